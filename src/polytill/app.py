@@ -1,0 +1,130 @@
+"""The embeddable face: wires storage, handlers and flows together, and lends them to the web, the CLI and the worker.
+
+async with Polytill.open(Settings()) as till:
+    taken = await till.pay(practice_id, PaymentRequest(...), actor="my app")
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from polytill.domain.clock import World
+from polytill.domain.errors import OperatorError
+from polytill.domain.sealing import KeyRing
+from polytill.flows import onboarding, operate, pay, reconcile, refund
+from polytill.flows.desk import Desk, log
+from polytill.flows.pay import PaymentRequest, Taken
+from polytill.providers.http import AiohttpTransport, Http, Transport
+from polytill.providers.registry import Registry
+from polytill.settings import Settings
+from polytill.storage import migrating, practices
+from polytill.storage.opening import Opening, create_owner, open_owner
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.refunds import Refund
+from polytill.storage.sqlite import Hop, thread_hop
+
+
+class Polytill:
+    """One installation, opened. ``desk`` is what the flows need; the methods are the common ways in."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        world: World | None = None,
+        transport: Transport | None = None,
+        hop: Hop = thread_hop,
+    ) -> AsyncIterator[Polytill]:
+        """Open an installation whose databases are migrated. ``OperatorError`` says what is missing."""
+        settings = settings or Settings()
+        world = world or World()
+        ring = KeyRing.read(settings.keyring)
+        owner = await open_owner(settings.owner_database_url.get_secret_value(), settings.database_connections, hop)
+        opening = Opening(
+            owner, ring, settings.practice_databases.get_secret_value(), settings.database_connections, world, hop
+        )
+        own_transport = AiohttpTransport(settings.provider_timeout_s) if transport is None else None
+        http = Http(transport or own_transport)  # type: ignore[arg-type]
+        try:
+            at = await migrating.current(owner)
+            if at != migrating.head("owner"):
+                raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
+            yield cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+        finally:
+            if own_transport is not None:
+                await own_transport.close()
+            await opening.close()
+            await owner.engine.close()
+
+    async def create_practice(
+        self, name: str, currency: str, *, cluster: str = "default", actor: str = "embedded"
+    ) -> tuple[PracticeEntry, str]:
+        """Onboard a practice; its directory entry and first key."""
+        return await onboarding.create_practice(self.desk, name, currency, cluster, actor)
+
+    async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
+        """Take a payment."""
+        return await pay.create_payment(self.desk, practice_id, request, actor)
+
+    async def confirm(self, practice_id: int, payment_id: str) -> Taken:
+        """Ask the provider for the truth about a payment."""
+        return await reconcile.confirm(self.desk, practice_id, payment_id)
+
+    async def refund(
+        self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, reason: str | None = None,
+        actor: str = "embedded",
+    ) -> Refund:  # fmt: skip
+        """Give back part (minor units) or all of what is left. ``key`` makes a repeat harmless."""
+        request_hash = f"{payment_id}:{amount}:{reason}"
+        made, _ = await refund.create_refund(
+            self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor
+        )
+        return made
+
+    async def capture(self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None) -> Taken:
+        """Take an amount that is held."""
+        return await operate.capture(
+            self.desk, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
+        )
+
+    async def sweep(self, everyone: bool = False) -> int:
+        """Look up what is overdue in the practices that this process has opened, or in every practice."""
+        ids = self.desk.opening.opened()
+        if everyone:
+            ids = [entry.id for entry in await practices.listed(self.desk.owner) if entry.state != "provisioning"]
+        done = 0
+        for practice_id in ids:
+            try:
+                done += await reconcile.sweep(self.desk, practice_id)
+            except Exception as error:
+                log.error("sweep_failed", practice=practice_id, error=type(error).__name__)
+        return done
+
+    async def sweep_for_ever(self) -> None:
+        """The background task of an embedded service: opened practices often, every practice now and then."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(self.desk.settings.sweep_interval_s)
+            try:
+                await self.sweep(everyone=rounds % 30 == 0)
+            except Exception as error:
+                log.error("sweep_failed", error=type(error).__name__)
+            rounds += 1
+
+
+async def migrate_owner(settings: Settings) -> list[str]:
+    """Make the owner database where there is none, and bring it to the present schema."""
+    url = settings.owner_database_url.get_secret_value()
+    await create_owner(url)
+    owner = await open_owner(url, settings.database_connections)
+    try:
+        return await migrating.migrate(owner, "owner")
+    finally:
+        await owner.engine.close()

@@ -1,0 +1,173 @@
+"""The error tree. A docstring is the message that people read; each class says whose fault it is.
+
+    PolytillError
+    ├── CallerError            the one who asks must ask otherwise (4xx)
+    │   ├── NotFound  Conflict  Invalid  Forbidden  Unauthorized  TooLarge  Unreadable
+    ├── NotNow                 nobody's fault, try again later (503)
+    ├── ProviderRefused        a provider refused a request that makes no row (502)
+    ├── OperatorError          the installation must be mended (settings, keys, databases)
+    │   ├── WrongPractice  SealBroken  …
+    └── Stale                  another writer came first; the flow reads again
+
+A provider's "no" is a value (``providers.contract.Outcome``), never an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field: a JSON pointer and a sentence."""
+
+    pointer: str
+    detail: str
+
+
+class PolytillError(Exception):
+    """Something went wrong."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
+        self.detail = detail or (self.__doc__ or "").strip()
+        if code is not None:
+            self.code = code
+        super().__init__(self.detail)
+
+
+class CallerError(PolytillError):
+    """The request cannot be carried out as it is."""
+
+    status = 400
+    code = "bad_request"
+
+
+class Unreadable(CallerError):
+    """The request body is not readable JSON."""
+
+    status = 400
+    code = "unreadable"
+
+
+class Unauthorized(CallerError):
+    """The key is missing, wrong or no longer valid."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(CallerError):
+    """The key is valid, but it does not allow this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(CallerError):
+    """There is nothing at this address."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(CallerError):
+    """The request does not fit the present state."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(CallerError):
+    """The body is larger than this address takes."""
+
+    status = 413
+    code = "too_large"
+
+
+class Invalid(CallerError):
+    """Some fields are not valid."""
+
+    status = 422
+    code = "invalid"
+
+    def __init__(self, errors: list[FieldError], detail: str | None = None, *, code: str | None = None) -> None:
+        self.errors = errors
+        super().__init__(detail or (errors[0].detail if len(errors) == 1 else None), code=code)
+
+
+def invalid(pointer: str, detail: str, *, code: str | None = None) -> Invalid:
+    """An ``Invalid`` for a single field."""
+    return Invalid([FieldError(pointer, detail)], code=code)
+
+
+class InvalidAmount(ValueError):
+    """Not an exact amount of this currency."""
+
+
+class TooMany(CallerError):
+    """Too many requests; slow down."""
+
+    status = 429
+    code = "too_many_requests"
+
+
+class NotNow(PolytillError):
+    """The service is busy; try again in a moment."""
+
+    status = 503
+    code = "busy"
+    retry_after_s = 2
+
+
+class ProviderRefused(PolytillError):
+    """The payment provider refused the request."""
+
+    status = 502
+    code = "provider_refused"
+
+
+class OperatorError(PolytillError):
+    """The installation needs attention."""
+
+    code = "operator"
+
+
+class WrongPractice(OperatorError):
+    """The database that was opened belongs to another practice; nothing was read from it."""
+
+    code = "wrong_practice"
+
+
+class SealBroken(OperatorError):
+    """A sealed secret does not open here: it was moved, altered, or sealed with a key that is gone."""
+
+    code = "seal_broken"
+
+
+class Stale(PolytillError):
+    """Another writer changed the row first."""
+
+    code = "stale"
+
+
+class Duplicate(PolytillError):
+    """A row with this unique key exists already."""
+
+    code = "duplicate"
+
+    def __init__(self, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__()
+
+
+class CheckRefused(PolytillError):
+    """The database itself refused the change: it would break an invariant."""
+
+    code = "invariant"
+
+    def __init__(self, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__()

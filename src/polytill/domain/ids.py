@@ -1,0 +1,57 @@
+"""Opaque, time-ordered ids, and addresses (hook and client tokens) that name their practice without being guessable.
+
+An id is 26 characters of ``[0-9a-z]`` (a ULID in lower case): 48 bits of milliseconds, 80 of chance. It serves as the
+reference at every provider, so it has no underscore (Paystack refuses it) and no upper case.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+from polytill.domain.clock import World
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(world: World) -> str:
+    """A fresh id of a payment, attempt, refund or event."""
+    value = (int(world.time_s() * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big")
+    characters = []
+    for _ in range(26):
+        characters.append(_ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(characters))
+
+
+# ── Addresses ──
+# A payload, and a keyed tag over it. A made-up token is refused before any database is opened.
+_TAG_BYTES = 10
+
+
+def address(kind: bytes, practice_id: int, secret_part: bytes, key: bytes) -> str:
+    """A token that carries a practice id and an unguessable part, proven by ``key``. ``kind`` keeps uses apart."""
+    payload = practice_id.to_bytes(5, "big") + secret_part
+    tag = hmac.digest(key, kind + payload, hashlib.sha256)[:_TAG_BYTES]
+    return base64.b32encode(payload + tag).decode().rstrip("=").lower()
+
+
+def read_address(kind: bytes, token: str, keys: list[bytes]) -> tuple[int, bytes] | None:
+    """The practice id and secret part of a token that one of ``keys`` proves; else None."""
+    if not 20 <= len(token) <= 120 or not token.isascii() or not token.isalnum() or token != token.lower():
+        return None
+    padded = token.upper() + "=" * (-len(token) % 8)
+    try:
+        raw = base64.b32decode(padded)
+    except ValueError:
+        return None
+    if base64.b32encode(raw).decode() != padded:
+        return None  # one token, one spelling
+    payload, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
+    if len(payload) < 6:
+        return None
+    for key in keys:
+        if hmac.compare_digest(hmac.digest(key, kind + payload, hashlib.sha256)[:_TAG_BYTES], tag):
+            return int.from_bytes(payload[:5], "big"), payload[5:]
+    return None

@@ -1,0 +1,68 @@
+"""Money: an integer number of minor units and a currency. There are no floats and no bare amounts here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from polytill.domain.currencies import exponent_of
+from polytill.domain.errors import InvalidAmount
+
+# The largest amount that is taken anywhere: far above any real payment, far below a 64-bit integer, so that
+# sums over a practice's whole history cannot overflow a BIGINT column.
+MAX_MINOR = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """``minor`` units (ISO exponent) of ``currency``. 12.34 USD is ``Money(1234, "USD")``, 500 JPY ``Money(500, "JPY")``."""
+
+    minor: int
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{to_major(self.minor, self.currency)} {self.currency}"
+
+
+def to_major(minor: int, currency: str) -> Decimal:
+    """Minor units as an exact decimal of major units: ``(1234, "USD")`` is ``Decimal("12.34")``."""
+    return Decimal(minor).scaleb(-exponent_of(currency))
+
+
+def from_major(value: Decimal | str | int, currency: str) -> int:
+    """Major units as exact minor units. ``InvalidAmount`` where the value is no number or has finer parts than the currency."""
+    return scaled(value, exponent_of(currency))
+
+
+def scaled(value: Decimal | str | int, exponent: int) -> int:
+    """``value * 10**exponent`` as an exact integer; ``InvalidAmount`` where that is no integer."""
+    if isinstance(value, bool):
+        raise InvalidAmount
+    try:
+        number = Decimal(value).scaleb(exponent)
+    except (InvalidOperation, ValueError, TypeError) as error:
+        raise InvalidAmount from error
+    if not number.is_finite() or number != number.to_integral_value() or abs(number) > MAX_MINOR * 1000:
+        raise InvalidAmount
+    return int(number)
+
+
+PPM = 1_000_000
+
+
+def percent_to_ppm(percent: str) -> int:
+    """A percentage as written by people ("2.9") in parts per million of the amount (29000)."""
+    ppm = scaled(percent, 4)
+    if not 0 <= ppm <= PPM:
+        raise InvalidAmount
+    return ppm
+
+
+def ppm_to_percent(ppm: int) -> str:
+    """Parts per million as a plain decimal string of percent: 29000 is "2.9"."""
+    return format(Decimal(ppm).scaleb(-4).normalize(), "f")
+
+
+def fee_of(amount_minor: int, percent_ppm: int, fixed_minor: int) -> int:
+    """The list-price fee of an amount, rounded half up to a whole minor unit."""
+    return (amount_minor * percent_ppm * 2 + PPM) // (2 * PPM) + fixed_minor

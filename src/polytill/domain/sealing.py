@@ -1,0 +1,150 @@
+"""Envelope encryption: AES-256-GCM under a data key per practice, itself wrapped by a key-encryption key.
+
+The associated data binds a ciphertext to its place (practice, table, row, field, environment, version): copied to any
+other place it does not open. A sealed value is ``v1.`` and base64 of nonce and ciphertext. Key-encryption keys live in
+a key ring file outside every database; the ring's first key wraps, all of them open.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from polytill.domain.clock import World
+from polytill.domain.errors import OperatorError, SealBroken
+from polytill.domain.secret import Secret
+
+_PREFIX = "v1."
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed value lives. All of it is authenticated, none of it is secret."""
+
+    table: str
+    row: str
+    field: str
+    environment: str = "-"
+    version: int = 0
+
+
+class DataKey:
+    """One practice's data key: seals and opens values at their places. Never printed."""
+
+    __slots__ = ("_aead", "practice_id")
+
+    def __init__(self, practice_id: int, key: bytes) -> None:
+        self.practice_id = practice_id
+        self._aead = AESGCM(key)
+
+    def _bound(self, place: Place) -> bytes:
+        parts = (self.practice_id, place.table, place.row, place.field, place.environment, place.version)
+        # A length before each part: no two places share one encoding.
+        return b"".join(len(str(part)).to_bytes(2, "big") + str(part).encode() for part in parts)
+
+    def seal(self, secret: Secret, place: Place, world: World) -> str:
+        """The secret as text that opens only at ``place``."""
+        nonce = world.random_bytes(_NONCE_BYTES)
+        ciphertext = self._aead.encrypt(nonce, secret.reveal().encode(), self._bound(place))
+        return _PREFIX + base64.b64encode(nonce + ciphertext).decode()
+
+    def open(self, sealed: str, place: Place) -> Secret:
+        """The secret that was sealed at ``place``; ``SealBroken`` for anything else."""
+        try:
+            if not sealed.startswith(_PREFIX):
+                raise SealBroken
+            raw = base64.b64decode(sealed[len(_PREFIX) :], validate=True)
+            plain = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], self._bound(place))
+            return Secret(plain.decode())
+        except (InvalidTag, ValueError) as error:
+            raise SealBroken from error
+
+    def __repr__(self) -> str:
+        return f"DataKey(practice {self.practice_id})"
+
+
+class KeyRing:
+    """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first."""
+
+    __slots__ = ("_keys", "_order")
+
+    def __init__(self, keys: list[tuple[str, bytes]]) -> None:
+        if not keys or any(len(key) != 32 for _, key in keys):
+            raise OperatorError("The key ring needs at least one key of 32 bytes.")
+        self._keys = dict(keys)
+        self._order = [key_id for key_id, _ in keys]
+
+    def __repr__(self) -> str:
+        return f"KeyRing({len(self._order)} keys)"
+
+    @classmethod
+    def read(cls, path: Path) -> KeyRing:
+        """The ring in this file. ``OperatorError`` where it is missing, unreadable or open to others."""
+        if not path.exists():
+            raise OperatorError(f"The key ring {path} does not exist; `polytill keys ring` makes one.")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise OperatorError(f"The key ring {path} can be read by others; `chmod 600` it.")
+        keys = []
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            key_id, separator, encoded = line.strip().partition(":")
+            try:
+                key = base64.b64decode(encoded, validate=True)
+            except ValueError:
+                key = b""
+            if not separator or len(key) != 32:
+                raise OperatorError(f"Line {number} of the key ring {path} is not `id:base64 of 32 bytes`.")
+            keys.append((key_id, key))
+        return cls(keys)
+
+    @staticmethod
+    def create(path: Path, world: World) -> None:
+        """A new ring with one key, readable by this user only. An existing file is never touched."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = f"k1:{base64.b64encode(world.random_bytes(32)).decode()}\n"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def new_data_key(self, practice_id: int, world: World) -> tuple[DataKey, str]:
+        """A fresh data key for a practice, and the wrapped form that the directory keeps."""
+        key = world.random_bytes(32)
+        key_id = self._order[0]
+        nonce = world.random_bytes(_NONCE_BYTES)
+        wrapped = AESGCM(self._keys[key_id]).encrypt(nonce, key, self._bound(practice_id))
+        return DataKey(practice_id, key), f"{key_id}:{base64.b64encode(nonce + wrapped).decode()}"
+
+    def unwrap(self, practice_id: int, wrapped: str) -> DataKey:
+        """The data key behind a directory row; ``SealBroken`` where it was altered, moved, or its key is gone."""
+        key_id, _, encoded = wrapped.partition(":")
+        if key_id not in self._keys:
+            raise SealBroken(
+                f"The key ring has no key {key_id!r}, which wrapped the data key of practice {practice_id}."
+            )
+        try:
+            raw = base64.b64decode(encoded, validate=True)
+            return DataKey(
+                practice_id, AESGCM(self._keys[key_id]).decrypt(raw[:12], raw[12:], self._bound(practice_id))
+            )
+        except (InvalidTag, ValueError) as error:
+            raise SealBroken from error
+
+    @staticmethod
+    def _bound(practice_id: int) -> bytes:
+        return b"polytill data key of practice " + str(practice_id).encode()
+
+    def derived(self, purpose: str) -> list[bytes]:
+        """One 32-byte key per ring key for a named purpose, newest first: to make with the first, to check with all."""
+        return [hmac.digest(self._keys[key_id], purpose.encode(), hashlib.sha256) for key_id in self._order]

@@ -1,0 +1,43 @@
+"""A secret is a type that refuses to print."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+class Secret:
+    """A string that no log, repr, traceback or JSON shows. ``reveal()`` is the only way out, and easy to search for."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    @property
+    def last4(self) -> str:
+        """The last four characters, or nothing where that would show a good part of it."""
+        return self._value[-4:] if len(self._value) >= 12 else ""
+
+    def __repr__(self) -> str:
+        return "Secret(•••)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")

@@ -1,0 +1,134 @@
+"""The states of money, and which may follow which. One table each; ``flows/settle.py`` is the only one that moves them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Environment(StrEnum):
+    """Whether money is real. Fixed on every row when it is made; nothing ever mixes the two."""
+
+    sandbox = "sandbox"
+    production = "production"
+
+
+class PaymentStatus(StrEnum):
+    """What the payment is worth. "Refunded" is arithmetic over refunds, not a status."""
+
+    requires_action = "requires_action"
+    processing = "processing"
+    authorized = "authorized"
+    succeeded = "succeeded"
+    failed = "failed"
+    canceled = "canceled"
+
+
+class AttemptState(StrEnum):
+    """What is known of one try at one provider. ``sent`` is on disk before the call is made."""
+
+    sent = "sent"
+    needs_action = "needs_action"
+    pending = "pending"
+    authorized = "authorized"
+    succeeded = "succeeded"
+    declined = "declined"
+    not_sent = "not_sent"
+    unknown = "unknown"
+    expired = "expired"
+    canceled = "canceled"
+
+
+class RefundState(StrEnum):
+    """What is known of one refund. A refund that succeeded can still fail: the refunded total goes down again."""
+
+    sent = "sent"
+    pending = "pending"
+    succeeded = "succeeded"
+    declined = "declined"
+    not_sent = "not_sent"
+    unknown = "unknown"
+    failed = "failed"
+
+
+class OperationState(StrEnum):
+    """What is known of one capture or cancel that we asked for."""
+
+    sent = "sent"
+    pending = "pending"
+    succeeded = "succeeded"
+    declined = "declined"
+    not_sent = "not_sent"
+    unknown = "unknown"
+
+
+class DisputeState(StrEnum):
+    """A dispute as far as money goes."""
+
+    open = "open"
+    won = "won"
+    lost = "lost"
+
+
+class EventState(StrEnum):
+    """What became of a delivery from a provider."""
+
+    received = "received"
+    applied = "applied"
+    ignored = "ignored"
+    parked = "parked"
+
+
+_P = PaymentStatus
+_A = AttemptState
+_R = RefundState
+
+PAYMENT_NEXT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    _P.requires_action: frozenset({_P.processing, _P.authorized, _P.succeeded, _P.failed, _P.canceled}),
+    _P.processing: frozenset({_P.requires_action, _P.authorized, _P.succeeded, _P.failed, _P.canceled}),
+    _P.authorized: frozenset({_P.processing, _P.succeeded, _P.canceled, _P.failed}),
+    _P.succeeded: frozenset(),
+    # A late success is legal, audited and never silent; a payment may also be tried again.
+    _P.failed: frozenset({_P.processing, _P.authorized, _P.succeeded}),
+    _P.canceled: frozenset({_P.processing, _P.authorized, _P.succeeded}),
+}
+
+ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
+    _A.sent: frozenset(
+        {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent, _A.unknown}
+        | {_A.expired, _A.canceled}
+    ),
+    _A.needs_action: frozenset({_A.pending, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
+    _A.pending: frozenset({_A.needs_action, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
+    _A.authorized: frozenset({_A.succeeded, _A.canceled, _A.expired}),
+    _A.succeeded: frozenset(),
+    # Out of ``unknown`` only a lookup or a webhook leads.
+    _A.unknown: frozenset(
+        {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent} | {_A.expired, _A.canceled}
+    ),
+    # The provider's fact wins over what we believed to be closed.
+    _A.declined: frozenset({_A.authorized, _A.succeeded}),
+    _A.not_sent: frozenset({_A.authorized, _A.succeeded}),
+    _A.expired: frozenset({_A.authorized, _A.succeeded}),
+    _A.canceled: frozenset({_A.authorized, _A.succeeded}),
+}
+
+REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
+    _R.sent: frozenset({_R.pending, _R.succeeded, _R.declined, _R.not_sent, _R.unknown, _R.failed}),
+    _R.pending: frozenset({_R.succeeded, _R.failed}),
+    _R.unknown: frozenset({_R.pending, _R.succeeded, _R.declined, _R.not_sent, _R.failed}),
+    _R.succeeded: frozenset({_R.failed}),
+    # A provider's later word wins here too.
+    _R.declined: frozenset({_R.succeeded}),
+    _R.not_sent: frozenset({_R.pending, _R.succeeded}),
+    _R.failed: frozenset({_R.succeeded}),
+}
+
+# Attempts that can still bring money, and attempts that are over unless the provider says otherwise.
+ATTEMPT_LIVE = frozenset({_A.sent, _A.needs_action, _A.pending, _A.authorized, _A.unknown})
+ATTEMPT_CLOSED = frozenset({_A.declined, _A.not_sent, _A.expired, _A.canceled})
+ATTEMPT_WON = frozenset({_A.succeeded})
+
+# Refunds that hold a reservation on the captured amount, that have given money back, and that hold nothing.
+REFUND_RESERVES = frozenset({_R.sent, _R.pending, _R.unknown})
+REFUND_DONE = frozenset({_R.succeeded})
+REFUND_VOID = frozenset({_R.declined, _R.not_sent, _R.failed})

@@ -1,0 +1,121 @@
+"""The one door to handlers: builds one with one practice's credentials, and calls it while no transaction is open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows.desk import Desk, log
+from polytill.providers.contract import CredentialTest, Handler, ProviderConfig
+from polytill.providers.http import may_receive_keys
+from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb
+from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.units import work_is_open
+
+
+class TransactionOpen(AssertionError):
+    """A provider was about to be called while database work was open: a mistake of ours."""
+
+
+def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
+    """The handler of a catalog entry; ``HandlerMissing`` where it is not installed or not allowed."""
+    return desk.registry.get(entry.code, entry.integration_type, entry.handler_module)
+
+
+def build(
+    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
+) -> Handler | NotSent:
+    """A handler for one set of credentials. ``NotSent`` where keys must not go to the address in the catalog."""
+    try:
+        cls = handler_class(desk, entry)
+    except HandlerMissing as error:
+        return NotSent(Reason.config, "handler_missing", str(error))
+    base_url = entry.base_url(credentials.environment) or cls.catalog.api_base_url
+    if not may_receive_keys(base_url, cls.hosts, desk.settings.allowed_provider_origins):
+        return NotSent(
+            Reason.config, "host_not_allowed", "The catalog's address for this provider may not be sent keys."
+        )
+    opened = open_credentials(db.data_key, configuration.provider_code, credentials)
+    config = ProviderConfig(
+        opened.environment, base_url, opened.public_key, opened.secret_key,
+        webhook_secrets(desk, db, cls, configuration, credentials.environment), opened.config,
+    )  # fmt: skip
+    return cls(config, desk.http, desk.world)
+
+
+def webhook_secrets(
+    desk: Desk, db: PracticeDb, cls: type[Handler], configuration: Configuration, environment: Environment
+) -> tuple[Secret, ...]:
+    """The secrets that admit a delivery of one environment: the present ones, and superseded ones for a while."""
+    honoured_since = desk.world.after(-desk.settings.rotation_overlap_s)
+    found: list[Secret] = []
+    for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
+        if kept.environment != environment:
+            continue
+        if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
+            continue
+        opened = open_credentials(db.data_key, configuration.provider_code, kept)
+        secret = opened.secret_key if cls.webhook_signed_with == "secretKey" else opened.webhook_secret
+        if secret and secret not in found:
+            found.append(secret)
+    return tuple(found)
+
+
+async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
+    """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``."""
+    if work_is_open():
+        raise TransactionOpen
+    try:
+        outcome: Outcome = await getattr(handler, verb)(*args)
+    except Exception as error:
+        # The text of a foreign exception may quote what was sent: only its type is written down.
+        log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
+        return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
+    return outcome
+
+
+async def call_for(
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    version: int,
+    environment: Environment,
+    verb: str,
+    params: Any,
+) -> Outcome:
+    """Call a verb about something that was made with a certain set of credentials.
+
+    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead.
+    """
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    if entry is None:
+        return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
+    first, newest = configuration.credentials(version), configuration.newest(environment)
+    outcome: Outcome = NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
+    for credentials in (first, newest) if newest is not first else (first,):
+        if credentials is None:
+            continue
+        handler = build(desk, db, entry, configuration, credentials)
+        if isinstance(handler, NotSent):
+            return handler
+        if getattr(handler, verb, None) is None:
+            return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
+        outcome = await call(handler, verb, params)
+        if not (isinstance(outcome, NotSent) and outcome.reason is Reason.config):
+            break
+    return outcome
+
+
+async def call_test(handler: Handler) -> CredentialTest:
+    """``test_credentials``, by the same rules as ``call``."""
+    if work_is_open():
+        raise TransactionOpen
+    try:
+        return await handler.test_credentials()
+    except Exception as error:
+        log.error("handler_failed", provider=handler.code, verb="test_credentials", error=type(error).__name__)
+        return CredentialTest(False, "The provider's answer could not be read.")

@@ -1,0 +1,101 @@
+"""What every flow has at hand besides a practice's database: clock, settings, catalog, handlers, the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from polytill.domain.clock import World
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import NotNow
+from polytill.domain.sealing import KeyRing
+from polytill.domain.states import Environment
+from polytill.providers.http import Http
+from polytill.providers.registry import Registry
+from polytill.settings import Settings
+from polytill.storage import catalog, people, provider_configs
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.opening import Opening
+from polytill.storage.provider_configs import Configuration
+
+SNAPSHOT_TTL_S = 1.0
+
+log = structlog.get_logger("polytill")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A practice's configurations at one moment. Never changed, only replaced."""
+
+    configurations: dict[str, Configuration]
+    defaults: dict[tuple[Environment, str], int]
+    currency: str
+    read_at_s: float
+
+
+_CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
+
+
+@dataclass(slots=True)
+class Desk:
+    """One process's tools. Snapshots are at most a second old, and made anew at once by what changes them here."""
+
+    settings: Settings
+    world: World
+    ring: KeyRing
+    owner: OwnerDb
+    opening: Opening
+    registry: Registry
+    http: Http
+    _catalog: dict[str, ProviderEntry] | None = None
+    _catalog_read_at_s: float = 0.0
+    _snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
+    # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
+    on_configured: Any = None
+
+    async def catalog(self) -> dict[str, ProviderEntry]:
+        """The catalog by code. While the owner database cannot be reached, the last one that was read."""
+        now = self.world.time_s()
+        if self._catalog is None or not 0 <= now - self._catalog_read_at_s < SNAPSHOT_TTL_S:
+            try:
+                self._catalog = await catalog.all_entries(self.owner)
+            except NotNow:
+                if self._catalog is None:
+                    raise
+            self._catalog_read_at_s = now
+        return self._catalog
+
+    def forget_catalog(self) -> None:
+        """Read the catalog anew next time."""
+        self._catalog = None
+
+    async def configured(self, db: PracticeDb) -> Snapshot:
+        """What a practice has configured."""
+        now = self.world.time_s()
+        snapshot = self._snapshots.get(db.practice_id)
+        if snapshot is None or not 0 <= now - snapshot.read_at_s < SNAPSHOT_TTL_S:
+            snapshot = Snapshot(
+                await provider_configs.all_of(db),
+                await provider_configs.defaults(db),
+                _CODES[await people.practice_currency_id(db)],
+                now,
+            )
+            self._snapshots[db.practice_id] = snapshot
+        return snapshot
+
+    def forget(self, practice_id: int) -> None:
+        """Read a practice's configurations and directory row anew next time."""
+        self._snapshots.pop(practice_id, None)
+        self.opening.forget(practice_id)
+
+    def use_is_news(self, practice_id: int, config_id: int) -> bool:
+        """Whether ``lastUsedAt`` is worth writing: once a minute and configuration, to spare the pay path a write."""
+        now = self.world.time_s()
+        if now - self._used_at_s.get((practice_id, config_id), float("-inf")) < 60:
+            return False
+        self._used_at_s[(practice_id, config_id)] = now
+        return True

@@ -1,0 +1,153 @@
+"""A practice comes into being: a directory row, a database of its own, a data key, an API key. Half-way leaves nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import invalid
+from polytill.domain.sealing import Place
+from polytill.domain.secret import Secret
+from polytill.flows.desk import Desk, log
+from polytill.storage import audit, migrating, people, practices
+from polytill.storage.databases import PracticeDb
+from polytill.storage.opening import stamp_identity
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.units import Unit
+
+PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
+
+
+def new_key(desk: Desk, kind: str) -> tuple[str, str]:
+    """A fresh API key and the hash under which it is found. 256 random bits need no slow hash."""
+    prefix = {"owner": "pt_owner_", "practice": "pt_practice_", "publishable": "pt_pub_"}[kind]
+    key = prefix + base64.b32encode(desk.world.random_bytes(32)).decode().rstrip("=").lower()
+    return key, key_hash(key)
+
+
+def key_hash(key: str) -> str:
+    """How a key is found in the table."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def create_key(
+    desk: Desk, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
+) -> str:
+    """Make an API key. It is shown once, here."""
+    if practice_id is not None:
+        await desk.opening.entry(practice_id)
+    key, hashed = new_key(desk, kind)
+    granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
+    now = desk.world.now()
+    unit = Unit()
+    people.insert_key(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
+    audit.append(
+        unit,
+        now,
+        actor,
+        "key.created",
+        f"practice:{practice_id}" if practice_id else "owner",
+        {"kind": kind, "name": name},
+    )
+    await desk.owner.commit(unit)
+    return key
+
+
+async def create_practice(desk: Desk, name: str, currency: str, cluster: str, actor: str) -> tuple[PracticeEntry, str]:
+    """Onboard a practice: its database made, migrated, sealed and registered; its first key."""
+    if currency not in CURRENCIES:
+        raise invalid("/defaultCurrency", f"{currency} is not an ISO 4217 currency.")
+    place = await desk.opening.cluster(cluster)
+    now = desk.world.now()
+    database_name = f"practice_{desk.world.random_bytes(8).hex()}"
+    async with desk.owner.transaction() as tx:
+        practice_id = await practices.reserve(tx, name, currency, cluster, database_name, now)
+    try:
+        data_key, wrapped = desk.opening.new_data_key(practice_id)
+        await place.create(database_name)
+        db = PracticeDb(place.engine(database_name), practice_id, data_key)
+        stamp = Unit()
+        stamp_identity(stamp, practice_id, name, currency, now)
+        await db.commit(stamp)
+        await db.engine.close()
+        key, hashed = new_key(desk, "practice")
+        unit = Unit()
+        practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
+        people.insert_key(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
+        audit.append(
+            unit, now, actor, "practice.created", f"practice:{practice_id}", {"name": name, "cluster": cluster}
+        )
+        await desk.owner.commit(unit)
+    except BaseException:
+        await _undo(desk, practice_id, cluster, database_name)
+        raise
+    desk.opening.forget(practice_id)
+    return await desk.opening.entry(practice_id), key
+
+
+async def _undo(desk: Desk, practice_id: int, cluster: str, database_name: str) -> None:
+    """Take back what was made. What fails here is logged, so that the first error is the one that is seen."""
+    try:
+        await (await desk.opening.cluster(cluster)).drop(database_name)
+        unit = Unit()
+        practices.forget(unit, practice_id)
+        await desk.owner.commit(unit)
+    except Exception as error:
+        log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
+
+
+async def change_practice(
+    desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str
+) -> PracticeEntry:
+    """Rename, change the default currency, suspend or resume. The practice's own row is written first."""
+    desk.opening.forget(practice_id)
+    before = await desk.opening.entry(practice_id)
+    after = replace(
+        before, name=name or before.name, default_currency=currency or before.default_currency,
+        state=state or before.state,
+    )  # fmt: skip
+    if after.default_currency not in CURRENCIES:
+        raise invalid("/defaultCurrency", f"{after.default_currency} is not an ISO 4217 currency.")
+    now = desk.world.now()
+    db = await desk.opening.practice(practice_id)
+    own = Unit()
+    people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, now)
+    await db.commit(own)
+    unit = Unit()
+    practices.update(unit, after, now)
+    audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", {"state": after.state})
+    await desk.owner.commit(unit)
+    desk.forget(practice_id)
+    return await desk.opening.entry(practice_id)
+
+
+async def migrate_practice(desk: Desk, practice_id: int) -> list[str]:
+    """Bring one practice's database to the present schema; the revisions that were applied."""
+    db = await desk.opening.practice(practice_id)
+    done = await migrating.migrate(db, "practice")
+    unit = Unit()
+    practices.set_schema_version(unit, practice_id, migrating.head("practice"), desk.world.now())
+    await desk.owner.commit(unit)
+    desk.opening.forget(practice_id)
+    return done
+
+
+async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: str) -> None:
+    """End a key; ``Stale`` where there is no such key, or not of this practice."""
+    now = desk.world.now()
+    unit = Unit()
+    people.revoke_key(unit, key_id, practice_id, now)
+    audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
+    await desk.owner.commit(unit)
+
+
+async def add_cluster(desk: Desk, name: str, url: Secret, actor: str) -> None:
+    """Register a PostgreSQL server to place practices on. Its address holds a password: it is kept sealed."""
+    now = desk.world.now()
+    sealed = desk.opening.owner_key().seal(url, Place("clusters", name, "sealed_url"), desk.world)
+    unit = Unit()
+    practices.add_cluster(unit, name, sealed, now)
+    audit.append(unit, now, actor, "cluster.added", name)
+    await desk.owner.commit(unit)

@@ -1,0 +1,192 @@
+"""Captures and cancels: on disk before the call, settled by the provider's answer, looked up where it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from polytill.domain.errors import Conflict, Duplicate, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, OperationState, PaymentStatus
+from polytill.flows.calling import call_for, handler_class
+from polytill.flows.desk import Desk
+from polytill.flows.pay import Taken, current_attempt, find, taken
+from polytill.flows.schedule import after_sent, next_lookup
+from polytill.flows.settle import settle
+from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Operation
+from polytill.storage.units import Unit
+
+
+async def capture(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+) -> Taken:
+    """Take an amount that is held, or part of it; the rest is released."""
+    db, payment = await find(desk, practice_id, payment_id)
+    replayed = await _replayed(db, payment, key, request_hash)
+    if replayed is not None:
+        return replayed
+    if payment.status is not PaymentStatus.authorized:
+        raise Conflict(f"A payment that is {payment.status} cannot be captured.", code="not_capturable")
+    wanted = payment.amount_authorized if amount is None else amount
+    if not 0 < wanted <= payment.amount_authorized:
+        most = Money(payment.amount_authorized, payment.currency)
+        raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
+    if await refunds.open_operations(db, payment_id):
+        raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
+    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
+
+
+async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+    """Call a payment off before money has moved."""
+    db, payment = await find(desk, practice_id, payment_id)
+    replayed = await _replayed(db, payment, key, request_hash)
+    if replayed is not None:
+        return replayed
+    if payment.status is PaymentStatus.canceled:
+        return await taken(db, payment)
+    if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
+        raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
+    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
+        raise Conflict(
+            "What became of this payment is not known yet; it can be canceled once that is found out.",
+            code="outcome_unknown",
+        )
+    return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
+
+
+async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> Taken | None:
+    known = await refunds.operation_by_key(db, key)
+    if known is None:
+        return None
+    if known.request_hash != request_hash or known.payment_id != payment.id:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+
+
+async def _begin(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, kind: str, amount: int | None, key: str,
+    request_hash: str, actor: str,
+) -> Taken:  # fmt: skip
+    handler = await _handler(desk, attempt)
+    now = desk.world.now()
+    operation = Operation(
+        new_id(desk.world), payment.id, payment.practice_id, payment.environment, attempt.id, kind, amount,
+        OperationState.sent, key, request_hash, actor, now, now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    refunds.insert_operation(unit, operation)
+    audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        replayed = await _replayed(db, payment, key, request_hash)
+        assert replayed is not None
+        return replayed
+    return await asyncio.shield(_send(desk, db, handler, payment, attempt, operation))
+
+
+async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        if entry is not None:
+            return handler_class(desk, entry)
+    except HandlerMissing:
+        pass
+    raise Conflict("This payment's provider is not installed.", code="not_supported")
+
+
+async def _send(
+    desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
+) -> Taken:
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    version, environment = attempt.credential_version, attempt.environment
+    params = OperationParams(
+        operation.id, attempt.id, attempt.provider_transaction_id,
+        Money(operation.amount, payment.currency) if operation.amount is not None else None,
+    )  # fmt: skip
+    if operation.kind == "cancel" and handler.cancel_payment is None:
+        # Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late
+        # success would still be booked.
+        asked = ConfirmPaymentParams(
+            attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
+        )
+        outcome = await call_for(desk, db, configuration, version, environment, "confirm_payment", asked)
+        if (
+            isinstance(outcome, NeedsAction)
+            or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
+            or (isinstance(outcome, Declined) and not outcome.final)
+        ):
+            outcome = Declined(Reason.canceled, True, "canceled_here")
+    else:
+        outcome = await call_for(desk, db, configuration, version, environment, f"{operation.kind}_payment", params)
+    return await _settle(desk, db, payment, attempt, operation, outcome)
+
+
+def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
+    """What an outcome means for the operation itself."""
+    match outcome:
+        case Succeeded():
+            return OperationState.succeeded if operation.kind == "capture" and not outcome.authorized_only else (
+                OperationState.declined
+            )  # fmt: skip
+        case Declined(final=True):
+            return OperationState.succeeded if operation.kind == "cancel" else OperationState.declined
+        case Declined() | NeedsAction():
+            return OperationState.declined
+        case Pending():
+            return OperationState.pending
+        case NotSent():
+            return OperationState.not_sent
+        case Unknown():
+            return OperationState.unknown
+
+
+async def _settle(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+) -> Taken:
+    now = desk.world.now()
+    state = _state_of(operation, outcome)
+    changed = replace(
+        operation, state=state, updated_at=now, reason=getattr(outcome, "reason", None) and outcome.reason.value,  # type: ignore[union-attr]
+        raw_code=getattr(outcome, "code", None), lookups=operation.lookups + 1,
+        next_lookup_at=next_lookup(state, operation.lookups, now),
+    )  # fmt: skip
+
+    def also(unit: Unit) -> None:
+        refunds.change_operation(unit, operation.state, changed)
+
+    # What was not sent, or is not known, says nothing about the payment itself.
+    fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
+    payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    return await taken(db, payment)
+
+
+async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
+    """Find out what became of a capture or cancel: by the payment's own state at the provider."""
+    payment = await payments.by_id(db, operation.payment_id)
+    attempt = await payments.attempt_by_id(db, operation.attempt_id)
+    assert payment is not None
+    assert attempt is not None
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
+    )
+    if isinstance(outcome, NotSent):
+        outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
+    undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
+    if undone and (desk.world.now() - operation.created_at).total_seconds() < 60:
+        outcome = Unknown(Reason.conflict)  # the call may still be running over there
+    await _settle(desk, db, payment, attempt, operation, outcome)

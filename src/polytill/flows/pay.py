@@ -1,0 +1,306 @@
+"""Taking a payment: decide who takes it, put the attempt on disk, call, settle. Two short transactions, one call."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound
+from polytill.domain.ids import address, new_id
+from polytill.domain.money import Money
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.flows.calling import build, call, handler_class
+from polytill.flows.desk import Desk, Snapshot
+from polytill.flows.route import Candidate, Route, Wanted, route
+from polytill.flows.schedule import after_sent
+from polytill.flows.settle import settle
+from polytill.providers.contract import CreatePaymentParams, Customer, Handler
+from polytill.providers.outcomes import Declined, NotSent, Outcome
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payments, provider_configs
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+
+MAX_ATTEMPTS = 10
+CLIENT_TOKEN = b"client token"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """What a caller asks for. ``request_hash`` stands for the whole body, to tell a repeat from a reused key."""
+
+    amount: int
+    currency: str
+    idempotency_key: str
+    request_hash: str
+    payment_method: str | None = None
+    customer: Customer = field(default_factory=Customer)
+    description: str | None = None
+    reference: str | None = None
+    metadata: dict[str, str] | None = None
+    provider_code: str | None = None
+    capture: str = "automatic"
+    return_url: str | None = None
+    environment: Environment | None = None
+
+
+@dataclass(slots=True)
+class Taken:
+    """A payment with its attempts. ``replayed``: the idempotency key was known."""
+
+    payment: Payment
+    attempts: list[Attempt]
+    replayed: bool = False
+
+
+# ── Routing over what is configured ──
+
+
+async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
+    """Every configuration of a practice as the router sees it."""
+    catalog = await desk.catalog()
+    found = []
+    for configuration in snapshot.configurations.values():
+        if configuration.removed_at is not None:
+            continue
+        entry = catalog.get(configuration.provider_code)
+        handler: type[Handler] | None = None
+        missing: str | None = None
+        if entry is not None:
+            try:
+                handler = handler_class(desk, entry)
+            except HandlerMissing as error:
+                missing = str(error)
+        methods = entry.supported_payment_methods if entry else None
+        found.append(
+            Candidate(
+                code=configuration.provider_code,
+                name=entry.name if entry else configuration.provider_name,
+                config_id=configuration.id,
+                environment=configuration.environment,
+                is_enabled=configuration.is_enabled,
+                catalog_status=entry.status if entry else None,
+                handler_missing=missing,
+                practice_currencies=frozenset(configuration.supported_currencies),
+                support=entry.currencies.get(currency) if entry else None,
+                methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
+                captures_manually=handler is not None and handler.capture_payment is not None,
+                required_customer_fields=handler.required_customer_fields if handler else (),
+                is_default=snapshot.defaults.get((configuration.environment, currency)) == configuration.id,
+                priority=configuration.priority,
+                catalog_priority=entry.priority if entry else 0,
+            )
+        )
+    return found
+
+
+def refused(found: Route, currency: str) -> Invalid:
+    """A 422 that says why each provider is out."""
+    errors = [FieldError(out.pointer or "/", f"{out.code}: {out.detail}") for out in found.excluded]
+    return Invalid(
+        errors or [FieldError("/currency", "This practice has no payment provider configured.")],
+        found.reason,
+        code="no_provider_for_currency",
+    )
+
+
+# ── Create ──
+
+
+async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, actor: str) -> Taken:
+    """Take a payment. The same key and body give the same payment for ever; another body is a conflict."""
+    entry = await desk.opening.entry(practice_id)
+    db = await desk.opening.practice(practice_id)
+    snapshot = await desk.configured(db)
+    fields = frozenset(name for name in ("email", "name", "phone") if getattr(request.customer, name))
+    wanted = Wanted(
+        request.currency, request.amount, request.payment_method, request.capture, fields, request.environment,
+        request.provider_code,
+    )  # fmt: skip
+    found = route(await candidates(desk, snapshot, request.currency), wanted)
+    if not found.ranked or entry.state != "active":
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is not None:
+            return await _replayed(db, known, request)
+        if entry.state != "active":
+            raise Forbidden("This practice is suspended.")
+        raise refused(found, request.currency)
+    now = desk.world.now()
+    by_code = snapshot.configurations
+    payment = _new_payment(desk, practice_id, request, found.ranked[0].environment, now, actor)
+    attempt = _new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
+    payment.provider_code = attempt.provider_code
+    unit = Unit()
+    payments.insert(unit, payment)
+    payments.insert_attempt(unit, attempt)
+    if desk.use_is_news(practice_id, attempt.config_id):
+        provider_configs.touch(unit, attempt.config_id, now)
+    out = {o.code: o.reason for o in found.excluded}
+    audit.append(unit, now, actor, "payment.created", payment.id, {"route": found.reason, "excluded": out})
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is None:
+            raise
+        return await _replayed(db, known, request)
+    # From here on a row exists: the rest runs to its end even if the caller goes away.
+    ranked = [by_code[candidate.code] for candidate in found.ranked]
+    return await asyncio.shield(_attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
+
+
+async def _attempt_in_turn(
+    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
+) -> Taken:
+    attempts = [attempt]
+    for number, configuration in enumerate(ranked, 1):
+        outcome = await start(desk, db, merchant, payment, attempt, configuration)
+        successor = None
+        if number < len(ranked) and _may_fail_over(outcome):
+            successor = _new_attempt(desk, payment, ranked[number], number + 1, desk.world.now())
+        payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
+        if successor is None:
+            break
+        attempt = successor
+        attempts.append(attempt)
+    return Taken(payment, attempts)
+
+
+def _may_fail_over(outcome: Outcome) -> bool:
+    # Only where the earlier attempt is closed for certain: no payer can hold a link to it.
+    return isinstance(outcome, NotSent) or (isinstance(outcome, Declined) and outcome.final)
+
+
+async def start(
+    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, configuration: Configuration
+) -> Outcome:
+    """Call the provider for an attempt that is on disk."""
+    catalog = await desk.catalog()
+    credentials = configuration.credentials(attempt.credential_version)
+    assert credentials is not None
+    handler = build(desk, db, catalog[attempt.provider_code], configuration, credentials)
+    if isinstance(handler, NotSent):
+        return handler
+    return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
+
+
+def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:
+    """The create call of an attempt. Built from rows alone, so that a lookup can repeat it byte for byte."""
+    return CreatePaymentParams(
+        reference=attempt.id,
+        payment_id=payment.id,
+        amount=Money(attempt.amount, attempt.currency),
+        customer=Customer(payment.customer_email, payment.customer_name, payment.customer_phone),
+        return_url=return_address(desk, payment),
+        method=payment.payment_method,
+        capture=payment.capture_mode,
+        description=payment.description,
+        metadata=payment.metadata or {},
+        merchant_name=merchant,
+        expires_in_s=int((payment.expires_at - attempt.created_at).total_seconds()) if payment.expires_at else None,
+    )
+
+
+def client_token(desk: Desk, payment: Payment) -> str:
+    """The payer's token for one payment: proven by a key, so that nothing needs to be stored."""
+    return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), desk.ring.derived("addresses")[0])
+
+
+def return_address(desk: Desk, payment: Payment) -> str:
+    """Where the provider sends the payer back: our own page first, which asks the provider at once."""
+    return f"{desk.settings.public_url}/pay/{client_token(desk, payment)}/return"
+
+
+async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> Taken:
+    if payment.request_hash != request.request_hash:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+
+
+def _new_payment(
+    desk: Desk, practice_id: int, request: PaymentRequest, environment: Environment, now: datetime, actor: str
+) -> Payment:
+    return Payment(
+        id=new_id(desk.world),
+        practice_id=practice_id,
+        environment=environment,
+        status=PaymentStatus.processing,
+        amount=request.amount,
+        currency=request.currency,
+        payment_method=request.payment_method,
+        capture_mode=request.capture,
+        customer_email=request.customer.email,
+        customer_name=request.customer.name,
+        customer_phone=request.customer.phone,
+        description=request.description,
+        reference=request.reference,
+        metadata=request.metadata,
+        return_url=request.return_url,
+        pinned_provider=request.provider_code is not None,
+        idempotency_key=request.idempotency_key,
+        request_hash=request.request_hash,
+        created_by=actor,
+        expires_at=now + timedelta(seconds=desk.settings.payment_expires_s),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
+    return Attempt(
+        id=new_id(desk.world),
+        payment_id=payment.id,
+        practice_id=payment.practice_id,
+        environment=payment.environment,
+        number=number,
+        provider_code=configuration.provider_code,
+        config_id=configuration.id,
+        credential_version=configuration.active.version,
+        state=AttemptState.sent,
+        amount=payment.amount,
+        currency=payment.currency,
+        created_at=now,
+        updated_at=now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )
+
+
+def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
+    """A further attempt at the same provider under a new reference, or None where there have been enough."""
+    now = desk.world.now()
+    if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
+        return None
+    return replace(
+        attempt, id=new_id(desk.world), number=attempts + 1, state=AttemptState.sent, created_at=now, updated_at=now,
+        provider_transaction_id=None, reason=None, raw_code=None, detail=None, next_action=None, lookups=0,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+
+
+# ── Finding ──
+
+
+async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeDb, Payment]:
+    """A payment of a practice; ``NotFound`` otherwise."""
+    db = await desk.opening.practice(practice_id)
+    payment = await payments.by_id(db, payment_id)
+    if payment is None:
+        raise NotFound("There is no such payment.")
+    return db, payment
+
+
+async def taken(db: PracticeDb, payment: Payment) -> Taken:
+    """A payment with its attempts."""
+    return Taken(payment, await payments.attempts_of(db, payment.id))
+
+
+def current_attempt(attempts: list[Attempt]) -> Attempt:
+    """The attempt that decides: one that has won, else the newest that is open, else the newest."""
+    for attempt in attempts:
+        if attempt.state is AttemptState.succeeded:
+            return attempt
+    live = [attempt for attempt in attempts if attempt.state not in ATTEMPT_CLOSED]
+    return (live or attempts)[-1]

@@ -1,0 +1,163 @@
+"""Finding out: ask the provider about what is not settled, for as long as it takes, and settle by its answer.
+
+It never marks anything failed without the provider's proof. A call that could not be made says nothing. An attempt
+whose link nobody can hold is closed and followed by a new one, so that a payment is never found but not payable.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.money import Money
+from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
+from polytill.flows import operate, receive, refund
+from polytill.flows.calling import call_for, handler_class
+from polytill.flows.desk import Desk, log
+from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
+from polytill.flows.settle import settle
+from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import payments, refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+
+
+async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
+    """Ask the provider for the truth about a payment, now, and settle by it."""
+    db, payment = await find(desk, practice_id, payment_id)
+    attempts = await payments.attempts_of(db, payment_id)
+    asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
+    if not asked and payment.status is not PaymentStatus.succeeded:
+        current = current_attempt(attempts)
+        asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
+    for attempt in asked:
+        payment = await refresh(desk, db, payment, attempt, source)
+    return await taken(db, await _read(db, payment.id))
+
+
+def _worth_asking(desk: Desk, payment: Payment, attempt: Attempt) -> bool:
+    if attempt.state is AttemptState.sent:  # its call may still be under way
+        return attempt.next_lookup_at is not None and attempt.next_lookup_at <= desk.world.now()
+    if attempt.state is AttemptState.succeeded:
+        return payment.provider_fee is None
+    return attempt.state in ATTEMPT_LIVE
+
+
+async def _read(db: PracticeDb, payment_id: str) -> Payment:
+    payment = await payments.by_id(db, payment_id)
+    assert payment is not None
+    return payment
+
+
+async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
+    """Ask about one attempt and settle by the answer; where its link is lost, go on under a new reference."""
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        handler = handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        handler = None
+    if handler is None:
+        log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
+        return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
+    outcome = await _ask(desk, db, payment, attempt, configuration)
+    outcome, lost = _interpreted(desk, handler, attempt, outcome)
+    if not lost:
+        return await _settled(desk, db, payment, attempt, outcome, source)
+    made = await payments.attempts_of(db, payment.id)
+    open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
+    follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
+    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows)
+    if follows is None or await payments.attempt_by_id(db, follows.id) is None:
+        return payment
+    practice = await desk.opening.entry(db.practice_id)
+    follows.credential_version = closed.credential_version
+    answer = await start(desk, db, practice.name, payment, follows, configuration)
+    return (await settle(desk, db, payment, follows, answer, "answer"))[0]
+
+
+async def _settled(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
+) -> Payment:
+    payment, _ = await settle(desk, db, payment, attempt, outcome, source)
+    return payment
+
+
+async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, configuration: Configuration) -> Outcome:
+    amount = Money(attempt.amount, attempt.currency)
+    version, environment = attempt.credential_version, attempt.environment
+    if attempt.state not in (AttemptState.sent, AttemptState.unknown):
+        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount)
+        return await call_for(desk, db, configuration, version, environment, "confirm_payment", confirm_params)
+    practice = await desk.opening.entry(db.practice_id)
+    params = LookupParams(
+        attempt.id, attempt.provider_transaction_id, amount, create_params(desk, practice.name, payment, attempt),
+        (desk.world.now() - attempt.created_at).total_seconds(), int(attempt.created_at.timestamp()),
+    )  # fmt: skip
+    return await call_for(desk, db, configuration, version, environment, "lookup_payment", params)
+
+
+def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: Outcome) -> tuple[Outcome, bool]:
+    """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
+    undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
+    if isinstance(outcome, NotSent):
+        if outcome.reason is not Reason.not_found or not undecided:
+            return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
+        age_s = (desk.world.now() - attempt.created_at).total_seconds()
+        if not handler.create_moves_money:
+            return outcome, True
+        # "Not found" proves something only once the first call cannot still be running over there.
+        return (outcome, True) if age_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
+    payable = isinstance(outcome, NeedsAction) and outcome.action is not None
+    waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
+    if undecided and waits_for_payer and not payable and not handler.create_moves_money:
+        lost = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
+        return lost, True
+    return outcome, False
+
+
+async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
+    """A checkout that nobody finished: ask once more, close it at the provider where that can be done, cancel it."""
+    for attempt in await payments.attempts_of(db, payment.id):
+        if attempt.state is AttemptState.needs_action:
+            payment = await refresh(desk, db, payment, attempt)
+    if payment.status is not PaymentStatus.requires_action:
+        return payment
+    snapshot = await desk.configured(db)
+    for attempt in await payments.attempts_of(db, payment.id):
+        if attempt.state is not AttemptState.needs_action:
+            continue
+        configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+        params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
+        outcome = await call_for(
+            desk, db, configuration, attempt.credential_version, attempt.environment, "cancel_payment", params
+        )
+        if (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent):
+            # Closed over there, or there is no way to close it: a late success would still be settled.
+            outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
+        payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry")
+    return payment
+
+
+async def sweep(desk: Desk, practice_id: int) -> int:
+    """Everything that is overdue in one practice. How many things were looked at."""
+    db = await desk.opening.practice(practice_id)
+    now = desk.world.now()
+    done = 0
+    for attempt in await payments.attempts_overdue(db, now):
+        await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
+        done += 1
+    for overdue in await refunds.overdue(db, now):
+        await refund.refresh(desk, db, overdue)
+        done += 1
+    for operation in await refunds.operations_overdue(db, now):
+        await operate.refresh(desk, db, operation)
+        done += 1
+    for event in await webhook_events.waiting(db, desk.world.after(-5.0)):
+        await receive.apply_stored(desk, db, event)
+        done += 1
+    for payment in await payments.unpaid_past_expiry(db, now):
+        await expire(desk, db, payment)
+        done += 1
+    return done

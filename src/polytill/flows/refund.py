@@ -1,0 +1,151 @@
+"""Giving money back: reserve, call, record. The reservation is held by the database, the outcome by ``settle``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import MAX_MINOR, Money
+from polytill.domain.states import RefundState
+from polytill.flows.calling import call_for, handler_class
+from polytill.flows.desk import Desk
+from polytill.flows.pay import current_attempt, find
+from polytill.flows.schedule import after_sent
+from polytill.flows.settle_refunds import settle_refund
+from polytill.providers.contract import RefundLookupParams, RefundParams
+from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
+
+
+def refundable(payment: Payment) -> int:
+    """How much can still be given back, in minor units."""
+    return payment.amount_captured - payment.amount_refunded - payment.refund_reserved - payment.amount_lost
+
+
+async def create_refund(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
+    actor: str,
+) -> tuple[Refund, bool]:  # fmt: skip
+    """Refund part or all of what is left. Whether the key was known is the second value."""
+    db, payment = await find(desk, practice_id, payment_id)
+    known = await refunds.by_key(db, key)
+    if known is not None:
+        return _replayed(known, request_hash), True
+    if amount is not None and not 0 < amount <= MAX_MINOR:
+        raise invalid("/amount", "The amount must be a positive number of minor units.")
+    if payment.amount_captured == 0:
+        raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
+    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    await _can_refund(desk, attempt)
+    wanted = refundable(payment) if amount is None else amount
+    if wanted <= 0 or wanted > refundable(payment):
+        raise _exceeds(payment)
+    now = desk.world.now()
+    refund = Refund(
+        id=new_id(desk.world), payment_id=payment.id, practice_id=practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=wanted, currency=payment.currency, reason=reason,
+        origin="api", idempotency_key=key, request_hash=request_hash, created_by=actor, created_at=now,
+        updated_at=now, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    payments.reserve_refund(unit, payment.id, wanted, now)
+    refunds.insert(unit, refund)
+    audit.append(unit, now, actor, "refund.created", payment.id, {"refund": refund.id, "amount": wanted})
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        known = await refunds.by_key(db, key)
+        if known is None:
+            raise
+        return _replayed(known, request_hash), True
+    except Stale:
+        raise _exceeds((await find(desk, practice_id, payment_id))[1]) from None
+    return await asyncio.shield(_send(desk, db, payment, attempt, refund)), False
+
+
+def _exceeds(payment: Payment) -> Conflict:
+    left = Money(max(0, refundable(payment)), payment.currency)
+    return Conflict(f"No more than {left} can still be refunded.", code="refund_exceeds_captured")
+
+
+def _replayed(refund: Refund, request_hash: str) -> Refund:
+    if refund.request_hash != request_hash:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return refund
+
+
+async def _can_refund(desk: Desk, attempt: Attempt) -> None:
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        handler = handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        handler = None
+    if handler is None or handler.refund_payment is None:
+        raise Conflict("This payment's provider cannot refund.", code="not_supported")
+
+
+async def _send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    params = RefundParams(
+        refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
+        refund.amount == payment.amount_captured, refund.reason,
+    )  # fmt: skip
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "refund_payment", params
+    )
+    return await settle_refund(desk, db, refund, outcome, "answer")
+
+
+async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
+    """Ask the provider what became of a refund, and settle by its answer."""
+    attempt = await payments.attempt_by_id(db, refund.attempt_id)
+    payment = await payments.by_id(db, refund.payment_id)
+    assert attempt is not None
+    assert payment is not None
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
+    known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
+    age_s = (desk.world.now() - refund.created_at).total_seconds()
+    params = RefundLookupParams(
+        refund.id, attempt.id, attempt.provider_transaction_id, refund.provider_refund_id,
+        Money(refund.amount, refund.currency), refund.amount == payment.amount_captured, refund.reason, known, age_s,
+        int(refund.created_at.timestamp()),
+    )  # fmt: skip
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
+    )
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    horizon_s = handler_class(desk, entry).settle_horizon_s if entry else float("inf")
+    return await settle_refund(desk, db, refund, _interpreted(outcome, age_s, horizon_s), source)
+
+
+def _interpreted(outcome: Outcome, age_s: float, horizon_s: float) -> Outcome:
+    # A refund moves money: "not found" proves nothing while the first call may still be running over there.
+    if isinstance(outcome, NotSent) and (outcome.reason is not Reason.not_found or age_s < horizon_s):
+        return Unknown(outcome.reason, outcome.code, outcome.detail)
+    return outcome
+
+
+async def listed(desk: Desk, practice_id: int, payment_id: str) -> list[Refund]:
+    """A payment's refunds."""
+    db, _ = await find(desk, practice_id, payment_id)
+    return await refunds.of_payment(db, payment_id)
+
+
+async def refresh_by_id(desk: Desk, practice_id: int, payment_id: str, refund_id: str) -> Refund:
+    """One refund, after asking the provider where its outcome is open."""
+    db, _ = await find(desk, practice_id, payment_id)
+    refund = await refunds.by_id(db, refund_id)
+    if refund is None or refund.payment_id != payment_id:
+        raise NotFound("There is no such refund.")
+    if refund.state in (RefundState.pending, RefundState.unknown):
+        return await refresh(desk, db, refund)
+    return refund

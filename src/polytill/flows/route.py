@@ -1,0 +1,162 @@
+"""Who takes a payment: one pure function over what is configured, one total order, and a reason for everyone else.
+
+In: enabled here, allowed by the catalog's status, handler installed, the right environment, currency (for the catalog
+and for this practice), payment method, capture mode, customer fields, minimum and maximum. Order: the practice's
+default for the currency, its priority, the owner's recommendation, the owner's priority, the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.storage.catalog import CurrencySupport
+
+TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration, with what the catalog and the handler say of its provider."""
+
+    code: str
+    name: str
+    config_id: int
+    environment: Environment
+    is_enabled: bool
+    catalog_status: str | None  # None: not in the catalog
+    handler_missing: str | None  # a sentence; None: installed
+    practice_currencies: frozenset[str]
+    support: CurrencySupport | None  # the catalog's terms for the wanted currency
+    methods: frozenset[str]
+    captures_manually: bool
+    required_customer_fields: tuple[str, ...]
+    is_default: bool
+    priority: int
+    catalog_priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a payment needs. None: not asked yet, so it rules nobody out (previews)."""
+
+    currency: str
+    amount: int | None = None
+    payment_method: str | None = None
+    capture: str = "automatic"
+    customer_fields: frozenset[str] | None = None
+    environment: Environment | None = None
+    provider_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Why a provider is out. ``pointer`` names the part of the request that could change that, where there is one."""
+
+    code: str
+    reason: str
+    detail: str
+    pointer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who may take the payment, in order, why the first one, and why nobody else."""
+
+    ranked: tuple[Candidate, ...]
+    reason: str
+    excluded: tuple[Excluded, ...]
+
+
+def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
+    """Rank the candidates for a payment. The same input gives the same answer, whatever the order it comes in."""
+    everyone = sorted(candidates, key=lambda c: c.code)
+    environment = wanted.environment or _environment(everyone, wanted.currency)
+    ranked, excluded = [], []
+    for candidate in everyone:
+        out = _why_not(candidate, wanted, environment)
+        if out is None:
+            ranked.append(candidate)
+        else:
+            excluded.append(out)
+    ranked.sort(key=_rank)
+    return Route(tuple(ranked), _why_first(ranked, wanted), tuple(excluded))
+
+
+def _rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
+    recommended = candidate.support is not None and candidate.support.is_recommended
+    return (not candidate.is_default, -candidate.priority, not recommended, -candidate.catalog_priority, candidate.code)
+
+
+def _environment(everyone: list[Candidate], currency: str) -> Environment:
+    # A practice that is live for a currency must never have a real payment taken by a test account.
+    live = any(
+        c.is_enabled and c.environment is Environment.production and currency in c.practice_currencies for c in everyone
+    )
+    return Environment.production if live else Environment.sandbox
+
+
+def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded | None:
+    def out(reason: str, detail: str, pointer: str | None = None) -> Excluded:
+        return Excluded(c.code, reason, detail, pointer)
+
+    if wanted.provider_code is not None and c.code != wanted.provider_code:
+        return out("not_asked_for", f"The request asks for {wanted.provider_code}.", "/providerCode")
+    if not c.is_enabled:
+        return out("not_enabled", f"{c.name} is not enabled for this practice.")
+    if c.catalog_status not in TAKES_NEW_PAYMENTS:
+        return out("catalog_status", f"{c.name} takes no new payments (catalog status {c.catalog_status}).")
+    if c.handler_missing is not None:
+        return out("handler_missing", c.handler_missing)
+    if c.environment is not environment:
+        return out("environment", f"{c.name} is set to {c.environment}; payments here are taken in {environment}.")
+    if wanted.currency not in c.practice_currencies:
+        return out(
+            "currency_not_configured", f"This practice does not use {c.name} for {wanted.currency}.", "/currency"
+        )
+    if c.support is None or not c.support.is_active:
+        return out("currency_not_supported", f"{c.name} does not support {wanted.currency}.", "/currency")
+    return _why_not_this(c, wanted, c.support)
+
+
+def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Excluded | None:
+    def out(reason: str, detail: str, pointer: str) -> Excluded:
+        return Excluded(c.code, reason, detail, pointer)
+
+    if wanted.payment_method is not None and wanted.payment_method not in c.methods:
+        return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
+    if wanted.capture == "manual" and not c.captures_manually:
+        return out("capture_mode", f"{c.name} cannot hold an amount and capture it later.", "/capture")
+    if wanted.customer_fields is not None:
+        missing = [name for name in c.required_customer_fields if name not in wanted.customer_fields]
+        if missing:
+            return out("customer_field", f"{c.name} needs the customer's {missing[0]}.", f"/customer/{missing[0]}")
+    if wanted.amount is not None and support.min_amount is not None and wanted.amount < support.min_amount:
+        least = Money(support.min_amount, wanted.currency)
+        return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount")
+    if wanted.amount is not None and support.max_amount is not None and wanted.amount > support.max_amount:
+        most = Money(support.max_amount, wanted.currency)
+        return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount")
+    return None
+
+
+def _why_first(ranked: list[Candidate], wanted: Wanted) -> str:
+    if not ranked:
+        return f"No configured provider can take this payment in {wanted.currency}."
+    first = ranked[0]
+    if wanted.provider_code is not None:
+        return f"{first.name} was asked for."
+    if first.is_default:
+        return f"{first.name} is this practice's default for {wanted.currency}."
+    if len(ranked) == 1:
+        return f"{first.name} is the only provider that can take this payment."
+    second = ranked[1]
+    if first.priority != second.priority:
+        return f"{first.name} has the practice's highest priority ({first.priority})."
+    if _rank(first)[2] != _rank(second)[2]:
+        return f"{first.name} is recommended for {wanted.currency}."
+    if first.catalog_priority != second.catalog_priority:
+        return f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
+    return f"{first.name} comes first by code."

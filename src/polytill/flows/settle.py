@@ -1,0 +1,359 @@
+"""The one place where a payment's money state changes: by a provider's answer, a webhook, or a lookup.
+
+``decide`` is pure: what an outcome means for a payment and an attempt. ``settle`` writes it as one unit, compare-and-set
+on both rows; where another writer came first it reads again and decides anew. A provider's fact is never refused: what
+does not fit is booked as what it is, and put before a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, assert_never
+
+from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.sealing import Place
+from polytill.domain.secret import Secret
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
+from polytill.flows.desk import Desk, log
+from polytill.flows.schedule import next_lookup
+from polytill.providers.outcomes import (
+    Declined,
+    NeedsAction,
+    NextAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.storage import audit, ledger, payments, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.ledger import Entry
+from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.units import Unit, json_text, json_value
+
+TRIES = 8
+
+_CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptState.expired}
+
+
+@dataclass(slots=True)
+class Case:
+    """Something that a person has to look at."""
+
+    kind: str
+    subject: str
+    detail: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an outcome means. ``attempt`` None: nothing changes."""
+
+    attempt: Attempt | None = None
+    change: Change | None = None
+    entries: list[Entry] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    action: NextAction | None = None
+    uses_successor: bool = False
+    fee_missing: bool = False
+
+
+# ── Deciding ──
+
+
+def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Attempt | None = None) -> Verdict:
+    """What an outcome means for a payment and one of its attempts. Pure."""
+    match outcome:
+        case Succeeded(authorized_only=True):
+            return _authorized(payment, attempt, outcome)
+        case Succeeded():
+            return _succeeded(payment, attempt, outcome)
+        case NeedsAction():
+            return _moved(payment, attempt, outcome, AttemptState.needs_action, PaymentStatus.requires_action)
+        case Pending():
+            return _moved(payment, attempt, outcome, AttemptState.pending, PaymentStatus.processing)
+        case Declined():
+            return _declined(payment, attempt, outcome, successor)
+        case NotSent():
+            return _closed(payment, attempt, AttemptState.not_sent, outcome, successor)
+        case Unknown():
+            if attempt.state is not AttemptState.sent:
+                return Verdict()
+            return Verdict(_with(attempt, AttemptState.unknown, outcome), Change(PaymentStatus.processing))
+        case _:
+            assert_never(outcome)
+
+
+def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
+    changed = replace(attempt, state=state)
+    transaction_id = getattr(outcome, "provider_transaction_id", None)
+    if transaction_id is not None:
+        changed.provider_transaction_id = transaction_id
+    if isinstance(outcome, Declined | NotSent | Unknown):
+        changed.reason, changed.raw_code, changed.detail = outcome.reason.value, outcome.code, outcome.detail
+    elif isinstance(outcome, NeedsAction) and outcome.last_decline is not None:
+        last = outcome.last_decline
+        changed.reason, changed.raw_code, changed.detail = last.reason.value, last.code, last.detail
+    elif isinstance(outcome, Succeeded):
+        changed.reason = changed.raw_code = changed.detail = None
+    return changed
+
+
+def _fits(payment: Payment, attempt: Attempt, amount: Money) -> bool:
+    if amount.currency != attempt.currency:
+        return False
+    if payment.capture_mode == "manual" and attempt.state is AttemptState.authorized:
+        return 0 < amount.minor <= payment.amount_authorized
+    return amount.minor == attempt.amount
+
+
+def _mismatch(attempt: Attempt, amount: Money) -> Verdict:
+    detail = {
+        "attempt": attempt.id,
+        "expected": {"amount": attempt.amount, "currency": attempt.currency},
+        "provider": {"amount": amount.minor, "currency": amount.currency},
+    }
+    return Verdict(cases=[Case("amount_mismatch", attempt.id, detail)])
+
+
+def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
+    if attempt.state is AttemptState.succeeded:
+        return _fee_learnt_later(payment, attempt, outcome)
+    if not _fits(payment, attempt, outcome.amount):
+        return _mismatch(attempt, outcome.amount)
+    amount, provider = outcome.amount.minor, f"provider:{attempt.provider_code}"
+    changed = _with(attempt, AttemptState.succeeded, outcome)
+    if payment.status is PaymentStatus.succeeded or (
+        payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
+    ):
+        # Another attempt has won already: the payer paid twice. Booked apart, and a person gives it back.
+        case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
+        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency)], [case])
+    entries = [Entry("payment", provider, "payments", amount, attempt.currency)]
+    if outcome.fee is not None and outcome.fee.minor > 0:
+        entries.append(Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency))
+    change = Change(
+        PaymentStatus.succeeded,
+        add_authorized=max(0, amount - payment.amount_authorized),
+        add_captured=amount,
+        provider_code=attempt.provider_code,
+        provider_transaction_id=changed.provider_transaction_id,
+        provider_response=outcome.response,
+        provider_fee=outcome.fee.minor if outcome.fee else None,
+        provider_fee_currency=outcome.fee.currency if outcome.fee else None,
+        clear_reasons=True,
+    )
+    return Verdict(changed, change, entries, fee_missing=outcome.fee is None)
+
+
+def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
+    is_the_one = payment.provider_transaction_id in (None, attempt.provider_transaction_id)
+    if outcome.fee is None or payment.provider_fee is not None or not is_the_one:
+        return Verdict()
+    # Nothing but the fee is news; the lookups end with it.
+    change = Change(
+        payment.status, provider_response=outcome.response, provider_fee=outcome.fee.minor,
+        provider_fee_currency=outcome.fee.currency,
+    )  # fmt: skip
+    entry = Entry("fee", "fees", f"provider:{attempt.provider_code}", outcome.fee.minor, outcome.fee.currency)
+    return Verdict(_with(attempt, attempt.state, outcome), change, [entry] if outcome.fee.minor > 0 else [])
+
+
+def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
+    if AttemptState.authorized not in ATTEMPT_NEXT[attempt.state]:
+        return Verdict()
+    if not _fits(payment, attempt, outcome.amount):
+        return _mismatch(attempt, outcome.amount)
+    changed = _with(attempt, AttemptState.authorized, outcome)
+    if payment.status in (PaymentStatus.succeeded, PaymentStatus.authorized):
+        detail = {"attempt": attempt.id, "amount": outcome.amount.minor, "currency": attempt.currency}
+        return Verdict(changed, None, [], [Case("excess_authorization", attempt.id, detail)])
+    change = Change(
+        PaymentStatus.authorized,
+        add_authorized=max(0, outcome.amount.minor - payment.amount_authorized),
+        provider_code=attempt.provider_code,
+        provider_transaction_id=changed.provider_transaction_id,
+        provider_response=outcome.response,
+        clear_reasons=True,
+    )
+    return Verdict(changed, change)
+
+
+def _moved(
+    payment: Payment, attempt: Attempt, outcome: NeedsAction | Pending, state: AttemptState, status: PaymentStatus
+) -> Verdict:
+    """The attempt is under way: the payer must act, or the provider is working."""
+    stays = attempt.state is state
+    if not stays and state not in ATTEMPT_NEXT[attempt.state]:
+        return Verdict()
+    changed = _with(attempt, state, outcome)
+    action = outcome.action if isinstance(outcome, NeedsAction) else None
+    new_words = (changed.reason, changed.raw_code, changed.provider_transaction_id) != (
+        attempt.reason, attempt.raw_code, attempt.provider_transaction_id,
+    )  # fmt: skip
+    if stays and not new_words and action is None:
+        return Verdict()
+    if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing):
+        return Verdict(changed, None, action=action)  # another attempt decides the payment's status
+    change = Change(
+        status, provider_code=attempt.provider_code, provider_transaction_id=changed.provider_transaction_id,
+        provider_response=outcome.response, failure_reason=changed.reason,
+    )  # fmt: skip
+    return Verdict(changed, change, action=action)
+
+
+def _declined(payment: Payment, attempt: Attempt, outcome: Declined, successor: Attempt | None) -> Verdict:
+    if outcome.final:
+        return _closed(payment, attempt, _CLOSED_AS.get(outcome.reason, AttemptState.declined), outcome, successor)
+    # The payer may try again on the same link or intent.
+    waiting = NeedsAction(None, None, outcome.provider_transaction_id, outcome, outcome.response)
+    return _moved(payment, attempt, waiting, AttemptState.needs_action, PaymentStatus.requires_action)
+
+
+def _closed(
+    payment: Payment, attempt: Attempt, state: AttemptState, outcome: Declined | NotSent, successor: Attempt | None
+) -> Verdict:
+    if state not in ATTEMPT_NEXT[attempt.state]:
+        return Verdict()
+    changed = _with(attempt, state, outcome)
+    is_authorization = payment.status is PaymentStatus.authorized and attempt.state is AttemptState.authorized
+    if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing) and not is_authorization:
+        return Verdict(changed)
+    if successor is not None and not is_authorization:
+        return Verdict(changed, Change(PaymentStatus.processing), uses_successor=True)
+    response = outcome.response if isinstance(outcome, Declined) else None
+    if state in (AttemptState.canceled, AttemptState.expired):
+        change = Change(PaymentStatus.canceled, provider_response=response, cancel_reason=outcome.reason.value)
+    else:
+        change = Change(PaymentStatus.failed, provider_response=response, failure_reason=outcome.reason.value)
+    return Verdict(changed, change)
+
+
+# ── Writing ──
+
+
+async def settle(
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    outcome: Outcome,
+    source: str,
+    successor: Attempt | None = None,
+    also: Callable[[Unit], None] | None = None,
+) -> tuple[Payment, Attempt]:
+    """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
+
+    ``successor`` is the next attempt, put on disk if this one turns out closed. ``also`` adds steps to the same unit
+    (the webhook event that brought the fact, the capture that was asked for), also where nothing else changes.
+    """
+    for _ in range(TRIES):
+        verdict = decide(payment, attempt, outcome, successor)
+        now = desk.world.now()
+        unit = Unit()
+        if verdict.change is not None:
+            payments.change(unit, payment, verdict.change, now)
+        _write_attempt(desk, db, unit, attempt, verdict, source, now)
+        if verdict.uses_successor and successor is not None:
+            payments.insert_attempt(unit, successor)
+        _write_books(desk, unit, payment, attempt, verdict, source, now)
+        if also is not None:
+            also(unit)
+        try:
+            await db.commit(unit)
+        except (Stale, CheckRefused):
+            payment, attempt = await _again(db, payment, attempt)
+            continue
+        if verdict.change is not None:
+            log.info(
+                "settled", practice=db.practice_id, payment=payment.id, attempt=attempt.id, source=source,
+                before=payment.status.value, after=verdict.change.status.value, outcome=type(outcome).__name__,
+            )  # fmt: skip
+            payment = payments.applied(payment, verdict.change, now)
+        return payment, verdict.attempt or attempt
+    raise Stale
+
+
+async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Payment, Attempt]:
+    fresh_payment = await payments.by_id(db, payment.id)
+    fresh_attempt = await payments.attempt_by_id(db, attempt.id)
+    assert fresh_payment is not None
+    assert fresh_attempt is not None
+    return fresh_payment, fresh_attempt
+
+
+def _write_attempt(
+    desk: Desk, db: PracticeDb, unit: Unit, before: Attempt, verdict: Verdict, source: str, now: datetime
+) -> None:
+    changed = verdict.attempt
+    if changed is None:
+        if source == "lookup":
+            # Nothing new: ask again later.
+            lookups = before.lookups + 1
+            payments.postpone(unit, before.id, before.state, next_lookup(before.state, lookups, now), lookups)
+        return
+    changed.updated_at = now
+    changed.lookups = before.lookups + 1 if changed.state is before.state else 0
+    changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
+    if verdict.fee_missing and changed.lookups < 3:
+        # The money is there; what the provider took for it is learnt by asking once more.
+        changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
+    if verdict.action is not None:
+        changed.next_action = seal_action(desk, db, changed.id, verdict.action)
+    elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
+        changed.next_action = None
+    payments.change_attempt(unit, before.state, changed)
+
+
+def _write_books(
+    desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, verdict: Verdict, source: str, now: datetime
+) -> None:
+    for entry in verdict.entries:
+        ledger.book(
+            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now
+        )  # fmt: skip
+    for case in verdict.cases:
+        webhook_events.open_case(
+            unit, new_id(desk.world), payment.practice_id, payment.environment, case.kind, case.subject, payment.id,
+            case.detail, now,
+        )  # fmt: skip
+    if verdict.attempt is not None:
+        detail = {
+            "attempt": attempt.id,
+            "provider": attempt.provider_code,
+            "from": attempt.state.value,
+            "to": verdict.attempt.state.value,
+            "reason": verdict.attempt.reason,
+        }
+        status = verdict.change.status if verdict.change else payment.status
+        audit.append(unit, now, source, f"payment.{status.value}", payment.id, detail)
+
+
+# ── The payer's next step, sealed on the attempt ──
+
+
+def _action_place(attempt_id: str) -> Place:
+    return Place("payment_attempts", attempt_id, "next_action")
+
+
+def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction) -> str:
+    """What the payer must do, as it is kept: a client secret may be in it."""
+    token = action.provider_token.reveal() if action.provider_token else None
+    text = json_text([action.kind.value, action.url, token, action.instructions, action.wants])
+    assert text is not None
+    return db.data_key.seal(Secret(text), _action_place(attempt_id), desk.world)
+
+
+def open_action(db: PracticeDb, attempt: Attempt) -> list[Any] | None:
+    """``[kind, url, provider token, instructions, wants]`` of an attempt; None where the payer has nothing to do."""
+    if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
+        return None
+    opened = db.data_key.open(attempt.next_action, _action_place(attempt.id))
+    values: list[Any] = json_value(opened.reveal())
+    return values

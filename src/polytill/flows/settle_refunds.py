@@ -1,0 +1,282 @@
+"""The refund and dispute half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
+
+A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. What
+a provider gives back beyond what was captured is booked apart (``excess_refunded``) and put before a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, assert_never
+
+from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, DisputeState, RefundState
+from polytill.flows.desk import Desk, log
+from polytill.flows.schedule import next_lookup
+from polytill.flows.settle import TRIES
+from polytill.providers.contract import DisputeFact, RefundFact
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.storage import audit, ledger, payments, refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.ledger import Entry
+from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.refunds import Dispute, Refund
+from polytill.storage.units import Unit
+
+Also = Callable[[Unit], None]
+
+
+def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
+    """The state that an outcome leads to; None where it is no news. Pure."""
+    state: RefundState
+    match outcome:
+        case Succeeded():
+            state = RefundState.succeeded
+        case Pending() | NeedsAction():
+            state = RefundState.pending
+        case Declined():
+            asked_only = refund.state in (RefundState.sent, RefundState.unknown)
+            state = RefundState.declined if asked_only else RefundState.failed
+        case NotSent():
+            state = RefundState.not_sent
+        case Unknown():
+            state = RefundState.unknown
+        case _:
+            assert_never(outcome)
+    return state if state in REFUND_NEXT[refund.state] else None
+
+
+async def settle_refund(
+    desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None
+) -> Refund:
+    """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards."""
+    for _ in range(TRIES):
+        payment = await payments.by_id(db, refund.payment_id)
+        assert payment is not None
+        unit = Unit()
+        now = desk.world.now()
+        amount_differs = isinstance(outcome, Succeeded) and outcome.amount.minor != refund.amount
+        state = None if amount_differs else decide_refund(refund, outcome)
+        changed = refund
+        if amount_differs:
+            _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+        if state is None:
+            _learn_id(unit, refund, outcome, source, desk)
+        else:
+            changed = _with(refund, state, outcome)
+            changed.updated_at = now
+            changed.next_lookup_at = next_lookup(state, 0, now)
+            await _move(desk, db, unit, payment, refund, changed, source)
+        if also is not None:
+            also(unit)
+        try:
+            await db.commit(unit)
+        except (Stale, CheckRefused):
+            fresh = await refunds.by_id(db, refund.id)
+            assert fresh is not None
+            refund = fresh
+            continue
+        if state is not None:
+            log.info(
+                "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
+                before=refund.state.value, after=state.value,
+            )  # fmt: skip
+        return changed
+    raise Stale
+
+
+def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
+    changed = replace(refund, state=state, lookups=0)
+    changed.provider_refund_id = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
+    changed.provider_response = getattr(outcome, "response", None) or refund.provider_response
+    if isinstance(outcome, Declined | NotSent | Unknown):
+        changed.failure_reason, changed.raw_code = outcome.reason.value, outcome.code
+    elif isinstance(outcome, Succeeded):
+        changed.failure_reason = changed.raw_code = None
+    return changed
+
+
+def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, source: str, desk: Desk) -> None:
+    learnt = getattr(outcome, "provider_transaction_id", None)
+    now = desk.world.now()
+    if learnt is not None and refund.provider_refund_id is None:
+        same = replace(refund, provider_refund_id=learnt, updated_at=now)
+        refunds.change(unit, refund.state, same)
+    elif source == "lookup":
+        lookups = refund.lookups + 1
+        refunds.postpone(unit, refund.id, refund.state, next_lookup(refund.state, lookups, now), lookups)
+
+
+async def _move(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str
+) -> None:
+    """The amounts, the refund row, the ledger and the audit line of one change of state."""
+    change = Change(payment.status)
+    entries: list[Entry] = []
+    attempt = await payments.attempt_by_id(db, after.attempt_id)
+    assert attempt is not None
+    account = f"provider:{attempt.provider_code}"
+    if before.state in REFUND_RESERVES and before.origin == "api":
+        change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
+    if after.state in REFUND_DONE and before.state not in REFUND_DONE:
+        available = payment.amount_captured - payment.amount_refunded - payment.refund_reserved - change.add_reserved
+        after.booked = max(0, min(after.amount, available))
+        after.booked_excess = after.amount - after.booked
+        change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
+        entries.append(Entry("refund", "refunds", account, after.amount, after.currency))
+        if after.booked_excess:
+            detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
+            _case(desk, unit, payment, "over_refund", after.id, detail)
+    elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
+        change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
+        after.booked = after.booked_excess = 0
+        entries.append(Entry("refund_failed", account, "refunds", after.amount, after.currency))
+        _case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+    now = after.updated_at
+    payments.change(unit, payment, change, now)
+    refunds.change(unit, before.state, after)
+    for entry in entries:
+        ledger.book(
+            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
+        )  # fmt: skip
+    detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
+    audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
+
+
+def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
+    webhook_events.open_case(
+        unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
+        desk.world.now(),
+    )  # fmt: skip
+
+
+# ── Facts that a delivery brings ──
+
+
+def _matching(known: list[Refund], fact: RefundFact) -> list[Refund]:
+    """The refunds of ours that a fact may be about: by our reference, by the provider's id, else by amount and state."""
+    for attribute, wanted in (("id", fact.reference), ("provider_refund_id", fact.provider_refund_id)):
+        exact = [r for r in known if wanted is not None and getattr(r, attribute) == wanted]
+        if exact:
+            return exact
+    assert fact.amount is not None
+    same = [r for r in known if r.amount == fact.amount.minor]
+    if fact.provider_refund_id is not None:
+        same = [r for r in same if r.provider_refund_id is None]
+    if fact.state == "failed":
+        return [r for r in same if r.state in REFUND_RESERVES] or [r for r in same if r.state in REFUND_DONE][-1:]
+    waiting = [r for r in same if r.state in REFUND_RESERVES]
+    if waiting:
+        return waiting
+    # Every one of this amount is settled: the delivery repeats what is known, unless it names another refund.
+    return [] if fact.provider_refund_id is not None else [r for r in same if r.state in REFUND_DONE][-1:]
+
+
+async def apply_refund_fact(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+) -> list[Refund]:
+    """Settle the one refund that a fact is about, or adopt it. Several that fit are answered, to be looked up each."""
+    known = await refunds.of_payment(db, payment.id)
+    if fact.amount is None:
+        return await _apply_total(desk, db, payment, attempt, fact, known, also)
+    matching = _matching(known, fact)
+    if len(matching) > 1:
+        return matching
+    refund = matching[0] if matching else await _adopt(desk, db, payment, attempt, fact, fact.amount.minor)
+    outcome: Outcome
+    if fact.state == "succeeded":
+        outcome = Succeeded(fact.amount, fact.provider_refund_id, response=fact.response)
+    elif fact.state == "failed":
+        outcome = _failed(fact)
+    else:
+        outcome = Pending(fact.amount, fact.provider_refund_id, fact.response)
+    await settle_refund(desk, db, refund, outcome, "webhook", also)
+    return []
+
+
+def _failed(fact: RefundFact) -> Declined:
+    return Declined(Reason.declined, True, "failed", None, fact.provider_refund_id, fact.response)
+
+
+async def _apply_total(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, known: list[Refund], also: Also
+) -> list[Refund]:
+    """A cumulative fact: only what exceeds everything that we know of is new."""
+    assert fact.total is not None
+    expected = sum(r.amount for r in known if r.state in REFUND_RESERVES | REFUND_DONE)
+    beyond = fact.total.minor - expected
+    if beyond <= 0:
+        unit = Unit()
+        also(unit)
+        await db.commit(unit)
+        return []
+    refund = await _adopt(desk, db, payment, attempt, fact, beyond)
+    outcome = Succeeded(replace(fact.total, minor=beyond), None, response=fact.response)
+    await settle_refund(desk, db, refund, outcome, "webhook", also)
+    return []
+
+
+async def _adopt(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int
+) -> Refund:
+    """A refund that was made in the provider's own dashboard becomes a row of ours. It reserves nothing."""
+    now = desk.world.now()
+    refund_id = new_id(desk.world)
+    refund = Refund(
+        id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
+        reason="Made at the provider", origin="provider", idempotency_key=f"provider:{refund_id}", request_hash="",
+        created_by="provider", created_at=now, updated_at=now, provider_refund_id=fact.provider_refund_id,
+    )  # fmt: skip
+    unit = Unit()
+    refunds.insert(unit, refund)
+    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund.id, "amount": amount})
+    await db.commit(unit)
+    return refund
+
+
+async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact: DisputeFact, also: Also) -> None:
+    """Record a dispute; a lost one takes its amount from what can still be refunded, and is booked."""
+    for _ in range(TRIES):
+        fresh = await payments.by_id(db, payment.id)
+        assert fresh is not None
+        known = {d.provider_dispute_id: d for d in await refunds.disputes_of(db, payment.id)}
+        before = known.get(fact.provider_dispute_id)
+        unit = Unit()
+        _write_dispute(desk, unit, fresh, before, fact)
+        also(unit)
+        try:
+            await db.commit(unit)
+            return
+        except (Stale, CheckRefused):
+            continue
+    raise Stale
+
+
+def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | None, fact: DisputeFact) -> None:
+    now = desk.world.now()
+    amount = fact.amount.minor if fact.amount else (before.amount if before else None)
+    state = DisputeState(fact.state)
+    if before is not None and before.state is not DisputeState.open:
+        state = before.state  # decided once; a repeat or an older delivery changes nothing
+    dispute = Dispute(
+        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, fact.funds_withdrawn,
+        fact.due_at, before.created_at if before else now, now,
+    )  # fmt: skip
+    if before is None:
+        refunds.insert_dispute(unit, dispute)
+    else:
+        refunds.change_dispute(unit, before.state, dispute)
+    newly_lost = state is DisputeState.lost and (before is None or before.state is not DisputeState.lost)
+    if newly_lost and amount:
+        payments.change(unit, payment, Change(payment.status, add_lost=amount), now)
+        provider = f"provider:{payment.provider_code}"
+        entry = Entry("dispute_lost", "disputes", provider, amount, payment.currency)
+        ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    if before is None or newly_lost:
+        detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
+        _case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
+        audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)

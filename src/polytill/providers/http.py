@@ -1,0 +1,174 @@
+"""The one way out to payment providers: sends bytes, and sorts failures by what the other side can have seen.
+
+``Http`` does not know any provider. It answers an ``Answer``, or ``NotSent`` (nothing can have arrived over there) or
+``Unknown`` (something may have). It never follows redirects, so a key cannot be carried to another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
+
+# Providers write money as JSON numbers with a fraction; a float would round them.
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON as Python values, fractions as ``Decimal``. ``ValueError`` for anything that is not JSON."""
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError("not JSON") from error
+
+
+def to_json(value: Any) -> bytes:
+    """Python values as JSON bytes, ``Decimal`` as an exact number."""
+    return _encode(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, the headers (lower-case names) and the JSON object of the body."""
+
+    status: int
+    data: JsonObject
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How long the provider asks us to wait, where it says so in seconds."""
+        value = self.headers.get("retry-after", "")
+        return float(value) if value.isdecimal() else None
+
+
+class Transport(Protocol):
+    """How bytes reach a provider. The product's is aiohttp; a simulation hands in its own."""
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers (lower-case names) and body; or ``ConnectionNotMade``, or ``AnswerLost``."""
+        ...
+
+
+class ConnectionNotMade(Exception):
+    """No connection came about: the other side has seen nothing."""
+
+
+class AnswerLost(Exception):
+    """The request may have arrived; its answer did not."""
+
+
+class AiohttpTransport:
+    """One keep-alive session for the whole process."""
+
+    def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._timeout = aiohttp.ClientTimeout(
+            total=answer_timeout_s, connect=None, sock_connect=CONNECT_TIMEOUT_S
+        )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout,
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
+                auto_decompress=True,
+                cookie_jar=aiohttp.DummyCookieJar(),  # one practice's cookie must never reach another's call
+            )
+        return self._session
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """See ``Transport.send``."""
+        try:
+            async with self._opened().request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                content = await response.content.read(MAX_ANSWER_BYTES + 1)
+                while len(content) <= MAX_ANSWER_BYTES and not response.content.at_eof():
+                    content += await response.content.read(MAX_ANSWER_BYTES + 1 - len(content))
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise AnswerLost("the answer was too large")
+                lower = {name.lower(): value for name, value in response.headers.items()}
+                return response.status, lower, content
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            raise ConnectionNotMade(type(error).__name__) from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            raise AnswerLost(type(error).__name__) from error
+
+    async def close(self) -> None:
+        """End the session. A later call would open another."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class Http:
+    """What a handler holds: sends one request and answers in outcomes."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer | NotSent | Unknown:
+        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``."""
+        try:
+            status, answer_headers, content = await self._transport.send(method, url, headers, body)
+        except ConnectionNotMade as error:
+            return NotSent(Reason.unreachable, code=str(error), detail="The provider could not be reached.")
+        except AnswerLost as error:
+            return Unknown(Reason.timeout, code=str(error), detail="The provider's answer did not arrive.")
+        try:
+            data = parse_json(content)
+        except ValueError:
+            data = None
+        if status == 429:
+            answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
+            return NotSent(
+                Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s
+            )
+        if not isinstance(data, dict):
+            return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
+        return Answer(status, data, answer_headers)
+
+
+def origin_of(url: str) -> str | None:
+    """``scheme://host[:port]`` of an http(s) address, without a default port; None where it is no such address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        return None
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}" + (f":{port}" if port not in (None, default) else "")
+
+
+def may_receive_keys(url: str, hosts: frozenset[str], allowed_origins: frozenset[str]) -> bool:
+    """Whether keys may be sent to this address: https to a host that the handler declares, or an origin from settings.
+
+    What a catalog row says decides nothing here.
+    """
+    origin = origin_of(url)
+    if origin is None or "?" in url or "#" in url or "\\" in url or any(c.isspace() for c in url):
+        return False
+    return origin in allowed_origins or (origin.startswith("https://") and origin[len("https://") :] in hosts)

@@ -1,0 +1,137 @@
+"""The six outcomes of a call to a provider, and the closed list of reasons.
+
+``Succeeded`` (or authorized), ``NeedsAction``, ``Pending``, ``Declined``, ``NotSent``, ``Unknown``: nothing else can
+come back from a handler, and ``flows/settle.py`` matches them exhaustively.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+
+JsonObject = dict[str, Any]
+
+
+class Reason(StrEnum):
+    """Why something did not go through: a closed list. The provider's own word is kept beside it."""
+
+    # The payer or their bank said no.
+    declined = "declined"
+    insufficient_funds = "insufficient_funds"
+    expired_card = "expired_card"
+    incorrect_details = "incorrect_details"
+    authentication_required = "authentication_required"
+    # The provider refused the request as it stands.
+    validation = "validation"
+    amount_too_small = "amount_too_small"
+    amount_too_large = "amount_too_large"
+    currency_not_supported = "currency_not_supported"
+    duplicate = "duplicate"
+    not_found = "not_found"
+    invalid_state = "invalid_state"
+    integrator_bug = "integrator_bug"
+    # The practice's account or keys.
+    config = "config"
+    # Not now.
+    conflict = "conflict"
+    rate_limited = "rate_limited"
+    provider_unavailable = "provider_unavailable"
+    unreachable = "unreachable"
+    timeout = "timeout"
+    unreadable = "unreadable"
+    # The attempt is over without a decline.
+    canceled = "canceled"
+    expired = "expired"
+
+
+# ── The six outcomes ──
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Money moved. ``amount`` is what the merchant asked for and got; ``charged`` what the payer paid, when that differs."""
+
+    amount: Money
+    provider_transaction_id: str | None = None
+    fee: Money | None = None
+    charged: Money | None = None
+    authorized_only: bool = False  # Authorized: the amount is held, nothing has moved
+    response: JsonObject | None = None
+
+
+class NextKind(StrEnum):
+    """How the payer goes on."""
+
+    redirect = "redirect"
+    client_token = "client_token"  # noqa: S105
+    instructions = "instructions"
+    input = "input"  # the provider wants a PIN, a one-time password, a phone number, … (``NextAction.wants``)
+
+
+@dataclass(frozen=True, slots=True)
+class NextAction:
+    """What the payer must do. ``provider_token`` goes to the paying browser only and is never logged."""
+
+    kind: NextKind
+    url: str | None = None
+    provider_token: Secret | None = None
+    instructions: str | None = None
+    wants: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsAction:
+    """The payer must act. A ``None`` action: the payer must act, but nobody holds what they need for it."""
+
+    action: NextAction | None
+    amount: Money | None = None
+    provider_transaction_id: str | None = None
+    last_decline: Declined | None = None
+    response: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The provider is working on it."""
+
+    amount: Money | None = None
+    provider_transaction_id: str | None = None
+    response: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The provider said no. Not ``final`` where the payer may try again on the same intent or link."""
+
+    reason: Reason
+    final: bool
+    code: str | None = None
+    detail: str | None = None
+    provider_transaction_id: str | None = None
+    response: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Certain: nothing happened over there. ``not_found`` from a lookup counts only past ``settle_horizon_s``."""
+
+    reason: Reason
+    code: str | None = None
+    detail: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Not known: money may have moved. Only a lookup may follow: never a repeat, another provider, or "failed"."""
+
+    reason: Reason
+    code: str | None = None
+    detail: str | None = None
+
+
+Outcome = Succeeded | NeedsAction | Pending | Declined | NotSent | Unknown

@@ -1,0 +1,247 @@
+"""Paystack, as it speaks in 2026: one host, JSON, every amount times 100, webhooks signed with the API key.
+
+Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), support.paystack.com.
+What to know: ``verify`` by our own reference is the lookup; ``abandoned`` means not paid yet; an unpaid link
+cannot be had again; refunds have no idempotency, so a lost answer is looked up in the transaction's refunds.
+How answers and deliveries are read stands in ``paystack_reading.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import ClassVar
+from urllib.parse import quote, urlencode
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.states import Environment
+from polytill.providers import paystack_reading as reading
+from polytill.providers.contract import (
+    CatalogEntry,
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    CredentialTest,
+    CurrencyTerms,
+    Handler,
+    KeyField,
+    LookupParams,
+    PaymentFact,
+    RefundLookupParams,
+    RefundParams,
+    WebhookResult,
+    redact,
+)
+from polytill.providers.http import Answer, parse_json, to_json
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.paystack_reading import WIRE_EXPONENT, noted_reference, object_in, text_of
+from polytill.providers.signing import header, hex_hmac, same
+from polytill.providers.wire_amounts import to_wire
+
+# ── Facts ──
+
+CHANNELS = ("card", "bank_transfer", "ussd", "mobile_money", "qr")  # our words are Paystack's here
+
+WHERE_KEYS_ARE = "Paystack dashboard → Settings → API Keys & Webhooks"
+
+
+class PaystackProvider(Handler):
+    """One practice's Paystack account."""
+
+    code = "paystack"
+    name = "Paystack"
+    hosts = frozenset({"api.paystack.co"})
+    keys: ClassVar[Mapping[str, KeyField]] = {
+        "publicKey": KeyField(
+            "Public key", r"pk_test_[0-9a-zA-Z]{8,}", r"pk_live_[0-9a-zA-Z]{8,}", help=WHERE_KEYS_ARE
+        ),
+        "secretKey": KeyField(
+            "Secret key", r"sk_test_[0-9a-zA-Z]{20,}", r"sk_live_[0-9a-zA-Z]{20,}", help=WHERE_KEYS_ARE
+        ),
+    }
+    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
+    catalog = CatalogEntry(
+        description="Cards, bank transfer, USSD and mobile money in Nigeria, Ghana, South Africa, Kenya "
+        "and Côte d'Ivoire",
+        website_url="https://paystack.com",
+        documentation_url="https://paystack.com/docs/api/",
+        api_base_url="https://api.paystack.co",
+        sandbox_api_base_url="https://api.paystack.co",
+        methods=CHANNELS,
+        currencies={
+            "NGN": CurrencyTerms(15_000, 100_00, 50_00, recommended=True),
+            "GHS": CurrencyTerms(19_500, 0, 10, recommended=True),
+            "ZAR": CurrencyTerms(29_000, 1_00, 1_00),
+            "KES": CurrencyTerms(29_000, 0, 3_00),
+            "USD": CurrencyTerms(39_000, 0, 2_00),
+            "XOF": CurrencyTerms(32_000, 0, 1),
+        },
+        priority=20,
+    )
+    required_customer_fields = ("email",)
+    webhook_signed_with = "secretKey"
+    settle_horizon_s = 120.0
+    redacted = reading.REDACTED
+
+    # ── Public verbs ──
+
+    async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
+        """POST /transaction/initialize: a link and an access code for the payer."""
+        try:
+            body = self._initialize_body(params)
+        except InvalidAmount:
+            return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {params.amount}.")
+        answer = await self._call("POST", "/transaction/initialize", body)
+        return self.read_charge(answer) if isinstance(answer, Answer) else answer
+
+    async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
+        """GET /transaction/verify/{reference}."""
+        return await self._verify(params.reference)
+
+    async def lookup_payment(self, params: LookupParams) -> Outcome:
+        """Verify by our own reference. Found but unpaid is ``NeedsAction(None)``: its link is gone."""
+        return await self._verify(params.reference)
+
+    async def refund_payment(self, params: RefundParams) -> Outcome:
+        """POST /refund. Our reference travels in ``merchant_note``, so that a lost answer can be found."""
+        try:
+            body = self._refund_body(params)
+        except InvalidAmount:
+            return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {params.amount}.")
+        answer = await self._call("POST", "/refund", body)
+        return self.read_refund(answer) if isinstance(answer, Answer) else answer
+
+    async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
+        """GET /refund/{id} where the id is known, else our note in the transaction's refunds."""
+        if params.provider_refund_id:
+            answer = await self._call("GET", f"/refund/{quote(params.provider_refund_id, safe='')}")
+            return self.read_refund(answer) if isinstance(answer, Answer) else answer
+        if not params.provider_transaction_id:
+            return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
+        query = urlencode({"transaction": params.provider_transaction_id, "perPage": 100})
+        answer = await self._call("GET", f"/refund?{query}")
+        if not isinstance(answer, Answer):
+            return answer
+        items = answer.data.get("data")
+        if answer.status != 200 or not isinstance(items, list):
+            return self.read_error(answer)
+        for item in items:
+            if isinstance(item, dict) and noted_reference(item.get("merchant_note")) == params.reference:
+                return reading.refund_outcome(item)
+        return NotSent(Reason.not_found, detail="The transaction has no such refund.")
+
+    async def list_transactions(
+        self, since_s: int, until_s: int, page: int = 1
+    ) -> list[PaymentFact] | NotSent | Unknown:
+        """GET /transaction over a window of seconds since the epoch: one page of up to 100 transactions."""
+        query = urlencode({"from": _iso(since_s), "to": _iso(until_s), "perPage": 100, "page": page})
+        answer = await self._call("GET", f"/transaction?{query}")
+        if not isinstance(answer, Answer):
+            return answer
+        items = answer.data.get("data")
+        if answer.status != 200 or not isinstance(items, list):
+            error = self.read_error(answer)
+            return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
+        return [reading.payment_fact(item) for item in items if isinstance(item, dict)]
+
+    async def test_credentials(self) -> CredentialTest:
+        """GET /balance."""
+        answer = await self._call("GET", "/balance")
+        if not isinstance(answer, Answer):
+            return CredentialTest(False, answer.detail or "Paystack could not be reached.")
+        if answer.status == 200 and answer.data.get("status") is True:
+            items = answer.data.get("data")
+            balances = items if isinstance(items, list) else []
+            found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
+            detail = f"Paystack accepts the key (balances in {found})."
+            return CredentialTest(True, detail, self.config.environment)
+        return CredentialTest(False, f"Paystack refuses the key: {text_of(answer.data.get('message'))}")
+
+    def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""
+        given = header(headers, "x-paystack-signature")
+        return any(
+            secret and same(hex_hmac(secret.reveal(), body, "sha512"), given)
+            for secret in self.config.webhook_secrets
+        )
+
+    def process_webhook(self, body: bytes) -> WebhookResult:
+        """Read a delivery. There is no event id, and no event for a failed try."""
+        event = parse_json(body)
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            raise ValueError("not a Paystack event")
+        kind, data = event["event"], event.get("data")
+        if not isinstance(data, dict):
+            raise ValueError("a Paystack event without data")
+        key, facts, action, reason = reading.read_event(kind, data)
+        places = (data, object_in(data, "customer"), object_in(data, "transaction"))
+        domain = next((place["domain"] for place in places if place.get("domain")), None)
+        return WebhookResult(
+            event_type=kind,
+            dedupe_key=f"{kind}:{key}",
+            action=action,
+            environment={"test": Environment.sandbox, "live": Environment.production}.get(str(domain)),
+            facts=facts,
+            reason=reason,
+            body=redact(event, self.redacted),
+        )
+
+    # ── Request builders ──
+
+    async def _call(
+        self, method: str, path: str, body: JsonObject | None = None
+    ) -> Answer | NotSent | Unknown:
+        assert self.config.secret_key is not None
+        headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = self.config.base_url.rstrip("/") + path
+        return await self.http.send(method, url, headers, to_json(body) if body is not None else None)
+
+    def _initialize_body(self, params: CreatePaymentParams) -> JsonObject:
+        body: JsonObject = {
+            "email": params.customer.email,
+            "amount": to_wire(params.amount, WIRE_EXPONENT),
+            "currency": params.amount.currency,
+            "reference": params.reference,
+            "callback_url": params.return_url,
+            "metadata": {
+                **params.metadata,
+                "payment_id": params.payment_id,
+                "cancel_action": params.return_url,
+            },
+        }
+        if params.method is not None:
+            body["channels"] = [params.method]
+        return body
+
+    def _refund_body(self, params: RefundParams) -> JsonObject:
+        return {
+            "transaction": params.provider_transaction_id or params.payment_reference,
+            "amount": to_wire(params.amount, WIRE_EXPONENT),
+            "currency": params.amount.currency,
+            "merchant_note": reading.refund_note(params.reference),
+            "customer_note": params.reason or "Refund",
+        }
+
+    async def _verify(self, reference: str) -> Outcome:
+        answer = await self._call("GET", f"/transaction/verify/{quote(reference, safe='')}")
+        if not isinstance(answer, Answer):
+            return answer
+        data = answer.data.get("data")
+        if answer.status != 200 or answer.data.get("status") is not True or not isinstance(data, dict):
+            return self.read_error(answer)
+        if data.get("reference") != reference:
+            return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
+        return self.read_transaction(data)
+
+    # ── Response readers and error mapping ──
+
+    read_transaction = staticmethod(reading.read_transaction)
+    read_charge = staticmethod(reading.read_charge)
+    read_refund = staticmethod(reading.read_refund)
+    read_refund_list = staticmethod(reading.read_refund_list)
+    read_error = staticmethod(reading.read_error)
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

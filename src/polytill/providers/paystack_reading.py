@@ -1,0 +1,328 @@
+"""What Paystack's answers and deliveries mean: readers without any state, from JSON to outcomes and facts.
+
+Types wobble on this wire: amounts and ids come as numbers or as strings, metadata as 0, "", null, JSON text
+or an object. No reader raises for what an answer holds; reading a delivery may (``ValueError``).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.http import Answer, parse_json
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+
+# ── Facts ──
+
+WIRE_EXPONENT = 2  # times 100 whatever the currency, also XOF and RWF, which have no minor unit
+
+REDACTED = frozenset({"access_code", "authorization_code", "authorization_url"})
+
+PENDING_WORDS = frozenset({"ongoing", "pending", "processing", "queued"})
+INPUT_WORDS = {
+    "send_pin": "pin",
+    "send_otp": "otp",
+    "send_phone": "phone",
+    "send_birthday": "birthday",
+    "send_address": "address",
+}
+REFUND_WORDS = {
+    "pending": "pending",
+    "processing": "pending",
+    "processed": "succeeded",
+    "failed": "failed",
+    "needs-attention": "requires_action",
+}
+DISPUTE_RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
+
+# ── Response readers ──
+
+
+def read_transaction(data: JsonObject) -> Outcome:
+    """A transaction object, from verify, a listing or a webhook."""
+    status, currency = str(data.get("status")), str(data.get("currency"))
+    transaction_id, kept = id_of(data), redact(data, REDACTED)
+    try:
+        charged = from_wire(data.get("amount"), currency, WIRE_EXPONENT)
+        asked = from_wire(data.get("requested_amount") or data.get("amount"), currency, WIRE_EXPONENT)
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
+    if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
+        fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
+        return Succeeded(asked, transaction_id, fee, charged if charged != asked else None, response=kept)
+    if status == "abandoned":
+        return NeedsAction(None, asked, transaction_id, response=kept)
+    if status in PENDING_WORDS:
+        return Pending(asked, transaction_id, kept)
+    if status == "failed":
+        text = text_of(data.get("gateway_response") or data.get("message"))
+        return Declined(_decline_reason(text), False, text, None, transaction_id, kept)
+    return Unknown(Reason.unreadable, status, "Paystack gave a status that is not known.")
+
+
+def read_charge(answer: Answer) -> Outcome:
+    """What initialize, /charge, /charge/{reference} and charge_authorization answer."""
+    data = answer.data.get("data")
+    if answer.status >= 400 or not isinstance(data, dict):
+        return read_error(answer)
+    kept = redact(data, REDACTED)
+    if answer.data.get("type") == "success" and "transaction" in data:
+        # Capitec Pay: "success" is the state of the request; the payment is pending.
+        inner = object_in(data, "transaction")
+        try:
+            amount = from_wire(inner.get("amount"), str(inner.get("currency")), WIRE_EXPONENT)
+        except InvalidAmount:
+            return Unknown(Reason.unreadable, detail="Paystack's amount could not be read.")
+        return Pending(amount, id_of(inner), kept)
+    status = str(data.get("status"))
+    link = data.get("authorization_url") or (data.get("url") if status == "open_url" else None)
+    if isinstance(link, str) and link:
+        token = data.get("access_code")
+        secret = Secret(token) if isinstance(token, str) and token else None
+        return NeedsAction(NextAction(NextKind.redirect, link, secret), response=kept)
+    if status in INPUT_WORDS:
+        text = text_of(data.get("display_text")) or None
+        action = NextAction(NextKind.input, instructions=text, wants=INPUT_WORDS[status])
+        return NeedsAction(action, response=kept)
+    if status in ("pay_offline", "pending_bank_transfer"):
+        text = text_of(data.get("display_text")) or json.dumps(kept, default=str)
+        return NeedsAction(NextAction(NextKind.instructions, instructions=text), response=kept)
+    if status in PENDING_WORDS:
+        return Pending(response=kept)
+    if status in ("failed", "timeout"):
+        text = text_of(data.get("gateway_response") or data.get("message"))
+        return Declined(_decline_reason(text), True, text, response=kept)
+    return read_transaction(data)
+
+
+def read_refund(answer: Answer) -> Outcome:
+    """What POST /refund and GET /refund/{id} answer."""
+    data = answer.data.get("data")
+    if answer.status >= 400 or answer.data.get("status") is not True or not isinstance(data, dict):
+        return read_error(answer)
+    return refund_outcome(data)
+
+
+def read_refund_list(answer: Answer) -> list[Outcome]:
+    """What GET /refund answers, item by item."""
+    items = answer.data.get("data")
+    return (
+        [refund_outcome(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    )
+
+
+def refund_outcome(data: JsonObject) -> Outcome:
+    """A refund object."""
+    refund_id, kept = id_of(data), redact(data, REDACTED)
+    state = REFUND_WORDS.get(str(data.get("status")))
+    try:
+        amount = from_wire(data.get("amount"), str(data.get("currency")), WIRE_EXPONENT)
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, detail="The refund's amount could not be read.")
+    if state == "succeeded":
+        return Succeeded(amount, refund_id, response=kept)
+    if state == "failed":
+        text = "Paystack could not pay the refund out."
+        return Declined(Reason.declined, True, "failed", text, refund_id, kept)
+    if state == "requires_action":
+        text = "Paystack needs the payer's bank details."
+        action = NextAction(NextKind.instructions, instructions=text)
+        return NeedsAction(action, amount, refund_id, response=kept)
+    if state == "pending":
+        return Pending(amount, refund_id, kept)
+    return Unknown(Reason.unreadable, str(data.get("status")))
+
+
+# ── Deliveries ──
+
+# The rest of the dedupe key, the facts, the action, the reason.
+Reading = tuple[str, tuple[Fact, ...], str, str | None]
+
+
+def read_event(kind: str, data: JsonObject) -> Reading:
+    """An event's ``data``. ``InvalidAmount`` where money that it must name cannot be read."""
+    if kind == "charge.success":
+        fact = payment_fact(data)
+        key = fact.provider_transaction_id or fact.reference
+        if key is None:
+            raise ValueError("a charge that names no transaction")
+        return key, (fact,), "apply", None
+    if kind.startswith("refund."):
+        return _read_refund_event(kind, data)
+    if kind.startswith("charge.dispute."):
+        dispute = _dispute_fact(data)
+        return dispute.provider_dispute_id, (dispute,), "apply", None
+    if kind.startswith("preauthorization."):
+        return _read_preauthorization(kind, data)
+    if kind == "bank.transfer.rejected":
+        transfer = object_in(data, "bank_transfer")
+        return text_of(transfer.get("transaction_id")), (), "notify", text_of(transfer.get("message_type"))
+    # transfer.*, subscription.*, invoice.* and whatever comes: not payments of ours, however alike they look.
+    return id_of(data) or text_of(data.get("reference")), (), "ignore", None
+
+
+def payment_fact(data: JsonObject) -> PaymentFact:
+    """A transaction object as a fact."""
+    metadata = data.get("metadata")
+    if isinstance(metadata, str) and metadata:
+        try:
+            metadata = parse_json(metadata.encode())
+        except ValueError:
+            metadata = None
+    found = metadata if isinstance(metadata, dict) and metadata else None
+    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_of(data), found)
+
+
+def _read_refund_event(kind: str, data: JsonObject) -> Reading:
+    state = REFUND_WORDS.get(kind.removeprefix("refund."))
+    reference = string_in(data, "transaction_reference")
+    amount = _money(data.get("amount"), data)
+    # An absent refund_reference is an empty part of the key, as in a pending event.
+    refund_reference = text_of(data.get("refund_reference"))
+    key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
+    if state is None:
+        return key, (), "ignore", None
+    ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
+    fact = RefundFact(state, ours, id_of(data), reference, amount=amount, response=kept)
+    return key, (fact,), "apply", None
+
+
+def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
+    inner = object_in(data, "transaction")
+    amount = _money(data.get("captured_amount") or data.get("amount"), data)
+    transaction_id = id_of(data, "transaction_id") or id_of(inner)
+    kept = redact(data, REDACTED)
+    outcome: Outcome
+    if kind == "preauthorization.reserve.success":
+        outcome = Succeeded(amount, transaction_id, authorized_only=True, response=kept)
+    elif kind == "preauthorization.capture.success":
+        # data.fees is 0 here; the fee that was taken stands on the transaction.
+        fee = fee_from_wire(inner.get("fees"), amount.currency, WIRE_EXPONENT)
+        outcome = Succeeded(amount, transaction_id, fee, response=kept)
+    elif kind == "preauthorization.release.success":
+        outcome = Declined(Reason.canceled, True, "released", None, transaction_id, kept)
+    else:
+        return id_of(data) or "", (), "ignore", None
+    fact = PaymentFact(outcome, string_in(data, "reference"), transaction_id)
+    return id_of(data) or "", (fact,), "apply", None
+
+
+def _dispute_fact(data: JsonObject) -> DisputeFact:
+    transaction, dispute_id = object_in(data, "transaction"), id_of(data)
+    if dispute_id is None:
+        raise ValueError("a dispute without an id")
+    resolved = DISPUTE_RESOLUTIONS.get(str(data.get("resolution")))
+    amount = data.get("refund_amount") if data.get("refund_amount") is not None else transaction.get("amount")
+    return DisputeFact(
+        state=resolved or "open",
+        provider_state=resolved or "needs_response",
+        provider_dispute_id=dispute_id,
+        # data.transaction_reference is null in real deliveries.
+        payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
+        provider_transaction_id=id_of(transaction),
+        amount=_money(amount, data),
+        funds_withdrawn=resolved == "lost",
+        due_at=string_in(data, "dueAt"),
+    )
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> Outcome:
+    """An error envelope, sorted by what can have happened over there."""
+    message = text_of(answer.data.get("message"))
+    lower = message.lower()
+    code = text_of(answer.data.get("code")) or None
+    if answer.status >= 500:
+        return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if code == "duplicate_reference" or "duplicate transaction reference" in lower:
+        # Our references are used once: the first call with this one did arrive.
+        return Unknown(Reason.duplicate, "duplicate_reference", message)
+    if code == "transaction_not_found" or answer.status == 404 or "reference not found" in lower:
+        return NotSent(Reason.not_found, code, message)
+    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key":
+        return NotSent(Reason.config, code or "invalid_key", message)
+    if "currency not supported" in lower:
+        return NotSent(Reason.currency_not_supported, code, message)
+    if answer.status == 403:
+        return NotSent(Reason.config, code or "403", message)
+    if answer.status == 422:
+        return NotSent(Reason.invalid_state, code, message)
+    data = answer.data.get("data")
+    if answer.status < 400 and isinstance(data, dict) and data.get("status") == "failed":
+        return Declined(_decline_reason(message), True, message)
+    if answer.status < 400 and answer.data.get("status") is not False:
+        return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
+    return NotSent(Reason.validation, code, message)
+
+
+def _decline_reason(text: str) -> Reason:
+    lower = text.lower()
+    if "insufficient" in lower:
+        return Reason.insufficient_funds
+    if "expired" in lower:
+        return Reason.expired_card
+    if "incorrect" in lower or "invalid pin" in lower or "otp" in lower:
+        return Reason.incorrect_details
+    return Reason.declined
+
+
+# ── Values ──
+
+
+def id_of(data: JsonObject, name: str = "id") -> str | None:
+    """A number or string that names something, as text."""
+    value = data.get(name)
+    return (
+        str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
+    )
+
+
+def string_in(data: JsonObject, name: str) -> str | None:
+    """A string that is there and not empty."""
+    value = data.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def object_in(data: JsonObject, name: str) -> JsonObject:
+    """An object within; empty where there is none."""
+    inner = data.get(name)
+    return inner if isinstance(inner, dict) else {}
+
+
+def text_of(value: Any) -> str:
+    """Whatever it is, as short text."""
+    return "" if value is None else str(value)[:300]
+
+
+def refund_note(reference: str) -> str:
+    """How our refund's reference travels in ``merchant_note``."""
+    return f"polytill refund {reference}"
+
+
+def noted_reference(note: Any) -> str | None:
+    """Our reference in a note, whole: one that merely begins like another is another."""
+    _, mark, rest = str(note).partition("polytill refund ")
+    return rest.split()[0] if mark and rest.split() else None
+
+
+def _money(value: Any, data: JsonObject) -> Money:
+    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT)

@@ -1,0 +1,27 @@
+"""Comparing signatures. Constant time, and deaf to whatever strange bytes a header may hold."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by its case-insensitive name; None where it is absent or empty."""
+    wanted = name.lower()
+    for key, value in headers.items():
+        if key.lower() == wanted:
+            return value or None
+    return None
+
+
+def same(expected: str, given: str | None) -> bool:
+    """Equality in constant time. An empty or missing side never matches."""
+    if not expected or not given:
+        return False
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
+
+
+def hex_hmac(secret: str, message: bytes, digest: str) -> str:
+    """HMAC in lower-case hex, keyed with the secret's UTF-8 bytes."""
+    return hmac.new(secret.encode(), message, digest).hexdigest()

@@ -1,0 +1,71 @@
+"""Settings from ``POLYTILL_*`` variables and a ``.env`` file. Addresses with passwords are secret types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from polytill.providers.http import origin_of
+
+
+class Settings(BaseSettings):
+    """Everything that an installation may set. The defaults run on SQLite files under ``var/``."""
+
+    model_config = SettingsConfigDict(env_prefix="POLYTILL_", env_file=".env", extra="ignore", frozen=True)
+
+    owner_database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/owner.db"), description="sqlite:///path or postgresql://user:password@host/database"
+    )
+    practice_databases: SecretStr = Field(
+        SecretStr("var/practices"), description="A directory for SQLite files, or a PostgreSQL server URL"
+    )
+    keyring: Path = Field(Path("var/keyring"), description="File of key-encryption keys, mode 0600")
+    public_url: str = Field("http://127.0.0.1:8420", description="Where payers and providers reach this service")
+    bind: str = Field("127.0.0.1:8420", description="host:port to listen on")
+    metrics_bind: str = Field("", description="host:port for Prometheus metrics; empty turns them off")
+    # Origins besides the providers' own hosts that may be sent keys: a simulator, a test double, a proxy of yours.
+    allowed_provider_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated origins that may receive keys besides the providers' own hosts"
+    )
+    # Dotted paths that a catalog row of type ``custom`` may name. A row never chooses code on its own.
+    handler_modules: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated dotted paths that a custom catalog entry may name"
+    )
+    database_connections: int = Field(100, ge=2, le=5000, description="Connections to each PostgreSQL server")
+    provider_timeout_s: float = Field(30.0, gt=0, le=120, description="How long to wait for a provider's answer")
+    payment_expires_s: int = Field(24 * 3600, ge=60, description="After how long an unpaid payment expires")
+    rotation_overlap_s: int = Field(
+        72 * 3600, ge=0, description="How long superseded webhook secrets are still honoured"
+    )
+    sweep_interval_s: float = Field(2.0, gt=0, description="How often overdue attempts and refunds are looked up")
+
+    @field_validator("allowed_provider_origins", "handler_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_provider_origins")
+    @classmethod
+    def _origins(cls, value: frozenset[str]) -> frozenset[str]:
+        for origin in value:
+            if origin_of(origin) != origin:
+                raise ValueError(f"{origin!r} is not an origin such as http://127.0.0.1:8429")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        if origin_of(value) is None:
+            raise ValueError("must be an http or https address")
+        return value.rstrip("/")
+
+    @field_validator("bind", "metrics_bind")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, separator, port = value.rpartition(":")
+        if value and (not host or not separator or not port.isdecimal()):
+            raise ValueError("must be host:port")
+        return value

@@ -1,0 +1,150 @@
+"""The books: what the pretended providers truly hold, in integer ISO minor units.
+
+Here live the records of money (transactions, refunds, disputes) and the account that owns them. No provider's
+field names, amounts or encodings belong here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def iso_time(moment: float) -> str:
+    """A moment as RFC 3339 in UTC with milliseconds, as the control calls print it."""
+    return (
+        datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        + f"{int(moment * 1000) % 1000:03d}Z"
+    )
+
+
+@dataclass(slots=True)
+class Refund:
+    """Money on its way back. ``status``: pending | succeeded | failed."""
+
+    id: str
+    amount: int
+    currency: str
+    status: str
+    created_at: float
+    reference: str | None = None
+    wire: Json = field(default_factory=dict)
+
+    def as_control(self) -> Json:
+        """The refund as the control calls show it."""
+        return {
+            "id": self.id,
+            "amount": self.amount,
+            "currency": self.currency,
+            "status": self.status,
+            "reference": self.reference,
+            "createdAt": iso_time(self.created_at),
+        }
+
+
+@dataclass(slots=True)
+class Dispute:
+    """A payer's complaint at the bank. ``status``: open | won | lost."""
+
+    id: str
+    amount: int
+    status: str
+    created_at: float
+    closed_at: float | None = None
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One payment as a provider holds it.
+
+    ``status``: created | requires_action | processing | authorized | succeeded | failed | canceled, where
+    ``failed`` means that the last attempt was declined: the payer may try again unless the
+    transaction is ``closed``.
+    ``wire`` is the provider's own record, read by that provider alone.
+    """
+
+    provider: str
+    account: str
+    id: str
+    reference: str | None
+    amount: int
+    currency: str
+    created_at: float
+    status: str = "created"
+    closed: bool = False
+    captured: int = 0
+    fee: int = 0
+    idempotency_key: str | None = None
+    paid_at: float | None = None
+    refunds: list[Refund] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
+    wire: Any = None
+
+    @property
+    def refunded(self) -> int:
+        """Money that went back for certain."""
+        return sum(refund.amount for refund in self.refunds if refund.status == "succeeded")
+
+    @property
+    def reserved(self) -> int:
+        """Money that went back or is on its way."""
+        return sum(refund.amount for refund in self.refunds if refund.status != "failed")
+
+    @property
+    def refundable(self) -> int:
+        """What may still be refunded."""
+        return self.captured - self.reserved
+
+    @property
+    def payable(self) -> bool:
+        """Whether the payer can still act."""
+        return not self.closed and self.status in ("created", "requires_action", "processing", "failed")
+
+    def open_dispute(self) -> Dispute | None:
+        """The dispute that waits for a decision, if there is one."""
+        return next((dispute for dispute in self.disputes if dispute.status == "open"), None)
+
+    def as_control(self) -> Json:
+        """The transaction as the control calls show it: the oracle of every test."""
+        return {
+            "provider": self.provider,
+            "account": self.account,
+            "id": self.id,
+            "reference": self.reference,
+            "status": self.status,
+            "amount": self.amount,
+            "currency": self.currency,
+            "captured": self.captured,
+            "refunded": self.refunded,
+            "fee": self.fee,
+            "idempotencyKey": self.idempotency_key,
+            "refunds": [refund.as_control() for refund in self.refunds],
+            "disputes": [{"id": d.id, "amount": d.amount, "status": d.status} for d in self.disputes],
+            "createdAt": iso_time(self.created_at),
+        }
+
+
+@dataclass(slots=True)
+class Account:
+    """One merchant account: whatever was made with one secret key. Accounts never see each other."""
+
+    provider: str
+    key: str
+    transactions: list[Transaction] = field(default_factory=list)
+    things: dict[str, Any] = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """A stable number for the account that tells nothing about its key."""
+        return int(hashlib.sha256(self.key.encode()).hexdigest()[:8], 16) % 900_000 + 100_000
+
+    @property
+    def label(self) -> str:
+        """A stable opaque name for the account."""
+        return hashlib.sha256(b"account" + self.key.encode()).hexdigest()[:16]

@@ -1,0 +1,239 @@
+"""Faults: how the network between a merchant and a provider breaks, on request and repeatably.
+
+Here live the list of faults, the seeded choice among them, and the breaking of one HTTP exchange. What the
+provider would have said is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from polytill.simulator.books import Json
+from polytill.simulator.wire import Answer, Call, Provider
+
+if TYPE_CHECKING:
+    from polytill.simulator.network import Network
+
+CALL_FAULTS = (
+    "refuse",
+    "lose_answer",
+    "act_late",
+    "timeout",
+    "error_500",
+    "error_500_after",
+    "rate_limit",
+    "slow",
+    "truncate",
+    "not_json",
+)
+WEBHOOK_FAULTS = ("duplicate", "late", "reorder", "drop", "forge")
+OPERATIONS = ("create", "confirm", "capture", "cancel", "refund", "lookup", "webhook", "*")
+DEFAULT_DELAYS = {"slow": 1.0, "act_late": 2.0, "late": 5.0, "timeout": 60.0}
+
+_GATEWAY_PAGE = (
+    b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head>"
+    b"<body><center><h1>502 Bad Gateway</h1></center><hr></body></html>"
+)
+
+
+@dataclass(slots=True)
+class Fault:
+    """One rule. ``count`` is how often it may still strike (None: for ever)."""
+
+    id: str
+    provider: str
+    operation: str
+    kind: str
+    probability: float
+    count: int | None
+    delay: float
+    account: str | None = None
+    acts: bool | None = None
+    status: int | None = None
+    stored: bool = True
+    struck: int = 0
+
+    def as_control(self) -> Json:
+        """The rule as the control calls show it."""
+        return {
+            "id": self.id,
+            "provider": self.provider,
+            "operation": self.operation,
+            "fault": self.kind,
+            "probability": self.probability,
+            "count": self.count,
+            "delaySeconds": self.delay,
+            "account": self.account,
+            "struck": self.struck,
+        }
+
+
+class Faults:
+    """The rules in force. Their dice are their own, so that ids do not depend on them."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.rules: list[Fault] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """No rules, dice as at the start."""
+        self.rules.clear()
+        self.dice = random.Random(f"faults {self.network.seed}")
+        self._made = 0
+
+    def next_id(self) -> str:
+        """An id for a new rule."""
+        self._made += 1
+        return f"fault_{self._made}"
+
+    def draw(self, provider: str, operation: str, account: str | None) -> Fault | None:
+        """The rule that strikes now, if any: the first that matches and whose dice say so."""
+        kinds = WEBHOOK_FAULTS if operation == "webhook" else CALL_FAULTS
+        for rule in self.rules:
+            if rule.kind not in kinds or rule.count == 0 or rule.provider not in (provider, "*"):
+                continue
+            if rule.operation not in (operation, "*") or rule.account not in (None, account):
+                continue
+            if self.dice.random() < rule.probability:
+                rule.struck += 1
+                if rule.count is not None:
+                    rule.count -= 1
+                return rule
+        return None
+
+    def acts(self, rule: Fault) -> bool:
+        """Whether the provider acted behind an exchange that nobody saw the end of."""
+        return rule.acts if rule.acts is not None else self.dice.random() < 0.5
+
+
+def to_response(answer: Answer) -> web.Response:
+    """An answer as aiohttp sends it."""
+    return web.Response(
+        status=answer.status, body=answer.body, headers=answer.headers, content_type=answer.content_type
+    )
+
+
+def cut(request: web.Request) -> web.StreamResponse:
+    """End the connection without a word. The response returned here goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def read_call(request: web.Request, path: str, public_url: str | None) -> Call:
+    """The request as the providers see it."""
+    return Call(
+        method=request.method,
+        path=path,
+        query_string=request.rel_url.raw_query_string,
+        headers=request.headers.copy(),
+        body=await request.read(),
+        base=public_url or f"{request.scheme}://{request.host}",
+    )
+
+
+async def exchange(network: Network, provider: Provider, request: web.Request) -> web.StreamResponse:
+    """One call to a provider's API, broken if a rule says so."""
+    path = "/" + request.match_info["tail"]
+    operation = provider.operation(request.method, path)
+    rule = network.faults.draw(provider.name, operation, provider.key_of(request.headers))
+    if rule is not None and rule.kind == "refuse":
+        return cut(request)
+    call = await read_call(request, path, network.public_url)
+    if rule is None:
+        return to_response(provider.answer(call))
+    if rule.kind in ("timeout", "slow", "act_late"):
+        return await _delayed(network, provider, request, call, rule)
+    return await _broken(network, provider, request, call, rule)
+
+
+async def _delayed(
+    network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
+) -> web.StreamResponse:
+    """The faults that take time. Whatever is under way holds its idempotency key meanwhile."""
+    if rule.kind == "timeout":
+        if network.faults.acts(rule):
+            provider.answer(call)
+        await _until_gone(network, request, rule.delay)
+        return cut(request)
+    early = provider.enter(call)
+    if rule.kind == "act_late":
+        if early is None:
+            network.after(rule.delay, lambda: _finish(provider, call))
+        return cut(request)
+    try:
+        await asyncio.sleep(rule.delay)
+        return to_response(early if early is not None else provider.handle(call))
+    finally:
+        if early is None:
+            provider.leave(call)
+
+
+def _finish(provider: Provider, call: Call) -> None:
+    try:
+        provider.handle(call)
+    finally:
+        provider.leave(call)
+
+
+async def _until_gone(network: Network, request: web.Request, longest: float) -> None:
+    """Wait until the client has hung up, the simulator stops, or ``longest`` seconds have passed."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + longest
+    while loop.time() < end and not network.stopping.is_set():
+        if request.transport is None or request.transport.is_closing():
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _broken(
+    network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
+) -> web.StreamResponse:
+    """The faults that strike at once."""
+    if rule.kind == "rate_limit":
+        return to_response(provider.broken(429))
+    if rule.kind in ("error_500", "error_500_after"):
+        return to_response(_server_error(provider, call, rule))
+    if rule.kind == "not_json":
+        if network.faults.acts(rule):
+            provider.answer(call)
+        status = rule.status or network.faults.dice.choice((200, 502))
+        return web.Response(status=status, body=_GATEWAY_PAGE, content_type="text/html")
+    answer = provider.answer(call)
+    if rule.kind == "truncate":
+        return await _half(request, answer)
+    return cut(request)  # lose_answer
+
+
+def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
+    """A 500 before or after acting. A provider with idempotency keys keeps it as the first answer."""
+    early = provider.enter(call)
+    if early is not None:
+        return early
+    try:
+        if rule.kind == "error_500_after":
+            provider.handle(call)
+        answer = provider.broken(500)
+        if rule.stored:
+            provider.remember(call, answer)
+        return answer
+    finally:
+        provider.leave(call)
+
+
+async def _half(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Half of the body under the full length, then the end of the connection."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_type = answer.content_type
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    await response.write(answer.body[: len(answer.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response

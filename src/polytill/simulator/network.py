@@ -1,0 +1,140 @@
+"""The network: one seeded world with its clock, its accounts and the providers in it.
+
+Here live time, randomness, the scheduler, and finding things across accounts. What a provider says on its
+wire, how faults break a connection and how deliveries are sent live in their own files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+import string
+import time
+from collections.abc import Callable
+
+from polytill.simulator.books import Account, Transaction
+from polytill.simulator.deliveries import Deliverer
+from polytill.simulator.faults import Faults
+from polytill.simulator.flutterwave import Flutterwave
+from polytill.simulator.paystack import Paystack
+from polytill.simulator.stripe import Stripe
+from polytill.simulator.wire import Provider
+
+_log = logging.getLogger(__name__)
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+
+class Network:
+    """Everything that the simulator knows."""
+
+    def __init__(self, seed: int = 0, public_url: str | None = None) -> None:
+        self.seed = seed
+        self.public_url = public_url.rstrip("/") if public_url else None
+        self.stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        self.faults = Faults(self)
+        self.deliverer = Deliverer(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offset = 0.0
+        self.random = random.Random(self.seed)
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self._due.clear()
+        self._numbers: dict[str, int] = {}
+        providers: list[Provider] = [Stripe(self), Paystack(self), Flutterwave(self)]
+        self.providers = {provider.name: provider for provider in providers}
+
+    def reset(self) -> None:
+        """Forget everything: accounts, faults, hooks, deliveries, the clock's advance."""
+        self._forget()
+        self.faults.reset()
+        self.deliverer.reset()
+
+    # Time
+
+    def now(self) -> float:
+        """The simulator's time in seconds: the real time plus what was advanced."""
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward, stopping at everything that becomes due on the way."""
+        target = self.now() + seconds
+        while self._due and self._due[0][0] <= target:
+            self._offset += max(self._due[0][0] - self.now(), 0.0)
+            self.run_due()
+        self._offset += max(target - self.now(), 0.0)
+        self._wake.set()
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """Run ``act`` when ``seconds`` of the simulator's time have passed."""
+        heapq.heappush(self._due, (self.now() + seconds, next(self._order), act))
+        self._wake.set()
+
+    def run_due(self) -> None:
+        """Run what is due."""
+        while self._due and self._due[0][0] <= self.now():
+            act = heapq.heappop(self._due)[2]
+            try:
+                act()
+            except Exception:
+                _log.exception("a scheduled act failed")
+
+    async def tick(self) -> None:
+        """Run due acts for ever. A task of the application."""
+        while True:
+            self._wake.clear()
+            self.run_due()
+            pause = max(self._due[0][0] - self.now(), 0.0) if self._due else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                continue
+
+    # Identifiers
+
+    def token(self, length: int) -> str:
+        """Random letters and digits."""
+        return "".join(self.random.choices(_ALPHANUMERIC, k=length))
+
+    def hex(self, length: int) -> str:
+        """Random hexadecimal digits."""
+        return "".join(self.random.choices("0123456789abcdef", k=length))
+
+    def number(self, series: str, start: int) -> int:
+        """The next number of a series, with gaps: other merchants are served in between."""
+        value = self._numbers.get(series, start) + self.random.randint(1, 7)
+        self._numbers[series] = value
+        return value
+
+    # Accounts and their transactions
+
+    def account(self, provider: str, key: str) -> Account:
+        """The account behind a well-formed key, made on first use."""
+        return self.accounts.setdefault((provider, key), Account(provider, key))
+
+    def transactions(self) -> list[Transaction]:
+        """All transactions of all accounts, oldest first."""
+        found = [transaction for account in self.accounts.values() for transaction in account.transactions]
+        return sorted(found, key=lambda transaction: transaction.created_at)
+
+    def by_reference(self, reference: str, provider: str | None, account: str | None) -> Transaction | None:
+        """The transaction of a merchant's reference: the newest that can still be paid, else the newest."""
+        found = [
+            transaction
+            for transaction in self.transactions()
+            if transaction.reference == reference
+            and provider in (None, transaction.provider)
+            and account in (None, transaction.account)
+        ]
+        payable = [transaction for transaction in found if transaction.payable]
+        return next(reversed(payable or found), None)
+
+    def publish(self, account: Account, event: str, body: bytes) -> None:
+        """Tell whoever registered for this account."""
+        self.deliverer.publish(account, event, body)

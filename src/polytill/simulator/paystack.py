@@ -1,0 +1,269 @@
+"""Paystack on the wire: addresses, keys, lists, signatures.
+
+What happens to money is in paystack_money.py, the shapes and the arithmetic in paystack_shapes.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+
+from polytill.simulator import paystack_shapes as shapes
+from polytill.simulator.books import Account, Json, Refund, Transaction, iso_time
+from polytill.simulator.paystack_answers import No, between, json_object, paged, yes
+from polytill.simulator.paystack_money import PaystackMoney
+from polytill.simulator.paystack_shapes import to_minor, to_wire
+from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
+
+_KEY = re.compile(r"^sk_(test|live)_[0-9a-zA-Z]{20,}$")
+
+
+class Paystack(PaystackMoney):
+    """Paystack."""
+
+    prefix = "/paystack"
+
+    def table(self) -> list[Route]:
+        return [
+            route("POST", "/transaction/initialize", "create", self._initialize),
+            route("POST", "/transaction/charge_authorization", "create", self._charge_authorization),
+            route("GET", "/transaction/verify/{reference}", "lookup", self._verify),
+            route("GET", "/transaction", "lookup", self._list),
+            route("GET", "/transaction/{number}", "lookup", self._fetch),
+            route("POST", "/charge", "create", self._charge),
+            route("GET", "/charge/{reference}", "lookup", self._check_charge),
+            route("POST", "/refund", "refund", self._refund),
+            route("GET", "/refund", "lookup", self._list_refunds),
+            route("GET", "/refund/{number}", "lookup", self._fetch_refund),
+            route("GET", "/dispute", "lookup", self._list_disputes),
+            route("GET", "/balance", "other", self._balance),
+        ]
+
+    # Keys, envelopes, signatures
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        return bearer(headers)
+
+    def well_formed(self, key: str) -> bool:
+        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+
+    def handle(self, call: Call) -> Answer:
+        try:
+            key = self.key_of(call.headers)
+            if key is None or not self.well_formed(key):
+                hint = "Ensure that you provide the correct authorization key for the request"
+                raise No(401, "Invalid key", "invalid_Key", hint)
+            found = self.find(call.method, call.path)
+            if found is None:
+                raise No(404, f"Cannot {call.method} {call.path}", "route_not_found")
+            account = self.network.account(self.name, key)
+            given: Json = dict(call.query) if call.method == "GET" else json_object(call.body)
+            return found[0].run(account, {**given, "": call.base}, **found[1])
+        except No as refusal:
+            return refusal.answer
+
+    def broken(self, status: int) -> Answer:
+        if status == 429:
+            body: Json = {
+                "status": False,
+                "message": "Too many requests",
+                "type": "api_error",
+                "code": "rate_limited",
+            }
+            return json_answer(429, body, {"Retry-After": "1", "x-ratelimit-reset": "1"})
+        message = "An unexpected error occurred, please try again"
+        return json_answer(
+            status, {"status": False, "message": message, "type": "api_error", "code": "unknown"}
+        )
+
+    def remember(self, call: Call, answer: Answer) -> None:
+        """Paystack has no idempotency keys."""
+
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """Paystack signs with the API key itself."""
+        signature = hmac.new(account.encode(), body, hashlib.sha512).hexdigest()
+        return {"x-paystack-signature": signature, "User-Agent": "Paystack/2.0"}
+
+    # Creating
+
+    def _initialize(self, account: Account, given: Json) -> Answer:
+        tx = self._new(account, given)
+        url = f"{given['']}/paystack/pay/{tx.wire.access_code}"
+        data = {"authorization_url": url, "access_code": tx.wire.access_code, "reference": tx.reference}
+        return yes("Authorization URL created", data)
+
+    def _charge_authorization(self, account: Account, given: Json) -> Answer:
+        if not isinstance(given.get("authorization_code"), str):
+            raise No(400, "Authorization code is required")
+        return self._charge(account, given)
+
+    def _charge(self, account: Account, given: Json) -> Answer:
+        """A direct charge: a saved card pays at once, a wallet or a bank waits for the payer."""
+        saved = given.get("authorization_code")
+        owner = next(
+            (
+                tx
+                for tx in account.transactions
+                if saved and tx.wire.authorization.get("authorization_code") == saved
+            ),
+            None,
+        )
+        if saved and (owner is None or owner.wire.customer["email"] != given.get("email")):
+            raise No(400, "Email does not match Authorization code. Please confirm.", "invalid_authorization")
+        way = next(
+            (name for name in ("mobile_money", "ussd", "bank_transfer", "card", "bank") if name in given),
+            None,
+        )
+        if not saved and way is None:
+            raise No(400, "Please pass a payment channel: card, bank, mobile_money, ussd or bank_transfer")
+        tx = self._new(account, given)
+        if saved:
+            self._settle(account, tx, True)
+            return yes("Charge attempted", _charged(account, tx))
+        if way == "card":
+            number = str(given["card"].get("number", "")) if isinstance(given["card"], dict) else ""
+            self._settle(account, tx, not number.replace(" ", "").startswith("40840800"))
+            return yes("Charge attempted", _charged(account, tx))
+        tx.status, tx.wire.channel = "requires_action", str(way)
+        tx.wire.status = "ongoing"
+        return yes(
+            "Charge attempted", _next_step(self.network.number("paystack ussd", 453_000), tx, str(way))
+        )
+
+    def _check_charge(self, account: Account, given: Json, reference: str) -> Answer:
+        tx = self._known(account, reference)
+        status = {"abandoned": "pending", "ongoing": "pending", "reversed": "success"}.get(
+            tx.wire.status, tx.wire.status
+        )
+        data = {"reference": reference, "status": status}
+        if status == "failed":
+            data["message"] = tx.wire.message
+        return yes("Reference check successful", _charged(account, tx) if status == "success" else data)
+
+    # Reading transactions
+
+    def _known(self, account: Account, reference: str) -> Transaction:
+        tx = self._by_reference(account, reference)
+        if tx is None:
+            hint = "Ensure that you are passing the correct transaction reference"
+            raise No(404, "Transaction reference not found.", "transaction_not_found", hint)
+        return tx
+
+    def _verify(self, account: Account, given: Json, reference: str) -> Answer:
+        return yes(
+            "Verification successful", shapes.transaction_json(account, self._known(account, reference))
+        )
+
+    def _fetch(self, account: Account, given: Json, number: str) -> Answer:
+        for tx in account.transactions:
+            if tx.id == number:
+                return yes("Transaction retrieved", shapes.transaction_json(account, tx))
+        raise No(404, "Transaction not found", "transaction_not_found")
+
+    def _list(self, account: Account, given: Json) -> Answer:
+        rows = [shapes.transaction_json(account, tx) for tx in reversed(account.transactions)]
+        for name in ("status", "reference", "currency", "amount", "channel"):
+            if given.get(name):
+                rows = [row for row in rows if str(row[name]) == given[name]]
+        if given.get("customer"):
+            wanted = given["customer"]
+            rows = [
+                row
+                for row in rows
+                if wanted in (str(row["customer"]["id"]), row["customer"]["customer_code"])
+            ]
+        return paged("Transactions retrieved", between(rows, given, "created_at"), given)
+
+    def _balance(self, account: Account, given: Json) -> Answer:
+        sums: dict[str, int] = {} if account.transactions else {"NGN": 0}
+        for tx in account.transactions:
+            lost = sum(dispute.amount for dispute in tx.disputes if dispute.status == "lost")
+            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - lost
+        rows = [{"currency": code, "balance": to_wire(total, code)} for code, total in sums.items()]
+        return yes("Balances retrieved", rows)
+
+    def _refund(self, account: Account, given: Json) -> Answer:
+        wanted = str(given.get("transaction") or "")
+        tx = next((tx for tx in account.transactions if wanted in (tx.id, tx.reference)), None)
+        if tx is None:
+            raise No(404, "Transaction not found", "transaction_not_found")
+        if not tx.captured:
+            raise No(400, "Transaction has not been paid", "invalid_transaction")
+        if tx.wire.status == "reversed" or tx.refundable <= 0:
+            raise No(400, "Transaction has been fully reversed", "transaction_reversed")
+        raw = given.get("amount")
+        amount: int | None = tx.refundable
+        if raw is not None:
+            if isinstance(raw, bool) or not re.fullmatch(r"[1-9][0-9]{0,14}", str(raw)):
+                raise No(400, "Invalid refund amount")
+            amount = to_minor(int(raw), tx.currency)
+        if given.get("currency", tx.currency) != tx.currency:
+            raise No(400, "Currency does not match the transaction's currency")
+        if amount is None:
+            raise No(400, f"Invalid refund amount: {tx.currency} has no fractions")
+        if amount > tx.refundable:
+            raise No(400, "Refund amount cannot be more than the amount left on the transaction")
+        notes = {name: given.get(name) for name in ("merchant_note", "customer_note")}
+        made = self._make_refund(account, tx, amount, notes, f"integration-{account.number}@example.com")
+        return yes("Refund has been queued for processing", shapes.created_refund_json(account, tx, made))
+
+    def _refunds(self, account: Account) -> list[tuple[Transaction, Refund]]:
+        found = [(tx, refund) for tx in account.transactions for refund in tx.refunds]
+        return sorted(found, key=lambda pair: int(pair[1].id), reverse=True)
+
+    def _list_refunds(self, account: Account, given: Json) -> Answer:
+        """By numeric transaction id only: a reference finds nothing. The currency filter is ignored."""
+        pairs = self._refunds(account)
+        if given.get("transaction"):
+            pairs = [(tx, refund) for tx, refund in pairs if tx.id == given["transaction"]]
+        rows = [shapes.listed_refund_json(account, tx, refund) for tx, refund in pairs]
+        return paged("Refunds retrieved", between(rows, given, "created_at"), given)
+
+    def _fetch_refund(self, account: Account, given: Json, number: str) -> Answer:
+        for tx, refund in self._refunds(account):
+            if refund.id == number:
+                return yes("Refund retrieved", shapes.fetched_refund_json(account, tx, refund))
+        raise No(404, "Refund not found", "refund_not_found")
+
+    def _list_disputes(self, account: Account, given: Json) -> Answer:
+        pairs = [(tx, dispute) for tx in account.transactions for dispute in tx.disputes]
+        if given.get("transaction"):
+            pairs = [(tx, dispute) for tx, dispute in pairs if tx.id == given["transaction"]]
+        rows = [shapes.dispute_json(account, tx, dispute) for tx, dispute in pairs]
+        if given.get("status"):
+            rows = [row for row in rows if row["status"] == given["status"]]
+        return paged("Disputes retrieved", rows, given)
+
+
+def _charged(account: Account, tx: Transaction) -> Json:
+    """The answer of a direct charge that is over."""
+    full = shapes.transaction_json(account, tx)
+    names = (
+        "amount currency transaction_date status reference domain metadata gateway_response message channel "
+        "ip_address log fees authorization customer plan id"
+    )
+    return {name: full[name] for name in names.split()}
+
+
+def _next_step(number: int, tx: Transaction, way: str) -> Json:
+    """What the payer must do for a direct charge."""
+    step: Json = {"reference": tx.reference, "status": "pay_offline"}
+    if way == "ussd":
+        code = f"*737*33*4*{number}#"
+        text = f"Please dial {code} on your mobile phone to complete the transaction"
+        return {**step, "display_text": text, "ussd_code": code}
+    if way == "mobile_money":
+        return {**step, "display_text": "Please complete authorization process on your mobile phone"}
+    if way == "bank":
+        return {**step, "status": "send_otp", "display_text": "Please send OTP"}
+    return {
+        "status": "pending_bank_transfer",
+        "reference": tx.reference,
+        "display_text": "Please make a transfer to the account specified",
+        "account_name": "PAYSTACK CHECKOUT",
+        "account_number": f"{number:010d}",
+        "bank": {"slug": "test-bank", "name": "Test Bank", "id": 24},
+        "account_expires_at": iso_time(tx.created_at + 1800),
+    }

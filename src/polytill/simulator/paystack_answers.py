@@ -1,0 +1,94 @@
+"""Paystack's envelopes: yes, no and pages, and reading what was sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from polytill.simulator.books import Json
+from polytill.simulator.wire import Answer, json_answer
+
+
+class No(Exception):
+    """Paystack refuses."""
+
+    def __init__(
+        self, status: int, message: str, code: str = "invalid_params", hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        hint = hint or "Ensure that the value(s) you're passing are valid"
+        self.answer = json_answer(
+            status,
+            {
+                "status": False,
+                "message": message,
+                "meta": {"nextStep": hint},
+                "type": "validation_error",
+                "code": code,
+            },
+        )
+
+
+def yes(message: str, data: Any, meta: Json | None = None) -> Answer:
+    """Paystack's envelope around an answer."""
+    body: Json = {"status": True, "message": message, "data": data}
+    return json_answer(200, body if meta is None else {**body, "meta": meta})
+
+
+def json_object(body: bytes) -> Json:
+    """The body of a POST, which must be a JSON object."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise No(400, "Invalid JSON in the request body", "invalid_json")
+    return document
+
+
+def metadata_of(value: Any) -> Any:
+    """What Paystack keeps of the metadata: an object, also when it came as text; nothing is ""."""
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        return parsed if isinstance(parsed, dict) else value
+    return "" if value is None else value
+
+
+def between(rows: list[Json], given: Json, name: str) -> list[Json]:
+    """The ``from`` and ``to`` filters; a bare day means its beginning or its end."""
+    low, high = str(given.get("from") or ""), str(given.get("to") or "")
+    high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
+    return [row for row in rows if low <= row[name] and (not high or row[name] <= high)]
+
+
+def _whole(given: Json, names: tuple[str, ...], default: int, most: int) -> int:
+    raw = next((given[name] for name in names if given.get(name)), str(default))
+    if not str(raw).isdecimal() or not 1 <= int(raw) <= most:
+        raise No(400, f"Invalid {names[0]}")
+    return int(raw)
+
+
+def paged(message: str, rows: list[Json], given: Json) -> Answer:
+    """One page of a list, numbered or by cursor."""
+    size = _whole(given, ("perPage", "per_page"), 50, 1000)
+    if given.get("use_cursor") == "true":
+        after = given.get("next")
+        names = [str(row["id"]) for row in rows]
+        start = names.index(after) + 1 if after in names else 0
+        shown = rows[start : start + size]
+        following = str(shown[-1]["id"]) if shown and start + size < len(rows) else None
+        return yes(message, shown, {"next": following, "previous": None, "perPage": size})
+    number = _whole(given, ("page",), 1, 10**6)
+    pages = max((len(rows) + size - 1) // size, 1)
+    shown = rows[(number - 1) * size : number * size]
+    meta = {
+        "total": len(rows),
+        "skipped": (number - 1) * size,
+        "perPage": size,
+        "page": number,
+        "pageCount": pages,
+    }
+    return yes(message, shown, meta)

@@ -1,0 +1,224 @@
+"""The seam between HTTP and the pretended providers: a call comes in, an answer goes out.
+
+A provider is a plain object: it maps a ``Call`` to an ``Answer`` without awaiting anything, so that a fault
+can run it early, late, or not at all. Sockets, faults and pages' HTML do not belong here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+
+if TYPE_CHECKING:
+    from polytill.simulator.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, read to the end. ``base`` is the address that the caller used for the simulator."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Mapping[str, str]
+    body: bytes
+    base: str
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters; of a repeated one the last."""
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+def json_answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:
+    """An answer with compact JSON in it."""
+    return Answer(status, compact(document), headers or {})
+
+
+def compact(document: Any) -> bytes:
+    """JSON as the providers print it: no spaces."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token of an ``Authorization: Bearer`` header."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def with_query(url: str, values: Mapping[str, str]) -> str:
+    """``url`` with these query parameters added to its own."""
+    parts = urlsplit(url)
+    query = f"{parts.query}&{urlencode(values)}" if parts.query else urlencode(values)
+    return urlunsplit(parts._replace(query=query))
+
+
+def is_web_address(url: object) -> bool:
+    """Whether a browser may be sent to ``url``."""
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"[\s\x00-\x1f]", url)
+
+
+@dataclass(frozen=True, slots=True)
+class PayPage:
+    """What a hosted payment page shows. ``state``: open | paid | expired."""
+
+    provider: str
+    title: str
+    merchant: str
+    description: str
+    amount: str
+    currency: str
+    state: str
+    reference: str | None
+    note: str = ""
+
+
+Method = Callable[..., Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of a provider's address table. ``operation`` is the fault class that it falls under."""
+
+    method: str
+    pattern: re.Pattern[str]
+    operation: str
+    run: Method
+
+
+def route(method: str, path: str, operation: str, run: Method) -> Route:
+    """``/a/{id}`` becomes a pattern with one named part per brace."""
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+    return Route(method, re.compile(f"^{pattern}$"), operation, run)
+
+
+class Provider(ABC):
+    """A pretended provider: its wire protocol above, the payer's and the dashboard's acts below."""
+
+    name: str
+    prefix: str
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.routes = self.table()
+
+    @abstractmethod
+    def table(self) -> list[Route]:
+        """The addresses that this provider answers."""
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route of a request, with the parts of its path."""
+        for line in self.routes:
+            found = line.pattern.match(path)
+            if line.method == method and found:
+                return line, found.groupdict()
+        return None
+
+    def operation(self, method: str, path: str) -> str:
+        """The fault class of a request: create, confirm, capture, cancel, refund, lookup or other."""
+        found = self.find(method, path)
+        return found[0].operation if found else "other"
+
+    @abstractmethod
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        """The secret key that a request carries, right or wrong."""
+
+    @abstractmethod
+    def well_formed(self, key: str) -> bool:
+        """Whether this provider could have issued ``key``."""
+
+    def enter(self, call: Call) -> Answer | None:
+        """Called before ``handle``: an answer here (a replay, a conflict) means that nothing else runs."""
+        return None
+
+    def leave(self, call: Call) -> None:
+        """Called after ``handle``, or when it will never run."""
+        return None
+
+    @abstractmethod
+    def handle(self, call: Call) -> Answer:
+        """Act on a request. Never raises for anything that a client sent."""
+
+    def answer(self, call: Call) -> Answer:
+        """The whole way through: enter, handle, leave."""
+        refused = self.enter(call)
+        if refused is not None:
+            return refused
+        try:
+            return self.handle(call)
+        finally:
+            self.leave(call)
+
+    @abstractmethod
+    def broken(self, status: int) -> Answer:
+        """This provider's own answer for a 500 or a 429."""
+
+    def remember(self, call: Call, answer: Answer) -> None:
+        """Keep ``answer`` as the first answer of this call, where the provider has idempotency keys."""
+        return None
+
+    @abstractmethod
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """The headers that authenticate a delivery made now."""
+
+    @abstractmethod
+    def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
+        """The payer acts: success, decline or abandon. Answers the transaction that holds the outcome."""
+
+    @abstractmethod
+    def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
+        """Somebody refunds by hand, past the merchant's software."""
+
+    @abstractmethod
+    def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
+        """A refund that looked good comes back."""
+
+    @abstractmethod
+    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+        """The payer's bank complains (open) or decides (won, lost: seen from the merchant)."""
+
+    @abstractmethod
+    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+        """The hosted page behind ``token``, or None."""
+
+    @abstractmethod
+    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+        """The payer pressed a button; the address to send the browser to, or None to stay."""
+
+
+def problem(status: int, code: str, detail: str, errors: list[Json] | None = None) -> Answer:
+    """A refusal of a control call (RFC 9457)."""
+    titles = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 409: "Conflict"}
+    body: Json = {
+        "type": "about:blank",
+        "title": titles.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if errors:
+        body["errors"] = errors
+    return Answer(status, compact(body), {}, "application/problem+json")

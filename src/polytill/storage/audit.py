@@ -1,0 +1,36 @@
+"""Who did what, and what was decided: append only, in the transaction that makes it true. Never a secret."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from polytill.storage.databases import OwnerDb, PracticeDb, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+
+def append(
+    unit: Writes, now: datetime, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None
+) -> None:
+    """One line: ``actor`` did ``action`` to ``subject``."""
+    unit.add(
+        "INSERT INTO audit_log (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
+        now, actor, action, subject, json_text(detail),
+    )  # fmt: skip
+
+
+async def listed(
+    db: OwnerDb | PracticeDb, subject: str | None = None, before_id: int | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Lines, newest first."""
+    where, args = ["id < $1"], [before_id or 2**62]
+    if subject is not None:
+        args.append(subject)  # type: ignore[arg-type]
+        where.append("subject = $2")
+    args.append(limit)
+    rows = await db.fetch(
+        f"SELECT id, at, actor, action, subject, detail FROM audit_log WHERE {' AND '.join(where)}"  # noqa: S608
+        f" ORDER BY id DESC LIMIT ${len(args)}",
+        *args,
+    )
+    return [{**dict(row), "at": moment(row["at"]), "detail": json_value(row["detail"])} for row in rows]

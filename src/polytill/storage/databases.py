@@ -1,0 +1,92 @@
+"""Databases as values: ``OwnerDb`` and ``PracticeDb`` are different types over the same two engines.
+
+A practice's database is handed over, never ambient: who holds no ``PracticeDb`` can reach no practice, and a function
+that takes one cannot be given the owner's.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from polytill.domain.sealing import DataKey
+from polytill.storage.units import Step, Unit
+
+
+class Tx(Protocol):
+    """A transaction that is under way. Opened only by flows; storage functions fill it and ask it."""
+
+    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
+        """Queue a statement."""
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Rows, after what is queued."""
+
+    async def one(self, sql: str, *args: Any) -> Any | None:
+        """The first row, or None, after what is queued."""
+
+
+class Writes(Protocol):
+    """What a storage function that only writes needs: a ``Unit`` or a ``Tx``."""
+
+    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
+        """Queue a statement."""
+
+
+class Engine(Protocol):
+    """SQLite or PostgreSQL."""
+
+    dialect: str
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Rows of a query."""
+
+    async def commit(self, steps: list[Step]) -> list[int]:
+        """Steps as one transaction."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """An interactive transaction."""
+
+    async def close(self) -> None:
+        """Give back what is held."""
+
+
+class _Database:
+    """What both kinds share: reading freely, writing by units and transactions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a query."""
+        return await self.engine.fetch(sql, *args)
+
+    async def one(self, sql: str, *args: Any) -> Any | None:
+        """The first row of a query, or None."""
+        rows = await self.engine.fetch(sql, *args)
+        return rows[0] if rows else None
+
+    async def commit(self, unit: Unit) -> list[int]:
+        """Commit a unit: all of it or nothing. How many rows each step touched."""
+        steps = unit.take()
+        return await self.engine.commit(steps) if steps else []
+
+    def transaction(self) -> AbstractAsyncContextManager[Tx]:
+        """An interactive transaction, for writes that need an answer half-way. Only flows open one."""
+        return self.engine.transaction()
+
+
+class OwnerDb(_Database):
+    """The platform's own database: directory, catalog, people, API keys, audit."""
+
+
+class PracticeDb(_Database):
+    """One practice's database, and the key that opens its secrets."""
+
+    def __init__(self, engine: Engine, practice_id: int, data_key: DataKey) -> None:
+        super().__init__(engine)
+        self.practice_id = practice_id
+        self.data_key = data_key
+
+    def __repr__(self) -> str:
+        return f"PracticeDb({self.practice_id})"

@@ -1,0 +1,116 @@
+"""Bringing databases to the present schema: Alembic's scripts, rendered to SQL once per step, run as text everywhere.
+
+Rendering is serial (Alembic in threads crashes the interpreter); applying is plain SQL, so a fleet of thousands of
+databases costs thousands of short transactions and nothing else. Each step is one transaction, on both engines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from polytill.domain.errors import OperatorError
+from polytill.storage.databases import Tx, _Database
+
+Tree = Literal["owner", "practice"]
+
+_VERSION_TABLE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One revision as SQL statements of one dialect."""
+
+    revision: str
+    previous: str | None
+    statements: tuple[str, ...]
+
+
+class _Collector:
+    """Alembic writes each statement of an offline run in one piece: this keeps the pieces apart."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def write(self, text: str) -> None:
+        statement = text.strip().rstrip(";").strip()
+        if statement:
+            self.statements.append(statement)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+@lru_cache
+def steps(tree: Tree, dialect: str) -> tuple[Step, ...]:
+    """All revisions of a tree in order, rendered for ``sqlite`` or ``postgresql``."""
+    from alembic.config import Config
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations" / tree))
+    config.set_main_option("path_separator", "os")
+    rendered = []
+    for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions())):
+        collector = _Collector()
+        context = MigrationContext.configure(
+            dialect_name=dialect, opts={"as_sql": True, "output_buffer": collector, "literal_binds": True}
+        )
+        with Operations.context(context):
+            script.module.upgrade()
+        down = script.down_revision
+        previous = down if isinstance(down, str) else None
+        rendered.append(Step(script.revision, previous, tuple(collector.statements)))
+    return tuple(rendered)
+
+
+def head(tree: Tree) -> str:
+    """The newest revision of a tree."""
+    return steps(tree, "sqlite")[-1].revision
+
+
+async def current(database: _Database) -> str | None:
+    """The revision a database stands at; None where it was never migrated."""
+    if database.engine.dialect == "sqlite":
+        found = await database.one("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
+    else:
+        found = await database.one("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'")
+    row = await database.one("SELECT version_num FROM alembic_version") if found else None
+    return row["version_num"] if row else None
+
+
+async def migrate(database: _Database, tree: Tree) -> list[str]:
+    """Bring a database to the head of its tree, a transaction per step. The revisions that were applied."""
+    applied = []
+    for step in steps(tree, database.engine.dialect):
+        async with database.transaction() as tx:
+            if await _apply(tx, step, database.engine.dialect):
+                applied.append(step.revision)
+    return applied
+
+
+async def _apply(tx: Tx, step: Step, dialect: str) -> bool:
+    if dialect == "postgresql":
+        # Two nodes that start together take turns. The number only has to be ours.
+        await tx.fetch("SELECT pg_advisory_xact_lock(7041776)")
+    await tx.fetch(_VERSION_TABLE)
+    row = await tx.one("SELECT version_num FROM alembic_version")
+    at = row["version_num"] if row else None
+    if at != step.previous:
+        if at is not None and at not in _known(dialect):
+            raise OperatorError(f"The database is at revision {at}, which this version of polytill does not know.")
+        return False
+    for statement in step.statements:
+        await tx.fetch(statement)
+    await tx.fetch("DELETE FROM alembic_version")
+    await tx.fetch(f"INSERT INTO alembic_version (version_num) VALUES ('{step.revision}')")  # noqa: S608
+    return True
+
+
+def _known(dialect: str) -> set[str]:
+    trees: tuple[Tree, Tree] = ("owner", "practice")
+    return {step.revision for tree in trees for step in steps(tree, dialect)}

@@ -1,0 +1,346 @@
+"""Payments and the attempts to take them: rows in, rows out. What a change means is decided in ``flows/settle.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+
+@dataclass(slots=True)
+class Payment:
+    """One payment. Amounts are minor units of ``currency``; refunds and disputes are arithmetic beside ``status``."""
+
+    id: str
+    practice_id: int
+    environment: Environment
+    status: PaymentStatus
+    amount: int
+    currency: str
+    payment_method: str | None
+    capture_mode: str
+    customer_email: str | None
+    customer_name: str | None
+    customer_phone: str | None
+    description: str | None
+    reference: str | None
+    metadata: dict[str, str] | None
+    return_url: str | None
+    pinned_provider: bool
+    idempotency_key: str
+    request_hash: str
+    created_by: str
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    amount_authorized: int = 0
+    amount_captured: int = 0
+    amount_refunded: int = 0
+    refund_reserved: int = 0
+    amount_lost: int = 0
+    excess_refunded: int = 0
+    provider_code: str | None = None
+    provider_transaction_id: str | None = None
+    provider_response: Any = None
+    provider_fee: int | None = None
+    provider_fee_currency: str | None = None
+    failure_reason: str | None = None
+    cancel_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one provider. Its id is the reference that the provider knows, and the idempotency key there."""
+
+    id: str
+    payment_id: str
+    practice_id: int
+    environment: Environment
+    number: int
+    provider_code: str
+    config_id: int
+    credential_version: int
+    state: AttemptState
+    amount: int
+    currency: str
+    created_at: datetime
+    updated_at: datetime
+    provider_transaction_id: str | None = None
+    reason: str | None = None
+    raw_code: str | None = None
+    detail: str | None = None
+    next_action: str | None = None  # sealed
+    next_lookup_at: datetime | None = None
+    lookups: int = 0
+
+
+@dataclass(slots=True)
+class Change:
+    """What one fact does to a payment row: a status, amounts to add, and columns to set where they are not None."""
+
+    status: PaymentStatus
+    add_authorized: int = 0
+    add_captured: int = 0
+    add_refunded: int = 0
+    add_reserved: int = 0
+    add_lost: int = 0
+    add_excess_refunded: int = 0
+    provider_code: str | None = None
+    provider_transaction_id: str | None = None
+    provider_response: Any = None
+    provider_fee: int | None = None
+    provider_fee_currency: str | None = None
+    failure_reason: str | None = None
+    cancel_reason: str | None = None
+    clear_reasons: bool = field(default=False)
+
+
+_PAYMENT_COLUMNS = (
+    "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, amount_authorized,"
+    " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, provider_code,"
+    " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
+    " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
+    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at"
+)
+_ATTEMPT_COLUMNS = (
+    "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
+    " currency, provider_transaction_id, reason, raw_code, detail, next_action, next_lookup_at, lookups, created_at,"
+    " updated_at"
+)
+
+
+def _payment(row: Any) -> Payment:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["status"] = PaymentStatus(values["status"])
+    values["metadata"] = json_value(values["metadata"])
+    values["provider_response"] = json_value(values["provider_response"])
+    values["pinned_provider"] = bool(values["pinned_provider"])
+    for name in ("expires_at", "created_at", "updated_at"):
+        values[name] = moment(values[name])
+    return Payment(**values)
+
+
+def _attempt(row: Any) -> Attempt:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"] = AttemptState(values["state"])
+    for name in ("next_lookup_at", "created_at", "updated_at"):
+        values[name] = moment(values[name])
+    return Attempt(**values)
+
+
+# ── Writing ──
+
+
+def insert(unit: Writes, payment: Payment) -> None:
+    """A new payment. ``Duplicate`` where its idempotency key is used already."""
+    unit.add(
+        "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
+        " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
+        " pinned_provider, idempotency_key, request_hash, created_by, expires_at, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
+        " $22, $23)",
+        payment.id, payment.practice_id, payment.environment.value, payment.status.value, payment.amount,
+        payment.currency, payment.payment_method, payment.capture_mode, payment.provider_code,
+        payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
+        payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
+        payment.idempotency_key, payment.request_hash, payment.created_by, payment.expires_at,
+        payment.created_at, payment.updated_at,
+    )  # fmt: skip
+
+
+def insert_attempt(unit: Writes, attempt: Attempt) -> None:
+    """A new attempt, on disk before its call is made."""
+    unit.add(
+        "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
+        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, attempt.number,
+        attempt.provider_code, attempt.config_id, attempt.credential_version, attempt.state.value,
+        attempt.amount, attempt.currency, attempt.next_lookup_at, attempt.created_at, attempt.updated_at,
+    )  # fmt: skip
+
+
+def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> None:
+    """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not."""
+    unit.add(
+        "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
+        " amount_captured = amount_captured + $5, amount_refunded = amount_refunded + $6,"
+        " refund_reserved = refund_reserved + $7, amount_lost = amount_lost + $8,"
+        " excess_refunded = excess_refunded + $9, provider_code = COALESCE($10, provider_code),"
+        " provider_transaction_id = COALESCE($11, provider_transaction_id),"
+        " provider_response = COALESCE($12, provider_response), provider_fee = COALESCE($13, provider_fee),"
+        " provider_fee_currency = COALESCE($14, provider_fee_currency), failure_reason = $15, cancel_reason = $16,"
+        " updated_at = $17 WHERE id = $1 AND status = $2",
+        payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
+        change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
+        change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
+        change.provider_fee, change.provider_fee_currency,
+        None if change.clear_reasons else change.failure_reason or payment.failure_reason,
+        None if change.clear_reasons else change.cancel_reason or payment.cancel_reason,
+        now, expect=1,
+    )  # fmt: skip
+
+
+def applied(payment: Payment, change: Change, now: datetime) -> Payment:
+    """The payment as ``change`` leaves it, without reading it again."""
+    payment.status = change.status
+    payment.amount_authorized += change.add_authorized
+    payment.amount_captured += change.add_captured
+    payment.amount_refunded += change.add_refunded
+    payment.refund_reserved += change.add_reserved
+    payment.amount_lost += change.add_lost
+    payment.excess_refunded += change.add_excess_refunded
+    for name in (
+        "provider_code",
+        "provider_transaction_id",
+        "provider_response",
+        "provider_fee",
+        "provider_fee_currency",
+    ):
+        value = getattr(change, name)
+        if value is not None:
+            setattr(payment, name, value)
+    payment.failure_reason = None if change.clear_reasons else change.failure_reason or payment.failure_reason
+    payment.cancel_reason = None if change.clear_reasons else change.cancel_reason or payment.cancel_reason
+    payment.updated_at = now
+    return payment
+
+
+def change_attempt(unit: Writes, before: AttemptState, attempt: Attempt, lookups_before: int | None = None) -> None:
+    """Write an attempt that still has the state that was read. ``Stale`` where it has not."""
+    unit.add(
+        "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
+        " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11"
+        " WHERE id = $1 AND state = $2",
+        attempt.id, before.value, attempt.state.value, attempt.provider_transaction_id, attempt.reason,
+        attempt.raw_code, attempt.detail, attempt.next_action, attempt.next_lookup_at, attempt.lookups,
+        attempt.updated_at, expect=1,
+    )  # fmt: skip
+
+
+def postpone(unit: Writes, attempt_id: str, state: AttemptState, next_at: datetime | None, lookups: int) -> None:
+    """When to look an attempt up again; nothing else about it changes."""
+    unit.add(
+        "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
+        attempt_id, state.value, next_at, lookups,
+    )  # fmt: skip
+
+
+def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime) -> None:
+    """Reserve part of the captured amount. ``Stale`` where not so much is left."""
+    unit.add(
+        "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3 WHERE id = $1"
+        " AND amount_captured - amount_refunded - refund_reserved - amount_lost >= $2",
+        payment_id, amount, now, expect=1,
+    )  # fmt: skip
+
+
+# ── Reading ──
+
+
+async def by_id(db: PracticeDb, payment_id: str) -> Payment | None:
+    """One payment."""
+    row = await db.one(f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE id = $1", payment_id)  # noqa: S608
+    return _payment(row) if row else None
+
+
+async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
+    """The payment that was made under this idempotency key."""
+    row = await db.one(
+        f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
+        db.practice_id, idempotency_key,
+    )  # fmt: skip
+    return _payment(row) if row else None
+
+
+async def attempts_of(db: PracticeDb, payment_id: str) -> list[Attempt]:
+    """A payment's attempts in order."""
+    rows = await db.fetch(
+        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE payment_id = $1 ORDER BY number",  # noqa: S608
+        payment_id,
+    )
+    return [_attempt(row) for row in rows]
+
+
+async def attempt_by_id(db: PracticeDb, attempt_id: str) -> Attempt | None:
+    """One attempt."""
+    row = await db.one(f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE id = $1", attempt_id)  # noqa: S608
+    return _attempt(row) if row else None
+
+
+async def attempt_of_provider(
+    db: PracticeDb, config_id: int, environment: Environment, provider_transaction_id: str
+) -> Attempt | None:
+    """The attempt that a provider's own id belongs to."""
+    row = await db.one(
+        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
+        " WHERE config_id = $1 AND provider_transaction_id = $2 AND environment = $3 ORDER BY created_at LIMIT 1",
+        config_id, provider_transaction_id, environment.value,
+    )  # fmt: skip
+    return _attempt(row) if row else None
+
+
+async def attempts_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Attempt]:
+    """Attempts whose outcome it is time to ask for."""
+    rows = await db.fetch(
+        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE next_lookup_at <= $1"  # noqa: S608
+        " ORDER BY next_lookup_at LIMIT $2",
+        now, limit,
+    )  # fmt: skip
+    return [_attempt(row) for row in rows]
+
+
+async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
+    """Payments that nobody finished in time."""
+    rows = await db.fetch(
+        f"SELECT {_PAYMENT_COLUMNS} FROM payments"  # noqa: S608
+        " WHERE status IN ('requires_action', 'processing') AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
+        now, limit,
+    )  # fmt: skip
+    return [_payment(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a list of payments is narrowed to. ``before`` is the cursor: (created_at, id) of the last row seen."""
+
+    environment: Environment
+    status: str | None = None
+    provider_code: str | None = None
+    currency: str | None = None
+    reference: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    before: tuple[datetime, str] | None = None
+
+
+async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
+    """Payments of one environment, newest first."""
+    where, args = ["environment = $1"], [filters.environment.value]
+    for clause, value in (
+        ("status = ", filters.status),
+        ("provider_code = ", filters.provider_code),
+        ("currency = ", filters.currency),
+        ("reference = ", filters.reference),
+        ("created_at >= ", filters.created_from),
+        ("created_at < ", filters.created_to),
+    ):
+        if value is not None:
+            args.append(value)  # type: ignore[arg-type]
+            where.append(f"{clause}${len(args)}")
+    if filters.before is not None:
+        args.extend(filters.before)  # type: ignore[arg-type]
+        where.append(f"(created_at, id) < (${len(args) - 1}, ${len(args)})")
+    args.append(limit)  # type: ignore[arg-type]
+    rows = await db.fetch(
+        f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE {' AND '.join(where)}"  # noqa: S608
+        f" ORDER BY created_at DESC, id DESC LIMIT ${len(args)}",
+        *args,
+    )
+    return [_payment(row) for row in rows]

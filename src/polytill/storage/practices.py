@@ -1,0 +1,112 @@
+"""The directory of practices in the owner database: which exist, where their databases are, in which state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.storage.databases import OwnerDb, Tx, Writes
+from polytill.storage.units import moment
+
+_CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
+_COLUMNS = (
+    "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"
+    " created_at, updated_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PracticeEntry:
+    """One practice in the directory. ``wrapped_data_key`` opens only with the installation's key ring."""
+
+    id: int
+    name: str
+    default_currency: str
+    cluster: str
+    database_name: str
+    schema_version: str
+    state: str
+    wrapped_data_key: str
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+def _entry(row: Any) -> PracticeEntry:
+    return PracticeEntry(
+        row["id"], row["name"], _CODES[row["default_currency_id"]], row["cluster"], row["database_name"],
+        row["schema_version"], row["state"], row["wrapped_data_key"], moment(row["created_at"]),
+        moment(row["updated_at"]),
+    )  # fmt: skip
+
+
+async def reserve(tx: Tx, name: str, currency: str, cluster: str, database_name: str, now: datetime) -> int:
+    """A row in state ``provisioning``; its id."""
+    row = await tx.one(
+        "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, 'provisioning', $5, $5) RETURNING id",
+        name, CURRENCIES[currency].numeric, cluster, database_name, now,
+    )  # fmt: skip
+    assert row is not None
+    return int(row["id"])
+
+
+def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_key: str, now: datetime) -> None:
+    """The practice is ready to be used."""
+    unit.add(
+        "UPDATE practices SET state = 'active', schema_version = $2, wrapped_data_key = $3, updated_at = $4"
+        " WHERE id = $1 AND state = 'provisioning'",
+        practice_id, schema_version, wrapped_data_key, now, expect=1,
+    )  # fmt: skip
+
+
+def forget(unit: Writes, practice_id: int) -> None:
+    """Take back a reservation whose database could not be made."""
+    unit.add("DELETE FROM practices WHERE id = $1 AND state = 'provisioning'", practice_id)
+
+
+def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
+    """Name, default currency and state."""
+    unit.add(
+        "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5 WHERE id = $1",
+        entry.id, entry.name, CURRENCIES[entry.default_currency].numeric, entry.state, now, expect=1,
+    )  # fmt: skip
+
+
+def set_schema_version(unit: Writes, practice_id: int, version: str, now: datetime) -> None:
+    """Which revision the practice's database stands at."""
+    unit.add("UPDATE practices SET schema_version = $2, updated_at = $3 WHERE id = $1", practice_id, version, now)
+
+
+async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
+    """One practice."""
+    row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE id = $1", practice_id)  # noqa: S608
+    return _entry(row) if row else None
+
+
+async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[PracticeEntry]:
+    """Practices in the order of their ids, from after ``after_id`` on."""
+    rows = await owner.fetch(
+        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2", after_id, limit  # noqa: S608
+    )  # fmt: skip
+    return [_entry(row) for row in rows]
+
+
+async def cluster_url(owner: OwnerDb, name: str) -> tuple[int, str] | None:
+    """A registered server: its id and sealed address."""
+    row = await owner.one("SELECT id, sealed_url FROM clusters WHERE name = $1 AND is_active", name)
+    return (row["id"], row["sealed_url"]) if row else None
+
+
+async def clusters(owner: OwnerDb) -> list[Any]:
+    """Registered servers, without their addresses."""
+    return await owner.fetch("SELECT id, name, is_active, created_at FROM clusters ORDER BY id")
+
+
+def add_cluster(unit: Writes, name: str, sealed_url: str, now: datetime) -> None:
+    """Register a PostgreSQL server."""
+    unit.add(
+        "INSERT INTO clusters (name, sealed_url, created_at, updated_at) VALUES ($1, $2, $3, $3)",
+        name, sealed_url, now, expect=1,
+    )  # fmt: skip

@@ -1,0 +1,254 @@
+"""A practice's own configurations of providers: the active credentials on the row, other sets kept beside it, sealed.
+
+Everything here stays sealed; ``open_credentials`` opens a set for one handler, and ``seal_credentials`` is its inverse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.clock import World
+from polytill.domain.sealing import DataKey, Place
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb, Tx, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+SECRET_FIELDS = ("public_key", "secret_key", "webhook_secret")
+
+
+@dataclass(slots=True)
+class CredentialSet:
+    """One set of credentials of one environment, sealed. ``state``: active | prepared | superseded."""
+
+    environment: Environment
+    version: int
+    state: str
+    public_key: str | None = None
+    secret_key: str | None = None
+    webhook_secret: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    superseded_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Configuration:
+    """One practice's configuration of one provider."""
+
+    id: int
+    practice_id: int
+    provider_code: str
+    provider_name: str
+    is_enabled: bool
+    is_default: bool
+    supported_currencies: list[str]
+    priority: int
+    hook_token: str
+    active: CredentialSet
+    others: list[CredentialSet] = field(default_factory=list)
+    configured_by: int | None = None
+    last_tested_at: datetime | None = None
+    last_used_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    removed_at: datetime | None = None
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that new payments use."""
+        return self.active.environment
+
+    def credentials(self, version: int) -> CredentialSet | None:
+        """The set that a payment was made with."""
+        return next((s for s in (self.active, *self.others) if s.version == version), None)
+
+    def newest(self, environment: Environment) -> CredentialSet | None:
+        """The set to use for an environment: the active one, else the newest kept one."""
+        if self.active.environment == environment:
+            return self.active
+        of_environment = [s for s in self.others if s.environment == environment]
+        return max(of_environment, key=lambda s: s.version, default=None)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A set of credentials, open. Lives as long as one handler."""
+
+    environment: Environment
+    version: int
+    public_key: str | None
+    secret_key: Secret | None
+    webhook_secret: Secret | None
+    config: dict[str, Any]
+
+
+def _place(code: str, field_name: str, environment: Environment, version: int) -> Place:
+    # A set keeps its place when it moves from active to superseded: its version never comes again.
+    return Place("practice_payment_providers", code, field_name, environment.value, version)
+
+
+def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
+    """The credentials themselves. ``SealBroken`` where any field was moved or altered."""
+
+    def opened(name: str) -> Secret | None:
+        value = getattr(sealed, name)
+        return None if value is None else key.open(value, _place(code, name, sealed.environment, sealed.version))
+
+    config = {
+        name: key.open(value["sealed"], _place(code, f"config.{name}", sealed.environment, sealed.version))
+        if isinstance(value, dict) and "sealed" in value
+        else value
+        for name, value in sealed.config.items()
+    }
+    public = opened("public_key")
+    return Opened(
+        sealed.environment, sealed.version, public.reveal() if public else None, opened("secret_key"),
+        opened("webhook_secret"), config,
+    )  # fmt: skip
+
+
+def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world: World) -> CredentialSet:
+    """Credentials as they are kept. Config values that are ``Secret`` are sealed each on its own."""
+
+    def sealed(name: str, secret: Secret | None) -> str | None:
+        return (
+            None if secret is None else key.seal(secret, _place(code, name, opened.environment, opened.version), world)
+        )
+
+    config: dict[str, Any] = {}
+    for name, value in opened.config.items():
+        if isinstance(value, Secret):
+            config[name] = {"sealed": sealed(f"config.{name}", value), "last4": value.last4}
+        else:
+            config[name] = value
+    return CredentialSet(
+        opened.environment, opened.version, state,
+        sealed("public_key", Secret(opened.public_key) if opened.public_key else None),
+        sealed("secret_key", opened.secret_key), sealed("webhook_secret", opened.webhook_secret), config,
+    )  # fmt: skip
+
+
+async def all_of(db: PracticeDb) -> dict[str, Configuration]:
+    """Every configuration of the practice by provider code, removed ones too, with all credential sets."""
+    rows = await db.fetch(
+        "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
+        " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
+        " last_used_at, created_at, updated_at, credential_version, hook_token, removed_at"
+        " FROM practice_payment_providers ORDER BY id"
+    )
+    sets = await db.fetch(
+        "SELECT config_id, environment, version, state, public_key, secret_key, webhook_secret, config,"
+        " superseded_at, created_at FROM provider_credentials ORDER BY version"
+    )
+    found: dict[int, Configuration] = {}
+    for row in rows:
+        active = CredentialSet(
+            Environment(row["environment"]), row["credential_version"], "active", row["public_key"],
+            row["secret_key"], row["webhook_secret"], json_value(row["config"]) or {}, None,
+            moment(row["updated_at"]),
+        )  # fmt: skip
+        found[row["id"]] = Configuration(
+            row["id"], row["practice_id"], row["provider_code"], row["provider_name"], bool(row["is_enabled"]),
+            bool(row["is_default"]), json_value(row["supported_currencies"]) or [], row["priority"],
+            row["hook_token"], active, [], row["configured_by"], moment(row["last_tested_at"]),
+            moment(row["last_used_at"]), moment(row["created_at"]), moment(row["updated_at"]),
+            moment(row["removed_at"]),
+        )  # fmt: skip
+    for row in sets:
+        found[row["config_id"]].others.append(
+            CredentialSet(
+                Environment(row["environment"]),
+                row["version"],
+                row["state"],
+                row["public_key"],
+                row["secret_key"],
+                row["webhook_secret"],
+                json_value(row["config"]) or {},
+                moment(row["superseded_at"]),
+                moment(row["created_at"]),
+            )
+        )
+    return {configuration.provider_code: configuration for configuration in found.values()}
+
+
+async def insert(tx: Tx, c: Configuration, now: datetime) -> int:
+    """A new configuration; its id."""
+    row = await tx.one(
+        "INSERT INTO practice_payment_providers (practice_id, provider_code, provider_name, is_enabled, is_default,"
+        " public_key, secret_key, webhook_secret, environment, config, supported_currencies, priority, configured_by,"
+        " created_at, updated_at, credential_version, hook_token)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15, $16) RETURNING id",
+        c.practice_id, c.provider_code, c.provider_name, c.is_enabled, c.is_default, c.active.public_key,
+        c.active.secret_key, c.active.webhook_secret, c.active.environment.value, json_text(c.active.config),
+        json_text(c.supported_currencies), c.priority, c.configured_by, now, c.active.version, c.hook_token,
+    )  # fmt: skip
+    assert row is not None
+    c.id = int(row["id"])
+    return c.id
+
+
+def update(unit: Writes, c: Configuration, now: datetime) -> None:
+    """Write a configuration and its active credentials."""
+    unit.add(
+        "UPDATE practice_payment_providers SET provider_name = $2, is_enabled = $3, is_default = $4, public_key = $5,"
+        " secret_key = $6, webhook_secret = $7, environment = $8, config = $9, supported_currencies = $10,"
+        " priority = $11, configured_by = $12, credential_version = $13, last_tested_at = $14, removed_at = $15,"
+        " updated_at = $16 WHERE id = $1",
+        c.id, c.provider_name, c.is_enabled, c.is_default, c.active.public_key, c.active.secret_key,
+        c.active.webhook_secret, c.active.environment.value, json_text(c.active.config),
+        json_text(c.supported_currencies), c.priority, c.configured_by, c.active.version, c.last_tested_at,
+        c.removed_at, now, expect=1,
+    )  # fmt: skip
+
+
+def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> None:
+    """Put a set beside the row: superseded, or prepared for the other environment."""
+    unit.add(
+        "INSERT INTO provider_credentials (practice_id, config_id, environment, version, state, public_key,"
+        " secret_key, webhook_secret, config, created_at, superseded_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        c.practice_id, c.id, kept.environment.value, kept.version, kept.state, kept.public_key, kept.secret_key,
+        kept.webhook_secret, json_text(kept.config), now, kept.superseded_at,
+    )  # fmt: skip
+
+
+def drop_kept(unit: Writes, config_id: int, version: int) -> None:
+    """Take a set away from beside the row, because it becomes the active one."""
+    unit.add("DELETE FROM provider_credentials WHERE config_id = $1 AND version = $2", config_id, version, expect=1)
+
+
+def supersede_prepared(unit: Writes, config_id: int, environment: Environment, now: datetime) -> None:
+    """A prepared set gives way to a newer one."""
+    unit.add(
+        "UPDATE provider_credentials SET state = 'superseded', superseded_at = $3"
+        " WHERE config_id = $1 AND environment = $2 AND state = 'prepared'",
+        config_id, environment.value, now,
+    )  # fmt: skip
+
+
+def set_default(unit: Writes, practice_id: int, environment: Environment, currency: str, config_id: int) -> None:
+    """Make a configuration the default of a currency; the one before gives way."""
+    unit.add(
+        "INSERT INTO currency_defaults (practice_id, environment, currency_code, config_id) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (practice_id, environment, currency_code) DO UPDATE SET config_id = excluded.config_id",
+        practice_id, environment.value, currency, config_id,
+    )  # fmt: skip
+
+
+def clear_defaults(unit: Writes, config_id: int) -> None:
+    """This configuration is the default of nothing any more."""
+    unit.add("DELETE FROM currency_defaults WHERE config_id = $1", config_id)
+
+
+async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
+    """Which configuration is the default, by environment and currency."""
+    rows = await db.fetch("SELECT environment, currency_code, config_id FROM currency_defaults")
+    return {(Environment(row["environment"]), row["currency_code"]): row["config_id"] for row in rows}
+
+
+def touch(unit: Writes, config_id: int, now: datetime) -> None:
+    """This configuration took a payment."""
+    unit.add("UPDATE practice_payment_providers SET last_used_at = $2 WHERE id = $1", config_id, now)

@@ -1,0 +1,280 @@
+"""Refunds, disputes, and the captures and cancels that were asked for: rows in, rows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import DisputeState, Environment, OperationState, RefundState
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+
+@dataclass(slots=True)
+class Refund:
+    """One refund, asked for here (``api``) or made in the provider's own dashboard (``provider``)."""
+
+    id: str
+    payment_id: str
+    practice_id: int
+    environment: Environment
+    attempt_id: str
+    state: RefundState
+    amount: int
+    currency: str
+    reason: str | None
+    origin: str
+    idempotency_key: str
+    request_hash: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    failure_reason: str | None = None
+    raw_code: str | None = None
+    provider_refund_id: str | None = None
+    provider_response: Any = None
+    booked: int = 0
+    booked_excess: int = 0
+    next_lookup_at: datetime | None = None
+    lookups: int = 0
+
+
+@dataclass(slots=True)
+class Operation:
+    """A capture or a cancel that we asked a provider for."""
+
+    id: str
+    payment_id: str
+    practice_id: int
+    environment: Environment
+    attempt_id: str
+    kind: str
+    amount: int | None
+    state: OperationState
+    idempotency_key: str
+    request_hash: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    reason: str | None = None
+    raw_code: str | None = None
+    next_lookup_at: datetime | None = None
+    lookups: int = 0
+
+
+@dataclass(slots=True)
+class Dispute:
+    """A payer's dispute, as far as money goes."""
+
+    id: str
+    payment_id: str
+    practice_id: int
+    environment: Environment
+    provider_dispute_id: str
+    state: DisputeState
+    provider_state: str
+    amount: int | None
+    currency: str
+    funds_withdrawn: bool
+    due_at: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_REFUND = (
+    "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
+    " raw_code, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
+    " created_by, next_lookup_at, lookups, created_at, updated_at"
+)
+_OPERATION = (
+    "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
+    " request_hash, created_by, next_lookup_at, lookups, created_at, updated_at"
+)
+
+
+def _refund(row: Any) -> Refund:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"] = RefundState(values["state"])
+    values["provider_response"] = json_value(values["provider_response"])
+    for name in ("next_lookup_at", "created_at", "updated_at"):
+        values[name] = moment(values[name])
+    return Refund(**values)
+
+
+def _operation(row: Any) -> Operation:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"] = OperationState(values["state"])
+    for name in ("next_lookup_at", "created_at", "updated_at"):
+        values[name] = moment(values[name])
+    return Operation(**values)
+
+
+# ── Refunds ──
+
+
+def insert(unit: Writes, refund: Refund) -> None:
+    """A new refund, on disk before its call is made. ``Duplicate`` where its idempotency key is used already."""
+    unit.add(
+        "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
+        " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
+        " created_by, next_lookup_at, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+        refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
+        refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
+        json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
+        refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
+    )  # fmt: skip
+
+
+def change(unit: Writes, before: RefundState, refund: Refund) -> None:
+    """Write a refund that still has the state that was read. ``Stale`` where it has not."""
+    unit.add(
+        "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
+        " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
+        " updated_at = $12 WHERE id = $1 AND state = $2",
+        refund.id, before.value, refund.state.value, refund.failure_reason, refund.raw_code,
+        refund.provider_refund_id, json_text(refund.provider_response), refund.booked, refund.booked_excess,
+        refund.next_lookup_at, refund.lookups, refund.updated_at, expect=1,
+    )  # fmt: skip
+
+
+def postpone(unit: Writes, refund_id: str, state: RefundState, next_at: datetime | None, lookups: int) -> None:
+    """When to look a refund up again; nothing else about it changes."""
+    unit.add(
+        "UPDATE refunds SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
+        refund_id, state.value, next_at, lookups,
+    )  # fmt: skip
+
+
+async def by_id(db: PracticeDb, refund_id: str) -> Refund | None:
+    """One refund."""
+    row = await db.one(f"SELECT {_REFUND} FROM refunds WHERE id = $1", refund_id)  # noqa: S608
+    return _refund(row) if row else None
+
+
+async def by_key(db: PracticeDb, idempotency_key: str) -> Refund | None:
+    """The refund that was made under this idempotency key."""
+    row = await db.one(
+        f"SELECT {_REFUND} FROM refunds WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
+        db.practice_id, idempotency_key,
+    )  # fmt: skip
+    return _refund(row) if row else None
+
+
+async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
+    """A payment's refunds, oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_REFUND} FROM refunds WHERE payment_id = $1 ORDER BY created_at, id",  # noqa: S608
+        payment_id,
+    )
+    return [_refund(row) for row in rows]
+
+
+async def overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Refund]:
+    """Refunds whose outcome it is time to ask for."""
+    rows = await db.fetch(
+        f"SELECT {_REFUND} FROM refunds WHERE next_lookup_at <= $1 ORDER BY next_lookup_at LIMIT $2",  # noqa: S608
+        now, limit,
+    )  # fmt: skip
+    return [_refund(row) for row in rows]
+
+
+# ── Captures and cancels ──
+
+
+def insert_operation(unit: Writes, operation: Operation) -> None:
+    """A capture or cancel, on disk before its call is made."""
+    unit.add(
+        "INSERT INTO payment_operations (id, payment_id, practice_id, environment, attempt_id, kind, amount, state,"
+        " idempotency_key, request_hash, created_by, next_lookup_at, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        operation.id, operation.payment_id, operation.practice_id, operation.environment.value,
+        operation.attempt_id, operation.kind, operation.amount, operation.state.value,
+        operation.idempotency_key, operation.request_hash, operation.created_by, operation.next_lookup_at,
+        operation.created_at, operation.updated_at,
+    )  # fmt: skip
+
+
+def change_operation(unit: Writes, before: OperationState, operation: Operation) -> None:
+    """Write an operation that still has the state that was read."""
+    unit.add(
+        "UPDATE payment_operations SET state = $3, reason = $4, raw_code = $5, next_lookup_at = $6, lookups = $7,"
+        " updated_at = $8 WHERE id = $1 AND state = $2",
+        operation.id, before.value, operation.state.value, operation.reason, operation.raw_code,
+        operation.next_lookup_at, operation.lookups, operation.updated_at, expect=1,
+    )  # fmt: skip
+
+
+async def operation_by_key(db: PracticeDb, idempotency_key: str) -> Operation | None:
+    """The capture or cancel that was made under this idempotency key."""
+    row = await db.one(
+        f"SELECT {_OPERATION} FROM payment_operations WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
+        db.practice_id, idempotency_key,
+    )  # fmt: skip
+    return _operation(row) if row else None
+
+
+async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
+    """Captures and cancels of a payment whose outcome is not known yet."""
+    rows = await db.fetch(
+        f"SELECT {_OPERATION} FROM payment_operations WHERE payment_id = $1"  # noqa: S608
+        " AND state IN ('sent', 'pending', 'unknown') ORDER BY created_at, id",
+        payment_id,
+    )
+    return [_operation(row) for row in rows]
+
+
+async def operations_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Operation]:
+    """Captures and cancels whose outcome it is time to ask for."""
+    rows = await db.fetch(
+        f"SELECT {_OPERATION} FROM payment_operations WHERE next_lookup_at <= $1"  # noqa: S608
+        " ORDER BY next_lookup_at LIMIT $2",
+        now, limit,
+    )  # fmt: skip
+    return [_operation(row) for row in rows]
+
+
+# ── Disputes ──
+
+
+def insert_dispute(unit: Writes, dispute: Dispute) -> None:
+    """A dispute that a provider told us of."""
+    unit.add(
+        "INSERT INTO disputes (id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state,"
+        " amount, currency, funds_withdrawn, due_at, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
+        dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
+        dispute.due_at, dispute.created_at, dispute.updated_at,
+    )  # fmt: skip
+
+
+def change_dispute(unit: Writes, before: DisputeState, dispute: Dispute) -> None:
+    """Write a dispute that still has the state that was read."""
+    unit.add(
+        "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
+        " updated_at = $8 WHERE id = $1 AND state = $2",
+        dispute.id, before.value, dispute.state.value, dispute.provider_state, dispute.amount,
+        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, expect=1,
+    )  # fmt: skip
+
+
+async def disputes_of(db: PracticeDb, payment_id: str) -> list[Dispute]:
+    """A payment's disputes."""
+    rows = await db.fetch(
+        "SELECT id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
+        " funds_withdrawn, due_at, created_at, updated_at FROM disputes WHERE payment_id = $1 ORDER BY created_at, id",
+        payment_id,
+    )
+    found = []
+    for row in rows:
+        values = dict(row)
+        values["environment"] = Environment(values["environment"])
+        values["state"] = DisputeState(values["state"])
+        values["funds_withdrawn"] = bool(values["funds_withdrawn"])
+        values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
+        found.append(Dispute(**values))
+    return found

@@ -1,0 +1,188 @@
+"""SQLite at run time: the standard library's driver in a worker thread, one hop for one unit of work.
+
+``synchronous=FULL`` stays: NORMAL is faster, but can lose the row that says "about to charge" at power loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from polytill.domain.errors import CheckRefused, Duplicate, NotNow, OperatorError, Stale
+from polytill.storage.units import Step, Unit, mark_open, moment_text
+
+Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+_NUMBERS = tuple(str(number) for number in range(1, 100))
+
+
+async def thread_hop(work: Callable[[], Any]) -> Any:
+    """Run blocking work in the loop's worker threads. A simulation hands in a hop that runs it in place."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def inline_hop(work: Callable[[], Any]) -> Any:
+    """Run blocking work here and now: deterministic, for simulations."""
+    return work()
+
+
+def _bind(args: tuple[Any, ...]) -> dict[str, Any]:
+    # ``$1`` is a named parameter called "1" to SQLite.
+    return {
+        name: moment_text(value) if isinstance(value, datetime) else value
+        for name, value in zip(_NUMBERS, args, strict=False)
+    }
+
+
+def _translated(error: sqlite3.Error) -> Exception:
+    text = str(error)
+    if isinstance(error, sqlite3.IntegrityError):
+        if text.startswith("UNIQUE"):
+            return Duplicate(text)
+        if text.startswith("CHECK"):
+            return CheckRefused(re.sub(r"^CHECK constraint failed: ", "", text))
+    if isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text):
+        return NotNow()
+    return error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to an existing file, set up the way that every one of ours is."""
+    if not path.exists():
+        raise OperatorError(f"The database file {path} does not exist.")
+    connection = sqlite3.connect(
+        f"file:{path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10.0,
+        cached_statements=128,
+    )  # fmt: skip
+    connection.row_factory = sqlite3.Row
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+class SqliteEngine:
+    """One database file with one connection, used by one task at a time."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, hop: Hop = thread_hop) -> None:
+        self.path = path
+        self._hop = hop
+        self._connection: sqlite3.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self.path)
+        return self._connection
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a query."""
+        return list(await self._alone(partial(self._fetch_now, sql, args)))
+
+    async def _alone(self, work: Callable[[], Any]) -> Any:
+        # The turn belongs to the shielded inner task: a caller that is cancelled goes away at once, but nobody else
+        # gets the connection before the thread is done with it.
+        async def turn() -> Any:
+            async with self._turn:
+                return await self._hop(work)
+
+        return await asyncio.shield(turn())
+
+    def _fetch_now(self, sql: str, args: tuple[Any, ...]) -> list[sqlite3.Row]:
+        try:
+            return self._opened().execute(sql, _bind(args)).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    async def commit(self, steps: list[Step]) -> list[int]:
+        """Run steps as one transaction; how many rows each touched. ``Stale`` where an expectation fails."""
+        return list(await self._alone(partial(self._commit_now, steps)))
+
+    def _commit_now(self, steps: list[Step]) -> list[int]:
+        connection = self._opened()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                counts = [self._step_now(connection, step) for step in steps]
+                connection.execute("COMMIT")
+                return counts
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    @staticmethod
+    def _step_now(connection: sqlite3.Connection, step: Step) -> int:
+        count = connection.execute(step.sql, _bind(step.args)).rowcount
+        if step.expect is not None and count != step.expect:
+            raise Stale
+        return count
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTx]:
+        """An interactive transaction, for the rare writes that need an answer half-way."""
+        async with self._turn:
+            mark_open(+1)
+            try:
+                await self._hop(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
+                tx = SqliteTx(self)
+                try:
+                    yield tx
+                    await tx.flush()
+                except BaseException:
+                    tx.take()
+                    await self._hop(partial(self._fetch_now, "ROLLBACK", ()))
+                    raise
+                await self._hop(partial(self._fetch_now, "COMMIT", ()))
+            finally:
+                mark_open(-1)
+
+    async def close(self) -> None:
+        """Close the file; a later use opens it again."""
+        async with self._turn:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                await self._hop(connection.close)
+
+
+class SqliteTx(Unit):
+    """A transaction that is under way: ``add`` queues, ``fetch`` and ``one`` run what is queued and then ask."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    async def flush(self) -> None:
+        """Run what is queued."""
+        steps = self.take()
+        if steps:
+            await self._engine._hop(partial(self._run_now, steps))
+
+    def _run_now(self, steps: list[Step]) -> None:
+        try:
+            for step in steps:
+                self._engine._step_now(self._engine._opened(), step)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a statement inside this transaction."""
+        await self.flush()
+        return list(await self._engine._hop(partial(self._engine._fetch_now, sql, args)))
+
+    async def one(self, sql: str, *args: Any) -> Any | None:
+        """The first row of a statement inside this transaction, or None."""
+        rows = await self.fetch(sql, *args)
+        return rows[0] if rows else None

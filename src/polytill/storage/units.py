@@ -1,0 +1,109 @@
+"""Units of work: statements that stand or fall together, in one text for both engines.
+
+A ``Unit`` is handed around, filled with steps, and committed: one thread hop on SQLite (the steps in order between
+BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). Steps of a unit must not
+read what another step of it writes, and must not touch one row twice: PostgreSQL runs them all on one snapshot.
+Every value is therefore computed beforehand, and ``expect=1`` (compare-and-set) is what makes a stale value harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Step(NamedTuple):
+    """One statement with ``$1`` parameters. ``expect`` rows must be touched, or the whole unit is undone (``Stale``)."""
+
+    sql: str
+    args: tuple[Any, ...]
+    expect: int | None
+
+
+# How many units of this task hold steps that are not committed yet. A provider is never called while one is open.
+_open_units: ContextVar[int] = ContextVar("open_units", default=0)
+
+
+def work_is_open() -> bool:
+    """Whether this task has a unit with uncommitted steps, or stands inside a transaction."""
+    return _open_units.get() > 0
+
+
+def mark_open(change: int) -> None:
+    """Counts a transaction or unit in (+1) and out (-1) of this task."""
+    _open_units.set(_open_units.get() + change)
+
+
+class Unit:
+    """Steps that stand or fall together. Filled by ``storage`` functions, committed by a flow."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
+        """Add a statement. With ``expect=1`` it must touch exactly one row."""
+        if not self.steps:
+            mark_open(+1)
+        self.steps.append(Step(sql, args, expect))
+
+    def take(self) -> list[Step]:
+        """The steps, for an engine to run; the unit is empty and closed afterwards."""
+        steps, self.steps = self.steps, []
+        if steps:
+            mark_open(-1)
+        return steps
+
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+@lru_cache(maxsize=512)
+def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
+    """Steps (text, number of arguments, expected rows) as one PostgreSQL statement.
+
+    Every step becomes a CTE; the final SELECT counts their rows. A step that must touch one row and touches none makes
+    ``1/0``, which undoes the statement as a whole: the shortest way to say "all or nothing" without a function.
+    """
+    ctes, counts, offset = [], [], 0
+    for number, (sql, arguments, expect) in enumerate(shape):
+        shifted = _PARAMETER.sub(lambda match, offset=offset: f"${int(match[1]) + offset}", sql)  # type: ignore[misc]
+        ctes.append(f"s{number} AS ({shifted} RETURNING 1)")
+        count = f"(SELECT count(*) FROM s{number})"
+        counts.append(f"{expect}/{count}" if expect else count)
+        offset += arguments
+    return f"WITH {', '.join(ctes)} SELECT {', '.join(counts)}"
+
+
+# ── Values that the two engines write differently ──
+
+
+def moment(value: Any) -> datetime | None:
+    """A timestamp column as an aware moment: SQLite keeps UTC text, PostgreSQL a timestamptz."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def moment_text(value: datetime) -> str:
+    """How SQLite keeps a moment: UTC, microseconds, sortable as text, same shape as CURRENT_TIMESTAMP."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def json_text(value: Any) -> str | None:
+    """A JSON column's value; None stays NULL."""
+    return None if value is None else _encode(value).decode()
+
+
+def json_value(value: Any) -> Any:
+    """A JSON column as Python values (both engines hand over text)."""
+    return None if value is None else msgspec.json.decode(value)
+
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode

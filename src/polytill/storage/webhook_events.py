@@ -1,0 +1,143 @@
+"""Deliveries from providers: verified, stored once, then applied, ignored or parked. And cases that need a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import Environment, EventState
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+
+@dataclass(slots=True)
+class WebhookEvent:
+    """One delivery. ``body`` is what came, without its secret fields."""
+
+    id: str
+    practice_id: int
+    environment: Environment
+    config_id: int
+    provider_code: str
+    dedupe_key: str
+    event_type: str
+    state: EventState
+    body: Any
+    must_fetch: bool
+    received_at: datetime
+    reason: str | None = None
+    payment_id: str | None = None
+    tries: int = 0
+    applied_at: datetime | None = None
+
+
+_COLUMNS = (
+    "id, practice_id, environment, config_id, provider_code, dedupe_key, event_type, state, reason, body, must_fetch,"
+    " payment_id, tries, received_at, applied_at"
+)
+
+
+def _event(row: Any) -> WebhookEvent:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"] = EventState(values["state"])
+    values["body"] = json_value(values["body"])
+    values["must_fetch"] = bool(values["must_fetch"])
+    values["received_at"], values["applied_at"] = moment(values["received_at"]), moment(values["applied_at"])
+    return WebhookEvent(**values)
+
+
+def insert_once(unit: Writes, event: WebhookEvent) -> None:
+    """Store a delivery; touches no row where the same fact was delivered before."""
+    unit.add(
+        "INSERT INTO webhook_events (id, practice_id, environment, config_id, provider_code, dedupe_key, event_type,"
+        " state, reason, body, must_fetch, payment_id, tries, received_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+        " ON CONFLICT (config_id, environment, dedupe_key) DO NOTHING",
+        event.id, event.practice_id, event.environment.value, event.config_id, event.provider_code,
+        event.dedupe_key, event.event_type, event.state.value, event.reason, json_text(event.body),
+        event.must_fetch, event.payment_id, event.tries, event.received_at,
+    )  # fmt: skip
+
+
+def finish(
+    unit: Writes, event: WebhookEvent, state: EventState, reason: str | None, payment_id: str | None, now: datetime
+) -> None:
+    """What became of it."""
+    unit.add(
+        "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), tries = tries + 1,"
+        " applied_at = $5 WHERE id = $1",
+        event.id, state.value, reason, payment_id, now,
+    )  # fmt: skip
+
+
+async def by_id(db: PracticeDb, event_id: str) -> WebhookEvent | None:
+    """One delivery."""
+    row = await db.one(f"SELECT {_COLUMNS} FROM webhook_events WHERE id = $1", event_id)  # noqa: S608
+    return _event(row) if row else None
+
+
+async def by_dedupe_key(
+    db: PracticeDb, config_id: int, environment: Environment, dedupe_key: str
+) -> WebhookEvent | None:
+    """The delivery that was stored under this key."""
+    row = await db.one(
+        f"SELECT {_COLUMNS} FROM webhook_events"  # noqa: S608
+        " WHERE config_id = $1 AND environment = $2 AND dedupe_key = $3",
+        config_id, environment.value, dedupe_key,
+    )  # fmt: skip
+    return _event(row) if row else None
+
+
+async def waiting(db: PracticeDb, before: datetime, limit: int = 50) -> list[WebhookEvent]:
+    """Deliveries that were stored but not applied: their process died, or the provider could not be asked."""
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'received' AND received_at <= $1"  # noqa: S608
+        " ORDER BY received_at LIMIT $2",
+        before, limit,
+    )  # fmt: skip
+    return [_event(row) for row in rows]
+
+
+async def listed(
+    db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
+) -> list[WebhookEvent]:
+    """Deliveries, newest first (ids are ordered by time)."""
+    where, args = ["id < $1"], [before or "~"]
+    for clause, value in (("state = ", state), ("payment_id = ", payment_id)):
+        if value is not None:
+            args.append(value)
+            where.append(f"{clause}${len(args)}")
+    args.append(limit)  # type: ignore[arg-type]
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM webhook_events WHERE {' AND '.join(where)}"  # noqa: S608
+        f" ORDER BY id DESC LIMIT ${len(args)}",
+        *args,
+    )
+    return [_event(row) for row in rows]
+
+
+# ── Cases for a person ──
+
+
+def open_case(
+    unit: Writes, case_id: str, practice_id: int, environment: Environment, kind: str, subject: str,
+    payment_id: str | None, detail: dict[str, Any], now: datetime,
+) -> None:  # fmt: skip
+    """Put something into the operator's queue, once for each kind and subject."""
+    unit.add(
+        "INSERT INTO operator_cases (id, practice_id, environment, kind, subject, payment_id, detail, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
+        case_id, practice_id, environment.value, kind, subject, payment_id, json_text(detail), now,
+    )  # fmt: skip
+
+
+async def open_cases(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
+    """What waits for a person, oldest first."""
+    rows = await db.fetch(
+        "SELECT id, environment, kind, subject, payment_id, detail, created_at FROM operator_cases"
+        " WHERE state = 'open' ORDER BY created_at, id LIMIT $1",
+        limit,
+    )
+    return [{**dict(row), "detail": json_value(row["detail"]), "created_at": moment(row["created_at"])} for row in rows]

@@ -1,0 +1,223 @@
+"""``/api/owner``: the catalog, practices, keys, clusters, audit and health of the platform."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale
+from polytill.domain.secret import Secret
+from polytill.flows import catalog as catalog_flow
+from polytill.flows import onboarding
+from polytill.storage import audit, migrating, people, practices
+from polytill.web import shapes
+from polytill.web.auth import Owner, PracticeId
+from polytill.web.shapes import answer
+
+router = APIRouter(prefix="/api/owner", tags=["owner"])
+
+ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
+CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
+After = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Before = Annotated[int | None, Query(ge=1, le=2**53)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+# ── Catalog ──
+
+
+@router.get("/payment-providers")
+async def list_providers(
+    caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
+) -> Response:
+    """The catalog."""
+    entries = (await caller.desk.catalog()).values()
+    return answer(
+        [
+            shapes.provider_view(entry)
+            for entry in entries
+            if (status is None or entry.status == status)
+            and (currency is None or currency in entry.supported_currencies)
+        ]
+    )
+
+
+@router.post("/payment-providers", status_code=201)
+async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
+    """Add a provider. Every practice sees it at its next read."""
+    given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+    entry = await catalog_flow.add(caller.desk, given, body.supported_currencies, caller.actor)
+    return answer(shapes.provider_view(entry), 201)
+
+
+@router.get("/payment-providers/{code}")
+async def get_provider(caller: Owner, code: ProviderCode) -> Response:
+    """One provider."""
+    entry = (await caller.desk.catalog()).get(code)
+    if entry is None:
+        raise NotFound(f"The catalog has no provider {code!r}.")
+    return answer(shapes.provider_view(entry))
+
+
+@router.patch("/payment-providers/{code}")
+async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
+    """Change columns of a provider."""
+    given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+    required = ("name", "status", "is_default", "priority", "integration_type")
+    given = {name: value for name, value in given.items() if value is not None or name not in required}
+    entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
+    return answer(shapes.provider_view(entry))
+
+
+@router.delete("/payment-providers/{code}")
+async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
+    """Deprecate a provider: money already taken keeps its way back."""
+    return answer(shapes.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
+
+
+@router.get("/payment-providers/{code}/currencies")
+async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
+    """The currencies that a provider supports, with its terms."""
+    entry = (await caller.desk.catalog()).get(code)
+    if entry is None:
+        raise NotFound(f"The catalog has no provider {code!r}.")
+    return answer([shapes.currency_view(support) for _, support in sorted(entry.currencies.items())])
+
+
+@router.put("/payment-providers/{code}/currencies/{currency}")
+async def put_currency(
+    caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
+) -> Response:
+    """Make or replace the terms for one currency."""
+    support = await catalog_flow.put_currency(caller.desk, code, body.support(currency), caller.actor)
+    return answer(shapes.currency_view(support))
+
+
+@router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
+async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyCode) -> Response:
+    """Forget the terms for one currency."""
+    await catalog_flow.remove_currency(caller.desk, code, currency, caller.actor)
+    return Response(status_code=204)
+
+
+# ── Practices ──
+
+
+@router.get("/practices")
+async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
+    """Practices by id, from after ``after`` on."""
+    entries = await practices.listed(caller.desk.owner, after, limit)
+    return answer([shapes.practice_view(entry) for entry in entries if entry.state != "provisioning"])
+
+
+@router.post("/practices", status_code=201)
+async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
+    """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
+    entry, key = await onboarding.create_practice(
+        caller.desk, body.name, body.default_currency, body.cluster, caller.actor
+    )
+    return answer({"practice": shapes.practice_view(entry), "key": key}, 201)
+
+
+@router.get("/practices/{practiceId}")
+async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
+    """One practice."""
+    return answer(shapes.practice_view(await caller.desk.opening.entry(practice_id)))
+
+
+@router.patch("/practices/{practiceId}")
+async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
+    """Rename, change the default currency, suspend or resume."""
+    entry = await onboarding.change_practice(
+        caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor
+    )
+    return answer(shapes.practice_view(entry))
+
+
+# ── Keys, clusters, audit, health ──
+
+
+def key_view(key: people.ApiKey) -> dict[str, Any]:
+    """An API key without the key."""
+    return {
+        "id": key.id, "kind": key.kind, "name": key.name, "practiceId": key.practice_id, "last4": key.last4,
+        "scopes": list(key.scopes), "createdAt": wire_time(key.created_at), "revokedAt": wire_time(key.revoked_at),
+    }  # fmt: skip
+
+
+@router.get("/keys")
+async def list_keys(caller: Owner) -> Response:
+    """The owner's keys."""
+    return answer([key_view(key) for key in await people.keys(caller.desk.owner, None)])
+
+
+@router.post("/keys", status_code=201)
+async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
+    """Make an owner key. It is shown this once."""
+    key = await onboarding.create_key(caller.desk, "owner", None, body.name, None, caller.actor)
+    return answer({"key": key}, 201)
+
+
+@router.delete("/keys/{keyId}", status_code=204)
+async def revoke_key(
+    request: Request, caller: Owner, key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)]
+) -> Response:
+    """End a key, of whatever kind."""
+    try:
+        await onboarding.revoke_key(caller.desk, key_id, None, caller.actor)
+    except Stale:
+        raise NotFound("There is no such key.") from None
+    request.app.state.keys.forget()
+    return Response(status_code=204)
+
+
+@router.get("/clusters")
+async def list_clusters(caller: Owner) -> Response:
+    """Where practice databases can be placed."""
+    rows = await practices.clusters(caller.desk.owner)
+    found = [{"name": "default", "isActive": True, "createdAt": None}]
+    found += [{"name": r["name"], "isActive": bool(r["is_active"]), "createdAt": str(r["created_at"])} for r in rows]
+    return answer(found)
+
+
+@router.post("/clusters", status_code=201)
+async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
+    """Register a PostgreSQL server. Its address is sealed."""
+    desk = caller.desk
+    try:
+        if body.name == "default":
+            raise Duplicate("default")
+        await onboarding.add_cluster(desk, body.name, Secret(body.url), caller.actor)
+    except Duplicate:
+        raise Conflict(f"There is a cluster named {body.name!r} already.", code="duplicate_name") from None
+    return answer({"name": body.name, "isActive": True}, 201)
+
+
+@router.get("/audit-log")
+async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
+    """Who did what on the platform, newest first."""
+    return answer([audit_view(line) for line in await audit.listed(caller.desk.owner, None, before, limit)])
+
+
+def audit_view(line: dict[str, Any]) -> dict[str, Any]:
+    """One line of an audit log."""
+    return {**line, "at": wire_time(line["at"])}
+
+
+@router.get("/health")
+async def health(caller: Owner) -> Response:
+    """The platform at a glance."""
+    entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]
+    head = migrating.head("practice")
+    catalog = await caller.desk.catalog()
+    installed = caller.desk.registry.installed()
+    return answer(
+        {
+            "practices": len(entries),
+            "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
+            "openedHere": len(caller.desk.opening.opened()),
+            "providers": {code: {"status": e.status, "installed": code in installed} for code, e in catalog.items()},
+        }
+    )

@@ -1,0 +1,210 @@
+"""Payments and refunds of a practice. Once a row exists the answer is the payment, whatever its status."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from polytill.domain.errors import Forbidden, NotFound, invalid
+from polytill.domain.states import Environment
+from polytill.flows import operate, reconcile, refund
+from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
+from polytill.providers.contract import Customer
+from polytill.storage import payments, provider_configs
+from polytill.storage.databases import PracticeDb
+from polytill.web import shapes
+from polytill.web.auth import Caller, Pays, PracticeId, Reads, ReadsPublic, Refunds
+from polytill.web.shapes import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"])
+
+PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
+        description="Yours to choose; the same key and body give the same result for ever",
+    ),
+]  # fmt: skip
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(_canonical(parts)).hexdigest()
+
+
+async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response:
+    db = await caller.desk.opening.practice(found.payment.practice_id)
+    headers = {"Idempotent-Replayed": "true"} if found.replayed else None
+    return answer(shapes.payment_view(caller.desk, db, found, await _public_key(caller, db, found)), status, headers)
+
+
+async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | None:
+    """The client-safe key of the account that the payer's token belongs to."""
+    if not found.attempts or found.attempts[-1].next_action is None:
+        return None
+    last = found.attempts[-1]
+    snapshot = await caller.desk.configured(db)
+    configuration = snapshot.configurations.get(last.provider_code)
+    kept = configuration.credentials(last.credential_version) if configuration else None
+    if configuration is None or kept is None:
+        return None
+    return provider_configs.open_credentials(db.data_key, configuration.provider_code, kept).public_key
+
+
+@router.post("", status_code=201)
+async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: shapes.PaymentShape) -> Response:
+    """Take a payment."""
+    customer = body.customer
+    request = PaymentRequest(
+        amount=body.amount,
+        currency=body.currency,
+        idempotency_key=key,
+        request_hash=_hash(body.model_dump(mode="json", exclude_unset=True)),
+        payment_method=body.payment_method,
+        customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
+        description=body.description,
+        reference=body.reference,
+        metadata=body.metadata,
+        provider_code=body.provider_code,
+        capture=body.capture,
+        return_url=body.return_url,
+        environment=body.environment,
+    )
+    return await _answered(caller, await create_payment(caller.desk, practice_id, request, caller.actor), 201)
+
+
+@router.get("")
+async def list_payments(
+    caller: Reads, practice_id: PracticeId,
+    environment: Environment | None = None,
+    status: Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"] | None = None,
+    provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
+    currency: shapes.Currency | None = None,
+    reference: Annotated[str | None, Query(max_length=200)] = None,
+    created_from: Annotated[datetime | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[datetime | None, Query(alias="createdTo")] = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:  # fmt: skip
+    """Payments of one environment, newest first. Sandbox and live are never mixed: live, unless sandbox is asked for
+    or nothing here is live."""
+    db = await caller.desk.opening.practice(practice_id)
+    if environment is None:
+        snapshot = await caller.desk.configured(db)
+        live = any(c.environment is Environment.production for c in snapshot.configurations.values())
+        environment = Environment.production if live else Environment.sandbox
+    filters = payments.Filters(
+        environment, status, provider_code, currency, reference, _utc(created_from), _utc(created_to), _cursor(cursor)
+    )
+    found = await payments.listed(db, filters, limit + 1)
+    page = found[:limit]
+    following = None
+    if len(found) > limit:
+        last = page[-1]
+        following = base64.urlsafe_b64encode(f"{last.created_at.isoformat()}|{last.id}".encode()).decode()
+    return answer(
+        {
+            "data": [shapes.payment_summary(payment) for payment in page],
+            "nextCursor": following,
+            "environment": environment.value,
+        }
+    )
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _cursor(text: str | None) -> tuple[datetime, str] | None:
+    if text is None:
+        return None
+    try:
+        moment, _, payment_id = base64.urlsafe_b64decode(text).decode().partition("|")
+        return datetime.fromisoformat(moment).astimezone(UTC), payment_id
+    except (ValueError, binascii.Error, OverflowError):
+        raise invalid("query:cursor", "This is not a cursor that we gave out.") from None
+
+
+@router.get("/{paymentId}")
+async def get_payment(
+    caller: ReadsPublic, practice_id: PracticeId, payment_id: PaymentId,
+    token: Annotated[str | None, Query(alias="clientToken", max_length=200)] = None,
+) -> Response:  # fmt: skip
+    """One payment. A publishable key sees the payer's part of it, by the payment's client token."""
+    if caller.key.kind == "publishable" and token is None:
+        raise Forbidden("A publishable key needs the payment's clientToken.")
+    db, payment = await find(caller.desk, practice_id, payment_id)
+    found = await taken(db, payment)
+    if caller.key.kind == "publishable":
+        if token != client_token(caller.desk, payment):
+            raise NotFound("There is no such payment.")
+        public_key = await _public_key(caller, db, found)
+        return answer(shapes.public_payment_view(caller.desk, db, found, public_key))
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/confirm")
+async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
+    """Ask the provider for the truth, now, and settle by it."""
+    return await _answered(caller, await reconcile.confirm(caller.desk, practice_id, payment_id))
+
+
+@router.post("/{paymentId}/capture")
+async def capture(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.CaptureShape | None = None,
+) -> Response:  # fmt: skip
+    """Take an amount that is held, or part of it."""
+    amount = body.amount if body else None
+    found = await operate.capture(
+        caller.desk, practice_id, payment_id, amount, key, _hash("capture", payment_id, amount), caller.actor
+    )
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/cancel")
+async def cancel(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.EmptyShape | None = None,
+) -> Response:  # fmt: skip
+    """Call a payment off before money has moved."""
+    found = await operate.cancel(caller.desk, practice_id, payment_id, key, _hash("cancel", payment_id), caller.actor)
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/refunds", status_code=201)
+async def create_refund(
+    caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.RefundShape | None = None,
+) -> Response:  # fmt: skip
+    """Give back part or all of what is left."""
+    amount, reason = (body.amount, body.reason) if body else (None, None)
+    made, replayed = await refund.create_refund(
+        caller.desk, practice_id, payment_id, amount, reason, key, _hash("refund", payment_id, amount, reason),
+        caller.actor,
+    )  # fmt: skip
+    return answer(shapes.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
+
+
+@router.get("/{paymentId}/refunds")
+async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
+    """A payment's refunds, oldest first."""
+    return answer([shapes.refund_view(r) for r in await refund.listed(caller.desk, practice_id, payment_id)])
+
+
+@router.get("/{paymentId}/refunds/{refundId}")
+async def get_refund(
+    caller: Reads, practice_id: PracticeId, payment_id: PaymentId,
+    refund_id: Annotated[str, Path(alias="refundId", max_length=40)],
+) -> Response:  # fmt: skip
+    """One refund; where its outcome is open, the provider is asked first."""
+    return answer(shapes.refund_view(await refund.refresh_by_id(caller.desk, practice_id, payment_id, refund_id)))

@@ -1,0 +1,203 @@
+"""The HTTP service: routes put together, one small middleware, and the documents that describe it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import polytill
+from polytill.app import Polytill
+from polytill.domain.errors import NotNow
+from polytill.domain.ids import new_id
+from polytill.flows.receive import MAX_BODY_BYTES
+from polytill.web import api_owner, api_payments, api_practice, checkout, hooks, problems
+from polytill.web.auth import KeyCache
+from polytill.web.metrics import RequestMetrics
+from polytill.web.shapes import answer
+
+_PROBLEM = {
+    "description": "A problem document (RFC 9457)",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "code", "requestId"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                    "requestId": {"type": ["string", "null"]},
+                    "errors": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+                        },
+                    },
+                },
+            }
+        }
+    },
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 502, 503)
+}
+
+
+class Surroundings:
+    """Around every request: an id for it, a limit for its body, and headers that are always right."""
+
+    def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._world = till.desk.world
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id(self._world)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = self._world.time_s()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+                self._metrics.count(scope, message["status"], self._world.time_s() - started)
+            await send(message)
+
+        await self._app(scope, _limited(scope, receive), sending)
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """A body beyond the limit ends as if the caller had gone; ``hooks`` and the length header say 413 before that."""
+    total = 0
+
+    async def receiving() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_BODY_BYTES + 65536:
+            return {"type": "http.disconnect"}
+        return message
+
+    return receiving
+
+
+class LengthLimit:
+    """413 for a request that announces more than any address takes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
+                    detail = "The body is larger than this address takes."
+                    response = problems.problem(Request(scope), 413, "too_large", detail)
+                    await response(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+
+def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
+    """The service over an opened installation. ``sweeping`` looks up overdue things in the background."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(till.sweep_for_ever()) if sweeping else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    app = FastAPI(
+        title="polytill", version=polytill.__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
+        responses=_PROBLEMS, redirect_slashes=False,
+        description="Payments for multi-tenant software: one catalog, one database for every practice, one API.",
+    )  # fmt: skip
+    app.state.till = till
+    app.state.keys = KeyCache(till.desk)
+    metrics = RequestMetrics(till)
+    app.state.metrics = metrics
+    problems.install(app)
+    for router in (api_owner.router, api_practice.router, api_payments.router, hooks.router, checkout.router):
+        app.include_router(router)
+    _add_service_routes(app)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_middleware(LengthLimit)
+    app.add_middleware(Surroundings, till=till, metrics=metrics)
+    return app
+
+
+def _add_service_routes(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["service"])
+    async def healthz() -> Response:
+        """The process is alive."""
+        return answer({"status": "ok"})
+
+    @app.get("/readyz", tags=["service"])
+    async def readyz(request: Request) -> Response:
+        """The service can serve: the owner database answers."""
+        till: Polytill = request.app.state.till
+        try:
+            await till.desk.owner.one("SELECT 1 AS one")
+        except NotNow:
+            raise NotNow("The owner database cannot be reached.", code="database_unavailable") from None
+        return answer({"status": "ready"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The API as a page, without outside assets."""
+        return checkout.page("docs.html", version=app.version, groups=_groups(app.openapi()))
+
+
+def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The operations of an OpenAPI document by tag, as the page shows them."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    schemas = openapi.get("components", {}).get("schemas", {})
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            name = str(body.get("$ref", "")).rpartition("/")[2]
+            shown = schemas.get(name, body).get("properties") if body else None
+            parameters = [
+                {
+                    "name": p["name"],
+                    "place": p["in"],
+                    "required": p.get("required", False),
+                    "what": p.get("description", p.get("schema", {}).get("type", "")),
+                }
+                for p in operation.get("parameters", [])
+            ]
+            groups.setdefault(operation.get("tags", ["service"])[0], []).append(
+                {
+                    "method": method.upper(),
+                    "path": path,
+                    "summary": operation.get("description", ""),
+                    "parameters": parameters,
+                    "body": json.dumps(shown, indent=2) if shown else None,
+                    "answers": ", ".join(sorted(operation["responses"])),
+                }
+            )
+    return groups

@@ -1,0 +1,122 @@
+"""Who is calling: API keys by the hash of the key, remembered for a second, and what each kind may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from polytill.app import Polytill
+from polytill.domain.errors import Forbidden, NotFound, NotNow, Unauthorized
+from polytill.flows.desk import Desk
+from polytill.flows.onboarding import key_hash
+from polytill.storage import people
+from polytill.storage.people import ApiKey
+
+TTL_S = 1.0
+MAX_REMEMBERED = 10_000
+
+
+class KeyCache:
+    """Keys that were looked up within the last second; longer only while the owner database cannot be reached."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._found: dict[str, tuple[ApiKey | None, float]] = {}
+
+    async def find(self, hashed: str) -> ApiKey | None:
+        """The key with this hash, or None."""
+        now = self._desk.world.time_s()
+        cached = self._found.get(hashed)
+        if cached and now < cached[1]:
+            return cached[0]
+        try:
+            found = await people.key_by_hash(self._desk.owner, hashed)
+        except NotNow:
+            if cached and cached[0] is not None:
+                return cached[0]
+            raise
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        self._found[hashed] = (found, now + TTL_S)
+        return found
+
+    def forget(self) -> None:
+        """A key was revoked here: it ends at once."""
+        self._found.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller, and what the web layer hands it."""
+
+    till: Polytill
+    key: ApiKey
+
+    @property
+    def desk(self) -> Desk:
+        """What the flows need."""
+        return self.till.desk
+
+    @property
+    def actor(self) -> str:
+        """How the caller stands in the audit log."""
+        return f"key:{self.key.id}"
+
+    @property
+    def practice_id(self) -> int:
+        """The practice of a practice key."""
+        assert self.key.practice_id is not None
+        return self.key.practice_id
+
+
+async def _key_of(request: Request) -> ApiKey:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.startswith(("pt_owner_", "pt_practice_", "pt_pub_")):
+        raise Unauthorized
+    cache: KeyCache = request.app.state.keys
+    found = await cache.find(key_hash(key.strip()))
+    if found is None:
+        raise Unauthorized
+    return found
+
+
+async def owner(request: Request) -> Caller:
+    """Only the platform's owner."""
+    key = await _key_of(request)
+    if key.kind != "owner":
+        raise Forbidden("This needs an owner key.")
+    return Caller(request.app.state.till, key)
+
+
+PracticeId = Annotated[int, Path(alias="practiceId", ge=1, le=2**31 - 1)]
+
+
+class PracticeCaller:
+    """A key of the practice in the path, with a scope. Another practice is not found, whether it exists or not."""
+
+    def __init__(self, scope: str, publishable: bool = False) -> None:
+        self.scope = scope
+        self.publishable = publishable
+
+    async def __call__(self, request: Request, practice_id: PracticeId) -> Caller:
+        key = await _key_of(request)
+        if key.kind == "owner":
+            raise Forbidden("This needs a key of the practice.")
+        if key.practice_id != practice_id:
+            raise NotFound("There is no such practice.")
+        if key.kind == "publishable":
+            if not self.publishable:
+                raise Forbidden("A publishable key does not allow this.")
+        elif self.scope not in key.scopes:
+            raise Forbidden(f"This key lacks the scope {self.scope!r}.")
+        return Caller(request.app.state.till, key)
+
+
+Owner = Annotated[Caller, Depends(owner)]
+Reads = Annotated[Caller, Depends(PracticeCaller("read"))]
+ReadsPublic = Annotated[Caller, Depends(PracticeCaller("read", publishable=True))]
+Pays = Annotated[Caller, Depends(PracticeCaller("payments"))]
+Refunds = Annotated[Caller, Depends(PracticeCaller("refunds"))]
+Configures = Annotated[Caller, Depends(PracticeCaller("configure"))]

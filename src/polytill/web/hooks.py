@@ -1,0 +1,37 @@
+"""Where providers deliver. The token is the only address part; the body is read raw, once, up to a limit."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from polytill.domain.errors import NotFound, TooLarge
+from polytill.flows import receive
+from polytill.web.shapes import answer
+
+router = APIRouter(tags=["hooks"])
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """The raw body; ``TooLarge`` as soon as it is clear that it is."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge
+    chunks, total = [], 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > limit:
+            raise TooLarge
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@router.post("/hooks/{token}")
+async def deliver(request: Request, token: str) -> Response:
+    """Take a delivery: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 too large."""
+    body = await read_limited(request, receive.MAX_BODY_BYTES)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    try:
+        event = await receive.receive(request.app.state.till.desk, token, headers, body)
+    except NotFound:
+        raise NotFound("There is no such hook.") from None
+    return answer({"received": True, "status": event.state.value if event else "received"})

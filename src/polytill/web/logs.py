@@ -1,0 +1,46 @@
+"""Structured logs. Keys and secrets never reach a log call; this is the net below that rule."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRET_LIKE = re.compile(
+    r"(sk|rk|pk)_(test|live)_\w+|whsec_\S+|FLW(SECK|PUBK)[\w-]+|pt_(owner|practice|pub)_\w+|"
+    r"Bearer\s+\S+|postgres(ql)?://\S+",
+    re.IGNORECASE,
+)
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace whatever looks like a key in any value, tracebacks included (this runs after ``format_exc_info``)."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _SECRET_LIKE.sub("[removed]", value)
+        elif not isinstance(value, int | float | bool | type(None)):
+            event[name] = _SECRET_LIKE.sub("[removed]", str(value))
+    return event
+
+
+def setup(*, as_json: bool | None = None, level: int = logging.INFO) -> None:
+    """Logs to standard error: readable on a terminal, JSON elsewhere."""
+    plain = sys.stderr.isatty() if as_json is None else not as_json
+    renderer: Any = structlog.dev.ConsoleRenderer() if plain else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,35 @@
+"""Counters for Prometheus: requests by route and status, how long they took, and what is open."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from starlette.types import Scope
+
+from polytill.app import Polytill
+
+
+class RequestMetrics:
+    """The metrics of one service. Labels are route patterns, never ids or tokens."""
+
+    def __init__(self, till: Polytill) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "polytill_requests_total", "HTTP requests", ["method", "route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "polytill_request_seconds", "Duration of HTTP requests", registry=self.registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
+        )  # fmt: skip
+        opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
+        opened.set_function(lambda: len(till.desk.opening.opened()))
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        route = scope.get("route")
+        pattern = getattr(route, "path", "none")
+        self._requests.labels(scope["method"], pattern, str(status)).inc()
+        self._seconds.observe(seconds)
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus on an address of its own, away from the public port."""
+        start_http_server(port, host, self.registry)

@@ -1,0 +1,112 @@
+"""Errors on the outside: ``application/problem+json`` (RFC 9457) always, nothing secret in any of it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
+from polytill.flows.desk import log
+
+TITLES = {
+    400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
+    405: "Method not allowed", 409: "Conflict", 413: "Too large", 422: "Invalid request", 429: "Too many requests",
+    500: "Internal error", 502: "Provider refused", 503: "Not now",
+}  # fmt: skip
+
+MAX_ERRORS = 50
+
+
+def problem(
+    request: Request, status: int, code: str, detail: str, errors: list[FieldError] | None = None,
+    retry_after_s: int | None = None,
+) -> Response:  # fmt: skip
+    """One problem document."""
+    body: dict[str, Any] = {
+        "type": f"https://polytill.dev/problems/{code}", "title": TITLES.get(status, "Error"), "status": status,
+        "detail": detail, "code": code, "requestId": getattr(request.state, "request_id", None),
+    }  # fmt: skip
+    if errors:
+        body["errors"] = [{"pointer": e.pointer, "detail": e.detail} for e in errors[:MAX_ERRORS]]
+    headers = {"Cache-Control": "no-store"}
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+
+
+def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PolytillError)
+    if isinstance(error, Stale):
+        error = NotNow("Too many changes to one thing at once; try again in a moment.")
+    elif isinstance(error, Duplicate | CheckRefused):
+        error = Conflict("The request does not fit what is stored already.")
+    if error.status >= 500:
+        log.error("request_failed", error=type(error).__name__, code=error.code, path=request.url.path)
+    retry = error.retry_after_s if isinstance(error, NotNow) else (1 if error.status == 429 else None)
+    return problem(
+        request, error.status, error.code, error.detail, error.errors if isinstance(error, Invalid) else None, retry
+    )
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = []
+    for found in error.errors():
+        if found["type"] in ("json_invalid", "json_type"):
+            return problem(request, 400, "unreadable", "The request body is not readable JSON.")
+        where = [str(part) for part in found["loc"]]
+        place, path = (where[0], where[1:]) if where else ("body", [])
+        if place == "body":
+            pointer = "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in path)
+        else:
+            pointer = f"{place}:{'/'.join(path)}"
+        errors.append(FieldError(pointer, _sentence(found)))
+    detail = errors[0].detail if len(errors) == 1 else "Some fields are not valid."
+    if len(errors) == 1 and errors[0].pointer == "header:idempotency-key":
+        return problem(request, 400, "idempotency_key_missing", "The Idempotency-Key header is missing.", errors)
+    return problem(request, 422, "invalid", detail, errors)
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    # Pydantic's message, without the input that it may quote: only messages made of our own limits are passed on.
+    message = str(found.get("msg", "This is not valid."))
+    if found["type"] == "extra_forbidden":
+        return "There is no such field."
+    if found["type"] == "missing":
+        return "This field is required."
+    return message[0].upper() + message[1:] + ("" if message.endswith(".") else ".")
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    status = error.status_code
+    response = problem(request, status, codes.get(status, "error"), details.get(status, TITLES.get(status, "Error")))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # The text of an exception may quote data: the type and the places are enough to find the fault.
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    log.error("unexpected", error=type(error).__name__, places=places, path=request.url.path)
+    return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error as a problem document."""
+    app.add_exception_handler(PolytillError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,395 @@
+"""The shapes of the outside: what requests may hold (pydantic), and how our rows stand on the wire (camelCase)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+from pydantic.alias_generators import to_camel
+from starlette.responses import Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import MAX_MINOR, percent_to_ppm, ppm_to_percent
+from polytill.domain.states import Environment
+from polytill.flows.desk import Desk
+from polytill.flows.pay import Taken, client_token, current_attempt
+from polytill.flows.settle import open_action
+from polytill.storage.catalog import CurrencySupport, ProviderEntry
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Refund
+
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A ready JSON response, without a response-model pass."""
+    return Response(_encode(body), status, headers, "application/json")
+
+
+# ── Requests ──
+
+
+def _no_control(value: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _is_currency(value: str) -> str:
+    if value not in CURRENCIES:
+        hint = " Codes are upper case." if value.upper() in CURRENCIES else ""
+        raise ValueError(f"not an ISO 4217 currency code.{hint}")
+    return value
+
+
+def _is_web_address(value: str) -> str:
+    if not value.startswith(("https://", "http://")) or any(c.isspace() for c in value):
+        raise ValueError("must be an http or https address")
+    return value
+
+
+Text = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=500)]
+Word = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=200)]
+Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
+Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
+Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
+Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
+Url = Annotated[StrictStr, AfterValidator(_no_control), AfterValidator(_is_web_address), Field(max_length=2000)]
+KeyText = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=500)]
+Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
+Status = Literal["active", "inactive", "deprecated", "beta"]
+
+
+class Shape(BaseModel):
+    """A request body: camelCase, and no field that is not known."""
+
+    # A message must never quote what was sent: it may be a key.
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", hide_input_in_errors=True
+    )
+
+
+class CustomerShape(Shape):
+    """The payer."""
+
+    email: (
+        Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None
+    ) = None
+    name: Word | None = None
+    phone: Annotated[StrictStr, Field(max_length=32, pattern=r"^\+?[0-9 ()-]{5,31}$")] | None = None
+
+
+class PaymentShape(Shape):
+    """A payment to take."""
+
+    amount: Amount
+    currency: Currency
+    payment_method: Code | None = None
+    customer: CustomerShape | None = None
+    description: Text | None = None
+    reference: Word | None = None
+    metadata: dict[Annotated[StrictStr, Field(max_length=40)], Annotated[StrictStr, Field(max_length=500)]] | None = (
+        Field(None, max_length=20)
+    )
+    provider_code: Code | None = None
+    capture: Literal["automatic", "manual"] = "automatic"
+    return_url: Url | None = None
+    environment: Environment | None = None
+
+    @field_validator("metadata")
+    @classmethod
+    def _plain(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name, text in (value or {}).items():
+            _no_control(name)
+            _no_control(text)
+            if name.startswith("polytill"):
+                raise ValueError("names that begin with polytill are ours")
+        return value
+
+
+class CaptureShape(Shape):
+    """A capture; without an amount, all that is held."""
+
+    amount: Amount | None = None
+
+
+class RefundShape(Shape):
+    """A refund; without an amount, all that is left."""
+
+    amount: Amount | None = None
+    reason: Text | None = None
+
+
+class EmptyShape(Shape):
+    """Nothing."""
+
+
+class KeysShape(Shape):
+    """Credentials."""
+
+    public_key: KeyText | None = None
+    secret_key: KeyText | None = None
+    webhook_secret: KeyText | None = None
+    config: dict[str, Any] | None = Field(None, max_length=50)
+
+
+class ConfigurationShape(KeysShape):
+    """The seed's body: a provider and its keys."""
+
+    provider_code: Code
+    environment: Environment = Environment.sandbox
+    is_enabled: StrictBool = False
+    is_default: StrictBool | None = None
+    supported_currencies: list[Currency] | None = Field(None, max_length=200)
+    priority: Priority | None = None
+
+
+class ConfigurationPatch(KeysShape):
+    """What may be changed one by one."""
+
+    environment: Environment | None = None
+    is_enabled: StrictBool | None = None
+    is_default: StrictBool | None = None
+    supported_currencies: list[Currency] | None = Field(None, max_length=200)
+    priority: Priority | None = None
+
+
+class ActivateShape(Shape):
+    """Which environment to switch to."""
+
+    environment: Environment
+
+
+class PracticeShape(Shape):
+    """A practice to onboard."""
+
+    name: Word
+    default_currency: Currency
+    cluster: Code = "default"
+
+
+class PracticePatch(Shape):
+    """What may change about a practice."""
+
+    name: Word | None = None
+    default_currency: Currency | None = None
+    state: Literal["active", "suspended"] | None = None
+
+
+class ProviderColumns(Shape):
+    """The columns of the catalog that an owner may write."""
+
+    name: Word | None = None
+    description: Text | None = None
+    logo_url: Url | None = None
+    website_url: Url | None = None
+    documentation_url: Url | None = None
+    api_base_url: Url | None = None
+    sandbox_api_base_url: Url | None = None
+    supported_currencies: list[Currency] | None = Field(None, max_length=200)
+    supported_payment_methods: list[Code] | None = Field(None, max_length=60)
+    supported_features: list[Code] | None = Field(None, max_length=60)
+    requires_public_key: StrictBool | None = None
+    requires_secret_key: StrictBool | None = None
+    requires_webhook_secret: StrictBool | None = None
+    config_schema: dict[str, Any] | None = None
+    status: Status | None = None
+    is_default: StrictBool | None = None
+    priority: Priority | None = None
+    integration_type: Literal["built_in", "plugin", "custom"] | None = None
+    handler_module: Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=200)] | None = None
+
+
+class ProviderShape(ProviderColumns):
+    """A provider to add."""
+
+    code: Code
+    name: Word
+
+
+class CurrencyShape(Shape):
+    """One currency's terms: the percentage as a decimal string, amounts in minor units."""
+
+    is_recommended: StrictBool = False
+    transaction_fee_percent: Annotated[StrictStr, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?$")] | None = None
+    transaction_fee_fixed: Bound | None = None
+    min_amount: Bound | None = None
+    max_amount: Bound | None = None
+    is_active: StrictBool = True
+
+    @field_validator("transaction_fee_percent")
+    @classmethod
+    def _percent(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                percent_to_ppm(value)
+            except InvalidAmount as error:
+                raise ValueError("must be a percentage from 0 to 100 with up to four decimal places") from error
+        return value
+
+    def support(self, currency_code: str) -> CurrencySupport:
+        """As it is stored: parts per million."""
+        ppm = None if self.transaction_fee_percent is None else percent_to_ppm(self.transaction_fee_percent)
+        return CurrencySupport(
+            currency_code, self.is_recommended, ppm, self.transaction_fee_fixed, self.min_amount, self.max_amount,
+            self.is_active,
+        )  # fmt: skip
+
+
+class KeyShape(Shape):
+    """An API key to make."""
+
+    name: Word = "key"
+    kind: Literal["practice", "publishable"] = "practice"
+    scopes: list[Literal["read", "payments", "refunds", "configure"]] | None = Field(None, max_length=4)
+
+
+class OwnerKeyShape(Shape):
+    """An owner key to make."""
+
+    name: Word = "key"
+
+
+class ClusterShape(Shape):
+    """A PostgreSQL server to place practices on."""
+
+    name: Code
+    url: Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=2000, pattern=r"^postgres(ql)?://\S+$")]
+
+
+# ── Answers ──
+
+
+def provider_view(entry: ProviderEntry) -> dict[str, Any]:
+    """A catalog entry with every column of the seed."""
+    return {
+        "id": entry.id, "code": entry.code, "name": entry.name, "description": entry.description,
+        "logoUrl": entry.logo_url, "websiteUrl": entry.website_url, "documentationUrl": entry.documentation_url,
+        "apiBaseUrl": entry.api_base_url, "sandboxApiBaseUrl": entry.sandbox_api_base_url,
+        "supportedCurrencies": entry.supported_currencies,
+        "supportedPaymentMethods": entry.supported_payment_methods or [],
+        "supportedFeatures": entry.supported_features or [], "requiresPublicKey": entry.requires_public_key,
+        "requiresSecretKey": entry.requires_secret_key, "requiresWebhookSecret": entry.requires_webhook_secret,
+        "configSchema": entry.config_schema, "status": entry.status, "isDefault": entry.is_default,
+        "priority": entry.priority, "integrationType": entry.integration_type, "handlerModule": entry.handler_module,
+        "createdAt": wire_time(entry.created_at), "updatedAt": wire_time(entry.updated_at),
+        "createdBy": entry.created_by,
+    }  # fmt: skip
+
+
+def currency_view(support: CurrencySupport) -> dict[str, Any]:
+    """One currency's terms."""
+    percent = support.transaction_fee_percent
+    return {
+        "currencyCode": support.currency_code, "isRecommended": support.is_recommended,
+        "transactionFeePercent": None if percent is None else ppm_to_percent(percent),
+        "transactionFeeFixed": support.transaction_fee_fixed, "minAmount": support.min_amount,
+        "maxAmount": support.max_amount, "isActive": support.is_active,
+    }  # fmt: skip
+
+
+def practice_view(entry: PracticeEntry) -> dict[str, Any]:
+    """A practice as the owner sees it."""
+    return {
+        "id": entry.id, "name": entry.name, "defaultCurrency": entry.default_currency, "cluster": entry.cluster,
+        "state": entry.state, "schemaVersion": entry.schema_version, "createdAt": wire_time(entry.created_at),
+        "updatedAt": wire_time(entry.updated_at),
+    }  # fmt: skip
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    """One try at one provider."""
+    return {
+        "id": attempt.id, "reference": attempt.id, "number": attempt.number, "providerCode": attempt.provider_code,
+        "status": attempt.state.value, "reason": attempt.reason, "code": attempt.raw_code, "detail": attempt.detail,
+        "providerTransactionId": attempt.provider_transaction_id, "createdAt": wire_time(attempt.created_at),
+        "updatedAt": wire_time(attempt.updated_at),
+    }  # fmt: skip
+
+
+def next_action_view(db: PracticeDb, attempts: list[Attempt], public_key: str | None) -> dict[str, Any] | None:
+    """What the payer must do now; None where there is nothing to do."""
+    action = open_action(db, current_attempt(attempts)) if attempts else None
+    if action is None:
+        return None
+    kind, url, token, instructions, wants = action
+    view: dict[str, Any] = {"type": kind}
+    for name, value in (("url", url), ("providerToken", token), ("instructions", instructions), ("wants", wants)):
+        if value is not None:
+            view[name] = value
+    if token is not None and public_key is not None:
+        view["publicKey"] = public_key
+    return view
+
+
+def payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None) -> dict[str, Any]:
+    """A payment as its practice sees it."""
+    payment = taken.payment
+    view = payment_summary(payment)
+    view["clientToken"] = client_token(desk, payment)
+    payable = payment.status.value in ("requires_action", "processing")
+    view["nextAction"] = next_action_view(db, taken.attempts, public_key) if payable else None
+    view["attempts"] = [attempt_view(attempt) for attempt in taken.attempts]
+    return view
+
+
+def payment_summary(payment: Payment) -> dict[str, Any]:
+    """A payment in a list."""
+    return {
+        "id": payment.id, "status": payment.status.value, "amount": payment.amount,
+        "amountAuthorized": payment.amount_authorized, "amountCaptured": payment.amount_captured,
+        "amountRefunded": payment.amount_refunded, "amountRefundPending": payment.refund_reserved,
+        "amountLost": payment.amount_lost, "currency": payment.currency, "paymentMethod": payment.payment_method,
+        "capture": payment.capture_mode, "providerCode": payment.provider_code,
+        "providerTransactionId": payment.provider_transaction_id, "providerFee": payment.provider_fee,
+        "providerFeeCurrency": payment.provider_fee_currency, "failureReason": payment.failure_reason,
+        "cancelReason": payment.cancel_reason,
+        "customer": {"email": payment.customer_email, "name": payment.customer_name, "phone": payment.customer_phone},
+        "description": payment.description, "reference": payment.reference, "metadata": payment.metadata or {},
+        "returnUrl": payment.return_url, "environment": payment.environment.value,
+        "expiresAt": wire_time(payment.expires_at), "createdAt": wire_time(payment.created_at),
+        "updatedAt": wire_time(payment.updated_at),
+    }  # fmt: skip
+
+
+def public_payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any]:
+    """A payment as its payer may see it: nothing of the practice's own notes."""
+    full = payment_view(desk, db, taken, public_key)
+    names = ("id", "status", "amount", "currency", "description", "nextAction", "environment", "expiresAt", "createdAt")
+    return {name: full[name] for name in names}
+
+
+def refund_view(refund: Refund) -> dict[str, Any]:
+    """One refund."""
+    return {
+        "id": refund.id, "paymentId": refund.payment_id, "status": refund.state.value, "amount": refund.amount,
+        "currency": refund.currency, "reason": refund.reason, "origin": refund.origin,
+        "failureReason": refund.failure_reason, "providerRefundId": refund.provider_refund_id,
+        "environment": refund.environment.value, "createdAt": wire_time(refund.created_at),
+        "updatedAt": wire_time(refund.updated_at),
+    }  # fmt: skip
+
+
+def configuration_view(
+    configuration: Configuration, shown: dict[str, Any], default_for: list[str], webhook_url: str
+) -> dict[str, Any]:
+    """A configuration; secrets only as whether they are there."""
+    for name in ("secretKey", "webhookSecret"):
+        shown[name] = {**shown[name], "updatedAt": wire_time(shown[name]["updatedAt"])}
+    others = sorted({s.environment.value for s in configuration.others if s.state == "prepared"})
+    return {
+        "id": configuration.id, "providerCode": configuration.provider_code,
+        "providerName": configuration.provider_name, "isEnabled": configuration.is_enabled,
+        "isDefault": configuration.is_default, "defaultFor": default_for,
+        "environment": configuration.environment.value, **shown, "preparedEnvironments": others,
+        "supportedCurrencies": configuration.supported_currencies, "priority": configuration.priority,
+        "webhookUrl": webhook_url, "configuredBy": configuration.configured_by,
+        "lastTestedAt": wire_time(configuration.last_tested_at), "lastUsedAt": wire_time(configuration.last_used_at),
+        "createdAt": wire_time(configuration.created_at), "updatedAt": wire_time(configuration.updated_at),
+    }  # fmt: skip

@@ -1,0 +1,48 @@
+"""One PostgreSQL server for the whole test run, shared by all its worker processes."""
+
+import contextlib
+import os
+
+import pytest
+
+from tests.postgres.server import PostgresError, postgres_server
+
+URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
+PROBLEM_VARIABLE = "POLYTILL_TEST_POSTGRES_PROBLEM"
+# A run of these alone starts no server: they are what one runs after every change.
+WITHOUT_SERVER = ("tests/house", "tests/domain")
+
+
+def wants_server(config: pytest.Config) -> bool:
+    """Answer whether the run may come upon a test that needs the server."""
+    if config.option.collectonly or os.environ.get(URL_VARIABLE):
+        return False
+    folder = config.invocation_params.dir
+    chosen = [(folder / argument.split("::")[0]).resolve() for argument in config.args]
+    free = [config.rootpath / name for name in WITHOUT_SERVER]
+    return not all(any(path.is_relative_to(name) for name in free) for path in chosen)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the server once, in the process that starts the workers; they inherit its address."""
+    config = session.config
+    if hasattr(config, "workerinput") or not wants_server(config):
+        return
+    until_the_end = contextlib.ExitStack()
+    config.add_cleanup(until_the_end.close)
+    try:
+        os.environ[URL_VARIABLE] = until_the_end.enter_context(postgres_server()).url
+    except PostgresError as error:
+        # Only the tests that need the server fail, each with this sentence.
+        os.environ[PROBLEM_VARIABLE] = str(error)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """The address of a PostgreSQL server of this run's own, without a database."""
+    url = os.environ.get(URL_VARIABLE)
+    if url is None:
+        problem = os.environ.get(PROBLEM_VARIABLE, "This selection of tests starts no PostgreSQL server.")
+        pytest.fail(problem, pytrace=False)
+    return url

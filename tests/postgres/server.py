@@ -1,0 +1,241 @@
+"""A private PostgreSQL server for one test run.
+
+It listens on a loopback port, keeps its data in a folder of its own outside HOME, and is gone
+when the run is over. A small watcher process sees to that: it holds the reading end of a pipe
+from the test run, so it notices the end of the run however that came about, a SIGKILL included,
+and then stops the server and deletes the folder.
+
+Only the standard library is used: `./run` looks for the server before anything is installed.
+"""
+
+import contextlib
+import os
+import pwd
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+OLDEST_VERSION = 15
+MISSING = (
+    f"The tests need the programs of a PostgreSQL server, version {OLDEST_VERSION} or newer (initdb, pg_ctl, "
+    "postgres): install your system's PostgreSQL server package, on Debian `apt-get install postgresql`, "
+    "and see that the programs are in PATH or in /usr/lib/postgresql."
+)
+USER = "polytill"
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
+
+
+class PostgresError(Exception):
+    """The server could not be started; the text says why."""
+
+
+def candidate_folders() -> Iterator[Path]:
+    """Where distributions put a server's programs: most keep them out of PATH."""
+    yield from Path("/usr/lib/postgresql").glob("*/bin")
+    yield from Path("/usr").glob("pgsql-*/bin")
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent
+    if pg_config := shutil.which("pg_config"):
+        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        yield Path(answer.stdout.strip() or "/nonexistent")
+
+
+def version_of(folder: Path) -> int:
+    """Answer the major version of a folder of server programs, 0 when it is not a whole one."""
+    if not all(os.access(folder / program, os.X_OK) for program in PROGRAMS):
+        return 0
+    answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    return int(found[1]) if found else 0
+
+
+def find_binaries(folders: Iterable[Path] | None = None) -> Path | None:
+    """Answer the folder with the newest server programs that are new enough, or None."""
+    known = {folder: version_of(folder) for folder in (candidate_folders() if folders is None else folders)}
+    best = max(known, key=lambda folder: known[folder], default=None)
+    return best if best is not None and known[best] >= OLDEST_VERSION else None
+
+
+def server_account() -> tuple[int, int] | None:
+    """PostgreSQL refuses to run as root, so root hands it to another account."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            account = pwd.getpwnam(name)
+            return account.pw_uid, account.pw_gid
+    raise PostgresError("PostgreSQL cannot run as root, and there is no account `postgres` or `nobody`.")
+
+
+def run_program(
+    path: Path, *arguments: str, data_folder: Path, account: tuple[int, int] | None, output: IO[bytes] | int
+) -> bool:
+    """Run one of the server's programs on a data folder, under the server's account."""
+    user, group = account or (None, None)
+    done = subprocess.run(
+        [path, *arguments, "-D", data_folder],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd=data_folder.parent,
+        check=False,
+        user=user,
+        group=group,
+        extra_groups=[] if account else None,
+    )
+    return done.returncode == 0
+
+
+def free_port() -> int:
+    """Choose below the range from which the system takes ports for outgoing connections.
+
+    A port out of that range could be taken by anyone while the server restarts.
+    """
+    for _ in range(100):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise PostgresError("No free port was found on 127.0.0.1 between 20000 and 32000.")
+
+
+class PostgresServer:
+    """One running server. `kill` and `start` play a crash and the recovery from it."""
+
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+        self.binaries = binaries
+        self.port = free_port()
+        # Not the folder for temporary files that the environment names: it may be in HOME, closed to
+        # the server's account, or too long for a socket's path.
+        parent = "/tmp" if os.access("/tmp", os.W_OK) else None
+        self.folder = Path(tempfile.mkdtemp(prefix="polytill-pg-", dir=parent))
+        self.data_folder = self.folder / "data"
+        self._account = server_account()
+        if self._account is not None:
+            os.chown(self.folder, *self._account)
+        self._watcher = self._watch()
+        try:
+            self._create(durable)
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The server's address, without a database."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the server and return when it takes connections."""
+        log = self.folder / "server.log"
+        self._call("pg_ctl", "start", "-w", "-t", str(START_TIMEOUT_S), "-l", str(log))
+
+    def stop(self) -> None:
+        """Stop in good order: open transactions are rolled back, everything is on disk."""
+        self._call("pg_ctl", "stop", "-w", "-t", str(STOP_TIMEOUT_S), "-m", "fast")
+
+    def kill(self) -> None:
+        """Stop as in a crash: no rollback, no checkpoint; the next start has to recover."""
+        self._call("pg_ctl", "stop", "-w", "-t", str(STOP_TIMEOUT_S), "-m", "immediate")
+
+    def close(self) -> None:
+        """End the server for good and delete its data: the watcher does it, as after a killed run."""
+        if self._watcher.stdin is not None and not self._watcher.stdin.closed:
+            # A byte, because the end of the pipe comes late if a child of the run still holds a copy.
+            with contextlib.suppress(BrokenPipeError):
+                self._watcher.stdin.write(b".")
+                self._watcher.stdin.flush()
+            self._watcher.stdin.close()
+            self._watcher.wait(timeout=2 * STOP_TIMEOUT_S)
+
+    def _watch(self) -> subprocess.Popen[bytes]:
+        account = [str(number) for number in self._account or ()]
+        return subprocess.Popen(
+            [sys.executable, "-I", __file__, str(self.binaries), str(self.data_folder), *account],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            # Ctrl-C reaches every process of the terminal's group, and the watcher has to survive it.
+            start_new_session=True,
+        )
+
+    def _create(self, durable: bool) -> None:
+        # Anyone on this machine may connect, as any user: the data is made up and lives for minutes.
+        self._call("initdb", "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        settings = {
+            "port": self.port,
+            "listen_addresses": "'127.0.0.1'",
+            "unix_socket_directories": f"'{self.folder}'",
+            "max_connections": 300,
+            "timezone": "'UTC'",
+        }
+        if not durable:
+            # Nothing has to outlive a power cut, and waiting for the disk is most of a commit's time.
+            settings |= {"fsync": "off", "full_page_writes": "off"}
+        with (self.data_folder / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+    def _call(self, program: str, *arguments: str) -> None:
+        # The output goes to a file: through a pipe we would wait for the server, which inherits it.
+        with (self.folder / "commands.log").open("ab") as output:
+            try:
+                done = run_program(
+                    self.binaries / program,
+                    *arguments,
+                    data_folder=self.data_folder,
+                    account=self._account,
+                    output=output,
+                )
+            except OSError as error:
+                raise PostgresError(f"{program} failed: {error}") from error
+        if not done:
+            raise PostgresError(f"{program} failed: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        files = (self.folder / "commands.log", self.folder / "server.log")
+        lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+        return " | ".join(lines[-8:])
+
+
+@contextlib.contextmanager
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Start a server and end it with the block. `durable` keeps fsync on, as in production."""
+    binaries = find_binaries()
+    if binaries is None:
+        raise PostgresError(MISSING)
+    server = PostgresServer(binaries, durable=durable)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def watch(binaries: Path, data_folder: Path, *account: str) -> None:
+    """Wait for the end of the test run, then stop its server and delete the data."""
+    sys.stdin.buffer.read(1)
+    try:
+        run_program(
+            binaries / "pg_ctl",
+            *("stop", "-w", "-t", str(STOP_TIMEOUT_S), "-m", "immediate"),
+            data_folder=data_folder,
+            account=(int(account[0]), int(account[1])) if account else None,
+            output=subprocess.DEVNULL,
+        )
+    finally:
+        shutil.rmtree(data_folder.parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    watch(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

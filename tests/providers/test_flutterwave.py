@@ -1,0 +1,276 @@
+"""Every Flutterwave fixture, as it is, read to what its index expects; every delivery judged as written."""
+
+import base64
+import hashlib
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytill.domain.clock import World
+from polytill.domain.money import Money, to_major
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    Customer,
+    PaymentFact,
+    ProviderConfig,
+    RefundFact,
+    RefundParams,
+    WebhookResult,
+)
+from polytill.providers.flutterwave import FlutterwaveProvider, read_charge
+from polytill.providers.http import Answer, Http, parse_json
+from polytill.providers.outcomes import (
+    Declined,
+    NeedsAction,
+    NextKind,
+    NotSent,
+    Pending,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.wire_amounts import fee_from_wire
+
+ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "flutterwave"
+ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
+WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
+RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
+SIGNED = sorted((ROOT / "signed").glob("*.json"))
+STATES = {Succeeded: "succeeded", NeedsAction: "requires_action", Pending: "processing", Declined: "failed"}
+KEY = "FLWSECK_TEST-0123456789abcdef-X"
+
+
+class Fixed:
+    """A transport that gives one answer and remembers what it was asked."""
+
+    def __init__(self, status: int, content: bytes) -> None:
+        self.answer = (status, {}, content)
+        self.paths: list[str] = []
+
+    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
+        self.paths.append(f"{method} {url.removeprefix('https://api.flutterwave.com')}")
+        return self.answer
+
+
+def handler(
+    transport: Any = None, words: tuple[str, ...] = ("flw-secret-hash-9f8e7d6c5b4a",), version: str = "v3"
+) -> FlutterwaveProvider:
+    config = ProviderConfig(
+        Environment.sandbox,
+        "https://api.flutterwave.com/v3",
+        "FLWPUBK_TEST-0123456789abcdef-X",
+        Secret(KEY),
+        tuple(Secret(word) for word in words),
+        {"webhookVersion": version},
+    )
+    return FlutterwaveProvider(config, Http(transport), World())
+
+
+def same_amount(money: Money | None, expected: str | None) -> bool:
+    if money is None or expected is None:
+        return money is None and expected is None
+    return to_major(money.minor, money.currency) == Decimal(expected)
+
+
+def named(entries: list[dict[str, Any]]) -> Any:
+    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
+
+
+def test_nothing_is_left_out() -> None:
+    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (23, 10, 13, 18)
+    listed = [name for entry in WEBHOOKS for name in entry["signed"]]
+    assert sorted(listed) == [f"signed/{path.name}" for path in SIGNED]
+    assert {f"webhooks/{path.name}" for path in (ROOT / "webhooks").glob("*.body")} == {
+        entry["body_file"] for entry in WEBHOOKS
+    }
+    assert {f"responses/{path.name}" for path in (ROOT / "responses").iterdir()} == {
+        entry["file"] for entry in RESPONSES
+    }
+
+
+@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+def test_signed_delivery(path: Path) -> None:
+    delivery = json.loads(path.read_text())
+    body, headers, word = base64.b64decode(delivery["body_b64"]), delivery["headers"], delivery["secret"]
+    assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
+    accepted = handler(words=(word,)).validate_webhook(headers, body)
+    assert accepted is (delivery["expect"] == "accept")
+    # Where only signatures count, the word alone opens nothing; and another practice's word never does.
+    signed = "flutterwave-signature" in headers
+    assert handler(words=(word,), version="v4").validate_webhook(headers, body) is (accepted and signed)
+    assert not handler(words=(word + "0",)).validate_webhook(headers, body)
+    # A word that is still honoured, next to the present one, opens.
+    assert handler(words=("new-word", word)).validate_webhook(headers, body) is accepted
+
+
+# ── Deliveries ──
+
+
+@named(WEBHOOKS)
+def test_delivery_is_read(entry: dict[str, Any]) -> None:
+    body, expected = (ROOT / entry["body_file"]).read_bytes(), entry["expected"]
+    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
+    assert parse_json(body) == parse_json((ROOT / entry["file"]).read_bytes())
+    delivery = json.loads((ROOT / f"signed/{entry['name']}.valid.json").read_text())
+    provider = handler()
+    assert provider.validate_webhook(delivery["headers"], body)
+    result = provider.process_webhook(body)
+    assert result.environment is None
+    assert result.must_fetch is (expected.get("must_verify_by_api", False))
+    facts: dict[str, Any] = {type(fact).__name__: fact for fact in result.facts}
+    assert len(facts) == len(result.facts) <= 1
+    kinds = {"PaymentFact": "payment", "RefundFact": "refund"}
+    assert expected["object"] == (kinds[next(iter(facts))] if facts else "none")
+    for name, value in expected.items():
+        if name not in ("object", "must_verify_by_api"):
+            assert holds(name, value, result, facts), name
+
+
+def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any]) -> bool:
+    """Whether one line of ``expected`` is true of a delivery's reading. An unknown line is a ``KeyError``."""
+    payment: PaymentFact | None = facts.get("PaymentFact")
+    refund: RefundFact | None = facts.get("RefundFact")
+    paid: Any = payment and payment.outcome
+    if name == "payment_state":
+        return payment is None if value == "unchanged" else STATES[type(paid)] == value
+    if name == "action":
+        return result.action == {"verify_then_apply": "apply"}.get(value, value)
+    if name == "event_type" and value is None:
+        return result.event_type == "refund"  # our own name: this delivery has none
+    if name == "refund_amount":
+        assert refund is not None
+        if refund.amount is None:  # no currency in the delivery, so no money: only what is kept
+            return Decimal((refund.response or {})["AmountRefunded"]) == Decimal(value)
+        return same_amount(refund.amount, value)
+    simple: dict[str, Any] = {
+        "event_id": result.event_id,
+        "event_type": result.event_type,
+        "dedupe_key": result.dedupe_key,
+    }
+    if payment:
+        simple["provider_payment_id"] = payment.provider_transaction_id
+        simple["merchant_reference"] = payment.reference
+    if refund:
+        simple["provider_payment_id"] = refund.provider_transaction_id
+        simple["refund_state"] = refund.state
+        simple["refund_id"] = refund.provider_refund_id
+    if name in simple:
+        return bool(simple[name] == value)
+    if isinstance(paid, Declined | Pending):
+        # No fee of money that did not move, no money of a decline; what the delivery said of them is kept.
+        said = (paid.response or {})[{"fee": "app_fee"}.get(name, name)]
+        return said == value if name == "currency" or value is None else Decimal(said) == Decimal(value)
+    amount = paid.amount if paid else refund and refund.amount
+    if name == "currency":
+        return (amount.currency if amount else None) == value
+    return same_amount(
+        {"amount": amount, "fee": paid and paid.fee, "charged": paid and paid.charged}[name], value
+    )
+
+
+# ── Answers ──
+
+
+@named(RESPONSES)
+async def test_answer_is_read(entry: dict[str, Any]) -> None:
+    expected, http, content = entry["expected"], entry["http"], (ROOT / entry["file"]).read_bytes()
+    transport = Fixed(http["status"], content)
+    provider, wire = handler(transport), parse_json(content)
+    path = http["path"].removeprefix("/v3")
+    call = f"{http['method']} {http['path']}"
+    outcome: Any
+    if "credential_check" in expected:
+        test = await provider.test_credentials()
+        assert test.ok is (expected["credential_check"] == "ok")
+        assert test.environment is (Environment.sandbox if test.ok else None)
+        assert transport.paths == ["GET /v3/balances"]
+        if test.ok:
+            return
+        transport.paths.clear()
+        outcome = await provider.refund_payment(RefundParams("r-1", "p-1", "1", Money(100, "NGN"), True))
+    elif path.startswith("/transactions/fee"):
+        # No verb asks for a fee; the handler's arithmetic must read one.
+        assert same_amount(fee_from_wire(wire["data"]["fee"], "NGN", 0), expected["fee"])
+        assert same_amount(fee_from_wire(wire["data"]["stamp_duty_fee"], "NGN", 0), expected["stamp_duty"])
+        assert wire["data"]["currency"] == expected["currency"]
+        return
+    elif path == "/transactions":
+        listed = await provider.list_transactions(1577836800, 1588636800)
+        assert isinstance(listed, list)
+        assert len(listed) == expected["count"] == 10
+        assert [STATES[type(fact.outcome)] for fact in listed] == expected["states"]
+        assert all(isinstance(fact.provider_transaction_id, str) and fact.reference for fact in listed)
+        assert wire["meta"]["page_info"]["total_pages"] == expected["total_pages"]
+        assert transport.paths == ["GET /v3/transactions?from=2020-01-01&to=2020-05-05&page=1"]
+        return
+    elif path == "/payments":
+        params = CreatePaymentParams(
+            "ref-1", "pay-1", Money(7550, "NGN"), Customer("a@example.com"), "https://x.example"
+        )
+        outcome = await provider.create_payment_intent(params)
+    elif path.endswith("/verify"):
+        number, reference = path.split("/")[2], expected.get("merchant_reference", "ref-1")
+        outcome = await provider.confirm_payment(ConfirmPaymentParams(reference, number, Money(1, "NGN")))
+    elif path.startswith("/transactions/verify_by_reference"):
+        reference = path.partition("tx_ref=")[2]
+        outcome = await provider.confirm_payment(ConfirmPaymentParams(reference, None, Money(1, "NGN")))
+    elif path == "/transactions/5708/refund":
+        params2 = RefundParams("r-1", "p-1", "5708", Money(500000, "NGN"), True)
+        outcome = await provider.refund_payment(params2)
+    else:
+        assert path.startswith("/charges?type="), "a call that this test does not know"
+        outcome = read_charge(Answer(http["status"], wire))
+    if transport.paths and "credential_check" not in expected:
+        assert transport.paths[0] == call
+    for name, value in expected.items():
+        if name not in ("object", "credential_check"):
+            assert answers(name, value, outcome, wire), name
+
+
+def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
+    """Whether one line of ``expected`` is true of an answer's outcome. An unknown line is a ``KeyError``."""
+    kept = getattr(outcome, "response", None) or {}
+    kept = kept.get("data", kept)
+    amount = getattr(outcome, "amount", None)
+    if name == "error":
+        assert value["retryable"] is False
+        unknown = value.get("outcome") == "unknown"
+        return outcome.reason == value["category"] and isinstance(outcome, Unknown if unknown else NotSent)
+    if name == "payment_state":
+        return STATES[type(outcome)] == value
+    if name == "redirect_field":
+        return bool(outcome.action.url == wire["data"][value.removeprefix("data.")])
+    if name == "next_action":
+        action, kind = outcome.action, value.removeprefix("ussd_")
+        text = wire["meta"]["authorization"]["redirect" if kind == "redirect" else "note"]
+        return bool(action.kind is NextKind(kind) and (action.url or action.instructions) == text)
+    if name == "merchant_reference":
+        return bool(kept.get("tx_ref") == value)
+    if name == "refund_state":
+        return STATES[type(outcome)] == value
+    if name in ("provider_payment_id", "refund_id"):
+        if value is not None and name == "provider_payment_id" and "tx_id" in kept:
+            return str(kept["tx_id"]) == value
+        return bool(outcome.provider_transaction_id == value)
+    if name == "currency":
+        return (amount.currency if amount else None) == value
+    if name == "fee" and not isinstance(outcome, Succeeded):
+        # Only money that moved has had a fee taken; what was said of one is kept.
+        return value is None or Decimal(str(kept["app_fee"])) == Decimal(value)
+    return same_amount(
+        {"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value
+    )
+
+
+def test_secrets_of_a_fixture_do_not_stay() -> None:
+    for entry in RESPONSES:
+        outcome = read_charge(Answer(200, parse_json((ROOT / entry["file"]).read_bytes())))
+        kept = repr(getattr(outcome, "response", None))
+        assert "flw-t1nf" not in kept
+        assert "hosted/pay" not in kept
+        assert "captcha/verify" not in kept

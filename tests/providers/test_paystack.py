@@ -1,0 +1,303 @@
+"""Every Paystack fixture, as it is, read to what its index expects; every delivery judged as written."""
+
+import base64
+import hashlib
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytill.domain.clock import World
+from polytill.domain.money import Money, to_major
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    Customer,
+    DisputeFact,
+    PaymentFact,
+    ProviderConfig,
+    RefundFact,
+    RefundLookupParams,
+    RefundParams,
+    WebhookResult,
+)
+from polytill.providers.http import Answer, Http, parse_json
+from polytill.providers.outcomes import (
+    Declined,
+    NeedsAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.paystack import PaystackProvider
+
+ALL = Path(__file__).parents[1] / "fixtures" / "providers"
+ROOT = ALL / "paystack"
+ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]
+WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
+RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
+SIGNED = sorted((ROOT / "signed").glob("*.json"))
+STATES = {Succeeded: "succeeded", NeedsAction: "requires_action", Pending: "processing", Declined: "failed"}
+# What an index says to people, and what is checked for every entry anyway.
+PROSE = {"object", "effect"}
+
+
+class Fixed:
+    """A transport that gives one answer and remembers what it was asked."""
+
+    def __init__(self, status: int, content: bytes) -> None:
+        self.answer = (status, {}, content)
+        self.paths: list[str] = []
+
+    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
+        self.paths.append(f"{method} {url.removeprefix('https://api.paystack.co')}")
+        return self.answer
+
+
+def handler(transport: Any = None, secret: str = "sk_test_0") -> PaystackProvider:
+    key = Secret(secret)
+    config = ProviderConfig(
+        Environment.sandbox, "https://api.paystack.co", "pk_test_12345678", key, (key,) if secret else ()
+    )
+    return PaystackProvider(config, Http(transport), World())
+
+
+def same_amount(money: Money | None, expected: str | None) -> bool:
+    if money is None or expected is None:
+        return money is None and expected is None
+    return to_major(money.minor, money.currency) == Decimal(expected)
+
+
+def named(entries: list[dict[str, Any]]) -> Any:
+    return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
+
+
+def test_nothing_is_left_out() -> None:
+    assert (len(ENTRIES), len(WEBHOOKS), len(RESPONSES), len(SIGNED)) == (40, 18, 22, 25)
+    listed = [name for entry in WEBHOOKS for name in entry["signed"]]
+    assert sorted(listed) == [f"signed/{path.name}" for path in SIGNED]
+    assert {f"webhooks/{path.name}" for path in (ROOT / "webhooks").glob("*.body")} == {
+        entry["body_file"] for entry in WEBHOOKS
+    }
+    assert {f"responses/{path.name}" for path in (ROOT / "responses").iterdir()} == {
+        entry["file"] for entry in RESPONSES
+    }
+
+
+def test_fixture_bytes_are_unchanged() -> None:
+    listed = dict(
+        reversed(line.split("  ./", 1)) for line in (ALL / "SHA256SUMS").read_text().splitlines() if line
+    )
+    there = {str(path.relative_to(ALL)): path for path in ALL.rglob("*") if path.is_file()}
+    del there["SHA256SUMS"]
+    assert listed.keys() == there.keys()
+    changed = [
+        name for name, path in there.items() if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]
+    ]
+    assert not changed
+
+
+@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+def test_signed_delivery(path: Path) -> None:
+    delivery = json.loads(path.read_text())
+    body = base64.b64decode(delivery["body_b64"])
+    assert hashlib.sha256(body).hexdigest() == delivery["body_sha256"]
+    accepted = handler(secret=delivery["secret"]).validate_webhook(delivery["headers"], body)
+    assert accepted is (delivery["expect"] == "accept")
+    # Another practice's key does not open the same door.
+    assert not handler(secret=delivery["secret"] + "0").validate_webhook(delivery["headers"], body)
+
+
+# ── Deliveries ──
+
+
+@named(WEBHOOKS)
+def test_delivery_is_read(entry: dict[str, Any]) -> None:
+    body = (ROOT / entry["body_file"]).read_bytes()
+    assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
+    assert parse_json(body) == parse_json((ROOT / entry["file"]).read_bytes())
+    result, wire, expected = handler().process_webhook(body), json.loads(body)["data"], entry["expected"]
+    assert not result.must_fetch
+    facts: dict[str, Any] = {type(fact).__name__: fact for fact in result.facts}
+    assert len(facts) == len(result.facts) <= 1
+    kinds = {"PaymentFact": "payment", "RefundFact": "refund", "DisputeFact": "dispute"}
+    if result.facts:
+        there = kinds[next(iter(facts))]
+        assert there == {"authorization": "payment"}.get(expected["object"], expected["object"])
+    else:
+        assert expected["action"] in ("ignore", "notify")
+    for name, value in expected.items():
+        if name not in PROSE:
+            assert holds(name, value, result, facts, wire), name
+
+
+def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any], wire: dict[str, Any]) -> bool:
+    """Whether one line of ``expected`` is true of a delivery's reading. An unknown line is a ``KeyError``."""
+    payment: PaymentFact | None = facts.get("PaymentFact")
+    refund: RefundFact | None = facts.get("RefundFact")
+    dispute: DisputeFact | None = facts.get("DisputeFact")
+    paid: Any = payment and payment.outcome
+    fact = payment or refund or dispute
+    if name == "payment_state":
+        if value == "unchanged":
+            return payment is None
+        if value == "reversed":
+            return dispute is not None and dispute.state == "lost" and dispute.funds_withdrawn
+        return bool((STATES[type(paid)] if not paid.authorized_only else "authorized") == value)
+    if name == "amount":
+        if fact is None:  # a rejected transfer: no currency, so no money, only what is kept
+            kept = result.body or {}
+            return Decimal(kept["data"]["bank_transfer"]["amount"]) / 100 == Decimal(value)
+        return same_amount(paid.amount if paid else dispute and dispute.amount, value)
+    if name == "currency":
+        money = paid.amount if paid else (refund or dispute) and (refund or dispute).amount  # type: ignore[union-attr]
+        return (money.currency if money else None) == value
+    simple: dict[str, Any] = {
+        "event_id": result.event_id,
+        "event_type": result.event_type,
+        "livemode": result.environment is Environment.production,
+        "dedupe_key": result.dedupe_key,
+        "action": result.action,
+        "reason": result.reason,
+        "provider_amount": wire.get("amount"),
+    }
+    if payment:
+        simple["provider_payment_id"] = payment.provider_transaction_id
+        simple["merchant_reference"] = payment.reference
+        simple["merchant_metadata"] = payment.metadata
+    if refund:
+        simple["refund_state"] = refund.state
+        simple["payment_reference"] = refund.payment_reference
+        simple["provider_refund_id"] = refund.provider_refund_id
+        simple["refund_id"] = (refund.response or {}).get("refund_reference")
+    if dispute:
+        simple["dispute_id"] = dispute.provider_dispute_id
+        simple["dispute_state"] = dispute.provider_state
+        simple["payment_reference"] = dispute.payment_reference
+        simple["due_at"] = dispute.due_at
+    if name in simple:
+        return bool(simple[name] == value) and (name != "livemode" or result.environment is not None)
+    money = {
+        "fee": paid and paid.fee,
+        "charged": paid and paid.charged,
+        "refund_amount": refund and refund.amount,
+    }[name]
+    return same_amount(money, value)
+
+
+# ── Answers ──
+
+
+def create(reference: str = "ref-000001") -> CreatePaymentParams:
+    return CreatePaymentParams(
+        reference, "pay-1", Money(10000, "NGN"), Customer("a@example.com"), "https://x.example"
+    )
+
+
+async def outcome_of(entry: dict[str, Any]) -> Outcome:
+    """What the verb that makes this call answers; for calls that no verb makes, what the reader says."""
+    http, content = entry["http"], (ROOT / entry["file"]).read_bytes()
+    transport = Fixed(http["status"], content)
+    provider, amount = handler(transport), Money(10000, "NGN")
+    call = f"{http['method']} {http['path']}"
+    if call == "POST /transaction/initialize":
+        outcome = await provider.create_payment_intent(create())
+    elif call.startswith("GET /transaction/verify/"):
+        outcome = await provider.confirm_payment(ConfirmPaymentParams(call.split("/")[-1], None, amount))
+    elif call == "POST /refund":
+        outcome = await provider.refund_payment(RefundParams("ref-2", "r", "1004723697", amount, True))
+    elif call == "GET /refund/1":
+        params = RefundLookupParams("ref-2", "r", "1641", "1", amount, True)
+        outcome = await provider.lookup_refund(params)
+    else:
+        assert "/charge" in call, "a call that this test does not know"
+        return provider.read_charge(Answer(http["status"], parse_json(content)))
+    assert transport.paths == [call]
+    return outcome
+
+
+@named(RESPONSES)
+async def test_answer_is_read(entry: dict[str, Any]) -> None:
+    expected, http = entry["expected"], entry["http"]
+    content = (ROOT / entry["file"]).read_bytes()
+    if "credential_check" in expected:
+        transport = Fixed(http["status"], content)
+        test = await handler(transport).test_credentials()
+        assert test.ok is (expected["credential_check"] == "ok")
+        assert transport.paths == ["GET /balance"]
+        if expected.keys() == {"credential_check"}:
+            return
+    if "refunds" in expected:
+        found = handler().read_refund_list(Answer(http["status"], parse_json(content)))
+        assert len(found) == len(expected["refunds"])
+        for outcome, line in zip(found, expected["refunds"], strict=True):
+            assert isinstance(outcome, Succeeded | Pending)
+            assert outcome.provider_transaction_id == line["id"]
+            assert {"processing": "pending"}.get(STATES[type(outcome)], "succeeded") == line["state"]
+            assert same_amount(outcome.amount, line["amount"])
+        return
+    outcome = await outcome_of(entry)
+    for name, value in expected.items():
+        if name not in {*PROSE, "credential_check"}:
+            assert answers(name, value, outcome, expected, parse_json(content)), name
+
+
+def answers(name: str, value: Any, outcome: Any, expected: dict[str, Any], wire: dict[str, Any]) -> bool:
+    """Whether one line of ``expected`` is true of an answer's outcome. An unknown line is a ``KeyError``."""
+    kept = getattr(outcome, "response", None) or {}
+    action = getattr(outcome, "action", None)
+    amount = getattr(outcome, "amount", None)
+    if name == "error":
+        assert value["retryable"] is False
+        reason: Reason = outcome.reason
+        certain = value["category"] != "duplicate"
+        return reason == value["category"] and isinstance(outcome, NotSent if certain else Unknown)
+    if name == "payment_state":
+        return value == "unchanged" if isinstance(outcome, NotSent) else STATES[type(outcome)] == value
+    if name in ("redirect_field", "client_token_field"):
+        field = wire["data"][value.removeprefix("data.")]
+        return bool(field == (action.url if name == "redirect_field" else action.provider_token.reveal()))
+    if name == "next_action":
+        if value in ("redirect", "offline_instructions"):
+            return bool(action.kind is NextKind(value.removeprefix("offline_")))
+        return bool(action.kind is NextKind.input and action.wants == value)
+    if name == "terminal":
+        return isinstance(outcome, NeedsAction) is not value
+    if name == "refund_state":
+        return value == {"processing": "pending"}.get(STATES[type(outcome)], "succeeded")
+    if name == "merchant_reference":
+        return bool((kept.get("reference") or kept["transaction"]["reference"]) == value)
+    if name in ("provider_payment_id", "refund_id"):
+        return bool(outcome.provider_transaction_id == value)
+    if name == "currency":
+        return (amount.currency if amount else None) == value
+    if name == "amount" and value is None and "charged" in expected:
+        return True  # only what was charged is known; it stands in for what was asked
+    if name == "charged":
+        return same_amount(outcome.charged or outcome.amount, value)
+    return same_amount(
+        {"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value
+    )
+
+
+async def test_secrets_of_a_fixture_do_not_stay() -> None:
+    for entry in WEBHOOKS:
+        result = handler().process_webhook((ROOT / entry["body_file"]).read_bytes())
+        assert "AUTH_" not in repr(result)
+    for entry in RESPONSES:
+        if entry["http"]["path"] != "/balance" and "refunds" not in entry["expected"]:
+            outcome = await outcome_of(entry)
+            kept = repr(getattr(outcome, "response", None))
+            assert "AUTH_" not in kept
+            assert "checkout.paystack.com" not in kept
+            assert "3ni8kdavz62431k" not in repr(getattr(outcome, "action", None)).replace(
+                "com/3ni8kdavz62431k", ""
+            )

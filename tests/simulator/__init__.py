@@ -1,0 +1,1 @@
+"""The simulator is held to the providers' own SDKs, samples and rules."""

@@ -1,10 +1,16 @@
 """One PostgreSQL server for the whole test run, shared by all its worker processes."""
 
+from __future__ import annotations
+
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from polytill.app import Polytill
+from tests.installation import Installation, opened, running, test_settings
 from tests.postgres.server import PostgresError, postgres_server
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
@@ -46,3 +52,23 @@ def postgres_url() -> str:
         problem = os.environ.get(PROBLEM_VARIABLE, "This selection of tests starts no PostgreSQL server.")
         pytest.fail(problem, pytrace=False)
     return url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def engine_url(request: pytest.FixtureRequest) -> str | None:
+    """Each test that asks for this runs twice: on SQLite files (None) and on a PostgreSQL server (its URL)."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Installation]:
+    """A running service with a simulator, on either engine."""
+    async with running(tmp_path, engine_url) as found:
+        yield found
+
+
+@pytest.fixture
+async def till(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Polytill]:
+    """A migrated and seeded installation without a service, on either engine."""
+    async with opened(test_settings(tmp_path, engine_url)) as found:
+        yield found

@@ -41,7 +41,12 @@ ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["e
 WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
 RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
 SIGNED = sorted((ROOT / "signed").glob("*.json"))
-STATES = {Succeeded: "succeeded", NeedsAction: "requires_action", Pending: "processing", Declined: "failed"}
+STATES: dict[Any, str] = {
+    Succeeded: "succeeded",
+    NeedsAction: "requires_action",
+    Pending: "processing",
+    Declined: "failed",
+}
 KEY = "FLWSECK_TEST-0123456789abcdef-X"
 
 
@@ -49,7 +54,7 @@ class Fixed:
     """A transport that gives one answer and remembers what it was asked."""
 
     def __init__(self, status: int, content: bytes) -> None:
-        self.answer = (status, {}, content)
+        self.answer: Any = (status, {}, content)
         self.paths: list[str] = []
 
     async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
@@ -77,7 +82,7 @@ def same_amount(money: Money | None, expected: str | None) -> bool:
     return to_major(money.minor, money.currency) == Decimal(expected)
 
 
-def named(entries: list[dict[str, Any]]) -> Any:
+def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
 
 
@@ -139,7 +144,7 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any]) -
     if name == "payment_state":
         return payment is None if value == "unchanged" else STATES[type(paid)] == value
     if name == "action":
-        return result.action == {"verify_then_apply": "apply"}.get(value, value)
+        return bool(result.action == {"verify_then_apply": "apply"}.get(value, value))
     if name == "event_type" and value is None:
         return result.event_type == "refund"  # our own name: this delivery has none
     if name == "refund_amount":
@@ -167,10 +172,8 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any]) -
         return said == value if name == "currency" or value is None else Decimal(said) == Decimal(value)
     amount = paid.amount if paid else refund and refund.amount
     if name == "currency":
-        return (amount.currency if amount else None) == value
-    return same_amount(
-        {"amount": amount, "fee": paid and paid.fee, "charged": paid and paid.charged}[name], value
-    )
+        return bool((amount.currency if amount else None) == value)
+    return same_amount({"amount": amount, "fee": paid and paid.fee, "charged": paid and paid.charged}[name], value)
 
 
 # ── Answers ──
@@ -242,7 +245,7 @@ def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
         unknown = value.get("outcome") == "unknown"
         return outcome.reason == value["category"] and isinstance(outcome, Unknown if unknown else NotSent)
     if name == "payment_state":
-        return STATES[type(outcome)] == value
+        return bool(STATES[type(outcome)] == value)
     if name == "redirect_field":
         return bool(outcome.action.url == wire["data"][value.removeprefix("data.")])
     if name == "next_action":
@@ -252,19 +255,17 @@ def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
     if name == "merchant_reference":
         return bool(kept.get("tx_ref") == value)
     if name == "refund_state":
-        return STATES[type(outcome)] == value
+        return bool(STATES[type(outcome)] == value)
     if name in ("provider_payment_id", "refund_id"):
         if value is not None and name == "provider_payment_id" and "tx_id" in kept:
-            return str(kept["tx_id"]) == value
+            return bool(str(kept["tx_id"]) == value)
         return bool(outcome.provider_transaction_id == value)
     if name == "currency":
-        return (amount.currency if amount else None) == value
+        return bool((amount.currency if amount else None) == value)
     if name == "fee" and not isinstance(outcome, Succeeded):
         # Only money that moved has had a fee taken; what was said of one is kept.
         return value is None or Decimal(str(kept["app_fee"])) == Decimal(value)
-    return same_amount(
-        {"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value
-    )
+    return same_amount({"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value)
 
 
 def test_secrets_of_a_fixture_do_not_stay() -> None:

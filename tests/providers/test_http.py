@@ -126,9 +126,7 @@ async def test_the_bytes_arrive_as_they_are() -> None:
     assert server.requests[1].endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "content", [b"<html>Bad gateway</html>", b"", b"[]", b'"x"', b"7", b"null", b"\xff", b"{"]
-)
+@pytest.mark.parametrize("content", [b"<html>Bad gateway</html>", b"", b"[]", b'"x"', b"7", b"null", b"\xff", b"{"])
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "502 Bad Gateway"])
 async def test_what_is_no_json_object_is_unknown(content: bytes, status: str) -> None:
     result = await one(says(content, status))
@@ -147,9 +145,7 @@ async def test_what_is_no_json_object_is_unknown(content: bytes, status: str) ->
         (["Retry-After: soon"], None),
     ],
 )
-async def test_too_many_requests_were_not_worked_on(
-    content: bytes, headers: list[str], wait: float | None
-) -> None:
+async def test_too_many_requests_were_not_worked_on(content: bytes, headers: list[str], wait: float | None) -> None:
     result = await one(says(content, "429 Too Many Requests", *headers))
     assert isinstance(result, NotSent)
     assert (result.reason, result.retry_after_s) == (Reason.rate_limited, wait)
@@ -235,9 +231,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     )
     pem = folder / "server.pem"
     pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -309,9 +303,7 @@ async def test_the_largest_answer_that_is_read(monkeypatch: pytest.MonkeyPatch) 
 # ── Keys stay where they are sent ──
 
 
-@pytest.mark.parametrize(
-    "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
-)
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_redirect_is_not_followed(status: str, method: str) -> None:
     async with serving(says(b'{"status":true}')) as elsewhere:

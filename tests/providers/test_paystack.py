@@ -45,7 +45,12 @@ ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["e
 WEBHOOKS = [entry for entry in ENTRIES if entry["kind"] == "webhooks"]
 RESPONSES = [entry for entry in ENTRIES if entry["kind"] == "responses"]
 SIGNED = sorted((ROOT / "signed").glob("*.json"))
-STATES = {Succeeded: "succeeded", NeedsAction: "requires_action", Pending: "processing", Declined: "failed"}
+STATES: dict[Any, str] = {
+    Succeeded: "succeeded",
+    NeedsAction: "requires_action",
+    Pending: "processing",
+    Declined: "failed",
+}
 # What an index says to people, and what is checked for every entry anyway.
 PROSE = {"object", "effect"}
 
@@ -54,7 +59,7 @@ class Fixed:
     """A transport that gives one answer and remembers what it was asked."""
 
     def __init__(self, status: int, content: bytes) -> None:
-        self.answer = (status, {}, content)
+        self.answer: Any = (status, {}, content)
         self.paths: list[str] = []
 
     async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
@@ -76,7 +81,7 @@ def same_amount(money: Money | None, expected: str | None) -> bool:
     return to_major(money.minor, money.currency) == Decimal(expected)
 
 
-def named(entries: list[dict[str, Any]]) -> Any:
+def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
 
 
@@ -93,15 +98,12 @@ def test_nothing_is_left_out() -> None:
 
 
 def test_fixture_bytes_are_unchanged() -> None:
-    listed = dict(
-        reversed(line.split("  ./", 1)) for line in (ALL / "SHA256SUMS").read_text().splitlines() if line
-    )
+    lines = (ALL / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split("  ./", 1) for line in lines)}
     there = {str(path.relative_to(ALL)): path for path in ALL.rglob("*") if path.is_file()}
     del there["SHA256SUMS"]
     assert listed.keys() == there.keys()
-    changed = [
-        name for name, path in there.items() if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]
-    ]
+    changed = [name for name, path in there.items() if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]]
     assert not changed
 
 
@@ -145,7 +147,7 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any], w
     refund: RefundFact | None = facts.get("RefundFact")
     dispute: DisputeFact | None = facts.get("DisputeFact")
     paid: Any = payment and payment.outcome
-    fact = payment or refund or dispute
+    fact: Any = payment or refund or dispute
     if name == "payment_state":
         if value == "unchanged":
             return payment is None
@@ -156,10 +158,10 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any], w
         if fact is None:  # a rejected transfer: no currency, so no money, only what is kept
             kept = result.body or {}
             return Decimal(kept["data"]["bank_transfer"]["amount"]) / 100 == Decimal(value)
-        return same_amount(paid.amount if paid else dispute and dispute.amount, value)
+        return same_amount(paid.amount if paid else fact.amount, value)
     if name == "currency":
         money = paid.amount if paid else (refund or dispute) and (refund or dispute).amount  # type: ignore[union-attr]
-        return (money.currency if money else None) == value
+        return bool((money.currency if money else None) == value)
     simple: dict[str, Any] = {
         "event_id": result.event_id,
         "event_type": result.event_type,
@@ -197,9 +199,7 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any], w
 
 
 def create(reference: str = "ref-000001") -> CreatePaymentParams:
-    return CreatePaymentParams(
-        reference, "pay-1", Money(10000, "NGN"), Customer("a@example.com"), "https://x.example"
-    )
+    return CreatePaymentParams(reference, "pay-1", Money(10000, "NGN"), Customer("a@example.com"), "https://x.example")
 
 
 async def outcome_of(entry: dict[str, Any]) -> Outcome:
@@ -253,7 +253,7 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
 def answers(name: str, value: Any, outcome: Any, expected: dict[str, Any], wire: dict[str, Any]) -> bool:
     """Whether one line of ``expected`` is true of an answer's outcome. An unknown line is a ``KeyError``."""
     kept = getattr(outcome, "response", None) or {}
-    action = getattr(outcome, "action", None)
+    action: Any = getattr(outcome, "action", None)
     amount = getattr(outcome, "amount", None)
     if name == "error":
         assert value["retryable"] is False
@@ -261,7 +261,7 @@ def answers(name: str, value: Any, outcome: Any, expected: dict[str, Any], wire:
         certain = value["category"] != "duplicate"
         return reason == value["category"] and isinstance(outcome, NotSent if certain else Unknown)
     if name == "payment_state":
-        return value == "unchanged" if isinstance(outcome, NotSent) else STATES[type(outcome)] == value
+        return bool(value == "unchanged" if isinstance(outcome, NotSent) else STATES[type(outcome)] == value)
     if name in ("redirect_field", "client_token_field"):
         field = wire["data"][value.removeprefix("data.")]
         return bool(field == (action.url if name == "redirect_field" else action.provider_token.reveal()))
@@ -272,20 +272,18 @@ def answers(name: str, value: Any, outcome: Any, expected: dict[str, Any], wire:
     if name == "terminal":
         return isinstance(outcome, NeedsAction) is not value
     if name == "refund_state":
-        return value == {"processing": "pending"}.get(STATES[type(outcome)], "succeeded")
+        return bool(value == {"processing": "pending"}.get(STATES[type(outcome)], "succeeded"))
     if name == "merchant_reference":
         return bool((kept.get("reference") or kept["transaction"]["reference"]) == value)
     if name in ("provider_payment_id", "refund_id"):
         return bool(outcome.provider_transaction_id == value)
     if name == "currency":
-        return (amount.currency if amount else None) == value
+        return bool((amount.currency if amount else None) == value)
     if name == "amount" and value is None and "charged" in expected:
         return True  # only what was charged is known; it stands in for what was asked
     if name == "charged":
         return same_amount(outcome.charged or outcome.amount, value)
-    return same_amount(
-        {"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value
-    )
+    return same_amount({"amount": amount, "refund_amount": amount, "fee": getattr(outcome, "fee", None)}[name], value)
 
 
 async def test_secrets_of_a_fixture_do_not_stay() -> None:
@@ -298,6 +296,4 @@ async def test_secrets_of_a_fixture_do_not_stay() -> None:
             kept = repr(getattr(outcome, "response", None))
             assert "AUTH_" not in kept
             assert "checkout.paystack.com" not in kept
-            assert "3ni8kdavz62431k" not in repr(getattr(outcome, "action", None)).replace(
-                "com/3ni8kdavz62431k", ""
-            )
+            assert "3ni8kdavz62431k" not in repr(getattr(outcome, "action", None)).replace("com/3ni8kdavz62431k", "")

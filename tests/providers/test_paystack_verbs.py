@@ -15,6 +15,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     Customer,
     LookupParams,
+    PaymentFact,
     ProviderConfig,
     RefundFact,
     RefundLookupParams,
@@ -125,9 +126,7 @@ async def test_create_sends_exactly_this() -> None:
     ],
 )
 async def test_every_amount_is_times_a_hundred(amount: Money, wire: int) -> None:
-    script = Script(
-        ok({"authorization_url": "https://x"}), ok({"id": 1, "amount": wire, "status": "pending"})
-    )
+    script = Script(ok({"authorization_url": "https://x"}), ok({"id": 1, "amount": wire, "status": "pending"}))
     provider = handler(script)
     await provider.create_payment_intent(create(amount=amount))
     await provider.refund_payment(RefundParams("re-1", "ref-1", "5", amount, True))
@@ -339,6 +338,8 @@ async def test_credentials() -> None:
         (400, {"status": False, "message": "Invalid email"}, NotSent, Reason.validation),
         (400, {"message": "Transaction reference not found"}, NotSent, Reason.not_found),
         (404, {"code": "transaction_not_found"}, NotSent, Reason.not_found),
+        (404, {"message": "No such thing"}, NotSent, Reason.not_found),
+        (400, {"status": False, "data": {"id": 1, "status": "pending"}}, NotSent, Reason.validation),
         (422, {"message": "Refund is not in needs-attention"}, NotSent, Reason.invalid_state),
         (400, {"code": "duplicate_reference"}, Unknown, Reason.duplicate),
         (500, {"status": False, "message": "Internal"}, Unknown, Reason.provider_unavailable),
@@ -367,7 +368,7 @@ def body(event: str, **data: Any) -> bytes:
 
 
 def test_a_refund_event_carries_our_reference_back() -> None:
-    note = "polytill refund re-1"
+    note = "polytill refund re-1 by staff@example.com"
     delivery = body(
         "refund.processed",
         amount="5000",
@@ -406,6 +407,33 @@ def test_a_delivery_that_cannot_be_read_is_a_value_error(delivery: bytes) -> Non
 def test_a_strange_customer_does_not_stand_in_the_way(customer: Any) -> None:
     delivery = body("charge.success", id=1, amount=1, currency="NGN", status="success", customer=customer)
     assert handler(Script()).process_webhook(delivery).environment is None
+
+
+@pytest.mark.parametrize("value", [None, True, "", [], {"a": 1}, 1.5])
+def test_what_names_nothing_is_no_name(value: Any) -> None:
+    provider, money = handler(Script()), {"amount": 100, "currency": "NGN"}
+    paid = body("charge.success", **money, id=value, reference="ref-1", status="success", metadata="{not json")
+    (fact,) = provider.process_webhook(paid).facts
+    assert isinstance(fact, PaymentFact)
+    assert (fact.provider_transaction_id, fact.reference, fact.metadata) == (None, "ref-1", None)
+    named = body("charge.success", **money, id=1, reference=value, status="success")
+    (fact,) = provider.process_webhook(named).facts
+    assert isinstance(fact, PaymentFact)
+    assert (fact.provider_transaction_id, fact.reference) == ("1", None)
+    returned = body("refund.processed", **money, id=value, transaction_reference=value)
+    (refunded,) = provider.process_webhook(returned).facts
+    assert isinstance(refunded, RefundFact)
+    assert (refunded.provider_refund_id, refunded.payment_reference) == (None, None)
+
+
+def test_a_capture_is_worth_what_was_captured() -> None:
+    delivery = body(
+        "preauthorization.capture.success", id=1, amount=1000, captured_amount="700", currency="ZAR", reference="r"
+    )
+    (fact,) = handler(Script()).process_webhook(delivery).facts
+    assert isinstance(fact, PaymentFact)
+    assert isinstance(fact.outcome, Succeeded)
+    assert fact.outcome.amount == Money(700, "ZAR")
 
 
 def test_later_states_of_one_refund_have_their_own_keys() -> None:

@@ -44,7 +44,7 @@ class Fixed:
     """A transport that gives one answer and remembers what it was asked."""
 
     def __init__(self, status: int, content: bytes) -> None:
-        self.answer = (status, {}, content)
+        self.answer: tuple[int, dict[str, str], bytes] = (status, {}, content)
         self.paths: list[str] = []
 
     async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> Any:
@@ -69,7 +69,7 @@ def same_amount(money: Money | None, expected: str | None) -> bool:
     return to_major(money.minor, money.currency) == Decimal(expected)
 
 
-def named(entries: list[dict[str, Any]]) -> Any:
+def named(entries: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", [pytest.param(entry, id=entry["name"]) for entry in entries])
 
 
@@ -163,12 +163,12 @@ def holds(name: str, value: Any, result: WebhookResult, wire: dict[str, Any]) ->
     if name == "action":
         if value == "reject_or_ignore":  # whoever applies it compares this with the practice's environment
             return result.environment is Environment.production
-        return result.action == {"ignore_or_same_payment": "ignore"}.get(value, value)
+        return bool(result.action == {"ignore_or_same_payment": "ignore"}.get(value, value))
     if name == "payment_state":
         if value == "unchanged" and payment:
             return result.environment is Environment.production
         # A refund leaves its payment as it is.
-        return state_of(paid) == value if payment else value in ("unchanged", "succeeded")
+        return bool(state_of(paid) == value) if payment else value in ("unchanged", "succeeded")
     if name in ("amount", "refund_amount", "refunded_total"):
         if fact is None:  # the same payment once more: there is nothing but what is kept
             return bool(wire["amount"] == int(Decimal(value) * 100))
@@ -182,7 +182,7 @@ def holds(name: str, value: Any, result: WebhookResult, wire: dict[str, Any]) ->
         return bool((paid or fact).amount.currency == value if paid or fact.amount else fact.total.currency == value)
     if name == "provider_amount":
         if payment and not isinstance(paid, Declined):
-            return wire_amount(paid.amount) == value
+            return bool(wire_amount(paid.amount) == value)
         return bool(wire["amount"] == value)
     if name == "provider_payment_id":
         if fact is None:
@@ -295,7 +295,7 @@ def answers(name: str, value: Any, outcome: Any, wire: dict[str, Any]) -> bool:
     amount = getattr(outcome, "amount", None)
     if name == "error":
         # "Retryable" is for whoever repeats with the same key; we look it up, or know that nothing happened.
-        kind = {"declined": Declined, "conflict": Unknown, "provider_unavailable": Unknown}
+        kind: dict[str, Any] = {"declined": Declined, "conflict": Unknown, "provider_unavailable": Unknown}
         code = value.get("decline_code", value.get("code"))
         return (
             isinstance(outcome, kind.get(value["category"], NotSent))

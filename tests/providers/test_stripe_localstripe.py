@@ -155,7 +155,7 @@ async def test_webhooks(stripe: StripeProvider, server: str) -> None:
     mailbox = Mailbox()
     async with mailbox.opened(server, SECRET):
         good, bad = await asyncio.gather(paid(stripe, create("att-7")), paid(stripe, create("att-8"), DECLINED_CARD))
-        facts = {}
+        facts: dict[str | None, tuple[str | None, type]] = {}
         while not {"att-7", "att-8"} <= facts.keys():  # the events of earlier tests may still be on their way
             headers, body = await mailbox.next()
             assert stripe.validate_webhook(headers, body)
@@ -171,8 +171,13 @@ async def test_webhooks(stripe: StripeProvider, server: str) -> None:
 
 async def test_listing_and_a_wrong_key(stripe: StripeProvider) -> None:
     intent_id, _ = await paid(stripe, create("att-9"))
-    facts = await stripe.list_transactions(0, 2**31)
-    assert isinstance(facts, list)
+    facts: list[PaymentFact] = []
+    cursor, pages = None, 0
+    while page := await stripe.list_transactions(0, 2**31, cursor):
+        assert isinstance(page, list)
+        facts, cursor, pages = facts + page, page[-1].provider_transaction_id, pages + 1
+    assert len({fact.provider_transaction_id for fact in facts}) == len(facts)
+    assert pages == -(-len(facts) // 100)
     (fact,) = (fact for fact in facts if fact.reference == "att-9")
     assert fact.provider_transaction_id == intent_id
     assert isinstance(fact.outcome, Succeeded)

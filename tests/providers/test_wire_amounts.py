@@ -16,9 +16,9 @@ from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 currencies = st.sampled_from(sorted(CURRENCIES))
 minors = st.integers(-MAX_MINOR, MAX_MINOR)
 # Beyond these exponents stands a defect of its own: see the last test.
-numbers = (
-    st.integers() | st.decimals(allow_nan=True, allow_infinity=True) | st.text(max_size=30)
-) | st.from_regex(r"-?[0-9]{1,25}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+numbers = (st.integers() | st.decimals(allow_nan=True, allow_infinity=True) | st.text(max_size=30)) | st.from_regex(
+    r"-?[0-9]{1,25}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,4})?", fullmatch=True
+)
 anything = numbers | st.none() | st.booleans() | st.floats() | st.lists(st.integers()) | st.binary()
 
 
@@ -99,9 +99,7 @@ def test_reading_gives_exact_money_or_refuses(value: Any, currency: str, exponen
     assert type(money.minor) is int
     assert not isinstance(value, float | bool)
     # 28 digits: what is lost beyond them is no amount of any currency.
-    assert abs(
-        Decimal(money.minor).scaleb(-exponent_of(currency)) - Decimal(value).scaleb(-exponent)
-    ) < Decimal("1e-9")
+    assert abs(Decimal(money.minor).scaleb(-exponent_of(currency)) - Decimal(value).scaleb(-exponent)) < Decimal("1e-9")
 
 
 @given(anything, currencies | st.text(max_size=4), st.integers(0, 4))
@@ -132,9 +130,7 @@ def test_fees_are_rounded_half_up(value: Any, currency: str, exponent: int, fee:
     assert fee_from_wire(value, currency, exponent) == fee
 
 
-@pytest.mark.xfail(
-    raises=ArithmeticError, strict=True, reason="Decimal.scaleb overflows: catch ArithmeticError"
-)
+@pytest.mark.xfail(raises=ArithmeticError, strict=True, reason="Decimal.scaleb overflows: catch ArithmeticError")
 @pytest.mark.parametrize("read", [from_wire, fee_from_wire])
 @pytest.mark.parametrize("value", ["1e999999", Decimal("1e999999")])
 def test_a_number_too_large_to_scale_is_refused(read: Any, value: Any) -> None:

@@ -34,7 +34,7 @@ def differences(real: Any, ours: Any, free: Iterable[str] = (), more: bool = Fal
     if _kind(real) != _kind(ours):
         return [f"{at}: {_kind(real)} became {_kind(ours)}"]
     if isinstance(real, dict):
-        paths = {name: f"{at}.{name}".lstrip(".") for name in real.keys() | ours.keys()}
+        paths = {name: f"{at}.{name}".lstrip(".") for name in sorted(real.keys() | ours.keys())}
         found = [f"{paths[name]}: missing" for name in sorted(real) if name not in ours and paths[name] not in free]
         if not more:
             found += [

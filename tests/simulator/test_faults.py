@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,15 @@ async def create(client: Client, provider: str, reference: str = "f-1", **option
         return await client.paystack("POST", "/transaction/initialize", body, **options)
     body = {"tx_ref": reference, "amount": 20, "currency": "KES", "redirect_url": "http://127.0.0.1:9/"}
     return await client.flutterwave("POST", "/payments", {**body, "customer": {"email": "a@example.com"}}, **options)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the simulator work in this same loop until something has happened."""
+    for _ in range(100_000):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never happened")
 
 
 async def lookup(client: Client, provider: str, reference: str = "f-1") -> Reply:
@@ -92,8 +102,7 @@ async def test_timeout(client: Client, provider: str, acts: bool) -> None:
 async def test_a_timeout_ends_with_the_simulator(client: Client, simulator: RunningSimulator) -> None:
     await client.fault("*", "*", "timeout")
     waiting = asyncio.create_task(create(client, "paystack"))
-    while not simulator.network.faults.rules[0].struck:
-        await asyncio.sleep(0)
+    await until(lambda: simulator.network.faults.rules[0].struck > 0)
     await asyncio.wait_for(simulator.stop(), 10)
     with pytest.raises(aiohttp.ClientConnectionError):
         await waiting
@@ -151,8 +160,8 @@ async def test_slow(client: Client, provider: str) -> None:
 async def test_two_at_once_with_one_key(client: Client, simulator: RunningSimulator) -> None:
     await client.fault("stripe", "create", "slow", count=1, delaySeconds=0.5)
     slow = asyncio.create_task(create(client, "stripe"))
-    while not simulator.network.account("stripe", KEYS["stripe"]).memory.get("running"):
-        await asyncio.sleep(0)
+    memory = simulator.network.account("stripe", KEYS["stripe"]).memory
+    await until(lambda: bool(memory.get("running")))
     second = await create(client, "stripe")
     assert (second.status, second.json["error"]["code"]) == (409, "idempotency_key_in_use")
     assert (await slow).status == 200

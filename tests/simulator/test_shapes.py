@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.conftest import FLUTTERWAVE_KEY, PAYSTACK_KEY, STRIPE_KEY, Client, Receiver
+from tests.simulator.conftest import FLUTTERWAVE_KEY, PAYSTACK_KEY, PREFIX, STRIPE_KEY, Client, Receiver
 from tests.simulator.shapes import differences, sample
 
 MERCHANTS = ("data.metadata", "data.meta", "metadata", "data.object.metadata")
@@ -178,9 +178,7 @@ async def test_the_answer_to_a_bad_key(client: Client, provider: str, path: str,
         assert reply.status == 401
         assert differences(sample(f"{provider}/responses/error.{name}"), reply.json, more=True) == []
         assert bad not in reply.text
-    bare = await client.send(
-        "GET", {"stripe": "/stripe/v1", "paystack": "/paystack"}.get(provider, "/flutterwave/v3") + path
-    )
+    bare = await client.send("GET", PREFIX[provider] + path)
     assert bare.status == 401
 
 

@@ -264,8 +264,7 @@ async def test_the_page_that_stands_in_for_the_card_form(client: Client) -> None
 
 
 async def test_a_failed_authentication(client: Client) -> None:
-    form = {**CARD, "payment_method": "pm_card_authenticationRequired"}
-    made = await client.new_intent("3ds", **form)
+    made = await client.paid_intent("3ds", payment_method="pm_card_authenticationRequired")
     page = made["next_action"]["redirect_to_url"]["url"]
     failed = await client.send("POST", page, data={"outcome": "decline"})
     assert failed.headers["Location"].startswith(f"{BACK}?payment_intent={made['id']}")

@@ -208,9 +208,7 @@ class FlutterwaveProvider(Handler):
         if not isinstance(found, str):
             return found
         note = f"{REFUND_MARK}{params.reference} {params.reason or ''}".strip()
-        answer = await self._call(
-            "POST", f"/transactions/{found}/refund", {"amount": amount, "comments": note}
-        )
+        answer = await self._call("POST", f"/transactions/{found}/refund", {"amount": amount, "comments": note})
         return read_refund(answer, currency, found) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
@@ -295,17 +293,13 @@ class FlutterwaveProvider(Handler):
             facts = _read_v4(event["type"], data)
             believed = self.config.config.get("webhookVersion") == "v4" or body == self._signed_body
             action = "apply" if facts else "ignore"
-            return WebhookResult(
-                event["type"], event_id, action, None, event_id, facts, not believed, body=kept
-            )
+            return WebhookResult(event["type"], event_id, action, None, event_id, facts, not believed, body=kept)
         kind, key, facts, action = _read_v3(event, data)
         return WebhookResult(kind, key, action, facts=facts, must_fetch=True, body=kept)
 
     # ── Request builders ──
 
-    async def _call(
-        self, method: str, path: str, body: JsonObject | None = None
-    ) -> Answer | NotSent | Unknown:
+    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answer | NotSent | Unknown:
         assert self.config.secret_key is not None
         headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
         if body is not None:
@@ -354,8 +348,9 @@ class FlutterwaveProvider(Handler):
 
     async def _number_of(self, reference: str) -> str | NotSent | Unknown:
         outcome = await self._verify(reference, None)
-        if isinstance(outcome, Succeeded) and (number := _digits(outcome.provider_transaction_id)):
-            return number
+        if isinstance(outcome, Succeeded):
+            number = _digits(outcome.provider_transaction_id)
+            return number or Unknown(Reason.unreadable, detail="Flutterwave gave no transaction number.")
         if isinstance(outcome, NotSent | Unknown):
             return outcome
         return NotSent(Reason.invalid_state, detail="Only a payment that succeeded can be refunded.")
@@ -366,9 +361,7 @@ class FlutterwaveProvider(Handler):
 
     async def _refunds_of(self, number: str, since_s: int) -> list[JsonObject] | NotSent | Unknown:
         """All refunds of a transaction. Every page is read: "not found" must mean that it is not there."""
-        window = (
-            {"from": _day(since_s - 86_400), "to": _day(int(self.world.time_s()) + 86_400)} if since_s else {}
-        )
+        window = {"from": _day(since_s - 86_400), "to": _day(int(self.world.time_s()) + 86_400)} if since_s else {}
         found: dict[str, JsonObject] = {}
         for page in range(1, MAX_REFUND_PAGES + 1):
             answer = await self._call("GET", f"/refunds?{urlencode({**window, 'page': page})}")
@@ -458,11 +451,7 @@ def read_refund_object(data: JsonObject, currency: str) -> Outcome:
         return Declined(Reason.declined, True, _text(data.get("status")), text, refund_id, kept)
     if state is None or amount is None:
         return Unknown(Reason.unreadable, _text(data.get("status")), "The refund could not be read.")
-    return (
-        Succeeded(amount, refund_id, response=kept)
-        if state == "succeeded"
-        else Pending(amount, refund_id, kept)
-    )
+    return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
 
 
 def _refund_state(data: JsonObject) -> str | None:
@@ -612,9 +601,7 @@ def _not_found(outcome: Outcome) -> bool:
 
 def _id(data: JsonObject, name: str = "id") -> str | None:
     value = data.get(name)
-    return (
-        str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
-    )
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
 def _digits(value: str | None) -> str | None:

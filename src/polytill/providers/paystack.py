@@ -160,8 +160,7 @@ class PaystackProvider(Handler):
         """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""
         given = header(headers, "x-paystack-signature")
         return any(
-            secret and same(hex_hmac(secret.reveal(), body, "sha512"), given)
-            for secret in self.config.webhook_secrets
+            secret and same(hex_hmac(secret.reveal(), body, "sha512"), given) for secret in self.config.webhook_secrets
         )
 
     def process_webhook(self, body: bytes) -> WebhookResult:
@@ -187,9 +186,7 @@ class PaystackProvider(Handler):
 
     # ── Request builders ──
 
-    async def _call(
-        self, method: str, path: str, body: JsonObject | None = None
-    ) -> Answer | NotSent | Unknown:
+    async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answer | NotSent | Unknown:
         assert self.config.secret_key is not None
         headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
         if body is not None:

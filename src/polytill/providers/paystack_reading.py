@@ -123,9 +123,7 @@ def read_refund(answer: Answer) -> Outcome:
 def read_refund_list(answer: Answer) -> list[Outcome]:
     """What GET /refund answers, item by item."""
     items = answer.data.get("data")
-    return (
-        [refund_outcome(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    )
+    return [refund_outcome(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def refund_outcome(data: JsonObject) -> Outcome:
@@ -291,9 +289,7 @@ def _decline_reason(text: str) -> Reason:
 def id_of(data: JsonObject, name: str = "id") -> str | None:
     """A number or string that names something, as text."""
     value = data.get(name)
-    return (
-        str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
-    )
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
 def string_in(data: JsonObject, name: str) -> str | None:

@@ -16,10 +16,7 @@ Json = dict[str, Any]
 
 def iso_time(moment: float) -> str:
     """A moment as RFC 3339 in UTC with milliseconds, as the control calls print it."""
-    return (
-        datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        + f"{int(moment * 1000) % 1000:03d}Z"
-    )
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(moment * 1000) % 1000:03d}Z"
 
 
 @dataclass(slots=True)

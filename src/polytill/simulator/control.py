@@ -138,9 +138,7 @@ def _provider(network: Network, body: _Body, *extra: str) -> str:
 
 async def _transactions(network: Network, request: web.Request) -> web.Response:
     wanted = {
-        name: request.query[name]
-        for name in ("provider", "account", "reference", "status")
-        if name in request.query
+        name: request.query[name] for name in ("provider", "account", "reference", "status") if name in request.query
     }
     rows = [tx.as_control() for tx in network.transactions()]
     return _ok([row for row in rows if all(row[name] == value for name, value in wanted.items())])

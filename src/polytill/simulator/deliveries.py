@@ -157,11 +157,7 @@ class Deliverer:
             self._hold(delivery)
         else:
             self._enqueue(delivery)
-            extra = (
-                self._forgery(delivery)
-                if kind == "forge"
-                else Delivery(hook, delivery.event, delivery.body, 0.0)
-            )
+            extra = self._forgery(delivery) if kind == "forge" else Delivery(hook, delivery.event, delivery.body, 0.0)
             extra.queued_at = self.network.now()
             self.log.append(extra)
             self._enqueue(extra)

@@ -7,6 +7,7 @@ provider would have said is not decided here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -168,7 +169,8 @@ async def _delayed(
             network.after(rule.delay, lambda: _finish(provider, call))
         return cut(request)
     try:
-        await asyncio.sleep(rule.delay)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(network.stopping.wait(), rule.delay)
         return to_response(early if early is not None else provider.handle(call))
     finally:
         if early is None:

@@ -109,9 +109,7 @@ class Flutterwave(FlutterwaveMoney):
         kind = str(given.get("?type") or "")
         tx = self.direct_charge(account, given, kind)
         if kind == "card":
-            return yes(
-                "Charge initiated", shapes.transaction_json(account, tx), self._authorization(tx, "pin")
-            )
+            return yes("Charge initiated", shapes.transaction_json(account, tx), self._authorization(tx, "pin"))
         if kind in ("mpesa", "ussd"):
             body = shapes.transaction_json(account, tx)
             for name in ("meta", "amount_settled"):

@@ -114,9 +114,7 @@ class FlutterwaveMoney(Provider):
         tx = self._book(account, reference, minor, code, Attempt(link, customer, meta), link.token)
         account.things[link.token] = tx
         if link.expires_at is not None:
-            self.network.after(
-                link.expires_at - self.network.now(), lambda: self.disable_link(account, link.token)
-            )
+            self.network.after(link.expires_at - self.network.now(), lambda: self.disable_link(account, link.token))
         return link
 
     def _lifetime(self, given: Json) -> float | None:
@@ -238,9 +236,7 @@ class FlutterwaveMoney(Provider):
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("flutterwave chargeback", 4_100)
-            made = Dispute(
-                str(number), transaction.refundable or transaction.captured, "open", self.network.now()
-            )
+            made = Dispute(str(number), transaction.refundable or transaction.captured, "open", self.network.now())
             transaction.disputes.append(made)
         if outcome != "open":
             made.status, made.closed_at = outcome, self.network.now()

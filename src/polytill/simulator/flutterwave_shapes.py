@@ -143,8 +143,7 @@ def listed_json(account: Account, tx: Transaction) -> Json:
     if "card" in body:
         card = body["card"]
         body["card"] = {
-            name: card[name]
-            for name in ("type", "country", "issuer", "first_6digits", "last_4digits", "expiry")
+            name: card[name] for name in ("type", "country", "issuer", "first_6digits", "last_4digits", "expiry")
         }
     body |= {"id": str(body["id"]), "account_id": str(account.number)}
     return {**body, "customer_name": customer["name"], "customer_email": customer["email"]}

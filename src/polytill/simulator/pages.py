@@ -44,8 +44,7 @@ def _document(title: str, content: str) -> str:
 
 def _buttons(hidden: Mapping[str, str]) -> str:
     fields = "".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in hidden.items()
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in hidden.items()
     )
     choices = (("success", "Pay", ' class="main"'), ("decline", "Decline", ""), ("abandon", "Abandon", ""))
     return "".join(

@@ -74,9 +74,7 @@ class Paystack(PaystackMoney):
             }
             return json_answer(429, body, {"Retry-After": "1", "x-ratelimit-reset": "1"})
         message = "An unexpected error occurred, please try again"
-        return json_answer(
-            status, {"status": False, "message": message, "type": "api_error", "code": "unknown"}
-        )
+        return json_answer(status, {"status": False, "message": message, "type": "api_error", "code": "unknown"})
 
     def remember(self, call: Call, answer: Answer) -> None:
         """Paystack has no idempotency keys."""
@@ -103,11 +101,7 @@ class Paystack(PaystackMoney):
         """A direct charge: a saved card pays at once, a wallet or a bank waits for the payer."""
         saved = given.get("authorization_code")
         owner = next(
-            (
-                tx
-                for tx in account.transactions
-                if saved and tx.wire.authorization.get("authorization_code") == saved
-            ),
+            (tx for tx in account.transactions if saved and tx.wire.authorization.get("authorization_code") == saved),
             None,
         )
         if saved and (owner is None or owner.wire.customer["email"] != given.get("email")):
@@ -128,9 +122,7 @@ class Paystack(PaystackMoney):
             return yes("Charge attempted", _charged(account, tx))
         tx.status, tx.wire.channel = "requires_action", str(way)
         tx.wire.status = "ongoing"
-        return yes(
-            "Charge attempted", _next_step(self.network.number("paystack ussd", 453_000), tx, str(way))
-        )
+        return yes("Charge attempted", _next_step(self.network.number("paystack ussd", 453_000), tx, str(way)))
 
     def _check_charge(self, account: Account, given: Json, reference: str) -> Answer:
         tx = self._known(account, reference)
@@ -152,9 +144,7 @@ class Paystack(PaystackMoney):
         return tx
 
     def _verify(self, account: Account, given: Json, reference: str) -> Answer:
-        return yes(
-            "Verification successful", shapes.transaction_json(account, self._known(account, reference))
-        )
+        return yes("Verification successful", shapes.transaction_json(account, self._known(account, reference)))
 
     def _fetch(self, account: Account, given: Json, number: str) -> Answer:
         for tx in account.transactions:
@@ -169,11 +159,7 @@ class Paystack(PaystackMoney):
                 rows = [row for row in rows if str(row[name]) == given[name]]
         if given.get("customer"):
             wanted = given["customer"]
-            rows = [
-                row
-                for row in rows
-                if wanted in (str(row["customer"]["id"]), row["customer"]["customer_code"])
-            ]
+            rows = [row for row in rows if wanted in (str(row["customer"]["id"]), row["customer"]["customer_code"])]
         return paged("Transactions retrieved", between(rows, given, "created_at"), given)
 
     def _balance(self, account: Account, given: Json) -> Answer:

@@ -12,9 +12,7 @@ from polytill.simulator.wire import Answer, json_answer
 class No(Exception):
     """Paystack refuses."""
 
-    def __init__(
-        self, status: int, message: str, code: str = "invalid_params", hint: str | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, code: str = "invalid_params", hint: str | None = None) -> None:
         super().__init__(message)
         hint = hint or "Ensure that the value(s) you're passing are valid"
         self.answer = json_answer(

@@ -37,11 +37,7 @@ class PaystackMoney(Provider):
         if not isinstance(code, str) or code not in CURRENCIES:
             raise No(403, "Currency not supported by merchant", "unsupported_currency")
         raw = given.get("amount")
-        if (
-            isinstance(raw, bool)
-            or not isinstance(raw, int | str)
-            or not re.fullmatch(r"[0-9]{1,15}", str(raw))
-        ):
+        if isinstance(raw, bool) or not isinstance(raw, int | str) or not re.fullmatch(r"[0-9]{1,15}", str(raw)):
             raise No(400, "Invalid Amount Sent", "invalid_amount")
         minor = to_minor(int(raw), code)
         if minor is None:
@@ -84,8 +80,7 @@ class PaystackMoney(Provider):
     def _customer(self, account: Account, email: str, given: Json) -> Json:
         known: dict[str, Json] = account.memory.setdefault("customers", {})
         names = {
-            name: given.get(name) if isinstance(given.get(name), str) else None
-            for name in ("first_name", "last_name")
+            name: given.get(name) if isinstance(given.get(name), str) else None for name in ("first_name", "last_name")
         }
         if email not in known:
             number = self.network.number("paystack customer", 181_873_000)
@@ -162,9 +157,7 @@ class PaystackMoney(Provider):
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("paystack dispute", 358_900)
-            made = Dispute(
-                str(number), transaction.refundable or transaction.captured, "open", self.network.now()
-            )
+            made = Dispute(str(number), transaction.refundable or transaction.captured, "open", self.network.now())
             transaction.disputes.append(made)
             self._tell(account, "charge.dispute.create", shapes.dispute_json(account, transaction, made))
         if outcome != "open":
@@ -205,11 +198,7 @@ class PaystackMoney(Provider):
         account, tx = found
         self.pay(account, tx, outcome)
         metadata = tx.wire.metadata
-        if (
-            outcome == "abandon"
-            and isinstance(metadata, dict)
-            and is_web_address(metadata.get("cancel_action"))
-        ):
+        if outcome == "abandon" and isinstance(metadata, dict) and is_web_address(metadata.get("cancel_action")):
             return str(metadata["cancel_action"])
         if tx.wire.callback_url is None:
             return None

@@ -172,7 +172,9 @@ class Stripe(Provider):
             account = self._account(call)
             found = self.find(call.method, call.path)
             if found is None:
-                message = f"Unrecognized request URL ({call.method}: /v1{call.path}). Please see https://stripe.com/docs."
+                message = (
+                    f"Unrecognized request URL ({call.method}: /v1{call.path}). Please see https://stripe.com/docs."
+                )
                 raise Refused(404, message, early=True)
             desk = Desk(self.network, account, call.base, request_id, self._key(call))
             params = parse_form(call.query_string if call.method == "GET" else _form(call))

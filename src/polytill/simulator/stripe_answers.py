@@ -41,9 +41,7 @@ def shape_of(desk: Desk, name: str) -> Json | None:
         if isinstance(part, Charge):
             of_charge = name.startswith("ch_")
             return (
-                shapes.charge_json(desk.account, tx, part)
-                if of_charge
-                else shapes.balance_transaction_json(tx, part)
+                shapes.charge_json(desk.account, tx, part) if of_charge else shapes.balance_transaction_json(tx, part)
             )
     return None
 

@@ -81,14 +81,12 @@ def _check_methods(params: Json, confirm: bool) -> None:
     redirects = choice(automatic, "allow_redirects", ("always", "never"))
     if "automatic_payment_methods" in params and "allowed_payment_method_types" in params:
         message = (
-            "You may only specify one of these parameters: automatic_payment_methods, "
-            "allowed_payment_method_types."
+            "You may only specify one of these parameters: automatic_payment_methods, allowed_payment_method_types."
         )
         raise invalid(message, "allowed_payment_method_types")
     if not confirm and "return_url" in params:
         message = (
-            "The parameter `return_url` cannot be passed when creating a PaymentIntent unless "
-            "`confirm` is set to true."
+            "The parameter `return_url` cannot be passed when creating a PaymentIntent unless `confirm` is set to true."
         )
         raise invalid(message, "return_url")
     if not confirm and "off_session" in params:
@@ -118,9 +116,7 @@ def create_intent(desk: Desk, params: Json) -> Answer:
     _check_methods(params, confirm)
     name = desk.new_id("pi_3")
     intent = Intent(name, f"{name}_secret_{desk.network.token(25)}", "automatic", int(desk.now))
-    tx = Transaction(
-        "stripe", desk.account.key, name, None, to_minor(wire, code), code, desk.now, wire=intent
-    )
+    tx = Transaction("stripe", desk.account.key, name, None, to_minor(wire, code), code, desk.now, wire=intent)
     tx.idempotency_key = desk.idempotency_key
     _apply(desk, tx, params)
     desk.keep(tx)
@@ -236,9 +232,7 @@ def retrieve_refund(desk: Desk, params: Json, id: str) -> Answer:
 
 def list_refunds(desk: Desk, params: Json) -> Answer:
     """GET /v1/refunds."""
-    rows = (
-        [_paid_by(desk, params)] if {"payment_intent", "charge"} & set(params) else desk.account.transactions
-    )
+    rows = [_paid_by(desk, params)] if {"payment_intent", "charge"} & set(params) else desk.account.transactions
     found = [(refund.created_at, shapes.refund_json(tx, refund)) for tx in rows for refund in tx.refunds]
     return page(desk, params, "/v1/refunds", [row for _, row in sorted(found, key=lambda pair: pair[0])])
 
@@ -280,9 +274,7 @@ def list_disputes(desk: Desk, params: Json) -> Answer:
 def list_events(desk: Desk, params: Json) -> Answer:
     """GET /v1/events."""
     kind = text(params, "type")
-    return page(
-        desk, params, "/v1/events", [event for event in desk.account.events if kind in (None, event["type"])]
-    )
+    return page(desk, params, "/v1/events", [event for event in desk.account.events if kind in (None, event["type"])])
 
 
 def retrieve_event(desk: Desk, params: Json, id: str) -> Answer:

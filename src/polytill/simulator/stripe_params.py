@@ -219,9 +219,7 @@ def metadata(params: Json, name: str = "metadata") -> dict[str, str]:
         raise invalid("Invalid hash", name)
     for key, item in value.items():
         if len(key) > 40 or len(item) > 500 or len(value) > 50:
-            raise invalid(
-                "Metadata keys can have up to 40 characters, values up to 500, at most 50 keys", name
-            )
+            raise invalid("Metadata keys can have up to 40 characters, values up to 500, at most 50 keys", name)
     return dict(value)
 
 
@@ -245,9 +243,7 @@ def check_amount(wire: int, code: str, param: str = "amount", minimum: bool = Tr
     if code in THREE_DECIMAL and wire % 10:
         raise invalid(f"Invalid amount: {code} must be divisible by 10.", param, "parameter_invalid_integer")
     if wire > MAXIMUM:
-        raise Refused(
-            400, "Amount must be no more than 999999999999", code="amount_too_large", param=param, early=True
-        )
+        raise Refused(400, "Amount must be no more than 999999999999", code="amount_too_large", param=param, early=True)
     least = MINIMUM.get(code, 1)
     if minimum and wire < least:
         message = f"Amount must be at least {least} {code.lower()}"

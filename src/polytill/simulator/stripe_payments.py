@@ -74,9 +74,7 @@ class Desk:
         intent: Intent = tx.wire
         own = {**intent.metadata, **(intent.session.metadata if intent.session else {})}
         session_reference = intent.session.client_reference_id if intent.session else None
-        tx.reference = (
-            own.get("polytill_attempt") or own.get("reference") or session_reference or tx.idempotency_key
-        )
+        tx.reference = own.get("polytill_attempt") or own.get("reference") or session_reference or tx.idempotency_key
 
     def later(self, seconds: float, act: Callable[[Desk], object]) -> None:
         """Act after a while, on nobody's request."""
@@ -146,8 +144,7 @@ def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_ac
         raise unexpected(tx, desk.account, message)
     if intent.card is None:
         message = (
-            "You cannot confirm this PaymentIntent because it's missing a payment method. Update "
-            "the PaymentIntent "
+            "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent "
         )
         raise unexpected(tx, desk.account, message + "with a payment method and then confirm it again.")
     if intent.card.behaviour == "authenticate" and not (off_session or refuse_action):
@@ -274,20 +271,14 @@ def _cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
     desk.emit_intent("canceled", tx)
 
 
-def refund(
-    desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | None, meta: dict[str, str]
-) -> Refund:
+def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | None, meta: dict[str, str]) -> Refund:
     """Send money back."""
     charge: Charge | None = tx.wire.charge
     if charge is None or not tx.captured:
         name = charge.id if charge else tx.wire.id
-        raise Refused(
-            400, f"This payment ({name}) has no successful charge to refund.", param="payment_intent"
-        )
+        raise Refused(400, f"This payment ({name}) has no successful charge to refund.", param="payment_intent")
     if any(dispute.status == "lost" for dispute in tx.disputes):
-        raise Refused(
-            400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed"
-        )
+        raise Refused(400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed")
     if tx.refundable <= 0:
         raise Refused(400, f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
     if wire_amount is not None:

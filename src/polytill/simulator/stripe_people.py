@@ -23,8 +23,7 @@ def balance(desk: Desk, params: Json) -> Answer:
         sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - lost
     wire = {code: to_wire(total, code) for code, total in sorted(sums.items())} or {"USD": 0}
     pending = [
-        {"amount": total, "currency": code.lower(), "source_types": {"card": total}}
-        for code, total in wire.items()
+        {"amount": total, "currency": code.lower(), "source_types": {"card": total}} for code, total in wire.items()
     ]
     empty = [{"amount": 0, "currency": code.lower(), "source_types": {"card": 0}} for code in wire]
     reserved = [{"amount": 0, "currency": code.lower()} for code in wire]
@@ -87,12 +86,8 @@ def retrieve_customer(desk: Desk, params: Json, id: str) -> Answer:
 def list_payment_methods(desk: Desk, params: Json, id: str) -> Answer:
     """GET /v1/customers/{id}/payment_methods."""
     _customer(desk, id)
-    cards = [
-        thing for thing in desk.account.things.values() if isinstance(thing, Card) and thing.customer == id
-    ]
-    return page(
-        desk, params, f"/v1/customers/{id}/payment_methods", [card_json(desk.account, card) for card in cards]
-    )
+    cards = [thing for thing in desk.account.things.values() if isinstance(thing, Card) and thing.customer == id]
+    return page(desk, params, f"/v1/customers/{id}/payment_methods", [card_json(desk.account, card) for card in cards])
 
 
 def attach_payment_method(desk: Desk, params: Json, id: str) -> Answer:

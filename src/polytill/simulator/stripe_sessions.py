@@ -73,9 +73,7 @@ def _line_total(params: Json) -> tuple[int, str]:
     """The total of inline-priced line items, in Stripe's units, and the one currency of all of them."""
     lines = p.items(params, "line_items")
     if not lines:
-        raise invalid(
-            "The `line_items` parameter is required in payment mode.", "line_items", "parameter_missing"
-        )
+        raise invalid("The `line_items` parameter is required in payment mode.", "line_items", "parameter_missing")
     total, codes = 0, set()
     for index, line in enumerate(lines):
         price = line.get("price_data") if isinstance(line, dict) else None
@@ -113,10 +111,7 @@ def create(desk: Desk, params: Json) -> Transaction:
     now = int(desk.now)
     expires = p.integer(params, "expires_at") or now + DAY
     if not now + 1790 <= expires <= now + DAY + 10:
-        message = (
-            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout "
-            "Session creation."
-        )
+        message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation."
         raise invalid(message, "expires_at")
     data = p.nested(params, "payment_intent_data")
     capture = p.choice(data, "capture_method", ("automatic", "automatic_async", "manual")) or "automatic"
@@ -135,9 +130,7 @@ def create(desk: Desk, params: Json) -> Transaction:
     intent = Intent(None, "", capture, now, metadata=p.metadata(data), session=session)
     intent.description = p.text(data, "description")
     intent.customer = p.text(params, "customer")
-    tx = Transaction(
-        "stripe", desk.account.key, sid, None, to_minor(total, code), code, desk.now, wire=intent
-    )
+    tx = Transaction("stripe", desk.account.key, sid, None, to_minor(total, code), code, desk.now, wire=intent)
     tx.idempotency_key = desk.idempotency_key
     desk.keep(tx)
     desk.index(sid, tx)

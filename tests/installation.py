@@ -1,0 +1,176 @@
+"""A whole installation for a test: databases on either engine, the simulator, and the service on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from polytill.app import Polytill, migrate_owner
+from polytill.domain.clock import World
+from polytill.domain.sealing import KeyRing
+from polytill.flows import catalog, onboarding
+from polytill.settings import Settings
+from polytill.simulator.app import RunningSimulator, start
+from polytill.web.app import make_app
+
+TEST_KEYS: dict[str, dict[str, str]] = {
+    "stripe": {
+        "publicKey": "pk_test_51Hclinic",
+        "secretKey": "sk_test_51Hclinic0000",
+        "webhookSecret": "whsec_clinic0000",
+    },
+    "paystack": {
+        "publicKey": "pk_test_0123456789abcdef",
+        "secretKey": "sk_test_0123456789abcdef0123456789abcdef01234567",
+    },
+    "flutterwave": {
+        "publicKey": "FLWPUBK_TEST-0123456789abcdef-X",
+        "secretKey": "FLWSECK_TEST-0123456789abcdef-X",
+        "webhookSecret": "flw-secret-hash-1",
+    },
+}
+BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3"}
+
+
+def test_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:
+    """Settings of a fresh installation in ``folder``, or on a PostgreSQL server."""
+    ring = folder / "keyring"
+    if not ring.exists():
+        KeyRing.create(ring, World())
+    name = f"owner_{secrets.token_hex(6)}"
+    return Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        owner_database_url=f"{postgres_url}/{name}" if postgres_url else f"sqlite:///{folder}/owner.db",
+        practice_databases=postgres_url or str(folder / "practices"),
+        keyring=ring,
+        **more,
+    )
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, **options: Any) -> AsyncIterator[Polytill]:
+    """A migrated, seeded installation."""
+    await migrate_owner(settings)
+    async with Polytill.open(settings, **options) as till:
+        await catalog.seed(till.desk)
+        yield till
+
+
+@dataclass
+class Answered:
+    """One HTTP answer."""
+
+    status: int
+    body: Any
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Installation:
+    """A running service with a simulator, and the keys to it."""
+
+    till: Polytill
+    simulator: RunningSimulator
+    url: str
+    owner_key: str
+    http: aiohttp.ClientSession
+    practices: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    async def call(
+        self, method: str, path: str, key: str | None = None, body: Any = None, *, idempotency: str | None = None,
+        raw: bytes | None = None, headers: dict[str, str] | None = None,
+    ) -> Answered:  # fmt: skip
+        """One request to the service. ``raw`` sends bytes as they are."""
+        sent = dict(headers or {})
+        if key:
+            sent["Authorization"] = f"Bearer {key}"
+        if idempotency:
+            sent["Idempotency-Key"] = idempotency
+        options: dict[str, Any] = {"json": body} if body is not None else {}
+        if raw is not None:
+            options = {"data": raw}
+            sent.setdefault("Content-Type", "application/json")
+        async with self.http.request(
+            method, self.url + path, headers=sent, allow_redirects=False, **options
+        ) as response:
+            if "json" in response.content_type:
+                return Answered(response.status, await response.json(content_type=None), dict(response.headers))
+            return Answered(response.status, await response.text(), dict(response.headers))
+
+    async def network(self, method: str, path: str, body: Any = None) -> Any:
+        """One control call to the simulator."""
+        async with self.http.request(method, f"{self.simulator.url}/_network{path}", json=body) as response:
+            assert response.status < 300, await response.text()
+            return await response.json(content_type=None)
+
+    async def practice(self, name: str, currency: str) -> tuple[int, str]:
+        """A fresh practice: its id and its key."""
+        made = await self.call(
+            "POST", "/api/owner/practices", self.owner_key, {"name": name, "defaultCurrency": currency}
+        )
+        assert made.status == 201, made.body
+        self.practices[name] = (made.body["practice"]["id"], made.body["key"])
+        return self.practices[name]
+
+    async def configure(
+        self,
+        practice_id: int,
+        key: str,
+        code: str,
+        currencies: list[str],
+        keys: dict[str, str] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Configure a provider with test keys, and register its hook address at the simulator."""
+        given = keys or TEST_KEYS[code]
+        body = {
+            "providerCode": code, "environment": "sandbox", "isEnabled": True, "supportedCurrencies": currencies,
+            **given, **more,
+        }  # fmt: skip
+        made = await self.call("POST", f"/api/practices/{practice_id}/payment-providers", key, body)
+        assert made.status in (200, 201), made.body
+        secret = given.get("webhookSecret") or given["secretKey"]
+        hook = {"provider": code, "account": given["secretKey"], "url": made.body["webhookUrl"], "secret": secret}
+        await self.network("POST", "/webhooks", hook)
+        return dict(made.body)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, postgres_url: str | None = None, **options: Any) -> AsyncIterator[Installation]:
+    """The service and the simulator on loopback ports, with the catalog pointing at the simulator."""
+    simulator = await start("127.0.0.1", 0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    settings = test_settings(
+        folder, postgres_url, public_url=url, allowed_provider_origins=frozenset({simulator.url}),
+        provider_timeout_s=options.pop("provider_timeout_s", 5.0), **options,
+    )  # fmt: skip
+    async with opened(settings) as till, aiohttp.ClientSession() as http:
+        for code, path in BASES.items():
+            base = simulator.url + path
+            await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
+        owner_key = await onboarding.create_key(till.desk, "owner", None, "test", None, "test")
+        config = uvicorn.Config(make_app(till, sweeping=False), log_level="warning", lifespan="on", access_log=False)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        try:
+            yield Installation(till, simulator, url, owner_key, http)
+        finally:
+            server.should_exit = True
+            await serving
+            listening.close()
+            await simulator.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polytill.app import Polytill
-from tests.installation import Installation, opened, running, test_settings
+from tests.installation import Installation, opened, running, fresh_settings
 from tests.postgres.server import PostgresError, postgres_server
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
@@ -70,5 +70,5 @@ async def installation(tmp_path: Path, engine_url: str | None) -> AsyncIterator[
 @pytest.fixture
 async def till(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Polytill]:
     """A migrated and seeded installation without a service, on either engine."""
-    async with opened(test_settings(tmp_path, engine_url)) as found:
+    async with opened(fresh_settings(tmp_path, engine_url)) as found:
         yield found

@@ -41,7 +41,7 @@ TEST_KEYS: dict[str, dict[str, str]] = {
 BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3"}
 
 
-def test_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:
+def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:
     """Settings of a fresh installation in ``folder``, or on a PostgreSQL server."""
     ring = folder / "keyring"
     if not ring.exists():
@@ -56,7 +56,6 @@ def test_settings(folder: Path, postgres_url: str | None = None, **more: Any) ->
     )
 
 
-test_settings.__test__ = False  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager
@@ -153,7 +152,7 @@ async def running(folder: Path, postgres_url: str | None = None, **options: Any)
     simulator = await start("127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    settings = test_settings(
+    settings = fresh_settings(
         folder, postgres_url, public_url=url, allowed_provider_origins=frozenset({simulator.url}),
         provider_timeout_s=options.pop("provider_timeout_s", 5.0), **options,
     )  # fmt: skip
@@ -165,7 +164,7 @@ async def running(folder: Path, postgres_url: str | None = None, **options: Any)
         config = uvicorn.Config(make_app(till, sweeping=False), log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it
             await asyncio.sleep(0.01)
         try:
             yield Installation(till, simulator, url, owner_key, http)

@@ -98,6 +98,17 @@ async def _undo(desk: Desk, practice_id: int, cluster: str, database_name: str) 
         log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
 
 
+async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
+    """Take back what an onboarding left whose process died. How many there were."""
+    before = desk.world.after(-older_than_s)
+    cleared = 0
+    for entry in await practices.listed(desk.owner, limit=1_000_000):
+        if entry.state == "provisioning" and entry.created_at is not None and entry.created_at < before:
+            await _undo(desk, entry.id, entry.cluster, entry.database_name)
+            cleared += 1
+    return cleared
+
+
 async def change_practice(
     desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str
 ) -> PracticeEntry:

@@ -1,0 +1,99 @@
+"""What is missing or unsafe about an installation, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from polytill.app import Polytill
+from polytill.domain.errors import PolytillError
+from polytill.domain.sealing import KeyRing
+from polytill.flows.calling import handler_class
+from polytill.flows.desk import Desk
+from polytill.providers.http import may_receive_keys
+from polytill.providers.registry import HandlerMissing
+from polytill.settings import Settings
+from polytill.storage import migrating, practices
+from polytill.storage.opening import is_postgres
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence; ``bad`` where something cannot work or is not safe."""
+
+    bad: bool
+    sentence: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Everything that can be found out without changing anything."""
+    findings = _settings(settings)
+    try:
+        KeyRing.read(settings.keyring)
+    except PolytillError as error:
+        return [*findings, Finding(True, error.detail)]
+    try:
+        async with Polytill.open(settings) as till:
+            findings += await _catalog(till.desk)
+            findings += await _practices(till.desk)
+    except PolytillError as error:
+        findings.append(Finding(True, error.detail))
+    return findings
+
+
+def _settings(settings: Settings) -> list[Finding]:
+    findings = []
+    public = urlsplit(settings.public_url)
+    if public.hostname in LOOPBACK:
+        findings.append(Finding(False, "POLYTILL_PUBLIC_URL is this machine: no provider can deliver webhooks to it."))
+    elif public.scheme != "https":
+        findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https: payers and webhooks would travel in clear."))
+    for origin in sorted(settings.allowed_provider_origins):
+        bad = urlsplit(origin).hostname not in LOOPBACK
+        findings.append(Finding(bad, f"Keys may be sent to {origin}, which is no provider's own host."))
+    owner_on_server = is_postgres(settings.owner_database_url.get_secret_value())
+    if owner_on_server != is_postgres(settings.practice_databases.get_secret_value()):
+        findings.append(Finding(False, "The owner database and the practices' databases are on different engines."))
+    return findings
+
+
+async def _catalog(desk: Desk) -> list[Finding]:
+    findings = []
+    catalog = await desk.catalog()
+    if not catalog:
+        findings.append(Finding(True, "The catalog is empty; run `polytill catalog add stripe paystack flutterwave`."))
+    for entry in catalog.values():
+        if entry.status == "inactive":
+            continue
+        try:
+            handler = handler_class(desk, entry)
+        except HandlerMissing as error:
+            findings.append(Finding(True, f"{entry.name} is {entry.status}, but: {error}"))
+            continue
+        for environment in ("sandbox", "production"):
+            url = entry.base_url(environment) or handler.catalog.api_base_url
+            if not may_receive_keys(url, handler.hosts, desk.settings.allowed_provider_origins):
+                findings.append(Finding(True, f"{entry.name}'s {environment} address may not be sent keys: {url}"))
+    return findings
+
+
+async def _practices(desk: Desk) -> list[Finding]:
+    findings = []
+    head = migrating.head("practice")
+    for entry in await practices.listed(desk.owner, limit=1_000_000):
+        if entry.state == "provisioning":
+            findings.append(
+                Finding(True, f"Practice {entry.id} was left half-made; its database is {entry.database_name}.")
+            )
+        elif entry.schema_version != head:
+            findings.append(
+                Finding(True, f"Practice {entry.id} is at schema {entry.schema_version}; run `polytill migrate`.")
+            )
+        else:
+            try:
+                await desk.opening.practice(entry.id)
+            except PolytillError as error:
+                findings.append(Finding(True, f"Practice {entry.id} cannot be opened: {error.detail}"))
+    return findings

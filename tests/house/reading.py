@@ -1,0 +1,83 @@
+"""How the rules see the source: modules with their syntax trees, and who imports whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "polytill"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the product. ``name`` is dotted and without the package's own name: ``flows.pay``."""
+
+    name: str
+    source: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @property
+    def floor(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def is_migration(self) -> bool:
+        return self.name.startswith("storage.migrations")
+
+    def calls(self) -> Iterator[tuple[int, str]]:
+        """Every call: its line, and what is called as written (``unit.add``, ``Unit``)."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                yield node.lineno, ast.unparse(node.func)
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Every import, wherever it stands: its line, and the dotted name that is imported."""
+        package = self.name.split(".")[:-1]
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    kept = package[: len(package) - node.level + 1]
+                    base = ".".join(["polytill", *kept, *([node.module] if node.module else [])])
+                yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+    def own_imports(self) -> Iterator[tuple[int, str]]:
+        """Imports of the product's own modules, by names as in ``name``; a name inside a module stays on it."""
+        for line, dotted in self.imports():
+            if dotted == "polytill" or dotted.startswith("polytill."):
+                yield line, dotted.removeprefix("polytill").removeprefix(".") or "__init__"
+
+
+def modules() -> list[Module]:
+    """Every module of the product."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        found.append(Module(name, path.read_text()))
+    return found
+
+
+def tracked_files() -> dict[str, str]:
+    """Every text file that git knows, and every one that it would take up, by its path from the root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    found = {}
+    for name in sorted(set(listed.decode().split("\0")) - {""}):
+        path = ROOT / name
+        try:
+            found[name] = path.read_text()
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue  # a picture or other bytes; or deleted and not yet recorded
+    return found

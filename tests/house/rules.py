@@ -1,0 +1,348 @@
+"""The laws, each as a function from modules to sentences about what breaks it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+from tests.house.reading import Module
+
+Rule = Callable[[list[Module]], Iterator[str]]
+
+# Who may import whom. ``settings`` is a value that every flow is handed; ``simulator`` and ``testing`` stand aside.
+BELOW = ("domain", "providers", "storage", "flows", "settings")
+TOP = (*BELOW, "app", "web", "simulator", "testing", "__init__", "cli", "demo", "worker")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "domain": ("domain",),
+    "providers": ("domain", "providers"),
+    "storage": ("domain", "storage"),
+    "settings": ("domain", "providers.http"),
+    "flows": BELOW,
+    "app": BELOW,
+    "web": (*BELOW, "app", "web", "__init__"),
+    "simulator": ("domain.currencies", "simulator"),
+    "testing": (*BELOW, "app", "simulator", "testing"),
+    "__init__": ("app", "settings"),
+    "cli": TOP,
+    "demo": TOP,
+    "worker": TOP,
+    "__main__": ("cli",),
+}
+
+
+def _within(name: str, allowed: Iterable[str]) -> bool:
+    return any(name == one or name.startswith(one + ".") for one in allowed)
+
+
+def floors_look_down(found: list[Module]) -> Iterator[str]:
+    """Imports go to lower floors only; ``providers`` and ``storage`` never see each other."""
+    for module in found:
+        allowed = MAY_IMPORT.get(module.floor)
+        if allowed is None:
+            yield f"{module.name} stands on no floor of the house; say in the architecture which one it is."
+            continue
+        for line, name in module.own_imports():
+            if not _within(name, allowed):
+                yield f"{module.name}:{line} imports {name}; {module.floor} may import only {', '.join(allowed)}."
+
+
+# Where a power stands: the third-party and standard modules that are it, and who may import them.
+POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
+    ("SQL", frozenset({"sqlite3", "asyncpg", "sqlalchemy", "alembic"}), ("storage",)),
+    (
+        "the network to providers",
+        frozenset({"aiohttp", "httpx", "requests", "urllib.request", "http.client", "socket"}),
+        ("providers.http", "simulator", "testing", "cli", "demo"),
+    ),
+    ("HTTP and HTML", frozenset({"fastapi", "starlette", "uvicorn", "jinja2"}), ("web", "simulator", "cli", "demo")),
+)
+
+
+def powers_stay_home(found: list[Module]) -> Iterator[str]:
+    """The domain does no I/O; SQL, the network and HTTP are each imported on their own floor only."""
+    pure = sys.stdlib_module_names | {"cryptography", "polytill"}
+    for module in found:
+        for line, name in module.imports():
+            if module.floor == "domain" and name.split(".")[0] not in pure:
+                yield f"{module.name}:{line} imports {name}; domain uses the standard library and cryptography only."
+            for power, packages, homes in POWERS:
+                if _within(name, packages) and not _within(module.name, homes):
+                    yield f"{module.name}:{line} imports {name}; {power} belongs to {', '.join(homes)}."
+
+
+# Making and migrating a database happens before there is anything to decide: no flow can have opened it.
+MAKES_DATABASES = frozenset({"storage.opening", "storage.migrating"})
+ENGINE_ROOM = frozenset({"storage.databases", "storage.sqlite", "storage.postgres", "storage.units"}) | MAKES_DATABASES
+
+
+def writes_go_through_flows(found: list[Module]) -> Iterator[str]:
+    """A unit is made, committed, and a transaction opened, only in ``flows``."""
+    for module in found:
+        if module.floor == "flows" or module.name in ENGINE_ROOM:
+            continue
+        if module.floor == "simulator":
+            continue  # has no database
+        for line, called in module.calls():
+            last = called.rpartition(".")[2]
+            if last == "Unit" or ("." in called and last in ("transaction", "commit", "execute", "executemany")):
+                yield f"{module.name}:{line} calls {called}(): a transaction is opened only in flows."
+
+
+def sql_stays_in_storage(found: list[Module]) -> Iterator[str]:
+    """No statement is written outside ``storage``."""
+    statement = re.compile(r"^\s*(SELECT\s.+\sFROM\s|INSERT INTO\s|UPDATE\s+\S+\s+SET\s|DELETE FROM\s)", re.DOTALL)
+    for module in found:
+        if module.floor == "storage":
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.match(node.value):
+                yield f"{module.name}:{node.lineno} holds SQL ({node.value[:40]!r}); SQL belongs to storage."
+
+
+VERBS = frozenset(
+    "create_payment_intent confirm_payment lookup_payment refund_payment lookup_refund capture_payment cancel_payment"
+    " list_transactions test_credentials".split()
+)
+
+
+def handlers_have_one_door(found: list[Module]) -> Iterator[str]:
+    """A handler's verb is called in ``flows/calling.py`` only, and only there is one handed a practice's keys."""
+    for module in found:
+        if module.name == "flows.calling" or module.floor in ("testing", "simulator", "providers"):
+            continue
+        for line, called in module.calls():
+            owner, _, last = called.rpartition(".")
+            if last in VERBS and owner not in ("till", "self"):
+                yield f"{module.name}:{line} calls {called}(): a handler is called only through flows/calling.py."
+            if last == "ProviderConfig":
+                yield f"{module.name}:{line} makes a ProviderConfig: keys are handed out only in flows/calling.py."
+
+
+def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
+    """Whoever awaits a handler in ``flows/calling.py`` first refuses while a transaction is open, and checks the host."""
+    for module in found:
+        if module.name != "flows.calling":
+            continue
+        for node in module.tree.body:
+            if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
+                continue
+            text = ast.unparse(node)
+            calls_handler = "await getattr(handler" in text or any(f"await handler.{verb}(" in text for verb in VERBS)
+            if calls_handler and "if work_is_open():\n        raise TransactionOpen" not in text:
+                yield f"{module.name}.{node.name} calls a handler without asking whether a transaction is open."
+            if "ProviderConfig(" in text and "may_receive_keys(" not in text:
+                yield f"{module.name}.{node.name} hands out keys without checking where they would go."
+
+
+MONEY_WRITERS = {"change": "payments", "change_attempt": "payments"}
+SETTLE = frozenset({"flows.settle", "flows.settle_refunds"})
+
+
+def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
+    """A payment's or attempt's state is written in ``flows/settle.py`` and its refund half, and nowhere else."""
+    for module in found:
+        if module.name in SETTLE or module.floor == "storage":
+            continue
+        for line, called in module.calls():
+            if called in ("payments.change", "payments.change_attempt", "change_attempt", "refunds.change"):
+                yield f"{module.name}:{line} calls {called}(): money changes state only in flows/settle.py."
+        for line, name in module.own_imports():
+            if name in ("storage.payments.change", "storage.payments.change_attempt", "storage.refunds.change"):
+                yield f"{module.name}:{line} imports {name}: money changes state only in flows/settle.py."
+
+
+# A counter that lets the door refuse, and the name of the request in the log: neither leads to a database.
+AMBIENT = {"storage.units": "_open_units", "web.logs": "request"}
+
+
+def nothing_is_ambient(found: list[Module]) -> Iterator[str]:
+    """A practice's database is handed over: no context variable, no global."""
+    for module in found:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Global):
+                yield f"{module.name}:{node.lineno} writes a global; state is handed over."
+        for line, called in module.calls():
+            if called.rpartition(".")[2] in ("ContextVar", "local") and module.name not in AMBIENT:
+                yield f"{module.name}:{line} makes ambient state ({called}); a database is a value that is handed over."
+
+
+SDKS = frozenset("stripe paystackapi paystack rave_python flutterwave razorpay mollie adyen paypalrestsdk braintree".split())
+
+
+def no_provider_sdk(found: list[Module]) -> Iterator[str]:
+    """No SDK with module-level keys."""
+    for module in found:
+        for line, name in module.imports():
+            if name.split(".")[0] in SDKS:
+                yield f"{module.name}:{line} imports the SDK {name}; handlers speak the wire protocol themselves."
+
+
+CHANCE = re.compile(
+    r"^(time\.(time|time_ns|monotonic|sleep)|datetime\.(now|utcnow|today)|date\.today|random\.\w+|secrets\.\w+"
+    r"|os\.urandom|uuid\.uuid\d|asyncio\.sleep)$"
+)
+
+
+def the_world_is_handed_in(found: list[Module]) -> Iterator[str]:
+    """Time and chance come from ``World``, so that a simulation can hand in its own."""
+    for module in found:
+        if module.floor not in ("domain", "providers", "storage", "flows") or module.name == "domain.clock":
+            continue
+        for line, called in module.calls():
+            if CHANCE.match(called):
+                yield f"{module.name}:{line} calls {called}(); time and randomness come from the World handed in."
+
+
+def rows_choose_no_code(found: list[Module]) -> Iterator[str]:
+    """Code is imported by name in the registry only, behind its allow-list."""
+    for module in found:
+        for line, called in module.calls():
+            if called.rpartition(".")[2] in ("import_module", "__import__", "eval", "exec") and (
+                module.name != "providers.registry"
+            ):
+                yield f"{module.name}:{line} calls {called}(): only providers/registry.py imports code by name."
+
+
+BAD_NAMES = frozenset({"utils", "util", "common", "core", "helpers", "helper", "base", "misc", "shared", "lib"})
+
+
+def names_say_something(found: list[Module]) -> Iterator[str]:
+    """No ``utils``, ``common``, ``core``, ``helpers`` or ``base``."""
+    for module in found:
+        for part in module.name.split("."):
+            if part.strip("_").lower() in BAD_NAMES:
+                yield f"{module.name}: a module named {part} says nothing of what is in it."
+
+
+def no_cycles(found: list[Module]) -> Iterator[str]:
+    """No module imports itself by way of others, ``TYPE_CHECKING`` imports and imports in functions included."""
+    names = {module.name for module in found}
+
+    def target(name: str) -> str | None:
+        while name and name not in names:
+            name = name.rpartition(".")[0]
+        return name or None
+
+    graph = {
+        m.name: sorted({t for _, name in m.own_imports() if (t := target(name)) is not None and t != m.name})
+        for m in found
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            yield "import cycle: " + " → ".join((*path[path.index(name) :], name))
+        elif name not in done:
+            for following in graph[name]:
+                yield from visit(following, (*path, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        yield from visit(name, ())
+
+
+MAX_FILE_LINES = 450
+MAX_FUNCTION_LINES = 75
+# Named exceptions, each with its reason.
+LONG_FILES: dict[str, str] = {
+    "providers.flutterwave": "two generations of one provider's webhooks (v3, v4) beside its verbs; still one provider",
+}
+
+
+def sizes(found: list[Module]) -> Iterator[str]:
+    """Files and functions that one can read in one go."""
+    for module in found:
+        if module.is_migration:
+            continue
+        lines = module.source.count("\n")
+        if lines > MAX_FILE_LINES and module.name not in LONG_FILES:
+            yield f"{module.name} has {lines} lines; {MAX_FILE_LINES} is the limit."
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > MAX_FUNCTION_LINES:
+                    yield f"{module.name}.{node.name} has {length} lines; {MAX_FUNCTION_LINES} is the limit."
+
+
+def docstrings(found: list[Module]) -> Iterator[str]:
+    """Every module that holds something, and every public function and class, says what it is."""
+    for module in found:
+        if not module.source.strip() or module.is_migration:
+            continue
+        if ast.get_docstring(module.tree) is None:
+            yield f"{module.name} has no docstring."
+        yield from _undocumented(module.name, module.tree.body)
+
+
+def _undocumented(path: str, body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if ast.get_docstring(node) is None:
+            yield f"{path}.{node.name} has no docstring."
+        if isinstance(node, ast.ClassDef):
+            yield from _undocumented(f"{path}.{node.name}", node.body)
+
+
+# Seconds that a provider asks us to wait.
+FLOATS_OF_TIME = frozenset({"providers.http"})
+
+
+def money_is_never_a_float(found: list[Module]) -> Iterator[str]:
+    """No ``float(…)`` where money passes, and no floating or NUMERIC column."""
+    for module in found:
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            infinite = len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value in ("inf", "-inf")
+            on_path = module.floor in ("domain", "providers", "storage", "flows", "simulator")
+            if called == "float" and on_path and not infinite and module.name not in FLOATS_OF_TIME:
+                yield f"{module.name}:{node.lineno} calls float(): money is an integer of minor units."
+        if module.floor == "storage":
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Attribute) and node.attr in ("Float", "Numeric", "REAL", "DOUBLE", "Double"):
+                    yield f"{module.name}:{node.lineno} uses {ast.unparse(node)}: SQLite would make a float of it."
+
+
+# Written so that this file does not hold what it looks for.
+PLACES = re.compile(
+    r"(?<![\w.])(?:/" r"work/|/" r"farm/|/" r"root/|/" r"home/\w|/" r"Users/\w|/tmp/" r"bash_jobs|[A-Z]:\\\\?Users)"
+)
+REGISTRIES = re.compile(
+    r"https?://\S+/" r"simple\b|--(?:extra-)?" r"index-url|\"resolved\"" r"\s*:|files\." r"pythonhosted\.org"
+    r"|pypi\." r"org/"
+)
+
+
+def no_places_of_one_machine(files: dict[str, str]) -> Iterator[str]:
+    """No tracked file names a package registry or a path of the machine that it was written on."""
+    for name, text in files.items():
+        if name.startswith("tests/fixtures/"):
+            continue  # the providers' own words
+        for pattern, what in ((PLACES, "a path of one machine"), (REGISTRIES, "a package registry")):
+            for match in pattern.finditer(text):
+                line = text.count("\n", 0, match.start()) + 1
+                yield f"{name}:{line} names {what} ({match[0]})."
+
+
+RULES: tuple[Rule, ...] = (
+    floors_look_down,
+    powers_stay_home,
+    writes_go_through_flows,
+    sql_stays_in_storage,
+    handlers_have_one_door,
+    the_door_is_guarded,
+    money_changes_in_settle,
+    nothing_is_ambient,
+    no_provider_sdk,
+    the_world_is_handed_in,
+    rows_choose_no_code,
+    names_say_something,
+    no_cycles,
+    sizes,
+    docstrings,
+    money_is_never_a_float,
+)

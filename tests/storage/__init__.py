@@ -1,0 +1,1 @@
+"""Both databases, on both engines."""

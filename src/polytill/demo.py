@@ -112,15 +112,15 @@ class Demo:
 def settings_for(folder: Path, port: int, simulator_url: str) -> Settings:
     """The demo's installation: SQLite files in ``folder``, keys allowed to go to its simulator only."""
     return Settings(
-        owner_database_url=f"sqlite:///{folder}/owner.db",  # type: ignore[arg-type]
-        practice_databases=str(folder / "practices"),  # type: ignore[arg-type]
+        owner_database_url=f"sqlite:///{folder}/owner.db",
+        practice_databases=str(folder / "practices"),
         keyring=folder / "keyring",
         public_url=f"http://127.0.0.1:{port}",
         bind=f"127.0.0.1:{port}",
         allowed_provider_origins=frozenset({simulator_url}),
         provider_timeout_s=10.0,
         sweep_interval_s=1.0,
-        _env_file=None,  # type: ignore[call-arg]
+        _env_file=None,
     )
 
 

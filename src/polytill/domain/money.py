@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
@@ -11,6 +11,9 @@ from polytill.domain.errors import InvalidAmount
 # The largest amount that is taken anywhere: far above any real payment, far below a 64-bit integer, so that
 # sums over a practice's whole history cannot overflow a BIGINT column.
 MAX_MINOR = 10**15
+
+# Arithmetic that says so where it would have to round.
+_EXACT = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,11 @@ def from_major(value: Decimal | str | int, currency: str) -> int:
 
 def scaled(value: Decimal | str | int, exponent: int) -> int:
     """``value * 10**exponent`` as an exact integer; ``InvalidAmount`` where that is no integer."""
-    if isinstance(value, bool):
+    if isinstance(value, bool | float):
         raise InvalidAmount
     try:
-        number = Decimal(value).scaleb(exponent)
-    except (InvalidOperation, ValueError, TypeError) as error:
+        number = _EXACT.scaleb(Decimal(value), exponent)
+    except (ArithmeticError, ValueError, TypeError) as error:
         raise InvalidAmount from error
     if not number.is_finite() or number != number.to_integral_value() or abs(number) > MAX_MINOR * 1000:
         raise InvalidAmount

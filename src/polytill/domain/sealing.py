@@ -80,6 +80,8 @@ class KeyRing:
     def __init__(self, keys: list[tuple[str, bytes]]) -> None:
         if not keys or any(len(key) != 32 for _, key in keys):
             raise OperatorError("The key ring needs at least one key of 32 bytes.")
+        if len({key_id for key_id, _ in keys}) < len(keys):
+            raise OperatorError("Two keys of the key ring have the same id.")
         self._keys = dict(keys)
         self._order = [key_id for key_id, _ in keys]
 

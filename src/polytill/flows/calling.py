@@ -105,7 +105,7 @@ async def call_for(
         if getattr(handler, verb, None) is None:
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
-        if not (isinstance(outcome, NotSent) and outcome.reason is Reason.config):
+        if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
 

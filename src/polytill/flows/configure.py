@@ -263,9 +263,7 @@ async def _move_defaults(tx: Tx, saved: Configuration) -> None:
     if saved.is_default:
         for currency in saved.supported_currencies:
             provider_configs.set_default(tx, saved.practice_id, saved.environment, currency, saved.id)
-        await tx.fetch(
-            "UPDATE practice_payment_providers SET is_default = (id IN (SELECT config_id FROM currency_defaults))"
-        )
+        await provider_configs.mark_defaults(tx)
 
 
 async def prepare_credentials(

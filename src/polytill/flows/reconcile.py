@@ -6,6 +6,9 @@ whose link nobody can hold is closed and followed by a new one, so that a paymen
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
@@ -14,7 +17,7 @@ from polytill.flows.desk import Desk, log
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -102,6 +105,11 @@ def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: 
     """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     if isinstance(outcome, NotSent):
+        if undecided and handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
+            return (
+                outcome,
+                False,
+            )  # the identical request was refused: had the first one worked, its result had come back
         if outcome.reason is not Reason.not_found or not undecided:
             return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
         age_s = (desk.world.now() - attempt.created_at).total_seconds()
@@ -144,20 +152,24 @@ async def sweep(desk: Desk, practice_id: int) -> int:
     """Everything that is overdue in one practice. How many things were looked at."""
     db = await desk.opening.practice(practice_id)
     now = desk.world.now()
-    done = 0
-    for attempt in await payments.attempts_overdue(db, now):
+
+    async def look_up(attempt: Attempt) -> None:
         await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
-        done += 1
-    for overdue in await refunds.overdue(db, now):
-        await refund.refresh(desk, db, overdue)
-        done += 1
-    for operation in await refunds.operations_overdue(db, now):
-        await operate.refresh(desk, db, operation)
-        done += 1
-    for event in await webhook_events.waiting(db, desk.world.after(-5.0)):
-        await receive.apply_stored(desk, db, event)
-        done += 1
-    for payment in await payments.unpaid_past_expiry(db, now):
-        await expire(desk, db, payment)
-        done += 1
-    return done
+
+    work: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        *((attempt.id, partial(look_up, attempt)) for attempt in await payments.attempts_overdue(db, now)),
+        *((r.id, partial(refund.refresh, desk, db, r)) for r in await refunds.overdue(db, now)),
+        *((o.id, partial(operate.refresh, desk, db, o)) for o in await refunds.operations_overdue(db, now)),
+        *(
+            (e.id, partial(receive.apply_stored, desk, db, e))
+            for e in await webhook_events.waiting(db, desk.world.after(-5.0))
+        ),
+        *((p.id, partial(expire, desk, db, p)) for p in await payments.unpaid_past_expiry(db, now)),
+    ]
+    for subject, look in work:
+        try:
+            await look()
+        except Exception as error:
+            # One that cannot be looked up must not keep the others waiting.
+            log.error("lookup_failed", practice=practice_id, subject=subject, error=type(error).__name__)
+    return len(work)

@@ -13,8 +13,8 @@ from polytill.flows.desk import Desk
 from polytill.flows.pay import current_attempt, find
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle_refunds import settle_refund
-from polytill.providers.contract import RefundLookupParams, RefundParams
-from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
+from polytill.providers.contract import Handler, RefundLookupParams, RefundParams
+from polytill.providers.outcomes import REFUSED_AGAIN, NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payments, refunds
 from polytill.storage.databases import PracticeDb
@@ -81,11 +81,7 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
 
 
 async def _can_refund(desk: Desk, attempt: Attempt) -> None:
-    entry = (await desk.catalog()).get(attempt.provider_code)
-    try:
-        handler = handler_class(desk, entry) if entry else None
-    except HandlerMissing:
-        handler = None
+    handler = await _handler(desk, attempt)
     if handler is None or handler.refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
@@ -122,16 +118,27 @@ async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "loo
     outcome = await call_for(
         desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
     )
+    return await settle_refund(desk, db, refund, _interpreted(await _handler(desk, attempt), outcome, age_s), source)
+
+
+async def _handler(desk: Desk, attempt: Attempt) -> type[Handler] | None:
     entry = (await desk.catalog()).get(attempt.provider_code)
-    horizon_s = handler_class(desk, entry).settle_horizon_s if entry else float("inf")
-    return await settle_refund(desk, db, refund, _interpreted(outcome, age_s, horizon_s), source)
+    try:
+        return handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        return None
 
 
-def _interpreted(outcome: Outcome, age_s: float, horizon_s: float) -> Outcome:
+def _interpreted(handler: type[Handler] | None, outcome: Outcome, age_s: float) -> Outcome:
+    """What the answer to a lookup proves. A question that did not get through proves nothing."""
+    if not isinstance(outcome, NotSent) or handler is None:
+        return Unknown(Reason.config) if handler is None else outcome
+    if handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
+        return outcome
     # A refund moves money: "not found" proves nothing while the first call may still be running over there.
-    if isinstance(outcome, NotSent) and (outcome.reason is not Reason.not_found or age_s < horizon_s):
-        return Unknown(outcome.reason, outcome.code, outcome.detail)
-    return outcome
+    if outcome.reason is Reason.not_found and age_s >= handler.settle_horizon_s:
+        return outcome
+    return Unknown(outcome.reason, outcome.code, outcome.detail)
 
 
 async def listed(desk: Desk, practice_id: int, payment_id: str) -> list[Refund]:

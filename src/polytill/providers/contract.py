@@ -31,7 +31,9 @@ class ProviderConfig:
     public_key: str | None = None
     secret_key: Secret | None = None
     webhook_secrets: tuple[Secret, ...] = ()  # the present one first, then those still honoured
-    config: Mapping[str, Any] = field(default_factory=dict)  # further fields, by configSchema; secret ones are ``Secret``
+    config: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # further fields, by configSchema; secret ones are ``Secret``
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,10 +331,15 @@ def environment_of_key(handler: type[Handler], field_name: str, value: str) -> E
     return Environment.sandbox if sandbox else Environment.production
 
 
-def redact(value: Any, fields: frozenset[str]) -> Any:
-    """A provider's answer without the fields that must not be kept, at any depth."""
+MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
+
+
+def redact(value: Any, fields: frozenset[str], depth: int = 0) -> Any:
+    """A provider's answer without the fields that must not be kept. ``ValueError`` where it is nested absurdly deep."""
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deep")
     if isinstance(value, dict):
-        return {key: "[removed]" if key in fields else redact(item, fields) for key, item in value.items()}
+        return {key: "[removed]" if key in fields else redact(item, fields, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [redact(item, fields) for item in value]
+        return [redact(item, fields, depth + 1) for item in value]
     return value

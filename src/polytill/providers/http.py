@@ -25,13 +25,22 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
+MAX_RETRY_AFTER_S = 3600.0  # a provider may slow us down, not stop us for ever
+
+# What goes wrong before a byte of ours can have arrived.
+_NOT_MADE = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 
 
 def parse_json(body: bytes) -> Any:
     """JSON as Python values, fractions as ``Decimal``. ``ValueError`` for anything that is not JSON."""
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise ValueError("not JSON") from error
 
 
@@ -52,7 +61,7 @@ class Answer:
     def retry_after_s(self) -> float | None:
         """How long the provider asks us to wait, where it says so in seconds."""
         value = self.headers.get("retry-after", "")
-        return float(value) if value.isdecimal() else None
+        return min(float(value[:9]), MAX_RETRY_AFTER_S) if value.isascii() and value.isdecimal() else None
 
 
 class Transport(Protocol):
@@ -78,9 +87,7 @@ class AiohttpTransport:
 
     def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._timeout = aiohttp.ClientTimeout(
-            total=answer_timeout_s, connect=None, sock_connect=CONNECT_TIMEOUT_S
-        )
+        self._timeout = aiohttp.ClientTimeout(total=answer_timeout_s, connect=None, sock_connect=CONNECT_TIMEOUT_S)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -107,7 +114,7 @@ class AiohttpTransport:
                     raise AnswerLost("the answer was too large")
                 lower = {name.lower(): value for name, value in response.headers.items()}
                 return response.status, lower, content
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+        except _NOT_MADE as error:
             raise ConnectionNotMade(type(error).__name__) from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             raise AnswerLost(type(error).__name__) from error
@@ -142,9 +149,7 @@ class Http:
             data = None
         if status == 429:
             answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
-            return NotSent(
-                Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s
-            )
+            return NotSent(Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s)
         if not isinstance(data, dict):
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
         return Answer(status, data, answer_headers)
@@ -157,7 +162,7 @@ def origin_of(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return None
     default = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{parts.hostname}" + (f":{port}" if port not in (None, default) else "")

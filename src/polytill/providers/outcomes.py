@@ -135,3 +135,16 @@ class Unknown:
 
 
 Outcome = Succeeded | NeedsAction | Pending | Declined | NotSent | Unknown
+
+# Where a provider replays by idempotency key, an identical request that is refused for one of these proves that the
+# first one did nothing: had it worked, its result had come back.
+REFUSED_AGAIN = frozenset(
+    {
+        Reason.validation,
+        Reason.amount_too_small,
+        Reason.amount_too_large,
+        Reason.currency_not_supported,
+        Reason.invalid_state,
+        Reason.integrator_bug,
+    }
+)

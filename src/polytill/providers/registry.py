@@ -69,7 +69,9 @@ class Registry:
             except HandlerMissing:
                 raise
             except Exception as error:
-                raise HandlerMissing(f"The handler module {path!r} cannot be loaded: {type(error).__name__}.") from error
+                raise HandlerMissing(
+                    f"The handler module {path!r} cannot be loaded: {type(error).__name__}."
+                ) from error
         return self._custom[path]
 
 

@@ -37,7 +37,7 @@ from polytill.providers.contract import (
     redact,
 )
 from polytill.providers.http import Answer, parse_json
-from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven, wire_exponent
 
@@ -82,11 +82,6 @@ METHODS = (
 )  # fmt: skip
 WALLETS_THROUGH_CARD = {"apple_pay": "card", "google_pay": "card"}
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
-
-# What a repeated request can be refused for only where the first one did nothing: else it were replayed.
-REFUSED_AGAIN = frozenset(
-    {Reason.validation, Reason.amount_too_small, Reason.amount_too_large, Reason.currency_not_supported}
-) | {Reason.invalid_state, Reason.integrator_bug}
 
 WHERE_KEYS_ARE = "Stripe dashboard → Developers → API keys"
 WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpoint → Signing secret"

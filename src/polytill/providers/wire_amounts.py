@@ -5,7 +5,7 @@ A provider's exponents are facts of that provider and live in its handler; the a
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from polytill.domain.currencies import CURRENCIES, exponent_of
@@ -32,5 +32,5 @@ def fee_from_wire(value: Any, currency: str, wire_exponent: int) -> Money | None
     try:
         number = Decimal(value).scaleb(exponent_of(currency) - wire_exponent)
         return Money(int(number.to_integral_value(ROUND_HALF_UP)), currency) if number.is_finite() else None
-    except (InvalidOperation, ValueError, TypeError):
+    except (ArithmeticError, ValueError, TypeError):
         return None

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import uvicorn
+from fastapi import FastAPI
 
 from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
@@ -56,14 +57,12 @@ def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -
     )
 
 
-
-
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, **options: Any) -> AsyncIterator[Polytill]:
-    """A migrated, seeded installation."""
+async def opened(settings: Settings, codes: list[str] | None = None, **options: Any) -> AsyncIterator[Polytill]:
+    """A migrated installation whose catalog holds ``codes``, or every built-in provider."""
     await migrate_owner(settings)
     async with Polytill.open(settings, **options) as till:
-        await catalog.seed(till.desk)
+        await catalog.seed(till.desk, codes)
         yield till
 
 
@@ -73,7 +72,7 @@ class Answered:
 
     status: int
     body: Any
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,6 +84,7 @@ class Installation:
     url: str
     owner_key: str
     http: aiohttp.ClientSession
+    app: FastAPI
     practices: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def call(
@@ -105,8 +105,8 @@ class Installation:
             method, self.url + path, headers=sent, allow_redirects=False, **options
         ) as response:
             if "json" in response.content_type:
-                return Answered(response.status, await response.json(content_type=None), dict(response.headers))
-            return Answered(response.status, await response.text(), dict(response.headers))
+                return Answered(response.status, await response.json(content_type=None), response.headers.copy())
+            return Answered(response.status, await response.text(), response.headers.copy())
 
     async def network(self, method: str, path: str, body: Any = None) -> Any:
         """One control call to the simulator."""
@@ -147,7 +147,10 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, postgres_url: str | None = None, **options: Any) -> AsyncIterator[Installation]:
+async def running(
+    folder: Path, postgres_url: str | None = None, *, world: World | None = None, codes: list[str] | None = None,
+    **options: Any,
+) -> AsyncIterator[Installation]:  # fmt: skip
     """The service and the simulator on loopback ports, with the catalog pointing at the simulator."""
     simulator = await start("127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -156,18 +159,19 @@ async def running(folder: Path, postgres_url: str | None = None, **options: Any)
         folder, postgres_url, public_url=url, allowed_provider_origins=frozenset({simulator.url}),
         provider_timeout_s=options.pop("provider_timeout_s", 5.0), **options,
     )  # fmt: skip
-    async with opened(settings) as till, aiohttp.ClientSession() as http:
-        for code, path in BASES.items():
-            base = simulator.url + path
+    async with opened(settings, codes, world=world) as till, aiohttp.ClientSession() as http:
+        for code in await till.desk.catalog():
+            base = simulator.url + BASES[code]
             await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
         owner_key = await onboarding.create_key(till.desk, "owner", None, "test", None, "test")
-        config = uvicorn.Config(make_app(till, sweeping=False), log_level="warning", lifespan="on", access_log=False)
+        app = make_app(till, sweeping=False)
+        config = uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:  # noqa: ASYNC110 — uvicorn has no event for it
             await asyncio.sleep(0.01)
         try:
-            yield Installation(till, simulator, url, owner_key, http)
+            yield Installation(till, simulator, url, owner_key, http, app)
         finally:
             server.should_exit = True
             await serving

@@ -57,6 +57,14 @@ class Module:
             if dotted == "polytill" or dotted.startswith("polytill."):
                 yield line, dotted.removeprefix("polytill").removeprefix(".") or "__init__"
 
+    def annotation_lines(self) -> set[int]:
+        """The lines under ``if TYPE_CHECKING``: imports that only a type checker follows."""
+        found: set[int] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                found |= {line for part in node.body for line in range(part.lineno, (part.end_lineno or 0) + 1)}
+        return found
+
 
 def modules() -> list[Module]:
     """Every module of the product."""

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -128,6 +129,22 @@ STRANGE = [
 @pytest.mark.parametrize("header", STRANGE)
 def test_strange_headers_are_refused(header: str) -> None:
     assert not handler(now=1_795_378_150).validate_webhook({"Stripe-Signature": header}, b"{}")
+
+
+def test_any_signature_and_any_secret_will_do_but_no_empty_one() -> None:
+    def signed(secret: str, time_text: str = "1795378150") -> str:
+        return hmac.new(secret.encode(), time_text.encode() + b".{}", "sha256").hexdigest()
+
+    now, wrong = 1_795_378_150, signed("whsec_wrong_0123456789")
+    provider = handler(secrets=(SECOND_SECRET, SECRET), now=now)
+    for one in (SECRET, SECOND_SECRET):
+        for values in ([signed(one), wrong], [wrong, signed(one)], [wrong, signed(one), wrong]):
+            header = f"t={now}," + ",".join(f"v1={value}" for value in values)
+            assert provider.validate_webhook({"Stripe-Signature": header}, b"{}")
+    unsafe = handler(secrets=("", SECRET), now=now)
+    assert not unsafe.validate_webhook({"Stripe-Signature": f"t={now},v1={signed('')}"}, b"{}")
+    arabic = str(now).translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩"))
+    assert not provider.validate_webhook({"Stripe-Signature": f"t={arabic},v1={signed(SECRET, arabic)}"}, b"{}")
 
 
 # ── Deliveries ──

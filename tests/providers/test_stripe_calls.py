@@ -257,6 +257,8 @@ async def test_statuses() -> None:
     assert (outcome.action.kind, outcome.action.url) == (NextKind.redirect, url)
     assert outcome.action.provider_token.reveal() == "pi_1_secret_x"
     assert url not in str(outcome.response)
+    outcome = await state(intent("requires_payment_method", next_action={"redirect_to_url": {"url": url}}))
+    assert outcome.action.kind is NextKind.client_token  # the redirect of a try that is over leads nowhere
     outcome = await state(intent("requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}}))
     assert outcome.action.kind is NextKind.client_token
     assert (await state(intent("requires_action", client_secret=None))).action is None
@@ -507,6 +509,7 @@ async def test_capture_of_a_part_and_cancel() -> None:
         (400, error(kind="idempotency_error"), Unknown(Reason.duplicate, "idempotency_error", "No.")),
         (401, error(), NotSent(Reason.config, "401", "No.")),
         (403, error("more_permissions_required"), NotSent(Reason.config, "more_permissions_required", "No.")),
+        (403, error(), NotSent(Reason.config, "403", "No.")),
         (404, error(), NotSent(Reason.not_found, None, "No.")),
         (409, error("idempotency_key_in_use"), Unknown(Reason.conflict, "idempotency_key_in_use", "No.")),
         (424, error(), Unknown(Reason.provider_unavailable, "424", "No.")),

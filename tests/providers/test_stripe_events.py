@@ -123,6 +123,8 @@ def test_what_was_refunded_of_a_charge() -> None:
         ("updated", "warning_under_review", [], "open", False),
         ("closed", "warning_closed", [], "won", False),
         ("closed", "prevented", [], "won", False),
+        ("created", "warning_needs_response", None, "open", False),
+        ("closed", "prevented", None, "won", False),
         ("created", "needs_response", [], "open", False),
         ("created", "needs_response", [{"amount": -1000}], "open", True),
         ("created", "needs_response", None, "open", True),
@@ -179,6 +181,12 @@ def test_other_events_are_ignored(kind: str) -> None:
 def test_bodies_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         handler().process_webhook(body)
+
+
+def test_an_object_needs_an_id() -> None:
+    for kind, data in (("payment_intent.succeeded", intent("succeeded")), ("refund.updated", refund())):
+        with pytest.raises(ValueError, match="without its object"):
+            delivered(kind, {**data, "id": None})
 
 
 @pytest.mark.parametrize("kind", ["payment_intent.succeeded", "checkout.session.completed", "charge.refunded"])

@@ -11,7 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from polytill.simulator import RunningSimulator, make_app, start
-from polytill.simulator.books import iso_time
+from polytill.simulator.books import Refund, Transaction, iso_time
 from tests.simulator.conftest import KEYS, Client, Receiver
 
 MEMBERS = {
@@ -261,6 +261,14 @@ async def test_a_taken_port_is_an_error() -> None:
     with pytest.raises(OSError, match="address already in use"):
         await start("127.0.0.1", port)
     await first.stop()
+
+
+def test_only_money_that_went_back_is_refunded() -> None:
+    tx = Transaction("stripe", "key", "pi", None, 1000, "USD", 0.0, captured=1000)
+    for number, status in enumerate(("pending", "succeeded", "failed")):
+        tx.refunds.append(Refund(f"re_{number}", 100 * (number + 1), "USD", status, 0.0))
+    assert (tx.refunded, tx.reserved, tx.refundable) == (200, 300, 700)
+    assert tx.as_control()["refunded"] == 200
 
 
 def test_times_are_printed_in_utc() -> None:

@@ -251,6 +251,8 @@ async def test_the_page_that_stands_in_for_the_card_form(client: Client) -> None
     declined = await client.send("POST", path, data={"outcome": "decline", "return_url": BACK})
     assert declined.status == 303
     assert "redirect_status=failed" in declined.headers["Location"]
+    nowhere = await client.send("POST", path, data={"outcome": "decline", "return_url": "javascript:alert(1)"})
+    assert (nowhere.status, "javascript" in nowhere.text) == (200, False)
     left = await client.send("POST", path, data={"outcome": "abandon"})
     assert "You left without paying" in left.text
     paid = await client.send("POST", path, data={"outcome": "success", "return_url": BACK})

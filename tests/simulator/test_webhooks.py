@@ -113,7 +113,7 @@ async def test_retries_end(client: Client, receiver: Receiver) -> None:
 
 async def test_redirects_are_not_followed(client: Client, receiver: Receiver) -> None:
     await hook(client, "paystack", receiver.url)
-    receiver.answers, receiver.location = [302], receiver.url + "/elsewhere"
+    receiver.answers, receiver.location = [307], receiver.url + "/elsewhere"
     await settle(client, "moved")
     await receiver.until(lambda got: len(got) == 1)
     receiver.location = None

@@ -75,6 +75,9 @@ async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
         # The text of a foreign exception may quote what was sent: only its type is written down.
         log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
+    if not isinstance(outcome, Outcome):
+        log.error("handler_failed", provider=handler.code, verb=verb, error="no outcome")
+        return Unknown(Reason.unreadable, type(outcome).__name__, "The provider's handler answered with no outcome.")
     return outcome
 
 

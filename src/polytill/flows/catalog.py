@@ -13,7 +13,7 @@ from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, catalog
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
-from polytill.storage.units import Unit
+from polytill.storage.databases import Tx
 
 
 def entry_from_handler(handler: type[Handler]) -> ProviderEntry:
@@ -76,7 +76,11 @@ async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, a
         detail = f"{missing} Until there is a handler, a provider can only be added with status inactive."
         raise Invalid([FieldError("/code", detail)], code="handler_missing")
     entry = entry_from_handler(handler) if handler else ProviderEntry(code=code, name=given["name"])
-    entry = replace(entry, **{name: value for name, value in given.items() if value is not None}, created_by=actor)
+    said = {name: value for name, value in given.items() if value is not None}
+    if said.get("api_base_url", entry.api_base_url) != entry.api_base_url:
+        # Another address than the handler's own: without one for the sandbox, it is the address of both.
+        said.setdefault("sandbox_api_base_url", None)
+    entry = replace(entry, **said, created_by=actor)
     if currencies is not None:
         known = entry.currencies
         entry.currencies = {c: known.get(c) or CurrencySupport(c) for c in currencies}
@@ -128,9 +132,10 @@ def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> N
         raise Invalid(errors)
 
 
-async def _existing(desk: Desk, code: str) -> ProviderEntry:
-    desk.forget_catalog()
-    entry = (await desk.catalog()).get(code)
+async def _locked(tx: Tx, code: str) -> ProviderEntry:
+    # The row's copy of its currencies is computed from what is read here: two writers at once take turns.
+    await catalog.lock(tx, code)
+    entry = (await catalog.all_entries(tx)).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
     return entry
@@ -140,24 +145,23 @@ async def change(
     desk: Desk, code: str, given: dict[str, Any], currencies: list[str] | None, actor: str
 ) -> ProviderEntry:
     """Change some columns. ``supportedCurrencies`` makes, keeps and switches off rows of the currency table."""
-    before = await _existing(desk, code)
-    after = replace(before, **given)
-    after.currencies = dict(before.currencies)
-    handler, missing = _handler(desk, code, after.integration_type, after.handler_module)
-    if handler is None and after.status != "inactive":
-        raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
-    touched = _with_currencies(after, currencies, handler)
-    _check(desk, after, handler)
-    now = desk.world.now()
-    unit = Unit()
-    catalog.update(unit, after, now)
-    for support in touched:
-        catalog.put_currency(unit, after.id, support, now)
-    names = [f.name for f in fields(after) if f.name in given] + (
-        ["supported_currencies"] if currencies is not None else []
-    )
-    audit.append(unit, now, actor, "provider.changed", code, {"fields": names, "status": after.status})
-    await desk.owner.commit(unit)
+    async with desk.owner.transaction() as tx:
+        before = await _locked(tx, code)
+        after = replace(before, **given)
+        after.currencies = dict(before.currencies)
+        handler, missing = _handler(desk, code, after.integration_type, after.handler_module)
+        if handler is None and after.status != "inactive":
+            raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
+        touched = _with_currencies(after, currencies, handler)
+        _check(desk, after, handler)
+        now = desk.world.now()
+        catalog.update(tx, after, now)
+        for support in touched:
+            catalog.put_currency(tx, after.id, support, now)
+        names = [f.name for f in fields(after) if f.name in given] + (
+            ["supported_currencies"] if currencies is not None else []
+        )
+        audit.append(tx, now, actor, "provider.changed", code, {"fields": names, "status": after.status})
     desk.forget_catalog()
     return (await desk.catalog())[code]
 
@@ -187,30 +191,28 @@ async def deprecate(desk: Desk, code: str, actor: str) -> ProviderEntry:
 
 async def put_currency(desk: Desk, code: str, support: CurrencySupport, actor: str) -> CurrencySupport:
     """Make or replace one currency's terms."""
-    entry = await _existing(desk, code)
-    after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
-    handler, _ = _handler(desk, code, after.integration_type, after.handler_module)
-    _check(desk, after, handler)
-    now = desk.world.now()
-    unit = Unit()
-    catalog.put_currency(unit, entry.id, support, now)
-    catalog.update(unit, after, now)
-    audit.append(unit, now, actor, "provider.currency_set", code, {"currency": support.currency_code})
-    await desk.owner.commit(unit)
+    async with desk.owner.transaction() as tx:
+        entry = await _locked(tx, code)
+        after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
+        handler, _ = _handler(desk, code, after.integration_type, after.handler_module)
+        _check(desk, after, handler)
+        now = desk.world.now()
+        catalog.put_currency(tx, entry.id, support, now)
+        catalog.update(tx, after, now)
+        audit.append(tx, now, actor, "provider.currency_set", code, {"currency": support.currency_code})
     desk.forget_catalog()
     return support
 
 
 async def remove_currency(desk: Desk, code: str, currency_code: str, actor: str) -> None:
     """Forget one currency's terms."""
-    entry = await _existing(desk, code)
-    if currency_code not in entry.currencies:
-        raise NotFound(f"{entry.name} has no terms for {currency_code}.")
-    after = replace(entry, currencies={c: s for c, s in entry.currencies.items() if c != currency_code})
-    now = desk.world.now()
-    unit = Unit()
-    catalog.remove_currency(unit, entry.id, currency_code)
-    catalog.update(unit, after, now)
-    audit.append(unit, now, actor, "provider.currency_removed", code, {"currency": currency_code})
-    await desk.owner.commit(unit)
+    async with desk.owner.transaction() as tx:
+        entry = await _locked(tx, code)
+        if currency_code not in entry.currencies:
+            raise NotFound(f"{entry.name} has no terms for {currency_code}.")
+        after = replace(entry, currencies={c: s for c, s in entry.currencies.items() if c != currency_code})
+        now = desk.world.now()
+        catalog.remove_currency(tx, entry.id, currency_code)
+        catalog.update(tx, after, now)
+        audit.append(tx, now, actor, "provider.currency_removed", code, {"currency": currency_code})
     desk.forget_catalog()

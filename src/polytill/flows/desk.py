@@ -53,6 +53,7 @@ class Desk:
     _catalog: dict[str, ProviderEntry] | None = None
     _catalog_read_at_s: float = 0.0
     _snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
@@ -61,16 +62,21 @@ class Desk:
         """The catalog by code. While the owner database cannot be reached, the last one that was read."""
         now = self.world.time_s()
         if self._catalog is None or not 0 <= now - self._catalog_read_at_s < SNAPSHOT_TTL_S:
+            forgotten = self._forgotten
             try:
-                self._catalog = await catalog.all_entries(self.owner)
+                read = await catalog.all_entries(self.owner)
             except NotNow:
                 if self._catalog is None:
                     raise
-            self._catalog_read_at_s = now
+                read = self._catalog
+            if forgotten != self._forgotten:
+                return read
+            self._catalog, self._catalog_read_at_s = read, now
         return self._catalog
 
     def forget_catalog(self) -> None:
         """Read the catalog anew next time."""
+        self._forgotten += 1
         self._catalog = None
 
     async def configured(self, db: PracticeDb) -> Snapshot:
@@ -78,17 +84,20 @@ class Desk:
         now = self.world.time_s()
         snapshot = self._snapshots.get(db.practice_id)
         if snapshot is None or not 0 <= now - snapshot.read_at_s < SNAPSHOT_TTL_S:
+            forgotten = self._forgotten
             snapshot = Snapshot(
                 await provider_configs.all_of(db),
                 await provider_configs.defaults(db),
                 _CODES[await people.practice_currency_id(db)],
                 now,
             )
-            self._snapshots[db.practice_id] = snapshot
+            if forgotten == self._forgotten:
+                self._snapshots[db.practice_id] = snapshot
         return snapshot
 
     def forget(self, practice_id: int) -> None:
         """Read a practice's configurations and directory row anew next time."""
+        self._forgotten += 1
         self._snapshots.pop(practice_id, None)
         self.opening.forget(practice_id)
 

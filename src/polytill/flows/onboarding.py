@@ -70,8 +70,10 @@ async def create_practice(desk: Desk, name: str, currency: str, cluster: str, ac
         db = PracticeDb(place.engine(database_name), practice_id, data_key)
         stamp = Unit()
         stamp_identity(stamp, practice_id, name, currency, now)
-        await db.commit(stamp)
-        await db.engine.close()
+        try:
+            await db.commit(stamp)
+        finally:
+            await db.engine.close()
         key, hashed = new_key(desk, "practice")
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)

@@ -6,7 +6,8 @@ whose link nobody can hold is closed and followed by a new one, so that a paymen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 from polytill.domain.money import Money
@@ -156,7 +157,7 @@ async def sweep(desk: Desk, practice_id: int) -> int:
     async def look_up(attempt: Attempt) -> None:
         await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
 
-    work: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+    work: list[tuple[str, Callable[[], Coroutine[object, object, object]]]] = [
         *((attempt.id, partial(look_up, attempt)) for attempt in await payments.attempts_overdue(db, now)),
         *((r.id, partial(refund.refresh, desk, db, r)) for r in await refunds.overdue(db, now)),
         *((o.id, partial(operate.refresh, desk, db, o)) for o in await refunds.operations_overdue(db, now)),
@@ -168,7 +169,8 @@ async def sweep(desk: Desk, practice_id: int) -> int:
     ]
     for subject, look in work:
         try:
-            await look()
+            # In a task of its own: what one leaves open in its context cannot be seen by the next.
+            await asyncio.create_task(look())
         except Exception as error:
             # One that cannot be looked up must not keep the others waiting.
             log.error("lookup_failed", practice=practice_id, subject=subject, error=type(error).__name__)

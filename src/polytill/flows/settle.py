@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.sealing import Place
@@ -85,7 +85,9 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case Unknown():
             if attempt.state is not AttemptState.sent:
                 return Verdict()
-            return Verdict(_with(attempt, AttemptState.unknown, outcome), Change(PaymentStatus.processing))
+            undecided = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
+            changed = _with(attempt, AttemptState.unknown, outcome)
+            return Verdict(changed, Change(PaymentStatus.processing) if undecided else None)
         case _:
             assert_never(outcome)
 
@@ -222,7 +224,11 @@ def _closed(
     if state not in ATTEMPT_NEXT[attempt.state]:
         return Verdict()
     changed = _with(attempt, state, outcome)
-    is_authorization = payment.status is PaymentStatus.authorized and attempt.state is AttemptState.authorized
+    is_authorization = (
+        payment.status is PaymentStatus.authorized
+        and attempt.state is AttemptState.authorized
+        and payment.provider_transaction_id in (None, attempt.provider_transaction_id)  # not a second hold beside it
+    )
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing) and not is_authorization:
         return Verdict(changed)
     if successor is not None and not is_authorization:
@@ -267,7 +273,7 @@ async def settle(
             also(unit)
         try:
             await db.commit(unit)
-        except (Stale, CheckRefused):
+        except (Stale, CheckRefused, Duplicate):  # Duplicate: another has put its successor on disk first
             payment, attempt = await _again(db, payment, attempt)
             continue
         if verdict.change is not None:

@@ -343,10 +343,10 @@ def _funds_withdrawn(kind: str, status: str, data: JsonObject) -> bool:
     if status.startswith("warning_") or status == "prevented":  # an inquiry: no money has moved
         return False
     moves = data.get("balance_transactions")
-    if isinstance(moves, list) and moves and status != "lost":
-        amounts = [move.get("amount") for move in moves if isinstance(move, dict)]
-        return sum(amount for amount in amounts if isinstance(amount, int)) < 0
-    return status == "lost" or (moves is None and status != "won")
+    if status == "lost" or not isinstance(moves, list):
+        return status != "won"
+    amounts = [move.get("amount") for move in moves if isinstance(move, dict)]
+    return sum(amount for amount in amounts if isinstance(amount, int)) < 0
 
 
 # ── Error mapping ──

@@ -15,8 +15,9 @@ from polytill.simulator.wire import Answer, json_answer
 
 
 def missing(kind: str, name: str, param: str = "id") -> Refused:
-    """No such object in this account."""
-    return Refused(404, f"No such {kind}: '{name}'", code="resource_missing", param=param, early=True)
+    """No such object in this account: 404 when it was the address, 400 when it was a parameter."""
+    status = 404 if param in ("id", "intent") else 400
+    return Refused(status, f"No such {kind}: '{name}'", code="resource_missing", param=param, early=True)
 
 
 def shape_of(desk: Desk, name: str) -> Json | None:

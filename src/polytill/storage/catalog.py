@@ -148,7 +148,12 @@ def remove_currency(unit: Writes, provider_id: int, currency_code: str) -> None:
     )  # fmt: skip
 
 
-async def all_entries(owner: OwnerDb) -> dict[str, ProviderEntry]:
+async def lock(tx: Tx, code: str) -> None:
+    """Nobody else changes this provider until the transaction ends: what is read from now on stays true."""
+    await tx.fetch("UPDATE payment_providers SET updated_at = updated_at WHERE code = $1", code)
+
+
+async def all_entries(owner: OwnerDb | Tx) -> dict[str, ProviderEntry]:
     """The whole catalog by code."""
     rows = await owner.fetch(f"SELECT {_COLUMNS} FROM payment_providers ORDER BY id")  # noqa: S608
     entries = {row["code"]: _entry(row) for row in rows}

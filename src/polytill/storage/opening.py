@@ -209,10 +209,11 @@ class Opening:
         self._clusters: dict[str, Cluster] = {"default": Cluster(location, connections, hop)}
         self._entries: dict[int, tuple[PracticeEntry, float]] = {}
         self._open: OrderedDict[int, tuple[str, PracticeDb]] = OrderedDict()
+        self._forgotten = 0
 
     async def entry(self, practice_id: int) -> PracticeEntry:
         """The directory row, at most a second old; ``NotFound`` where there is no such practice."""
-        now = self._world.time_s()
+        now, forgotten = self._world.time_s(), self._forgotten
         cached = self._entries.get(practice_id)
         if cached and now < cached[1]:
             return cached[0]
@@ -225,7 +226,8 @@ class Opening:
         if entry is None or entry.state == "provisioning":
             self.forget(practice_id)
             raise NotFound("There is no such practice.")
-        self._entries[practice_id] = (entry, now + DIRECTORY_TTL_S)
+        if forgotten == self._forgotten:  # else it was changed here while it was being read
+            self._entries[practice_id] = (entry, now + DIRECTORY_TTL_S)
         return entry
 
     async def practice(self, practice_id: int) -> PracticeDb:
@@ -244,6 +246,10 @@ class Opening:
         if row is None or row["practice_id"] != entry.id:
             await db.engine.close()
             raise WrongPractice
+        held = self._open.get(practice_id)
+        if held and held[0] == address:  # another task opened it meanwhile
+            await db.engine.close()
+            return held[1]
         self._open[practice_id] = (address, db)
         await self._close_least_recent()
         return db
@@ -262,6 +268,7 @@ class Opening:
 
     def forget(self, practice_id: int) -> None:
         """Read the directory anew next time."""
+        self._forgotten += 1
         self._entries.pop(practice_id, None)
 
     async def cluster(self, name: str) -> Cluster:

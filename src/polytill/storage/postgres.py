@@ -25,6 +25,7 @@ WAIT_S = 5.0
 _GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server hung up just as a query was being sent
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,
     asyncpg.exceptions.CannotConnectNowError,
@@ -33,6 +34,8 @@ _GONE = (
     OSError,
     TimeoutError,
 )
+
+_FAILS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def _translated(error: BaseException) -> BaseException:
@@ -135,11 +138,11 @@ class Budget:
         self._waiting.append(entry)
         try:
             connection = await asyncio.wait_for(place, self._wait_s)
-        except TimeoutError as error:
-            raise NotNow("All database connections are in use; try again in a moment.") from error
-        except asyncio.CancelledError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if place.done() and not place.cancelled():
                 self._return_unused(database, place.result())
+            if isinstance(error, TimeoutError):
+                raise NotNow("All database connections are in use; try again in a moment.") from error
             raise
         finally:
             if entry in self._waiting:
@@ -219,7 +222,7 @@ class PostgresEngine:
         try:
             async with self._budget.lend(self.database) as connection:
                 return list(await connection.fetch(sql, *args))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _FAILS as error:
             raise _translated(error) from error
 
     async def commit(self, steps: list[Step]) -> list[int]:
@@ -229,7 +232,7 @@ class PostgresEngine:
         try:
             async with self._budget.lend(self.database) as connection:
                 return list(await connection.fetchrow(as_one_statement(shape), *args))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _FAILS as error:
             raise _translated(error) from error
 
     @asynccontextmanager
@@ -245,7 +248,7 @@ class PostgresEngine:
                 except BaseException:
                     tx.take()
                     raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _FAILS as error:
             raise _translated(error) from error
         finally:
             mark_open(-1)

@@ -243,6 +243,13 @@ def clear_defaults(unit: Writes, config_id: int) -> None:
     unit.add("DELETE FROM currency_defaults WHERE config_id = $1", config_id)
 
 
+async def mark_defaults(tx: Tx) -> None:
+    """The seed's flag follows the table: set on whoever is the default of some currency, and on nobody else."""
+    await tx.fetch(
+        "UPDATE practice_payment_providers SET is_default = (id IN (SELECT config_id FROM currency_defaults))"
+    )
+
+
 async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
     """Which configuration is the default, by environment and currency."""
     rows = await db.fetch("SELECT environment, currency_code, config_id FROM currency_defaults")

@@ -9,7 +9,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -133,19 +133,33 @@ class SqliteEngine:
         """An interactive transaction, for the rare writes that need an answer half-way."""
         async with self._turn:
             mark_open(+1)
+            tx = SqliteTx(self)
             try:
-                await self._hop(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
-                tx = SqliteTx(self)
-                try:
-                    yield tx
-                    await tx.flush()
-                except BaseException:
-                    tx.take()
-                    await self._hop(partial(self._fetch_now, "ROLLBACK", ()))
-                    raise
-                await self._hop(partial(self._fetch_now, "COMMIT", ()))
+                await self._to_its_end(partial(self._fetch_now, "BEGIN IMMEDIATE", ()))
+                yield tx
+                await tx.flush()
+                await self._to_its_end(partial(self._fetch_now, "COMMIT", ()))
+            except BaseException:
+                tx.take()
+                await self._to_its_end(self._rollback_now)
+                raise
             finally:
                 mark_open(-1)
+
+    async def _to_its_end(self, work: Callable[[], Any]) -> Any:
+        # A caller that is cancelled half-way still waits for the thread: else its BEGIN would be left open behind it.
+        running = asyncio.ensure_future(self._hop(work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            while not running.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({running})
+            raise
+
+    def _rollback_now(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     async def close(self) -> None:
         """Close the file; a later use opens it again."""
@@ -168,7 +182,7 @@ class SqliteTx(Unit):
         """Run what is queued."""
         steps = self.take()
         if steps:
-            await self._engine._hop(partial(self._run_now, steps))
+            await self._engine._to_its_end(partial(self._run_now, steps))
 
     def _run_now(self, steps: list[Step]) -> None:
         try:
@@ -180,7 +194,7 @@ class SqliteTx(Unit):
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a statement inside this transaction."""
         await self.flush()
-        return list(await self._engine._hop(partial(self._engine._fetch_now, sql, args)))
+        return list(await self._engine._to_its_end(partial(self._engine._fetch_now, sql, args)))
 
     async def one(self, sql: str, *args: Any) -> Any | None:
         """The first row of a statement inside this transaction, or None."""

@@ -68,15 +68,15 @@ _PARAMETER = re.compile(r"\$(\d+)")
 def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
     """Steps (text, number of arguments, expected rows) as one PostgreSQL statement.
 
-    Every step becomes a CTE; the final SELECT counts their rows. A step that must touch one row and touches none makes
-    ``1/0``, which undoes the statement as a whole: the shortest way to say "all or nothing" without a function.
+    Every step becomes a CTE; the final SELECT counts their rows. A step that touches another number of rows than it must
+    divides by zero, which undoes the statement as a whole: the shortest way to say "all or nothing" without a function.
     """
     ctes, counts, offset = [], [], 0
     for number, (sql, arguments, expect) in enumerate(shape):
         shifted = _PARAMETER.sub(lambda match, offset=offset: f"${int(match[1]) + offset}", sql)  # type: ignore[misc]
         ctes.append(f"s{number} AS ({shifted} RETURNING 1)")
         count = f"(SELECT count(*) FROM s{number})"
-        counts.append(f"{expect}/{count}" if expect else count)
+        counts.append(count if expect is None else f"{expect}/({count} = {expect})::int")
         offset += arguments
     return f"WITH {', '.join(ctes)} SELECT {', '.join(counts)}"
 

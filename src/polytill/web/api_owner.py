@@ -7,16 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.clock import wire_time
-from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
 from polytill.flows import onboarding
 from polytill.storage import audit, migrating, people, practices
 from polytill.web import shapes
 from polytill.web.auth import Owner, PracticeId
+from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
 
-router = APIRouter(prefix="/api/owner", tags=["owner"])
+router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
 ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
 CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
@@ -115,6 +116,10 @@ async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) ->
 @router.post("/practices", status_code=201)
 async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
     """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
+    try:
+        await caller.desk.opening.cluster(body.cluster)
+    except NotFound as error:
+        raise invalid("/cluster", error.detail) from None
     entry, key = await onboarding.create_practice(
         caller.desk, body.name, body.default_currency, body.cluster, caller.actor
     )

@@ -20,9 +20,10 @@ from polytill.storage import payments, provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.web import shapes
 from polytill.web.auth import Caller, Pays, PracticeId, Reads, ReadsPublic, Refunds
+from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
 
-router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"])
+router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
 
 PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
 IdempotencyKey = Annotated[
@@ -101,8 +102,9 @@ async def list_payments(
         live = any(c.environment is Environment.production for c in snapshot.configurations.values())
         environment = Environment.production if live else Environment.sandbox
     filters = payments.Filters(
-        environment, status, provider_code, currency, reference, _utc(created_from), _utc(created_to), _cursor(cursor)
-    )
+        environment, status, provider_code, currency, reference, _utc("createdFrom", created_from),
+        _utc("createdTo", created_to), _cursor(cursor),
+    )  # fmt: skip
     found = await payments.listed(db, filters, limit + 1)
     page = found[:limit]
     following = None
@@ -118,10 +120,13 @@ async def list_payments(
     )
 
 
-def _utc(value: datetime | None) -> datetime | None:
+def _utc(name: str, value: datetime | None) -> datetime | None:
     if value is None:
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise invalid(f"query:{name}", "This is not a moment between the years 1 and 9999.") from None
 
 
 def _cursor(text: str | None) -> tuple[datetime, str] | None:
@@ -129,6 +134,8 @@ def _cursor(text: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         moment, _, payment_id = base64.urlsafe_b64decode(text).decode().partition("|")
+        if not payment_id.isascii() or not payment_id.isalnum():
+            raise ValueError(payment_id)
         return datetime.fromisoformat(moment).astimezone(UTC), payment_id
     except (ValueError, binascii.Error, OverflowError):
         raise invalid("query:cursor", "This is not a cursor that we gave out.") from None

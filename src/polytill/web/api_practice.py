@@ -20,9 +20,10 @@ from polytill.storage.provider_configs import Configuration
 from polytill.web import shapes
 from polytill.web.api_owner import Before, Limit, ProviderCode, audit_view, key_view
 from polytill.web.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
+from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
 
-router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"])
+router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
 
 EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from polytill.domain.ids import new_id
 from polytill.flows.receive import MAX_BODY_BYTES
 from polytill.web import api_owner, api_payments, api_practice, checkout, hooks, problems
 from polytill.web.auth import KeyCache
+from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
 from polytill.web.shapes import answer
 
@@ -53,9 +55,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 502, 503)
 }
 
+READ_ON_BYTES = 16 * 1024 * 1024
+
 
 class Surroundings:
-    """Around every request: an id for it, a limit for its body, and headers that are always right."""
+    """Around every request: an id for it, headers that are always right, and an answer to mistakes of ours."""
 
     def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
         self._app = app
@@ -70,9 +74,12 @@ class Surroundings:
         request_id = new_id(self._world)
         scope.setdefault("state", {})["request_id"] = request_id
         started = self._world.time_s()
+        answering = False
 
         async def sending(message: Message) -> None:
+            nonlocal answering
             if message["type"] == "http.response.start":
+                answering = True
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
@@ -81,26 +88,43 @@ class Surroundings:
                 self._metrics.count(scope, message["status"], self._world.time_s() - started)
             await send(message)
 
-        await self._app(scope, _limited(scope, receive), sending)
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as error:
+            # The server would log the exception's text, which may quote what was sent.
+            response = problems.unexpected(Request(scope), error)
+            if answering:
+                raise RuntimeError("an answer broke off; its cause has been logged") from None
+            await response(scope, receive, sending)
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """A body beyond the limit ends as if the caller had gone; ``hooks`` and the length header say 413 before that."""
+def _limited(receive: Receive) -> Receive:
+    """A body that goes on beyond the limit without having said so is refused while it is read."""
     total = 0
 
     async def receiving() -> Message:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > MAX_BODY_BYTES + 65536:
-            return {"type": "http.disconnect"}
+        if total > MAX_BODY_BYTES:
+            await _read_on(receive, message, total)
+            raise too_large()
         return message
 
     return receiving
 
 
-class LengthLimit:
-    """413 for a request that announces more than any address takes."""
+async def _read_on(receive: Receive, message: Message | None, total: int) -> None:
+    """Take what is still coming, up to a bound, and forget it: who is cut off while sending never reads our answer."""
+    while total <= READ_ON_BYTES and (message is None or message.get("more_body", False)):
+        message = await receive()
+        total += len(message.get("body", b""))
+
+
+class Refusals:
+    """What no address takes: a body that announces more than the limit, and NUL characters in the address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -108,12 +132,21 @@ class LengthLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
+            response = None
+            if "\x00" in scope["path"]:
+                response = problems.problem(Request(scope), 404, "not_found", "There is nothing at this address.")
+            elif b"%00" in scope["query_string"]:
+                detail = "The query holds a NUL character."
+                response = problems.problem(Request(scope), 400, "unreadable", detail)
             for name, value in scope["headers"]:
                 if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
                     detail = "The body is larger than this address takes."
                     response = problems.problem(Request(scope), 413, "too_large", detail)
-                    await response(scope, receive, send)
-                    return
+                    await _read_on(receive, None, 0)
+            if response is not None:
+                await response(scope, receive, send)
+                return
+            receive = _limited(receive)
         await self._app(scope, receive, send)
 
 
@@ -145,7 +178,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         app.include_router(router)
     _add_service_routes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.add_middleware(LengthLimit)
+    app.add_middleware(Refusals)
     app.add_middleware(Surroundings, till=till, metrics=metrics)
     return app
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
 from polytill.flows.desk import log
+from polytill.web.bodies import BodyRefused
 
 TITLES = {
     400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
@@ -70,7 +71,7 @@ def _invalid(request: Request, error: Exception) -> Response:
             pointer = f"{place}:{'/'.join(path)}"
         errors.append(FieldError(pointer, _sentence(found)))
     detail = errors[0].detail if len(errors) == 1 else "Some fields are not valid."
-    if len(errors) == 1 and errors[0].pointer == "header:idempotency-key":
+    if any(found["type"] == "missing" and found["loc"] == ("header", "Idempotency-Key") for found in error.errors()):
         return problem(request, 400, "idempotency_key_missing", "The Idempotency-Key header is missing.", errors)
     return problem(request, 422, "invalid", detail, errors)
 
@@ -87,7 +88,9 @@ def _sentence(found: dict[str, Any]) -> str:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed"}
+    if isinstance(error, BodyRefused):
+        return _known(request, error.error)
+    codes = {400: "unreadable", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
     status = error.status_code
     response = problem(request, status, codes.get(status, "error"), details.get(status, TITLES.get(status, "Error")))
@@ -96,7 +99,8 @@ def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def unexpected(request: Request, error: Exception) -> Response:
+    """What is answered to a mistake of ours."""
     # The text of an exception may quote data: the type and the places are enough to find the fault.
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
@@ -109,4 +113,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PolytillError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)

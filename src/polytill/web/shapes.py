@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, field_validator
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from polytill.domain.clock import wire_time
-from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import MAX_MINOR, percent_to_ppm, ppm_to_percent
+from polytill.domain.money import percent_to_ppm, ppm_to_percent
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk
 from polytill.flows.pay import Taken, client_token, current_attempt
@@ -23,6 +22,42 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
+from polytill.web.values import (
+    Amount as Amount,
+)
+from polytill.web.values import (
+    Bound as Bound,
+)
+from polytill.web.values import (
+    Code as Code,
+)
+from polytill.web.values import (
+    Currency as Currency,
+)
+from polytill.web.values import (
+    JsonObject as JsonObject,
+)
+from polytill.web.values import (
+    KeyText as KeyText,
+)
+from polytill.web.values import (
+    Priority as Priority,
+)
+from polytill.web.values import (
+    Status as Status,
+)
+from polytill.web.values import (
+    Text as Text,
+)
+from polytill.web.values import (
+    Url as Url,
+)
+from polytill.web.values import (
+    Word as Word,
+)
+from polytill.web.values import (
+    no_control,
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,37 +68,6 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 # ── Requests ──
-
-
-def _no_control(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise ValueError("must not contain control characters")
-    return value
-
-
-def _is_currency(value: str) -> str:
-    if value not in CURRENCIES:
-        hint = " Codes are upper case." if value.upper() in CURRENCIES else ""
-        raise ValueError(f"not an ISO 4217 currency code.{hint}")
-    return value
-
-
-def _is_web_address(value: str) -> str:
-    if not value.startswith(("https://", "http://")) or any(c.isspace() for c in value):
-        raise ValueError("must be an http or https address")
-    return value
-
-
-Text = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=500)]
-Word = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=200)]
-Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
-Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
-Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
-Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
-Url = Annotated[StrictStr, AfterValidator(_no_control), AfterValidator(_is_web_address), Field(max_length=2000)]
-KeyText = Annotated[StrictStr, AfterValidator(_no_control), Field(min_length=1, max_length=500)]
-Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
-Status = Literal["active", "inactive", "deprecated", "beta"]
 
 
 class Shape(BaseModel):
@@ -79,7 +83,7 @@ class CustomerShape(Shape):
     """The payer."""
 
     email: (
-        Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None
+        Annotated[StrictStr, AfterValidator(no_control), Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None
     ) = None
     name: Word | None = None
     phone: Annotated[StrictStr, Field(max_length=32, pattern=r"^\+?[0-9 ()-]{5,31}$")] | None = None
@@ -106,8 +110,8 @@ class PaymentShape(Shape):
     @classmethod
     def _plain(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for name, text in (value or {}).items():
-            _no_control(name)
-            _no_control(text)
+            no_control(name)
+            no_control(text)
             if name.startswith("polytill"):
                 raise ValueError("names that begin with polytill are ours")
         return value
@@ -136,7 +140,7 @@ class KeysShape(Shape):
     public_key: KeyText | None = None
     secret_key: KeyText | None = None
     webhook_secret: KeyText | None = None
-    config: dict[str, Any] | None = Field(None, max_length=50)
+    config: JsonObject | None = Field(None, max_length=50)
 
 
 class ConfigurationShape(KeysShape):
@@ -198,12 +202,12 @@ class ProviderColumns(Shape):
     requires_public_key: StrictBool | None = None
     requires_secret_key: StrictBool | None = None
     requires_webhook_secret: StrictBool | None = None
-    config_schema: dict[str, Any] | None = None
+    config_schema: JsonObject | None = None
     status: Status | None = None
     is_default: StrictBool | None = None
     priority: Priority | None = None
     integration_type: Literal["built_in", "plugin", "custom"] | None = None
-    handler_module: Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=200)] | None = None
+    handler_module: Annotated[StrictStr, AfterValidator(no_control), Field(max_length=200)] | None = None
 
 
 class ProviderShape(ProviderColumns):
@@ -260,7 +264,7 @@ class ClusterShape(Shape):
     """A PostgreSQL server to place practices on."""
 
     name: Code
-    url: Annotated[StrictStr, AfterValidator(_no_control), Field(max_length=2000, pattern=r"^postgres(ql)?://\S+$")]
+    url: Annotated[StrictStr, AfterValidator(no_control), Field(max_length=2000, pattern=r"^postgres(ql)?://\S+$")]
 
 
 # ── Answers ──

@@ -1,0 +1,75 @@
+"""`python -m benchmarks [names] [--quick] [--json]`, which is what `./run bench` calls."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+
+from rich.console import Console
+
+from benchmarks.load import WrongAnswer
+from benchmarks.measuring import BENCHMARKS, FULL, QUICK
+from benchmarks.processes import ProgramFailed
+from benchmarks.results import machine, versions
+from polytill.web import logs
+from tests.postgres.server import PostgresError
+
+USAGE = f"""\
+usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]
+
+Without names everything runs. --quick is a smoke test whose figures mean little; --json prints one line each.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for; 0 where every benchmark came to its end, whatever its figures."""
+    options = {word for word in arguments if word.startswith("-")}
+    names = [word for word in arguments if not word.startswith("-")]
+    if options & {"-h", "--help"}:
+        print(USAGE, end="")
+        return 0
+    unknown = [*sorted(options - {"--quick", "--json"}), *(name for name in names if name not in BENCHMARKS)]
+    if unknown:
+        known = ", ".join(BENCHMARKS)
+        print(f"polytill: there is no benchmark {unknown[0]!r}; there are {known}.", file=sys.stderr)
+        return 2
+    if sys.platform != "linux":
+        print("polytill: the benchmarks read CPU times and memory as Linux tells them.", file=sys.stderr)
+        return 2
+    return _run(names or list(BENCHMARKS), quick="--quick" in options, as_json="--json" in options)
+
+
+def _run(names: list[str], quick: bool, as_json: bool) -> int:
+    logs.setup(level=logging.ERROR)
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    if not as_json:
+        console.print(f"{machine()}; " + ", ".join(f"{name} {text}" for name, text in versions().items()) + "\n")
+    for name in names:
+        began = time.monotonic()
+        try:
+            result = BENCHMARKS[name](QUICK if quick else FULL)
+        except (WrongAnswer, ProgramFailed, PostgresError, ConnectionError) as error:
+            print(f"polytill: {name} was not measured: {error}", file=sys.stderr)
+            return 1
+        seconds = time.monotonic() - began
+        if as_json:
+            print(result.as_json(seconds, quick), flush=True)
+        else:
+            result.show(console, seconds)
+    return 0
+
+
+def _ended(*_: object) -> None:
+    # As an exception, so that everything that was started is ended on the way out.
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("polytill: interrupted", file=sys.stderr)
+        sys.exit(130)

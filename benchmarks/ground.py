@@ -1,0 +1,180 @@
+"""The installation that every program of a benchmark works on: a hundred practices with two providers each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from polytill.app import Polytill, migrate_owner
+from polytill.domain.clock import World
+from polytill.domain.sealing import KeyRing
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows import catalog, configure
+from polytill.settings import Settings
+from polytill.storage.provider_configs import Configuration
+from tests.postgres.server import PostgresServer, postgres_server
+
+SECRET_KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
+# Three programs with a connection per practice each, and some for the owner database.
+MAX_CONNECTIONS = 600
+
+
+@dataclass
+class Practice:
+    """One practice, and what a caller or a provider needs to reach it."""
+
+    id: int
+    key: str
+    database: str
+    hook_token: str
+
+
+@dataclass
+class Ground:
+    """Where everything is; handed to the programs as a JSON file."""
+
+    settings: dict[str, Any]
+    postgres_url: str | None
+    provider_port: int
+    practices: list[Practice]
+
+    @classmethod
+    def read(cls, path: Path) -> Ground:
+        """What ``write`` wrote."""
+        values = json.loads(path.read_text())
+        values["practices"] = [Practice(**practice) for practice in values["practices"]]
+        return cls(**values)
+
+    def write(self, path: Path) -> None:
+        """For a program to read."""
+        path.write_text(json.dumps(asdict(self)))
+
+    def opened_settings(self) -> Settings:
+        """The settings as the product takes them."""
+        return Settings(_env_file=None, **self.settings)  # type: ignore[call-arg]
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of this run's own, with room for the connections of all programs; its address."""
+    with postgres_server() as server:
+        _make_room(server)
+        yield server.url
+
+
+def _make_room(server: PostgresServer) -> None:
+    server.stop()
+    with (server.data_folder / "postgresql.conf").open("a") as file:
+        file.write(f"max_connections = {MAX_CONNECTIONS}\n")
+    server.start()
+
+
+async def prepare(folder: Path, postgres_url: str | None, provider_port: int, practices: int) -> Ground:
+    """Migrate, seed the catalog, onboard the practices, configure Paystack (the default) and Flutterwave for each."""
+    ring = folder / "keyring"
+    KeyRing.create(ring, World())
+    name = f"owner_{secrets.token_hex(6)}"
+    provider = f"http://127.0.0.1:{provider_port}"
+    settings = {
+        "owner_database_url": f"{postgres_url}/{name}" if postgres_url else f"sqlite:///{folder}/owner.db",
+        "practice_databases": postgres_url or str(folder / "practices"),
+        "keyring": str(ring),
+        "allowed_provider_origins": provider,
+        # The budget should cover the practices that are active, with room for two requests of one practice at once.
+        "database_connections": practices + 50,
+    }
+    ground = Ground(settings, postgres_url, provider_port, [])
+    opened = ground.opened_settings()
+    await migrate_owner(opened)
+    async with Polytill.open(opened) as till:
+        await catalog.seed(till.desk)
+        base = {"api_base_url": provider, "sandbox_api_base_url": provider}
+        for code in ("paystack", "flutterwave"):
+            await catalog.change(till.desk, code, base, None, "benchmark")
+        for number in range(practices):
+            entry, key = await till.create_practice(f"Practice {number + 1}", "NGN")
+            saved = await _configure(till, entry.id)
+            ground.practices.append(Practice(entry.id, key, entry.database_name, saved.hook_token))
+    return ground
+
+
+async def _configure(till: Polytill, practice_id: int) -> Configuration:
+    paystack = configure.Keys("pk_test_0123456789abcdef", Secret(SECRET_KEY))
+    flutterwave = configure.Keys(
+        "FLWPUBK_TEST-0123456789abcdef-X", Secret("FLWSECK_TEST-0123456789abcdef-X"), Secret("flw-secret-hash-1")
+    )
+    more = {"environment": Environment.sandbox, "is_enabled": True, "supported_currencies": ["NGN"]}
+    wishes = (
+        configure.Wish("flutterwave", keys=flutterwave, **more),
+        configure.Wish("paystack", keys=paystack, is_default=True, **more),
+    )
+    for wish in wishes:
+        saved, _ = await configure.configure(till.desk, practice_id, wish, "benchmark")
+    return saved
+
+
+# ── What was written ──
+
+_COUNTS = """
+SELECT split_part(p.idempotency_key, '-', 1) AS program, p.status,
+  count(*) AS payments,
+  sum((SELECT count(*) FROM payment_attempts a WHERE a.payment_id = p.id)) AS attempts,
+  sum((SELECT count(*) FROM audit_log l WHERE l.subject = p.id)) AS audit,
+  sum((SELECT count(*) FROM ledger_lines l WHERE l.payment_id = p.id)) AS ledger
+FROM payments p GROUP BY 1, 2
+"""
+_COLUMNS = """
+SELECT split_part(p.idempotency_key, '-', 1) AS program, string_agg(DISTINCT names.name, ' ' ORDER BY names.name) AS names
+FROM payments p
+JOIN payment_attempts a ON a.payment_id = p.id
+JOIN audit_log l ON l.subject = p.id,
+LATERAL (
+  SELECT 'payments.' || jsonb_object_keys(jsonb_strip_nulls(to_jsonb(p) - 'provider_response' - 'metadata')) AS name
+  UNION ALL SELECT 'payments.metadata' WHERE p.metadata IS NOT NULL
+  UNION ALL SELECT 'payments.provider_response' WHERE p.provider_response IS NOT NULL
+  UNION ALL SELECT 'payment_attempts.' || jsonb_object_keys(jsonb_strip_nulls(to_jsonb(a)))
+  UNION ALL SELECT 'audit_log.' || l.action || '.' || jsonb_object_keys(jsonb_strip_nulls(to_jsonb(l)))
+) names
+GROUP BY 1
+"""
+
+
+@asynccontextmanager
+async def _connected(ground: Ground, practice: Practice) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(f"{ground.postgres_url}/{practice.database}")
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def rows_by_program(ground: Ground) -> dict[str, dict[str, int]]:
+    """How many rows each program wrote, by the first word of its idempotency keys."""
+    turn = asyncio.Semaphore(8)
+    found: dict[str, dict[str, int]] = {}
+
+    async def count(practice: Practice) -> None:
+        async with turn, _connected(ground, practice) as connection:
+            for row in await connection.fetch(_COUNTS):
+                counts = found.setdefault(row["program"], {})
+                counts[row["status"]] = counts.get(row["status"], 0) + row["payments"]
+                for name in ("payments", "attempts", "audit", "ledger"):
+                    counts[name] = counts.get(name, 0) + int(row[name])
+
+    await asyncio.gather(*(count(practice) for practice in ground.practices))
+    return found
+
+
+async def columns_by_program(ground: Ground) -> dict[str, str]:
+    """Which columns each program filled, in one practice's database."""
+    async with _connected(ground, ground.practices[0]) as connection:
+        return {row["program"]: row["names"] for row in await connection.fetch(_COLUMNS)}

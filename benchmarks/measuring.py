@@ -1,0 +1,264 @@
+"""The benchmarks themselves: each starts what it needs, measures processes from outside, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import statistics
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import ground as grounds
+from benchmarks.ground import Ground
+from benchmarks.load import CONCURRENCY, Load, WrongAnswer, deliveries, drive, payments
+from benchmarks.processes import Program, running
+from benchmarks.results import Aim, Result
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    practices: int
+    warm_up: int
+    payments: int
+    rounds: int
+    memory_payments: int
+
+
+FULL = Size(practices=100, warm_up=500, payments=1000, rounds=7, memory_payments=10_000)
+QUICK = Size(practices=8, warm_up=48, payments=96, rounds=2, memory_payments=400)
+
+NEEDED_BY_USUAL = ("httpx", "greenlet")
+
+
+@contextmanager
+def _stage(engine: str, size: Size) -> Iterator[tuple[Ground, Path, ExitStack]]:
+    """A folder, a stand-in provider, the databases, the practices; the stack ends whatever is started later."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="polytill-bench-")))
+        url = stack.enter_context(grounds.postgres()) if engine == "postgresql" else None
+        provider = stack.enter_context(running("stand_in", folder))
+        ground = asyncio.run(grounds.prepare(folder, url, provider.port, size.practices))
+        ground.write(folder / "ground.json")
+        yield ground, folder, stack
+
+
+def _start(name: str, folder: Path, stack: ExitStack) -> Program:
+    return stack.enter_context(running(name, folder, str(folder / "ground.json")))
+
+
+@dataclass
+class Rounds:
+    """What one program did, round by round."""
+
+    cpu_ms: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+    median_latency_ms: list[float] = field(default_factory=list)
+
+    def add(self, cpu_s: float, load: Load) -> None:
+        """One more round."""
+        self.cpu_ms.append(cpu_s * 1000 / load.requests)
+        self.per_second.append(load.per_second)
+        self.median_latency_ms.append(load.latency_ms(0.5))
+
+    def figures(self) -> dict[str, float]:
+        """Medians over the rounds."""
+        return {
+            "cpu_ms": round(statistics.median(self.cpu_ms), 4),
+            "cpu_ms_least": round(min(self.cpu_ms), 4),
+            "per_second": round(statistics.median(self.per_second), 1),
+            "latency_ms": round(statistics.median(self.median_latency_ms), 2),
+        }
+
+
+async def _round(program: Program, ground: Ground, requests: int, into: Rounds | None, keep: bool = False) -> Load:
+    before = program.cpu_s()
+    load = await drive(program.port, payments(program.name, ground.practices, requests), 201, keep)
+    if into is not None:
+        into.add(program.cpu_s() - before, load)
+    return load
+
+
+# ── payment ──
+
+
+def payment(size: Size) -> Result:
+    """One payment's whole CPU cost on PostgreSQL: the floor, the product, and what a team would usually write."""
+    missing = [name for name in NEEDED_BY_USUAL if importlib.util.find_spec(name) is None]
+    names = ["floor", "product"] + ([] if missing else ["usual"])
+    found = {name: Rounds() for name in names}
+    with _stage("postgresql", size) as (ground, folder, stack):
+        programs = [_start(name, folder, stack) for name in names]
+
+        async def measure() -> float:
+            for program in programs:
+                await _round(program, ground, size.warm_up, None)
+            for number in range(size.rounds):
+                turn = number % len(programs)
+                for program in programs[turn:] + programs[:turn]:
+                    await _round(program, ground, size.payments, found[program.name])
+            return await _idle_share(programs[1])
+
+        idle_ms = asyncio.run(measure())
+        written = asyncio.run(grounds.rows_by_program(ground))
+        columns = asyncio.run(grounds.columns_by_program(ground))
+    expected = size.warm_up + size.rounds * size.payments
+    notes = _equal_rows({name: written.get(name, {}) for name in names}, columns, expected)
+    notes.append(f"The product without any load: {idle_ms:.1f} ms CPU a second, its background lookups included.")
+    if missing:
+        notes.append(f"The usual program was left out, because {' and '.join(missing)} is not installed.")
+    result = _compared(found, written)
+    result.notes += notes
+    result.figures["rows"] = {name: written.get(name, {}) for name in names}
+    result.figures["idle_ms_per_s"] = round(idle_ms, 2)
+    return result
+
+
+async def _idle_share(program: Program) -> float:
+    await asyncio.sleep(1)
+    before = program.cpu_s()
+    await asyncio.sleep(4)
+    return (program.cpu_s() - before) * 1000 / 4
+
+
+def _compared(found: dict[str, Rounds], written: dict[str, dict[str, int]]) -> Result:
+    """The table, and the product's ratio to the others: the median of the rounds' own ratios."""
+    product, aims, rows = found["product"], [], []
+    ratios: dict[str, float] = {}
+    for name, rounds in found.items():
+        ratio = statistics.median(p / o for p, o in zip(product.cpu_ms, rounds.cpu_ms, strict=True))
+        ratios[name] = ratio
+        figures, counts = rounds.figures(), written.get(name, {})
+        each = sum(counts.get(table, 0) for table in ("payments", "attempts", "audit", "ledger"))
+        rows.append(
+            [
+                name, f"{figures['cpu_ms']:.3f}", f"{figures['cpu_ms_least']:.3f}", f"{ratio:.2f}",
+                f"{figures['per_second']:.0f}", f"{figures['latency_ms']:.1f}",
+                f"{each / max(1, counts.get('payments', 0)):.0f}",
+            ]
+        )  # fmt: skip
+    aims.append(Aim("CPU of the product / the floor", ratios["floor"], 2.0))
+    if "usual" in ratios:
+        aims.append(Aim("CPU of the product / the usual program", ratios["usual"], 0.2))
+    columns = [
+        "program", "CPU ms per payment", "best round", "product / this", "payments/s", "median latency ms", "rows each",
+    ]  # fmt: skip
+    figures = {name: rounds.figures() for name, rounds in found.items()}
+    figures["product_over"] = {name: round(ratio, 3) for name, ratio in ratios.items() if name != "product"}
+    title = f"one payment on PostgreSQL, {CONCURRENCY} at a time"
+    return Result("payment", title, columns, rows, figures, aims)
+
+
+def _equal_rows(written: dict[str, dict[str, int]], columns: dict[str, str], expected: int) -> list[str]:
+    for name, counts in written.items():
+        if counts.get("payments") != expected or counts.get("requires_action") != expected:
+            raise WrongAnswer(f"{name} left {counts} in the databases; {expected} payments were asked of it.")
+    kinds = {(c["payments"], c["attempts"], c["audit"], c["ledger"]) for c in written.values()}
+    if len(kinds) != 1:
+        raise WrongAnswer(f"The programs did not write the same rows: {written}.")
+    filled = {columns[name] for name in written if name in columns}
+    if len(filled) != 1:
+        differing = set.symmetric_difference(*(set(text.split()) for text in sorted(filled)[:2]))
+        raise WrongAnswer(f"The programs did not fill the same columns: {', '.join(sorted(differing))}.")
+    payments_, attempts, audit, _ = kinds.pop()
+    return [
+        f"Counted in the databases afterwards, for every program: {payments_} payments, {attempts} attempts, "
+        f"{audit} audit lines, the same columns filled."
+    ]
+
+
+# ── the product alone ──
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield
+
+
+def _alone(
+    engine: str, size: Size, work: Callable[[Program, Ground], Coroutine[Any, Any, Any]]
+) -> Any:  # fmt: skip
+    with _stage(engine, size) as (ground, folder, stack):
+        return asyncio.run(work(_start("product", folder, stack), ground))
+
+
+def sqlite(size: Size) -> Result:
+    """The product on SQLite files, every commit synced to disk."""
+    rounds = Rounds()
+
+    async def work(program: Program, ground: Ground) -> None:
+        await _round(program, ground, size.warm_up, None)
+        for _ in range(size.rounds):
+            await _round(program, ground, size.payments, rounds)
+
+    _alone("sqlite", size, work)
+    f = rounds.figures()
+    row = ["product on SQLite", f"{f['cpu_ms']:.3f}", f"{f['per_second']:.0f}", f"{f['latency_ms']:.1f}"]
+    columns = ["program", "CPU ms per payment", "payments/s", "median latency ms"]
+    return Result("sqlite", "one payment on SQLite files, synchronous=FULL", columns, [row], f)
+
+
+def memory(size: Size) -> Result:
+    """Resident memory of the service after many payments over all practices, on both engines."""
+    figures: dict[str, Any] = {}
+    rows, aims = [], []
+    for engine in ("postgresql", "sqlite"):
+
+        async def work(program: Program, ground: Ground) -> dict[str, float]:
+            at_start = program.memory_mb()
+            await _round(program, ground, size.memory_payments, None)
+            return {
+                "start_mb": round(at_start, 1), "after_mb": round(program.memory_mb(), 1),
+                "most_mb": round(program.memory_mb("VmHWM"), 1),
+            }  # fmt: skip
+
+        found = figures[engine] = _alone(engine, size, work)
+        rows.append([engine, *(f"{found[name]:.0f}" for name in ("start_mb", "after_mb", "most_mb"))])
+        aims.append(Aim(f"MB resident on {engine}", found["after_mb"], 120))
+    figures |= {"payments": size.memory_payments, "practices": size.practices}
+    columns = ["engine", "MB at the start", "MB afterwards", "MB at most"]
+    title = f"resident memory after {size.memory_payments} payments over {size.practices} practices"
+    return Result("memory", title, columns, rows, figures, aims)
+
+
+def webhook(size: Size) -> Result:
+    """One signed delivery of a success until it is applied: verified, stored, settled, booked in the ledger."""
+    rounds = Rounds()
+
+    async def work(program: Program, ground: Ground) -> dict[str, int]:
+        for number in range(size.rounds + 1):
+            taken = await _round(program, ground, size.payments, None, keep=True)
+            told = [msgspec.json.decode(body) for body in taken.bodies]
+            before = program.cpu_s()
+            load = await drive(program.port, deliveries(ground.practices, told), 200, keep=True)
+            if number > 0:  # the first round warms up
+                rounds.add(program.cpu_s() - before, load)
+            for body in load.bodies:
+                if msgspec.json.decode(body)["received"] is not True:
+                    raise WrongAnswer(f"A delivery was not taken: {body.decode()}")
+        return (await grounds.rows_by_program(ground))["product"]
+
+    written = _alone("postgresql", size, work)
+    expected = (size.rounds + 1) * size.payments
+    if written.get("succeeded") != expected or written["ledger"] != 4 * expected:
+        raise WrongAnswer(f"Not every delivery was applied: {written}.")
+    f = rounds.figures()
+    row = ["product", f"{f['cpu_ms']:.3f}", f"{f['per_second']:.0f}", f"{f['latency_ms']:.1f}"]
+    columns = ["program", "CPU ms per delivery", "deliveries/s", "median latency ms"]
+    note = f"All {expected} deliveries applied: each payment succeeded, with four ledger lines (amount and fee)."
+    return Result("webhook", "one signed delivery until applied, on PostgreSQL", columns, [row], f, notes=[note])
+
+
+BENCHMARKS: dict[str, Callable[[Size], Result]] = {
+    "payment": payment,
+    "webhook": webhook,
+    "sqlite": sqlite,
+    "memory": memory,
+}

@@ -1,0 +1,106 @@
+"""Reading a JSON body: strictly, so that nothing is guessed about money.
+
+A name that stands twice, ``NaN``, a number beyond 64 bits, a lone surrogate or nesting without end is unreadable,
+whatever the address does with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from polytill.domain.errors import CallerError, TooLarge, Unreadable
+
+MAX_DEPTH = 32
+_INTEGERS = range(-(2**63), 2**63)
+
+
+class BodyRefused(HTTPException):
+    """A body that cannot be taken, in the one shape that the framework lets through from a body's reading."""
+
+    def __init__(self, error: CallerError) -> None:
+        super().__init__(error.status, error.detail)
+        self.error = error
+
+
+def too_large() -> BodyRefused:
+    """The refusal of a body that goes on beyond the limit."""
+    return BodyRefused(TooLarge())
+
+
+class _Repeated(ValueError):
+    """A name stands twice in one object."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Repeated
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Unreadable("The request body is nested too deep.")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check(name, depth)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, str):
+        if not value.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+            raise Unreadable("The request body holds half of a surrogate pair.")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unreadable("The request body holds a number that is too large.")
+    elif isinstance(value, int) and value not in _INTEGERS:
+        raise Unreadable("The request body holds a number that is too large.")
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON document in ``body``; ``Unreadable`` says what is wrong with it, and never quotes it."""
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+    except _Repeated:
+        raise Unreadable("The request body names a field twice.") from None
+    except (ValueError, RecursionError):
+        raise Unreadable from None
+    _check(document, 0)
+    return document
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        """See ``read_json``."""
+        if not hasattr(self, "_strict"):
+            body = await self.body()
+            try:
+                self._strict = read_json(body)
+            except Unreadable as error:
+                raise BodyRefused(error) from None
+        return self._strict
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read by ``read_json``."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strictly

@@ -1,0 +1,58 @@
+"""The single values that requests may hold: words, codes, amounts, addresses. Each says in words what it takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.money import MAX_MINOR
+from polytill.providers.http import origin_of
+
+
+def no_control(value: str) -> str:
+    """A string without control characters and halves of surrogate pairs."""
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _is_currency(value: str) -> str:
+    if value not in CURRENCIES:
+        hint = " Codes are upper case." if value.upper() in CURRENCIES else ""
+        raise ValueError(f"not an ISO 4217 currency code.{hint}")
+    return value
+
+
+def _is_web_address(value: str) -> str:
+    if origin_of(value) is None or any(c.isspace() or c == "\\" for c in value):
+        raise ValueError("must be an http or https address")
+    return value
+
+
+def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
+    # NUL is JSON, but no database takes it.
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += [*item, *item.values()]
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str) and "\x00" in item:
+            raise ValueError("must not contain control characters")
+    return value
+
+
+Text = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=500)]
+Word = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=200)]
+Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
+Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
+Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
+Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
+Url = Annotated[StrictStr, AfterValidator(no_control), AfterValidator(_is_web_address), Field(max_length=2000)]
+KeyText = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=500)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
+Status = Literal["active", "inactive", "deprecated", "beta"]

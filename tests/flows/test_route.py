@@ -1,0 +1,165 @@
+"""Who takes a payment, as tables: every reason to be out, every tie-break, in whatever order the candidates come."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polytill.domain.states import Environment
+from polytill.flows import route as routing
+from polytill.flows.route import Candidate, Wanted, route
+from polytill.storage.catalog import CurrencySupport
+
+SANDBOX, LIVE = Environment.sandbox, Environment.production
+ANY = Candidate(
+    code="able", name="Able", config_id=1, environment=SANDBOX, is_enabled=True, catalog_status="active",
+    handler_missing=None, practice_currencies=frozenset({"NGN"}), support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
+    methods=frozenset({"card"}), captures_manually=True, required_customer_fields=("email",), is_default=False,
+    priority=0, catalog_priority=0,
+)  # fmt: skip
+FULL = Wanted("NGN", 500, "card", "manual", frozenset({"email"}))
+
+# What is changed of the candidate | what is changed of the request | the reason | the pointer
+EXCLUDED = """
+is_enabled=False                          |                                    | not_enabled             |
+catalog_status='inactive'                 |                                    | catalog_status          |
+catalog_status=None                       |                                    | catalog_status          |
+handler_missing='Not installed.'          |                                    | handler_missing         |
+environment=LIVE                          | environment=SANDBOX                | environment             |
+environment=SANDBOX                       | environment=LIVE                   | environment             |
+practice_currencies=frozenset()           |                                    | currency_not_configured | /currency
+                                          | currency='GHS'                     | currency_not_configured | /currency
+support=None                              |                                    | currency_not_supported  | /currency
+support=replace(SUPPORT, is_active=False) |                                    | currency_not_supported  | /currency
+                                          | payment_method='ussd'              | payment_method          | /paymentMethod
+captures_manually=False                   |                                    | capture_mode            | /capture
+required_customer_fields=('phone',)       |                                    | customer_field          | /customer/phone
+                                          | customer_fields=frozenset()        | customer_field          | /customer/email
+                                          | amount=99                          | below_minimum           | /amount
+                                          | amount=1001                        | above_maximum           | /amount
+                                          | provider_code='other'              | not_asked_for           | /providerCode
+"""
+# What is changed of the candidate | what is changed of the request
+TAKEN = """
+                                                            |
+catalog_status='beta'                                       |
+catalog_status='deprecated'                                 |
+                                                            | amount=100
+                                                            | amount=1000
+support=replace(SUPPORT, min_amount=None, max_amount=None)  | amount=1
+captures_manually=False                                     | capture='automatic'
+required_customer_fields=('phone',)                         | customer_fields=None
+                                                            | amount=None
+                                                            | payment_method=None
+environment=LIVE                                            |
+environment=LIVE                                            | environment=LIVE
+                                                            | provider_code='able'
+"""
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip("\n").splitlines()]
+
+
+def changed(text: str) -> dict[str, object]:
+    names = {"LIVE": LIVE, "SANDBOX": SANDBOX, "replace": replace, "SUPPORT": ANY.support, "frozenset": frozenset}
+    return eval(f"dict({text})", {**names, "dict": dict})  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("row", rows(EXCLUDED), ids=lambda row: f"{row[2]}: {row[0] or row[1]}")
+def test_out(row: list[str]) -> None:
+    candidate, wanted = replace(ANY, **changed(row[0])), replace(FULL, **changed(row[1]))
+    found = route([candidate], wanted)
+    assert found.ranked == ()
+    [out] = found.excluded
+    assert (out.code, out.reason, out.pointer or "") == ("able", row[2], row[3])
+    assert out.detail.endswith((".", ")."))
+    assert "No configured provider" in found.reason
+
+
+@pytest.mark.parametrize("row", rows(TAKEN), ids=lambda row: row[0] + row[1])
+def test_in(row: list[str]) -> None:
+    candidate, wanted = replace(ANY, **changed(row[0])), replace(FULL, **changed(row[1]))
+    found = route([candidate], wanted)
+    assert found.ranked == (candidate,)
+    assert found.excluded == ()
+
+
+def test_every_reason_is_in_the_table() -> None:
+    written = set(re.findall(r'out\(\s*"(\w+)"', inspect.getsource(routing)))
+    assert {row[2] for row in rows(EXCLUDED)} == written
+
+
+# The winner is `first`; every line is stronger than the ones below it.
+ORDER = """
+is_default=True                                 | priority=9, catalog_priority=9  | default
+priority=1                                      | catalog_priority=9              | practice's highest priority
+support=replace(SUPPORT, is_recommended=True)   | catalog_priority=9              | recommended
+catalog_priority=1                              |                                 | catalog's highest priority
+                                                |                                 | first by code
+"""
+
+
+@pytest.mark.parametrize("row", rows(ORDER), ids=lambda row: row[2])
+def test_tie_breaks(row: list[str]) -> None:
+    # The stronger one comes later by code, unless the code itself decides.
+    last = "by code" in row[2]
+    strong = replace(ANY, code="a" if last else "z", name="Strong", **changed(row[0]))
+    weak = replace(ANY, code="b", name="Weak", **changed(row[1]))
+    for order in ([strong, weak], [weak, strong]):
+        found = route(order, FULL)
+        assert found.ranked == (strong, weak)
+        assert row[2] in found.reason, found.reason
+        assert "Strong" in found.reason
+
+
+def test_the_only_one_and_the_one_asked_for() -> None:
+    other = replace(ANY, code="other", name="Other", is_default=True)
+    assert "only provider" in route([ANY], FULL).reason
+    found = route([ANY, other], replace(FULL, provider_code="able"))
+    assert [c.code for c in found.ranked] == ["able"]
+    assert found.reason == "Able was asked for."
+
+
+def test_a_live_practice_never_pays_into_a_test_account() -> None:
+    live, test = replace(ANY, code="live", environment=LIVE), replace(ANY, code="test", is_default=True, priority=9)
+    found = route([live, test], FULL)
+    assert [c.code for c in found.ranked] == ["live"]
+    assert [(out.code, out.reason) for out in found.excluded] == [("test", "environment")]
+    # Live for another currency, or switched off, does not make this currency live.
+    for elsewhere in (replace(live, practice_currencies=frozenset({"GHS"})), replace(live, is_enabled=False)):
+        assert [c.code for c in route([elsewhere, test], FULL).ranked] == ["test"]
+    # A live one that cannot take this payment does not let the test account take it.
+    found = route([replace(live, support=None), test], FULL)
+    assert found.ranked == ()
+    assert {out.reason for out in found.excluded} == {"currency_not_supported", "environment"}
+
+
+candidates = st.builds(
+    Candidate, code=st.sampled_from("abcdef"), name=st.just("N"), config_id=st.just(1),
+    environment=st.sampled_from(Environment), is_enabled=st.booleans(),
+    catalog_status=st.sampled_from(["active", "beta", "deprecated", "inactive", None]),
+    handler_missing=st.sampled_from([None, None, "gone"]),
+    practice_currencies=st.frozensets(st.sampled_from(["NGN", "GHS"])),
+    support=st.none() | st.builds(CurrencySupport, st.just("NGN"), st.booleans(), max_amount=st.none() | st.integers(1, 900)),
+    methods=st.frozensets(st.sampled_from(["card", "ussd"])), captures_manually=st.booleans(),
+    required_customer_fields=st.sampled_from([(), ("email",), ("phone",)]), is_default=st.booleans(),
+    priority=st.integers(0, 2), catalog_priority=st.integers(0, 2),
+)  # fmt: skip
+
+
+@given(st.lists(candidates, unique_by=lambda c: c.code), st.data())
+def test_order_does_not_matter_and_nobody_is_lost(found: list[Candidate], data: st.DataObject) -> None:
+    wanted = data.draw(st.builds(Wanted, st.just("NGN"), st.none() | st.integers(1, 1000), st.sampled_from([None, "card"])))
+    first = route(found, wanted)
+    assert route(data.draw(st.permutations(found)), wanted) == first
+    assert sorted([c.code for c in first.ranked] + [out.code for out in first.excluded]) == sorted(c.code for c in found)
+    assert len({c.environment for c in first.ranked}) <= 1
+    # Taking away who was out changes nothing for who is in, unless it decided the environment.
+    if all(c.environment is SANDBOX for c in found):
+        assert route(first.ranked, wanted).ranked == first.ranked

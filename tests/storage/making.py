@@ -1,0 +1,72 @@
+"""Empty databases on either engine, for tests that need no installation around them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytill.storage.databases import _Database
+from polytill.storage.opening import _new_sqlite_file, create_postgres_database, drop_postgres_database
+from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.sqlite import SqliteEngine
+
+
+@asynccontextmanager
+async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[_Database]:
+    """A fresh database without tables."""
+    name = f"empty_{secrets.token_hex(6)}"
+    if engine_url is None:
+        path = folder / f"{name}.db"
+        _new_sqlite_file(path)
+        database = _Database(SqliteEngine(path))
+        try:
+            yield database
+        finally:
+            await database.engine.close()
+        return
+    await create_postgres_database(engine_url, name)
+    database = _Database(PostgresEngine(Budget(engine_url, 5), name))
+    try:
+        yield database
+    finally:
+        await database.engine.close()
+        await drop_postgres_database(engine_url, name)
+
+
+async def run(database: _Database, *statements: str) -> None:
+    """Statements in one transaction."""
+    async with database.transaction() as tx:
+        for statement in statements:
+            await tx.fetch(statement)
+
+
+async def plain(database: Any, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+    """Rows as tuples, the same on both engines."""
+    return [tuple(row) for row in await database.fetch(sql, *args)]
+
+
+class Fails(Exception):
+    """What a test puts in the way."""
+
+
+class Injected:
+    """Makes one method of an object or class fail, once or for ever, before or after it has done its work."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool = False, times: int = 1) -> None:
+        self.left = times
+        real = getattr(owner, name)
+
+        async def failing(*args: Any, **options: Any) -> Any:
+            if self.left <= 0:
+                return await real(*args, **options)
+            self.left -= 1
+            if after:
+                await real(*args, **options)
+            raise Fails
+
+        patch.setattr(owner, name, failing)

@@ -1,0 +1,235 @@
+"""The connections to one PostgreSQL server: a ceiling that holds, fair waiting, and nothing that leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from polytill.domain.errors import NotNow
+from polytill.storage import postgres
+from polytill.storage.opening import create_postgres_database, drop_postgres_database
+from polytill.storage.postgres import Budget, PostgresEngine
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def databases(postgres_url: str) -> AsyncIterator[list[str]]:
+    names = [f"budget_{secrets.token_hex(5)}" for _ in range(3)]
+    for name in names:
+        await create_postgres_database(postgres_url, name)
+    yield names
+    for name in names:
+        await drop_postgres_database(postgres_url, name)
+
+
+@pytest.fixture
+async def budget(postgres_url: str) -> AsyncIterator[Budget]:
+    made = Budget(postgres_url, ceiling=2, wait_s=30.0)
+    yield made
+    await made.close()
+    assert made.total == 0, "a connection was lost count of"
+    assert not made._waiting
+
+
+class Watched:
+    """Counts connections that are really open."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.open: list[Any] = []
+        self.most = 0
+        real = postgres.connect
+
+        async def connect(url: str) -> Any:
+            connection = await real(url)
+            self.open.append(connection)
+            self.most = max(self.most, sum(not c.is_closed() for c in self.open))
+            return connection
+
+        patch.setattr(postgres, "connect", connect)
+
+
+async def turns(number: int = 5) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_the_ceiling_is_never_exceeded(
+    budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(monkeypatch)
+    most = 0
+
+    async def one(number: int) -> int:
+        nonlocal most
+        async with budget.lend(databases[number % 3]) as connection:
+            most = max(most, budget.total)
+            return int(await connection.fetchval("SELECT $1::int", number))
+
+    assert await asyncio.gather(*(one(number) for number in range(60))) == list(range(60))
+    assert most == 2
+    assert watched.most <= 2
+
+
+async def test_a_warm_connection_is_used_again(budget: Budget, databases: list[str]) -> None:
+    async with budget.lend(databases[0]) as first:
+        pass
+    async with budget.lend(databases[0]) as again:
+        assert again is first
+    assert budget.opened_count == 1
+
+
+async def test_the_least_recently_used_idle_one_makes_room(budget: Budget, databases: list[str]) -> None:
+    kept = {}
+    for name in (databases[0], databases[1], databases[0]):
+        async with budget.lend(name) as connection:
+            kept[name] = connection
+    async with budget.lend(databases[2]):
+        assert kept[databases[1]].is_closed()
+        assert not kept[databases[0]].is_closed()
+        assert budget.total == 2
+
+
+async def test_one_in_use_is_never_closed(budget: Budget, databases: list[str]) -> None:
+    async with budget.lend(databases[0]) as busy, budget.lend(databases[1]):
+        waiting = asyncio.create_task(use(budget, databases[2]))
+        await turns()
+        assert not waiting.done()
+        assert await busy.fetchval("SELECT 1") == 1
+    await waiting
+
+
+async def use(budget: Budget, name: str, order: list[str] | None = None) -> Any:
+    async with budget.lend(name) as connection:
+        if order is not None:
+            order.append(name)
+        return connection
+
+
+async def test_those_who_wait_for_the_same_practice_come_first(budget: Budget, databases: list[str]) -> None:
+    order: list[str] = []
+    done = asyncio.Event()
+
+    async def hold() -> Any:
+        async with budget.lend(databases[0]) as connection:
+            await done.wait()
+            return connection
+
+    async with budget.lend(databases[1]):
+        holding = asyncio.create_task(hold())
+        while budget.opened_count < 2:
+            await asyncio.sleep(0)
+        waiting = [asyncio.create_task(use(budget, name, order)) for name in (databases[2], databases[0], databases[0])]
+        await turns()
+        assert len(budget._waiting) == 3
+        done.set()
+        held = await holding
+        assert await waiting[1] is held
+        assert await waiting[2] is held
+        assert await waiting[0] is not held
+    assert order == [databases[0], databases[0], databases[2]]
+    assert budget.opened_count == 3
+
+
+async def test_not_now_when_none_comes_free(postgres_url: str, databases: list[str]) -> None:
+    budget = Budget(postgres_url, ceiling=1, wait_s=0.02)
+    async with budget.lend(databases[0]):
+        with pytest.raises(NotNow, match="in use"):
+            await use(budget, databases[1])
+        assert not budget._waiting
+    assert await use(budget, databases[1])
+    await budget.close()
+    assert budget.total == 0
+
+
+async def test_cancelled_while_waiting(budget: Budget, databases: list[str]) -> None:
+    async with budget.lend(databases[0]), budget.lend(databases[1]):
+        waiting = asyncio.create_task(use(budget, databases[2]))
+        await turns()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert not budget._waiting
+        assert budget.total == 2
+
+
+@pytest.mark.parametrize("gone", [asyncio.CancelledError, TimeoutError])
+@pytest.mark.parametrize("same", [True, False])
+async def test_gone_just_as_the_place_came(
+    budget: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch, gone: type[BaseException], same: bool
+) -> None:
+    # The connection (or the free place) has been handed over, and its taker is not there any more.
+    async def too_late(place: Any, _: float) -> Any:
+        await place
+        raise gone
+
+    monkeypatch.setattr(postgres.asyncio, "wait_for", too_late)
+    async with budget.lend(databases[1]):
+        async with budget.lend(databases[0]):
+            waiting = asyncio.create_task(use(budget, databases[0] if same else databases[2]))
+            await turns()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert budget.total == (2 if same else 1)
+    assert await use(budget, databases[0])
+
+
+async def test_cancelled_in_the_middle_of_a_query(budget: Budget, databases: list[str]) -> None:
+    engine = PostgresEngine(budget, databases[0])
+    asleep = asyncio.create_task(engine.fetch("SELECT pg_sleep(600)"))
+    async with budget.lend(databases[0]) as other:
+        query = "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+        while await other.fetchval(query) == 0:
+            await asyncio.sleep(0)
+    asleep.cancel()
+    await asyncio.gather(asleep, return_exceptions=True)
+    assert budget.total == 1, "the connection with the query under way is not lent again"
+    assert [row[0] for row in await engine.fetch("SELECT 1")] == [1]
+
+
+async def test_a_broken_connection_is_dropped(budget: Budget, databases: list[str]) -> None:
+    engine = PostgresEngine(budget, databases[0])
+    async with budget.lend(databases[0]) as victim:
+        pid = victim.get_server_pid()
+    async with budget.lend(databases[1]) as killer:
+        await killer.fetchval("SELECT pg_terminate_backend($1)", pid)
+        while await killer.fetchval("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = $1", pid):
+            await asyncio.sleep(0)
+    answers = []
+    for _ in range(2):  # it may be noticed only in use; then the first caller is told to come again
+        try:
+            answers.append((await engine.fetch("SELECT 2"))[0][0])
+        except NotNow:
+            continue
+    assert answers[-1:] == [2]
+    assert victim.is_closed()
+    assert budget.total == 2
+
+
+async def test_a_value_that_does_not_fit_is_no_outage(budget: Budget, databases: list[str]) -> None:
+    engine = PostgresEngine(budget, databases[0])
+    for wrong in (2**63, "word"):
+        with pytest.raises(Exception, match="invalid input for query argument") as caught:
+            await engine.fetch("SELECT $1::bigint", wrong)
+        assert not isinstance(caught.value, NotNow)
+    assert budget.opened_count == 1
+
+
+async def test_a_server_that_cannot_be_reached_is_not_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget("postgresql://nobody@127.0.0.1:1", ceiling=1)
+    for _ in range(3):
+        with pytest.raises(NotNow, match="cannot be reached"):
+            await PostgresEngine(budget, "x").fetch("SELECT 1")
+    assert budget.total == 0
+
+
+async def test_an_error_of_ours_does_not_cost_the_connection(budget: Budget, databases: list[str]) -> None:
+    engine = PostgresEngine(budget, databases[0])
+    with pytest.raises(Exception, match="nothing_here"):
+        await engine.fetch("SELECT * FROM nothing_here")
+    assert (budget.total, budget.opened_count) == (1, 1)
+    await engine.fetch("SELECT 1")
+    assert budget.opened_count == 1

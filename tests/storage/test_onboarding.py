@@ -1,0 +1,149 @@
+"""A practice comes into being whole, or leaves neither a row nor a database behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.errors import Invalid, NotFound
+from polytill.domain.secret import Secret
+from polytill.flows import onboarding
+from polytill.storage import migrating, practices
+from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.opening import Cluster, Opening
+from polytill.storage.postgres import connect, with_database
+from tests.storage.making import Fails, Injected, plain
+
+
+async def databases(till: Polytill) -> set[str]:
+    """Names of the practice databases that exist, templates left out."""
+    location = till.desk.settings.practice_databases.get_secret_value()
+    if not location.startswith("postgresql://"):
+        return {path.name for path in Path(location).glob("*") if "template" not in path.name}
+    connection = await connect(with_database(location, "postgres"))
+    try:
+        rows = await connection.fetch("SELECT datname::text FROM pg_database WHERE datname LIKE 'practice_%'")
+    finally:
+        await connection.close()
+    return {row[0] for row in rows}
+
+
+class Names:
+    """The names of the databases that are asked for from now on: other tests make some on the same server."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.made: set[str] = set()
+        real = practices.reserve
+
+        async def reserve(tx: Any, name: str, currency: str, cluster: str, database_name: str, now: Any) -> int:
+            self.made.add(database_name)
+            return await real(tx, name, currency, cluster, database_name, now)
+
+        patch.setattr(practices, "reserve", reserve)
+
+    async def left(self, till: Polytill) -> set[str]:
+        return {found for found in await databases(till) if found.partition(".")[0] in self.made}
+
+
+async def rows(till: Polytill) -> list[Any]:
+    return [
+        await plain(till.desk.owner, f"SELECT * FROM {table} ORDER BY id")
+        for table in ("practices", "api_keys", "audit_log")
+    ]
+
+
+async def test_a_practice_is_whole(till: Polytill) -> None:
+    before = await databases(till)
+    entry, key = await till.create_practice("Clinic", "NGN")
+    assert (entry.name, entry.default_currency, entry.state) == ("Clinic", "NGN", "active")
+    assert entry.schema_version == migrating.head("practice")
+    assert key.startswith("pt_practice_")
+    assert len(await databases(till) - before) >= 1
+    db = await till.desk.opening.practice(entry.id)
+    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    assert await plain(db, "SELECT id, name, default_currency_id FROM practices") == [(entry.id, "Clinic", 566)]
+    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", onboarding.key_hash(key)) == [
+        (1,)
+    ]
+    assert key not in repr(await rows(till))
+
+
+STEPS = [
+    (Opening, "cluster", False),
+    (Cluster, "create", False),
+    (Cluster, "create", True),
+    (PracticeDb, "commit", False),
+    (PracticeDb, "commit", True),
+    (OwnerDb, "commit", False),
+]
+
+
+@pytest.mark.parametrize(("where", "name", "after"), STEPS, ids=lambda v: getattr(v, "__name__", str(v)))
+async def test_half_way_leaves_nothing(
+    till: Polytill, monkeypatch: pytest.MonkeyPatch, where: type, name: str, after: bool
+) -> None:
+    await till.create_practice("There before", "NGN")
+    names, kept = Names(monkeypatch), await rows(till)
+    Injected(monkeypatch, where, name, after=after)
+    with pytest.raises(Fails):
+        await till.create_practice("Clinic", "NGN")
+    assert await names.left(till) == set()
+    assert await rows(till) == kept
+    entry, _ = await till.create_practice("Clinic", "NGN")  # and nothing stands in the way of another try
+    assert entry.state == "active"
+    assert await names.left(till)
+
+
+async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
+    await till.create_practice("There before", "NGN")
+    names, kept = Names(monkeypatch), await rows(till)
+    made = asyncio.Event()
+    real = Cluster.create
+
+    async def slow(self: Cluster, name: str) -> None:
+        await real(self, name)
+        made.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Cluster, "create", slow)
+    task = asyncio.create_task(till.create_practice("Clinic", "NGN"))
+    await made.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(names.made) == 1
+    assert await names.left(till) == set()
+    assert await rows(till) == kept
+
+
+async def test_several_at_once(till: Polytill) -> None:
+    # The first ones of an installation also make the template that all are copied from.
+    made = await asyncio.gather(*(till.create_practice(f"Clinic {number}", "NGN") for number in range(4)))
+    assert len({entry.id for entry, _ in made}) == len({entry.database_name for entry, _ in made}) == 4
+    for entry, _ in made:
+        db = await till.desk.opening.practice(entry.id)
+        assert await plain(db, "SELECT id, name FROM practices") == [(entry.id, entry.name)]
+    assert [e.state for e in await practices.listed(till.desk.owner)] == ["active"] * 4
+
+
+async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
+    before = await rows(till)
+    with pytest.raises(Invalid):
+        await till.create_practice("Clinic", "XXX")
+    with pytest.raises(NotFound):
+        await till.create_practice("Clinic", "NGN", cluster="nowhere")
+    assert await rows(till) == before
+
+
+@pytest.mark.postgres
+async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: str) -> None:
+    await onboarding.add_cluster(till.desk, "second", Secret(postgres_url), "test")
+    assert postgres_url not in repr(await plain(till.desk.owner, "SELECT name, sealed_url FROM clusters"))
+    entry, _ = await till.create_practice("Far", "NGN", cluster="second")
+    db = await till.desk.opening.practice(entry.id)
+    assert db.engine.dialect == "postgresql"
+    assert await plain(db, "SELECT name FROM practices") == [("Far",)]

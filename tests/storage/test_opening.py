@@ -1,0 +1,186 @@
+"""Opening a practice's database: the right one, one of it, and the directory row at most a second old."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.clock import World
+from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
+from polytill.flows import catalog, onboarding
+from tests.installation import opened, fresh_settings
+from tests.storage.making import plain, run
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    at_s: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@dataclass
+class TwoNodes:
+    """Two processes of one installation, under one clock."""
+
+    here: Polytill
+    there: Polytill
+    clock: Clock
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path, engine_url: str | None) -> AsyncIterator[TwoNodes]:
+    clock = Clock()
+    settings = fresh_settings(tmp_path, engine_url)
+    async with AsyncExitStack() as stack:
+        here = await stack.enter_async_context(opened(settings, world=World(clock)))
+        there = await stack.enter_async_context(Polytill.open(settings, world=World(clock)))
+        yield TwoNodes(here, there, clock)
+
+
+async def test_unknown_practices(till: Polytill) -> None:
+    for practice_id in (1, 0, -1, 2**31 - 1):
+        with pytest.raises(NotFound):
+            await till.desk.opening.practice(practice_id)
+
+
+async def test_one_database_value_for_many_callers(till: Polytill) -> None:
+    entry, _ = await till.create_practice("Clinic", "NGN")
+    found = await asyncio.gather(*(till.desk.opening.practice(entry.id) for _ in range(12)))
+    assert len({id(db) for db in found}) == 1
+    assert found[0].practice_id == entry.id
+    assert repr(found[0]) == f"PracticeDb({entry.id})"
+
+
+async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> None:
+    mine, _ = await nodes.here.create_practice("Mine", "NGN")
+    other, _ = await nodes.here.create_practice("Other", "GHS")
+    await run(nodes.here.desk.owner, "UPDATE practices SET database_name = 'x' WHERE id = " + str(other.id))
+    await run(
+        nodes.here.desk.owner,
+        f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}",
+    )
+    with pytest.raises(WrongPractice):
+        await nodes.there.desk.opening.practice(mine.id)
+    assert nodes.there.desk.opening.opened() == []
+    # A node that had it open notices as well, once its second is over.
+    nodes.clock.at_s += 1.0
+    with pytest.raises(WrongPractice):
+        await nodes.here.desk.opening.practice(mine.id)
+
+
+async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None:
+    mine, _ = await nodes.here.create_practice("Mine", "NGN")
+    other, _ = await nodes.here.create_practice("Other", "GHS")
+    await run(
+        nodes.here.desk.owner,
+        f"UPDATE practices SET wrapped_data_key = '{other.wrapped_data_key}' WHERE id = {mine.id}",
+    )
+    with pytest.raises(SealBroken):
+        await nodes.there.desk.opening.practice(mine.id)
+
+
+async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
+    entry, _ = await nodes.here.create_practice("Before", "NGN")
+    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
+    await onboarding.change_practice(nodes.here.desk, entry.id, "After", None, "suspended", "test")
+    assert (await nodes.here.desk.opening.entry(entry.id)).name == "After"
+    nodes.clock.at_s += 0.999
+    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
+    nodes.clock.at_s += 0.001
+    seen = await nodes.there.desk.opening.entry(entry.id)
+    assert (seen.name, seen.state) == ("After", "suspended")
+
+
+async def test_what_was_being_read_while_it_changed_is_not_kept(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = nodes.here.desk
+    entry, _ = await nodes.here.create_practice("Before", "NGN")
+    desk.opening.forget(entry.id)
+    desk.forget_catalog()
+    engine = desk.owner.engine
+    real, go_on, read = engine.fetch, asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slow(sql: str, *args: object) -> list[object]:
+        rows = await real(sql, *args)
+        read.release()
+        await go_on.wait()
+        return rows
+
+    monkeypatch.setattr(engine, "fetch", slow)
+    reading = asyncio.gather(desk.opening.entry(entry.id), desk.catalog())
+    for _ in range(2):
+        await read.acquire()
+    monkeypatch.setattr(engine, "fetch", real)
+    await catalog.change(desk, "paystack", {"name": "Renamed"}, None, "test")
+    await onboarding.change_practice(desk, entry.id, "After", None, None, "test")
+    go_on.set()
+    await reading
+    assert (await desk.opening.entry(entry.id)).name == "After"
+    assert (await desk.catalog())["paystack"].name == "Renamed"
+
+
+async def test_the_catalog_too(nodes: TwoNodes) -> None:
+    before = (await nodes.there.desk.catalog())["paystack"]
+    await catalog.change(nodes.here.desk, "paystack", {"name": "Renamed"}, None, "test")
+    assert (await nodes.here.desk.catalog())["paystack"].name == "Renamed"
+    assert (await nodes.there.desk.catalog())["paystack"].name == before.name
+    nodes.clock.at_s += 1.0
+    assert (await nodes.there.desk.catalog())["paystack"].name == "Renamed"
+
+
+async def test_reading_goes_on_while_the_owner_database_is_down(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, _ = await nodes.here.create_practice("Clinic", "NGN")
+    db = await nodes.there.desk.opening.practice(entry.id)
+    codes = set(await nodes.there.desk.catalog())
+
+    async def down(*_: object) -> None:
+        raise NotNow("The database cannot be reached just now.", code="database_unavailable")
+
+    real = nodes.there.desk.owner.engine.fetch
+    monkeypatch.setattr(nodes.there.desk.owner.engine, "fetch", down)
+    nodes.clock.at_s += 3600
+    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Clinic"
+    assert await nodes.there.desk.opening.practice(entry.id) is db
+    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    assert set(await nodes.there.desk.catalog()) == codes
+    with pytest.raises(NotNow):  # a practice that was never opened here
+        await nodes.there.desk.opening.practice(entry.id + 1)
+    monkeypatch.setattr(nodes.there.desk.owner.engine, "fetch", real)
+    await onboarding.change_practice(nodes.here.desk, entry.id, "Back", None, None, "test")
+    nodes.clock.at_s += 1.0
+    assert (await nodes.there.desk.opening.entry(entry.id)).name == "Back"
+
+
+async def test_a_practice_that_is_being_made_is_not_there_yet(till: Polytill) -> None:
+    entry, _ = await till.create_practice("Clinic", "NGN")
+    await run(till.desk.owner, f"UPDATE practices SET state = 'provisioning' WHERE id = {entry.id}")
+    till.desk.opening.forget(entry.id)
+    with pytest.raises(NotFound):
+        await till.desk.opening.practice(entry.id)
+
+
+async def test_files_beyond_the_limit_are_closed_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polytill.storage.opening.OPEN_FILES", 2)
+    async with opened(fresh_settings(tmp_path)) as till:
+        ids = [(await till.create_practice(f"P{number}", "NGN"))[0].id for number in range(4)]
+        found = [await till.desk.opening.practice(practice_id) for practice_id in ids]
+        assert till.desk.opening.opened() == ids[2:]
+        assert found[0].engine._connection is None  # type: ignore[attr-defined]
+        for practice_id, db in zip(ids, found, strict=True):
+            assert await plain(db, "SELECT practice_id FROM identity") == [(practice_id,)]
+            await db.engine.close()

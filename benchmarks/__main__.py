@@ -8,13 +8,13 @@ import sys
 import time
 
 from rich.console import Console
+from tests.postgres.server import PostgresError
 
 from benchmarks.load import WrongAnswer
 from benchmarks.measuring import BENCHMARKS, FULL, QUICK
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
 from polytill.web import logs
-from tests.postgres.server import PostgresError
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

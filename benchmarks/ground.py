@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from tests.postgres.server import PostgresServer, postgres_server
 
 from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
@@ -21,7 +22,6 @@ from polytill.domain.states import Environment
 from polytill.flows import catalog, configure
 from polytill.settings import Settings
 from polytill.storage.provider_configs import Configuration
-from tests.postgres.server import PostgresServer, postgres_server
 
 SECRET_KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
 # Three programs with a connection per practice each, and some for the owner database.
@@ -78,13 +78,15 @@ def _make_room(server: PostgresServer) -> None:
     server.start()
 
 
-async def prepare(folder: Path, postgres_url: str | None, provider_port: int, practices: int) -> Ground:
+async def prepare(
+    folder: Path, postgres_url: str | None, provider_port: int, practices: int, sweeping: bool
+) -> Ground:  # fmt: skip
     """Migrate, seed the catalog, onboard the practices, configure Paystack (the default) and Flutterwave for each."""
     ring = folder / "keyring"
     KeyRing.create(ring, World())
     name = f"owner_{secrets.token_hex(6)}"
     provider = f"http://127.0.0.1:{provider_port}"
-    settings = {
+    settings: dict[str, Any] = {
         "owner_database_url": f"{postgres_url}/{name}" if postgres_url else f"sqlite:///{folder}/owner.db",
         "practice_databases": postgres_url or str(folder / "practices"),
         "keyring": str(ring),
@@ -92,6 +94,9 @@ async def prepare(folder: Path, postgres_url: str | None, provider_port: int, pr
         # The budget should cover the practices that are active, with room for two requests of one practice at once.
         "database_connections": practices + 50,
     }
+    if not sweeping:
+        # Looking up unpaid payments in the background is another cost than taking one; ``memory`` measures it.
+        settings["sweep_interval_s"] = 3600.0
     ground = Ground(settings, postgres_url, provider_port, [])
     opened = ground.opened_settings()
     await migrate_owner(opened)

@@ -73,8 +73,9 @@ def payments(program: str, practices: list[Practice], requests: int) -> Iterator
 
 def deliveries(practices: list[Practice], taken: list[dict[str, Any]]) -> Iterator[bytes]:
     """Signed deliveries that tell of success, for payments that were taken, in another order."""
-    for number, payment in enumerate(sorted(taken, key=lambda payment: payment["id"][::-1])):
-        practice = practices[int(payment["reference"].rpartition("-")[2]) % len(practices)]
+    for payment in sorted(taken, key=lambda payment: payment["id"][::-1]):
+        number = int(payment["reference"].rpartition("-")[2])
+        practice = practices[number % len(practices)]
         data = {
             "id": 4_000_000_000 + number,
             "domain": "test",

@@ -17,10 +17,13 @@ from fastapi import FastAPI
 
 from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
+from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows import catalog, onboarding
 from polytill.settings import Settings
 from polytill.simulator.app import RunningSimulator, start
+from polytill.storage import practices
+from polytill.storage.opening import drop_postgres_database, is_postgres
 from polytill.web.app import make_app
 
 TEST_KEYS: dict[str, dict[str, str]] = {
@@ -61,9 +64,28 @@ def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -
 async def opened(settings: Settings, codes: list[str] | None = None, **options: Any) -> AsyncIterator[Polytill]:
     """A migrated installation whose catalog holds ``codes``, or every built-in provider."""
     await migrate_owner(settings)
-    async with Polytill.open(settings, **options) as till:
-        await catalog.seed(till.desk, codes)
-        yield till
+    made: list[str] = []
+    try:
+        async with Polytill.open(settings, **options) as till:
+            await catalog.seed(till.desk, codes)
+            try:
+                yield till
+            finally:
+                with contextlib.suppress(PolytillError):
+                    made = [entry.database_name for entry in await practices.listed(till.desk.owner, limit=1000)]
+    finally:
+        await _drop(settings, made)
+
+
+async def _drop(settings: Settings, practice_databases: list[str]) -> None:
+    """Give a server's disk back: a database costs 8 MB, and a run makes many hundreds."""
+    server = settings.practice_databases.get_secret_value()
+    if not is_postgres(server):
+        return
+    owner = settings.owner_database_url.get_secret_value().rpartition("/")[2]
+    for name in (owner, *practice_databases):
+        with contextlib.suppress(PolytillError):
+            await drop_postgres_database(server, name)
 
 
 @dataclass

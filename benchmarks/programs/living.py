@@ -62,7 +62,7 @@ async def serve_asgi(app: Any) -> None:
 
     until_told(stop)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110 (uvicorn has no event for it)
         await asyncio.sleep(0.01)
     ready(sock)
     await serving

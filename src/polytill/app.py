@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import onboarding, operate, pay, reconcile, refund
+from polytill.flows import lease, notify, onboarding, operate, pay, reconcile, refund
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.visit import visit
 from polytill.providers.http import AiohttpTransport, Http, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
-from polytill.storage import migrating, practices
+from polytill.storage import leases, migrating, practices
 from polytill.storage.opening import Opening, create_owner, open_owner
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.refunds import Refund
@@ -95,17 +96,19 @@ class Polytill:
         )
 
     async def sweep(self, everyone: bool = False) -> int:
-        """Look up what is overdue in the practices that this process has opened, or in every practice."""
-        ids = self.desk.opening.opened()
+        """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
+        held = await leases.all_held(self.desk.owner)
+        ids = list(held)
         if everyone:
-            ids = [entry.id for entry in await practices.listed(self.desk.owner) if entry.state != "provisioning"]
+            entries = await practices.listed(self.desk.owner, limit=1_000_000)
+            ids = [entry.id for entry in entries if entry.state != "provisioning"]
         done = 0
         for practice_id in ids:
             try:
-                done += await reconcile.sweep(self.desk, practice_id)
+                done += await visit(self.desk, practice_id, held.get(practice_id))
             except Exception as error:
-                log.error("sweep_failed", practice=practice_id, error=type(error).__name__)
-        return done
+                log.error("visit_failed", practice=practice_id, error=type(error).__name__)
+        return done + await notify.deliver(self.desk)
 
     async def sweep_for_ever(self) -> None:
         """The background task of an embedded service: opened practices often, every practice now and then."""
@@ -113,7 +116,8 @@ class Polytill:
         while True:
             await asyncio.sleep(self.desk.settings.sweep_interval_s)
             try:
-                await self.sweep(everyone=rounds % 30 == 0)
+                await lease.renew(self.desk)
+                await self.sweep(everyone=rounds == 0)
             except Exception as error:
                 log.error("sweep_failed", error=type(error).__name__)
             rounds += 1

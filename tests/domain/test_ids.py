@@ -24,7 +24,9 @@ def test_ids_fit_every_provider() -> None:
         assert "_" not in one
 
 
-@given(st.floats(0, 2**40), st.floats(0.002, 1e6), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
+@given(
+    st.floats(0, 2**40), st.floats(0.002, 1e6), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10)
+)
 def test_ids_are_ordered_by_time(at_s: float, later_s: float, first: bytes, second: bytes) -> None:
     early = new_id(World(lambda: at_s, lambda n: first))
     late = new_id(World(lambda: at_s + later_s, lambda n: second))

@@ -36,7 +36,7 @@ def test_reveal_is_the_way_out() -> None:
         f"{Secret(WORD)}",
         f"{Secret(WORD)!r} {Secret(WORD)!s} {Secret(WORD)!a} {Secret(WORD):>40}",
         "%s %r" % (Secret(WORD), Secret(WORD)),  # noqa: UP031
-        "{} {:s} {!r}".format(Secret(WORD), Secret(WORD), Secret(WORD)),
+        f"{Secret(WORD)} {Secret(WORD):s} {Secret(WORD)!r}",
         repr([Secret(WORD), {"key": Secret(WORD)}]),
         repr(Holder(Secret(WORD))),
         ascii(Secret(WORD)),

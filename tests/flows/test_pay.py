@@ -45,7 +45,7 @@ async def test_the_attempt_is_on_disk_before_the_call(scene: Scene) -> None:
             made.params.reference,
         )
         assert rows, "no row for the call"
-        seen.append(tuple(rows[0][:3]) + (bool(rows[0][3]),))
+        seen.append((*rows[0][:3], bool(rows[0][3])))
 
     scene.wire.before = look
     scene.wire.says("create", LINK)
@@ -182,7 +182,7 @@ async def test_a_suspended_practice(scene: Scene) -> None:
 @pytest.mark.parametrize("base", ["https://evil.example", "http://scripted.example", "https://scripted.example:444"])
 async def test_keys_go_nowhere_else(scene: Scene, base: str) -> None:
     await scene.configure()
-    with pytest.raises(Invalid, match="only sent to scripted.example"):
+    with pytest.raises(Invalid, match=r"only sent to scripted\.example"):
         await catalog.change(scene.desk, "scripted", {"sandbox_api_base_url": base}, None, "test")
     # Even if the row itself was altered.
     async with scene.desk.owner.transaction() as tx:

@@ -155,10 +155,14 @@ candidates = st.builds(
 
 @given(st.lists(candidates, unique_by=lambda c: c.code), st.data())
 def test_order_does_not_matter_and_nobody_is_lost(found: list[Candidate], data: st.DataObject) -> None:
-    wanted = data.draw(st.builds(Wanted, st.just("NGN"), st.none() | st.integers(1, 1000), st.sampled_from([None, "card"])))
+    wanted = data.draw(
+        st.builds(Wanted, st.just("NGN"), st.none() | st.integers(1, 1000), st.sampled_from([None, "card"]))
+    )
     first = route(found, wanted)
     assert route(data.draw(st.permutations(found)), wanted) == first
-    assert sorted([c.code for c in first.ranked] + [out.code for out in first.excluded]) == sorted(c.code for c in found)
+    assert sorted([c.code for c in first.ranked] + [out.code for out in first.excluded]) == sorted(
+        c.code for c in found
+    )
     assert len({c.environment for c in first.ranked}) <= 1
     # Taking away who was out changes nothing for who is in, unless it decided the environment.
     if all(c.environment is SANDBOX for c in found):

@@ -79,7 +79,10 @@ def modules() -> list[Module]:
 def tracked_files() -> dict[str, str]:
     """Every text file that git knows, and every one that it would take up, by its path from the root."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     ).stdout
     found = {}
     for name in sorted(set(listed.decode().split("\0")) - {""}):

@@ -35,13 +35,23 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.writes_go_through_flows, "web.new", "u = Unit()", "calls Unit()"),
     (rules.writes_go_through_flows, "cli", "u = units.Unit()", "calls units.Unit()"),
     (rules.writes_go_through_flows, "web.new", "async def f(db):\n    await db.commit(1)", "calls db.commit()"),
-    (rules.writes_go_through_flows, "storage.payments", "async def f(db):\n    async with db.transaction(): ...", "db.tr"),
+    (
+        rules.writes_go_through_flows,
+        "storage.payments",
+        "async def f(db):\n    async with db.transaction(): ...",
+        "db.tr",
+    ),
     (rules.sql_stays_in_storage, "flows.new", "q = 'UPDATE payments SET status = 1'", "holds SQL"),
     (rules.sql_stays_in_storage, "web.new", "q = f'SELECT id FROM payments WHERE {1}'", "holds SQL"),
     (rules.handlers_have_one_door, "flows.pay", "async def f(h):\n    await h.refund_payment(1)", "h.refund_payment"),
     (rules.handlers_have_one_door, "web.new", "async def f(h):\n    await h.test_credentials()", "h.test_credentials"),
     (rules.handlers_have_one_door, "flows.new", "c = ProviderConfig(1, 2)", "makes a ProviderConfig"),
-    (rules.the_door_is_guarded, "flows.calling", "async def call(handler, v):\n    await getattr(handler, v)()", "open"),
+    (
+        rules.the_door_is_guarded,
+        "flows.calling",
+        "async def call(handler, v):\n    await getattr(handler, v)()",
+        "open",
+    ),
     (
         rules.the_door_is_guarded,
         "flows.calling",
@@ -51,7 +61,12 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.the_door_is_guarded, "flows.calling", "def build():\n    return ProviderConfig(1)", "where they would go"),
     (rules.money_changes_in_settle, "flows.pay", "payments.change(1, 2, 3, 4)", "payments.change()"),
     (rules.money_changes_in_settle, "web.new", "payments.change_attempt(1)", "payments.change_attempt()"),
-    (rules.money_changes_in_settle, "flows.new", "from polytill.storage.payments import change as c", "imports storage"),
+    (
+        rules.money_changes_in_settle,
+        "flows.new",
+        "from polytill.storage.payments import change as c",
+        "imports storage",
+    ),
     (rules.nothing_is_ambient, "storage.new", "from contextvars import ContextVar\ndb = ContextVar('db')", "ambient"),
     (rules.nothing_is_ambient, "flows.new", "def f():\n    global db\n    db = 1", "writes a global"),
     (rules.no_provider_sdk, "providers.new", "import stripe", "imports the SDK"),
@@ -68,6 +83,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.docstrings, "flows.new", "x = 1", "flows.new has no docstring"),
     (rules.docstrings, "flows.new", '"""M."""\ndef f(): ...', "flows.new.f has no docstring"),
     (rules.docstrings, "flows.new", '"""M."""\nclass C:\n    """C."""\n    async def m(self): ...', "C.m has no doc"),
+    (rules.log_lines_can_be_written, "flows.new", "log.error('lost', event=event.id)", "named event"),
     (rules.money_is_never_a_float, "flows.new", "x = float(amount)", "float()"),
     (rules.money_is_never_a_float, "storage.new", "c = sa.Numeric(10, 2)", "sa.Numeric"),
     (rules.money_is_never_a_float, "storage.migrations.new", "c = sa.Float()", "sa.Float"),
@@ -82,7 +98,9 @@ def test_planted_text_is_caught(rule: Rule, name: str, text: str, says: str) -> 
 
 def test_cycles_are_caught() -> None:
     one = Module("flows.one", "from polytill.flows.two import f")
-    two = Module("flows.two", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from polytill.flows import three")
+    two = Module(
+        "flows.two", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from polytill.flows import three"
+    )
     three = Module("flows.three", "def f():\n    import polytill.flows.one")
     assert list(rules.no_cycles([one, two, three])) == ["import cycle: flows.one → flows.two → flows.three → flows.one"]
     assert list(rules.no_cycles([one, two])) == []
@@ -103,7 +121,13 @@ def test_what_is_allowed_is_not_caught() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["see /" + "work/main/x", "cd /" + "root/x", "at '/" + "home/ada/till'", "--index" + "-url x", "https://x/" + "simple"],
+    [
+        "see /" + "work/main/x",
+        "cd /" + "root/x",
+        "at '/" + "home/ada/till'",
+        "--index" + "-url x",
+        "https://x/" + "simple",
+    ],
 )
 def test_places_are_caught(text: str) -> None:
     assert len(list(no_places_of_one_machine({"docs/a.md": f"first\n{text}"}))) == 1

@@ -157,7 +157,9 @@ class PostgresServer:
                 self._watcher.stdin.write(b".")
                 self._watcher.stdin.flush()
             self._watcher.stdin.close()
-            self._watcher.wait(timeout=2 * STOP_TIMEOUT_S)
+            # Deleting the files of many databases takes a while on a busy disk; the watcher ends by itself.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._watcher.wait(timeout=2 * STOP_TIMEOUT_S)
 
     def _watch(self) -> subprocess.Popen[bytes]:
         account = [str(number) for number in self._account or ()]

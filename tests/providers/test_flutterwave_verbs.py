@@ -27,7 +27,8 @@ from polytill.providers.contract import (
     environment_of_key,
     features_of,
 )
-from polytill.providers.flutterwave import FlutterwaveProvider, read_charge
+from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave_reading import read_charge
 from polytill.providers.http import Answer, Http
 from polytill.providers.outcomes import (
     Declined,

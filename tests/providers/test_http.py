@@ -320,7 +320,8 @@ async def test_cookies_and_proxies_of_others_play_no_part(monkeypatch: pytest.Mo
         monkeypatch.setenv("http_proxy", proxy.url)
         async with sending() as http:
             for _ in range(2):
-                assert isinstance(await http.send("GET", server.url, HEADERS), Answer)
+                # By name: a cookie jar would not keep what an address without one sets.
+                assert isinstance(await http.send("GET", f"http://localhost:{server.port}", HEADERS), Answer)
     assert len(server.requests) == 2
     assert all(b"cookie" not in request.lower() for request in server.requests)
     assert not proxy.requests
@@ -414,6 +415,7 @@ def test_keys_may_go_to(url: str) -> None:
         "https://evil.example\\@api.paystack.co",
         "https://api.paystack.co\\.evil.example",
         "https://api.paystack.co\\",
+        "https://api.paystack.co/v3\\@evil.example",
         "https:\\\\api.paystack.co",
         "https://xapi.paystack.co",
         "https://paystack.co",
@@ -452,6 +454,8 @@ def test_keys_may_not_go_to(url: str) -> None:
 def test_without_settings_only_the_declared_hosts() -> None:
     assert not may_receive_keys("http://127.0.0.1:8429", HOSTS, frozenset())
     assert not may_receive_keys("https://api.paystack.co", frozenset(), frozenset())
+    # Cutting "https://" off an address that has none must not make another host of it.
+    assert not may_receive_keys("http://api.paystack.co", frozenset({"pi.paystack.co"}), frozenset())
 
 
 @pytest.mark.parametrize(

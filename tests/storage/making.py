@@ -57,7 +57,9 @@ class Fails(Exception):
 class Injected:
     """Makes one method of an object or class fail, once or for ever, before or after it has done its work."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool = False, times: int = 1) -> None:
+    def __init__(
+        self, patch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool = False, times: int = 1
+    ) -> None:
         self.left = times
         real = getattr(owner, name)
 

@@ -122,7 +122,7 @@ async def test_those_who_wait_for_the_same_practice_come_first(budget: Budget, d
 
     async with budget.lend(databases[1]):
         holding = asyncio.create_task(hold())
-        while budget.opened_count < 2:
+        while budget.opened_count < 2:  # noqa: ASYNC110 (opening a connection tells nobody)
             await asyncio.sleep(0)
         waiting = [asyncio.create_task(use(budget, name, order)) for name in (databases[2], databases[0], databases[0])]
         await turns()
@@ -182,7 +182,7 @@ async def test_cancelled_in_the_middle_of_a_query(budget: Budget, databases: lis
     asleep = asyncio.create_task(engine.fetch("SELECT pg_sleep(600)"))
     async with budget.lend(databases[0]) as other:
         query = "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
-        while await other.fetchval(query) == 0:
+        while await other.fetchval(query) == 0:  # noqa: ASYNC110 (only the server knows)
             await asyncio.sleep(0)
     asleep.cancel()
     await asyncio.gather(asleep, return_exceptions=True)
@@ -196,7 +196,8 @@ async def test_a_broken_connection_is_dropped(budget: Budget, databases: list[st
         pid = victim.get_server_pid()
     async with budget.lend(databases[1]) as killer:
         await killer.fetchval("SELECT pg_terminate_backend($1)", pid)
-        while await killer.fetchval("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = $1", pid):
+        alive = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = $1"
+        while await killer.fetchval(alive, pid):  # noqa: ASYNC110 (only the server knows)
             await asyncio.sleep(0)
     answers = []
     for _ in range(2):  # it may be noticed only in use; then the first caller is told to come again

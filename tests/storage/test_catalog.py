@@ -39,9 +39,7 @@ async def test_after_every_way_to_change_it(till: Polytill) -> None:
     assert (await copies_agree(till))["paystack"] == ["KES"]
     await catalog.change(desk, "paystack", {"name": "Other"}, None, "test")
     assert (await copies_agree(till))["paystack"] == ["KES"]
-    await catalog.add(
-        desk, {"code": "later", "name": "Later", "status": "inactive"}, ["NGN", "USD"], "test"
-    )
+    await catalog.add(desk, {"code": "later", "name": "Later", "status": "inactive"}, ["NGN", "USD"], "test")
     assert (await copies_agree(till))["later"] == ["NGN", "USD"]
     assert (await desk.catalog())["later"].supported_currencies == ["NGN", "USD"]
 

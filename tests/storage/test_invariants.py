@@ -132,7 +132,8 @@ async def test_uniques(till: Polytill) -> None:
     catalog_rows.put_currency(unit, 1, CurrencySupport("NGN"), now)
     await till.desk.owner.commit(unit)
     assert await plain(
-        till.desk.owner, "SELECT COUNT(*) FROM provider_currency_support WHERE provider_id = 1 AND currency_code = 'NGN'"
+        till.desk.owner,
+        "SELECT COUNT(*) FROM provider_currency_support WHERE provider_id = 1 AND currency_code = 'NGN'",
     ) == [(1,)]
     assert attempt.number == 1
 
@@ -142,7 +143,9 @@ async def _columns(db: PracticeDb, table: str) -> list[tuple[str]]:
         return [(row[0],) for row in await plain(db, f"SELECT name FROM pragma_table_info('{table}')")]
     return [
         (row[0],)
-        for row in await plain(db, "SELECT column_name::text FROM information_schema.columns WHERE table_name = $1", table)
+        for row in await plain(
+            db, "SELECT column_name::text FROM information_schema.columns WHERE table_name = $1", table
+        )
     ]
 
 
@@ -166,5 +169,5 @@ async def test_rows_of_another_practice_are_refused(till: Polytill) -> None:
     db, payment, _ = await one_payment(till)
     unit = Unit()
     payments.insert(unit, replace(payment, id=new_id(till.desk.world), practice_id=999, idempotency_key="key-2"))
-    with pytest.raises(Exception, match="(?i)foreign key"):
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
         await db.commit(unit)

@@ -14,7 +14,7 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.flows import catalog, onboarding
-from tests.installation import opened, fresh_settings
+from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
 
 

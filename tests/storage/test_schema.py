@@ -89,7 +89,9 @@ def seen_by_sqlite(path: Path) -> set[tuple[Any, ...]]:
                 (table, "fk", *f["constrained_columns"], f["referred_table"], *f["referred_columns"])
                 for f in inspector.get_foreign_keys(table)
             }
-            found |= {(table, "index", i["name"], i["unique"], *i["column_names"]) for i in inspector.get_indexes(table)}
+            found |= {
+                (table, "index", i["name"], i["unique"], *i["column_names"]) for i in inspector.get_indexes(table)
+            }
             found.add((table, "pk", *inspector.get_pk_constraint(table)["constrained_columns"]))
     finally:
         engine.dispose()
@@ -119,7 +121,9 @@ async def test_alembic_sees_no_difference(tree: Tree, tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{path}")
     try:
         with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "compare_server_default": False}
+            )
             assert compare_metadata(context, TREES[tree]) == []
     finally:
         engine.dispose()
@@ -129,7 +133,9 @@ async def columns_of(database: _Database, table: str) -> set[str]:
     if database.engine.dialect == "sqlite":
         rows = await plain(database, f"SELECT name FROM pragma_table_info('{table}')")
     else:
-        rows = await plain(database, "SELECT column_name::text FROM information_schema.columns WHERE table_name = $1", table)
+        rows = await plain(
+            database, "SELECT column_name::text FROM information_schema.columns WHERE table_name = $1", table
+        )
     return {row[0] for row in rows}
 
 

@@ -45,7 +45,9 @@ async def things(db: _Database) -> list[tuple[Any, ...]]:
 
 
 async def test_counts_of_every_step(db: _Database) -> None:
-    insert = unit((INSERT, 1, "a", 10), (INSERT, 2, "b", 20), ("INSERT INTO lines (id, thing_id) VALUES ($1, $2)", 1, 2))
+    insert = unit(
+        (INSERT, 1, "a", 10), (INSERT, 2, "b", 20), ("INSERT INTO lines (id, thing_id) VALUES ($1, $2)", 1, 2)
+    )
     assert await db.commit(insert) == [1, 1, 1]
     assert await db.commit(unit(("UPDATE things SET amount = 0",), ("DELETE FROM lines WHERE id = $1", 9))) == [2, 0]
     assert await db.commit(Unit()) == []
@@ -88,7 +90,7 @@ async def test_a_check_refuses_all(db: _Database) -> None:
 
 
 async def test_a_foreign_key_refuses_all(db: _Database) -> None:
-    with pytest.raises(Exception, match="(?i)foreign key"):
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
         await db.commit(unit((INSERT, 2, "b", 20), ("INSERT INTO lines (id, thing_id) VALUES ($1, $2)", 1, 99)))
     assert await things(db) == []
 
@@ -103,18 +105,24 @@ async def test_of_two_takers_one_wins(db: _Database) -> None:
 
 
 async def test_an_interactive_transaction_is_all_or_nothing(db: _Database) -> None:
-    with pytest.raises(Fails):
+    async def fails() -> None:
         async with db.transaction() as tx:
             tx.add(INSERT, 1, "a", 10)
             assert await tx.one("SELECT amount FROM things WHERE id = $1", 1) is not None
             assert work_is_open()
             raise Fails
-    assert await things(db) == []
-    assert not work_is_open()
-    with pytest.raises(Stale):
+
+    async def is_stale() -> None:
         async with db.transaction() as tx:
             tx.add(INSERT, 1, "a", 10)
             tx.add(TAKE, 1, 1, 9999, expect=1)
+
+    with pytest.raises(Fails):
+        await fails()
+    assert await things(db) == []
+    assert not work_is_open()
+    with pytest.raises(Stale):
+        await is_stale()
     assert await things(db) == []
     async with db.transaction() as tx:
         tx.add(INSERT, 1, "a", 10)
@@ -134,7 +142,14 @@ async def test_the_same_units_leave_equal_rows_on_both_engines(postgres_url: str
                 unit((TAKE, 1, 4, 10), (TAKE, 2, 1, 2**53 + 1), expect=1),
                 unit((INSERT, 3, "c", 1), (TAKE, 1, 1, 99), expect=1),
                 unit((INSERT, 4, "a", 1)),
-                unit(("INSERT INTO things (id, name, amount) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING", 5, "a", 1)),
+                unit(
+                    (
+                        "INSERT INTO things (id, name, amount) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+                        5,
+                        "a",
+                        1,
+                    )
+                ),
                 unit(("INSERT INTO kept (id, at, body) VALUES ($1, $2, $3)", 1, when, json_text({"a": [1, None]}))),
                 unit(("DELETE FROM things WHERE amount >= $1", 2**53)),
             ):

@@ -25,5 +25,5 @@ async def shared(
 ) -> AsyncIterator[Installation]:
     """A service that the tests of one file share; each makes the practices that it needs."""
     url = None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    async with running(tmp_path_factory.mktemp("shared"), url, world=clock.world(), provider_timeout_s=0.6) as found:
+    async with running(tmp_path_factory.mktemp("shared"), url, world=clock.world(), provider_timeout_s=1.0) as found:
         yield found

@@ -22,16 +22,20 @@ _numbers = itertools.count(1)
 
 
 class Clock:
-    """Real time plus an offset that a test may move."""
+    """Real time plus an offset that a test may move, or a moment at which it stands still."""
 
     def __init__(self) -> None:
         self.offset_s = 0.0
+        self.stands_at: float | None = None
 
     def advance(self, seconds: float) -> None:
         self.offset_s += seconds
 
+    def now(self) -> float:
+        return time.time() + self.offset_s if self.stands_at is None else self.stands_at
+
     def world(self) -> World:
-        return World(time_s=lambda: time.time() + self.offset_s)
+        return World(time_s=self.now)
 
 
 def fresh(prefix: str = "key") -> str:
@@ -130,6 +134,17 @@ class Practice:
     async def ledger(self) -> Json:
         found = await self.call("GET", "/ledger?environment=sandbox")
         return dict(found.body["balances"])
+
+    def delivery(self) -> tuple[bytes, dict[str, str]]:
+        """The newest delivery of this account, whether it was sent or dropped: its bytes, signed now."""
+        deliverer = self.house.simulator.network.deliverer
+        newest = [d for d in deliverer.log if d.hook.url == self.configuration["webhookUrl"]][-1]
+        return newest.body, deliverer._headers(newest)
+
+    async def deliver(self, body: bytes, headers: dict[str, str], to: Practice | None = None) -> Answered:
+        """Post a delivery to this practice's hook, or to another's."""
+        url = (to or self).configuration["webhookUrl"].removeprefix(self.house.url)
+        return await self.house.call("POST", url, raw=body, headers=headers)
 
     async def fault(self, operation: str, kind: str, count: int | None = 1, **more: Any) -> None:
         """Break this account's calls or deliveries."""

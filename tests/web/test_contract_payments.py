@@ -7,10 +7,16 @@ import asyncio
 import pytest
 
 from tests.installation import Installation
-from tests.web.support import CURRENCY, PROVIDERS, Practice, fresh, is_problem
+from tests.web.support import CURRENCY, PROVIDERS, Json, Practice, fresh, is_problem
 from tests.web.test_contract import ATTEMPT, PAYMENT, has
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def seen(payment: Json) -> Json:
+    """A payment without when it was touched: deliveries come in between."""
+    attempts = [{**attempt, "updatedAt": ""} for attempt in payment["attempts"]]
+    return {**payment, "updatedAt": "", "attempts": attempts}
 
 
 @pytest.mark.parametrize("code", PROVIDERS)
@@ -31,12 +37,13 @@ async def test_create_and_read(shared: Installation, code: str) -> None:
     assert made.body["customer"] == {"email": "ada@example.com", "name": None, "phone": None}
     assert "Idempotent-Replayed" not in made.headers
     again = await practice.create(10_000, idempotency="k1", **more)
-    assert (again.status, again.headers["Idempotent-Replayed"], again.body) == (201, "true", made.body)
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (201, "true")
+    assert seen(again.body) == seen(made.body)
     other = await practice.create(10_001, idempotency="k1", **more)
     is_problem(other, 409, "idempotency_key_reused")
-    assert len(await practice.books()) == (0 if code == "flutterwave" else 1)
+    assert len(await practice.books()) == 1
     got = await practice.call("GET", f"/payments/{made.body['id']}")
-    assert (got.status, got.body) == (200, made.body)
+    assert (got.status, seen(got.body)) == (200, seen(made.body))
     # A repeat shows the present state, not the first one.
     await practice.act(made.body["attempts"][0]["reference"])
     await practice.settled(made.body["id"], status="succeeded")
@@ -86,9 +93,7 @@ async def test_refunds(shared: Installation, code: str) -> None:
     one = await practice.call("GET", f"{path}/{made.body['id']}")
     assert (one.status, one.body["id"]) == (200, made.body["id"])
     is_problem(await practice.call("GET", f"{path}/none"), 404, "not_found")
-    assert [(b["captured"], b["refunded"]) for b in await practice.books()] == (
-        [(10_000, 10_000)] if code == "flutterwave" else [(0, 0), (10_000, 10_000)]
-    )
+    assert [(b["captured"], b["refunded"]) for b in await practice.books()] == [(0, 0), (10_000, 10_000)]
 
 
 @pytest.mark.parametrize("code", PROVIDERS)

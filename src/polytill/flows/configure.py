@@ -13,7 +13,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from polytill.domain.errors import Conflict, FieldError, Invalid, NotFound, invalid
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.calling import build, call_test, handler_class
@@ -174,36 +174,43 @@ async def configure(
 ) -> tuple[Configuration, bool]:
     """Make, replace or (``patch``) change a configuration. Whether it is new is the second value."""
     db = await desk.opening.practice(practice_id)
-    existing = (await provider_configs.all_of(db)).get(wish.provider_code)
-    if existing is not None and existing.removed_at is not None and patch:
-        existing = None
-    if patch and existing is None:
-        raise NotFound(f"{wish.provider_code} is not configured.")
-    live = existing if existing is not None and existing.removed_at is None else None
-    entry, handler = await _provider(desk, wish.provider_code, live)
-    environment = wish.environment or (live.environment if live else Environment.sandbox)
-    if patch and live is not None and environment is not live.environment and not wish.keys.given():
-        await activate(desk, practice_id, wish.provider_code, environment, actor)
-        return await configure(desk, practice_id, replace(wish, environment=None), actor, patch=True)
-    held_set = existing.newest(environment) if existing and patch else None
-    held = open_credentials(db.data_key, entry.code, held_set) if held_set else None
-    opened = check_keys(handler, entry, environment, wish.keys, held)
-    currencies = _checked_currencies(entry, wish.supported_currencies, live)
-    async with db.transaction() as tx:
-        saved, fields = await _save(desk, db, tx, wish, existing, entry, opened, currencies)
-        audit.append(tx, desk.world.now(), actor, "provider.configured", entry.code, fields)
+    if patch and wish.environment is not None and not wish.keys.given():
+        await activate(desk, practice_id, wish.provider_code, wish.environment, actor)
+        wish = replace(wish, environment=None)
+    try:
+        entry, fresh = await _configured(desk, db, wish, actor, patch)
+    except Duplicate:  # another made it just now: this one changes what is there
+        entry, fresh = await _configured(desk, db, wish, actor, patch)
     desk.forget(practice_id)
     snapshot = await desk.configured(db)
     saved = snapshot.configurations[entry.code]
     if desk.on_configured is not None:
         await desk.on_configured(db, entry, saved)
-    return saved, live is None
+    return saved, fresh
+
+
+async def _configured(desk: Desk, db: PracticeDb, wish: Wish, actor: str, patch: bool) -> tuple[ProviderEntry, bool]:
+    async with db.transaction() as tx:
+        await provider_configs.lock(tx, wish.provider_code)
+        existing = (await provider_configs.all_of(tx)).get(wish.provider_code)
+        live = existing if existing is not None and existing.removed_at is None else None
+        if patch and live is None:
+            raise NotFound(f"{wish.provider_code} is not configured.")
+        entry, handler = await _provider(desk, wish.provider_code, live)
+        environment = wish.environment or (live.environment if live else Environment.sandbox)
+        held_set = live.newest(environment) if live and patch else None
+        held = open_credentials(db.data_key, entry.code, held_set) if held_set else None
+        opened = check_keys(handler, entry, environment, wish.keys, held)
+        currencies = _checked_currencies(entry, wish.supported_currencies, live)
+        fields = await _save(desk, db, tx, wish, existing, entry, opened, currencies)
+        audit.append(tx, desk.world.now(), actor, "provider.configured", entry.code, fields)
+    return entry, live is None
 
 
 async def _save(
     desk: Desk, db: PracticeDb, tx: Tx, wish: Wish, existing: Configuration | None, entry: ProviderEntry,
     opened: Opened, currencies: list[str],
-) -> tuple[Configuration, dict[str, Any]]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     now = desk.world.now()
     versions = [s.version for s in (existing.active, *existing.others)] if existing else [0]
     opened.version = max(versions) + 1
@@ -235,7 +242,7 @@ async def _save(
         _keep_previous(tx, existing, saved, now)
         provider_configs.update(tx, saved, now)
     await _move_defaults(tx, saved)
-    return saved, {
+    return {
         "environment": active.environment.value, "version": active.version, "enabled": saved.is_enabled,
         "default": saved.is_default, "currencies": currencies,
     }  # fmt: skip
@@ -276,10 +283,13 @@ async def prepare_credentials(
         return (await configure(desk, practice_id, wish, actor, patch=True))[0]
     entry, handler = await _provider(desk, code, existing)
     opened = check_keys(handler, entry, environment, keys, None)
-    opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
-    sealed = seal_credentials(db.data_key, code, opened, "prepared", desk.world)
     now = desk.world.now()
     async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        if environment is existing.environment:
+            raise Stale  # somebody switched to it just now
+        opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
+        sealed = seal_credentials(db.data_key, code, opened, "prepared", desk.world)
         provider_configs.supersede_prepared(tx, existing.id, environment, now)
         provider_configs.keep(tx, existing, sealed, now)
         detail = {"environment": environment.value, "version": opened.version}
@@ -293,15 +303,16 @@ async def prepare_credentials(
 
 async def activate(desk: Desk, practice_id: int, code: str, environment: Environment, actor: str) -> Configuration:
     """Switch to the environment whose keys were prepared; the present ones wait beside."""
-    db, existing = await existing_configuration(desk, practice_id, code)
-    if environment is existing.environment:
-        return existing
-    prepared = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
-    if prepared is None:
-        raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+    db = await desk.opening.practice(practice_id)
     now = desk.world.now()
-    saved = replace(existing, active=replace(prepared, state="active"), others=[])
     async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        if environment is existing.environment:
+            return existing
+        prepared = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
+        if prepared is None:
+            raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+        saved = replace(existing, active=replace(prepared, state="active"), others=[])
         provider_configs.drop_kept(tx, existing.id, prepared.version)
         provider_configs.keep(tx, existing, replace(existing.active, state="prepared"), now)
         provider_configs.update(tx, saved, now)
@@ -314,18 +325,29 @@ async def activate(desk: Desk, practice_id: int, code: str, environment: Environ
 async def existing_configuration(desk: Desk, practice_id: int, code: str) -> tuple[PracticeDb, Configuration]:
     """A configuration as it stands in the database now; ``NotFound`` where there is none."""
     db = await desk.opening.practice(practice_id)
-    existing = (await provider_configs.all_of(db)).get(code)
+    return db, _there(await provider_configs.all_of(db), code)
+
+
+async def _locked(tx: Tx, code: str) -> Configuration:
+    """A configuration that nobody else changes until the transaction ends."""
+    await provider_configs.lock(tx, code)
+    return _there(await provider_configs.all_of(tx), code)
+
+
+def _there(found: dict[str, Configuration], code: str) -> Configuration:
+    existing = found.get(code)
     if existing is None or existing.removed_at is not None:
         raise NotFound(f"{code} is not configured.")
-    return db, existing
+    return existing
 
 
 async def remove(desk: Desk, practice_id: int, code: str, actor: str) -> None:
     """No new payments this way. The row and its keys stay, so that old payments can still be refunded."""
-    db, existing = await existing_configuration(desk, practice_id, code)
+    db = await desk.opening.practice(practice_id)
     now = desk.world.now()
-    saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
     async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)
         audit.append(tx, now, actor, "provider.removed", code, None)
@@ -346,7 +368,7 @@ async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str
         result = CredentialTest(False, detail, result.environment)
     now = desk.world.now()
     async with db.transaction() as tx:
-        provider_configs.update(tx, replace(existing, last_tested_at=now), now)
+        provider_configs.tested(tx, existing.id, now)
         audit.append(tx, now, actor, "provider.tested", code, {"ok": result.ok})
     desk.forget(practice_id)
     return result, now

@@ -55,6 +55,7 @@ class Desk:
     _snapshots: dict[int, Snapshot] = field(default_factory=dict)
     _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
+    leased_until_s: dict[int, float] = field(default_factory=dict)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
 

@@ -11,6 +11,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
+from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import Taken, current_attempt, find, taken
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import settle
@@ -77,6 +78,7 @@ async def _begin(
     request_hash: str, actor: str,
 ) -> Taken:  # fmt: skip
     handler = await _handler(desk, attempt)
+    await ensure_lease(desk, payment.practice_id)
     now = desk.world.now()
     operation = Operation(
         new_id(desk.world), payment.id, payment.practice_id, payment.environment, attempt.id, kind, amount,

@@ -12,6 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows.calling import build, call, handler_class
 from polytill.flows.desk import Desk, Snapshot
+from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.route import Candidate, Route, Wanted, route
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle import settle
@@ -128,6 +129,7 @@ async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, 
         if entry.state != "active":
             raise Forbidden("This practice is suspended.")
         raise refused(found, request.currency)
+    await ensure_lease(desk, practice_id)
     now = desk.world.now()
     by_code = snapshot.configurations
     payment = _new_payment(desk, practice_id, request, found.ranked[0].environment, now, actor)

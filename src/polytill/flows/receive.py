@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from polytill.domain.errors import NotFound, Unauthorized
@@ -18,6 +19,8 @@ from polytill.domain.states import Environment, EventState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import build, call_for
 from polytill.flows.desk import Desk, log
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.notify import tell_practice
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact, apply_refund_fact
 from polytill.providers.contract import (
@@ -67,20 +70,31 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
         raise NotFound("There is no such hook.")
     environment, handler = await _verified(desk, db, configuration, headers, body)
     event, result = _read(desk, db, configuration, environment, handler, body)
+    await ensure_lease(desk, db.practice_id)
     unit = Unit()
     webhook_events.insert_once(unit, event)
     if not (await db.commit(unit))[0]:
         known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
-        if known is None or known.state is not EventState.received:
+        if known is None or not _worth_another_try(known):
             return known
-        event = known  # stored by a process that did not come to apply it
-    if event.state is EventState.received:
+        event = known
+    if event.state in (EventState.received, EventState.applied):
         try:
             await asyncio.shield(_apply(desk, db, configuration, event, result))
         except Exception as error:
             # It is stored, so the provider is told "200"; the sweep takes it up again.
-            log.error("delivery_not_applied", practice=db.practice_id, event=event.id, error=type(error).__name__)
+            log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
     return event
+
+
+def _worth_another_try(known: WebhookEvent) -> bool:
+    """Whether a repeated delivery is taken up again: one that was never applied, or one that proves nothing by itself.
+
+    A hint under the right words may come from anybody and before its time; the real one must not be lost as its repeat.
+    """
+    if known.state is EventState.received:
+        return True
+    return known.must_fetch and known.state is EventState.applied and known.tries < MAX_TRIES
 
 
 async def _verified(
@@ -108,13 +122,8 @@ def _read(
     except ValueError as error:
         digest = hashlib.sha256(body).hexdigest()
         result = WebhookResult("unreadable", f"unreadable:{digest}", "park", reason=f"unreadable: {error}"[:200])
-    state, reason = EventState.received, result.reason
-    if result.environment is not None and result.environment is not environment:
-        state, reason = EventState.parked, "environment_mismatch"
-    elif result.action == "park":
-        state = EventState.parked
-    elif result.action == "ignore":
-        state = EventState.ignored
+    mismatch = result.environment is not None and result.environment is not environment
+    state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
     key = result.dedupe_key
     if len(key) > MAX_KEY_LENGTH:
         key = "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
@@ -130,7 +139,7 @@ def _read(
         body=result.body,
         must_fetch=result.must_fetch,
         received_at=desk.world.now(),
-        reason=reason,
+        reason=result.reason,
     )
     return event, result
 
@@ -150,7 +159,7 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     except ValueError:
         await _finish(desk, db, event, EventState.parked, "unreadable")
         return
-    await _apply(desk, db, configuration, event, result)
+    await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
 
 async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
@@ -181,6 +190,14 @@ async def _finish(
 ) -> None:
     unit = Unit()
     webhook_events.finish(unit, event, state, reason, payment_id, desk.world.now())
+    if state is EventState.parked and event.state is not EventState.parked:
+        told = {
+            "eventId": event.id,
+            "providerCode": event.provider_code,
+            "eventType": event.event_type,
+            "reason": reason,
+        }
+        tell_practice(desk, unit, db.practice_id, event.environment, "webhook.parked", told)
     await db.commit(unit)
 
 
@@ -194,6 +211,12 @@ def _finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Un
 async def _apply(
     desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult
 ) -> None:
+    if result.environment is not None and result.environment is not event.environment:
+        await _finish(desk, db, event, EventState.parked, "environment_mismatch")
+        return
+    if result.action == "park":
+        await _finish(desk, db, event, EventState.parked, result.reason)
+        return
     if result.action == "notify":
         await _notify(desk, db, event, result)
         return

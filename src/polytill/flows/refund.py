@@ -10,6 +10,7 @@ from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
+from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle_refunds import settle_refund
@@ -46,6 +47,7 @@ async def create_refund(
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
+    await ensure_lease(desk, practice_id)
     now = desk.world.now()
     refund = Refund(
         id=new_id(desk.world), payment_id=payment.id, practice_id=practice_id, environment=payment.environment,

@@ -19,6 +19,7 @@ from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
 from polytill.flows.desk import Desk, log
+from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
 from polytill.providers.outcomes import (
     Declined,
@@ -324,7 +325,10 @@ def _write_books(
         ledger.book(
             unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now
         )  # fmt: skip
+    if verdict.change is not None and verdict.change.status is not payment.status:
+        _tell(desk, unit, payment, verdict.change)
     for case in verdict.cases:
+        tell(desk, unit, payment, f"payment.{case.kind}", case.detail)
         webhook_events.open_case(
             unit, new_id(desk.world), payment.practice_id, payment.environment, case.kind, case.subject, payment.id,
             case.detail, now,
@@ -339,6 +343,23 @@ def _write_books(
         }
         status = verdict.change.status if verdict.change else payment.status
         audit.append(unit, now, source, f"payment.{status.value}", payment.id, detail)
+
+
+def _tell(desk: Desk, unit: Unit, payment: Payment, change: Change) -> None:
+    """The platform hears of what a host would act on; a payer's steps in between are not news."""
+    kind = change.status.value
+    if kind in (PaymentStatus.requires_action, PaymentStatus.processing):
+        return
+    if kind == PaymentStatus.canceled and change.cancel_reason == Reason.expired:
+        kind = "expired"
+    data = {
+        "status": change.status.value,
+        "amount": payment.amount,
+        "amountCaptured": payment.amount_captured + change.add_captured,
+        "providerCode": change.provider_code or payment.provider_code,
+        "reason": change.failure_reason or change.cancel_reason,
+    }
+    tell(desk, unit, payment, f"payment.{kind}", data)
 
 
 # ── The payer's next step, sealed on the attempt ──

@@ -12,8 +12,9 @@ from typing import Any, assert_never
 
 from polytill.domain.errors import CheckRefused, Stale
 from polytill.domain.ids import new_id
-from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, DisputeState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
 from polytill.flows.desk import Desk, log
+from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
 from polytill.providers.contract import DisputeFact, RefundFact
@@ -143,6 +144,10 @@ async def _move(
         )  # fmt: skip
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
+    if after.state in REFUND_DONE or after.state in REFUND_VOID:
+        kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
+        told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
+        tell(desk, unit, payment, kind, told)
 
 
 def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
@@ -280,3 +285,4 @@ def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | N
         detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
         _case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
         audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
+        tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)

@@ -331,15 +331,10 @@ def environment_of_key(handler: type[Handler], field_name: str, value: str) -> E
     return Environment.sandbox if sandbox else Environment.production
 
 
-MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
-
-
-def redact(value: Any, fields: frozenset[str], depth: int = 0) -> Any:
-    """A provider's answer without the fields that must not be kept. ``ValueError`` where it is nested absurdly deep."""
-    if depth > MAX_DEPTH:
-        raise ValueError("nested too deep")
+def redact(value: Any, fields: frozenset[str]) -> Any:
+    """A provider's answer without the fields that must not be kept, at any depth (``parse_json`` bounds it)."""
     if isinstance(value, dict):
-        return {key: "[removed]" if key in fields else redact(item, fields, depth + 1) for key, item in value.items()}
+        return {key: "[removed]" if key in fields else redact(item, fields) for key, item in value.items()}
     if isinstance(value, list):
-        return [redact(item, fields, depth + 1) for item in value]
+        return [redact(item, fields) for item in value]
     return value

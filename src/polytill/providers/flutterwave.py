@@ -8,42 +8,59 @@ a word, not what the body says: a v3 delivery is a hint of what to ask. Refund a
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import Money
 from polytill.providers.contract import (
     CatalogEntry,
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
-    Fact,
     Handler,
     KeyField,
     LookupParams,
     PaymentFact,
     ProviderConfig,
-    RefundFact,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
     environment_of_key,
     redact,
 )
+from polytill.providers.flutterwave_reading import (
+    REDACTED,
+    REFUND_MARK,
+    about,
+    day_of,
+    digits,
+    id_in,
+    items_of,
+    major_text,
+    money_in,
+    not_found,
+    noted_reference,
+    object_in,
+    payment_fact,
+    read_charge,
+    read_refund,
+    read_refund_object,
+    read_transaction,
+    read_v3,
+    read_v4,
+    refunded_in,
+    string_in,
+    text_of,
+    too_fine,
+    transaction_of,
+    v4_signature,
+)
 from polytill.providers.http import Answer, parse_json, to_json
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
-    NeedsAction,
-    NextAction,
-    NextKind,
     NotSent,
     Outcome,
     Pending,
@@ -51,12 +68,9 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.signing import header, hex_hmac, same
-from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.signing import header, same
 
 # ── Facts ──
-
-MAJOR = 0  # the wire's exponent: amounts are written in major units
 
 LOCAL_FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHERS = ("UGX", "TZS", "RWF", "ZMW", "ZAR", "XAF", "XOF", "MWK", "EGP", "MUR", "ETB", "USD", "EUR", "GBP")
@@ -80,32 +94,9 @@ PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
         "XOF": "mobilemoneyfranco",
     },
 }
-REDACTED = frozenset({"authorization", "auth_url", "customertoken", "embedtoken", "link", "token"})
-REFUND_MARK = "polytill refund "
 MAX_SESSION_MINUTES = 1440
 MAX_REFUND_PAGES = 20
 
-V3_WORDS = {
-    "successful": "succeeded",
-    "failed": "failed",
-    "pending": "pending",
-    "success-pending-validation": "pending",  # ACH: not a success
-}
-V4_WORDS = {"succeeded": "succeeded", "failed": "failed", "pending": "pending", "voided": "canceled"}
-# ``completed-mpgs``, ``completed-momo``, … and ``pending-momo`` are told by their first word.
-REFUND_WORDS = {
-    "completed": "succeeded",
-    "successful": "succeeded",
-    "succeeded": "succeeded",
-    "pending": "pending",
-    "processing": "pending",
-    "initiated": "pending",
-    "new": "pending",
-    "requires_action": "requires_action",
-    "failed": "failed",
-    "cancelled": "failed",
-}
-INPUT_MODES = frozenset({"pin", "otp", "avs_noauth"})
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys"
 WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a space at either end would be lost in a header
 
@@ -182,7 +173,7 @@ class FlutterwaveProvider(Handler):
         try:
             body = self._payment_body(params)
         except InvalidAmount:
-            return _too_fine(params.amount)
+            return too_fine(params.amount)
         if body.get("payment_options") == "":
             detail = f"Flutterwave has no {params.method} in {params.amount.currency}."
             return NotSent(Reason.validation, detail=detail)
@@ -199,11 +190,11 @@ class FlutterwaveProvider(Handler):
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /transactions/{id}/refund. Our reference travels in ``comments``, to be found again."""
-        currency, number = params.amount.currency, _digits(params.provider_transaction_id)
+        currency, number = params.amount.currency, digits(params.provider_transaction_id)
         try:
-            amount = _major(params.amount)
+            amount = major_text(params.amount)
         except InvalidAmount:
-            return _too_fine(params.amount)
+            return too_fine(params.amount)
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
             return found
@@ -213,12 +204,12 @@ class FlutterwaveProvider(Handler):
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET /refunds/{id}, else the refund with our note, else the only one of that amount."""
-        currency, number = params.amount.currency, _digits(params.provider_transaction_id)
-        refund_id = _digits(params.provider_refund_id)
+        currency, number = params.amount.currency, digits(params.provider_transaction_id)
+        refund_id = digits(params.provider_refund_id)
         if refund_id:
             answer = await self._call("GET", f"/refunds/{refund_id}")
             outcome = read_refund(answer, currency, number) if isinstance(answer, Answer) else answer
-            if not _not_found(outcome):
+            if not not_found(outcome):
                 return outcome
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
@@ -228,18 +219,18 @@ class FlutterwaveProvider(Handler):
         items = await self._refunds_of(found, params.created_at_s)
         if not isinstance(items, list):
             return items
-        mine = [item for item in items if _noted_reference(item.get("comments")) == params.reference]
+        mine = [item for item in items if noted_reference(item.get("comments")) == params.reference]
         alike = [
             item
             for item in items
-            if _noted_reference(item.get("comments")) is None
-            and _id(item) not in params.known
-            and _money(_refunded(item), _string(item, "currency") or currency) == params.amount
+            if noted_reference(item.get("comments")) is None
+            and id_in(item) not in params.known
+            and money_in(refunded_in(item), string_in(item, "currency") or currency) == params.amount
         ]
         candidates = mine or alike
         if not candidates:
             return NotSent(Reason.not_found, detail="The transaction has no such refund.")
-        if len(candidates) > 1 or _transaction_of(candidates[0]) is None:
+        if len(candidates) > 1 or transaction_of(candidates[0]) is None:
             return Unknown(Reason.conflict, detail="Several refunds could be this one.")
         return read_refund_object(candidates[0], currency)
 
@@ -247,11 +238,11 @@ class FlutterwaveProvider(Handler):
         self, since_s: int, until_s: int, page: int = 1
     ) -> list[PaymentFact] | NotSent | Unknown:
         """GET /transactions over whole days (UTC): one page."""
-        query = {"from": _day(since_s), "to": _day(until_s), "page": page}
+        query = {"from": day_of(since_s), "to": day_of(until_s), "page": page}
         items = await self._list("/transactions", query)
         if not isinstance(items, list):
             return items
-        facts = (_payment_fact(item) for item in items)
+        facts = (payment_fact(item) for item in items)
         return [fact for fact in facts if fact.reference or fact.provider_transaction_id]
 
     async def test_credentials(self) -> CredentialTest:
@@ -261,11 +252,11 @@ class FlutterwaveProvider(Handler):
         if not isinstance(answer, Answer):
             return CredentialTest(False, answer.detail or "Flutterwave could not be reached.")
         if answer.status != 200 or answer.data.get("status") != "success":
-            return CredentialTest(False, f"Flutterwave refuses the key: {_text(answer.data.get('message'))}")
+            return CredentialTest(False, f"Flutterwave refuses the key: {text_of(answer.data.get('message'))}")
         environment = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
         data = answer.data.get("data")
         balances = data if isinstance(data, list) else [data]
-        found = ", ".join(_text(item.get("currency")) for item in balances if isinstance(item, dict))
+        found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
         return CredentialTest(True, f"Flutterwave accepts the key (balances in {found}).", environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -276,7 +267,7 @@ class FlutterwaveProvider(Handler):
             given = header(headers, "verif-hash")
             return any(same(secret, given) for secret in secrets)
         given = header(headers, "flutterwave-signature")
-        valid = any(same(_signature(secret, body), given) for secret in secrets)
+        valid = any(same(v4_signature(secret, body), given) for secret in secrets)
         self._signed_body = body if valid else None
         return valid
 
@@ -285,16 +276,16 @@ class FlutterwaveProvider(Handler):
         event = parse_json(body)
         if not isinstance(event, dict):
             raise ValueError("not a Flutterwave event")
-        data, kept = _object(event, "data"), redact(event, REDACTED)
+        data, kept = object_in(event, "data"), redact(event, REDACTED)
         if "event" not in event and isinstance(event.get("type"), str) and data:
-            event_id = _id(event, "webhook_id") or _id(event)
+            event_id = id_in(event, "webhook_id") or id_in(event)
             if event_id is None:
                 raise ValueError("a v4 delivery without an id")
-            facts = _read_v4(event["type"], data)
+            facts = read_v4(event["type"], data)
             believed = self.config.config.get("webhookVersion") == "v4" or body == self._signed_body
             action = "apply" if facts else "ignore"
             return WebhookResult(event["type"], event_id, action, None, event_id, facts, not believed, body=kept)
-        kind, key, facts, action = _read_v3(event, data)
+        kind, key, facts, action = read_v3(event, data)
         return WebhookResult(kind, key, action, facts=facts, must_fetch=True, body=kept)
 
     # ── Request builders ──
@@ -314,7 +305,7 @@ class FlutterwaveProvider(Handler):
         }
         body: JsonObject = {
             "tx_ref": params.reference,
-            "amount": _major(params.amount),
+            "amount": major_text(params.amount),
             "currency": params.amount.currency,
             "redirect_url": params.return_url,
             "customer": {name: value for name, value in customer.items() if value},
@@ -332,11 +323,11 @@ class FlutterwaveProvider(Handler):
 
     async def _verify(self, reference: str, transaction_id: str | None) -> Outcome:
         outcome: Outcome = NotSent(Reason.not_found)
-        if number := _digits(transaction_id):
-            outcome = _about(reference, await self._call("GET", f"/transactions/{number}/verify"))
-        if _not_found(outcome):
+        if number := digits(transaction_id):
+            outcome = about(reference, await self._call("GET", f"/transactions/{number}/verify"))
+        if not_found(outcome):
             query = urlencode({"tx_ref": reference})
-            outcome = _about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"))
+            outcome = about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"))
         if isinstance(outcome, Declined | Pending):
             # The payer may have tried again on the same link: another transaction may have gone through.
             items = await self._list("/transactions", {"tx_ref": reference})
@@ -349,7 +340,7 @@ class FlutterwaveProvider(Handler):
     async def _number_of(self, reference: str) -> str | NotSent | Unknown:
         outcome = await self._verify(reference, None)
         if isinstance(outcome, Succeeded):
-            number = _digits(outcome.provider_transaction_id)
+            number = digits(outcome.provider_transaction_id)
             return number or Unknown(Reason.unreadable, detail="Flutterwave gave no transaction number.")
         if isinstance(outcome, NotSent | Unknown):
             return outcome
@@ -357,279 +348,23 @@ class FlutterwaveProvider(Handler):
 
     async def _list(self, path: str, query: Mapping[str, Any]) -> list[JsonObject] | NotSent | Unknown:
         answer = await self._call("GET", f"{path}?{urlencode(query)}")
-        return answer if not isinstance(answer, Answer) else _items(answer)
+        return answer if not isinstance(answer, Answer) else items_of(answer)
 
     async def _refunds_of(self, number: str, since_s: int) -> list[JsonObject] | NotSent | Unknown:
         """All refunds of a transaction. Every page is read: "not found" must mean that it is not there."""
-        window = {"from": _day(since_s - 86_400), "to": _day(int(self.world.time_s()) + 86_400)} if since_s else {}
+        window = {"from": day_of(since_s - 86_400), "to": day_of(int(self.world.time_s()) + 86_400)} if since_s else {}
         found: dict[str, JsonObject] = {}
         for page in range(1, MAX_REFUND_PAGES + 1):
             answer = await self._call("GET", f"/refunds?{urlencode({**window, 'page': page})}")
-            items = answer if not isinstance(answer, Answer) else _items(answer)
+            items = answer if not isinstance(answer, Answer) else items_of(answer)
             if not isinstance(items, list):
                 return items
-            fresh = {_id(item) or f"{page}/{place}": item for place, item in enumerate(items)}
+            fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
             total = None
             if isinstance(answer, Answer):
-                total = _object(_object(answer.data, "meta"), "page_info").get("total_pages")
+                total = object_in(object_in(answer.data, "meta"), "page_info").get("total_pages")
             last = page >= total if isinstance(total, int) else fresh.keys() <= found.keys()
             found |= fresh
             if last:
-                return [item for item in found.values() if _transaction_of(item) in (number, None)]
+                return [item for item in found.values() if transaction_of(item) in (number, None)]
         return Unknown(Reason.unreadable, detail="There are too many refunds to look through.")
-
-
-# ── Response readers ──
-
-
-def _about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
-    if not isinstance(answer, Answer):
-        return answer
-    data = _object(answer.data, "data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not data:
-        return read_error(answer)
-    if data.get("tx_ref") != reference:
-        return Unknown(Reason.unreadable, detail="Flutterwave answered about another reference.")
-    return read_transaction(data)
-
-
-def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Outcome:
-    """A transaction object, from verify, a listing or a delivery. Only ``status`` counts, no text."""
-    status, currency = _text(data.get("status")), _text(data.get("currency"))
-    number, kept, state = _id(data), redact(data, REDACTED), words.get(status)
-    amount = _money(data.get("amount"), currency)
-    if state == "pending":
-        return Pending(amount, number, kept)
-    if state == "canceled":
-        return Declined(Reason.canceled, True, status, None, number, kept)
-    if state == "failed":
-        said = data.get("processor_response")
-        text = _text(said.get("type") if isinstance(said, dict) else said)
-        return Declined(_decline_reason(text), False, text or status, None, number, kept)
-    if state is None or amount is None:
-        return Unknown(Reason.unreadable, status, "Flutterwave's status or amount could not be read.")
-    charged = fee_from_wire(data.get("charged_amount"), currency, MAJOR)
-    fee = fee_from_wire(data.get("app_fee"), currency, MAJOR)
-    return Succeeded(amount, number, fee, charged if charged != amount else None, response=kept)
-
-
-def read_charge(answer: Answer) -> Outcome:
-    """What POST /payments (a link) and POST /charges (the next step in ``meta.authorization``) answer."""
-    if answer.status >= 300 or answer.data.get("status") != "success":
-        return read_error(answer)
-    data, step = _object(answer.data, "data"), _object(_object(answer.data, "meta"), "authorization")
-    kept, number = redact(answer.data, REDACTED), _id(data)
-    amount = _money(data.get("amount"), _text(data.get("currency")))
-    mode, text = _text(step.get("mode")), _string(step, "note") or _string(step, "transfer_note")
-    link = _string(data, "link") or (_string(step, "redirect") if mode == "redirect" else None)
-    if link:
-        return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
-    if mode in INPUT_MODES:
-        return NeedsAction(NextAction(NextKind.input, wants=mode), amount, number, response=kept)
-    if text:
-        action = NextAction(NextKind.instructions, instructions=text)
-        return NeedsAction(action, amount, number, response=kept)
-    return read_transaction(data)
-
-
-def read_refund(answer: Answer, currency: str, number: str | None = None) -> Outcome:
-    """What POST /transactions/{id}/refund and GET /refunds/{id} answer. They name no currency."""
-    data = _object(answer.data, "data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not data:
-        return read_error(answer)
-    if number is not None and _transaction_of(data) not in (None, number):
-        return Unknown(Reason.unreadable, detail="Flutterwave answered about another transaction.")
-    return read_refund_object(data, currency)
-
-
-def read_refund_object(data: JsonObject, currency: str) -> Outcome:
-    """A refund object, in either spelling."""
-    amount = _money(_refunded(data), _string(data, "currency") or currency)
-    refund_id, kept, state = _id(data), redact(data, REDACTED), _refund_state(data)
-    if state == "failed":
-        text = "Flutterwave could not pay the refund out."
-        return Declined(Reason.declined, True, _text(data.get("status")), text, refund_id, kept)
-    if state is None or amount is None:
-        return Unknown(Reason.unreadable, _text(data.get("status")), "The refund could not be read.")
-    return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
-
-
-def _refund_state(data: JsonObject) -> str | None:
-    # ``completed`` can still carry a payout that failed; meta is an object here and JSON text in a delivery.
-    meta = data.get("meta")
-    if isinstance(meta, str):
-        try:
-            meta = parse_json(meta.encode())
-        except ValueError:
-            meta = None
-    if isinstance(meta, dict) and _text(meta.get("disburse_status")).lower() == "failed":
-        return "failed"
-    return REFUND_WORDS.get(_text(data.get("status")).lower().partition("-")[0])
-
-
-# ── Deliveries ──
-
-
-def _read_v3(event: JsonObject, data: JsonObject) -> tuple[str, str, tuple[Fact, ...], str]:
-    """The event's name, the dedupe key, hints of what to ask about, and the action."""
-    kind = _string(event, "event")
-    if kind is None and "AmountRefunded" in event:  # shape C
-        kind, data = "refund", event
-    elif kind is None and "txRef" in event:  # shape B: the documented object under older names
-        kind = _string(event, "event.type") or "charge"
-        renamed = {"tx_ref": event.get("txRef"), "app_fee": event.get("appfee")}
-        return _read_v3_charge(kind, {**event, **renamed})
-    elif kind is None:  # a virtual card's debit, and whatever else comes without an envelope
-        kind, data = _string(event, "event.type") or "unknown", event
-        return kind, f"{kind}:{_id(data)}", (), "ignore"
-    if kind.startswith("charge."):
-        return _read_v3_charge(kind, data)
-    state, status = _refund_state(data), _text(data.get("status"))
-    if kind.startswith("refund"):
-        refund_id, number = _id(data), _transaction_of(data)
-        if refund_id is None or number is None:
-            raise ValueError("a refund that names no transaction")
-        fact = RefundFact(
-            state or "pending",
-            _noted_reference(data.get("comments")),
-            refund_id,
-            provider_transaction_id=number,
-            response=redact(data, REDACTED),
-        )
-        return kind, f"refund:{refund_id}:{status}", (fact,), "apply"
-    # transfer.* and others: their ids live in another number space.
-    action = "notify" if kind.startswith("chargeback") else "ignore"
-    return kind, f"{kind}:{_id(data)}:{status}", (), action
-
-
-def _read_v3_charge(kind: str, data: JsonObject) -> tuple[str, str, tuple[Fact, ...], str]:
-    fact = _payment_fact(data)
-    named = fact.provider_transaction_id or fact.reference
-    if named is None:
-        raise ValueError("a charge that names no transaction")
-    return kind, f"{named}:{_text(data.get('status'))}", (fact,), "apply"
-
-
-def _read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
-    if kind.startswith("charge."):
-        fact = _payment_fact(data, V4_WORDS)
-        return (fact,) if fact.reference or fact.provider_transaction_id else ()
-    state, charge = _refund_state(data), _string(data, "charge_id")
-    if not kind.startswith("refund.") or state is None or charge is None:
-        return ()
-    amount = _money(_refunded(data), _text(data.get("currency")))
-    kept = redact(data, REDACTED)
-    return (RefundFact(state, None, _id(data), None, charge, amount, response=kept),)
-
-
-def _payment_fact(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> PaymentFact:
-    reference = _string(data, "tx_ref") or _string(data, "reference")
-    return PaymentFact(read_transaction(data, words), reference, _id(data), _object(data, "meta") or None)
-
-
-# ── Error mapping ──
-
-
-def read_error(answer: Answer) -> NotSent | Unknown:
-    """An error envelope, sorted by what can have happened over there."""
-    message = _text(answer.data.get("message"))
-    lower = message.lower()
-    code = _text(answer.data.get("error_id") or answer.data.get("code")) or None
-    if answer.status >= 500 or answer.status == 408:
-        return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
-    if answer.status < 400 and answer.data.get("status") != "error":
-        return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
-    if answer.status in (401, 403) or "authorization" in lower:
-        return NotSent(Reason.config, code or str(answer.status), message)
-    if answer.status == 404 or "not found" in lower or (lower.startswith("no ") and " found" in lower):
-        return NotSent(Reason.not_found, code, message)
-    if "currency" in lower and "support" in lower:
-        return NotSent(Reason.currency_not_supported, code, message)
-    if "insufficient" in lower:
-        return NotSent(Reason.insufficient_funds, code, message)
-    return NotSent(Reason.conflict if answer.status == 409 else Reason.validation, code, message)
-
-
-def _decline_reason(text: str) -> Reason:
-    lower = text.lower()
-    if "insufficient" in lower:
-        return Reason.insufficient_funds
-    if "expired" in lower:
-        return Reason.expired_card
-    if "incorrect" in lower or "invalid pin" in lower or "wrong pin" in lower or "otp" in lower:
-        return Reason.incorrect_details
-    return Reason.declined
-
-
-# ── Values ──
-
-
-def _major(money: Money) -> str:
-    places = min(exponent_of(money.currency), 2)
-    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
-
-
-def _too_fine(money: Money) -> NotSent:
-    return NotSent(Reason.validation, detail=f"Flutterwave takes no amount as fine as {money}.")
-
-
-def _money(value: Any, currency: str) -> Money | None:
-    try:
-        return from_wire(value, currency, MAJOR)
-    except InvalidAmount:
-        return None
-
-
-def _refunded(data: JsonObject) -> Any:
-    return data.get("amount_refunded", data.get("AmountRefunded"))
-
-
-def _transaction_of(refund: JsonObject) -> str | None:
-    return _id(refund, "tx_id") or _id(refund, "TransactionId")
-
-
-def _items(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
-    items = answer.data.get("data")
-    if answer.status >= 300 or answer.data.get("status") != "success" or not isinstance(items, list):
-        return read_error(answer)
-    return [item for item in items if isinstance(item, dict)]
-
-
-def _not_found(outcome: Outcome) -> bool:
-    return isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
-
-
-def _id(data: JsonObject, name: str = "id") -> str | None:
-    value = data.get(name)
-    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
-
-
-def _digits(value: str | None) -> str | None:
-    return value if value and value.isascii() and value.isdigit() else None
-
-
-def _string(data: JsonObject, name: str) -> str | None:
-    value = data.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def _object(data: JsonObject, name: str) -> JsonObject:
-    inner = data.get(name)
-    return inner if isinstance(inner, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)[:300]
-
-
-def _noted_reference(note: Any) -> str | None:
-    _, mark, rest = str(note).partition(REFUND_MARK)
-    return rest.split()[0] if mark and rest.split() else None
-
-
-def _signature(secret: str, body: bytes) -> str:
-    return base64.b64encode(bytes.fromhex(hex_hmac(secret, body, "sha256"))).decode()
-
-
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

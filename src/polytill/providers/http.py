@@ -22,6 +22,7 @@ from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
+MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
@@ -39,9 +40,31 @@ _NOT_MADE = (
 def parse_json(body: bytes) -> Any:
     """JSON as Python values, fractions as ``Decimal``. ``ValueError`` for anything that is not JSON."""
     try:
-        return _decode(body)
+        value = _decode(body)
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+            raise ValueError("nested too deep")
+        return _without_nul(value) if b"\\u0000" in body else value
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise ValueError("not JSON") from error
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return depth == 0 or any(_deeper_than(item, depth - 1) for item in value)
+
+
+def _without_nul(value: Any) -> Any:
+    # NUL is JSON, but no database takes it; what a provider sends must be kept all the same.
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+    return value
 
 
 def to_json(value: Any) -> bytes:
@@ -128,17 +151,17 @@ class AiohttpTransport:
 class Http:
     """What a handler holds: sends one request and answers in outcomes."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("transport",)
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self.transport = transport
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | NotSent | Unknown:
         """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``."""
         try:
-            status, answer_headers, content = await self._transport.send(method, url, headers, body)
+            status, answer_headers, content = await self.transport.send(method, url, headers, body)
         except ConnectionNotMade as error:
             return NotSent(Reason.unreachable, code=str(error), detail="The provider could not be reached.")
         except AnswerLost as error:

@@ -19,7 +19,7 @@ def same(expected: str, given: str | None) -> bool:
     """Equality in constant time. An empty or missing side never matches."""
     if not expected or not given:
         return False
-    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 def hex_hmac(secret: str, message: bytes, digest: str) -> str:

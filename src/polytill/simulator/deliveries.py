@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ from polytill.simulator.wire import compact
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
+
+# Posts a body with headers to an address; the status, or None where nobody answered.
+Sender = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
 
 RETRY_AFTER = (0.2, 0.6, 1.8, 5.0, 10.0)
 _FORGED_AMOUNTS = ("amount", "amount_received", "amount_captured", "charged_amount", "requested_amount")
@@ -102,6 +105,7 @@ class Deliverer:
         self._held: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
+        self.send: Sender = self._post  # a simulation in one process hands in its own
 
     def reset(self) -> None:
         """Forget the hooks and whatever is on its way."""
@@ -206,29 +210,32 @@ class Deliverer:
 
     async def _work(self, queue: asyncio.Queue[Delivery]) -> None:
         while True:
-            delivery = await queue.get()
-            await self._try(delivery)
-            if delivery.state != "queued":
-                continue
-            if delivery.tries > len(RETRY_AFTER):
-                delivery.state = "given_up"
-            else:
-                pause = RETRY_AFTER[delivery.tries - 1]
-                self._later(pause, lambda again=delivery: self._put(again))  # type: ignore[misc]
+            await self._once(await queue.get())
+
+    async def _once(self, delivery: Delivery) -> None:
+        """Try, and plan the next try where this one failed."""
+        await self._try(delivery)
+        if delivery.state != "queued":
+            return
+        if delivery.tries > len(RETRY_AFTER):
+            delivery.state = "given_up"
+        else:
+            self._later(RETRY_AFTER[delivery.tries - 1], lambda: self._put(delivery))
 
     async def _try(self, delivery: Delivery) -> None:
         delivery.tries += 1
-        try:
-            async with self._client().post(
-                delivery.hook.url, data=delivery.body, headers=self._headers(delivery), allow_redirects=False
-            ) as response:
-                delivery.status_code = response.status
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            delivery.status_code = None
+        delivery.status_code = await self.send(delivery.hook.url, delivery.body, self._headers(delivery))
         if delivery.status_code is not None and 200 <= delivery.status_code < 300:
             delivery.state = "delivered"
         elif delivery.forged:
             delivery.state = "given_up"
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+        try:
+            async with self._client().post(url, data=body, headers=headers, allow_redirects=False) as response:
+                return response.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
 
     def _headers(self, delivery: Delivery) -> dict[str, str]:
         """Signed anew at every try. An altered body keeps the signature of the true one."""

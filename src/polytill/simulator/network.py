@@ -30,8 +30,9 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 class Network:
     """Everything that the simulator knows."""
 
-    def __init__(self, seed: int = 0, public_url: str | None = None) -> None:
+    def __init__(self, seed: int = 0, public_url: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self.seed = seed
+        self.clock = clock
         self.public_url = public_url.rstrip("/") if public_url else None
         self.stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -59,8 +60,8 @@ class Network:
     # Time
 
     def now(self) -> float:
-        """The simulator's time in seconds: the real time plus what was advanced."""
-        return time.time() + self._offset
+        """The simulator's time in seconds: the clock (the real one, unless another was handed in) plus what was advanced."""
+        return self.clock() + self._offset
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward, stopping at everything that becomes due on the way."""

@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import hmac
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -212,7 +211,7 @@ class Stripe(Provider):
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
         """The time is the real one, whatever the simulator's clock says: receivers compare it with theirs."""
-        moment = int(time.time())
+        moment = int(self.network.clock())
         signature = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
         return {
             "Content-Type": "application/json; charset=utf-8",

@@ -344,3 +344,16 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
         *args,
     )
     return [_payment(row) for row in rows]
+
+
+async def anything_open(db: PracticeDb) -> bool:
+    """Whether a worker has anything left to do here, now or later."""
+    row = await db.one(
+        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM payment_attempts WHERE next_lookup_at IS NOT NULL)"
+        " OR EXISTS (SELECT 1 FROM refunds WHERE next_lookup_at IS NOT NULL)"
+        " OR EXISTS (SELECT 1 FROM payment_operations WHERE next_lookup_at IS NOT NULL)"
+        " OR EXISTS (SELECT 1 FROM webhook_events WHERE state = 'received')"
+        " OR EXISTS (SELECT 1 FROM events WHERE forwarded_at IS NULL)"
+        " OR EXISTS (SELECT 1 FROM payments WHERE status IN ('requires_action', 'processing'))"
+    )
+    return row is not None

@@ -131,7 +131,12 @@ def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world:
     )  # fmt: skip
 
 
-async def all_of(db: PracticeDb) -> dict[str, Configuration]:
+async def lock(tx: Tx, code: str) -> None:
+    """Nobody else changes this configuration until the transaction ends: what is read from now on stays true."""
+    await tx.fetch("UPDATE practice_payment_providers SET updated_at = updated_at WHERE provider_code = $1", code)
+
+
+async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     """Every configuration of the practice by provider code, removed ones too, with all credential sets."""
     rows = await db.fetch(
         "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
@@ -254,6 +259,11 @@ async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
     """Which configuration is the default, by environment and currency."""
     rows = await db.fetch("SELECT environment, currency_code, config_id FROM currency_defaults")
     return {(Environment(row["environment"]), row["currency_code"]): row["config_id"] for row in rows}
+
+
+def tested(unit: Writes, config_id: int, now: datetime) -> None:
+    """The keys were tried at the provider; nothing else about the configuration changes."""
+    unit.add("UPDATE practice_payment_providers SET last_tested_at = $2 WHERE id = $1", config_id, now, expect=1)
 
 
 def touch(unit: Writes, config_id: int, now: datetime) -> None:

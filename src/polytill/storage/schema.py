@@ -94,6 +94,10 @@ def _audit(metadata: sa.MetaData) -> sa.Table:
     )  # fmt: skip
 
 
+def _environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:
+    return _text("environment"), _one_of("environment", states.Environment)
+
+
 # ── The owner's database ──
 
 _currencies(owner)
@@ -152,6 +156,37 @@ sa.Table(
     sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name="practice_bound"),
 )  # fmt: skip
 
+# A practice that takes payments holds a lease, so that the worker visits every practice where something can be open.
+sa.Table(
+    "practice_leases", owner,
+    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
+    _moment("lease_until"), sa.Index(None, "lease_until"),
+)  # fmt: skip
+
+# What happened in all practices, in one order; and where the platform is told.
+sa.Table(
+    "event_feed", owner, _serial(), _text("event_id"), _whole("practice_id", kind=sa.Integer),
+    *_environment(), _text("type"), _maybe("payment_id"), _text("data"), _moment("created_at"),
+    sa.UniqueConstraint("event_id"), sa.Index(None, "payment_id"),
+)  # fmt: skip
+
+sa.Table(
+    "event_destinations", owner,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("url"), _text("sealed_secret"), *_stamps(),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)  # fmt: skip
+
+sa.Table(
+    "event_deliveries", owner,
+    sa.Column("feed_id", Serial, sa.ForeignKey("event_feed.id"), primary_key=True, autoincrement=False),
+    _maybe("payment_id"), _text("state", server_default="pending"), _whole("tries", 0, sa.Integer),
+    _maybe("next_try_at", Moment), _maybe("last_status", sa.Integer), _maybe("last_error"),
+    _maybe("delivered_at", Moment),
+    _one_of("state", ("pending", "delivered", "given_up")), sa.Index(None, "state", "next_try_at"),
+    sa.Index(None, "payment_id"),
+)  # fmt: skip
+
 # ── A practice's database ──
 
 _currencies(practice)
@@ -162,10 +197,6 @@ _audit(practice)
 def _of_practice() -> sa.Column[Any]:
     # Redundant within one database, and kept as a check that the handle and the row agree.
     return sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), nullable=False)
-
-
-def _environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:
-    return _text("environment"), _one_of("environment", states.Environment)
 
 
 def _of_payment(nullable: bool = False) -> sa.Column[Any]:
@@ -311,4 +342,11 @@ sa.Table(
     _moment("created_at"), _maybe("resolved_at", Moment), _maybe("resolved_by"),
     sa.UniqueConstraint("kind", "subject"), _one_of("state", ("open", "resolved")),
     sa.Index(None, "state", "created_at"),
+)  # fmt: skip
+
+# What the platform is to be told, written in the transaction that makes it true; forwarded to the owner's feed.
+sa.Table(
+    "events", practice, _serial(), _text("event_id"), _of_practice(), *_environment(), _text("type"),
+    _maybe("payment_id"), _text("data"), _moment("created_at"), _maybe("forwarded_at", Moment),
+    sa.UniqueConstraint("event_id"), sa.Index(None, "forwarded_at", "id"),
 )  # fmt: skip

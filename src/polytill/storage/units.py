@@ -75,7 +75,7 @@ def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
     for number, (sql, arguments, expect) in enumerate(shape):
         shifted = _PARAMETER.sub(lambda match, offset=offset: f"${int(match[1]) + offset}", sql)  # type: ignore[misc]
         ctes.append(f"s{number} AS ({shifted} RETURNING 1)")
-        count = f"(SELECT count(*) FROM s{number})"
+        count = f"(SELECT count(*) FROM s{number})"  # noqa: S608
         counts.append(count if expect is None else f"{expect}/({count} = {expect})::int")
         offset += arguments
     return f"WITH {', '.join(ctes)} SELECT {', '.join(counts)}"

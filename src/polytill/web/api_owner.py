@@ -12,7 +12,7 @@ from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
 from polytill.flows import onboarding
 from polytill.storage import audit, migrating, people, practices
-from polytill.web import shapes
+from polytill.web import answers, shapes
 from polytill.web.auth import Owner, PracticeId
 from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
@@ -29,7 +29,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 # ── Catalog ──
 
 
-@router.get("/payment-providers")
+@router.get("/payment-providers", response_model=list[answers.Provider])
 async def list_providers(
     caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
 ) -> Response:
@@ -45,7 +45,7 @@ async def list_providers(
     )
 
 
-@router.post("/payment-providers", status_code=201)
+@router.post("/payment-providers", status_code=201, response_model=answers.Provider)
 async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
     """Add a provider. Every practice sees it at its next read."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
@@ -53,7 +53,7 @@ async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
     return answer(shapes.provider_view(entry), 201)
 
 
-@router.get("/payment-providers/{code}")
+@router.get("/payment-providers/{code}", response_model=answers.Provider)
 async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     """One provider."""
     entry = (await caller.desk.catalog()).get(code)
@@ -62,7 +62,7 @@ async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     return answer(shapes.provider_view(entry))
 
 
-@router.patch("/payment-providers/{code}")
+@router.patch("/payment-providers/{code}", response_model=answers.Provider)
 async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
     """Change columns of a provider."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
@@ -72,13 +72,13 @@ async def change_provider(caller: Owner, code: ProviderCode, body: shapes.Provid
     return answer(shapes.provider_view(entry))
 
 
-@router.delete("/payment-providers/{code}")
+@router.delete("/payment-providers/{code}", response_model=answers.Provider)
 async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
     """Deprecate a provider: money already taken keeps its way back."""
     return answer(shapes.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
 
 
-@router.get("/payment-providers/{code}/currencies")
+@router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
 async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
     """The currencies that a provider supports, with its terms."""
     entry = (await caller.desk.catalog()).get(code)
@@ -87,7 +87,7 @@ async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
     return answer([shapes.currency_view(support) for _, support in sorted(entry.currencies.items())])
 
 
-@router.put("/payment-providers/{code}/currencies/{currency}")
+@router.put("/payment-providers/{code}/currencies/{currency}", response_model=answers.CurrencyTerms)
 async def put_currency(
     caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
 ) -> Response:
@@ -106,14 +106,14 @@ async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyC
 # ── Practices ──
 
 
-@router.get("/practices")
+@router.get("/practices", response_model=list[answers.Practice])
 async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
     """Practices by id, from after ``after`` on."""
     entries = await practices.listed(caller.desk.owner, after, limit)
     return answer([shapes.practice_view(entry) for entry in entries if entry.state != "provisioning"])
 
 
-@router.post("/practices", status_code=201)
+@router.post("/practices", status_code=201, response_model=answers.Onboarded)
 async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
     """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
     try:
@@ -126,13 +126,13 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
     return answer({"practice": shapes.practice_view(entry), "key": key}, 201)
 
 
-@router.get("/practices/{practiceId}")
+@router.get("/practices/{practiceId}", response_model=answers.Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
     """One practice."""
     return answer(shapes.practice_view(await caller.desk.opening.entry(practice_id)))
 
 
-@router.patch("/practices/{practiceId}")
+@router.patch("/practices/{practiceId}", response_model=answers.Practice)
 async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
     """Rename, change the default currency, suspend or resume."""
     entry = await onboarding.change_practice(
@@ -152,13 +152,13 @@ def key_view(key: people.ApiKey) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/keys")
+@router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Owner) -> Response:
     """The owner's keys."""
     return answer([key_view(key) for key in await people.keys(caller.desk.owner, None)])
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, response_model=answers.NewKey)
 async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
     """Make an owner key. It is shown this once."""
     key = await onboarding.create_key(caller.desk, "owner", None, body.name, None, caller.actor)
@@ -178,7 +178,7 @@ async def revoke_key(
     return Response(status_code=204)
 
 
-@router.get("/clusters")
+@router.get("/clusters", response_model=list[answers.Cluster])
 async def list_clusters(caller: Owner) -> Response:
     """Where practice databases can be placed."""
     rows = await practices.clusters(caller.desk.owner)
@@ -187,7 +187,7 @@ async def list_clusters(caller: Owner) -> Response:
     return answer(found)
 
 
-@router.post("/clusters", status_code=201)
+@router.post("/clusters", status_code=201, response_model=answers.NewCluster)
 async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
     """Register a PostgreSQL server. Its address is sealed."""
     desk = caller.desk
@@ -200,7 +200,7 @@ async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
     return answer({"name": body.name, "isActive": True}, 201)
 
 
-@router.get("/audit-log")
+@router.get("/audit-log", response_model=list[answers.AuditLine])
 async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
     """Who did what on the platform, newest first."""
     return answer([audit_view(line) for line in await audit.listed(caller.desk.owner, None, before, limit)])
@@ -211,7 +211,7 @@ def audit_view(line: dict[str, Any]) -> dict[str, Any]:
     return {**line, "at": wire_time(line["at"])}
 
 
-@router.get("/health")
+@router.get("/health", response_model=answers.Health)
 async def health(caller: Owner) -> Response:
     """The platform at a glance."""
     entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]

@@ -18,7 +18,7 @@ from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payme
 from polytill.providers.contract import Customer
 from polytill.storage import payments, provider_configs
 from polytill.storage.databases import PracticeDb
-from polytill.web import shapes
+from polytill.web import answers, shapes
 from polytill.web.auth import Caller, Pays, PracticeId, Reads, ReadsPublic, Refunds
 from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
@@ -59,7 +59,7 @@ async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | Non
     return provider_configs.open_credentials(db.data_key, configuration.provider_code, kept).public_key
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=answers.Payment)
 async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: shapes.PaymentShape) -> Response:
     """Take a payment."""
     customer = body.customer
@@ -81,7 +81,7 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
     return await _answered(caller, await create_payment(caller.desk, practice_id, request, caller.actor), 201)
 
 
-@router.get("")
+@router.get("", response_model=answers.PaymentPage)
 async def list_payments(
     caller: Reads, practice_id: PracticeId,
     environment: Environment | None = None,
@@ -141,7 +141,7 @@ def _cursor(text: str | None) -> tuple[datetime, str] | None:
         raise invalid("query:cursor", "This is not a cursor that we gave out.") from None
 
 
-@router.get("/{paymentId}")
+@router.get("/{paymentId}", response_model=answers.Payment | answers.PublicPayment)
 async def get_payment(
     caller: ReadsPublic, practice_id: PracticeId, payment_id: PaymentId,
     token: Annotated[str | None, Query(alias="clientToken", max_length=200)] = None,
@@ -159,13 +159,13 @@ async def get_payment(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/confirm")
+@router.post("/{paymentId}/confirm", response_model=answers.Payment)
 async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """Ask the provider for the truth, now, and settle by it."""
     return await _answered(caller, await reconcile.confirm(caller.desk, practice_id, payment_id))
 
 
-@router.post("/{paymentId}/capture")
+@router.post("/{paymentId}/capture", response_model=answers.Payment)
 async def capture(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.CaptureShape | None = None,
@@ -178,7 +178,7 @@ async def capture(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/cancel")
+@router.post("/{paymentId}/cancel", response_model=answers.Payment)
 async def cancel(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.EmptyShape | None = None,
@@ -188,7 +188,7 @@ async def cancel(
     return await _answered(caller, found)
 
 
-@router.post("/{paymentId}/refunds", status_code=201)
+@router.post("/{paymentId}/refunds", status_code=201, response_model=answers.Refund)
 async def create_refund(
     caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.RefundShape | None = None,
@@ -202,13 +202,13 @@ async def create_refund(
     return answer(shapes.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 
 
-@router.get("/{paymentId}/refunds")
+@router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
 async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """A payment's refunds, oldest first."""
     return answer([shapes.refund_view(r) for r in await refund.listed(caller.desk, practice_id, payment_id)])
 
 
-@router.get("/{paymentId}/refunds/{refundId}")
+@router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
 async def get_refund(
     caller: Reads, practice_id: PracticeId, payment_id: PaymentId,
     refund_id: Annotated[str, Path(alias="refundId", max_length=40)],

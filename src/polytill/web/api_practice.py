@@ -17,7 +17,7 @@ from polytill.flows.route import Route, Wanted, route
 from polytill.storage import audit, ledger, people, provider_configs, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
-from polytill.web import shapes
+from polytill.web import answers, shapes
 from polytill.web.api_owner import Before, Limit, ProviderCode, audit_view, key_view
 from polytill.web.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.bodies import StrictRoute
@@ -25,13 +25,14 @@ from polytill.web.shapes import answer
 
 router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
 
+ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": answers.Configuration, "description": "Replaced"}}
 EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 
 
 # ── Providers ──
 
 
-@router.get("/payment-providers/available")
+@router.get("/payment-providers/available", response_model=list[answers.Available])
 async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shapes.Currency | None = None) -> Response:
     """The catalog filtered by the practice's currency, with what is configured here."""
     db = await caller.desk.opening.practice(practice_id)
@@ -92,7 +93,7 @@ async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
     return answer(_view(caller, db, snapshot, snapshot.configurations[code]), status)
 
 
-@router.get("/payment-providers")
+@router.get("/payment-providers", response_model=list[answers.Configuration])
 async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
     """What this practice has configured."""
     db = await caller.desk.opening.practice(practice_id)
@@ -110,7 +111,7 @@ def _keys(body: shapes.KeysShape) -> configure.Keys:
     )
 
 
-@router.post("/payment-providers", status_code=201)
+@router.post("/payment-providers", status_code=201, response_model=answers.Configuration, responses=ALSO_REPLACED)
 async def put_configuration(caller: Configures, practice_id: PracticeId, body: shapes.ConfigurationShape) -> Response:
     """Configure a provider: 201 made, 200 replaced. The answer says which address to register for webhooks."""
     wish = configure.Wish(
@@ -121,7 +122,7 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: s
     return await _answered(caller, body.provider_code, 201 if made else 200)
 
 
-@router.get("/payment-providers/for-currency/{currency}")
+@router.get("/payment-providers/for-currency/{currency}", response_model=answers.Chosen)
 async def for_currency(
     caller: ReadsPublic,
     practice_id: PracticeId,
@@ -168,14 +169,14 @@ def _nobody(found: Route) -> NoProvider:
     )
 
 
-@router.get("/payment-providers/{code}")
+@router.get("/payment-providers/{code}", response_model=answers.Configuration)
 async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
     """One configuration."""
     await configure.existing_configuration(caller.desk, practice_id, code)
     return await _answered(caller, code)
 
 
-@router.patch("/payment-providers/{code}")
+@router.patch("/payment-providers/{code}", response_model=answers.Configuration)
 async def change_configuration(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ConfigurationPatch
 ) -> Response:
@@ -194,7 +195,7 @@ async def remove_configuration(caller: Configures, practice_id: PracticeId, code
     return Response(status_code=204)
 
 
-@router.post("/payment-providers/{code}/test")
+@router.post("/payment-providers/{code}/test", response_model=answers.Tested)
 async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
     """Ask the provider whether the keys work. Moves nothing."""
     result, tested_at = await configure.test_configuration(caller.desk, practice_id, code, caller.actor)
@@ -208,7 +209,7 @@ async def test_configuration(caller: Configures, practice_id: PracticeId, code: 
     )
 
 
-@router.put("/payment-providers/{code}/credentials/{environment}")
+@router.put("/payment-providers/{code}/credentials/{environment}", response_model=answers.Configuration)
 async def put_credentials(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: shapes.KeysShape
 ) -> Response:
@@ -217,7 +218,7 @@ async def put_credentials(
     return await _answered(caller, code)
 
 
-@router.post("/payment-providers/{code}/activate")
+@router.post("/payment-providers/{code}/activate", response_model=answers.Configuration)
 async def activate(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ActivateShape
 ) -> Response:
@@ -238,7 +239,7 @@ def _event_view(event: webhook_events.WebhookEvent) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/webhook-events")
+@router.get("/webhook-events", response_model=list[answers.WebhookEvent])
 async def list_events(
     caller: Reads, practice_id: PracticeId,
     status: Literal["received", "applied", "ignored", "parked"] | None = None,
@@ -250,13 +251,13 @@ async def list_events(
     return answer([_event_view(e) for e in await webhook_events.listed(db, status, payment_id, before, limit)])
 
 
-@router.post("/webhook-events/{eventId}/replay")
+@router.post("/webhook-events/{eventId}/replay", response_model=answers.WebhookEvent)
 async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
     """Take up a parked delivery once more."""
     return answer(_event_view(await receive.replay(caller.desk, practice_id, event_id)))
 
 
-@router.get("/audit-log")
+@router.get("/audit-log", response_model=list[answers.AuditLine])
 async def audit_log(
     caller: Reads, practice_id: PracticeId, subject: Annotated[str | None, Query(max_length=100)] = None,
     before: Before = None, limit: Limit = 100,
@@ -266,7 +267,7 @@ async def audit_log(
     return answer([audit_view(line) for line in await audit.listed(db, subject, before, limit)])
 
 
-@router.get("/ledger")
+@router.get("/ledger", response_model=answers.Ledger)
 async def balances(
     caller: Reads, practice_id: PracticeId, environment: Environment = Environment.production
 ) -> Response:
@@ -275,7 +276,7 @@ async def balances(
     return answer({"environment": environment.value, "balances": await ledger.balances(db, environment)})
 
 
-@router.get("/people")
+@router.get("/people", response_model=list[answers.Person])
 async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
     """The people of this practice."""
     db = await caller.desk.opening.practice(practice_id)
@@ -284,13 +285,13 @@ async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
     return answer([{**person, "createdAt": wire_time(person["createdAt"])} for person in found])
 
 
-@router.get("/keys")
+@router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
     """The practice's API keys."""
     return answer([key_view(key) for key in await people.keys(caller.desk.owner, practice_id)])
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, response_model=answers.NewKey)
 async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.KeyShape) -> Response:
     """Make a key of this practice. It is shown this once."""
     scopes: list[str] | None = list(body.scopes) if body.scopes else None

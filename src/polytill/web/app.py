@@ -19,7 +19,7 @@ from polytill.app import Polytill
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
 from polytill.flows.receive import MAX_BODY_BYTES
-from polytill.web import api_owner, api_payments, api_practice, checkout, hooks, problems
+from polytill.web import answers, api_events, api_owner, api_payments, api_practice, checkout, hooks, problems
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
@@ -174,7 +174,14 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     metrics = RequestMetrics(till)
     app.state.metrics = metrics
     problems.install(app)
-    for router in (api_owner.router, api_practice.router, api_payments.router, hooks.router, checkout.router):
+    for router in (
+        api_owner.router,
+        api_events.router,
+        api_practice.router,
+        api_payments.router,
+        hooks.router,
+        checkout.router,
+    ):
         app.include_router(router)
     _add_service_routes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
@@ -184,12 +191,12 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
 
 
 def _add_service_routes(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["service"])
+    @app.get("/healthz", tags=["service"], response_model=answers.Status)
     async def healthz() -> Response:
         """The process is alive."""
         return answer({"status": "ok"})
 
-    @app.get("/readyz", tags=["service"])
+    @app.get("/readyz", tags=["service"], response_model=answers.Status)
     async def readyz(request: Request) -> Response:
         """The service can serve: the owner database answers."""
         till: Polytill = request.app.state.till

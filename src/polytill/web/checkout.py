@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from polytill.domain.errors import NotFound
@@ -61,7 +61,7 @@ async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]
     return desk, db, await taken(db, payment)
 
 
-@router.get("/pay/{clientToken}", response_class=Response)
+@router.get("/pay/{clientToken}", response_class=HTMLResponse)
 async def pay_page(request: Request, clientToken: str) -> Response:
     """What is to be paid, and the way to pay it."""
     desk, db, found = await _found(request, clientToken)
@@ -78,7 +78,7 @@ async def pay_page(request: Request, clientToken: str) -> Response:
     )  # fmt: skip
 
 
-@router.get("/pay/{clientToken}/return", response_class=Response)
+@router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
 async def return_page(request: Request, clientToken: str) -> Response:
     """Back from the provider. What the address says is forgeable: the provider is asked, then the payer is sent on."""
     _, db, found = await _found(request, clientToken)

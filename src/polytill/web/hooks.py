@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from polytill.domain.errors import NotFound, TooLarge
 from polytill.flows import receive
+from polytill.web import answers
 from polytill.web.shapes import answer
 
 router = APIRouter(tags=["hooks"])
@@ -25,7 +26,7 @@ async def read_limited(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-@router.post("/hooks/{token}")
+@router.post("/hooks/{token}", response_model=answers.Delivered)
 async def deliver(request: Request, token: str) -> Response:
     """Take a delivery: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 too large."""
     body = await read_limited(request, receive.MAX_BODY_BYTES)

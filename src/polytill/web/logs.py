@@ -17,13 +17,18 @@ _SECRET_LIKE = re.compile(
 )
 
 
+def without_secrets(text: str) -> str:
+    """The text, with whatever looks like a key taken out."""
+    return _SECRET_LIKE.sub("[removed]", text)
+
+
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace whatever looks like a key in any value, tracebacks included (this runs after ``format_exc_info``)."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _SECRET_LIKE.sub("[removed]", value)
+            event[name] = without_secrets(value)
         elif not isinstance(value, int | float | bool | type(None)):
-            event[name] = _SECRET_LIKE.sub("[removed]", str(value))
+            event[name] = without_secrets(str(value))
     return event
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
 from polytill.flows.desk import log
 from polytill.web.bodies import BodyRefused
+from polytill.web.logs import without_secrets
 
 TITLES = {
     400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
@@ -22,6 +23,7 @@ TITLES = {
 }  # fmt: skip
 
 MAX_ERRORS = 50
+MAX_POINTER = 200
 
 
 def problem(
@@ -31,10 +33,14 @@ def problem(
     """One problem document."""
     body: dict[str, Any] = {
         "type": f"https://polytill.dev/problems/{code}", "title": TITLES.get(status, "Error"), "status": status,
-        "detail": detail, "code": code, "requestId": getattr(request.state, "request_id", None),
+        "detail": without_secrets(detail), "code": code, "requestId": getattr(request.state, "request_id", None),
     }  # fmt: skip
     if errors:
-        body["errors"] = [{"pointer": e.pointer, "detail": e.detail} for e in errors[:MAX_ERRORS]]
+        # A pointer holds names that the caller chose, and a sentence may: people paste keys into the wrong places.
+        body["errors"] = [
+            {"pointer": without_secrets(e.pointer[:MAX_POINTER]), "detail": without_secrets(e.detail)}
+            for e in errors[:MAX_ERRORS]
+        ]
     headers = {"Cache-Control": "no-store"}
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)

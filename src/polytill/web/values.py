@@ -45,14 +45,14 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Text = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=500)]
-Word = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=200)]
+Text = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
+Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(no_control)]
 Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
-Url = Annotated[StrictStr, AfterValidator(no_control), AfterValidator(_is_web_address), Field(max_length=2000)]
-KeyText = Annotated[StrictStr, AfterValidator(no_control), Field(min_length=1, max_length=500)]
+Url = Annotated[StrictStr, Field(max_length=2000), AfterValidator(no_control), AfterValidator(_is_web_address)]
+KeyText = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Priority = Annotated[StrictInt, Field(ge=-1_000_000, le=1_000_000)]
 Status = Literal["active", "inactive", "deprecated", "beta"]

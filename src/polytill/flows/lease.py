@@ -1,0 +1,53 @@
+"""A practice that takes payments is known to the worker before its first one: leases, held ahead of need.
+
+A lease is written when this process first needs it and renewed long before it ends, in the background; no write to the
+owner database stands in a payment's way. While the owner database is down, payments flow until their lease ends.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.errors import NotNow
+from polytill.flows.desk import Desk, log
+from polytill.storage import leases
+from polytill.storage.units import Unit
+
+LEASE_S = 900.0
+RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an outage of ten minutes stops nobody
+MARGIN_S = 5.0
+
+
+async def ensure(desk: Desk, practice_id: int) -> None:
+    """A valid lease for this practice, or ``NotNow``: a payment that no worker would ever visit must not exist."""
+    until_s = desk.leased_until_s.get(practice_id, 0.0)
+    if desk.world.time_s() < until_s - MARGIN_S:
+        return
+    try:
+        await _write(desk, practice_id)
+    except NotNow as error:
+        raise NotNow("This practice cannot take payments just now; try again in a moment.", code="no_lease") from error
+
+
+async def _write(desk: Desk, practice_id: int) -> None:
+    unit = Unit()
+    leases.hold(unit, practice_id, desk.world.after(LEASE_S))
+    await desk.owner.commit(unit)
+    desk.leased_until_s[practice_id] = desk.world.time_s() + LEASE_S
+
+
+async def renew(desk: Desk) -> int:
+    """Renew the leases of this process that are used and due. How many were renewed."""
+    now_s = desk.world.time_s()
+    due = [practice_id for practice_id, until_s in desk.leased_until_s.items() if until_s - now_s < RENEW_BEFORE_S]
+    opened = set(desk.opening.opened())
+    renewed = 0
+    for practice_id in due:
+        if practice_id not in opened:
+            if desk.leased_until_s[practice_id] < now_s:
+                del desk.leased_until_s[practice_id]
+            continue
+        try:
+            await _write(desk, practice_id)
+            renewed += 1
+        except NotNow:
+            log.warning("lease_not_renewed", practice=practice_id)
+    return renewed

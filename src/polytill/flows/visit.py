@@ -1,0 +1,25 @@
+"""A worker's visit to one practice: look up what is overdue, forward its events, and let go of a lease that is done."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from polytill.flows.desk import Desk
+from polytill.flows.notify import forward
+from polytill.flows.reconcile import sweep
+from polytill.storage import leases, payments
+from polytill.storage.units import Unit
+
+
+async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
+    """Everything that is due in one practice. How many things were looked at."""
+    done = await sweep(desk, practice_id)
+    db = await desk.opening.practice(practice_id)
+    done += await forward(desk, db)
+    now = desk.world.now()
+    if lease_until is not None and lease_until < now and not await payments.anything_open(db):
+        # A payment that starts meanwhile has renewed the lease first, and then nothing is ended here.
+        unit = Unit()
+        leases.end(unit, practice_id, now)
+        await desk.owner.commit(unit)
+    return done

@@ -1,0 +1,394 @@
+"""What the API answers, as the OpenAPI document tells it. Only documentation: no answer passes through these at run time.
+
+A test validates real answers of every address against them, so that the document does not lie.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Moment = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T10:00:00.000Z"])]
+Minor = Annotated[int, Field(description="Integer minor units of the currency")]
+Environment = Literal["sandbox", "production"]
+
+
+class Answer(BaseModel):
+    """An answer: camelCase, every field always there unless it says otherwise."""
+
+    model_config = ConfigDict(alias_generator=to_camel, json_schema_serialization_defaults_required=True)
+
+
+class Provider(Answer):
+    """A catalog entry."""
+
+    id: int
+    code: str
+    name: str
+    description: str | None
+    logo_url: str | None
+    website_url: str | None
+    documentation_url: str | None
+    api_base_url: str | None
+    sandbox_api_base_url: str | None
+    supported_currencies: list[str]
+    supported_payment_methods: list[str]
+    supported_features: list[str]
+    requires_public_key: bool
+    requires_secret_key: bool
+    requires_webhook_secret: bool
+    config_schema: dict[str, Any] | None
+    status: Literal["active", "inactive", "deprecated", "beta"]
+    is_default: bool
+    priority: int
+    integration_type: Literal["built_in", "plugin", "custom"]
+    handler_module: str | None
+    created_at: Moment
+    updated_at: Moment
+    created_by: str | None
+
+
+class CurrencyTerms(Answer):
+    """A provider's terms for one currency."""
+
+    currency_code: str
+    is_recommended: bool
+    transaction_fee_percent: str | None
+    transaction_fee_fixed: Minor | None
+    min_amount: Minor | None
+    max_amount: Minor | None
+    is_active: bool
+
+
+class Practice(Answer):
+    """A practice as the owner sees it."""
+
+    id: int
+    name: str
+    default_currency: str
+    cluster: str
+    state: Literal["active", "suspended", "provisioning"]
+    schema_version: str | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class Onboarded(Answer):
+    """A new practice and its first key, which is shown this once."""
+
+    practice: Practice
+    key: str
+
+
+class NewKey(Answer):
+    """A new API key, shown this once."""
+
+    key: str
+
+
+class Key(Answer):
+    """An API key without the key."""
+
+    id: int
+    kind: Literal["owner", "practice", "publishable"]
+    name: str
+    practice_id: int | None
+    last4: str
+    scopes: list[str]
+    created_at: Moment
+    revoked_at: Moment | None
+
+
+class Cluster(Answer):
+    """A place for practice databases."""
+
+    name: str
+    is_active: bool
+    created_at: str | None
+
+
+class NewCluster(Answer):
+    """A cluster that was registered."""
+
+    name: str
+    is_active: bool
+
+
+class AuditLine(Answer):
+    """Who did what."""
+
+    id: int
+    at: Moment
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any] | None
+
+
+class ProviderHealth(Answer):
+    """A provider's standing."""
+
+    status: str
+    installed: bool
+
+
+class Health(Answer):
+    """The platform at a glance."""
+
+    practices: int
+    practices_behind: list[int]
+    opened_here: int
+    providers: dict[str, ProviderHealth]
+
+
+class Available(CurrencyTerms):
+    """A provider that a practice may use for a currency."""
+
+    code: str
+    name: str
+    description: str | None
+    logo_url: str | None
+    status: str
+    is_beta: bool
+    is_configured: bool
+    is_enabled: bool
+    is_default: bool
+    environment: Environment | None
+    currency: str
+    supported_payment_methods: list[str]
+    supported_features: list[str]
+    config_schema: dict[str, Any] | None
+    requires_public_key: bool
+    requires_secret_key: bool
+    requires_webhook_secret: bool
+
+
+class SecretView(Answer):
+    """A secret: only whether it is there."""
+
+    set: bool
+    last4: str | None
+    updated_at: Moment | None
+
+
+class Configuration(Answer):
+    """A practice's configuration of a provider."""
+
+    id: int
+    provider_code: str
+    provider_name: str
+    is_enabled: bool
+    is_default: bool
+    default_for: list[str]
+    environment: Environment
+    public_key: str | None
+    secret_key: SecretView
+    webhook_secret: SecretView
+    config: dict[str, Any]
+    prepared_environments: list[Environment]
+    supported_currencies: list[str]
+    priority: int
+    webhook_url: str
+    configured_by: int | None
+    last_tested_at: Moment | None
+    last_used_at: Moment | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class Excluded(Answer):
+    """Why a provider is out."""
+
+    code: str
+    reason: str
+    detail: str
+
+
+class Chosen(Answer):
+    """The provider that a payment would use."""
+
+    code: str
+    name: str
+    public_key: str | None
+    environment: Environment
+    reason: str
+    alternatives: list[str]
+    excluded: list[Excluded]
+
+
+class Tested(Answer):
+    """Whether the keys work."""
+
+    ok: bool
+    environment: Environment | None
+    detail: str
+    tested_at: Moment
+
+
+class Attempt(Answer):
+    """One try at one provider."""
+
+    id: str
+    reference: str
+    number: int
+    provider_code: str
+    status: Literal[
+        "sent", "needs_action", "pending", "authorized", "succeeded", "declined", "not_sent", "unknown", "expired",
+        "canceled",
+    ]  # fmt: skip
+    reason: str | None
+    code: str | None
+    detail: str | None
+    provider_transaction_id: str | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class NextAction(Answer):
+    """What the payer must do. Only what applies is there, besides ``type``."""
+
+    type: Literal["redirect", "client_token", "instructions", "input"]
+    url: str = Field(default="")
+    provider_token: str = Field(default="")
+    instructions: str = Field(default="")
+    wants: str = Field(default="")
+    public_key: str = Field(default="")
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class Customer(Answer):
+    """The payer."""
+
+    email: str | None
+    name: str | None
+    phone: str | None
+
+
+PaymentStatus = Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"]
+
+
+class PaymentSummary(Answer):
+    """A payment in a list."""
+
+    id: str
+    status: PaymentStatus
+    amount: Minor
+    amount_authorized: Minor
+    amount_captured: Minor
+    amount_refunded: Minor
+    amount_refund_pending: Minor
+    amount_lost: Minor
+    currency: str
+    payment_method: str | None
+    capture: Literal["automatic", "manual"]
+    provider_code: str | None
+    provider_transaction_id: str | None
+    provider_fee: Minor | None
+    provider_fee_currency: str | None
+    failure_reason: str | None
+    cancel_reason: str | None
+    customer: Customer
+    description: str | None
+    reference: str | None
+    metadata: dict[str, str]
+    return_url: str | None
+    environment: Environment
+    expires_at: Moment | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class Payment(PaymentSummary):
+    """A payment with its attempts."""
+
+    client_token: str
+    next_action: NextAction | None
+    attempts: list[Attempt]
+
+
+class PublicPayment(Answer):
+    """A payment as its payer may see it."""
+
+    id: str
+    status: PaymentStatus
+    amount: Minor
+    currency: str
+    description: str | None
+    next_action: NextAction | None
+    environment: Environment
+    expires_at: Moment | None
+    created_at: Moment
+
+
+class PaymentPage(Answer):
+    """A page of payments. ``nextCursor`` null: the last one."""
+
+    data: list[PaymentSummary]
+    next_cursor: str | None
+    environment: Environment
+
+
+class Refund(Answer):
+    """One refund."""
+
+    id: str
+    payment_id: str
+    status: Literal["sent", "pending", "succeeded", "declined", "not_sent", "unknown", "failed"]
+    amount: Minor
+    currency: str
+    reason: str | None
+    origin: Literal["api", "provider"]
+    failure_reason: str | None
+    provider_refund_id: str | None
+    environment: Environment
+    created_at: Moment
+    updated_at: Moment
+
+
+class WebhookEvent(Answer):
+    """A delivery from a provider."""
+
+    id: str
+    provider_code: str
+    environment: Environment
+    event_type: str
+    status: Literal["received", "applied", "ignored", "parked"]
+    reason: str | None
+    payment_id: str | None
+    tries: int
+    received_at: Moment
+    applied_at: Moment | None
+
+
+class Ledger(Answer):
+    """Account balances by currency."""
+
+    environment: Environment
+    balances: dict[str, dict[str, int]]
+
+
+class Person(Answer):
+    """One of a practice's people."""
+
+    id: int
+    email: str
+    name: str
+    role: str
+    is_active: bool
+    created_at: Moment
+
+
+class Delivered(Answer):
+    """A delivery was taken."""
+
+    received: Literal[True]
+    status: str
+
+
+class Status(Answer):
+    """How the service is."""
+
+    status: str

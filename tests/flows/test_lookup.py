@@ -1,0 +1,295 @@
+"""Finding out what became of a call whose answer was lost, for as long as it takes; and payments that nobody finishes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows import reconcile
+from polytill.flows.schedule import after_sent, next_lookup
+from polytill.flows.settle import open_action
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
+from tests.flows.scenes import LINK, REFUSED, Scene, paid
+
+A, P = AttemptState, PaymentStatus
+LOST = Unknown(Reason.timeout)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+# State | how often it was looked up | seconds until the next time ("-": never again)
+SCHEDULE = """
+sent         0  2
+unknown      0  2
+unknown      1  4
+unknown      3  16
+unknown      4  30
+unknown      19 30
+unknown      20 3600
+unknown      999 3600
+needs_action 0  60
+needs_action 2  240
+needs_action 9  3600
+pending      0  60
+authorized   0  60
+expired      0  3600
+expired      3  259200
+expired      4  -
+canceled     0  3600
+canceled     4  -
+declined     0  -
+not_sent     0  -
+succeeded    0  -
+failed       0  -
+"""
+
+
+@pytest.mark.parametrize("line", SCHEDULE.strip().splitlines())
+def test_when_to_look_again(line: str) -> None:
+    state, lookups, seconds = line.split()
+    expected = None if seconds == "-" else NOW + timedelta(seconds=int(seconds))
+    assert next_lookup(state, int(lookups), NOW) == expected  # type: ignore[arg-type]
+
+
+def test_a_call_under_way_is_given_its_time() -> None:
+    assert after_sent(NOW, 30.0) - NOW == timedelta(seconds=40)
+
+
+async def lost(scene: Scene, code: str = "scripted") -> Any:
+    await scene.configure(code)
+    scene.wire.says("create", LOST)
+    return await scene.pay()
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "status"),
+    [
+        (paid(), A.succeeded, P.succeeded),
+        (REFUSED, A.declined, P.failed),
+        (Pending(None, "t"), A.pending, P.processing),
+        (LINK, A.needs_action, P.requires_action),
+        (LOST, A.unknown, P.processing),
+        (NotSent(Reason.unreachable), A.unknown, P.processing),
+        (NotSent(Reason.rate_limited), A.unknown, P.processing),
+        (RuntimeError("x"), A.unknown, P.processing),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+async def test_what_the_lookup_answers_counts(scene: Scene, answer: Any, state: A, status: P) -> None:
+    taken = await lost(scene)
+    assert (taken.attempts[0].state, taken.payment.status) == (A.unknown, P.processing)
+    scene.wire.says("lookup", answer)
+    await scene.later(3)
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert (attempt.state, (await scene.payment(taken.payment.id)).status) == (state, status)
+    [asked] = scene.wire.of("lookup")
+    assert asked.params.reference == attempt.id
+    assert asked.params.age_s == 3
+    assert asked.params.create == scene.wire.of("create")[0].params, "the create call can be repeated byte for byte"
+
+
+async def test_unknown_is_pursued_for_ever_and_never_failed(scene: Scene) -> None:
+    taken = await lost(scene)
+    scene.wire.always("lookup", LOST)
+    for _ in range(60):
+        await scene.later(3601)
+    assert len(scene.wire.of("lookup")) == 60
+    assert len(scene.wire.of("create")) == 1, "never a blind repeat"
+    payment = await scene.payment(taken.payment.id)
+    assert payment.status is P.processing
+    scene.wire.says("lookup", paid())
+    await scene.later(3601)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_unknown_never_goes_to_another_provider(scene: Scene) -> None:
+    await scene.configure("other")
+    taken = await lost(scene)
+    scene.wire.always("lookup", LOST)
+    for _ in range(5):
+        await scene.later(31)
+    assert len(scene.wire.calls) == 6
+    assert len({made.host for made in scene.wire.calls}) == 1
+    assert len(await scene.attempts(taken.payment.id)) == 1
+
+
+async def test_a_process_that_died_before_the_answer(scene: Scene) -> None:
+    await scene.configure()
+
+    async def dies(_: Any) -> Any:
+        raise asyncio.CancelledError  # as if the process ended here
+
+    scene.wire.says("create", dies)
+    with pytest.raises(asyncio.CancelledError):
+        await scene.pay("one")
+    [row] = await scene.db.fetch("SELECT id FROM payments")
+    [attempt] = await scene.attempts(row["id"])
+    assert attempt.state is A.sent
+    await scene.later(39)
+    assert scene.wire.of("lookup") == [], "it may still be under way"
+    scene.wire.says("lookup", paid())
+    await scene.later(2)
+    assert (await scene.payment(row["id"])).status is P.succeeded
+
+
+# ── A link that nobody holds ──
+
+NOBODY_HOLDS_IT = [NotSent(Reason.not_found), NeedsAction(None), Declined(Reason.declined, False)]
+
+
+@pytest.mark.parametrize("answer", NOBODY_HOLDS_IT, ids=lambda v: type(v).__name__)
+async def test_a_lost_link_is_followed_by_a_new_one(scene: Scene, answer: Any) -> None:
+    taken = await lost(scene)
+    scene.wire.says("lookup", answer)
+    scene.wire.says("create", LINK)
+    await scene.later(3)
+    first, second = await scene.attempts(taken.payment.id)
+    assert first.state in (A.not_sent, A.expired)
+    assert (second.state, second.number, second.credential_version) == (A.needs_action, 2, first.credential_version)
+    assert first.id != second.id
+    assert scene.wire.of("create")[1].params.reference == second.id
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    assert open_action(scene.db, second) is not None, "the payment can be paid"
+    assert open_action(scene.db, first) is None
+    # And if somebody should pay the first one after all, that is a fact.
+    scene.wire.always("confirm", LINK)
+    scene.wire.says("confirm", paid(transaction="tx-late"))
+    await reconcile.refresh(scene.desk, scene.db, await scene.payment(taken.payment.id), first)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_the_confirm_of_a_payer_who_comes_back_does_the_same(scene: Scene) -> None:
+    taken = await lost(scene)
+    scene.wire.says("lookup", NeedsAction(None))
+    scene.wire.says("create", LINK)
+    confirmed = await scene.till.confirm(scene.practice_id, taken.payment.id)
+    assert confirmed.payment.status is P.requires_action
+    assert [a.number for a in confirmed.attempts] == [1, 2]
+
+
+async def test_new_links_are_not_made_without_end(scene: Scene) -> None:
+    taken = await lost(scene)
+    scene.wire.always("lookup", NotSent(Reason.not_found))
+    scene.wire.always("create", LOST)
+    for _ in range(30):
+        await scene.later(3)
+    attempts = await scene.attempts(taken.payment.id)
+    assert len(attempts) == 10
+    assert (await scene.payment(taken.payment.id)).status is P.failed
+
+
+@pytest.mark.parametrize("age_s", [3, 119])
+async def test_where_creating_moves_money_not_found_proves_nothing_at_first(scene: Scene, age_s: float) -> None:
+    taken = await lost(scene, "mover")
+    scene.wire.says("lookup", NotSent(Reason.not_found))
+    await scene.later(age_s)
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert attempt.state is A.unknown
+
+
+async def test_after_the_horizon_it_does(scene: Scene) -> None:
+    taken = await lost(scene, "mover")
+    scene.wire.says("lookup", NotSent(Reason.not_found))
+    scene.wire.says("create", paid())
+    await scene.later(120)
+    first, second = await scene.attempts(taken.payment.id)
+    assert (first.state, second.state) == (A.not_sent, A.succeeded)
+    assert first.id != second.id
+
+
+# ── Nobody pays in time ──
+
+
+async def test_a_payment_that_nobody_finishes_expires(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", LINK)
+    scene.wire.says("cancel", Declined(Reason.canceled, True))
+    await scene.later(24 * 3600 + 1)
+    payment = await scene.payment(payment.id)
+    assert (payment.status, payment.cancel_reason) == (P.canceled, "expired")
+    [attempt] = await scene.attempts(payment.id)
+    assert attempt.state is A.expired
+    assert len(scene.wire.of("cancel")) == 1
+    # A late success still settles, and is audited.
+    scene.wire.says("confirm", paid())
+    await scene.later(3600)
+    payment = await scene.payment(payment.id)
+    assert (payment.status, payment.cancel_reason, payment.amount_captured) == (P.succeeded, None, 1000)
+
+
+async def test_one_that_was_paid_in_the_last_minute_does_not_expire(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.says("confirm", paid())
+    await scene.later(24 * 3600 + 1)
+    assert (await scene.payment(payment.id)).status is P.succeeded
+    assert scene.wire.of("cancel") == []
+
+
+@pytest.mark.parametrize("answer", [LOST, RuntimeError("x")], ids=lambda v: type(v).__name__)
+async def test_an_unanswered_question_cancels_nothing(scene: Scene, answer: Any) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", answer)
+    scene.wire.always("cancel", answer)
+    await scene.later(24 * 3600 + 1)
+    assert (await scene.payment(payment.id)).status is P.requires_action
+
+
+async def test_lookups_of_an_expired_one_come_to_an_end(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    await scene.pay()
+    scene.wire.always("confirm", LINK)
+    scene.wire.says("cancel", Declined(Reason.canceled, True))
+    await scene.later(24 * 3600 + 1)
+    before = len(scene.wire.calls)
+    for _ in range(30):
+        await scene.later(72 * 3600)
+    assert len(scene.wire.calls) - before <= 4
+
+
+async def test_a_fee_that_comes_later_is_asked_for(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", paid(fee=None))
+    payment = (await scene.pay()).payment
+    assert payment.provider_fee is None
+    scene.wire.says("confirm", paid(fee=15))
+    await scene.later(61)
+    assert (await scene.payment(payment.id)).provider_fee == 15
+    before = len(scene.wire.calls)
+    await scene.later(7 * 24 * 3600)
+    assert len(scene.wire.calls) == before
+
+
+async def test_a_confirm_asks_at_once(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.says("confirm", paid())
+    assert (await scene.till.confirm(scene.practice_id, payment.id)).payment.status is P.succeeded
+
+
+async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await lost(scene)
+    scene.wire.says("create", LOST)
+    second = await scene.pay()
+    real = reconcile.refresh
+
+    async def broken(desk: Any, db: Any, payment: Any, attempt: Any, source: str = "lookup") -> Any:
+        if payment.id == first.payment.id:
+            raise RuntimeError("a mistake of ours")
+        return await real(desk, db, payment, attempt, source)
+
+    monkeypatch.setattr(reconcile, "refresh", broken)
+    scene.wire.says("lookup", paid())
+    await scene.later(3)
+    assert (await scene.payment(second.payment.id)).status is P.succeeded

@@ -1,0 +1,169 @@
+"""Captures and cancels: once, on disk before the call, and found out where the answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows import operate
+from polytill.flows.pay import Taken
+from polytill.providers.http import AnswerLost
+from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.storage.payments import Payment
+from tests.flows.scenes import LINK, Scene, held, paid
+from tests.flows.scripted import Lost
+from tests.storage.making import plain
+
+P = PaymentStatus
+CANCELED = Declined(Reason.canceled, True)
+
+
+async def authorized(scene: Scene, code: str = "scripted") -> Payment:
+    await scene.configure(code)
+    scene.wire.says("create", held())
+    return (await scene.pay(capture="manual")).payment
+
+
+async def capture(scene: Scene, payment: Payment, amount: int | None = None, key: str = "take") -> Taken:
+    return await scene.till.capture(scene.practice_id, payment.id, key=key, amount=amount)
+
+
+async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> Taken:
+    return await operate.cancel(scene.desk, scene.practice_id, payment.id, key, "body", "test")
+
+
+@pytest.mark.parametrize("amount", [None, 1000, 400, 1])
+async def test_all_or_part_of_what_is_held(scene: Scene, amount: int | None) -> None:
+    payment = await authorized(scene)
+    assert (payment.status, payment.amount_authorized, payment.amount_captured) == (P.authorized, 1000, 0)
+    seen: list[Any] = []
+
+    async def look(made: Any) -> None:
+        seen.append(
+            await plain(scene.db, "SELECT state, kind FROM payment_operations WHERE id = $1", made.params.reference)
+        )
+
+    scene.wire.before = look
+    scene.wire.says("capture", paid(amount or 1000))
+    taken = await capture(scene, payment, amount)
+    assert seen == [[("sent", "capture")]]
+    assert (taken.payment.status, taken.payment.amount_captured) == (P.succeeded, amount or 1000)
+    [made] = scene.wire.of("capture")
+    assert made.params.amount == Money(amount or 1000, "NGN")
+    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("succeeded",)]
+
+
+async def test_no_more_than_is_held(scene: Scene) -> None:
+    payment = await authorized(scene)
+    for amount in (0, -1, 1001):
+        with pytest.raises(Invalid):
+            await capture(scene, payment, amount)
+    assert scene.wire.of("capture") == []
+
+
+async def test_only_the_router_lets_manual_capture_through(scene: Scene) -> None:
+    await scene.configure("plain")
+    with pytest.raises(Invalid, match="No configured provider"):
+        await scene.pay(capture="manual")
+
+
+async def test_the_same_key_captures_once(scene: Scene) -> None:
+    payment = await authorized(scene)
+    scene.wire.always("capture", paid(400))
+    taken = await asyncio.gather(*(capture(scene, payment, 400) for _ in range(10)), return_exceptions=True)
+    assert len(scene.wire.of("capture")) == 1
+    assert all(isinstance(one, Taken | Conflict) for one in taken), taken
+    assert (await capture(scene, payment, 400)).replayed
+    with pytest.raises(Conflict, match="another request"):
+        await capture(scene, payment, 500)
+    with pytest.raises(Conflict, match="cannot be captured"):
+        await capture(scene, payment, 500, "other")
+
+
+@pytest.mark.parametrize("answer", [Unknown(Reason.timeout), Lost(AnswerLost("x"))], ids=lambda v: type(v).__name__)
+async def test_a_lost_capture_is_found_out_and_not_repeated(scene: Scene, answer: Any) -> None:
+    payment = await authorized(scene)
+    scene.wire.says("capture", answer)
+    assert (await capture(scene, payment, 400)).payment.status is P.authorized
+    with pytest.raises(Conflict, match="under way"):
+        await capture(scene, payment, 400, "again")
+    scene.wire.always("confirm", paid(400))
+    await scene.later(61)
+    fresh = await scene.payment(payment.id)
+    assert (fresh.status, fresh.amount_captured) == (P.succeeded, 400)
+    assert len(scene.wire.of("capture")) == 1
+
+
+async def test_a_lost_capture_that_did_nothing(scene: Scene) -> None:
+    payment = await authorized(scene)
+    scene.wire.says("capture", Unknown(Reason.timeout))
+    await capture(scene, payment, 400)
+    scene.wire.always("confirm", held())
+    await scene.later(30)
+    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("unknown",)], "it may still be running"
+    await scene.later(61)
+    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("declined",)]
+    scene.wire.says("capture", paid(500))
+    assert (await capture(scene, payment, 500, "again")).payment.amount_captured == 500
+
+
+async def test_a_capture_that_is_refused_leaves_the_hold(scene: Scene) -> None:
+    payment = await authorized(scene)
+    scene.wire.says("capture", NotSent(Reason.rate_limited))
+    assert (await capture(scene, payment)).payment.status is P.authorized
+    scene.wire.says("capture", paid())
+    assert (await capture(scene, payment, key="again")).payment.status is P.succeeded
+
+
+async def test_cancel_before_and_after_the_hold(scene: Scene) -> None:
+    payment = await authorized(scene)
+    scene.wire.says("cancel", CANCELED)
+    taken = await cancel(scene, payment)
+    assert (taken.payment.status, taken.payment.cancel_reason) == (P.canceled, "canceled")
+    assert (await cancel(scene, payment)).payment.status is P.canceled
+    scene.wire.says("create", LINK)
+    unpaid = (await scene.pay()).payment
+    scene.wire.says("cancel", CANCELED)
+    assert (await cancel(scene, unpaid, "stop 2")).payment.status is P.canceled
+    assert len(scene.wire.of("cancel")) == 2
+
+
+async def test_what_is_paid_meanwhile_is_not_canceled(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.says("cancel", paid())
+    assert (await cancel(scene, payment)).payment.status is P.succeeded
+    with pytest.raises(Conflict, match="cannot be canceled"):
+        await cancel(scene, payment, "again")
+
+
+async def test_what_is_not_known_is_not_canceled(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout))
+    payment = (await scene.pay()).payment
+    with pytest.raises(Conflict) as caught:
+        await cancel(scene, payment)
+    assert caught.value.code == "outcome_unknown"
+    assert scene.wire.of("cancel") == []
+
+
+async def test_a_provider_that_cannot_cancel_is_asked_whether_it_was_paid(scene: Scene) -> None:
+    await scene.configure("plain")
+    for answer, status in ((LINK, P.canceled), (paid(), P.succeeded), (Unknown(Reason.timeout), P.requires_action)):
+        scene.wire.says("create", LINK)
+        payment = (await scene.pay()).payment
+        scene.wire.says("confirm", answer)
+        assert (await cancel(scene, payment, f"stop {status}")).payment.status is status
+    # Canceled here only: a late success is still booked.
+    [row] = await scene.db.fetch("SELECT id FROM payments WHERE status = 'canceled'")
+    [attempt] = await scene.attempts(row["id"])
+    assert attempt.state is AttemptState.canceled
+    scene.wire.always("confirm", paid(transaction="late"))
+    await scene.later(3601)
+    assert (await scene.db.fetch("SELECT COUNT(*) AS n FROM payments WHERE status = 'canceled'"))[0]["n"] == 0

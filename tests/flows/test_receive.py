@@ -1,0 +1,227 @@
+"""Deliveries: verified before anything is written, stored once, applied through ``settle``, parked where nothing fits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from polytill.domain.errors import NotFound, Unauthorized
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
+from polytill.flows import configure, receive
+from polytill.providers.contract import PaymentFact, RefundFact
+from polytill.providers.outcomes import Declined, Reason, Unknown
+from polytill.storage import webhook_events
+from tests.flows.scenes import LINK, Scene, keys, paid
+from tests.storage.making import Fails, plain
+
+P = PaymentStatus
+
+
+async def waiting(scene: Scene) -> tuple[Any, Any]:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    return configuration, await scene.pay()
+
+
+def fact(taken: Any, outcome: Any) -> PaymentFact:
+    return PaymentFact(outcome, taken.attempts[0].id, "tx-1")
+
+
+async def count(scene: Scene) -> int:
+    return int((await plain(scene.db, "SELECT COUNT(*) FROM webhook_events"))[0][0])
+
+
+async def test_a_verified_delivery_settles(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    event = await scene.delivery(configuration, fact(taken, paid()))
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.payment_id) == (EventState.applied, taken.payment.id)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+    assert [made.verb for made in scene.wire.calls] == ["create"], "nobody was asked"
+
+
+@pytest.mark.parametrize("secret", ["", "wrong", "wh_test2"])
+async def test_an_unverified_one_writes_nothing_and_asks_nobody(scene: Scene, secret: str) -> None:
+    configuration, taken = await waiting(scene)
+    with pytest.raises(Unauthorized):
+        await scene.delivery(configuration, fact(taken, paid()), secret=secret)
+    assert await count(scene) == 0
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    assert [made.verb for made in scene.wire.calls] == ["create"]
+
+
+async def test_an_address_that_nobody_gave_out(scene: Scene) -> None:
+    configuration, _ = await waiting(scene)
+    made_up = receive.new_hook_token(scene.desk, scene.practice_id)
+    for token in ("", "nonsense", "a" * 40, configuration.hook_token[:-1], made_up):
+        with pytest.raises(NotFound):
+            await receive.receive(scene.desk, token, {"x-secret": "wh_test1"}, b"{}")
+    assert await count(scene) == 0
+
+
+async def test_the_same_delivery_many_times(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    await asyncio.gather(*(scene.delivery(configuration, fact(taken, paid()), dedupe_key="same") for _ in range(10)))
+    assert await count(scene) == 1
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.status, payment.amount_captured) == (P.succeeded, 1000)
+    assert await plain(scene.db, "SELECT COUNT(*) FROM ledger_lines WHERE fact = 'payment'") == [(2,)]
+
+
+async def test_an_answer_and_its_webhook_at_once(scene: Scene) -> None:
+    configuration = await scene.configure()
+    reference = None
+
+    async def told_first(params: Any) -> Any:
+        nonlocal reference
+        reference = params.reference
+        await scene.delivery(configuration, PaymentFact(paid(), params.reference, "tx-1"))
+        return paid()
+
+    scene.wire.says("create", told_first)
+    taken = await scene.pay()
+    assert (taken.payment.status, taken.payment.amount_captured) == (P.succeeded, 1000)
+    assert await scene.payment(taken.payment.id) == taken.payment
+    assert await plain(scene.db, "SELECT COUNT(*) FROM ledger_lines") == [(4,)]
+    assert reference == taken.attempts[0].id
+
+
+async def test_an_unknown_reference_is_parked_and_can_be_replayed(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    stranger = PaymentFact(paid(transaction="tx-9"), "no-such-reference-at-all", "tx-9")
+    event = await scene.delivery(configuration, stranger)
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "unknown_reference")
+    async with scene.db.transaction() as tx:
+        await tx.fetch("UPDATE payment_attempts SET provider_transaction_id = 'tx-9'")
+    assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.applied
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+    with pytest.raises(NotFound):
+        await receive.replay(scene.desk, scene.practice_id, "nothing")
+
+
+async def test_a_live_delivery_never_settles_a_sandbox_payment(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    event = await scene.delivery(configuration, fact(taken, paid()), environment=Environment.production)
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "environment_mismatch")
+    # Nor one that the live secret admits.
+    await configure.prepare_credentials(
+        scene.desk, scene.practice_id, "scripted", Environment.production, keys("9", "live"), "test"
+    )
+    event = await scene.delivery(configuration, fact(taken, paid()), secret="wh_live9")
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.environment, stored.state) == (Environment.production, EventState.parked)
+    assert (await receive.replay(scene.desk, scene.practice_id, event.id)).state is EventState.parked
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+
+
+async def test_another_configurations_attempt_is_not_touched(scene: Scene) -> None:
+    _, taken = await waiting(scene)
+    other = await scene.configure("other")
+    event = await scene.delivery(other, fact(taken, paid()))
+    assert event is not None
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+
+
+async def test_a_hint_is_believed_only_after_asking(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    scene.wire.says("confirm", LINK)
+    await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    scene.wire.says("confirm", paid())
+    await scene.delivery(configuration, fact(taken, Declined(Reason.declined, True)), must_fetch=True)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_a_hint_that_cannot_be_checked_waits(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    scene.wire.says("confirm", Unknown(Reason.timeout))
+    event = await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.received, "timeout")
+    scene.wire.says("confirm", paid())
+    await scene.later(6)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+    done = await webhook_events.by_id(scene.db, event.id)
+    assert done is not None
+    assert done.state is EventState.applied
+
+
+async def test_a_process_that_dies_between_storing_and_applying(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration, taken = await waiting(scene)
+    with monkeypatch.context() as patch:
+
+        async def dies(*_: object) -> None:
+            raise Fails
+
+        patch.setattr(receive, "_apply", dies)
+        event = await scene.delivery(configuration, fact(taken, paid()))
+        assert event is not None, "the provider is told that it is stored"
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    await scene.later(6)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_news_of_a_refund_before_the_payments_own(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    refund = RefundFact("succeeded", None, "r1", provider_transaction_id="tx-1", amount=Money(300, "NGN"))
+    scene.wire.says("confirm", LINK)
+    await scene.delivery(configuration, refund)
+    assert (await scene.payment(taken.payment.id)).amount_refunded == 0
+    await scene.delivery(configuration, fact(taken, paid()))
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.amount_captured, payment.amount_refunded) == (1000, 300)
+
+
+async def test_what_cannot_be_read_is_kept_parked(scene: Scene) -> None:
+    configuration, _ = await waiting(scene)
+    event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is EventState.parked
+    assert (stored.reason or "").startswith("unreadable")
+    again = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
+    assert again is not None
+    assert again.id == event.id
+
+
+async def test_a_second_success_is_put_before_a_person(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    await scene.delivery(configuration, fact(taken, paid()))
+    scene.wire.says("create", LINK)
+    other = await scene.pay()
+    second = other.attempts[0].id
+    async with scene.db.transaction() as tx:  # as if the first payment had had two links
+        await tx.fetch(
+            "UPDATE payment_attempts SET payment_id = $1, number = 2 WHERE id = $2", taken.payment.id, second
+        )
+    await scene.delivery(configuration, PaymentFact(paid(transaction="tx-2"), second, "tx-2"))
+    assert await scene.cases() == ["excess"]
+    assert (await scene.payment(taken.payment.id)).amount_captured == 1000
+    states = [attempt.state for attempt in await scene.attempts(taken.payment.id)]
+    assert states == [AttemptState.succeeded, AttemptState.succeeded]
+    async with scene.db.transaction() as tx:
+        await tx.fetch("DELETE FROM payments WHERE id = $1", other.payment.id)
+
+
+async def test_another_amount_is_parked_for_a_person(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    await scene.delivery(configuration, fact(taken, paid(999)))
+    assert await scene.cases() == ["amount_mismatch"]
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.status, payment.amount_captured) == (P.requires_action, 0)

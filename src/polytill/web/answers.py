@@ -18,7 +18,7 @@ Environment = Literal["sandbox", "production"]
 class Answer(BaseModel):
     """An answer: camelCase, every field always there unless it says otherwise."""
 
-    model_config = ConfigDict(alias_generator=to_camel, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Provider(Answer):
@@ -255,8 +255,6 @@ class NextAction(Answer):
     instructions: str = Field(default="")
     wants: str = Field(default="")
     public_key: str = Field(default="")
-
-    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Customer(Answer):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from polytill.domain.errors import Conflict, Duplicate, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import AttemptState, OperationState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, OperationState, PaymentStatus
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -174,12 +174,29 @@ async def _settle(
     return await taken(db, payment)
 
 
+async def _end(desk: Desk, db: PracticeDb, attempt: Attempt, operation: Operation) -> None:
+    """The attempt is settled: what was asked for has come about, or never can."""
+    wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
+    state = OperationState.succeeded if wanted else OperationState.declined
+    unit = Unit()
+    changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
+    refunds.change_operation(unit, operation.state, changed)
+    await db.commit(unit)
+
+
 async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     """Find out what became of a capture or cancel: by the payment's own state at the provider."""
     payment = await payments.by_id(db, operation.payment_id)
     attempt = await payments.attempt_by_id(db, operation.attempt_id)
     assert payment is not None
     assert attempt is not None
+    if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:
+        await _end(desk, db, attempt, operation)
+        return
+    handler = await _handler(desk, attempt)
+    if operation.kind == "cancel" and handler.cancel_payment is None:
+        await _send(desk, db, handler, payment, attempt, operation)
+        return
     snapshot = await desk.configured(db)
     configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))

@@ -15,7 +15,7 @@ from typing import Any
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.money import Money
-from polytill.domain.states import Environment, EventState
+from polytill.domain.states import Environment, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import build, call_for
 from polytill.flows.desk import Desk, log
@@ -30,14 +30,16 @@ from polytill.providers.contract import (
     Handler,
     PaymentFact,
     RefundFact,
+    RefundLookupParams,
     WebhookResult,
 )
 from polytill.providers.http import to_json
-from polytill.providers.outcomes import NotSent, Outcome, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
@@ -312,14 +314,45 @@ async def _apply_refund(
             await _wait(desk, db, event, payment.id, "payment_not_captured")
             return
     if result.must_fetch:
-        known = await refunds.of_payment(db, payment.id)
-        ids = {fact.reference, fact.provider_refund_id} - {None}
-        about = [r for r in known if r.id in ids or r.provider_refund_id in ids]
-        await _look_up(desk, db, event, payment.id, about or known)
-        return
+        about = await _refunds_about(desk, db, payment, fact)
+        if about or fact.provider_refund_id is None:
+            await _look_up(desk, db, event, payment.id, about)
+            return
+        fetched = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+        if isinstance(fetched, Unknown | NotSent):
+            await _wait(desk, db, event, payment.id, fetched.reason.value)
+            return
+        fact = fetched
     several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
     if several:
         await _look_up(desk, db, event, payment.id, several)
+
+
+async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
+    """Our refunds that a hint is about; those whose answer was lost are looked up first, for they may be it."""
+    for refund in await refunds.of_payment(db, payment.id):
+        if refund.state is RefundState.unknown and refund.provider_refund_id is None:
+            await refunding.refresh(desk, db, refund, "webhook")
+    ids = {fact.reference, fact.provider_refund_id} - {None}
+    return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
+
+
+async def _fetched_refund(
+    desk: Desk, db: PracticeDb, configuration: Configuration, payment: Payment, attempt: Attempt, hint: RefundFact
+) -> RefundFact | Unknown | NotSent:
+    """What the provider itself says of a refund that a hint names and that is none of ours."""
+    params = RefundLookupParams(
+        f"hint-{hint.provider_refund_id}", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
+        hint.amount or Money(0, payment.currency), False,
+    )  # fmt: skip
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
+    )
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
+    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
+    return replace(hint, state=state, amount=amount, response=outcome.response)
 
 
 async def _look_up(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Any]) -> None:

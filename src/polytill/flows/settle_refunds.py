@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, assert_never
 
-from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
+from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
@@ -183,44 +184,40 @@ async def apply_refund_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> list[Refund]:
     """Settle the one refund that a fact is about, or adopt it. Several that fit are answered, to be looked up each."""
-    known = await refunds.of_payment(db, payment.id)
-    if fact.amount is None:
-        return await _apply_total(desk, db, payment, attempt, fact, known, also)
-    matching = _matching(known, fact)
-    if len(matching) > 1:
-        return matching
-    refund = matching[0] if matching else await _adopt(desk, db, payment, attempt, fact, fact.amount.minor)
-    outcome: Outcome
-    if fact.state == "succeeded":
-        outcome = Succeeded(fact.amount, fact.provider_refund_id, response=fact.response)
-    elif fact.state == "failed":
-        outcome = _failed(fact)
-    else:
-        outcome = Pending(fact.amount, fact.provider_refund_id, fact.response)
-    await settle_refund(desk, db, refund, outcome, "webhook", also)
-    return []
-
-
-def _failed(fact: RefundFact) -> Declined:
-    return Declined(Reason.declined, True, "failed", None, fact.provider_refund_id, fact.response)
-
-
-async def _apply_total(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, known: list[Refund], also: Also
-) -> list[Refund]:
-    """A cumulative fact: only what exceeds everything that we know of is new."""
-    assert fact.total is not None
-    expected = sum(r.amount for r in known if r.state in REFUND_RESERVES | REFUND_DONE)
-    beyond = fact.total.minor - expected
-    if beyond <= 0:
-        unit = Unit()
-        also(unit)
-        await db.commit(unit)
+    for _ in range(TRIES):
+        fresh = await payments.by_id(db, payment.id)
+        assert fresh is not None
+        known = await refunds.of_payment(db, payment.id)
+        amount = fact.amount
+        if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
+            assert fact.total is not None
+            expected = sum(r.amount for r in known if r.state in REFUND_RESERVES | REFUND_DONE)
+            amount = replace(fact.total, minor=fact.total.minor - expected)
+            if amount.minor <= 0:
+                unit = Unit()
+                also(unit)
+                await db.commit(unit)
+                return []
+            matching: list[Refund] = []
+        else:
+            matching = _matching(known, fact)
+        if len(matching) > 1:
+            return matching
+        try:
+            refund = matching[0] if matching else await _adopt(desk, db, fresh, attempt, fact, amount.minor)
+        except (Stale, Duplicate):
+            continue  # another delivery about this payment was first: look again at what is known
+        await settle_refund(desk, db, refund, _outcome_of(fact, amount), "webhook", also)
         return []
-    refund = await _adopt(desk, db, payment, attempt, fact, beyond)
-    outcome = Succeeded(replace(fact.total, minor=beyond), None, response=fact.response)
-    await settle_refund(desk, db, refund, outcome, "webhook", also)
-    return []
+    raise Stale
+
+
+def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
+    if fact.state == "failed":
+        return Declined(Reason.declined, True, "failed", None, fact.provider_refund_id, fact.response)
+    if fact.state == "succeeded":
+        return Succeeded(amount, fact.provider_refund_id, response=fact.response)
+    return Pending(amount, fact.provider_refund_id, fact.response)
 
 
 async def _adopt(
@@ -236,6 +233,7 @@ async def _adopt(
         created_by="provider", created_at=now, updated_at=now, provider_refund_id=fact.provider_refund_id,
     )  # fmt: skip
     unit = Unit()
+    payments.guard(unit, payment, now)
     refunds.insert(unit, refund)
     audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund.id, "amount": amount})
     await db.commit(unit)

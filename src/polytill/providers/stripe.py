@@ -158,8 +158,9 @@ class StripeProvider(Handler):
         if params.create is not None and params.age_s < self.idempotency_window_s:
             answer = await self._create(params.create)
             if not _first_result_is_lost(answer):
-                outcome = self.read_intent(answer) if isinstance(answer, Answer) else answer
-                return unproven(outcome, REFUSED_AGAIN)
+                outcome = unproven(self.read_intent(answer) if isinstance(answer, Answer) else answer, REFUSED_AGAIN)
+                intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
+                return unproven(await self._retrieve(intent_id)) if intent_id else outcome
         first = params.created_at_s or int(self.world.time_s() - params.age_s)
         found = await self._find(
             "/v1/payment_intents",
@@ -180,8 +181,7 @@ class StripeProvider(Handler):
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
         """GET the refund where its id is known, else the identical request again, else the list."""
         if params.provider_refund_id:
-            answer = await self._call("GET", f"/v1/refunds/{quote(params.provider_refund_id, safe='')}")
-            return unproven(self.read_refund(answer) if isinstance(answer, Answer) else answer)
+            return await self._present_refund(params.provider_refund_id)
         if not params.provider_transaction_id:
             return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
         if params.age_s < self.idempotency_window_s:
@@ -195,8 +195,9 @@ class StripeProvider(Handler):
             )
             again = await self._refund(first)
             if not _first_result_is_lost(again):
-                outcome = self.read_refund(again) if isinstance(again, Answer) else again
-                return unproven(outcome, REFUSED_AGAIN)
+                outcome = unproven(self.read_refund(again) if isinstance(again, Answer) else again, REFUSED_AGAIN)
+                refund_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(again) else None
+                return await self._present_refund(refund_id) if refund_id else outcome
         query = [("payment_intent", params.provider_transaction_id)]
         found = await self._find("/v1/refunds", query, (OUR_REFUND, params.reference))
         return reading.read_refund(found) if isinstance(found, dict) else found
@@ -311,6 +312,10 @@ class StripeProvider(Handler):
             return _too_fine(f"{params.amount}")
         return await self._call("POST", "/v1/payment_intents", form, params.reference)
 
+    async def _present_refund(self, refund_id: str) -> Outcome:
+        answer = await self._call("GET", f"/v1/refunds/{quote(refund_id, safe='')}")
+        return unproven(self.read_refund(answer) if isinstance(answer, Answer) else answer)
+
     async def _refund(self, params: RefundParams) -> Answer | NotSent | Unknown:
         if not params.provider_transaction_id:
             return NotSent(Reason.invalid_state, detail="Stripe's id of the payment is not known yet.")
@@ -421,6 +426,11 @@ def _optional(name: str, value: str | None) -> Form:
 
 def _encoded(form: Iterable[tuple[str, str]]) -> str:
     return urlencode(list(form), safe="[]")
+
+
+def _is_replay(answer: Answer | NotSent | Unknown) -> bool:
+    """Whether this is the first answer once more, as things stood then: it tells the id, not the present."""
+    return isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
 
 
 def _first_result_is_lost(answer: Answer | NotSent | Unknown) -> bool:

@@ -50,6 +50,7 @@ class Payment:
     provider_fee_currency: str | None = None
     failure_reason: str | None = None
     cancel_reason: str | None = None
+    version: int = 0
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ _PAYMENT_COLUMNS = (
     " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
-    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at"
+    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version"
 )
 _ATTEMPT_COLUMNS = (
     "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
@@ -176,7 +177,7 @@ def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> Non
         " provider_transaction_id = COALESCE($11, provider_transaction_id),"
         " provider_response = COALESCE($12, provider_response), provider_fee = COALESCE($13, provider_fee),"
         " provider_fee_currency = COALESCE($14, provider_fee_currency), failure_reason = $15, cancel_reason = $16,"
-        " updated_at = $17 WHERE id = $1 AND status = $2",
+        " updated_at = $17, version = version + 1 WHERE id = $1 AND status = $2",
         payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
         change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
@@ -235,9 +236,17 @@ def postpone(unit: Writes, attempt_id: str, state: AttemptState, next_at: dateti
 def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime) -> None:
     """Reserve part of the captured amount. ``Stale`` where not so much is left."""
     unit.add(
-        "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3 WHERE id = $1"
+        "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3, version = version + 1 WHERE id = $1"
         " AND amount_captured - amount_refunded - refund_reserved - amount_lost >= $2",
         payment_id, amount, now, expect=1,
+    )  # fmt: skip
+
+
+def guard(unit: Writes, payment: Payment, now: datetime) -> None:
+    """Go on only if nothing about the payment has changed since it was read. ``Stale`` otherwise."""
+    unit.add(
+        "UPDATE payments SET updated_at = $3, version = version + 1 WHERE id = $1 AND version = $2",
+        payment.id, payment.version, now, expect=1,
     )  # fmt: skip
 
 

@@ -258,6 +258,7 @@ sa.Table(
     _whole("refund_reserved", 0),
     # Lost to disputes, and refunds that a provider made beyond what was captured: facts that are never refused.
     _whole("amount_lost", 0), _whole("excess_refunded", 0),
+    _whole("version", 0),  # counts every change, for those that must not overlap
     _maybe("provider_code"), _maybe("provider_transaction_id"), _maybe("provider_response", Json),
     _maybe("provider_fee", sa.BigInteger), _maybe("provider_fee_currency"),
     _maybe("customer_email"), _maybe("customer_name"), _maybe("customer_phone"),

@@ -1,4 +1,4 @@
-"""What the platform is to be told."""
+"""What the platform is to be told, and a count of each payment's changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("payments", sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),

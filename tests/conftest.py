@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polytill.app import Polytill
-from tests.installation import Installation, opened, running, fresh_settings
+from tests.installation import Installation, fresh_settings, opened, running
 from tests.postgres.server import PostgresError, postgres_server
 
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"

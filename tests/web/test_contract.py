@@ -15,6 +15,7 @@ CATALOG_COLUMNS = (
     " requiresWebhookSecret, configSchema, status, isDefault, priority, integrationType, handlerModule, createdAt,"
     " updatedAt, createdBy"
 )
+UNCHANGEABLE = ("id", "code", "createdAt", "updatedAt", "createdBy")
 CURRENCY_COLUMNS = "isRecommended, transactionFeePercent, transactionFeeFixed, minAmount, maxAmount, isActive"
 AVAILABLE = "code, name, isConfigured, isEnabled, isDefault, environment, isRecommended"
 PAYMENT = (
@@ -53,6 +54,13 @@ async def test_catalog(shared: Installation) -> None:
     changed = await shared.call("PATCH", f"{base}/{code}", key, {"description": "Rockets", "priority": 7})
     assert (changed.status, changed.body["description"], changed.body["priority"]) == (200, "Rockets", 7)
     assert changed.body["createdAt"] == made.body["createdAt"]
+
+    nulls = dict.fromkeys(n for n in CATALOG_COLUMNS.split(", ") if n not in UNCHANGEABLE)
+    emptied = await shared.call("PATCH", f"{base}/{code}", key, nulls)
+    assert emptied.status == 200, emptied.body
+    assert (emptied.body["description"], emptied.body["apiBaseUrl"]) == (None, None)
+    kept = ("name", "status", "priority", "isDefault", "requiresSecretKey", "integrationType")
+    assert all(emptied.body[name] == changed.body[name] for name in kept)
 
     terms = {"isRecommended": True, "transactionFeePercent": "1.5", "transactionFeeFixed": 100, "minAmount": 5}
     put = await shared.call("PUT", f"{base}/{code}/currencies/EUR", key, terms)

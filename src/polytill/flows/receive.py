@@ -10,12 +10,11 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.money import Money
-from polytill.domain.states import Environment, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import build, call_for
 from polytill.flows.desk import Desk, log
@@ -316,7 +315,7 @@ async def _apply_refund(
     if result.must_fetch:
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:
-            await _look_up(desk, db, event, payment.id, about)
+            await _look_up(desk, db, event, payment.id, about, fact.state)
             return
         fetched = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
         if isinstance(fetched, Unknown | NotSent):
@@ -325,7 +324,7 @@ async def _apply_refund(
         fact = fetched
     several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
     if several:
-        await _look_up(desk, db, event, payment.id, several)
+        await _look_up(desk, db, event, payment.id, several, fact.state)
 
 
 async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
@@ -355,9 +354,15 @@ async def _fetched_refund(
     return replace(hint, state=state, amount=amount, response=outcome.response)
 
 
-async def _look_up(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Any]) -> None:
-    for refund in about:
-        await refunding.refresh(desk, db, refund, "webhook")
+async def _look_up(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], told: str
+) -> None:
+    """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later."""
+    states = [(await refunding.refresh(desk, db, refund, "webhook")).state for refund in about]
+    borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told)
+    if borne_out is not None and about and not any(state in borne_out for state in states):
+        await _wait(desk, db, event, payment_id, "not_borne_out")
+        return
     await _finish(desk, db, event, EventState.applied, "looked_up", payment_id)
 
 

@@ -186,13 +186,9 @@ class StripeProvider(Handler):
             return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
         if params.age_s < self.idempotency_window_s:
             first = RefundParams(
-                params.reference,
-                params.payment_reference,
-                params.provider_transaction_id,
-                params.amount,
-                params.full,
+                params.reference, params.payment_reference, params.provider_transaction_id, params.amount, params.full,
                 params.reason,
-            )
+            )  # fmt: skip
             again = await self._refund(first)
             if not _first_result_is_lost(again):
                 outcome = unproven(self.read_refund(again) if isinstance(again, Answer) else again, REFUSED_AGAIN)

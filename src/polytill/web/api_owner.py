@@ -19,6 +19,11 @@ from polytill.web.shapes import answer
 
 router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
+# Null leaves these as they are; it empties the others.
+NEVER_NULL = (
+    "name", "status", "is_default", "priority", "integration_type", "requires_public_key", "requires_secret_key",
+    "requires_webhook_secret",
+)  # fmt: skip
 ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
 CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
@@ -66,8 +71,7 @@ async def get_provider(caller: Owner, code: ProviderCode) -> Response:
 async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
     """Change columns of a provider."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
-    required = ("name", "status", "is_default", "priority", "integration_type")
-    given = {name: value for name, value in given.items() if value is not None or name not in required}
+    given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
     entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
     return answer(shapes.provider_view(entry))
 

@@ -176,8 +176,11 @@ def _matching(known: list[Refund], fact: RefundFact) -> list[Refund]:
     waiting = [r for r in same if r.state in REFUND_RESERVES]
     if waiting:
         return waiting
-    # Every one of this amount is settled: the delivery repeats what is known, unless it names another refund.
-    return [] if fact.provider_refund_id is not None else [r for r in same if r.state in REFUND_DONE][-1:]
+    if fact.provider_refund_id is not None:
+        # One that was adopted from a cumulative fact has no name yet: this is it.
+        return [r for r in same if r.origin == "provider" and r.state in REFUND_DONE][:1]
+    # Every one of this amount is settled: the delivery repeats what is known.
+    return [r for r in same if r.state in REFUND_DONE][-1:]
 
 
 async def apply_refund_fact(

@@ -210,6 +210,7 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
     payment.failure_reason = None if change.clear_reasons else change.failure_reason or payment.failure_reason
     payment.cancel_reason = None if change.clear_reasons else change.cancel_reason or payment.cancel_reason
     payment.updated_at = now
+    payment.version += 1
     return payment
 
 

@@ -200,6 +200,7 @@ async def _finish(
         }
         tell_practice(desk, unit, db.practice_id, event.environment, "webhook.parked", told)
     await db.commit(unit)
+    event.state, event.reason = state, reason
 
 
 def _finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:

@@ -1,0 +1,1 @@
+"""What proves polytill right, for its authors and for authors of providers."""

@@ -1,0 +1,69 @@
+"""Deliveries that lie: made up by strangers, by another tenant, or by the same practice's sandbox."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import TYPE_CHECKING
+
+from polytill.domain.states import Environment
+from polytill.simulator import flutterwave_shapes, paystack_shapes, stripe_shapes
+from polytill.simulator.books import Account, Json, Transaction
+from polytill.simulator.wire import compact
+from polytill.testing.world.ground import webhook_secret
+from polytill.testing.world.wires import deliver
+
+if TYPE_CHECKING:
+    from polytill.testing.world.history import History, Merchant
+
+
+def success(account: Account, provider: str, tx: Transaction) -> bytes:
+    """What the provider would say if this had been paid."""
+    claimed = copy.deepcopy(tx)
+    claimed.status, claimed.captured, claimed.paid_at = "succeeded", claimed.amount, claimed.created_at
+    event: Json
+    if provider == "paystack":
+        claimed.wire.status, claimed.wire.message = "success", "Successful"
+        event = {"event": "charge.success", "data": paystack_shapes.charge_event(account, claimed)}
+    elif provider == "stripe":
+        claimed.wire.status = "succeeded"
+        shape = stripe_shapes.intent_json(account, claimed) | {"amount_received": claimed.amount}
+        event = {
+            "id": f"evt_made_up_{claimed.reference}", "object": "event", "type": "payment_intent.succeeded",
+            "livemode": stripe_shapes.live(account), "created": int(claimed.created_at), "data": {"object": shape},
+        }  # fmt: skip
+    else:
+        claimed.wire.number = claimed.wire.number or 12345
+        event = flutterwave_shapes.charge_event(account, claimed)
+    return compact(event)
+
+
+async def attack(history: History, chance: random.Random, merchant: Merchant, tx: Transaction) -> None:
+    """One lie about a payment that nobody has made."""
+    kinds = ["forged_success", "foreign_signature"]
+    profile = history.plan.profiles[merchant.practice]
+    if profile.sandbox_beside and merchant.environment is Environment.production:
+        kinds += ["sandbox_echo"] * 2
+    kind = chance.choice(kinds)
+    history.count(f"fault.{kind}")
+    account, practice, environment = merchant.account, merchant.practice, merchant.environment
+    if kind == "sandbox_echo":
+        # The practice's own developer tries the same reference with the test keys, and "pays" it with a test card.
+        environment = Environment.sandbox
+        account = next(
+            m.account
+            for m in history.merchants
+            if (m.practice, m.provider, m.environment) == (practice, merchant.provider, environment)
+        )
+    body = success(account, merchant.provider, tx)
+    secret = webhook_secret(
+        practice % 3 + 1 if kind == "foreign_signature" else practice, merchant.provider, environment, merchant.version
+    )
+    if kind == "sandbox_echo":
+        secret = webhook_secret(practice, merchant.provider, environment)
+    if kind == "forged_success":
+        secret = "made-up-by-a-stranger"  # noqa: S105
+    headers = history.network.providers[merchant.provider].sign(secret, secret, body)
+    token = history.ground.tokens[merchant.practice, profile][merchant.provider]
+    status = await deliver(history, token, headers, body)
+    history.tell(f"{kind.replace('_', ' ')} about {tx.reference}: {status}")

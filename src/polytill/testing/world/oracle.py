@@ -1,0 +1,284 @@
+"""The judge: compares the providers' books with every row. It reads the files itself and trusts no code of the product."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from polytill.simulator.books import Transaction
+
+if TYPE_CHECKING:
+    from polytill.testing.world.history import History, Merchant
+
+TABLES = (
+    "payments", "payment_attempts", "refunds", "payment_operations", "disputes", "ledger_lines", "webhook_events",
+    "operator_cases", "audit_log",
+)  # fmt: skip
+UNDECIDED = ("sent", "unknown", "pending")
+CLOSED = ("declined", "not_sent", "expired", "canceled")
+
+
+@dataclass(slots=True)
+class Rows:
+    """Everything that one practice's database holds, by table."""
+
+    practice: int
+    tables: dict[str, list[dict[str, Any]]]
+    by_payment: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+
+    def of(self, table: str, payment_id: str) -> list[dict[str, Any]]:
+        """The rows of one payment."""
+        if table not in self.by_payment:
+            found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for row in self.tables[table]:
+                found[row["payment_id"]].append(row)
+            self.by_payment[table] = found
+        return self.by_payment[table].get(payment_id, [])
+
+    def cases(self, kind: str) -> set[str]:
+        """What waits for a person, by subject."""
+        return {row["subject"] for row in self.tables["operator_cases"] if row["kind"] == kind}
+
+
+def read(history: History, practice: int) -> Rows:
+    """A practice's database as it is on disk."""
+    kept = history.kept[history.ground.names[practice]]
+    tables = {name: [dict(row) for row in kept.rows("SELECT * FROM " + name)] for name in TABLES}  # noqa: S608
+    return Rows(practice, tables)
+
+
+def judge(history: History) -> list[str]:
+    """Everything that is wrong, now that nothing is under way any more."""
+    found: list[str] = []
+    for practice in sorted(history.plan.profiles):
+        rows = read(history, practice)
+        mine = [m for m in history.merchants if m.practice == practice]
+        found += _stuck(rows)
+        found += _foreign(rows)
+        found += _books(history, rows, mine)
+        found += _payments(history, rows, mine)
+        found += _refunds(rows, mine)
+        found += _called_not_sent(rows)
+        found += _disputes(rows, mine)
+        found += _ledger(history, rows, mine)
+        found += _keys(history, rows)
+    return found
+
+
+def unpayable(history: History) -> list[str]:
+    """Soon after the last fault: payments that wait for a payer who has nothing in hand to pay with."""
+    found = []
+    for practice in sorted(history.plan.profiles):
+        rows = read(history, practice)
+        for payment in rows.tables["payments"]:
+            attempts = rows.of("payment_attempts", payment["id"])
+            waiting = [a for a in attempts if a["state"] == "needs_action"]
+            if payment["status"] == "requires_action" and not any(a["next_action"] for a in waiting):
+                found.append(f"payment {payment['id']} waits for a payer, but nobody can pay it")
+    return found
+
+
+# ── Open and foreign ──
+
+
+def _stuck(rows: Rows) -> Iterator[str]:
+    mismatched = rows.cases("amount_mismatch")
+    parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in mismatched}
+    for payment in rows.tables["payments"]:
+        if payment["status"] in ("requires_action", "processing") and payment["id"] not in parked:
+            yield f"stuck: payment {payment['id']} is {payment['status']}"
+    for attempt in rows.tables["payment_attempts"]:
+        if attempt["state"] in (*UNDECIDED, "needs_action") and attempt["payment_id"] not in parked:
+            yield f"stuck: attempt {attempt['id']} is {attempt['state']}"
+    for name in ("refunds", "payment_operations"):
+        for row in rows.tables[name]:
+            if row["state"] in UNDECIDED:
+                yield f"stuck: {name} {row['id']} is {row['state']}"
+    for event in rows.tables["webhook_events"]:
+        if event["state"] == "received":
+            yield f"stuck: delivery {event['event_type']} of {event['payment_id']} is not applied"
+
+
+def _foreign(rows: Rows) -> Iterator[str]:
+    for name, table in rows.tables.items():
+        for row in table:
+            if row.get("practice_id", rows.practice) != rows.practice:
+                yield f"wrong practice: a row of {name} belongs to {row['practice_id']}"
+
+
+def _keys(history: History, rows: Rows) -> Iterator[str]:
+    count = Counter(row["idempotency_key"] for row in rows.tables["payments"])
+    ids = {row["id"] for row in rows.tables["payments"]}
+    for key, number in count.items():
+        if number > 1:
+            yield f"the key {key} has {number} payments"
+    for (practice, key), payment_id in history.keys.items():
+        if practice == rows.practice and payment_id not in ids:
+            yield f"lost: payment {payment_id} of key {key} was answered and has no row"
+
+
+# ── The books against the rows ──
+
+
+def _real(history: History, merchants: list[Merchant]) -> Iterator[tuple[Merchant, Transaction]]:
+    for merchant in merchants:
+        for tx in merchant.account.transactions:
+            if tx.reference not in history.strange:
+                yield merchant, tx
+
+
+def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    attempts = {a["id"]: a for a in rows.tables["payment_attempts"]}
+    mismatched = rows.cases("amount_mismatch")
+    paid: dict[str, int] = Counter()
+    for merchant, tx in _real(history, merchants):
+        attempt = attempts.get(str(tx.reference))
+        if attempt is None:
+            yield f"lost: {merchant.provider} holds {tx.reference} ({tx.status}), which has no row"
+            continue
+        if attempt["environment"] != merchant.environment.value or attempt["provider_code"] != merchant.provider:
+            yield f"wrong environment: {tx.reference}"
+        if tx.captured and (tx.reference in history.other_amount or tx.captured > attempt["amount"]):
+            if attempt["state"] == "succeeded" or attempt["id"] not in mismatched:
+                yield f"another amount was paid for {tx.reference}, and it is {attempt['state']}"
+        elif tx.captured:
+            paid[str(tx.reference)] += 1
+            if attempt["state"] != "succeeded":
+                yield f"lost: {tx.reference} was paid at {merchant.provider}, here it is {attempt['state']}"
+        elif tx.status == "authorized" and attempt["state"] != "authorized":
+            yield f"lost: {tx.reference} is held at {merchant.provider}, here it is {attempt['state']}"
+    for attempt in attempts.values():
+        if attempt["state"] == "succeeded" and not paid[attempt["id"]]:
+            yield f"made up: attempt {attempt['id']} succeeded here, and no provider took money"
+
+
+def _payments(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    books: dict[str, list[Transaction]] = defaultdict(list)
+    for _, tx in _real(history, merchants):
+        books[str(tx.reference)].append(tx)
+    excess = rows.cases("excess")
+    for payment in rows.tables["payments"]:
+        attempts = rows.of("payment_attempts", payment["id"])
+        won = [a for a in attempts if a["state"] == "succeeded"]
+        for a in won[1:] if not any(a["id"] in excess for a in won) else ():
+            yield f"double charge: {a['id']} of payment {payment['id']} is no case"
+        if len(won) - sum(a["id"] in excess for a in won) > 1:
+            yield f"double charge: payment {payment['id']} was paid {len(won)} times"
+        if won and payment["status"] != "succeeded":
+            yield f"payment {payment['id']} is {payment['status']}, but was paid"
+        if not won and payment["status"] == "succeeded":
+            yield f"payment {payment['id']} succeeded without an attempt"
+        regular = [tx for a in won if a["id"] not in excess for tx in books[a["id"]] if tx.captured]
+        if payment["amount_captured"] != sum(tx.captured for tx in regular[:1]):
+            yield f"payment {payment['id']}: captured {payment['amount_captured']} is not what the books say"
+        if payment["status"] == "failed":
+            yield from _unproven(payment, attempts, books)
+
+
+def _unproven(
+    payment: dict[str, Any], attempts: list[dict[str, Any]], books: dict[str, list[Transaction]]
+) -> Iterator[str]:
+    for a in attempts:
+        if a["state"] not in CLOSED:
+            yield f"payment {payment['id']} failed, but attempt {a['id']} is {a['state']}"
+        if a["state"] == "declined" and a["raw_code"] != "link_lost" and any(tx.payable for tx in books[a["id"]]):
+            yield f"payment {payment['id']} failed without proof: {a['id']} can still be paid"
+
+
+def _refunds(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    held = {tx.reference: tx for m in merchants for tx in m.account.transactions}
+    by_attempt: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows.tables["refunds"]:
+        by_attempt[row["attempt_id"]].append(row)
+    for reference, tx in held.items():
+        mine = by_attempt.get(str(reference), [])
+        for status, state in (("succeeded", ("succeeded",)), ("pending", ("pending",))):
+            there = sorted(r.amount for r in tx.refunds if r.status == status)
+            here = sorted(row["amount"] for row in mine if row["state"] in state)
+            if there != here:
+                yield f"refunds of {reference}: {status} at the provider {there}, here {here}"
+        asked = [row for row in mine if row["origin"] == "api"]
+        for row in asked:
+            made = [r for r in tx.refunds if row["id"] in f"{r.reference} {r.wire}"]
+            if len(made) > 1:
+                yield f"double refund: {row['id']} was made {len(made)} times"
+    for reference, mine in by_attempt.items():
+        if mine and reference not in held:
+            yield f"refunds of {reference}, which no provider knows"
+
+
+def _called_not_sent(rows: Rows) -> Iterator[str]:
+    """A refund of which it was said that nothing had happened, and which then was there: somebody may have repeated it."""
+    state = {row["id"]: row["state"] for row in rows.tables["refunds"]}
+    for line in rows.tables["audit_log"]:
+        if line["action"] in ("refund.not_sent", "refund.declined"):
+            name = json.loads(line["detail"])["refund"]
+            if state.get(name) in ("succeeded", "pending", "failed"):
+                yield f"double refund invited: {name} was called {line['action'][7:]}, and was made"
+
+
+def _disputes(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    here = {row["provider_dispute_id"]: row for row in rows.tables["disputes"]}
+    for merchant in merchants:
+        for tx in merchant.account.transactions:
+            for dispute in tx.disputes:
+                row = here.pop(dispute.id, None)
+                if row is None:
+                    yield f"lost: the dispute {dispute.id} of {tx.reference}"
+                elif (row["state"], row["amount"]) != (dispute.status, dispute.amount):
+                    yield f"dispute {dispute.id}: {dispute.status} {dispute.amount}, here {row['state']} {row['amount']}"
+    for made_up in here:
+        yield f"made up: dispute {made_up}"
+
+
+# ── Arithmetic ──
+
+
+def _ledger(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    entries: dict[str, int] = Counter()
+    for line in rows.tables["ledger_lines"]:
+        entries[line["entry_id"]] += line["amount"]
+    for entry, total in entries.items():
+        if total:
+            yield f"ledger: entry {entry} is out of balance by {total}"
+    books = {tx.reference: tx for m in merchants for tx in m.account.transactions}
+    for payment in rows.tables["payments"]:
+        yield from _accounts(history, rows, payment, books)
+
+
+def _accounts(
+    history: History, rows: Rows, payment: dict[str, Any], books: dict[str | None, Transaction]
+) -> Iterator[str]:
+    name, lines = payment["id"], rows.of("ledger_lines", payment["id"])
+    sums: dict[str, int] = Counter()
+    for line in lines:
+        sums[line["account"]] += line["amount"]
+        if line["environment"] != payment["environment"]:
+            yield f"ledger: a line of {name} is {line['environment']}"
+    refunds = rows.of("refunds", name)
+    booked = sum(r["booked"] for r in refunds)
+    reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
+    lost = sum(d["amount"] or 0 for d in rows.of("disputes", name) if d["state"] == "lost")
+    for what, is_, should in (
+        ("payments", -sums["payments"], payment["amount_captured"]),
+        ("refunds", sums["refunds"], payment["amount_refunded"] + payment["excess_refunded"]),
+        ("disputes", sums["disputes"], payment["amount_lost"]),
+        ("fees", sums["fees"], payment["provider_fee"] or 0),
+        ("booked refunds", booked, payment["amount_refunded"]),
+        ("reserved", reserved, payment["refund_reserved"]),
+        ("lost", lost, payment["amount_lost"]),
+    ):
+        if is_ != should:
+            yield f"arithmetic: {what} of {name} are {is_}, the payment says {should}"
+    attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in history.other_amount]
+    there = [books[a["id"]] for a in attempts if a["id"] in books]
+    net = sum(tx.captured - tx.refunded - sum(d.amount for d in tx.disputes if d.status == "lost") for tx in there)
+    fees = {tx.id: tx.fee for tx in there if tx.captured}
+    if payment["provider_fee"] is not None and payment["provider_fee"] not in fees.values():
+        yield f"fee of {name}: {payment['provider_fee']}, the books say {sorted(fees.values())}"
+    providers = sum(amount for account, amount in sums.items() if account.startswith("provider:"))
+    if providers != net - sums["fees"]:
+        yield f"ledger: providers hold {net - sums['fees']} for {name}, the ledger says {providers}"

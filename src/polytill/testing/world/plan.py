@@ -1,0 +1,116 @@
+"""What a seed decides before the first act: practices, nodes, how many payments, which faults, when nodes die."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from dataclasses import dataclass, field
+
+from polytill.domain.states import Environment
+from polytill.testing.world.ground import PRACTICES, PROVIDERS, Profile
+from polytill.testing.world.telling import CALL_FAULTS, WEBHOOK_FAULTS
+
+# A call that acts late acts before any handler's settle horizon: later would be a provider that breaks its own word.
+LATE_S = (1.0, 3.0, 8.0, 20.0, 45.0)
+SORTS = 32
+SLOW_S = (0.5, 4.0, 25.0, 45.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When a node dies: at the n-th point of all that are passed, or at the n-th kind of point that is new, or at the
+    first point of one of the 32 sorts into which all kinds fall: so the rare ones are not spared."""
+
+    how: str
+    number: int
+
+    def strikes(self, point: str, passed: int, met: int) -> bool:
+        """Whether this is the moment."""
+        if self.how == "point":
+            return passed == self.number
+        if self.how == "new kind of point":
+            return met == self.number
+        return zlib.crc32(point.encode()) % SORTS == self.number
+
+    def __str__(self) -> str:
+        return f"at {self.how} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One rule for the network, from a moment on."""
+
+    at: float
+    provider: str
+    operation: str
+    kind: str
+    probability: float
+    count: int
+    delay: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """One history's shape."""
+
+    profiles: dict[int, Profile]
+    nodes: int
+    payments: int
+    faults: list[PlannedFault] = field(default_factory=list)
+    crashes: list[Trigger] = field(default_factory=list)
+    clock_jumps: list[tuple[float, float, float]] = field(default_factory=list)  # when, how far, for how long
+    rotations: list[float] = field(default_factory=list)
+    to_the_end: bool = False
+
+    @classmethod
+    def draw(cls, chance: random.Random) -> Plan:
+        """A plan, at random."""
+        count = chance.choices(range(1, PRACTICES + 1), (60, 28, 12))[0]
+        plan = cls({number: _profile(chance) for number in range(1, count + 1)}, chance.choices((1, 2), (60, 40))[0], 0)
+        plan.payments = chance.choices((1, 2, 3, 4), (20, 40, 25, 15))[0]
+        plan.faults = [_call_fault(chance, plan) for _ in range(chance.choices((0, 1, 2, 3), (15, 40, 30, 15))[0])]
+        plan.faults += [_webhook_fault(chance) for _ in range(chance.choices((0, 1, 2), (35, 45, 20))[0])]
+        for _ in range(chance.choices((0, 1, 2, 3), (30, 40, 20, 10))[0]):
+            how = chance.choices(("point", "new kind of point", "sort of point"), (35, 25, 40))[0]
+            most = {"point": 120, "new kind of point": 40}.get(how, SORTS - 1)
+            plan.crashes.append(Trigger(how, chance.randint(0, most)))
+        late = any(fault.kind in ("act_late", "slow") for fault in plan.faults)
+        if chance.random() < 0.2:
+            size = chance.uniform(5, 60) if late else chance.choice((20.0, 60.0, 400.0, 3700.0))
+            plan.clock_jumps.append(
+                (chance.uniform(0, 60), size if chance.random() < 0.5 else -size, chance.uniform(10, 300))
+            )
+        if chance.random() < 0.12:
+            plan.rotations.append(chance.uniform(0, 30))
+        if not (plan.faults or plan.crashes):
+            plan.faults.append(_call_fault(chance, plan))
+        plan.to_the_end = chance.random() < 0.1
+        return plan
+
+
+def _profile(chance: random.Random) -> Profile:
+    providers = chance.sample(PROVIDERS, chance.choices((1, 2, 3), (55, 30, 15))[0])
+    kind = chance.choices(("sandbox", "live", "both"), (60, 15, 25))[0]
+    environment = Environment.sandbox if kind == "sandbox" else Environment.production
+    return Profile(tuple(providers), environment, kind == "both")
+
+
+def _call_fault(chance: random.Random, plan: Plan) -> PlannedFault:
+    kind = chance.choice(CALL_FAULTS)
+    operation = chance.choices(
+        ("create", "refund", "lookup", "capture", "cancel", "*"), (40, 22, 12, 6, 6, 14)
+    )[0]  # fmt: skip
+    delay = {"act_late": chance.choice(LATE_S), "slow": chance.choice(SLOW_S)}.get(kind, 0.0)
+    often = chance.choice((1, 1, 2, 3))
+    return PlannedFault(
+        chance.choice((0.0, 0.0, chance.uniform(0, 40))), "*", operation, kind, chance.choice((1.0, 1.0, 0.4)), often,
+        delay,
+    )  # fmt: skip
+
+
+def _webhook_fault(chance: random.Random) -> PlannedFault:
+    kind = chance.choice(WEBHOOK_FAULTS)
+    return PlannedFault(
+        chance.choice((0.0, chance.uniform(0, 40))), "*", "webhook", kind, chance.choice((1.0, 0.5)),
+        chance.choice((1, 2, 5)), chance.choice((2.0, 10.0, 90.0)),
+    )  # fmt: skip

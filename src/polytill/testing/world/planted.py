@@ -1,0 +1,375 @@
+"""Deliberate mistakes, each one that a payment system has really made: the simulation must find every one of them.
+
+A bug is a list of swaps: an object (or a dictionary), the name in it, and what stands there instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.ids import new_id
+from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
+from polytill.flows import calling, operate, pay, receive, reconcile, refund, settle, settle_refunds
+from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.paystack import PaystackProvider
+from polytill.providers.stripe import StripeProvider
+from polytill.storage import ledger, payments, refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.testing.world.ground import ground
+from polytill.testing.world.history import run_history
+
+Swap = tuple[Any, Any, Any]
+BUGS: dict[str, Callable[[], list[Swap]]] = {}
+
+
+def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register a bug under its name."""
+    BUGS[make.__name__] = make
+    return make
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product with one bug in it."""
+    swaps = [(owner, key, new, _get(owner, key)) for owner, key, new in BUGS[name]()]
+    try:
+        for owner, key, new, _ in swaps:
+            _set(owner, key, new)
+        yield
+    finally:
+        for owner, key, _, old in swaps:
+            _set(owner, key, old)
+
+
+def _get(owner: Any, key: Any) -> Any:
+    return owner[key] if isinstance(owner, dict) else getattr(owner, key)
+
+
+def _set(owner: Any, key: Any, value: Any) -> None:
+    if isinstance(owner, dict):
+        owner[key] = value
+    else:
+        setattr(owner, key, value)
+
+
+def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
+    """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
+    with ground() as laid:
+        for seed in range(first, first + bound):
+            with planted(name):
+                found = run_history(laid, seed).problems
+            if found and not run_history(laid, seed).problems:
+                return seed, found[0]
+    return None
+
+
+# ── Around the call ──
+
+_late: ContextVar[list[Any] | None] = ContextVar("late", default=None)
+
+
+@bug
+def attempt_written_after_the_call() -> list[Swap]:
+    """The row follows the call: a crash in between leaves money without a row."""
+    commit, start = PracticeDb.commit, pay.start
+
+    async def keep_back(self: PracticeDb, unit: Any) -> list[int]:
+        if unit.steps and unit.steps[0].sql.startswith("INSERT INTO payments "):
+            _late.set(unit.take())
+            return []
+        return await commit(self, unit)
+
+    async def call_first(desk: Any, db: PracticeDb, *rest: Any) -> Outcome:
+        outcome = await start(desk, db, *rest)
+        if steps := _late.get():
+            write = db.engine.commit
+            await write(steps)
+            _late.set(None)
+        return outcome
+
+    return [(PracticeDb, "commit", keep_back), (pay, "start", call_first)]
+
+
+@bug
+def payment_repeated_after_unknown() -> list[Swap]:
+    """A lost answer is followed by another try under a new reference, at once."""
+    start = pay.start
+
+    async def again(
+        desk: Any, db: Any, merchant: Any, payment: Any, attempt: Any, configuration: Any
+    ) -> Outcome:  # fmt: skip
+        outcome = await start(desk, db, merchant, payment, attempt, configuration)
+        if isinstance(outcome, Unknown):
+            fresh = replace(attempt, id=new_id(desk.world))
+            outcome = await start(desk, db, merchant, payment, fresh, configuration)
+        return outcome
+
+    return [(pay, "start", again)]
+
+
+@bug
+def failed_without_proof() -> list[Swap]:
+    """A lost answer counts as a no."""
+    start = pay.start
+
+    async def gives_up(*args: Any) -> Outcome:
+        outcome = await start(*args)
+        return Declined(Reason.declined, True, "gave_up") if isinstance(outcome, Unknown) else outcome
+
+    return [(pay, "start", gives_up)]
+
+
+@bug
+def failover_while_a_link_lives() -> list[Swap]:
+    """The next provider is asked although the payer can still pay at the first."""
+    may = pay._may_fail_over
+    return [(pay, "_may_fail_over", lambda outcome: may(outcome) or isinstance(outcome, NeedsAction))]
+
+
+@bug
+def idempotency_key_ignored() -> list[Swap]:
+    """Every request makes a payment."""
+    create = pay.create_payment
+
+    async def always_new(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
+        key = f"{request.idempotency_key}-{desk.world.random_bytes(4).hex()}"
+        return await create(desk, practice_id, replace(request, idempotency_key=key), actor)
+
+    return [(pay, "create_payment", always_new)]
+
+
+@bug
+def lease_not_written() -> list[Swap]:
+    """A payment in a practice that no worker will ever visit."""
+
+    async def nothing(*args: Any) -> None:
+        return None
+
+    return [(pay, "ensure_lease", nothing)]
+
+
+# ── Refunds ──
+
+
+@bug
+def refund_without_reservation() -> list[Swap]:
+    """Nothing holds the amount while the refund is under way."""
+    return [(payments, "reserve_refund", lambda *args: None)]
+
+
+@bug
+def refund_repeated_after_unknown() -> list[Swap]:
+    """A lost answer to a refund is followed by another refund."""
+    call_for = calling.call_for
+
+    async def again(
+        desk: Any, db: Any, configuration: Any, version: Any, environment: Any, verb: str, params: Any
+    ) -> Outcome:  # fmt: skip
+        outcome = await call_for(desk, db, configuration, version, environment, verb, params)
+        if verb == "refund_payment" and isinstance(outcome, Unknown):
+            fresh = replace(params, reference=new_id(desk.world))
+            outcome = await call_for(desk, db, configuration, version, environment, verb, fresh)
+        return outcome
+
+    return [(refund, "call_for", again)]
+
+
+@bug
+def early_not_found_believed() -> list[Swap]:
+    """A refund that is not found at once is called not sent, although the call may still be running."""
+    return [(refund, "_interpreted", lambda handler, outcome, age_s: outcome)]
+
+
+@bug
+def refund_failure_not_given_back() -> list[Swap]:
+    """A refund that fails after its success stays a success."""
+    decide = settle_refunds.decide_refund
+
+    def final(held: Any, outcome: Outcome) -> Any:
+        return None if held.state is RefundState.succeeded else decide(held, outcome)
+
+    return [(settle_refunds, "decide_refund", final)]
+
+
+@bug
+def refund_lookups_forgotten() -> list[Swap]:
+    """Nobody asks what became of a refund."""
+    return [(refunds, "overdue", _nothing_due)]
+
+
+async def _nothing_due(*args: Any, **named: Any) -> list[Any]:
+    return []
+
+
+# ── Settling ──
+
+
+@bug
+def out_of_order_regress() -> list[Swap]:
+    """An older delivery takes a success back."""
+    attempt = frozenset({AttemptState.needs_action, AttemptState.pending})
+    return [
+        (ATTEMPT_NEXT, AttemptState.succeeded, attempt),
+        (REFUND_NEXT, RefundState.succeeded, REFUND_NEXT[RefundState.succeeded] | {RefundState.pending}),
+    ]
+
+
+@bug
+def other_amount_booked() -> list[Swap]:
+    """Whatever amount was paid counts as the payment."""
+    return [(settle, "_fits", lambda *args: True)]
+
+
+@bug
+def second_success_dropped() -> list[Swap]:
+    """The payer paid twice, and nobody learns of it."""
+    succeeded = settle._succeeded
+
+    def only_first(payment: Any, attempt: Any, outcome: Any) -> Any:
+        verdict = succeeded(payment, attempt, outcome)
+        return settle.Verdict() if any(case.kind == "excess" for case in verdict.cases) else verdict
+
+    return [(settle, "_succeeded", only_first)]
+
+
+@bug
+def late_success_ignored() -> list[Swap]:
+    """A payment that was canceled stays canceled, paid or not."""
+    decide = settle.decide
+
+    def final(payment: Any, attempt: Any, outcome: Outcome, *rest: Any) -> Any:
+        if payment.status is PaymentStatus.canceled and isinstance(outcome, Succeeded):
+            return settle.Verdict()
+        return decide(payment, attempt, outcome, *rest)
+
+    return [(settle, "decide", final)]
+
+
+@bug
+def no_compare_and_set() -> list[Swap]:
+    """Who writes last wins, whatever was read."""
+
+    def blind(write: Any, condition: str) -> Any:
+        def written(unit: Any, *rest: Any, **named: Any) -> None:
+            write(unit, *rest, **named)
+            step = unit.steps[-1]
+            unit.steps[-1] = step._replace(sql=step.sql.replace(condition, ""), expect=None)
+
+        return written
+
+    return [
+        (payments, "change", blind(payments.change, " AND status = $2")),
+        (payments, "change_attempt", blind(payments.change_attempt, " AND state = $2")),
+    ]
+
+
+@bug
+def fee_not_booked() -> list[Swap]:
+    """The ledger does not know what the provider kept."""
+    book = ledger.book
+
+    def without_fees(unit: Any, *rest: Any) -> None:
+        if not any(getattr(part, "fact", None) == "fee" for part in rest):
+            book(unit, *rest)
+
+    return [(ledger, "book", without_fees)]
+
+
+# ── Deliveries ──
+
+
+@bug
+def dedupe_by_object() -> list[Swap]:
+    """One delivery per object: its later state is taken for a repeat."""
+    read = receive._read
+
+    def by_object(*args: Any) -> Any:
+        event, result = read(*args)
+        for fact in result.facts:
+            names = ("provider_refund_id", "provider_dispute_id", "provider_transaction_id")
+            event.dedupe_key = next((str(v) for name in names if (v := getattr(fact, name, None))), event.dedupe_key)
+        return event, result
+
+    return [(receive, "_read", by_object)]
+
+
+@bug
+def sandbox_counted_as_live() -> list[Swap]:
+    """A test card pays a real bill."""
+    apply = receive._apply
+
+    async def blind(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
+        event.environment = configuration.environment
+        await apply(desk, db, configuration, event, replace(result, environment=None))
+
+    return [(receive, "_apply", blind)]
+
+
+@bug
+def hints_believed() -> list[Swap]:
+    """What a delivery without a signature over its body says is booked without asking."""
+    apply = receive._apply
+
+    async def trusting(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
+        await apply(desk, db, configuration, event, replace(result, must_fetch=False))
+
+    return [(receive, "_apply", trusting)]
+
+
+@bug
+def deliveries_of_others_applied() -> list[Swap]:
+    """Signatures are not checked: strangers and other practices may say what they like."""
+    return [(cls, "validate_webhook", lambda self, headers, body: True) for cls in (PaystackProvider, StripeProvider)]
+
+
+@bug
+def stored_deliveries_forgotten() -> list[Swap]:
+    """A delivery whose process died before it was applied is never taken up."""
+    return [(webhook_events, "waiting", _nothing_due), (webhook_events, "by_dedupe_key", _no_row)]
+
+
+async def _no_row(*args: Any) -> None:
+    return None
+
+
+# ── Looking up ──
+
+
+@bug
+def crash_loses_the_attempt() -> list[Swap]:
+    """An attempt whose process died during its call is never looked up."""
+    overdue = payments.attempts_overdue
+
+    async def without_sent(*args: Any) -> list[Any]:
+        return [attempt for attempt in await overdue(*args) if attempt.state is not AttemptState.sent]
+
+    return [
+        (payments, "attempts_overdue", without_sent),
+        (reconcile, "_worth_asking", _not_sent(reconcile._worth_asking)),
+    ]
+
+
+def _not_sent(worth: Any) -> Any:
+    return lambda desk, payment, attempt: attempt.state is not AttemptState.sent and worth(desk, payment, attempt)
+
+
+@bug
+def operation_lookups_forgotten() -> list[Swap]:
+    """Nobody asks what became of a capture or a cancel."""
+    return [(refunds, "operations_overdue", _nothing_due)]
+
+
+@bug
+def old_keys_only() -> list[Swap]:
+    """After a rotation, older payments are asked about with keys that have ended."""
+    call_for = calling.call_for
+
+    async def with_its_own(desk: Any, db: Any, configuration: Any, version: int, *rest: Any) -> Outcome:
+        only = configuration.credentials(version) or configuration.active
+        return await call_for(desk, db, replace(configuration, active=only, others=[]), version, *rest)
+
+    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive)]

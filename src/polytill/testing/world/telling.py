@@ -1,0 +1,63 @@
+"""What happened: counts for the score, and one line per event for whoever reads a history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+CALL_FAULTS = (
+    "refuse", "lose_answer", "act_late", "timeout", "error_500", "error_500_after", "rate_limit", "slow", "truncate",
+    "not_json",
+)  # fmt: skip
+WEBHOOK_FAULTS = ("duplicate", "late", "reorder", "drop", "forge")
+CRASHES = ("before_write", "after_write", "before_call", "after_call")
+# Everything that a campaign must have seen, by the prefix under which it is counted.
+KINDS: tuple[str, ...] = (
+    *(f"call.{kind}" for kind in CALL_FAULTS),
+    *(f"webhook.{kind}" for kind in WEBHOOK_FAULTS),
+    *(f"crash.{kind}" for kind in CRASHES),
+    "fault.restart", "fault.clock_forward", "fault.clock_back", "fault.rotation", "fault.client_gone",
+    "fault.forged_success", "fault.foreign_signature", "fault.sandbox_echo", "fault.other_amount",
+    "payer.pay", "payer.decline", "payer.abandon", "payer.again", "payer.late", "payer.lost_link",
+    "host.create", "host.confirm", "host.cancel", "host.refund", "host.capture", "host.same_key", "host.other_body",
+    "provider.dashboard_refund", "provider.refund_fails", "provider.dispute_open", "provider.dispute_won",
+    "provider.dispute_lost",
+    "shape.two_nodes", "shape.several_practices", "shape.stripe", "shape.paystack", "shape.flutterwave",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often each thing really happened, and at which points a node could die and did."""
+
+    histories: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    crashed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Add up two tallies."""
+        self.histories += other.histories
+        self.counts.update(other.counts)
+        self.passed.update(other.passed)
+        self.crashed.update(other.crashed)
+
+    def missing(self) -> list[str]:
+        """Kinds that never happened."""
+        return [kind for kind in KINDS if not self.counts[kind]]
+
+    def as_json(self) -> dict[str, object]:
+        """For a file, and for one line of JSON."""
+        return {
+            "histories": self.histories,
+            "counts": dict(sorted(self.counts.items())),
+            "passed": dict(sorted(self.passed.items())),
+            "crashed": dict(sorted(self.crashed.items())),
+        }
+
+    @classmethod
+    def from_json(cls, held: dict[str, dict[str, int]]) -> Tally:
+        """What ``as_json`` made."""
+        histories = held["histories"]
+        assert isinstance(histories, int)
+        return cls(histories, Counter(held["counts"]), Counter(held["passed"]), Counter(held["crashed"]))

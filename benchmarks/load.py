@@ -16,7 +16,7 @@ from benchmarks.ground import SECRET_KEY, Practice
 from benchmarks.wire import Line
 
 CONCURRENCY = 16
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0
 CUSTOMER = {"email": "ada@example.com", "name": "Ada Obi"}
 
 _numbers = count(1)

@@ -37,7 +37,7 @@ class Size:
         return self.payments_usual if program == "usual" else self.payments
 
 
-FULL = Size(practices=100, warm_up=500, payments=1000, payments_usual=300, rounds=7, memory_payments=10_000)
+FULL = Size(practices=100, warm_up=300, payments=600, payments_usual=200, rounds=7, memory_payments=10_000)
 QUICK = Size(practices=8, warm_up=48, payments=96, payments_usual=48, rounds=2, memory_payments=400)
 
 NEEDED_BY_USUAL = ("httpx", "greenlet")

@@ -187,7 +187,7 @@ def migrate() -> None:
             changed = 0
             with Progress(console=console, transient=True) as progress:
                 for entry in progress.track(entries, description="Practices"):
-                    changed += bool(await onboarding.migrate_practice(till.desk, entry.id))
+                    changed += bool(await onboarding.migrate_practice(till.desk, entry.id, "cli"))
             console.print(f"Practices: {len(entries)}, migrated now: {changed}")
 
     asyncio.run(run())

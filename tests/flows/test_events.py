@@ -137,7 +137,16 @@ async def test_two_workers_forward_and_deliver_once(installation: Installation, 
     assert len({headers["webhook-id"] for headers, _ in platform.received}) == len(platform.received) == 5
 
 
-@pytest.mark.parametrize("url", ["http://example.com/x", "ftp://127.0.0.1/", "not an address"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/x",
+        "http://127.0.0.1.example.com/x",
+        "http://localhost.example/",
+        "ftp://127.0.0.1/",
+        "not an address",
+    ],
+)
 async def test_a_destination_must_be_https(installation: Installation, url: str) -> None:
     put = await installation.call("PUT", "/api/owner/event-destination", installation.owner_key, {"url": url})
     assert put.status == 422

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Forbidden, Invalid
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows import catalog, onboarding
+from polytill.flows import catalog, configure, onboarding
 from polytill.flows.calling import TransactionOpen, call, call_test
+from polytill.flows.configure import Wish
 from polytill.flows.settle import open_action
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
 from polytill.storage import payments
 from polytill.storage.opening import open_owner
 from polytill.storage.units import Unit
-from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
+from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.flows.scripted import Lost
 from tests.storage.making import plain
 
@@ -65,6 +67,23 @@ async def test_what_the_provider_is_told(scene: Scene) -> None:
     assert (params.amount.minor, params.amount.currency, params.description) == (1000, "NGN", "Tea")
     assert params.metadata == {"order": "7"}
     assert params.return_url.startswith("http://127.0.0.1:8420/pay/")
+
+
+async def test_no_route_by_what_another_node_has_changed(scene: Scene) -> None:
+    """A node remembers configurations for a while; the write that takes the payment finds out, and routes anew."""
+    await scene.configure(is_default=True)
+    scene.wire.says("create", LINK)
+    assert (await scene.pay()).payment.provider_code == "scripted"  # now they are remembered
+    async with Polytill.open(scene.desk.settings, world=scene.desk.world, transport=scene.wire) as elsewhere:
+        for wish in (
+            Wish("other", Environment.sandbox, keys("2"), is_enabled=True, supported_currencies=["NGN"]),
+            Wish("scripted", Environment.sandbox, keys("1"), is_enabled=False),
+        ):
+            await configure.configure(elsewhere.desk, scene.practice_id, wish, "test", wish.provider_code == "scripted")
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    assert (taken.payment.provider_code, len(taken.attempts)) == ("other", 1)
+    assert len(await plain(scene.db, "SELECT id FROM payments")) == 2
 
 
 async def test_no_call_while_work_is_open(scene: Scene) -> None:

@@ -14,6 +14,8 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.flows import catalog, onboarding
+from polytill.storage import migrating, watch
+from polytill.web.auth import KeyCache
 from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
 
@@ -72,8 +74,10 @@ async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> Non
     with pytest.raises(WrongPractice):
         await nodes.there.desk.opening.practice(mine.id)
     assert nodes.there.desk.opening.opened() == []
-    # A node that had it open notices as well, once its second is over.
+    # A node that had it open notices as well, although a change by hand has no audit line.
     nodes.clock.at_s += 1.0
+    await nodes.here.desk.opening.entry(mine.id)
+    nodes.clock.at_s += watch.RENEWED_S
     with pytest.raises(WrongPractice):
         await nodes.here.desk.opening.practice(mine.id)
 
@@ -184,3 +188,24 @@ async def test_files_beyond_the_limit_are_closed_and_opened_again(
         for practice_id, db in zip(ids, found, strict=True):
             assert await plain(db, "SELECT practice_id FROM identity") == [(practice_id,)]
             await db.engine.close()
+
+
+async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> None:
+    entry, key = await nodes.here.create_practice("Clinic", "NGN")
+    nodes.clock.at_s += 1.0
+    keys = KeyCache(nodes.there.desk)
+    found = await keys.find(onboarding.key_hash(key))
+    assert found is not None
+    await onboarding.revoke_key(nodes.here.desk, found.id, entry.id, "test")
+    nodes.clock.at_s += 1.0
+    assert await keys.find(onboarding.key_hash(key)) is None
+
+
+async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:
+    entry, _ = await nodes.here.create_practice("Clinic", "NGN")
+    await run(nodes.here.desk.owner, f"UPDATE practices SET schema_version = 'practice_0001' WHERE id = {entry.id}")
+    assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == "practice_0001"
+    nodes.clock.at_s += 1.0
+    assert await onboarding.migrate_practice(nodes.here.desk, entry.id, "test") == []
+    nodes.clock.at_s += 1.0
+    assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == migrating.head("practice")

@@ -101,6 +101,7 @@ def seen_by_sqlite(path: Path) -> set[tuple[Any, ...]]:
 @pytest.mark.parametrize("tree", TREES)
 async def test_migrations_arrive_at_the_metadata(tree: Tree, engine_url: str | None, tmp_path: Path) -> None:
     async with empty(engine_url, tmp_path) as migrated, empty(engine_url, tmp_path) as made:
+        assert migrating.head(tree) == migrating.steps(tree, "sqlite")[-1].revision
         assert await migrating.migrate(migrated, tree) == [step.revision for step in migrating.steps(tree, "sqlite")]
         if engine_url is None:
             await run(made, *statements(TREES[tree], sa.create_engine("sqlite://").dialect))

@@ -82,6 +82,20 @@ async def test_duplicate_leaves_nothing_and_says_which(db: _Database) -> None:
     assert await things(db) == [(1, "a", 10)]
 
 
+async def test_a_condition_that_does_not_hold_refuses_all(db: _Database) -> None:
+    await db.commit(unit((INSERT, 1, "a", 10)))
+    condition = "SELECT 1 WHERE (SELECT SUM(amount) FROM things) = $1"
+    for total, holds in ((10, True), (11, False)):
+        made = unit((INSERT, total, f"thing {total}", 0))
+        made.add(condition, total, expect=1)
+        if holds:
+            assert await db.commit(made) == [1, 1]
+        else:
+            with pytest.raises(Stale):
+                await db.commit(made)
+    assert await things(db) == [(1, "a", 10), (10, "thing 10", 0)]
+
+
 async def test_a_check_refuses_all(db: _Database) -> None:
     await db.commit(unit((INSERT, 1, "a", 10)))
     with pytest.raises(CheckRefused):

@@ -29,4 +29,4 @@ def wire_time(moment: datetime | None) -> str | None:
     """A moment as it stands on the wire: RFC 3339, UTC, milliseconds."""
     if moment is None:
         return None
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"

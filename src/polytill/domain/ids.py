@@ -7,22 +7,20 @@ reference at every provider, so it has no underscore (Paystack refuses it) and n
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 
 from polytill.domain.clock import World
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+# Ten bits at a time: half the steps.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_ID_SHIFTS = range(120, -1, -10)
 
 
 def new_id(world: World) -> str:
     """A fresh id of a payment, attempt, refund or event."""
     value = (int(world.time_s() * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big")
-    characters = []
-    for _ in range(26):
-        characters.append(_ALPHABET[value & 31])
-        value >>= 5
-    return "".join(reversed(characters))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in _ID_SHIFTS])
 
 
 # ── Addresses ──
@@ -33,7 +31,7 @@ _TAG_BYTES = 10
 def address(kind: bytes, practice_id: int, secret_part: bytes, key: bytes) -> str:
     """A token that carries a practice id and an unguessable part, proven by ``key``. ``kind`` keeps uses apart."""
     payload = practice_id.to_bytes(5, "big") + secret_part
-    tag = hmac.digest(key, kind + payload, hashlib.sha256)[:_TAG_BYTES]
+    tag = hmac.digest(key, kind + payload, "sha256")[:_TAG_BYTES]
     return base64.b32encode(payload + tag).decode().rstrip("=").lower()
 
 
@@ -52,6 +50,6 @@ def read_address(kind: bytes, token: str, keys: list[bytes]) -> tuple[int, bytes
     if len(payload) < 6:
         return None
     for key in keys:
-        if hmac.compare_digest(hmac.digest(key, kind + payload, hashlib.sha256)[:_TAG_BYTES], tag):
+        if hmac.compare_digest(hmac.digest(key, kind + payload, "sha256")[:_TAG_BYTES], tag):
             return int.from_bytes(payload[:5], "big"), payload[5:]
     return None

@@ -8,7 +8,6 @@ a key ring file outside every database; the ring's first key wraps, all of them 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import os
 import stat
@@ -47,9 +46,11 @@ class DataKey:
         self._aead = AESGCM(key)
 
     def _bound(self, place: Place) -> bytes:
-        parts = (self.practice_id, place.table, place.row, place.field, place.environment, place.version)
+        parts = (
+            str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version),
+        )  # fmt: skip
         # A length before each part: no two places share one encoding.
-        return b"".join(len(str(part)).to_bytes(2, "big") + str(part).encode() for part in parts)
+        return b"".join([len(part).to_bytes(2, "big") + part.encode() for part in parts])
 
     def seal(self, secret: Secret, place: Place, world: World) -> str:
         """The secret as text that opens only at ``place``."""
@@ -75,7 +76,7 @@ class DataKey:
 class KeyRing:
     """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first."""
 
-    __slots__ = ("_keys", "_order")
+    __slots__ = ("_derived", "_keys", "_order")
 
     def __init__(self, keys: list[tuple[str, bytes]]) -> None:
         if not keys or any(len(key) != 32 for _, key in keys):
@@ -84,6 +85,7 @@ class KeyRing:
             raise OperatorError("Two keys of the key ring have the same id.")
         self._keys = dict(keys)
         self._order = [key_id for key_id, _ in keys]
+        self._derived: dict[str, list[bytes]] = {}
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._order)} keys)"
@@ -149,4 +151,8 @@ class KeyRing:
 
     def derived(self, purpose: str) -> list[bytes]:
         """One 32-byte key per ring key for a named purpose, newest first: to make with the first, to check with all."""
-        return [hmac.digest(self._keys[key_id], purpose.encode(), hashlib.sha256) for key_id in self._order]
+        if purpose not in self._derived:  # purposes are a handful of words in the code
+            self._derived[purpose] = [
+                hmac.digest(self._keys[key_id], purpose.encode(), "sha256") for key_id in self._order
+            ]
+        return self._derived[purpose]

@@ -27,9 +27,13 @@ def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
 
 
 def build(
-    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
-) -> Handler | NotSent:
-    """A handler for one set of credentials. ``NotSent`` where keys must not go to the address in the catalog."""
+    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
+    for_delivery: bool = False,
+) -> Handler | NotSent:  # fmt: skip
+    """A handler for one set of credentials. ``NotSent`` where keys must not go to the address in the catalog.
+
+    Only one that checks a delivery is given the webhook secrets.
+    """
     try:
         cls = handler_class(desk, entry)
     except HandlerMissing as error:
@@ -42,7 +46,7 @@ def build(
     opened = open_credentials(db.data_key, configuration.provider_code, credentials)
     config = ProviderConfig(
         opened.environment, base_url, opened.public_key, opened.secret_key,
-        webhook_secrets(desk, db, cls, configuration, credentials.environment), opened.config,
+        webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (), opened.config,
     )  # fmt: skip
     return cls(config, desk.http, desk.world)
 

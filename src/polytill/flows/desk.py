@@ -22,6 +22,8 @@ from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import Configuration
 
 SNAPSHOT_TTL_S = 1.0
+# Where the write itself checks that nothing has changed, a snapshot may be this old.
+CHECKED_TTL_S = 60.0
 
 log = structlog.get_logger("polytill")
 
@@ -31,9 +33,12 @@ class Snapshot:
     """A practice's configurations at one moment. Never changed, only replaced."""
 
     configurations: dict[str, Configuration]
+    revision: int
     defaults: dict[tuple[Environment, str], int]
     currency: str
     read_at_s: float
+    # What routing makes of it, by currency, and for which catalog: the same until either is read anew.
+    routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
@@ -51,7 +56,7 @@ class Desk:
     registry: Registry
     http: Http
     _catalog: dict[str, ProviderEntry] | None = None
-    _catalog_read_at_s: float = 0.0
+    _catalog_generation: int = 0
     _snapshots: dict[int, Snapshot] = field(default_factory=dict)
     _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -61,8 +66,8 @@ class Desk:
 
     async def catalog(self) -> dict[str, ProviderEntry]:
         """The catalog by code. While the owner database cannot be reached, the last one that was read."""
-        now = self.world.time_s()
-        if self._catalog is None or not 0 <= now - self._catalog_read_at_s < SNAPSHOT_TTL_S:
+        generation = await self.opening.watch.generation()
+        if self._catalog is None or generation != self._catalog_generation:
             forgotten = self._forgotten
             try:
                 read = await catalog.all_entries(self.owner)
@@ -72,7 +77,7 @@ class Desk:
                 read = self._catalog
             if forgotten != self._forgotten:
                 return read
-            self._catalog, self._catalog_read_at_s = read, now
+            self._catalog, self._catalog_generation = read, generation
         return self._catalog
 
     def forget_catalog(self) -> None:
@@ -80,14 +85,16 @@ class Desk:
         self._forgotten += 1
         self._catalog = None
 
-    async def configured(self, db: PracticeDb) -> Snapshot:
+    async def configured(self, db: PracticeDb, ttl_s: float = SNAPSHOT_TTL_S) -> Snapshot:
         """What a practice has configured."""
         now = self.world.time_s()
         snapshot = self._snapshots.get(db.practice_id)
-        if snapshot is None or not 0 <= now - snapshot.read_at_s < SNAPSHOT_TTL_S:
+        if snapshot is None or not 0 <= now - snapshot.read_at_s < ttl_s:
             forgotten = self._forgotten
+            configurations = await provider_configs.all_of(db)
             snapshot = Snapshot(
-                await provider_configs.all_of(db),
+                configurations,
+                provider_configs.revision(configurations),
                 await provider_configs.defaults(db),
                 _CODES[await people.practice_currency_id(db)],
                 now,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from standardwebhooks import Webhook
@@ -29,6 +30,7 @@ from polytill.storage.units import Unit
 
 _PLACE = Place("event_destinations", "1", "secret")
 
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 # Pauses between tries, as the specification suggests: five seconds to ten hours, about three days in all.
 RETRY_S = (5, 300, 1800, 7200, 18000, 36000, 36000, 50400, 72000, 86400)
 CLAIM_S = 60.0
@@ -135,7 +137,7 @@ def event_view(event: Event) -> dict[str, Any]:
 async def set_destination(desk: Desk, url: str, actor: str) -> str:
     """Set where events are delivered; the secret to verify them with, shown this once."""
     origin = origin_of(url)
-    if origin is None or (origin.startswith("http://") and "127.0.0.1" not in origin and "localhost" not in origin):
+    if origin is None or (origin.startswith("http://") and urlsplit(origin).hostname not in _THIS_MACHINE):
         raise invalid("/url", "The destination must be an https address (http only on this machine).")
     secret = "whsec_" + base64.b64encode(desk.world.random_bytes(32)).decode()
     sealed = desk.opening.owner_key().seal(Secret(secret), _PLACE, desk.world)
@@ -147,11 +149,13 @@ async def set_destination(desk: Desk, url: str, actor: str) -> str:
     return secret
 
 
-async def replay(desk: Desk, position: int) -> None:
+async def replay(desk: Desk, position: int, actor: str) -> None:
     """Have one event of the feed delivered once more."""
     found = await events.read(desk.owner, position - 1, 1)
     if not found or found[0].position != position:
         raise NotFound("There is no such event.")
+    now = desk.world.now()
     unit = Unit()
-    events.plan_delivery(unit, position, found[0].payment_id, desk.world.now())
+    events.plan_delivery(unit, position, found[0].payment_id, now)
+    audit.append(unit, now, actor, "events.replayed", "owner", {"cursor": position})
     await desk.owner.commit(unit)

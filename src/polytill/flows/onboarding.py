@@ -136,12 +136,14 @@ async def change_practice(
     return await desk.opening.entry(practice_id)
 
 
-async def migrate_practice(desk: Desk, practice_id: int) -> list[str]:
+async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str]:
     """Bring one practice's database to the present schema; the revisions that were applied."""
     db = await desk.opening.practice(practice_id)
     done = await migrating.migrate(db, "practice")
     unit = Unit()
-    practices.set_schema_version(unit, practice_id, migrating.head("practice"), desk.world.now())
+    now = desk.world.now()
+    practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
+    audit.append(unit, now, actor, "practice.migrated", f"practice:{practice_id}", {"revisions": done})
     await desk.owner.commit(unit)
     desk.opening.forget(practice_id)
     return done

@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale
 from polytill.domain.ids import address, new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows.calling import build, call, handler_class
-from polytill.flows.desk import Desk, Snapshot
+from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.route import Candidate, Route, Wanted, route
 from polytill.flows.schedule import after_sent
@@ -26,6 +26,7 @@ from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
 MAX_ATTEMPTS = 10
+TRIES = 4
 CLIENT_TOKEN = b"client token"
 
 
@@ -63,6 +64,9 @@ class Taken:
 async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
     """Every configuration of a practice as the router sees it."""
     catalog = await desk.catalog()
+    known = snapshot.routed.get(currency)
+    if known is not None and known[0] is catalog:
+        return list(known[1])
     found = []
     for configuration in snapshot.configurations.values():
         if configuration.removed_at is not None:
@@ -95,6 +99,7 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
                 catalog_priority=entry.priority if entry else 0,
             )
         )
+    snapshot.routed[currency] = (catalog, tuple(found))
     return found
 
 
@@ -113,15 +118,31 @@ def refused(found: Route, currency: str) -> Invalid:
 
 async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, actor: str) -> Taken:
     """Take a payment. The same key and body give the same payment for ever; another body is a conflict."""
+    for _ in range(TRIES):
+        try:
+            return await _create(desk, practice_id, request, actor)
+        except _ConfigurationsChanged:
+            desk.forget(practice_id)
+    raise Stale
+
+
+class _ConfigurationsChanged(Exception):
+    """The snapshot that decided the route is out of date; nothing was written."""
+
+
+async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str) -> Taken:
     entry = await desk.opening.entry(practice_id)
     db = await desk.opening.practice(practice_id)
-    snapshot = await desk.configured(db)
+    snapshot = await desk.configured(db, CHECKED_TTL_S)
     fields = frozenset(name for name in ("email", "name", "phone") if getattr(request.customer, name))
     wanted = Wanted(
         request.currency, request.amount, request.payment_method, request.capture, fields, request.environment,
         request.provider_code,
     )  # fmt: skip
     found = route(await candidates(desk, snapshot, request.currency), wanted)
+    if not found.ranked:
+        snapshot = await desk.configured(db)  # nobody is refused on grounds that may be old
+        found = route(await candidates(desk, snapshot, request.currency), wanted)
     if not found.ranked or entry.state != "active":
         known = await payments.by_key(db, request.idempotency_key)
         if known is not None:
@@ -136,6 +157,7 @@ async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, 
     attempt = _new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
+    provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
     payments.insert_attempt(unit, attempt)
     if desk.use_is_news(practice_id, attempt.config_id):
@@ -144,6 +166,8 @@ async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, 
     audit.append(unit, now, actor, "payment.created", payment.id, {"route": found.reason, "excluded": out})
     try:
         await db.commit(unit)
+    except Stale:
+        raise _ConfigurationsChanged from None
     except Duplicate:
         known = await payments.by_key(db, request.idempotency_key)
         if known is None:

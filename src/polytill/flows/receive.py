@@ -109,7 +109,7 @@ async def _verified(
         credentials = configuration.newest(environment)
         if entry is None or credentials is None:
             continue
-        handler = build(desk, db, entry, configuration, credentials)
+        handler = build(desk, db, entry, configuration, credentials, for_delivery=True)
         if not isinstance(handler, NotSent) and handler.validate_webhook(headers, body):
             return environment, handler
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")

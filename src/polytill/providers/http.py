@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -178,6 +179,7 @@ class Http:
         return Answer(status, data, answer_headers)
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: str) -> str | None:
     """``scheme://host[:port]`` of an http(s) address, without a default port; None where it is no such address."""
     try:
@@ -191,6 +193,7 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{parts.hostname}" + (f":{port}" if port not in (None, default) else "")
 
 
+@lru_cache(maxsize=1024)
 def may_receive_keys(url: str, hosts: frozenset[str], allowed_origins: frozenset[str]) -> bool:
     """Whether keys may be sent to this address: https to a host that the handler declares, or an origin from settings.
 

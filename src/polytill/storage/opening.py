@@ -24,8 +24,8 @@ from polytill.storage.databases import Engine, OwnerDb, PracticeDb, _Database
 from polytill.storage.postgres import Budget, PostgresEngine, connect, with_database
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
+from polytill.storage.watch import OwnerWatch
 
-DIRECTORY_TTL_S = 1.0
 OPEN_FILES = 200  # SQLite files kept open at once; least recently used ones are closed
 
 CLUSTER_KEY_OWNER = 0  # the "practice" whose data key seals addresses in the owner database
@@ -207,15 +207,16 @@ class Opening:
         self._world = world
         self._hop = hop
         self._clusters: dict[str, Cluster] = {"default": Cluster(location, connections, hop)}
-        self._entries: dict[int, tuple[PracticeEntry, float]] = {}
+        self.watch = OwnerWatch(owner, world)
+        self._entries: dict[int, tuple[PracticeEntry, int]] = {}
         self._open: OrderedDict[int, tuple[str, PracticeDb]] = OrderedDict()
         self._forgotten = 0
 
     async def entry(self, practice_id: int) -> PracticeEntry:
         """The directory row, at most a second old; ``NotFound`` where there is no such practice."""
-        now, forgotten = self._world.time_s(), self._forgotten
+        generation, forgotten = await self.watch.generation(), self._forgotten
         cached = self._entries.get(practice_id)
-        if cached and now < cached[1]:
+        if cached and generation == cached[1]:
             return cached[0]
         try:
             entry = await practices.by_id(self._owner, practice_id)
@@ -227,7 +228,7 @@ class Opening:
             self.forget(practice_id)
             raise NotFound("There is no such practice.")
         if forgotten == self._forgotten:  # else it was changed here while it was being read
-            self._entries[practice_id] = (entry, now + DIRECTORY_TTL_S)
+            self._entries[practice_id] = (entry, generation)
         return entry
 
     async def practice(self, practice_id: int) -> PracticeDb:

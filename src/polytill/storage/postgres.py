@@ -89,6 +89,20 @@ class Budget:
         self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
         self.opened_count = 0
 
+    async def fetchrow(self, database: str, sql: str, args: list[Any]) -> Any:
+        """What ``lend`` is mostly for, without its generator: one statement on a connection to ``database``."""
+        connection = self._idle_one(database) or await self._new_one(database)
+        broken = True  # a cancelled query may still be under way on it
+        try:
+            row = await connection.fetchrow(sql, *args)
+            broken = False
+            return row
+        except Exception as error:
+            broken = isinstance(error, _GONE)
+            raise
+        finally:
+            self._take_back(database, connection, broken or connection.is_closed())
+
     @asynccontextmanager
     async def lend(self, database: str) -> AsyncIterator[Any]:
         """A connection to ``database`` for a short while; ``NotNow`` where none comes free in time."""
@@ -230,8 +244,7 @@ class PostgresEngine:
         shape = tuple((step.sql, len(step.args), step.expect) for step in steps)
         args = [arg for step in steps for arg in step.args]
         try:
-            async with self._budget.lend(self.database) as connection:
-                return list(await connection.fetchrow(as_one_statement(shape), *args))
+            return list(await self._budget.fetchrow(self.database, as_one_statement(shape), args))
         except _FAILS as error:
             raise _translated(error) from error
 

@@ -55,6 +55,7 @@ class Configuration:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     removed_at: datetime | None = None
+    revision: int = 1  # counts its changes, those of its defaults and kept credentials too
 
     @property
     def environment(self) -> Environment:
@@ -110,6 +111,12 @@ def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
     )  # fmt: skip
 
 
+def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | None:
+    """The one credential that may be shown."""
+    value = sealed.public_key
+    return value and key.open(value, _place(code, "public_key", sealed.environment, sealed.version)).reveal()
+
+
 def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world: World) -> CredentialSet:
     """Credentials as they are kept. Config values that are ``Secret`` are sealed each on its own."""
 
@@ -132,8 +139,8 @@ def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world:
 
 
 async def lock(tx: Tx, code: str) -> None:
-    """Nobody else changes this configuration until the transaction ends: what is read from now on stays true."""
-    await tx.fetch("UPDATE practice_payment_providers SET updated_at = updated_at WHERE provider_code = $1", code)
+    """Begin a change: nobody else changes this configuration until the transaction ends, and ``unchanged`` sees it."""
+    await tx.fetch("UPDATE practice_payment_providers SET revision = revision + 1 WHERE provider_code = $1", code)
 
 
 async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
@@ -141,7 +148,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     rows = await db.fetch(
         "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
         " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
-        " last_used_at, created_at, updated_at, credential_version, hook_token, removed_at"
+        " last_used_at, created_at, updated_at, credential_version, hook_token, removed_at, revision"
         " FROM practice_payment_providers ORDER BY id"
     )
     sets = await db.fetch(
@@ -160,7 +167,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
             bool(row["is_default"]), json_value(row["supported_currencies"]) or [], row["priority"],
             row["hook_token"], active, [], row["configured_by"], moment(row["last_tested_at"]),
             moment(row["last_used_at"]), moment(row["created_at"]), moment(row["updated_at"]),
-            moment(row["removed_at"]),
+            moment(row["removed_at"]), row["revision"],
         )  # fmt: skip
     for row in sets:
         found[row["config_id"]].others.append(
@@ -264,6 +271,16 @@ async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
 def tested(unit: Writes, config_id: int, now: datetime) -> None:
     """The keys were tried at the provider; nothing else about the configuration changes."""
     unit.add("UPDATE practice_payment_providers SET last_tested_at = $2 WHERE id = $1", config_id, now, expect=1)
+
+
+def revision(configurations: dict[str, Configuration]) -> int:
+    """What ``unchanged`` compares: rows are never deleted and each counts its changes, so the sum only rises."""
+    return sum(configuration.revision for configuration in configurations.values())
+
+
+def unchanged(unit: Writes, known: int) -> None:
+    """The unit stands only if the configurations are those that were read. ``Stale`` where they are not."""
+    unit.add("SELECT 1 WHERE (SELECT SUM(revision) FROM practice_payment_providers) = $1", known, expect=1)
 
 
 def touch(unit: Writes, config_id: int, now: datetime) -> None:

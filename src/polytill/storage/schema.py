@@ -231,6 +231,7 @@ sa.Table(
     sa.Column("configured_by", sa.Integer, sa.ForeignKey("users.id"), nullable=True),
     _maybe("last_tested_at", Moment), _maybe("last_used_at", Moment), *_stamps(),
     _whole("credential_version", 1, sa.Integer), _text("hook_token"),
+    _whole("revision", 1, sa.Integer),  # counts changes, those of its defaults and kept credentials too
     _maybe("removed_at", Moment),  # deleted for the practice; kept so that money already taken can go back
     sa.UniqueConstraint("practice_id", "provider_code", name="practice_provider_unique"),
     sa.UniqueConstraint("hook_token"), _one_of("environment", states.Environment),

@@ -123,7 +123,8 @@ class SqliteEngine:
 
     @staticmethod
     def _step_now(connection: sqlite3.Connection, step: Step) -> int:
-        count = connection.execute(step.sql, _bind(step.args)).rowcount
+        cursor = connection.execute(step.sql, _bind(step.args))
+        count = len(cursor.fetchall()) if step.sql.startswith("SELECT") else cursor.rowcount
         if step.expect is not None and count != step.expect:
             raise Stale
         return count

@@ -74,7 +74,8 @@ def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
     ctes, counts, offset = [], [], 0
     for number, (sql, arguments, expect) in enumerate(shape):
         shifted = _PARAMETER.sub(lambda match, offset=offset: f"${int(match[1]) + offset}", sql)  # type: ignore[misc]
-        ctes.append(f"s{number} AS ({shifted} RETURNING 1)")
+        returning = "" if sql.startswith("SELECT") else " RETURNING 1"  # a check, or a write
+        ctes.append(f"s{number} AS ({shifted}{returning})")
         count = f"(SELECT count(*) FROM s{number})"  # noqa: S608
         counts.append(count if expect is None else f"{expect}/({count} = {expect})::int")
         offset += arguments

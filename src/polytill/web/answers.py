@@ -386,6 +386,38 @@ class Delivered(Answer):
     status: str
 
 
+class Event(Answer):
+    """Something that the platform is told; ``cursor`` is its place in the feed."""
+
+    cursor: int
+    id: str
+    type: str
+    timestamp: Moment
+    practice_id: int
+    environment: Environment
+    data: Annotated[dict[str, Any], Field(description="The payment, refund, dispute or case that it is about")]
+
+
+class EventPage(Answer):
+    """Events in order."""
+
+    data: list[Event]
+    next_cursor: Annotated[int, Field(description="To be sent as `after`; the same again where nothing is new")]
+
+
+class Replayed(Answer):
+    """An event that is delivered once more."""
+
+    cursor: int
+
+
+class Destination(Answer):
+    """Where events go; the secret to verify them with is shown this once."""
+
+    url: str
+    secret: str
+
+
 class Status(Answer):
     """How the service is."""
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from polytill.flows import notify
 from polytill.storage import events
-from polytill.web import shapes
+from polytill.web import answers, shapes
 from polytill.web.auth import Owner
 from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
@@ -24,7 +24,7 @@ class DestinationShape(shapes.Shape):
     url: shapes.Url
 
 
-@router.get("/events")
+@router.get("/events", response_model=answers.EventPage)
 async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
     """What happened in all practices, in order, from after a cursor on."""
     found = await events.read(caller.desk.owner, after, limit)
@@ -36,14 +36,14 @@ async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Qu
     )
 
 
-@router.post("/events/{cursor}/replay", status_code=202)
+@router.post("/events/{cursor}/replay", status_code=202, response_model=answers.Replayed)
 async def replay_event(caller: Owner, cursor: Annotated[int, Path(ge=1, le=2**53)]) -> Response:
     """Deliver one event once more."""
-    await notify.replay(caller.desk, cursor)
+    await notify.replay(caller.desk, cursor, caller.actor)
     return answer({"cursor": cursor}, 202)
 
 
-@router.put("/event-destination")
+@router.put("/event-destination", response_model=answers.Destination)
 async def set_destination(caller: Owner, body: DestinationShape) -> Response:
     """Set where events are delivered. The secret to verify them with is shown this once."""
     secret = await notify.set_destination(caller.desk, body.url, caller.actor)

@@ -175,11 +175,11 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.metrics = metrics
     problems.install(app)
     for router in (
+        api_payments.router,  # the busiest first: routes are tried in turn
+        hooks.router,
         api_owner.router,
         api_events.router,
         api_practice.router,
-        api_payments.router,
-        hooks.router,
         checkout.router,
     ):
         app.include_router(router)

@@ -14,7 +14,6 @@ from polytill.flows.onboarding import key_hash
 from polytill.storage import people
 from polytill.storage.people import ApiKey
 
-TTL_S = 1.0
 MAX_REMEMBERED = 10_000
 
 
@@ -23,13 +22,13 @@ class KeyCache:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._found: dict[str, tuple[ApiKey | None, float]] = {}
+        self._found: dict[str, tuple[ApiKey | None, int]] = {}
 
     async def find(self, hashed: str) -> ApiKey | None:
         """The key with this hash, or None."""
-        now = self._desk.world.time_s()
+        generation = await self._desk.opening.watch.generation()
         cached = self._found.get(hashed)
-        if cached and now < cached[1]:
+        if cached and generation == cached[1]:
             return cached[0]
         try:
             found = await people.key_by_hash(self._desk.owner, hashed)
@@ -39,7 +38,7 @@ class KeyCache:
             raise
         if len(self._found) >= MAX_REMEMBERED:
             self._found.clear()
-        self._found[hashed] = (found, now + TTL_S)
+        self._found[hashed] = (found, generation)
         return found
 
     def forget(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,6 +20,7 @@ from polytill.domain.errors import CallerError, TooLarge, Unreadable
 
 MAX_DEPTH = 32
 _INTEGERS = range(-(2**63), 2**63)
+_surrogate = re.compile("[\\ud800-\\udfff]").search
 
 
 class BodyRefused(HTTPException):
@@ -60,7 +62,7 @@ def _check(value: Any, depth: int) -> None:
         for item in value:
             _check(item, depth + 1)
     elif isinstance(value, str):
-        if not value.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        if not value.isascii() and _surrogate(value):
             raise Unreadable("The request body holds half of a surrogate pair.")
     elif isinstance(value, float):
         if not math.isfinite(value):
@@ -81,7 +83,9 @@ def read_json(body: bytes) -> Any:
     return document
 
 
-class _StrictRequest(Request):
+class StrictRequest(Request):
+    """A request whose JSON body is read by ``read_json``, once."""
+
     async def json(self) -> Any:
         """See ``read_json``."""
         if not hasattr(self, "_strict"):
@@ -101,6 +105,8 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            if not isinstance(request, StrictRequest):
+                request = StrictRequest(request.scope, request.receive)
+            return await handle(request)
 
         return strictly

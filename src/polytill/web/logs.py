@@ -25,10 +25,14 @@ def without_secrets(text: str) -> str:
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace whatever looks like a key in any value, tracebacks included (this runs after ``format_exc_info``)."""
     for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = without_secrets(value)
-        elif not isinstance(value, int | float | bool | type(None)):
-            event[name] = without_secrets(str(value))
+        if not isinstance(value, str | int | float | bool | type(None)):
+            event[name] = str(value)
+    # One look at all of it; only where something is found, each value is gone through.
+    whole = "\n".join([value for value in event.values() if isinstance(value, str)])
+    if without_secrets(whole) != whole:
+        for name, value in event.items():
+            if isinstance(value, str):
+                event[name] = without_secrets(value)
     return event
 
 
@@ -46,6 +50,6 @@ def setup(*, as_json: bool | None = None, level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )

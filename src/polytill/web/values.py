@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
@@ -10,10 +11,13 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import MAX_MINOR
 from polytill.providers.http import origin_of
 
+_control = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]").search
+_space = re.compile(r"[\s\\]").search
+
 
 def no_control(value: str) -> str:
     """A string without control characters and halves of surrogate pairs."""
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
+    if _control(value):
         raise ValueError("must not contain control characters")
     return value
 
@@ -26,7 +30,7 @@ def _is_currency(value: str) -> str:
 
 
 def _is_web_address(value: str) -> str:
-    if origin_of(value) is None or any(c.isspace() or c == "\\" for c in value):
+    if origin_of(value) is None or _space(value):
         raise ValueError("must be an http or https address")
     return value
 

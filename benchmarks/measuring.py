@@ -95,9 +95,9 @@ async def _round(program: Program, ground: Ground, requests: int, into: Rounds |
 
 
 def payment(size: Size) -> Result:
-    """One payment's whole CPU cost on PostgreSQL: the floor, the product, and what a team would usually write."""
+    """One payment's whole CPU cost on PostgreSQL: the floor, the libraries alone, the product, the usual program."""
     missing = [name for name in NEEDED_BY_USUAL if importlib.util.find_spec(name) is None]
-    names = ["floor", "product"] + ([] if missing else ["usual"])
+    names = ["floor", "libraries", "product"] + ([] if missing else ["usual"])
     found = {name: Rounds() for name in names}
     with _stage("postgresql", size) as (ground, folder, stack):
         programs = [_start(name, folder, stack) for name in names]

@@ -163,31 +163,34 @@ class Floor:
 
     async def _answered(self, caller: Served, head: bytes, body: bytes) -> None:
         try:
-            await self._pay(caller, head, body)
+            at = head.index(b"\r\nIdempotency-Key: ") + 19
+            key = head[at : head.index(b"\r\n", at)].decode()
+            caller.answer(b"201 Created", await self.pay(body, int(head.split(b"/", 4)[3]), key))
         except Exception as error:  # nobody may wait for ever because this program has a fault
             caller.answer(b"500 Internal Server Error", repr(error).encode())
 
-    async def _pay(self, caller: Served, head: bytes, body: bytes) -> None:
+    async def pay(self, body: bytes, practice: int, key: str) -> bytes:
+        """One payment: the first unit, the call, the second unit; the answer."""
         given = msgspec.json.decode(body)
-        practice = int(head.split(b"/", 4)[3])
-        at = head.index(b"\r\nIdempotency-Key: ") + 19
         payment, attempt = secrets.token_hex(13), secrets.token_hex(13)
         values = {
             **given, **given["customer"], "payment": payment, "attempt": attempt, "practice": practice,
-            "key": head[at : head.index(b"\r\n", at)].decode(), "metadata": json_text(given["metadata"]),
+            "key": key, "metadata": json_text(given["metadata"]),
         }  # fmt: skip
         lock, first, second = self._connections[practice]
         async with lock:
             await first.fetchrow(*self._first.arguments(values))
         new_payment, new_attempt = payment.encode(), attempt.encode()
+        await self.call_provider(new_payment, new_attempt)
+        async with lock:
+            await second.fetchrow(*self._second.arguments(values))
+        return self._answer.replace(self._payment, new_payment).replace(self._attempt, new_attempt)
+
+    async def call_provider(self, new_payment: bytes, new_attempt: bytes) -> None:
+        """Send the recorded call with other ids."""
         line = self._lines.pop()
         await line.ask(self._call.replace(self._payment, new_payment).replace(self._attempt, new_attempt))
         self._lines.append(line)
-        async with lock:
-            await second.fetchrow(*self._second.arguments(values))
-        caller.answer(
-            b"201 Created", self._answer.replace(self._payment, new_payment).replace(self._attempt, new_attempt)
-        )
 
 
 async def main() -> None:

@@ -59,10 +59,13 @@ def connect(path: Path) -> sqlite3.Connection:
         raise OperatorError(f"The database file {path} does not exist.")
     connection = sqlite3.connect(
         f"file:{path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10.0,
-        cached_statements=128,
+        cached_statements=32,
     )  # fmt: skip
     connection.row_factory = sqlite3.Row
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in (
+        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000",
+        "cache_size=-128",  # KiB: hundreds of files may be open, and the system caches them as well
+    ):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
 

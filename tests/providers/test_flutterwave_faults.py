@@ -19,6 +19,7 @@ from polytill.providers.contract import (
     CredentialTest,
     Customer,
     LookupParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundLookupParams,
@@ -79,8 +80,8 @@ async def every_verb(result: Any, reference: str = "ref-1") -> list[Outcome]:
         await provider.lookup_refund(RefundLookupParams("re-1", reference, None, "7", NGN, True)),
     ]
     listed = await provider.list_transactions(0, 86_400)
-    assert isinstance(listed, list | NotSent | Unknown)
-    for fact in listed if isinstance(listed, list) else ():
+    assert isinstance(listed, Page | NotSent | Unknown)
+    for fact in listed.facts if isinstance(listed, Page) else ():
         check_fact(fact)
     tested = await provider.test_credentials()
     assert isinstance(tested, CredentialTest)

@@ -674,7 +674,7 @@ async def test_credentials(data: Any) -> None:
             Reason.currency_not_supported,
         ),
         (400, {"status": "error", "message": "Insufficient funds"}, NotSent, Reason.insufficient_funds),
-        (409, {"status": "error", "message": "already refunded"}, NotSent, Reason.conflict),
+        (409, {"status": "error", "message": "already refunded"}, Unknown, Reason.conflict),
         (404, {}, NotSent, Reason.not_found),
         (
             400,

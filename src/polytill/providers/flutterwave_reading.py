@@ -226,6 +226,8 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
     if answer.status >= 500 or answer.status == 408:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if answer.status == 409:  # something else is under way over there
+        return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
     if answer.status in (401, 403) or "authorization" in lower:
@@ -236,7 +238,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.currency_not_supported, code, message)
     if "insufficient" in lower:
         return NotSent(Reason.insufficient_funds, code, message)
-    return NotSent(Reason.conflict if answer.status == 409 else Reason.validation, code, message)
+    return NotSent(Reason.validation, code, message)
 
 
 # ── Values ──

@@ -110,7 +110,10 @@ class AiohttpTransport:
 
     def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._timeout = aiohttp.ClientTimeout(total=answer_timeout_s, connect=None, sock_connect=CONNECT_TIMEOUT_S)
+        # ``connect`` ends a TLS handshake that hangs: the key has not been shown yet, and that must not count as sent.
+        self._timeout = aiohttp.ClientTimeout(
+            total=answer_timeout_s, connect=2 * CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
+        )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -159,7 +162,10 @@ class Http:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | NotSent | Unknown:
-        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``."""
+        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``.
+
+        What a JSON object says with whatever status, the handler reads: only it knows its provider's words.
+        """
         try:
             status, answer_headers, content = await self.transport.send(method, url, headers, body)
         except ConnectionNotMade as error:
@@ -173,6 +179,8 @@ class Http:
         if status == 429:
             answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
             return NotSent(Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s)
+        if not isinstance(data, dict) and status >= 500:
+            return Unknown(Reason.provider_unavailable, str(status), "The provider has trouble of its own.")
         if not isinstance(data, dict):
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
         return Answer(status, data, answer_headers)

@@ -282,6 +282,8 @@ def read_error(answer: Answer) -> Outcome:
     code = text_of(answer.data.get("code")) or None
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if answer.status == 409:  # something else is under way over there
+        return Unknown(Reason.conflict, code or "409", message)
     if code == "duplicate_reference" or "duplicate transaction reference" in lower:
         # Our references are used once: the first call with this one did arrive.
         return Unknown(Reason.duplicate, "duplicate_reference", message)

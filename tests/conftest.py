@@ -72,3 +72,23 @@ async def till(tmp_path: Path, engine_url: str | None) -> AsyncIterator[Polytill
     """A migrated and seeded installation without a service, on either engine."""
     async with opened(fresh_settings(tmp_path, engine_url)) as found:
         yield found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After a run with conformance tests in it: the matrix of checks by providers."""
+    marks: dict[str, dict[str, str]] = {}
+    for outcome, mark in (("passed", "pass"), ("failed", "FAIL"), ("error", "FAIL")):
+        for report in terminalreporter.stats.get(outcome, []):
+            path, _, rest = report.nodeid.partition("::")
+            owner, _, check = rest.partition("::test_")
+            if path.endswith("test_conformance.py") and owner.startswith("Test") and check:
+                marks.setdefault(check, {})[owner.removeprefix("Test").lower()] = mark
+    if not marks:
+        return
+    providers = sorted({provider for row in marks.values() for provider in row})
+    terminalreporter.section("conformance: checks by providers (–: the handler has not what is checked)")
+    terminalreporter.write_line(f"{'':46}" + "".join(f"{provider:>13}" for provider in providers))
+    for check, row in sorted(marks.items()):
+        terminalreporter.write_line(f"{check:46}" + "".join(f"{row.get(one, '–'):>13}" for one in providers))
+    sums = [sum(row.get(one) == "pass" for row in marks.values()) for one in providers]
+    terminalreporter.write_line(f"{'passed':46}" + "".join(f"{passed:>13}" for passed in sums))

@@ -276,6 +276,19 @@ def catalog_add(
         raise SystemExit(1)
 
 
+@app.command("new-provider")
+def new_provider(
+    code: Annotated[str, typer.Argument(help="The provider's code, such as acme")],
+    folder: Annotated[Path | None, typer.Option(help="Where to; default: polytill-CODE here")] = None,
+) -> None:
+    """Write a package for a new provider: handler, entry point and test. It passes all checks as it is."""
+    from polytill.testing.conformance.scaffold import write_provider
+
+    for path in write_provider(code, folder or Path(f"polytill-{code}")):
+        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    console.print("Next: pip install -e it, pytest in it, then `polytill catalog add` it.", highlight=False)
+
+
 @keys_app.command("create")
 def keys_create(
     owner: Annotated[bool, typer.Option("--owner", help="A key of the platform's owner")] = False,

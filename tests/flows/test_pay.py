@@ -216,7 +216,14 @@ async def test_what_the_payer_needs_is_sealed(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay()
-    assert open_action(scene.db, taken.attempts[0]) == ["redirect", "https://scripted.example/pay", None, None, None]
+    assert open_action(scene.db, taken.attempts[0]) == [
+        "redirect",
+        "https://scripted.example/pay",
+        None,
+        None,
+        None,
+        None,
+    ]
     rows = repr(await plain(scene.db, "SELECT next_action, provider_transaction_id FROM payment_attempts"))
     assert "scripted.example" not in rows
 

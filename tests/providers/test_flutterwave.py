@@ -17,6 +17,7 @@ from polytill.providers.contract import (
     ConfirmPaymentParams,
     CreatePaymentParams,
     Customer,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundFact,
@@ -205,10 +206,10 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
         return
     elif path == "/transactions":
         listed = await provider.list_transactions(1577836800, 1588636800)
-        assert isinstance(listed, list)
-        assert len(listed) == expected["count"] == 10
-        assert [STATES[type(fact.outcome)] for fact in listed] == expected["states"]
-        assert all(isinstance(fact.provider_transaction_id, str) and fact.reference for fact in listed)
+        assert isinstance(listed, Page)
+        assert len(listed.facts) == expected["count"] == 10
+        assert [STATES[type(fact.outcome)] for fact in listed.facts] == expected["states"]
+        assert all(isinstance(fact.provider_transaction_id, str) and fact.reference for fact in listed.facts)
         assert wire["meta"]["page_info"]["total_pages"] == expected["total_pages"]
         assert transport.paths == ["GET /v3/transactions?from=2020-01-01&to=2020-05-05&page=1"]
         return

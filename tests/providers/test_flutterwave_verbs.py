@@ -19,6 +19,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     Customer,
     LookupParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundFact,
@@ -403,8 +404,8 @@ async def test_strange_fees_do_not_stand_in_the_way(odd: Any) -> None:
     assert (outcome.amount, outcome.fee, outcome.charged) == (NGN, None, None)
 
 
-@pytest.mark.parametrize("mode", ["pin", "otp", "avs_noauth"])
-def test_a_charge_that_wants_something_more(mode: str) -> None:
+@pytest.mark.parametrize(("mode", "wants"), [("pin", "pin"), ("otp", "otp"), ("avs_noauth", "address")])
+def test_a_charge_that_wants_something_more(mode: str, wants: str) -> None:
     answer = {
         "status": "success",
         "data": transaction(status="pending"),
@@ -413,7 +414,7 @@ def test_a_charge_that_wants_something_more(mode: str) -> None:
     outcome = read_charge(Answer(200, answer))
     assert isinstance(outcome, NeedsAction)
     assert outcome.action is not None
-    assert (outcome.action.kind, outcome.action.wants) == (NextKind.input, mode)
+    assert (outcome.action.kind, outcome.action.wants) == (NextKind.input, wants)
 
 
 # ── Refunds ──
@@ -633,12 +634,12 @@ async def test_a_payment_that_is_not_found_is_no_proof_about_its_refund(answers:
 
 async def test_list_transactions() -> None:
     script = Script(ok([transaction(meta={"payment_id": "pay-1"}), 7, {"amount": 1}, FAILED]))
-    facts = await handler(script).list_transactions(NOW, NOW + 86_400, 3)
+    facts = await handler(script).list_transactions(NOW, NOW + 86_400, "3")
     assert script.requests == [
         ("GET", "/transactions?from=2026-11-22&to=2026-11-23&page=3", READ, None),
     ]
-    assert isinstance(facts, list)
-    assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts] == [
+    assert isinstance(facts, Page)
+    assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts.facts] == [
         ("ref-000001", "288200108", {"payment_id": "pay-1"}),
         ("ref-000001", "1", None),
     ]
@@ -673,7 +674,7 @@ async def test_credentials(data: Any) -> None:
             Reason.currency_not_supported,
         ),
         (400, {"status": "error", "message": "Insufficient funds"}, NotSent, Reason.insufficient_funds),
-        (409, {"status": "error", "message": "already refunded"}, NotSent, Reason.conflict),
+        (409, {"status": "error", "message": "already refunded"}, Unknown, Reason.conflict),
         (404, {}, NotSent, Reason.not_found),
         (
             400,
@@ -906,7 +907,7 @@ def test_any_printable_word_is_a_secret_hash(value: str, good: bool) -> None:
 
 def test_what_is_declared() -> None:
     assert features_of(FlutterwaveProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "list_transactions",
+        "payments", "webhooks", "refunds", "partial_refunds", "list_transactions", "balance",
     ]  # fmt: skip
     assert FlutterwaveProvider.idempotency == "none"
     assert FlutterwaveProvider.settle_horizon_s > 28

@@ -127,11 +127,18 @@ async def test_the_bytes_arrive_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("content", [b"<html>Bad gateway</html>", b"", b"[]", b'"x"', b"7", b"null", b"\xff", b"{"])
-@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "502 Bad Gateway"])
-async def test_what_is_no_json_object_is_unknown(content: bytes, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("200 OK", Reason.unreadable),
+        ("400 Bad Request", Reason.unreadable),
+        ("502 Bad Gateway", Reason.provider_unavailable),
+    ],
+)
+async def test_what_is_no_json_object_is_unknown(content: bytes, status: str, reason: Reason) -> None:
     result = await one(says(content, status))
     assert isinstance(result, Unknown)
-    assert (result.reason, result.code) == (Reason.unreadable, status[:3])
+    assert (result.reason, result.code) == (reason, status[:3])
 
 
 @pytest.mark.parametrize("content", [b'{"status":false}', b"<html>", b""])

@@ -38,6 +38,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.paystack import PaystackProvider
+from polytill.providers.paystack_reading import read_list, refund_outcome
 
 ALL = Path(__file__).parents[1] / "fixtures" / "providers"
 ROOT = ALL / "paystack"
@@ -236,7 +237,7 @@ async def test_answer_is_read(entry: dict[str, Any]) -> None:
         if expected.keys() == {"credential_check"}:
             return
     if "refunds" in expected:
-        found = handler().read_refund_list(Answer(http["status"], parse_json(content)))
+        found = [refund_outcome(item) for item in read_list(Answer(http["status"], parse_json(content)))]
         assert len(found) == len(expected["refunds"])
         for outcome, line in zip(found, expected["refunds"], strict=True):
             assert isinstance(outcome, Succeeded | Pending)

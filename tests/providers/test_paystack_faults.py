@@ -19,6 +19,7 @@ from polytill.providers.contract import (
     CredentialTest,
     Customer,
     LookupParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundLookupParams,
@@ -76,8 +77,8 @@ async def every_verb(result: Any, reference: str = "ref-1") -> list[Outcome]:
         await provider.lookup_refund(RefundLookupParams("re-1", reference, "5", "7", NGN, True)),
     ]
     listed = await provider.list_transactions(0, 86_400)
-    assert isinstance(listed, list | NotSent | Unknown)
-    for fact in listed if isinstance(listed, list) else ():
+    assert isinstance(listed, Page | NotSent | Unknown)
+    for fact in listed.facts if isinstance(listed, Page) else ():
         check_fact(fact)
     tested = await provider.test_credentials()
     assert isinstance(tested, CredentialTest)
@@ -116,8 +117,8 @@ def check_fact(fact: Any) -> None:
         (AnswerLost("TimeoutError"), Unknown, Reason.timeout),
         ((500, {}, b'{"status":false,"message":"x"}'), Unknown, Reason.provider_unavailable),
         ((503, {}, b'{"status":false,"message":"x"}'), Unknown, Reason.provider_unavailable),
-        ((500, {}, b"<html>"), Unknown, Reason.unreadable),
-        ((503, {}, b""), Unknown, Reason.unreadable),
+        ((500, {}, b"<html>"), Unknown, Reason.provider_unavailable),
+        ((503, {}, b""), Unknown, Reason.provider_unavailable),
         ((200, {}, b"<html>maintenance</html>"), Unknown, Reason.unreadable),
         ((200, {}, b'{"status":true,"data":{"stat'), Unknown, Reason.unreadable),
         ((200, {}, b'[{"status":true}]'), Unknown, Reason.unreadable),

@@ -15,6 +15,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     Customer,
     LookupParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundFact,
@@ -301,17 +302,17 @@ async def test_a_refund_list_that_cannot_be_read_proves_nothing(answer: tuple[in
 
 async def test_list_transactions() -> None:
     script = Script(ok([transaction(metadata='{"payment_id":"pay-1"}'), 7, transaction(id=2, metadata=0)]))
-    facts = await handler(script).list_transactions(1795378150, 1795464550, 3)
+    facts = await handler(script).list_transactions(1795378150, 1795464550, "3")
     assert script.requests == [
         (
             "GET",
-            "/transaction?from=2026-11-22T20%3A09%3A10.000Z&to=2026-11-23T20%3A09%3A10.000Z&perPage=100&page=3",
+            "/transaction?from=2026-11-22T20%3A09%3A10Z&to=2026-11-23T20%3A09%3A10Z&perPage=100&page=3",
             READ,
             None,
         )
     ]
-    assert isinstance(facts, list)
-    assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts] == [
+    assert isinstance(facts, Page)
+    assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts.facts] == [
         ("ref-000001", "4099260516", {"payment_id": "pay-1"}),
         ("ref-000001", "2", None),
     ]
@@ -483,9 +484,10 @@ def test_keys_tell_their_environment(field: str, value: str, environment: Enviro
 
 def test_what_is_declared() -> None:
     assert features_of(PaystackProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "list_transactions",
+        "payments", "webhooks", "refunds", "partial_refunds", "list_transactions", "list_disputes",
+        "balance",
     ]  # fmt: skip
-    assert PaystackProvider.idempotency == "none"
+    assert PaystackProvider.idempotency == "reference"
     provider = handler(Script())
     assert provider.get_public_config() == {"publicKey": "pk_test_12345678"}
     assert KEY not in repr(provider)

@@ -22,6 +22,7 @@ from polytill.providers.contract import (
     Customer,
     LookupParams,
     OperationParams,
+    Page,
     ProviderConfig,
     RefundLookupParams,
     RefundParams,
@@ -40,7 +41,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.stripe import API_VERSION, MAX_PAGES, StripeProvider
-from polytill.providers.stripe_reading import money_of, wire_amount, wire_exponent
+from polytill.providers.stripe_terms import money_of, wire_amount, wire_exponent
 
 Json = dict[str, Any]
 NOW = 1_800_000_000
@@ -582,11 +583,14 @@ async def test_credentials() -> None:
 async def test_listing() -> None:
     script = Script((200, listed(intent("succeeded"), intent("canceled", id="pi_2", metadata={}))))
     facts = await handler(script).list_transactions(10, 20, "pi_0")
-    assert isinstance(facts, list)
-    assert [(fact.provider_transaction_id, fact.reference) for fact in facts] == [("pi_1", "att-1"), ("pi_2", None)]
+    assert isinstance(facts, Page)
+    assert [(fact.provider_transaction_id, fact.reference) for fact in facts.facts] == [
+        ("pi_1", "att-1"),
+        ("pi_2", None),
+    ]
     assert script.calls == [
         "GET /v1/payment_intents?created[gte]=10&created[lte]=20&limit=100"
-        "&expand[]=data.latest_charge.balance_transaction&starting_after=pi_0"
+        "&starting_after=pi_0&expand[]=data.latest_charge.balance_transaction"
     ]
     assert isinstance(await handler(Script((401, error()))).list_transactions(10, 20), NotSent)
     assert isinstance(await handler(Script((402, error()))).list_transactions(10, 20), Unknown)
@@ -657,6 +661,7 @@ def test_catalog() -> None:
     assert "card" in StripeProvider.catalog.methods
     assert features_of(StripeProvider) == [
         "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel", "list_transactions",
+        "list_disputes", "balance",
     ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from polytill.providers.contract import (
     Customer,
     LookupParams,
     OperationParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundLookupParams,
@@ -173,9 +174,10 @@ async def test_listing_and_a_wrong_key(stripe: StripeProvider) -> None:
     intent_id, _ = await paid(stripe, create("att-9"))
     facts: list[PaymentFact] = []
     cursor, pages = None, 0
-    while page := await stripe.list_transactions(0, 2**31, cursor):
-        assert isinstance(page, list)
-        facts, cursor, pages = facts + page, page[-1].provider_transaction_id, pages + 1
+    while pages == 0 or cursor is not None:
+        page = await stripe.list_transactions(0, 2**31, cursor)
+        assert isinstance(page, Page)
+        facts, cursor, pages = [*facts, *page.facts], page.next, pages + 1
     assert len({fact.provider_transaction_id for fact in facts}) == len(facts)
     assert pages == -(-len(facts) // 100)
     (fact,) = (fact for fact in facts if fact.reference == "att-9")

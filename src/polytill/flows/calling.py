@@ -47,8 +47,14 @@ def build(
     config = ProviderConfig(
         opened.environment, base_url, opened.public_key, opened.secret_key,
         webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (), opened.config,
+        hook_url(desk, configuration.hook_token),
     )  # fmt: skip
     return cls(config, desk.http, desk.world)
+
+
+def hook_url(desk: Desk, token: str) -> str:
+    """The address at which one configuration's deliveries arrive: to register at the provider, or named in a call."""
+    return f"{desk.settings.public_url}/hooks/{token}"
 
 
 def webhook_secrets(

@@ -10,7 +10,7 @@ from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, Not
 from polytill.flows.desk import Desk
 from polytill.providers.contract import CurrencyTerms, Handler, features_of
 from polytill.providers.http import may_receive_keys
-from polytill.providers.registry import HandlerMissing
+from polytill.providers.registry import BUILT_IN, HandlerMissing
 from polytill.storage import audit, catalog
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.databases import Tx
@@ -34,6 +34,7 @@ def entry_from_handler(handler: type[Handler]) -> ProviderEntry:
         requires_webhook_secret="webhookSecret" in handler.keys and handler.keys["webhookSecret"].required,
         config_schema=handler.config_schema,
         priority=facts.priority,
+        integration_type="built_in" if BUILT_IN.get(handler.code) is handler else "plugin",
         handler_module=f"{handler.__module__}.{handler.__name__}",
         currencies={code: _support(code, terms) for code, terms in facts.currencies.items()},
     )

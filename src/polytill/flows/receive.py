@@ -54,11 +54,6 @@ def new_hook_token(desk: Desk, practice_id: int) -> str:
     return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
 
 
-def hook_url(desk: Desk, token: str) -> str:
-    """The address to register at the provider."""
-    return f"{desk.settings.public_url}/hooks/{token}"
-
-
 async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
     """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies."""
     found = read_address(HOOK, token, desk.ring.derived("addresses"))

@@ -8,7 +8,7 @@ does not fit is booked as what it is, and put before a person.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -372,13 +372,14 @@ def _action_place(attempt_id: str) -> Place:
 def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction) -> str:
     """What the payer must do, as it is kept: a client secret may be in it."""
     token = action.provider_token.reveal() if action.provider_token else None
-    text = json_text([action.kind.value, action.url, token, action.instructions, action.wants])
+    offline = {name: value for name, value in asdict(action.offline).items() if value} if action.offline else None
+    text = json_text([action.kind.value, action.url, token, action.instructions, action.wants, offline])
     assert text is not None
     return db.data_key.seal(Secret(text), _action_place(attempt_id), desk.world)
 
 
 def open_action(db: PracticeDb, attempt: Attempt) -> list[Any] | None:
-    """``[kind, url, provider token, instructions, wants]`` of an attempt; None where the payer has nothing to do."""
+    """``[kind, url, provider token, instructions, wants, offline]`` of an attempt; None where the payer has nothing to do."""
     if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
         return None
     opened = db.data_key.open(attempt.next_action, _action_place(attempt.id))

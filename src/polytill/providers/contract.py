@@ -3,6 +3,7 @@
 A handler is built with one practice's credentials, used, and forgotten. It speaks one wire protocol and decides
 nothing: it answers one of exactly six outcomes, and ``flows/settle.py`` decides what they mean. No handler imports
 storage, and none raises for what the other side does; an exception from a handler is a bug and is read as ``Unknown``.
+``polytill.testing.conformance`` proves a handler against all of this.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.http import Http
-from polytill.providers.outcomes import JsonObject, Outcome
+from polytill.providers.outcomes import JsonObject, Outcome, Wants
 
 # ── What a handler is given ──
 
@@ -31,9 +33,9 @@ class ProviderConfig:
     public_key: str | None = None
     secret_key: Secret | None = None
     webhook_secrets: tuple[Secret, ...] = ()  # the present one first, then those still honoured
-    config: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # further fields, by configSchema; secret ones are ``Secret``
+    config: Mapping[str, Any] = field(default_factory=dict)  # by configSchema; secret fields are ``Secret``
+    # Where this configuration's deliveries arrive: named in each call (M-Pesa), or part of what is signed (Square).
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class CreatePaymentParams:
-    """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one."""
+    """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one.
+
+    ``method_details`` is what a direct charge asks for besides the method (``{"provider": "mtn"}``): never a card's
+    number. ``save_method`` asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
+    """
 
     reference: str
     payment_id: str
@@ -60,17 +66,62 @@ class CreatePaymentParams:
     metadata: Mapping[str, str] = field(default_factory=dict)
     merchant_name: str | None = None
     expires_in_s: int | None = None
+    method_details: Mapping[str, str] = field(default_factory=dict)
+    save_method: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmPaymentParams:
-    """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe)."""
+    """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe).
+
+    A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
+    the provider's idempotency key where it has one. Without it the question must be safe to repeat.
+    """
 
     reference: str
     provider_transaction_id: str | None
     amount: Money
     payment_method: str | None = None
     return_url: str | None = None
+    operation_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuePaymentParams:
+    """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
+
+    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer.
+    """
+
+    reference: str
+    provider_transaction_id: str | None
+    amount: Money
+    wants: Wants
+    values: Mapping[str, Secret]
+    operation_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeSavedMethodParams:
+    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money."""
+
+    reference: str
+    payment_id: str
+    amount: Money
+    customer: Customer  # with the e-mail under which the method was saved
+    token: Secret
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    provider_customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveMethodParams:
+    """Keep a payer's method without taking money, where a provider can."""
+
+    reference: str
+    customer: Customer
+    return_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +199,7 @@ class RefundFact:
     amount: Money | None = None
     total: Money | None = None
     response: JsonObject | None = None
+    provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +218,19 @@ class DisputeFact:
 
 
 Fact = PaymentFact | RefundFact | DisputeFact
+
+FactT = TypeVar("FactT", PaymentFact, DisputeFact)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[FactT]):
+    """One page of a listing. ``next`` asks for the following one, whatever a provider's cursor is; None: the end.
+
+    A page may be empty and still have a next one: what could not be read as a fact is left out.
+    """
+
+    facts: tuple[FactT, ...]
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +261,31 @@ class CredentialTest:
     environment: Environment | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a provider holds for the practice: one sum for each currency, ready to be paid out, and on its way."""
+
+    available: tuple[Money, ...]
+    pending: tuple[Money, ...] = ()
+
+
 # ── What a handler declares ──
+
+
+class Idempotency(StrEnum):
+    """What protects a repeated create from being a second one."""
+
+    key = "key"  # the provider replays the first answer to the same key, for ``idempotency_window_s``
+    reference = "reference"  # the provider refuses a reference that it has seen
+    none = "none"
+
+
+class WebhookProof(StrEnum):
+    """What a delivery proves. Only ``signature`` may be believed; the others are hints, and the provider is asked."""
+
+    signature = "signature"  # over the raw body
+    word = "word"  # a shared word: its sender knows it, the body may be anybody's
+    address = "address"  # nothing but our unguessable address
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +334,15 @@ class Handler:
     config_schema: ClassVar[JsonObject]
     catalog: ClassVar[CatalogEntry]
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
+    webhook_proof: ClassVar[WebhookProof] = WebhookProof.signature
     webhook_signed_with: ClassVar[str] = "webhookSecret"  # or secretKey (Paystack)
-    # May the same request be sent again? "key": the provider replays by idempotency key for ``idempotency_window_s``.
-    idempotency: ClassVar[str] = "none"
+    # May the same request be sent again?
+    idempotency: ClassVar[Idempotency] = Idempotency.none
     idempotency_window_s: ClassVar[int] = 0
     # When "not found" proves that the first call did nothing: it cannot still be running over there.
     settle_horizon_s: ClassVar[float] = 60.0
+    # Whether money can move although nobody has read the answer to the create (a push to the payer's phone). False: a
+    # link, a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
     # Fields that never reach our tables: client secrets, reusable tokens.
     redacted: ClassVar[frozenset[str]] = frozenset()
@@ -296,12 +388,17 @@ class Handler:
         """What a browser may know."""
         return {"publicKey": self.config.public_key}
 
-    # Verbs that a provider may lack.
-    refund_payment: ClassVar[Any] = None
-    lookup_refund: ClassVar[Any] = None
-    capture_payment: ClassVar[Any] = None
-    cancel_payment: ClassVar[Any] = None
-    list_transactions: ClassVar[Any] = None
+    # Verbs that a provider may lack: ``None`` says that it does.
+    refund_payment: ClassVar[Any] = None  # (RefundParams) -> Outcome
+    lookup_refund: ClassVar[Any] = None  # (RefundLookupParams) -> Outcome
+    capture_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome
+    cancel_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome
+    continue_payment: ClassVar[Any] = None  # (ContinuePaymentParams) -> Outcome
+    save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
+    charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome
+    list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
+    list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
+    get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
 
 
 # What a handler can do, by the verb that does it. ``supportedFeatures`` is computed from this and nothing else.
@@ -312,13 +409,17 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("partial_refunds", "refund_payment"),
     ("manual_capture", "capture_payment"),
     ("cancel", "cancel_payment"),
+    ("direct_charges", "continue_payment"),
+    ("saved_methods", "charge_saved_method"),
     ("list_transactions", "list_transactions"),
+    ("list_disputes", "list_disputes"),
+    ("balance", "get_balance"),
 )
 
 
 def features_of(handler: type[Handler]) -> list[str]:
-    """The features that this handler really has."""
-    return [feature for feature, verb in FEATURES if getattr(handler, verb, None) is not None]
+    """The features that this handler really has: a verb that is inherited from ``Handler`` is none."""
+    return [feature for feature, verb in FEATURES if getattr(handler, verb, None) not in (None, getattr(Handler, verb))]
 
 
 def environment_of_key(handler: type[Handler], field_name: str, value: str) -> Environment | None:

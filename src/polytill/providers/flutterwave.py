@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from polytill.domain.errors import InvalidAmount
 from polytill.providers.contract import (
+    Balance,
     CatalogEntry,
     ConfirmPaymentParams,
     CreatePaymentParams,
@@ -22,27 +23,24 @@ from polytill.providers.contract import (
     Handler,
     KeyField,
     LookupParams,
+    Page,
     PaymentFact,
     ProviderConfig,
     RefundLookupParams,
     RefundParams,
+    WebhookProof,
     WebhookResult,
     environment_of_key,
     redact,
 )
 from polytill.providers.flutterwave_reading import (
     REDACTED,
-    REFUND_MARK,
     about,
-    day_of,
     digits,
-    id_in,
     items_of,
     major_text,
     money_in,
     not_found,
-    noted_reference,
-    object_in,
     payment_fact,
     read_charge,
     read_refund,
@@ -51,8 +49,6 @@ from polytill.providers.flutterwave_reading import (
     read_v3,
     read_v4,
     refunded_in,
-    string_in,
-    text_of,
     too_fine,
     transaction_of,
     v4_signature,
@@ -69,6 +65,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.signing import header, same
+from polytill.providers.wire_json import id_in, moment_text, noted_reference, object_in, refund_note, string_in, text_of
 
 # ── Facts ──
 
@@ -158,6 +155,7 @@ class FlutterwaveProvider(Handler):
         priority=10,
     )
     required_customer_fields = ("email",)
+    webhook_proof = WebhookProof.word
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
     redacted = REDACTED
 
@@ -198,7 +196,7 @@ class FlutterwaveProvider(Handler):
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
             return found
-        note = f"{REFUND_MARK}{params.reference} {params.reason or ''}".strip()
+        note = refund_note(params.reference, params.reason)
         answer = await self._call("POST", f"/transactions/{found}/refund", {"amount": amount, "comments": note})
         return read_refund(answer, currency, found) if isinstance(answer, Answer) else answer
 
@@ -235,15 +233,25 @@ class FlutterwaveProvider(Handler):
         return read_refund_object(candidates[0], currency)
 
     async def list_transactions(
-        self, since_s: int, until_s: int, page: int = 1
-    ) -> list[PaymentFact] | NotSent | Unknown:
-        """GET /transactions over whole days (UTC): one page."""
-        query = {"from": day_of(since_s), "to": day_of(until_s), "page": page}
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[PaymentFact] | NotSent | Unknown:
+        """GET /transactions over whole days (UTC). The cursor is the page's number; an empty page is the end."""
+        page = digits(cursor) or "1"
+        query = {**_days(since_s, until_s), "page": page}
         items = await self._list("/transactions", query)
         if not isinstance(items, list):
             return items
         facts = (payment_fact(item) for item in items)
-        return [fact for fact in facts if fact.reference or fact.provider_transaction_id]
+        found = tuple(fact for fact in facts if fact.reference or fact.provider_transaction_id)
+        return Page(found, str(int(page) + 1) if items else None)
+
+    async def get_balance(self) -> Balance | NotSent | Unknown:
+        """GET /balances."""
+        items = await self._list("/balances", {})
+        if not isinstance(items, list):
+            return items
+        held = [money_in(item.get("available_balance"), text_of(item.get("currency"))) for item in items]
+        return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:
         """GET /balances."""
@@ -352,7 +360,7 @@ class FlutterwaveProvider(Handler):
 
     async def _refunds_of(self, number: str, since_s: int) -> list[JsonObject] | NotSent | Unknown:
         """All refunds of a transaction. Every page is read: "not found" must mean that it is not there."""
-        window = {"from": day_of(since_s - 86_400), "to": day_of(int(self.world.time_s()) + 86_400)} if since_s else {}
+        window = _days(since_s - 86_400, int(self.world.time_s()) + 86_400) if since_s else {}
         found: dict[str, JsonObject] = {}
         for page in range(1, MAX_REFUND_PAGES + 1):
             answer = await self._call("GET", f"/refunds?{urlencode({**window, 'page': page})}")
@@ -368,3 +376,7 @@ class FlutterwaveProvider(Handler):
             if last:
                 return [item for item in found.values() if transaction_of(item) in (number, None)]
         return Unknown(Reason.unreadable, detail="There are too many refunds to look through.")
+
+
+def _days(since_s: int, until_s: int) -> dict[str, str]:
+    return {"from": moment_text(since_s)[:10], "to": moment_text(until_s)[:10]}

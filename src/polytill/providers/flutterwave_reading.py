@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -33,15 +32,16 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    Wants,
 )
 from polytill.providers.signing import hex_hmac
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_json import id_in, noted_reference, object_in, reason_of_decline, string_in, text_of
 
 # ── Facts ──
 
 MAJOR = 0  # the wire's exponent: amounts are written in major units
 REDACTED = frozenset({"authorization", "auth_url", "customertoken", "embedtoken", "link", "token"})
-REFUND_MARK = "polytill refund "
 
 V3_WORDS = {
     "successful": "succeeded",
@@ -63,7 +63,7 @@ REFUND_WORDS = {
     "failed": "failed",
     "cancelled": "failed",
 }
-INPUT_MODES = frozenset({"pin", "otp", "avs_noauth"})
+INPUT_MODES = {"pin": Wants.pin, "otp": Wants.otp, "avs_noauth": Wants.address}
 
 # ── Response readers ──
 
@@ -92,7 +92,7 @@ def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> O
     if state == "failed":
         said = data.get("processor_response")
         text = text_of(said.get("type") if isinstance(said, dict) else said)
-        return Declined(_decline_reason(text), False, text or status, None, number, kept)
+        return Declined(reason_of_decline(text), False, text or status, None, number, kept)
     if state is None or amount is None:
         return Unknown(Reason.unreadable, status, "Flutterwave's status or amount could not be read.")
     charged = fee_from_wire(data.get("charged_amount"), currency, MAJOR)
@@ -112,7 +112,7 @@ def read_charge(answer: Answer) -> Outcome:
     if link:
         return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
     if mode in INPUT_MODES:
-        return NeedsAction(NextAction(NextKind.input, wants=mode), amount, number, response=kept)
+        return NeedsAction(NextAction(NextKind.input, wants=INPUT_MODES[mode]), amount, number, response=kept)
     if text:
         action = NextAction(NextKind.instructions, instructions=text)
         return NeedsAction(action, amount, number, response=kept)
@@ -226,6 +226,8 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
     if answer.status >= 500 or answer.status == 408:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if answer.status == 409:  # something else is under way over there
+        return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
     if answer.status in (401, 403) or "authorization" in lower:
@@ -236,18 +238,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.currency_not_supported, code, message)
     if "insufficient" in lower:
         return NotSent(Reason.insufficient_funds, code, message)
-    return NotSent(Reason.conflict if answer.status == 409 else Reason.validation, code, message)
-
-
-def _decline_reason(text: str) -> Reason:
-    lower = text.lower()
-    if "insufficient" in lower:
-        return Reason.insufficient_funds
-    if "expired" in lower:
-        return Reason.expired_card
-    if "incorrect" in lower or "invalid pin" in lower or "wrong pin" in lower or "otp" in lower:
-        return Reason.incorrect_details
-    return Reason.declined
+    return NotSent(Reason.validation, code, message)
 
 
 # ── Values ──
@@ -295,45 +286,11 @@ def not_found(outcome: Outcome) -> bool:
     return isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
 
 
-def id_in(data: JsonObject, name: str = "id") -> str | None:
-    """An id as text; None where there is none."""
-    value = data.get(name)
-    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
-
-
 def digits(value: str | None) -> str | None:
     """The value, if it is a number that may stand in an address."""
     return value if value and value.isascii() and value.isdigit() else None
 
 
-def string_in(data: JsonObject, name: str) -> str | None:
-    """A non-empty string field; None otherwise."""
-    value = data.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def object_in(data: JsonObject, name: str) -> JsonObject:
-    """An object field; an empty one otherwise."""
-    inner = data.get(name)
-    return inner if isinstance(inner, dict) else {}
-
-
-def text_of(value: Any) -> str:
-    """Any value as a short text."""
-    return "" if value is None else str(value)[:300]
-
-
-def noted_reference(note: Any) -> str | None:
-    """Our refund's id, out of the comments that carried it."""
-    _, mark, rest = str(note).partition(REFUND_MARK)
-    return rest.split()[0] if mark and rest.split() else None
-
-
 def v4_signature(secret: str, body: bytes) -> str:
     """Base64 HMAC-SHA256 of the raw body."""
     return base64.b64encode(bytes.fromhex(hex_hmac(secret, body, "sha256"))).decode()
-
-
-def day_of(seconds: int) -> str:
-    """A moment as the day that listings ask for."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

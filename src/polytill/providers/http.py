@@ -111,7 +111,10 @@ class AiohttpTransport:
 
     def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._timeout = aiohttp.ClientTimeout(total=answer_timeout_s, connect=None, sock_connect=CONNECT_TIMEOUT_S)
+        # ``connect`` ends a TLS handshake that hangs: the key has not been shown yet, and that must not count as sent.
+        self._timeout = aiohttp.ClientTimeout(
+            total=answer_timeout_s, connect=2 * CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
+        )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -160,7 +163,10 @@ class Http:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | NotSent | Unknown:
-        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``."""
+        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``.
+
+        What a JSON object says with whatever status, the handler reads: only it knows its provider's words.
+        """
         try:
             status, answer_headers, content = await self.transport.send(method, url, headers, body)
         except ConnectionNotMade as error:
@@ -174,6 +180,8 @@ class Http:
         if status == 429:
             answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
             return NotSent(Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s)
+        if not isinstance(data, dict) and status >= 500:
+            return Unknown(Reason.provider_unavailable, str(status), "The provider has trouble of its own.")
         if not isinstance(data, dict):
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
         return Answer(status, data, answer_headers)
@@ -197,9 +205,13 @@ def origin_of(url: str) -> str | None:
 def may_receive_keys(url: str, hosts: frozenset[str], allowed_origins: frozenset[str]) -> bool:
     """Whether keys may be sent to this address: https to a host that the handler declares, or an origin from settings.
 
-    What a catalog row says decides nothing here.
+    A declared ``*.example.com`` stands for one label more, for providers with a host for each account (Adyen). What a
+    catalog row says decides nothing here.
     """
     origin = origin_of(url)
     if origin is None or "?" in url or "#" in url or "\\" in url or any(c.isspace() for c in url):
         return False
-    return origin in allowed_origins or (origin.startswith("https://") and origin[len("https://") :] in hosts)
+    if origin in allowed_origins or not origin.startswith("https://"):
+        return origin in allowed_origins
+    host = origin.removeprefix("https://")
+    return host in hosts or f"*.{host.partition('.')[2]}" in hosts

@@ -52,6 +52,18 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SavedMethod:
+    """A method that can be charged again. Whoever has the token has the payer's consent: sealed, never logged."""
+
+    token: Secret
+    kind: str  # card, mandate, …
+    label: str = ""  # what the payer knows it by: "Visa 4081"
+    expires: str | None = None  # YYYY-MM
+    fingerprint: str | None = None  # the same for the same card under whichever token
+    provider_customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Succeeded:
     """Money moved. ``amount`` is what the merchant asked for and got; ``charged`` what the payer paid, when that differs."""
 
@@ -61,6 +73,7 @@ class Succeeded:
     charged: Money | None = None
     authorized_only: bool = False  # Authorized: the amount is held, nothing has moved
     response: JsonObject | None = None
+    saved_method: SavedMethod | None = None
 
 
 class NextKind(StrEnum):
@@ -69,7 +82,30 @@ class NextKind(StrEnum):
     redirect = "redirect"
     client_token = "client_token"  # noqa: S105
     instructions = "instructions"
-    input = "input"  # the provider wants a PIN, a one-time password, a phone number, … (``NextAction.wants``)
+    input = "input"  # the provider wants to know something (``NextAction.wants``)
+
+
+class Wants(StrEnum):
+    """What a direct charge asks the payer for next: a closed list, so that a page can have a form for each."""
+
+    pin = "pin"
+    otp = "otp"
+    phone = "phone"
+    birthday = "birthday"
+    address = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class PayOffline:
+    """How to pay away from any page: a code to dial, an account to pay into, a prompt on a phone. What applies is set."""
+
+    ussd_code: str | None = None
+    bank: str | None = None
+    account_number: str | None = None
+    account_name: str | None = None
+    transfer_reference: str | None = None
+    expires_at: str | None = None
+    prompted_phone: str | None = None  # the phone on which a mobile-money prompt appears
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +116,8 @@ class NextAction:
     url: str | None = None
     provider_token: Secret | None = None
     instructions: str | None = None
-    wants: str | None = None
+    wants: Wants | None = None
+    offline: PayOffline | None = None  # beside ``instructions``, for a program to read
 
 
 @dataclass(frozen=True, slots=True)

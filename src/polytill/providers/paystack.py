@@ -9,7 +9,6 @@ How answers and deliveries are read stands in ``paystack_reading.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
@@ -17,14 +16,18 @@ from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import Environment
 from polytill.providers import paystack_reading as reading
 from polytill.providers.contract import (
+    Balance,
     CatalogEntry,
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    DisputeFact,
     Handler,
+    Idempotency,
     KeyField,
     LookupParams,
+    Page,
     PaymentFact,
     RefundLookupParams,
     RefundParams,
@@ -33,12 +36,14 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Answer, parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
-from polytill.providers.paystack_reading import WIRE_EXPONENT, noted_reference, object_in, text_of
+from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
+from polytill.providers.wire_json import moment_text, noted_reference, object_in, refund_note, text_of
 
 # ── Facts ──
 
+PAGE_SIZE = 100
 CHANNELS = ("card", "bank_transfer", "ussd", "mobile_money", "qr")  # our words are Paystack's here
 
 WHERE_KEYS_ARE = "Paystack dashboard → Settings → API Keys & Webhooks"
@@ -79,6 +84,7 @@ class PaystackProvider(Handler):
     )
     required_customer_fields = ("email",)
     webhook_signed_with = "secretKey"
+    idempotency = Idempotency.reference
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
 
@@ -117,31 +123,40 @@ class PaystackProvider(Handler):
             return self.read_refund(answer) if isinstance(answer, Answer) else answer
         if not params.provider_transaction_id:
             return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
-        query = urlencode({"transaction": params.provider_transaction_id, "perPage": 100})
+        query = urlencode({"transaction": params.provider_transaction_id, "perPage": PAGE_SIZE})
         answer = await self._call("GET", f"/refund?{query}")
-        if not isinstance(answer, Answer):
-            return answer
-        items = answer.data.get("data")
-        if answer.status != 200 or not isinstance(items, list):
-            return self.read_error(answer)
+        items = reading.read_list(answer) if isinstance(answer, Answer) else answer
+        if not isinstance(items, list):
+            return items
         for item in items:
-            if isinstance(item, dict) and noted_reference(item.get("merchant_note")) == params.reference:
+            if noted_reference(item.get("merchant_note")) == params.reference:
                 return reading.refund_outcome(item)
         return NotSent(Reason.not_found, detail="The transaction has no such refund.")
 
     async def list_transactions(
-        self, since_s: int, until_s: int, page: int = 1
-    ) -> list[PaymentFact] | NotSent | Unknown:
-        """GET /transaction over a window of seconds since the epoch: one page of up to 100 transactions."""
-        query = urlencode({"from": _iso(since_s), "to": _iso(until_s), "perPage": 100, "page": page})
-        answer = await self._call("GET", f"/transaction?{query}")
-        if not isinstance(answer, Answer):
-            return answer
-        items = answer.data.get("data")
-        if answer.status != 200 or not isinstance(items, list):
-            error = self.read_error(answer)
-            return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
-        return [reading.payment_fact(item) for item in items if isinstance(item, dict)]
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[PaymentFact] | NotSent | Unknown:
+        """GET /transaction over seconds since the epoch, newest first, 100 to a page; the cursor is the page's number."""
+        items = await self._list("/transaction", since_s, until_s, cursor)
+        if not isinstance(items, list):
+            return items
+        return Page(tuple(reading.payment_fact(item) for item in items), _following(cursor, items))
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """GET /dispute over seconds since the epoch, paged like transactions."""
+        items = await self._list("/dispute", since_s, until_s, cursor)
+        if not isinstance(items, list):
+            return items
+        facts = (reading.listed_dispute(item) for item in items)
+        return Page(tuple(fact for fact in facts if fact is not None), _following(cursor, items))
+
+    async def get_balance(self) -> Balance | NotSent | Unknown:
+        """GET /balance."""
+        answer = await self._call("GET", "/balance")
+        items = reading.read_list(answer) if isinstance(answer, Answer) else answer
+        return reading.read_balance(items) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
         """GET /balance."""
@@ -216,9 +231,16 @@ class PaystackProvider(Handler):
             "transaction": params.provider_transaction_id or params.payment_reference,
             "amount": to_wire(params.amount, WIRE_EXPONENT),
             "currency": params.amount.currency,
-            "merchant_note": reading.refund_note(params.reference),
+            "merchant_note": refund_note(params.reference),
             "customer_note": params.reason or "Refund",
         }
+
+    async def _list(
+        self, path: str, since_s: int, until_s: int, cursor: str | None
+    ) -> list[JsonObject] | NotSent | Unknown:
+        window = {"from": moment_text(since_s), "to": moment_text(until_s)}
+        answer = await self._call("GET", f"{path}?{urlencode({**window, 'perPage': PAGE_SIZE, 'page': cursor or '1'})}")
+        return reading.read_list(answer) if isinstance(answer, Answer) else answer
 
     async def _verify(self, reference: str) -> Outcome:
         answer = await self._call("GET", f"/transaction/verify/{quote(reference, safe='')}")
@@ -236,9 +258,8 @@ class PaystackProvider(Handler):
     read_transaction = staticmethod(reading.read_transaction)
     read_charge = staticmethod(reading.read_charge)
     read_refund = staticmethod(reading.read_refund)
-    read_refund_list = staticmethod(reading.read_refund_list)
     read_error = staticmethod(reading.read_error)
 
 
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def _following(cursor: str | None, items: list[JsonObject]) -> str | None:
+    return str(int(cursor or "1") + 1) if len(items) == PAGE_SIZE else None

@@ -7,12 +7,13 @@ or an object. No reader raises for what an answer holds; reading a delivery may 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, redact
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (
     Declined,
@@ -26,8 +27,18 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    Wants,
 )
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_json import (
+    id_in,
+    noted_reference,
+    object_in,
+    objects_in,
+    reason_of_decline,
+    string_in,
+    text_of,
+)
 
 # ── Facts ──
 
@@ -37,11 +48,11 @@ REDACTED = frozenset({"access_code", "authorization_code", "authorization_url"})
 
 PENDING_WORDS = frozenset({"ongoing", "pending", "processing", "queued"})
 INPUT_WORDS = {
-    "send_pin": "pin",
-    "send_otp": "otp",
-    "send_phone": "phone",
-    "send_birthday": "birthday",
-    "send_address": "address",
+    "send_pin": Wants.pin,
+    "send_otp": Wants.otp,
+    "send_phone": Wants.phone,
+    "send_birthday": Wants.birthday,
+    "send_address": Wants.address,
 }
 REFUND_WORDS = {
     "pending": "pending",
@@ -58,7 +69,7 @@ DISPUTE_RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "de
 def read_transaction(data: JsonObject) -> Outcome:
     """A transaction object, from verify, a listing or a webhook."""
     status, currency = str(data.get("status")), str(data.get("currency"))
-    transaction_id, kept = id_of(data), redact(data, REDACTED)
+    transaction_id, kept = id_in(data), redact(data, REDACTED)
     try:
         charged = from_wire(data.get("amount"), currency, WIRE_EXPONENT)
         asked = from_wire(data.get("requested_amount") or data.get("amount"), currency, WIRE_EXPONENT)
@@ -73,7 +84,7 @@ def read_transaction(data: JsonObject) -> Outcome:
         return Pending(asked, transaction_id, kept)
     if status == "failed":
         text = text_of(data.get("gateway_response") or data.get("message"))
-        return Declined(_decline_reason(text), False, text, None, transaction_id, kept)
+        return Declined(reason_of_decline(text), False, text, None, transaction_id, kept)
     return Unknown(Reason.unreadable, status, "Paystack gave a status that is not known.")
 
 
@@ -90,7 +101,7 @@ def read_charge(answer: Answer) -> Outcome:
             amount = from_wire(inner.get("amount"), str(inner.get("currency")), WIRE_EXPONENT)
         except InvalidAmount:
             return Unknown(Reason.unreadable, detail="Paystack's amount could not be read.")
-        return Pending(amount, id_of(inner), kept)
+        return Pending(amount, id_in(inner), kept)
     status = str(data.get("status"))
     link = data.get("authorization_url") or (data.get("url") if status == "open_url" else None)
     if isinstance(link, str) and link:
@@ -108,7 +119,7 @@ def read_charge(answer: Answer) -> Outcome:
         return Pending(response=kept)
     if status in ("failed", "timeout"):
         text = text_of(data.get("gateway_response") or data.get("message"))
-        return Declined(_decline_reason(text), True, text, response=kept)
+        return Declined(reason_of_decline(text), True, text, response=kept)
     return read_transaction(data)
 
 
@@ -120,15 +131,27 @@ def read_refund(answer: Answer) -> Outcome:
     return refund_outcome(data)
 
 
-def read_refund_list(answer: Answer) -> list[Outcome]:
-    """What GET /refund answers, item by item."""
-    items = answer.data.get("data")
-    return [refund_outcome(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
+    """The objects of a listing."""
+    items = objects_in(answer.data, "data")
+    if answer.status == 200 and items is not None:
+        return items
+    error = read_error(answer)
+    return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
+
+
+def read_balance(items: list[JsonObject]) -> Balance:
+    """What GET /balance lists. A currency that is not known here is left out."""
+    held = []
+    for item in items:
+        with suppress(InvalidAmount):
+            held.append(_money(item.get("balance"), item))
+    return Balance(tuple(held))
 
 
 def refund_outcome(data: JsonObject) -> Outcome:
     """A refund object."""
-    refund_id, kept = id_of(data), redact(data, REDACTED)
+    refund_id, kept = id_in(data), redact(data, REDACTED)
     state = REFUND_WORDS.get(str(data.get("status")))
     try:
         amount = from_wire(data.get("amount"), str(data.get("currency")), WIRE_EXPONENT)
@@ -173,7 +196,7 @@ def read_event(kind: str, data: JsonObject) -> Reading:
         transfer = object_in(data, "bank_transfer")
         return text_of(transfer.get("transaction_id")), (), "notify", text_of(transfer.get("message_type"))
     # transfer.*, subscription.*, invoice.* and whatever comes: not payments of ours, however alike they look.
-    return id_of(data) or text_of(data.get("reference")), (), "ignore", None
+    return id_in(data) or text_of(data.get("reference")), (), "ignore", None
 
 
 def payment_fact(data: JsonObject) -> PaymentFact:
@@ -185,7 +208,7 @@ def payment_fact(data: JsonObject) -> PaymentFact:
         except ValueError:
             metadata = None
     found = metadata if isinstance(metadata, dict) and metadata else None
-    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_of(data), found)
+    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), found)
 
 
 def _read_refund_event(kind: str, data: JsonObject) -> Reading:
@@ -198,14 +221,14 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     if state is None:
         return key, (), "ignore", None
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
-    fact = RefundFact(state, ours, id_of(data), reference, amount=amount, response=kept)
+    fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept)
     return key, (fact,), "apply", None
 
 
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     inner = object_in(data, "transaction")
     amount = _money(data.get("captured_amount") or data.get("amount"), data)
-    transaction_id = id_of(data, "transaction_id") or id_of(inner)
+    transaction_id = id_in(data, "transaction_id") or id_in(inner)
     kept = redact(data, REDACTED)
     outcome: Outcome
     if kind == "preauthorization.reserve.success":
@@ -217,13 +240,21 @@ def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     elif kind == "preauthorization.release.success":
         outcome = Declined(Reason.canceled, True, "released", None, transaction_id, kept)
     else:
-        return id_of(data) or "", (), "ignore", None
+        return id_in(data) or "", (), "ignore", None
     fact = PaymentFact(outcome, string_in(data, "reference"), transaction_id)
-    return id_of(data) or "", (fact,), "apply", None
+    return id_in(data) or "", (fact,), "apply", None
+
+
+def listed_dispute(data: JsonObject) -> DisputeFact | None:
+    """A dispute out of a listing; None where it cannot be read."""
+    try:
+        return _dispute_fact(data)
+    except (InvalidAmount, ValueError):
+        return None
 
 
 def _dispute_fact(data: JsonObject) -> DisputeFact:
-    transaction, dispute_id = object_in(data, "transaction"), id_of(data)
+    transaction, dispute_id = object_in(data, "transaction"), id_in(data)
     if dispute_id is None:
         raise ValueError("a dispute without an id")
     resolved = DISPUTE_RESOLUTIONS.get(str(data.get("resolution")))
@@ -234,7 +265,7 @@ def _dispute_fact(data: JsonObject) -> DisputeFact:
         provider_dispute_id=dispute_id,
         # data.transaction_reference is null in real deliveries.
         payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
-        provider_transaction_id=id_of(transaction),
+        provider_transaction_id=id_in(transaction),
         amount=_money(amount, data),
         funds_withdrawn=resolved == "lost",
         due_at=string_in(data, "dueAt"),
@@ -251,6 +282,8 @@ def read_error(answer: Answer) -> Outcome:
     code = text_of(answer.data.get("code")) or None
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if answer.status == 409:  # something else is under way over there
+        return Unknown(Reason.conflict, code or "409", message)
     if code == "duplicate_reference" or "duplicate transaction reference" in lower:
         # Our references are used once: the first call with this one did arrive.
         return Unknown(Reason.duplicate, "duplicate_reference", message)
@@ -266,58 +299,13 @@ def read_error(answer: Answer) -> Outcome:
         return NotSent(Reason.invalid_state, code, message)
     data = answer.data.get("data")
     if answer.status < 400 and isinstance(data, dict) and data.get("status") == "failed":
-        return Declined(_decline_reason(message), True, message)
+        return Declined(reason_of_decline(message), True, message)
     if answer.status < 400 and answer.data.get("status") is not False:
         return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
     return NotSent(Reason.validation, code, message)
 
 
-def _decline_reason(text: str) -> Reason:
-    lower = text.lower()
-    if "insufficient" in lower:
-        return Reason.insufficient_funds
-    if "expired" in lower:
-        return Reason.expired_card
-    if "incorrect" in lower or "invalid pin" in lower or "otp" in lower:
-        return Reason.incorrect_details
-    return Reason.declined
-
-
 # ── Values ──
-
-
-def id_of(data: JsonObject, name: str = "id") -> str | None:
-    """A number or string that names something, as text."""
-    value = data.get(name)
-    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
-
-
-def string_in(data: JsonObject, name: str) -> str | None:
-    """A string that is there and not empty."""
-    value = data.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def object_in(data: JsonObject, name: str) -> JsonObject:
-    """An object within; empty where there is none."""
-    inner = data.get(name)
-    return inner if isinstance(inner, dict) else {}
-
-
-def text_of(value: Any) -> str:
-    """Whatever it is, as short text."""
-    return "" if value is None else str(value)[:300]
-
-
-def refund_note(reference: str) -> str:
-    """How our refund's reference travels in ``merchant_note``."""
-    return f"polytill refund {reference}"
-
-
-def noted_reference(note: Any) -> str | None:
-    """Our reference in a note, whole: one that merely begins like another is another."""
-    _, mark, rest = str(note).partition("polytill refund ")
-    return rest.split()[0] if mark and rest.split() else None
 
 
 def _money(value: Any, data: JsonObject) -> Money:

@@ -23,6 +23,10 @@ BUILT_IN: dict[str, type[Handler]] = {
 }
 
 
+# What foreign code may do while it is imported. It breaks itself with it, and nothing else.
+BREAKS = (Exception, SystemExit)
+
+
 class HandlerMissing(Exception):
     """Why a code has no handler here, as one sentence."""
 
@@ -33,6 +37,7 @@ class Registry:
     def __init__(self, allowed_modules: frozenset[str] = frozenset()) -> None:
         self._allowed = allowed_modules
         self._plugins: dict[str, type[Handler]] | None = None
+        self._broken: dict[str, str] = {}
         self._custom: dict[str, type[Handler]] = {}
 
     def get(self, code: str, integration_type: str = "built_in", handler_module: str | None = None) -> type[Handler]:
@@ -41,7 +46,7 @@ class Registry:
             return self._load_custom(code, handler_module)
         found = BUILT_IN.get(code) or self._found_plugins().get(code)
         if found is None:
-            raise HandlerMissing(f"No handler for {code!r} is installed.")
+            raise HandlerMissing(self._broken.get(code, f"No handler for {code!r} is installed."))
         return found
 
     def installed(self) -> dict[str, type[Handler]]:
@@ -54,9 +59,12 @@ class Registry:
             for entry_point in entry_points(group=ENTRY_POINT_GROUP):
                 try:
                     handler = _checked(entry_point.name, entry_point.load(), entry_point.value)
-                except Exception:  # noqa: S112 — a broken plug-in must not take the others down
-                    continue
-                self._plugins[entry_point.name] = handler
+                except HandlerMissing as error:
+                    self._broken[entry_point.name] = str(error)
+                except BREAKS as error:
+                    self._broken[entry_point.name] = _cannot("plug-in", entry_point.value, error)
+                else:
+                    self._plugins[entry_point.name] = handler
         return self._plugins
 
     def _load_custom(self, code: str, path: str | None) -> type[Handler]:
@@ -68,16 +76,19 @@ class Registry:
                 self._custom[path] = _checked(code, getattr(import_module(module), name), path)
             except HandlerMissing:
                 raise
-            except Exception as error:
-                raise HandlerMissing(
-                    f"The handler module {path!r} cannot be loaded: {type(error).__name__}."
-                ) from error
+            except BREAKS as error:
+                raise HandlerMissing(_cannot("handler module", path, error)) from error
         return self._custom[path]
+
+
+def _cannot(what: str, path: str, error: BaseException) -> str:
+    return f"The {what} {path!r} cannot be loaded: {type(error).__name__}."
 
 
 def _checked(code: str, found: object, path: str) -> type[Handler]:
     if not isinstance(found, type) or not issubclass(found, Handler):
         raise HandlerMissing(f"{path} is not a payment provider handler.")
-    if found.code != code:
-        raise HandlerMissing(f"{path} is the handler of {found.code!r}, not of {code!r}.")
+    own = getattr(found, "code", None)
+    if own != code:
+        raise HandlerMissing(f"{path} is the handler of {own!r}, not of {code!r}.")
     return found

@@ -14,21 +14,23 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
-from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import from_major
 from polytill.domain.states import Environment
 from polytill.providers import stripe_reading as reading
+from polytill.providers import stripe_terms as terms
 from polytill.providers.contract import (
+    Balance,
     CatalogEntry,
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
-    CurrencyTerms,
+    DisputeFact,
     Handler,
+    Idempotency,
     KeyField,
     LookupParams,
     OperationParams,
+    Page,
     PaymentFact,
     RefundLookupParams,
     RefundParams,
@@ -39,7 +41,8 @@ from polytill.providers.contract import (
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, hex_hmac, same
-from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven, wire_exponent
+from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven
+from polytill.providers.wire_json import object_in
 
 # ── Facts ──
 
@@ -47,34 +50,6 @@ API_VERSION = "2026-10-28.endive"
 TOLERANCE_S = 300  # of a signature's age, to both sides
 PAGE_SIZE, MAX_PAGES = 100, 50
 CLOCK_SKEW_S = 600  # between us and Stripe, when we search by time
-
-PRESENTMENT = (
-    "AED AFN AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY "
-    "COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS "
-    "INR ISK JMD JPY KES KGS KHR KMF KRW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK "
-    "MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD "
-    "SHP SLE SRD SZL THB TJS TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW"
-)
-# In major units, as Stripe prints them.
-HALF_A_UNIT = "USD ARS AUD BRL CAD CHF COP EUR IDR ILS INR NZD PHP RUB SGD ZAR"
-MINIMUM = {
-    **dict.fromkeys(HALF_A_UNIT.split(), "0.50"),
-    **{"AED": "2", "CZK": "15", "DKK": "2.50", "GBP": "0.30", "HKD": "4", "HUF": "175", "JPY": "50"},
-    **{"KRW": "50", "MXN": "10", "MYR": "2", "NOK": "3", "PLN": "2", "RON": "2", "SEK": "3", "THB": "10"},
-}
-MAXIMUM_ON_THE_WIRE = 99_999_999  # cards may take more, all else takes no more
-# Price lists for domestic cards: parts per million and minor units.
-FEES = {
-    "USD": (29_000, 30),
-    "GBP": (15_000, 20),
-    "EUR": (15_000, 25),
-    "AUD": (17_000, 30),
-    "CAD": (29_000, 30),
-    "SGD": (34_000, 50),
-    "JPY": (36_000, 0),
-}
-OTHER_FEE = (29_000, 0)
-RECOMMENDED = frozenset({"USD", "EUR", "GBP"})
 
 METHODS = (
     "card", "apple_pay", "google_pay", "link", "sepa_debit", "bacs_debit", "us_bank_account", "ideal",
@@ -87,14 +62,6 @@ WHERE_KEYS_ARE = "Stripe dashboard → Developers → API keys"
 WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpoint → Signing secret"
 
 Form = list[tuple[str, str]]
-
-
-def _terms(currency: str) -> CurrencyTerms:
-    percent, fixed = FEES.get(currency, OTHER_FEE)
-    shift = exponent_of(currency) - wire_exponent(currency)
-    most = MAXIMUM_ON_THE_WIRE * 10**shift if shift >= 0 else MAXIMUM_ON_THE_WIRE // 10**-shift
-    least = from_major(MINIMUM[currency], currency) if currency in MINIMUM else None
-    return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED)
 
 
 class StripeProvider(Handler):
@@ -123,10 +90,10 @@ class StripeProvider(Handler):
         api_base_url="https://api.stripe.com",
         sandbox_api_base_url="https://api.stripe.com",
         methods=METHODS,
-        currencies={code: _terms(code) for code in PRESENTMENT.split() if code in CURRENCIES},
+        currencies=terms.BY_CURRENCY,
         priority=30,
     )
-    idempotency = "key"
+    idempotency = Idempotency.key
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
@@ -203,7 +170,7 @@ class StripeProvider(Handler):
         form: Form = []
         if params.amount is not None:
             try:
-                form = [("amount_to_capture", str(reading.wire_amount(params.amount)))]
+                form = [("amount_to_capture", str(terms.wire_amount(params.amount)))]
             except InvalidAmount:
                 return _too_fine(f"{params.amount}")
         return await self._operate(params, "capture", [*form, *EXPAND])
@@ -214,24 +181,29 @@ class StripeProvider(Handler):
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
-    ) -> list[PaymentFact] | NotSent | Unknown:
-        """One page of intents over seconds since the epoch; the last id is the next cursor, [] the end."""
-        query = [
-            ("created[gte]", str(since_s)),
-            ("created[lte]", str(until_s)),
-            ("limit", str(PAGE_SIZE)),
-            ("expand[]", "data.latest_charge.balance_transaction"),
-            *_optional("starting_after", cursor),
-        ]
-        answer = await self._call("GET", f"/v1/payment_intents?{_encoded(query)}")
-        if not isinstance(answer, Answer):
-            return answer
-        items = answer.data.get("data")
-        if answer.status != 200 or not isinstance(items, list):
-            error = self.read_error(answer)
-            return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
-        facts = (reading.payment_fact(item) for item in items if isinstance(item, dict))
-        return [fact for fact in facts if fact.provider_transaction_id]
+    ) -> Page[PaymentFact] | NotSent | Unknown:
+        """Intents over seconds since the epoch, newest first; the cursor is the last id of a page."""
+        query = [*_window(since_s, until_s, cursor), ("expand[]", "data.latest_charge.balance_transaction")]
+        found = await self._list("/v1/payment_intents", query)
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.payment_fact(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact.provider_transaction_id), found[1])
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """Disputes over seconds since the epoch, newest first."""
+        found = await self._list("/v1/disputes", _window(since_s, until_s, cursor))
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.listed_dispute(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+
+    async def get_balance(self) -> Balance | NotSent | Unknown:
+        """GET /v1/balance."""
+        answer = await self._call("GET", "/v1/balance")
+        return reading.read_balance(answer) if isinstance(answer, Answer) else answer
 
     async def test_credentials(self) -> CredentialTest:
         """GET /v1/balance, which says the mode of the key."""
@@ -316,7 +288,7 @@ class StripeProvider(Handler):
         if not params.provider_transaction_id:
             return NotSent(Reason.invalid_state, detail="Stripe's id of the payment is not known yet.")
         try:
-            amount = reading.wire_amount(params.amount)
+            amount = terms.wire_amount(params.amount)
         except InvalidAmount:
             return _too_fine(f"{params.amount}")
         form = [("payment_intent", params.provider_transaction_id), ("amount", str(amount))]
@@ -345,6 +317,13 @@ class StripeProvider(Handler):
         path = f"/v1/payment_intents/{quote(intent_id, safe='')}?{_encoded(EXPAND)}"
         answer = await self._call("GET", path)
         return self.read_intent(answer, intent_id) if isinstance(answer, Answer) else answer
+
+    async def _list(self, path: str, query: Form) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
+        """One page, and the cursor of the next."""
+        answer = await self._call("GET", f"{path}?{_encoded(query)}")
+        if not isinstance(answer, Answer):
+            return answer
+        return reading.read_list(answer)
 
     async def _find(self, path: str, query: Form, mark: tuple[str, str]) -> JsonObject | Outcome:
         """The first listed object with our mark in its metadata, through all pages. Lists are current."""
@@ -398,7 +377,7 @@ def _create_form(params: CreatePaymentParams) -> Form:
     """
     capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee comes at once
     form: Form = [
-        ("amount", str(reading.wire_amount(params.amount))),
+        ("amount", str(terms.wire_amount(params.amount))),
         ("currency", params.amount.currency.lower()),
         ("capture_method", capture),
         *_optional("description", params.description),
@@ -420,6 +399,11 @@ def _optional(name: str, value: str | None) -> Form:
     return [(name, value)] if value else []
 
 
+def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
+    window = [("created[gte]", str(since_s)), ("created[lte]", str(until_s)), ("limit", str(PAGE_SIZE))]
+    return window + _optional("starting_after", cursor)
+
+
 def _encoded(form: Iterable[tuple[str, str]]) -> str:
     return urlencode(list(form), safe="[]")
 
@@ -434,7 +418,7 @@ def _first_result_is_lost(answer: Answer | NotSent | Unknown) -> bool:
     if not isinstance(answer, Answer):
         return False
     replayed = answer.headers.get("idempotent-replayed", "").lower() == "true"
-    kind = reading.object_in(answer.data, "error").get("type")
+    kind = object_in(answer.data, "error").get("type")
     return (answer.status >= 500 and replayed) or (answer.status == 400 and kind == "idempotency_error")
 
 

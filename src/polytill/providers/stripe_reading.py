@@ -6,13 +6,13 @@ too. No reader raises for what an answer holds; reading a delivery may (``ValueE
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, redact
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import (
     Declined,
@@ -27,7 +27,9 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.stripe_terms import money_of, wire_exponent
+from polytill.providers.wire_amounts import fee_from_wire, from_wire
+from polytill.providers.wire_json import moment_text, object_in, objects_in, text_of
 
 # ── Facts ──
 
@@ -35,9 +37,6 @@ from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 def _set(words: str, prefix: str = "") -> frozenset[str]:
     return frozenset(prefix + word for word in words.split())
 
-
-ZERO_DECIMAL = _set("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF")
-THREE_DECIMAL = _set("BHD JOD KWD OMR TND")
 
 # The last two hold addresses and keys with which whoever has them can act as the payer.
 REDACTED = frozenset({"client_secret", "redirect_to_url", "use_stripe_sdk"})
@@ -98,31 +97,6 @@ KNOWN_EVENTS = INTENT_EVENTS | SESSION_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS |
 # Until this version, releasing an authorization (a cancel, the rest of a partial capture) made a refund.
 RELEASES_ARE_NO_REFUNDS_SINCE = "2025-03-31"
 
-# ── Amounts ──
-
-
-def wire_exponent(currency: str) -> int:
-    """Stripe's own list: UGX and ISK count as two-decimal, MGA as zero-decimal, whatever ISO says."""
-    return 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
-
-
-def wire_amount(money: Money) -> int:
-    """The integer to send. ``InvalidAmount`` where Stripe has none, such as 5.124 KWD or 1.50 MGA."""
-    value = to_wire(money, wire_exponent(money.currency))
-    if money.currency in THREE_DECIMAL and value % 10:
-        raise InvalidAmount
-    return value
-
-
-def money_of(value: Any, currency: Any) -> Money:
-    """The money behind an integer and a lower-case currency. ``InvalidAmount`` where it is none."""
-    code = str(currency).upper()
-    money = from_wire(value, code, wire_exponent(code))
-    if money.minor < 0:
-        raise InvalidAmount
-    return money
-
-
 # ── Response readers ──
 
 
@@ -181,6 +155,34 @@ def read_refund(data: JsonObject) -> Outcome:
     if status == "canceled":
         return Declined(Reason.canceled, True, "canceled", None, refund_id, kept)
     return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
+
+
+def read_list(answer: Answer) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
+    """The objects of one page of a listing, and the cursor of the next."""
+    items = objects_in(answer.data, "data")
+    if answer.status != 200 or items is None:
+        error = read_error(answer)
+        return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
+    return items, id_of(items[-1].get("id")) if items and answer.data.get("has_more") else None
+
+
+def read_balance(answer: Answer) -> Balance | NotSent | Unknown:
+    """What GET /v1/balance answers."""
+    available, pending = objects_in(answer.data, "available"), objects_in(answer.data, "pending")
+    if answer.status != 200 or available is None or pending is None:
+        error = read_error(answer)
+        return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
+    return Balance(_moneys(available), _moneys(pending))
+
+
+def _moneys(items: list[JsonObject]) -> tuple[Money, ...]:
+    # A balance can be owed: unlike a payment's amount it may be below zero.
+    found = []
+    for item in items:
+        code = text_of(item.get("currency")).upper()
+        with suppress(InvalidAmount):
+            found.append(from_wire(item.get("amount"), code, wire_exponent(code)))
+    return tuple(found)
 
 
 def payment_fact(data: JsonObject) -> PaymentFact:
@@ -321,6 +323,14 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
     )
 
 
+def listed_dispute(data: JsonObject) -> DisputeFact | None:
+    """A dispute out of a listing; None where it cannot be read."""
+    try:
+        return _dispute_fact("", data) if id_of(data.get("id")) else None
+    except InvalidAmount:
+        return None
+
+
 def _dispute_fact(kind: str, data: JsonObject) -> DisputeFact:
     status = text_of(data.get("status"))
     due = object_in(data, "evidence_details").get("due_by")
@@ -333,7 +343,7 @@ def _dispute_fact(kind: str, data: JsonObject) -> DisputeFact:
         provider_charge_id=id_of(data.get("charge")),
         amount=money_of(data.get("amount"), data.get("currency")),
         funds_withdrawn=_funds_withdrawn(kind, status, data),
-        due_at=_iso(due) if isinstance(due, int) and 0 < due < 10**11 else None,
+        due_at=moment_text(due) if isinstance(due, int) and 0 < due < 10**11 else None,
     )
 
 
@@ -406,12 +416,6 @@ def unproven(outcome: Outcome, proofs: frozenset[Reason] = frozenset()) -> Outco
 # ── JSON ──
 
 
-def object_in(data: JsonObject, name: str) -> JsonObject:
-    """The object under this name; an empty one where there is none."""
-    inner = data.get(name)
-    return inner if isinstance(inner, dict) else {}
-
-
 def metadata_of(data: JsonObject) -> JsonObject:
     """The metadata; an empty object where there is none."""
     return object_in(data, "metadata")
@@ -421,12 +425,3 @@ def id_of(value: Any) -> str | None:
     """The id in a field that holds an id, or the expanded object."""
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, str) and found else None
-
-
-def text_of(value: Any) -> str:
-    """A short text, "" for null."""
-    return "" if value is None else str(value)[:300]
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

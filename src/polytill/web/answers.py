@@ -246,6 +246,18 @@ class Attempt(Answer):
     updated_at: Moment
 
 
+class PayOffline(Answer):
+    """How to pay away from any page. Only what applies is there."""
+
+    ussd_code: str = Field(default="")
+    bank: str = Field(default="")
+    account_number: str = Field(default="")
+    account_name: str = Field(default="")
+    transfer_reference: str = Field(default="")
+    expires_at: str = Field(default="")
+    prompted_phone: str = Field(default="")
+
+
 class NextAction(Answer):
     """What the payer must do. Only what applies is there, besides ``type``."""
 
@@ -253,7 +265,8 @@ class NextAction(Answer):
     url: str = Field(default="")
     provider_token: str = Field(default="")
     instructions: str = Field(default="")
-    wants: str = Field(default="")
+    wants: Literal["", "pin", "otp", "phone", "birthday", "address"] = Field(default="")
+    offline: PayOffline = Field(default_factory=PayOffline)
     public_key: str = Field(default="")
 
 

@@ -11,6 +11,7 @@ from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import configure, onboarding, receive
+from polytill.flows.calling import hook_url
 from polytill.flows.desk import Snapshot
 from polytill.flows.pay import candidates
 from polytill.flows.route import Route, Wanted, route
@@ -83,7 +84,7 @@ def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Con
         if config_id == configuration.id and environment is configuration.environment
     )
     shown = configure.credential_view(db, configuration, configuration.active)
-    url = receive.hook_url(caller.desk, configuration.hook_token)
+    url = hook_url(caller.desk, configuration.hook_token)
     return shapes.configuration_view(configuration, shown, defaults, url)
 
 

@@ -322,11 +322,13 @@ def next_action_view(db: PracticeDb, attempts: list[Attempt], public_key: str | 
     action = open_action(db, current_attempt(attempts)) if attempts else None
     if action is None:
         return None
-    kind, url, token, instructions, wants = action
+    kind, url, token, instructions, wants, offline = action
     view: dict[str, Any] = {"type": kind}
     for name, value in (("url", url), ("providerToken", token), ("instructions", instructions), ("wants", wants)):
         if value is not None:
             view[name] = value
+    if offline is not None:
+        view["offline"] = {to_camel(name): value for name, value in offline.items()}
     if token is not None and public_key is not None:
         view["publicKey"] = public_key
     return view

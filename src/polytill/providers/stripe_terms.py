@@ -1,0 +1,80 @@
+"""What Stripe charges in, as data: currencies, their exponents on its wire, its minimums, maximum and list prices.
+
+Sources: docs.stripe.com/currencies and the price pages of 2026.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.domain.currencies import CURRENCIES, exponent_of
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money, from_major
+from polytill.providers.contract import CurrencyTerms
+from polytill.providers.wire_amounts import from_wire, to_wire
+
+PRESENTMENT = (
+    "AED AFN AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY "
+    "COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS "
+    "INR ISK JMD JPY KES KGS KHR KMF KRW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK "
+    "MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD "
+    "SHP SLE SRD SZL THB TJS TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW"
+)
+# In major units, as Stripe prints them.
+HALF_A_UNIT = "USD ARS AUD BRL CAD CHF COP EUR IDR ILS INR NZD PHP RUB SGD ZAR"
+MINIMUM = {
+    **dict.fromkeys(HALF_A_UNIT.split(), "0.50"),
+    **{"AED": "2", "CZK": "15", "DKK": "2.50", "GBP": "0.30", "HKD": "4", "HUF": "175", "JPY": "50"},
+    **{"KRW": "50", "MXN": "10", "MYR": "2", "NOK": "3", "PLN": "2", "RON": "2", "SEK": "3", "THB": "10"},
+}
+MAXIMUM_ON_THE_WIRE = 99_999_999  # cards may take more, all else takes no more
+# Price lists for domestic cards: parts per million and minor units.
+FEES = {
+    "USD": (29_000, 30),
+    "GBP": (15_000, 20),
+    "EUR": (15_000, 25),
+    "AUD": (17_000, 30),
+    "CAD": (29_000, 30),
+    "SGD": (34_000, 50),
+    "JPY": (36_000, 0),
+}
+OTHER_FEE = (29_000, 0)
+RECOMMENDED = frozenset({"USD", "EUR", "GBP"})
+
+ZERO_DECIMAL = frozenset(
+    ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
+)
+THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+
+
+def wire_exponent(currency: str) -> int:
+    """Stripe's own list: UGX and ISK count as two-decimal, MGA as zero-decimal, whatever ISO says."""
+    return 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
+
+
+def wire_amount(money: Money) -> int:
+    """The integer to send. ``InvalidAmount`` where Stripe has none, such as 5.124 KWD or 1.50 MGA."""
+    value = to_wire(money, wire_exponent(money.currency))
+    if money.currency in THREE_DECIMAL and value % 10:
+        raise InvalidAmount
+    return value
+
+
+def money_of(value: Any, currency: Any) -> Money:
+    """The money behind an integer and a lower-case currency. ``InvalidAmount`` where it is none."""
+    code = str(currency).upper()
+    money = from_wire(value, code, wire_exponent(code))
+    if money.minor < 0:
+        raise InvalidAmount
+    return money
+
+
+def _terms(currency: str) -> CurrencyTerms:
+    percent, fixed = FEES.get(currency, OTHER_FEE)
+    shift = exponent_of(currency) - wire_exponent(currency)
+    most = MAXIMUM_ON_THE_WIRE * 10**shift if shift >= 0 else MAXIMUM_ON_THE_WIRE // 10**-shift
+    least = from_major(MINIMUM[currency], currency) if currency in MINIMUM else None
+    return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED)
+
+
+BY_CURRENCY = {code: _terms(code) for code in PRESENTMENT.split() if code in CURRENCIES}

@@ -1,0 +1,230 @@
+"""Checks of what a handler declares, and of its instances: facts, capabilities, secrets, two practices side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.providers.contract import FEATURES, Handler, Idempotency, environment_of_key, features_of
+from polytill.providers.http import may_receive_keys, origin_of
+from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE
+from polytill.testing.conformance.register import check
+from polytill.testing.conformance.wire import Stand
+
+DECLARED, INSTANCES = "declares", "instances"
+
+
+@check(DECLARED)
+async def code_and_name(stand: Stand) -> None:
+    """The code is a short lower-case word, and there is a name to show."""
+    handler = stand.fixture.handler
+    assert re.fullmatch(r"[a-z][a-z0-9_-]{1,48}", handler.code), f"{handler.code!r} is no provider code"
+    assert handler.name.strip(), "the name is empty"
+
+
+@check(DECLARED)
+async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
+    """Both addresses of the catalog entry are https, at hosts that the handler declares."""
+    handler = stand.fixture.handler
+    assert handler.hosts, "no host is declared"
+    assert not any("/" in host or ":" in host for host in handler.hosts), "a host is a name, without scheme or path"
+    for url in (handler.catalog.api_base_url, handler.catalog.sandbox_api_base_url):
+        assert may_receive_keys(url, handler.hosts, frozenset()), f"keys could not be sent to {url}"
+
+
+@check(DECLARED)
+async def keys_tell_their_environment(stand: Stand) -> None:
+    """Each credential's patterns take the fixture's sandbox keys, and nothing empty."""
+    handler = stand.fixture.handler
+    assert set(handler.keys) <= {"publicKey", "secretKey", "webhookSecret"}, "an unknown credential is declared"
+    for name, spec in handler.keys.items():
+        assert spec.label.strip(), f"{name} has no label"
+        for pattern in (spec.sandbox, spec.production):
+            assert re.fullmatch(pattern, "") is None, f"{name} may be empty"
+    for account in stand.fixture.accounts:
+        secret = account.secret_key.reveal() if account.secret_key else None
+        for name, value in (("publicKey", account.public_key), ("secretKey", secret)):
+            if name in handler.keys and value is not None:
+                spec = handler.keys[name]
+                assert re.fullmatch(spec.sandbox, value), f"{name}'s sandbox pattern refuses the fixture's key"
+                told = environment_of_key(handler, name, value)
+                assert told in (None, account.environment), f"{name} is taken for a key of {told}"
+
+
+@check(DECLARED)
+async def config_schema_is_closed(stand: Stand) -> None:
+    """Further settings are a closed JSON object, each with a title for the form."""
+    schema = stand.fixture.handler.config_schema
+    assert schema.get("type") == "object", "the schema is of no object"
+    assert schema.get("additionalProperties") is False, "the schema must refuse unknown fields"
+    properties = schema.get("properties", {})
+    assert set(schema.get("required", ())) <= set(properties), "a field is required that is not declared"
+    for name, spec in properties.items():
+        assert spec.get("title"), f"{name} has no title"
+        assert spec.get("type") in ("string", "integer", "boolean"), f"{name} is of no type that a form has"
+
+
+@check(DECLARED)
+async def currencies_are_real(stand: Stand) -> None:
+    """Every currency is ISO 4217's, with sane terms."""
+    terms = stand.fixture.handler.catalog.currencies
+    assert terms, "no currency is declared"
+    for code, one in terms.items():
+        assert code in CURRENCIES, f"{code} is not an ISO 4217 currency"
+        assert 0 <= one.percent_ppm < 1_000_000, f"{code}: a fee of {one.percent_ppm} parts per million"
+        assert one.fixed_minor >= 0, f"{code}: a negative fee"
+        low, high = one.min_minor or 0, one.max_minor
+        assert low >= 0, f"{code}: a negative minimum"
+        assert high is None or high >= low, f"{code}: the maximum is below the minimum"
+
+
+@check(DECLARED)
+async def every_exponent_has_an_example(stand: Stand) -> None:
+    """The fixture has an amount for every number of decimals (0, 2, 3) that occurs among the currencies."""
+    needed = {CURRENCIES[code].exponent for code in stand.fixture.handler.catalog.currencies if code in CURRENCIES}
+    given = {CURRENCIES[example.money.currency].exponent for example in stand.fixture.examples}
+    assert needed & {0, 2, 3} <= given, f"no example has {sorted((needed & {0, 2, 3}) - given)} decimals"
+    assert len(stand.fixture.examples) >= 2, "two examples in one currency are needed"
+    assert stand.fixture.examples[1].money.currency == stand.first.money.currency, "the second is of another currency"
+    assert stand.fixture.examples[1].money != stand.first.money, "the first two examples are the same"
+
+
+@check(DECLARED)
+async def methods_and_texts_are_there(stand: Stand) -> None:
+    """The catalog entry has payment methods, a description, and addresses for people to read on."""
+    catalog = stand.fixture.handler.catalog
+    assert catalog.methods, "no payment method is declared"
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), "a method is no plain word"
+    assert catalog.description.strip(), "the description is empty"
+    assert (catalog.website_url + catalog.documentation_url).count("https://") == 2, "an address is missing"
+
+
+@check(DECLARED)
+async def features_equal_methods(stand: Stand) -> None:
+    """Every feature is a method that really exists, and no verb comes without the ones that it needs."""
+    handler = stand.fixture.handler
+    real = [
+        feature
+        for feature, verb in FEATURES
+        if callable(getattr(handler, verb, None)) and getattr(handler, verb) is not getattr(Handler, verb)
+    ]
+    assert features_of(handler) == real, "the features are not those of the methods"
+    for verb in dict(FEATURES).values():
+        method = getattr(handler, verb, None)
+        asynchronous = inspect.iscoroutinefunction(method)
+        assert method is None or asynchronous or verb == "process_webhook", f"{verb} is not async"
+    needed = (("refund_payment", "lookup_refund"), ("capture_payment", "cancel_payment"))
+    for verb, other in needed:
+        missing = getattr(handler, verb) is not None and getattr(handler, other) is None
+        assert not missing, f"{verb} without {other}: what was started could not be ended or found again"
+
+
+@check(DECLARED)
+async def repeats_are_declared(stand: Stand) -> None:
+    """Idempotency, its window and the horizon for "not found" fit each other."""
+    handler = stand.fixture.handler
+    assert isinstance(handler.idempotency, Idempotency), "idempotency is none of the closed list"
+    windowed = handler.idempotency is Idempotency.key
+    assert (handler.idempotency_window_s > 0) == windowed, "a window belongs to idempotency by key, and only there"
+    assert handler.settle_horizon_s >= 30, "a call can still be running after so short a time"
+    known = {"email", "name", "phone"}
+    assert set(handler.required_customer_fields) <= known, "a customer field is required that no payment has"
+
+
+# ── Instances ──
+
+
+@check(INSTANCES)
+async def building_asks_nobody(stand: Stand) -> None:
+    """Making an instance sends nothing."""
+    wire = stand.wire()
+    stand.handler(wire)
+    assert not wire.asked, "a handler asked its provider while it was built"
+
+
+@check(INSTANCES)
+async def repr_holds_no_secret(stand: Stand) -> None:
+    """Neither ``repr`` nor ``str`` of an instance or its outcomes shows a secret."""
+    handler = stand.handler(stand.wire("created"))
+    outcome = await handler.create_payment_intent(stand.creation())
+    shown = f"{handler!r} {handler} {outcome!r} {outcome}"
+    for secret in stand.secrets(0):
+        assert secret not in shown, "a secret is shown"
+    token = getattr(getattr(outcome, "action", None), "provider_token", None)
+    if token is not None:
+        assert token.reveal() not in shown, "the payer's token is shown"
+
+
+@check(INSTANCES)
+async def public_config_is_public(stand: Stand) -> None:
+    """What a browser may know is JSON, and holds no secret."""
+    text = json.dumps(stand.handler(stand.wire()).get_public_config())
+    for secret in stand.secrets(0):
+        assert secret not in text, "a secret would go to browsers"
+
+
+@check(INSTANCES)
+async def two_practices_never_mix(stand: Stand) -> None:
+    """Two instances, used in turn, each send their own credentials only."""
+    wires = stand.wire("created"), stand.wire("created")
+    handlers = stand.handler(wires[0], 0), stand.handler(wires[1], 1)
+    for _ in range(2):
+        for handler in handlers:
+            await handler.create_payment_intent(stand.creation())
+    _assert_apart(stand, [wire.asked for wire in wires])
+
+
+@check(INSTANCES)
+async def two_practices_never_mix_at_once(stand: Stand) -> None:
+    """Two instances over one connection, used at the same time, each send their own credentials only."""
+    wire = stand.wire("created")
+    references = REFERENCE, OTHER_REFERENCE
+    await asyncio.gather(
+        *(stand.handler(wire, n % 2).create_payment_intent(stand.creation(references[n % 2])) for n in range(8))
+    )
+    apart = [[one for one in wire.payments if reference in one.text] for reference in references]
+    _assert_apart(stand, apart)
+
+
+def _assert_apart(stand: Stand, asked: list[list]) -> None:  # type: ignore[type-arg]
+    assert stand.secrets(0), "the fixture's accounts have no secret"
+    assert not set(stand.secrets(0)) & set(stand.secrets(1)), "the fixture's accounts share a secret"
+    for own, requests in enumerate(asked):
+        assert requests, "nothing was asked"
+        for one in requests:
+            for secret in stand.secrets(1 - own):
+                assert secret not in one.text, "a request carries another practice's secret"
+
+
+@check(INSTANCES)
+async def keys_go_where_declared(stand: Stand) -> None:
+    """Every request goes to https at a declared host, and no secret stands in an address."""
+    wire = stand.wire("created")
+    await stand.handler(wire).create_payment_intent(stand.creation())
+    assert wire.asked, "creating a payment asked nobody"
+    for one in wire.asked:
+        origin = origin_of(one.url) or ""
+        assert may_receive_keys(origin, stand.fixture.handler.hosts, frozenset()), f"a request went to {origin}"
+        for secret in stand.secrets(0):
+            assert secret not in one.url, "a secret stands in an address"
+
+
+@check(INSTANCES)
+async def good_keys_are_accepted(stand: Stand) -> None:
+    """The test of keys that work says so."""
+    tested = await stand.handler(stand.wire("keys_good")).test_credentials()
+    assert tested.ok, f"working keys are refused: {tested.detail}"
+    assert tested.environment in (None, stand.fixture.accounts[0].environment), "the keys are of another environment"
+
+
+@check(INSTANCES)
+async def bad_keys_are_refused(stand: Stand) -> None:
+    """The test of keys that do not work says so in a sentence, without the key."""
+    tested = await stand.handler(stand.wire("keys_bad")).test_credentials()
+    assert not tested.ok, "keys that the provider refuses are called good"
+    assert tested.detail.strip(), "there is no sentence"
+    for secret in stand.secrets(0):
+        assert secret not in tested.detail, "the sentence holds the key"

@@ -1,0 +1,103 @@
+"""The matrix of providers by checks, as text for the terminal and as the page ``docs/providers.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.money import Money, ppm_to_percent
+from polytill.providers.contract import FEATURES, CurrencyTerms, Handler, features_of
+from polytill.testing.conformance.suite import Result, in_order
+
+MARKS: dict[bool | None, str] = {True: "pass", False: "FAIL", None: "–"}
+Results = Mapping[str, list[Result]]
+
+
+def matrix_text(results: Results) -> str:
+    """One line for each check, one column for each provider, the sums below; problems at the end."""
+    codes = list(results)
+    lines = [f"{'':11}{'':46}" + "".join(f"{code:>13}" for code in codes)]
+    for row, check in enumerate(in_order()):
+        marks = "".join(f"{MARKS[results[code][row].passed]:>13}" for code in codes)
+        lines.append(f"{check.area:11}{check.name:46}{marks}")
+    sums = [f"{sum(r.passed is True for r in found)} of {len(found)}" for found in results.values()]
+    lines.append(f"{'passed':57}" + "".join(f"{one:>13}" for one in sums))
+    lines += [
+        f"{code}: {result.check.name}: {result.problem}"
+        for code, found in results.items()
+        for result in found
+        if result.passed is False
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_document(results: Results) -> str:
+    """The page: what each provider can do, which currencies it takes, and which checks its handler passes."""
+    handlers = [(code, _handler(code)) for code in results]
+    head = (
+        "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
+        "a test holds it to that.\n"
+    )
+    return "\n".join([head, _capabilities(handlers), _currencies(handlers), _matrix(results)])
+
+
+def _handler(code: str) -> type[Handler]:
+    from polytill.testing.conformance.subjects import SUBJECTS
+
+    return next(fixture.handler for fixture in SUBJECTS if fixture.handler.code == code)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
+    rows = [
+        [feature, *("yes" if feature in features_of(cls) else "–" for _, cls in handlers)] for feature, _ in FEATURES
+    ]
+    facts: tuple[tuple[str, Callable[[type[Handler]], str]], ...] = (
+        ("idempotency", lambda cls: str(cls.idempotency)),
+        ('"not found" is proof after', lambda cls: f"{cls.settle_horizon_s:g} s"),
+        ("a create alone moves money", lambda cls: "yes" if cls.create_moves_money else "no"),
+        ("a delivery is proved by", lambda cls: str(cls.webhook_proof)),
+        ("needs of the payer", lambda cls: ", ".join(cls.required_customer_fields) or "nothing"),
+        ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "nobody"),
+        ("methods", lambda cls: ", ".join(cls.catalog.methods)),
+    )
+    rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
+    return "## What they can do\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
+
+
+def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
+    codes = sorted({code for _, cls in handlers for code in cls.catalog.currencies})
+    rows = [
+        [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for _, cls in handlers)]
+        for code in codes
+    ]
+    text = "\nDecimals by ISO 4217, then list price, smallest and largest amount, where the provider publishes them.\n"
+    return f"## Currencies\n{text}\n" + _table(["", "decimals", *(cls.name for _, cls in handlers)], rows)
+
+
+def _terms(code: str, terms: CurrencyTerms | None) -> str:
+    if terms is None:
+        return "–"
+    fee = f"{ppm_to_percent(terms.percent_ppm)} %" + (
+        f" + {Money(terms.fixed_minor, code)}" if terms.fixed_minor else ""
+    )
+    low = f", from {Money(terms.min_minor, code)}" if terms.min_minor else ""
+    high = f", to {Money(terms.max_minor, code)}" if terms.max_minor else ""
+    return fee + low + high
+
+
+def _matrix(results: Results) -> str:
+    rows = [
+        [check.area, f"`{check.name}`", check.sentence.replace("|", "\\|").replace("\n", " "),
+         *(MARKS[found[place].passed] for found in results.values())]
+        for place, check in enumerate(in_order())
+    ]  # fmt: skip
+    sums = ", ".join(
+        f"{code} {sum(r.passed is True for r in found)} of {len(found)}" for code, found in results.items()
+    )
+    text = f"\n{len(rows)} checks; passed: {sums}. A dash: the handler has not what is checked.\n"
+    return f"## Checks\n{text}\n" + _table(["", "check", "what it holds to", *results], rows)

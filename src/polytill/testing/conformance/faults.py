@@ -1,0 +1,172 @@
+"""Checks of what happens when calls go wrong: each fault to one outcome, by what the other side can have seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from polytill.providers.http import AnswerLost, ConnectionNotMade
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.testing.conformance.register import check
+from polytill.testing.conformance.wire import Fault, Stand, Wire
+
+FAULTS = "faults"
+SIX = (Succeeded, NeedsAction, Pending, Declined, NotSent, Unknown)
+JSON_HEADERS = {"content-type": "application/json"}
+
+
+async def _each_is(stand: Stand, fault: Fault, kind: type, *reasons: Reason) -> None:
+    for verb, outcome in (await stand.outcomes(fault)).items():
+        assert isinstance(outcome, kind), f"{verb} makes {outcome!r} of it"
+        assert outcome.reason in reasons or not reasons, f"{verb} gives the reason {outcome.reason}"  # type: ignore[attr-defined]
+        assert outcome.code, f"{verb} keeps no code"  # type: ignore[attr-defined]
+
+
+@check(FAULTS)
+async def a_lost_answer_is_unknown(stand: Stand) -> None:
+    """A call whose answer did not arrive is ``Unknown``, whatever the verb: money may have moved."""
+    await _each_is(stand, AnswerLost("TimeoutError"), Unknown, Reason.timeout)
+
+
+@check(FAULTS)
+async def a_refused_connection_starts_nothing(stand: Stand) -> None:
+    """A payment, refund or capture whose connection was never made is ``NotSent``."""
+    outcomes = await stand.outcomes(ConnectionNotMade("ClientConnectorError"))
+    for verb in ("create_payment_intent", "refund_payment", "capture_payment", "cancel_payment"):
+        if verb in outcomes:
+            assert isinstance(outcomes[verb], NotSent), f"{verb} makes {outcomes[verb]!r} of it"
+            assert outcomes[verb].reason is Reason.unreachable, f"{verb} gives the reason {outcomes[verb].reason}"
+
+
+@check(FAULTS)
+async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
+    """A lookup that does not get through never says "not found", and never "failed"."""
+    faults: tuple[Fault, ...] = (
+        ConnectionNotMade("x"), AnswerLost("x"), (500, JSON_HEADERS, b"{}"), (429, JSON_HEADERS, b"{}"),
+        (200, JSON_HEADERS, b"{}"), (200, JSON_HEADERS, b"[]"), (404, {}, b"<html>not here</html>"),
+    )  # fmt: skip
+    for fault in faults:
+        outcomes = await stand.outcomes(fault)
+        for verb in ("confirm_payment", "lookup_payment", "lookup_refund"):
+            outcome = outcomes.get(verb)
+            proof = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
+            assert not proof, f"{verb} takes {fault!r} for the proof that there is nothing"
+            assert isinstance(outcome, NotSent | Unknown | None), f"{verb} makes {outcome!r} of {fault!r}"
+
+
+@check(FAULTS)
+async def a_server_error_is_unknown(stand: Stand) -> None:
+    """500, 502, 503 and 504 are ``Unknown``, with JSON or without."""
+    for status in (500, 502, 503, 504):
+        for body in (b'{"status":"error","message":"x"}', b'{"status":false}', b"{}", b"<html>oops</html>", b""):
+            await _each_is(
+                stand, (status, JSON_HEADERS, body), Unknown, Reason.provider_unavailable, Reason.unreadable
+            )  # fmt: skip
+
+
+@check(FAULTS)
+async def html_is_unknown(stand: Stand) -> None:
+    """A page where JSON was expected is ``Unknown``, also with status 200 or 403."""
+    for status in (200, 201, 403, 404):
+        await _each_is(stand, (status, {}, b"<!doctype html><title>Hello</title>"), Unknown, Reason.unreadable)
+
+
+@check(FAULTS)
+async def a_cut_answer_is_unknown(stand: Stand) -> None:
+    """An answer that breaks off, at whatever byte, is ``Unknown``."""
+    _, whole = stand.wire("created").answers[-1]
+    for length in {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
+        fault = (200, JSON_HEADERS, whole[:length])
+        outcome = (await stand.outcomes(fault))["create_payment_intent"]
+        assert isinstance(outcome, Unknown), f"{length} of {len(whole)} bytes make {outcome!r}"
+
+
+@check(FAULTS)
+async def slow_down_is_not_sent(stand: Stand) -> None:
+    """429 is ``NotSent(rate_limited)``, with the time that the provider asks for, also where it sends a page."""
+    for body in (b'{"message":"slow down"}', b"<html>slow down</html>"):
+        outcomes = await stand.outcomes((429, {"retry-after": "7"}, body))
+        outcome = outcomes["create_payment_intent"]
+        assert isinstance(outcome, NotSent), f"429 makes {outcome!r}"
+        assert outcome.reason is Reason.rate_limited, f"429 gives the reason {outcome.reason}"
+        assert outcome.retry_after_s == 7, "what Retry-After says is lost"
+
+
+@check(FAULTS)
+async def a_conflict_decides_nothing(stand: Stand) -> None:
+    """409 neither moves money nor declines it: something else is under way."""
+    for verb, outcome in (await stand.outcomes((409, JSON_HEADERS, b'{"status":"error","message":"x"}'))).items():
+        assert isinstance(outcome, Unknown | NotSent), f"{verb} makes {outcome!r} of 409"
+
+
+@check(FAULTS)
+async def a_redirect_is_no_answer(stand: Stand) -> None:
+    """A redirect is ``Unknown``, and is not followed."""
+    wire = stand.wire(fault=(302, {"location": "https://elsewhere.example/"}, b"{}"))
+    outcome = await stand.handler(wire).create_payment_intent(stand.creation())
+    assert isinstance(outcome, Unknown), f"a redirect makes {outcome!r}"
+    assert all("elsewhere" not in one.url for one in wire.asked), "keys were carried to another host"
+
+
+@check(FAULTS)
+async def refused_keys_are_our_fault(stand: Stand) -> None:
+    """A payment that is refused for its keys is ``NotSent(config)``: not declined, not the payer's doing."""
+    outcome = await stand.handler(stand.wire("keys_bad")).create_payment_intent(stand.creation())
+    assert isinstance(outcome, NotSent), f"refused keys make {outcome!r}"
+    assert outcome.reason is Reason.config, f"refused keys give the reason {outcome.reason}"
+
+
+@check(FAULTS)
+async def wrong_types_never_raise(stand: Stand) -> None:
+    """Whatever type stands in an answer's fields, one of the six outcomes comes of it, and no invented money."""
+    for name in ("created", "paid"):
+        for wire in _mutants(stand, name):
+            handler = stand.handler(wire)
+            outcome: Outcome = await (
+                handler.create_payment_intent(stand.creation())
+                if name == "created"
+                else handler.confirm_payment(stand.question())
+            )
+            assert isinstance(outcome, SIX), f"{outcome!r} is no outcome"
+            if isinstance(outcome, Succeeded):
+                assert type(outcome.amount.minor) is int, "an amount that is no integer"
+            _assert_told_rightly(outcome)
+
+
+def _assert_told_rightly(outcome: Outcome) -> None:
+    for name in ("code", "detail", "provider_transaction_id"):
+        value = getattr(outcome, name, None)
+        assert isinstance(value, str | None), f"{name} is {value!r}"
+    reason = getattr(outcome, "reason", None)
+    assert reason is None or isinstance(reason, Reason), f"{reason!r} is no reason of ours"
+
+
+WRONG: tuple[Any, ...] = (None, "x", -1, True, [], {}, [{"a": 1}], 10**30)
+
+
+def _mutants(stand: Stand, name: str) -> list[Wire]:
+    """Wires whose last answer has one field of another type, for every field and every type."""
+    made = []
+    sample, content = stand.wire(name).answers[-1]
+    whole = json.loads(content)
+    for path in _paths(whole):
+        for wrong in WRONG:
+            changed = json.loads(content)
+            inner = changed
+            for step in path[:-1]:
+                inner = inner[step]
+            inner[path[-1]] = wrong
+            wire = stand.wire(name)
+            wire.answers[-1] = (sample, json.dumps(changed).encode())
+            made.append(wire)
+    return made
+
+
+def _paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list):
+        pairs = list(enumerate(value))
+    return [path for name, inner in pairs for path in [(*above, name), *_paths(inner, (*above, name))]]

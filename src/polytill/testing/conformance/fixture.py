@@ -1,0 +1,138 @@
+"""What the author of a handler writes: credentials, sample answers of the provider, sample deliveries. Data only.
+
+Strings in a sample may hold ``<reference>`` (our attempt), ``<refund>`` (our refund), ``<transaction>`` and
+``<refund id>`` (the provider's ids), ``<currency>`` and ``<Currency>`` (lower and upper case); a value that is
+exactly ``"<amount>"`` becomes the amount as the provider writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.providers.contract import Customer, Handler, ProviderConfig
+from polytill.providers.http import to_json
+
+# Names of sample answers. These every fixture has:
+ALWAYS = ("created", "paid", "declined", "pending", "missing", "strange", "keys_good", "keys_bad")
+# and these it has where the handler has the verb.
+BY_VERB: Mapping[str, tuple[str, ...]] = {
+    "refund_payment": ("refunded", "refund_missing"),
+    "capture_payment": ("authorized", "captured"),
+    "cancel_payment": ("canceled",),
+    "list_transactions": ("transactions",),
+    "list_disputes": ("disputes",),
+    "get_balance": ("balance",),
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One amount: ours, as text in a request, and as a JSON value in an answer."""
+
+    money: Money
+    sent: str
+    answered: Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer. ``to`` is part of the ``METHOD url`` that it answers; "" answers whatever is asked."""
+
+    body: Any  # a JSON value with placeholders
+    status: int = 200
+    to: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook: its body as a JSON value with placeholders."""
+
+    body: Any
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How the provider signs, told again and independently of the handler.
+
+    ``message`` is what is signed and ``value`` what the header holds; both may name ``{time}``, ``value`` also
+    ``{signature}``. ``digest`` "" is no signature but the shared word itself. ``tolerance_s`` None: no time is signed.
+    """
+
+    header: str
+    digest: str = "sha256"
+    encoding: str = "hex"  # or base64
+    message: str = "{body}"
+    value: str = "{signature}"
+    tolerance_s: int | None = None
+
+    def sign(self, body: bytes, secret: str, now_s: int) -> dict[str, str]:
+        """The headers of a delivery that was signed now."""
+        if not self.digest:
+            return {self.header: secret}
+        before, _, after = self.message.replace("{time}", str(now_s)).partition("{body}")
+        mac = hmac.new(secret.encode(), before.encode() + body + after.encode(), getattr(hashlib, self.digest))
+        text = mac.hexdigest() if self.encoding == "hex" else base64.b64encode(mac.digest()).decode()
+        return {self.header: self.value.replace("{time}", str(now_s)).replace("{signature}", text)}
+
+
+@dataclass(frozen=True)
+class ProviderFixture:
+    """All that the suite must know of a provider. The first two examples are in one currency, a third in another."""
+
+    handler: type[Handler]
+    accounts: tuple[ProviderConfig, ProviderConfig]  # of two practices, both sandbox, with different secrets
+    examples: tuple[Example, ...]
+    amount_field: str  # the create request's field with the amount
+    answers: Mapping[str, tuple[Sample, ...]]
+    deliveries: Mapping[str, Delivery]  # "paid"; "later": the same object, another state; "unrelated": not a payment
+    signature: Signature | None  # None: the provider signs nothing
+    too_fine: Money | None = None  # an amount that the wire has no place for
+    transaction_id: str = "tx-1"
+    refund_id: str = "re-1"
+    customer: Customer = field(default_factory=lambda: Customer("payer@example.com", "Ada Payer", "254708374149"))
+    token_at: str | None = None  # part of the ``METHOD url`` that fetches an access token: not a payment call
+    now_s: int = 1_795_340_000  # the frozen moment
+
+    def sample(self, name: str) -> tuple[Sample, ...]:
+        """The answers of this name; ``AssertionError`` where the fixture lacks them."""
+        found = self.answers.get(name)
+        assert found, f"the fixture has no sample answer {name!r}"
+        return found
+
+    def delivery(self, name: str, **words: str) -> bytes:
+        """A delivery's bytes."""
+        found = self.deliveries.get(name)
+        assert found is not None, f"the fixture has no delivery {name!r}"
+        return to_json(self.filled(found.body, self.examples[0], **words))
+
+    def filled(self, value: Any, example: Example, **words: str) -> Any:
+        """A sample with its placeholders filled in."""
+        if value == "<amount>":
+            return example.answered
+        if isinstance(value, str):
+            told = {
+                "reference": REFERENCE, "refund": REFUND, "transaction": self.transaction_id,
+                "refund id": self.refund_id, "currency": example.money.currency.lower(),
+                "Currency": example.money.currency, **words,
+            }  # fmt: skip
+            for name, word in told.items():
+                value = value.replace(f"<{name}>", word)
+            return value
+        if isinstance(value, dict):
+            return {name: self.filled(inner, example, **words) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.filled(inner, example, **words) for inner in value]
+        return value
+
+
+REFERENCE = "01conformance-attempt-000001"
+OTHER_REFERENCE = "01conformance-attempt-000002"
+REFUND = "01conformance-refund-0000001"
+PAYMENT = "01conformance-payment-000001"

@@ -1,0 +1,203 @@
+"""Checks of deliveries: who may send them, what they prove, how they are told apart and read."""
+
+from __future__ import annotations
+
+from polytill.domain.secret import Secret
+from polytill.providers.contract import PaymentFact, WebhookResult
+from polytill.providers.http import to_json
+from polytill.providers.outcomes import Succeeded
+from polytill.testing.conformance.fixture import REFERENCE, Signature
+from polytill.testing.conformance.register import (
+    check,
+    proves_nothing_of_its_body,
+    proves_something,
+    signs,
+    signs_the_time,
+)
+from polytill.testing.conformance.wire import Stand
+
+DELIVERIES = "deliveries"
+
+
+def _signature(stand: Stand) -> Signature:
+    assert stand.fixture.signature is not None, "the fixture says not how the provider signs"
+    return stand.fixture.signature
+
+
+def _secret(stand: Stand, account: int = 0) -> str:
+    secrets = stand.fixture.accounts[account].webhook_secrets
+    assert secrets, "the fixture's account has no webhook secret"
+    return secrets[0].reveal()
+
+
+def _signed(stand: Stand, body: bytes, account: int = 0, later_s: int = 0) -> dict[str, str]:
+    return _signature(stand).sign(body, _secret(stand, account), stand.fixture.now_s + later_s)
+
+
+def _accepts(stand: Stand, headers: dict[str, str], body: bytes, account: int = 0) -> bool:
+    return stand.handler(stand.wire(), account).validate_webhook(headers, body) is True
+
+
+@check(DELIVERIES)
+async def a_true_delivery_is_accepted(stand: Stand) -> None:
+    """What the provider sends is accepted, whatever the case of the header's name."""
+    body = stand.fixture.delivery("paid")
+    headers = _signed(stand, body) if stand.fixture.signature else {}
+    assert _accepts(stand, headers, body), "a true delivery is refused"
+    assert _accepts(stand, {name.upper(): value for name, value in headers.items()}, body), "upper case is refused"
+    assert _accepts(stand, {name.lower(): value for name, value in headers.items()}, body), "lower case is refused"
+
+
+@check(DELIVERIES, only=signs)
+async def an_altered_body_is_refused(stand: Stand) -> None:
+    """One altered, added or missing byte is refused; so is the same JSON, written anew."""
+    body = stand.fixture.delivery("paid")
+    headers = _signed(stand, body)
+    middle = len(body) // 2
+    altered = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+    for other in (altered, body + b" ", body[:-1], b"", body.replace(b":", b": ")):
+        assert not _accepts(stand, headers, other), "an altered body is accepted"
+
+
+@check(DELIVERIES, only=proves_something)
+async def without_its_proof_it_is_refused(stand: Stand) -> None:
+    """A missing, empty, cut or foreign header is refused."""
+    body = stand.fixture.delivery("paid")
+    [(name, value)] = _signed(stand, body).items()
+    for headers in ({}, {name: ""}, {name: " "}, {name: value[:-1]}, {name: value[::-1]}, {"x-other": value}):
+        assert not _accepts(stand, headers, body), f"{headers} is accepted"
+
+
+@check(DELIVERIES, only=proves_something)
+async def another_practices_secret_opens_nothing(stand: Stand) -> None:
+    """What is signed with another practice's secret is refused."""
+    body = stand.fixture.delivery("paid")
+    assert not _accepts(stand, _signed(stand, body, account=1), body), "another practice's secret is accepted"
+    assert _accepts(stand, _signed(stand, body, account=1), body, account=1), "a practice's own secret is refused"
+
+
+@check(DELIVERIES, only=proves_something)
+async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
+    """Where no secret is set, or an empty one, every delivery is refused."""
+    body = stand.fixture.delivery("paid")
+    given: tuple[dict[str, str], ...] = (
+        _signed(stand, body),
+        _signature(stand).sign(body, "", stand.fixture.now_s),
+        {},
+    )
+    for secrets in ((), (Secret(""),)):
+        handler = stand.handler(stand.wire(), webhook_secrets=secrets)
+        for headers in given:
+            assert not handler.validate_webhook(headers, body), "a delivery is accepted without a secret"
+
+
+@check(DELIVERIES, only=proves_something)
+async def a_previous_secret_still_opens(stand: Stand) -> None:
+    """While secrets are changed, the present and the previous one are both accepted."""
+    body = stand.fixture.delivery("paid")
+    secrets = (Secret("a-new-secret-of-enough-length"), *stand.fixture.accounts[0].webhook_secrets)
+    handler = stand.handler(stand.wire(), webhook_secrets=secrets)
+    assert handler.validate_webhook(_signed(stand, body), body), "the previous secret is refused"
+    fresh = _signature(stand).sign(body, secrets[0].reveal(), stand.fixture.now_s)
+    assert handler.validate_webhook(fresh, body), "the present secret is refused"
+
+
+@check(DELIVERIES, only=signs_the_time)
+async def a_stale_signature_is_refused(stand: Stand) -> None:
+    """Where a time is signed, an old delivery is refused, and so is one from the future."""
+    tolerance_s = _signature(stand).tolerance_s
+    assert tolerance_s is not None
+    body = stand.fixture.delivery("paid")
+    for later_s in (-tolerance_s - 2, tolerance_s + 2):
+        assert not _accepts(stand, _signed(stand, body, later_s=later_s), body), f"{later_s} s away is accepted"
+    assert _accepts(stand, _signed(stand, body, later_s=2 - tolerance_s), body), "a fresh one is refused"
+
+
+@check(DELIVERIES, only=proves_something)
+async def strange_headers_never_raise(stand: Stand) -> None:
+    """No header breaks the check of a delivery: bytes beyond ASCII, broken surrogates, great length."""
+    name = next(iter(_signed(stand, b"{}")))
+    for value in ("ÿþ", "\udcff", "=" * 10_000, "t=,v1=", "t=1e9,v1=x", "٣", "\x00", "t=" + "9" * 400 + ",v1=a"):
+        assert not _accepts(stand, {name: value}, b"{}"), f"{value[:20]!r} is accepted"
+
+
+# ── What they say ──
+
+
+def _told(stand: Stand, name: str, **words: str) -> WebhookResult:
+    return stand.handler(stand.wire()).process_webhook(stand.fixture.delivery(name, **words))
+
+
+@check(DELIVERIES)
+async def a_delivery_names_our_payment(stand: Stand) -> None:
+    """A delivery about a payment says which one, and what became of it."""
+    told = _told(stand, "paid")
+    facts = [fact for fact in told.facts if isinstance(fact, PaymentFact)]
+    assert told.action == "apply", f"the action is {told.action}"
+    assert facts, "it says nothing of a payment"
+    named = facts[0].reference == REFERENCE or facts[0].provider_transaction_id == stand.fixture.transaction_id
+    assert named, "it names another payment"
+    outcome = facts[0].outcome
+    if signs(stand.fixture):
+        assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
+        assert outcome.amount == stand.first.money, f"the amount is read as {outcome.amount}"
+
+
+@check(DELIVERIES)
+async def repeats_have_one_key(stand: Stand) -> None:
+    """The same delivery twice has the same key, in any instance; another payment's has another."""
+    first, second = _told(stand, "paid"), _told(stand, "paid")
+    assert first.dedupe_key, "the key is empty"
+    assert first.dedupe_key == second.dedupe_key, "a repeat would be taken for news"
+    other = _told(stand, "paid", reference="another-reference-00000001", transaction="999000111", event="evt_other")
+    assert other.dedupe_key != first.dedupe_key, "another payment's delivery would be taken for a repeat"
+
+
+@check(DELIVERIES)
+async def a_later_state_is_no_repeat(stand: Stand) -> None:
+    """A later state of the same object has another key: it must not be dropped as a repeat."""
+    assert _told(stand, "paid").dedupe_key != _told(stand, "later").dedupe_key, "a later state would be dropped"
+
+
+@check(DELIVERIES, only=proves_nothing_of_its_body)
+async def a_hint_is_fetched(stand: Stand) -> None:
+    """Where the body is not signed, a delivery is a hint: the provider must be asked."""
+    assert _told(stand, "paid").must_fetch, "a body that anybody can write would be believed"
+
+
+@check(DELIVERIES)
+async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
+    """A delivery that is not about payments brings no fact."""
+    told = _told(stand, "unrelated")
+    assert told.action in ("ignore", "notify"), f"the action is {told.action}"
+    assert not told.facts, "it would change a payment"
+
+
+@check(DELIVERIES)
+async def an_environment_is_the_right_one(stand: Stand) -> None:
+    """Where a delivery says its environment, it is the fixture's."""
+    told = _told(stand, "paid").environment
+    assert told in (None, stand.fixture.accounts[0].environment), f"the environment is {told}"
+
+
+@check(DELIVERIES)
+async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
+    """What is kept of a delivery reads like the delivery itself, and holds no field that is declared secret."""
+    for name in ("paid", "later", "unrelated"):
+        told = _told(stand, name)
+        again = stand.handler(stand.wire()).process_webhook(to_json(told.body))
+        assert again.dedupe_key == told.dedupe_key, "the kept delivery has another key"
+        assert len(again.facts) == len(told.facts), "the kept delivery says something else"
+
+
+@check(DELIVERIES)
+async def nonsense_is_a_value_error(stand: Stand) -> None:
+    """A body that cannot be read raises ``ValueError``, and nothing else."""
+    handler = stand.handler(stand.wire())
+    deep = b"[" * 5_000 + b"]" * 5_000
+    for body in (b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"<html>", deep, b'{"a":' + deep + b"}"):
+        try:
+            told = handler.process_webhook(body)
+        except ValueError:
+            continue
+        raise AssertionError(f"{body[:20]!r} is read as {told!r}")

@@ -1,0 +1,351 @@
+"""Checks of the way of money: what is sent, how answers are read, refunds, captures, listings."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.providers.contract import Balance, Page
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
+from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE, REFUND, Example
+from polytill.testing.conformance.register import check, has_keys_of_its_own, has_too_fine_amounts
+from polytill.testing.conformance.wire import Asked, Stand
+
+SENDING, READING, REFUNDS, OPERATIONS, LISTS = "sends", "reads", "refunds", "captures", "lists"
+
+
+async def created(stand: Stand, money: Money | None = None, reference: str = REFERENCE) -> tuple[Any, Asked]:
+    """Start a payment: the outcome, and the request that was made for it."""
+    wire = stand.wire("created")
+    outcome = await stand.handler(wire).create_payment_intent(stand.creation(reference, money))
+    naming = [one for one in wire.payments if reference in one.text]
+    assert naming, "no request carries our reference"
+    return outcome, naming[0]
+
+
+def amounts_in(asked: Asked, name: str) -> list[str]:
+    """The values of a field in a form or JSON body, as they stand there."""
+    text = asked.body.decode()
+    form = re.findall(rf"(?:^|&){re.escape(name)}=([^&]*)", text)
+    found: list[str] = form or re.findall(rf'"{re.escape(name)}"\s*:\s*"?(-?[0-9.eE+-]+)', text)
+    return found
+
+
+# ── What is sent ──
+
+
+@check(SENDING)
+async def our_reference_is_sent(stand: Stand) -> None:
+    """The request that starts a payment carries our reference, whole."""
+    _, asked = await created(stand)
+    assert REFERENCE in asked.text, "our reference is not sent"
+    _, other = await created(stand, reference=OTHER_REFERENCE)
+    assert REFERENCE not in other.text, "another payment is sent under our reference"
+
+
+@check(SENDING)
+async def amounts_are_sent_exactly(stand: Stand) -> None:
+    """Every example's amount stands in the request as the provider wants it, in its own exponent."""
+    for example in stand.fixture.examples:
+        _, asked = await created(stand, example.money)
+        found = amounts_in(asked, stand.fixture.amount_field)
+        assert found == [example.sent], f"{example.money} is sent as {found}, not as {example.sent}"
+
+
+@check(SENDING)
+async def currency_is_sent(stand: Stand) -> None:
+    """The request names the currency, or the provider has only one."""
+    handler = stand.fixture.handler
+    for example in stand.fixture.examples:
+        _, asked = await created(stand, example.money)
+        named = example.money.currency.lower() in asked.body.decode().lower()
+        assert named or len(handler.catalog.currencies) == 1, f"{example.money.currency} is not named"
+
+
+@check(SENDING)
+async def no_float_is_sent(stand: Stand) -> None:
+    """No number in a request has an exponent or more than three decimals: a float would."""
+    for example in stand.fixture.examples:
+        _, asked = await created(stand, example.money)
+        numbers = re.findall(r"[:=\[,]\s*\"?(-?\d+\.\d{4,}|-?\d+(?:\.\d+)?[eE][+-]?\d+)\b", asked.body.decode())
+        assert not numbers, f"{example.money} is sent with {numbers}"
+
+
+@check(SENDING, only=has_too_fine_amounts)
+async def too_fine_an_amount_is_refused_here(stand: Stand) -> None:
+    """An amount that the wire has no place for is ``NotSent``, and nothing is sent."""
+    wire = stand.wire("created")
+    outcome = await stand.handler(wire).create_payment_intent(stand.creation(money=stand.fixture.too_fine))
+    assert isinstance(outcome, NotSent), f"{stand.fixture.too_fine} made {outcome!r}"
+    assert not wire.payments, f"{stand.fixture.too_fine} was sent, rounded"
+
+
+@check(SENDING)
+async def a_repeat_is_byte_for_byte(stand: Stand) -> None:
+    """The same payment makes the same request, also in another instance: only so can it be repeated."""
+    _, first = await created(stand)
+    _, second = await created(stand)
+    assert first == second, "the same payment makes two different requests"
+
+
+@check(SENDING, only=has_keys_of_its_own)
+async def the_idempotency_key_is_our_reference(stand: Stand) -> None:
+    """Where the provider replays by key, our reference is in the header or body, and others have other keys."""
+    _, first = await created(stand)
+    _, second = await created(stand, reference=OTHER_REFERENCE)
+    carrying = [name for name, value in first.headers.items() if REFERENCE in value]
+    in_body = "idempotency_key" in first.body.decode()
+    assert carrying or in_body, "no header or field carries the idempotency key"
+    assert all(first.headers[name] != second.headers[name] for name in carrying), "two payments share a key"
+
+
+@check(SENDING)
+async def the_payer_gets_a_way_to_pay(stand: Stand) -> None:
+    """A started payment answers what the payer must do, or that the provider is working on it."""
+    outcome, _ = await created(stand)
+    assert isinstance(outcome, NeedsAction | Pending), f"a started payment is {outcome!r}"
+    if isinstance(outcome, NeedsAction):
+        action = outcome.action
+        assert action is not None, "nobody could pay this"
+        usable = action.url or action.provider_token or action.instructions or action.wants
+        assert usable, "the next action holds nothing to act on"
+        assert action.url is None or action.url.startswith("https://"), "the payer is sent to an unsafe address"
+        kept = json.dumps(outcome.response, default=str)
+        token = action.provider_token.reveal() if action.provider_token else None
+        assert token is None or token not in kept, "the payer's token would be stored"
+
+
+# ── How answers are read ──
+
+
+async def read(stand: Stand, name: str, example: Example | None = None, **words: str) -> Any:
+    """How a payment stands, with this sample answer."""
+    example = example or stand.first
+    handler = stand.handler(stand.wire(name, example=example, fault=None, **words))
+    return await handler.confirm_payment(stand.question(example.money))
+
+
+@check(READING)
+async def paid_is_succeeded(stand: Stand) -> None:
+    """A paid payment is ``Succeeded``, with every example's amount exactly, and the provider's id."""
+    for example in stand.fixture.examples:
+        outcome = await read(stand, "paid", example)
+        assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
+        assert not outcome.authorized_only, "a paid payment is called held"
+        assert outcome.amount == example.money, f"{example.answered} is read as {outcome.amount}, not {example.money}"
+        assert type(outcome.amount.minor) is int, "the amount is no integer"
+        assert outcome.provider_transaction_id, "the provider's id is lost"
+
+
+@check(READING)
+async def the_amount_is_the_providers(stand: Stand) -> None:
+    """The amount is the one in the answer, never the one that we asked for."""
+    other = stand.fixture.examples[1]
+    handler = stand.handler(stand.wire("paid", example=other))
+    outcome = await handler.confirm_payment(stand.question(stand.first.money))
+    told = outcome.amount if isinstance(outcome, Succeeded) else None
+    assert told != stand.first.money, "our own amount comes back as if the provider had said it"
+    assert isinstance(outcome, Unknown) or told == other.money, f"{other.answered} is read as {told}"
+
+
+@check(READING)
+async def an_unreadable_amount_is_unknown(stand: Stand) -> None:
+    """A paid answer whose amount is missing or nonsense is never ``Succeeded``."""
+    nonsenses: tuple[Any, ...] = (None, "", "ten", {}, True, "1e999999", "NaN")
+    for nonsense in nonsenses:
+        outcome = await read(stand, "paid", Example(stand.first.money, "", nonsense))
+        assert not isinstance(outcome, Succeeded), f"the amount {nonsense!r} is read as {outcome!r}"
+
+
+@check(READING)
+async def declined_is_declined(stand: Stand) -> None:
+    """A declined try is ``Declined``, or waits with the decline beside it; a reason of ours, the provider's word kept."""
+    outcome = await read(stand, "declined")
+    decline = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
+    assert isinstance(decline, Declined), f"a declined payment is {outcome!r}"
+    assert isinstance(decline.reason, Reason), "the reason is none of the closed list"
+    assert decline.code, "the provider's own word is lost"
+
+
+@check(READING)
+async def pending_is_pending(stand: Stand) -> None:
+    """What the provider still works on is ``Pending``."""
+    outcome = await read(stand, "pending")
+    assert isinstance(outcome, Pending), f"a pending payment is {outcome!r}"
+
+
+@check(READING)
+async def missing_is_not_found(stand: Stand) -> None:
+    """A lookup of what the provider never saw is ``NotSent(not_found)``, or ``Unknown`` where nothing can prove it."""
+    outcome = await stand.handler(stand.wire("missing")).lookup_payment(stand.lost())
+    provable = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
+    assert provable or isinstance(outcome, Unknown), f"a payment that was never made is {outcome!r}"
+
+
+@check(READING)
+async def a_strange_status_is_unknown(stand: Stand) -> None:
+    """A status that the handler does not know is ``Unknown``: never paid, never failed."""
+    outcome = await read(stand, "strange")
+    assert isinstance(outcome, Unknown), f"a status that nobody knows is {outcome!r}"
+
+
+@check(READING)
+async def another_payments_answer_is_not_ours(stand: Stand) -> None:
+    """An answer about another payment is not believed."""
+    outcome = await read(stand, "paid", reference=OTHER_REFERENCE, transaction="other-9")
+    assert not isinstance(outcome, Succeeded | Declined), f"another payment's answer is taken for ours: {outcome!r}"
+
+
+@check(READING)
+async def kept_answers_are_clean(stand: Stand) -> None:
+    """What is kept of an answer is JSON without the fields that the handler itself declares as secret."""
+    redacted = stand.fixture.handler.redacted
+    for name in ("created", "paid", "declined", "pending"):
+        handler = stand.handler(stand.wire(name))
+        outcome: Any = await (
+            handler.create_payment_intent(stand.creation())
+            if name == "created"
+            else handler.confirm_payment(stand.question())
+        )
+        _assert_clean(getattr(outcome, "response", None), redacted)
+
+
+def _assert_clean(value: Any, redacted: frozenset[str]) -> None:
+    if isinstance(value, dict):
+        for field, inner in value.items():
+            assert field not in redacted or inner == "[removed]", f"{field} would be stored"
+            _assert_clean(inner, redacted)
+    elif isinstance(value, list):
+        for inner in value:
+            _assert_clean(inner, redacted)
+
+
+# ── Refunds ──
+
+
+async def refunded(stand: Stand) -> tuple[Any, list[Asked]]:
+    """Start a refund: the outcome, and the requests that carry its reference."""
+    wire = stand.wire("refunded")
+    outcome = await stand.handler(wire).refund_payment(stand.refund())
+    return outcome, [one for one in wire.payments if REFUND in one.text]
+
+
+@check(REFUNDS, verb="refund_payment")
+async def a_refund_is_sent_once_under_its_reference(stand: Stand) -> None:
+    """One request starts a refund, with its own reference, so that a lost answer can be found again."""
+    _, asked = await refunded(stand)
+    assert len(asked) == 1, f"{len(asked)} requests carry the refund's reference"
+    _, again = await refunded(stand)
+    assert asked == again, "the same refund makes two different requests"
+
+
+@check(REFUNDS, verb="refund_payment")
+async def a_refund_is_read(stand: Stand) -> None:
+    """An accepted refund is ``Succeeded`` or ``Pending``, with the amount and the provider's id of the refund."""
+    outcome, _ = await refunded(stand)
+    assert isinstance(outcome, Succeeded | Pending), f"an accepted refund is {outcome!r}"
+    assert outcome.amount == stand.first.money, f"the refund is read as {outcome.amount}"
+    assert outcome.provider_transaction_id == stand.fixture.refund_id, "the refund's id is lost"
+
+
+@check(REFUNDS, verb="refund_payment")
+async def refund_amounts_are_sent_exactly(stand: Stand) -> None:
+    """A partial refund asks for its own amount."""
+    other = stand.fixture.examples[1]
+    wire = stand.wire("refunded", example=other)
+    asked = stand.refund()
+    partial = type(asked)(asked.reference, asked.payment_reference, asked.provider_transaction_id, other.money, False)
+    await stand.handler(wire).refund_payment(partial)
+    body = next(one.body.decode() for one in wire.payments if REFUND in one.text)
+    assert re.search(rf"(?<![0-9.]){re.escape(other.sent)}(?![0-9])", body), f"{other.money} is not in the request"
+
+
+@check(REFUNDS, verb="lookup_refund")
+async def a_missing_refund_is_not_found(stand: Stand) -> None:
+    """A lookup of a refund that the provider never saw says "not found", and makes none."""
+    wire = stand.wire("refund_missing")
+    outcome = await stand.handler(wire).lookup_refund(stand.lost_refund())
+    assert isinstance(outcome, NotSent), f"a refund that was never made is {outcome!r}"
+    assert outcome.reason is Reason.not_found, f"a refund that was never made is {outcome.reason}"
+    assert all(one.method == "GET" for one in wire.payments), "a lookup long after started a refund"
+
+
+# ── Captures ──
+
+
+@check(OPERATIONS, verb="capture_payment")
+async def a_hold_is_no_money(stand: Stand) -> None:
+    """An authorized payment is held, not paid, with its amount."""
+    outcome = await read(stand, "authorized")
+    assert isinstance(outcome, Succeeded), f"an authorized payment is {outcome!r}"
+    assert outcome.authorized_only, "a hold is taken for money"
+    assert outcome.amount == stand.first.money, f"the hold is read as {outcome.amount}"
+
+
+@check(OPERATIONS, verb="capture_payment")
+async def a_capture_is_money(stand: Stand) -> None:
+    """A captured payment is ``Succeeded``, with the captured amount."""
+    outcome = await stand.handler(stand.wire("captured")).capture_payment(stand.operation(True))
+    assert isinstance(outcome, Succeeded), f"a captured payment is {outcome!r}"
+    assert not outcome.authorized_only, "a capture is taken for a hold"
+    assert outcome.amount == stand.first.money, f"the capture is read as {outcome.amount}"
+
+
+@check(OPERATIONS, verb="cancel_payment")
+async def a_cancel_is_final(stand: Stand) -> None:
+    """A canceled payment is ``Declined`` for good, as canceled."""
+    outcome = await stand.handler(stand.wire("canceled")).cancel_payment(stand.operation(False))
+    assert isinstance(outcome, Declined), f"a canceled payment is {outcome!r}"
+    assert outcome.final, "a canceled payment could still be paid"
+    assert outcome.reason in (Reason.canceled, Reason.expired), f"the reason is {outcome.reason}"
+
+
+# ── Listings ──
+
+
+@check(LISTS, verb="list_transactions")
+async def transactions_are_listed(stand: Stand) -> None:
+    """A listing has the payment with its reference or id, its amount, and a cursor that is text or None."""
+    page = await stand.handler(stand.wire("transactions")).list_transactions(0, stand.fixture.now_s)
+    assert isinstance(page, Page), f"a listing is {page!r}"
+    assert isinstance(page.next, str | None), "the cursor is no text"
+    ours = [
+        fact
+        for fact in page.facts
+        if fact.reference == REFERENCE or fact.provider_transaction_id == stand.fixture.transaction_id
+    ]
+    assert ours, "the payment is not in the listing"
+    assert getattr(ours[0].outcome, "amount", None) == stand.first.money, "its amount is read wrongly"
+
+
+@check(LISTS, verb="list_transactions")
+async def a_cursor_is_used(stand: Stand) -> None:
+    """The next page is asked for with the cursor: not the first page once more."""
+    wire = stand.wire("transactions")
+    handler = stand.handler(wire)
+    await handler.list_transactions(0, stand.fixture.now_s)
+    first = len(wire.asked)
+    await handler.list_transactions(0, stand.fixture.now_s, "7")
+    urls = {one.url + one.body.decode() for one in wire.asked[:first]}
+    assert all(one.url + one.body.decode() not in urls for one in wire.payments[first:]), "the cursor is ignored"
+
+
+@check(LISTS, verb="list_disputes")
+async def disputes_are_listed(stand: Stand) -> None:
+    """A listing of disputes names each dispute, and whose payment it is about."""
+    page = await stand.handler(stand.wire("disputes")).list_disputes(0, stand.fixture.now_s)
+    assert isinstance(page, Page), f"a listing is {page!r}"
+    assert page.facts, "the dispute is not in the listing"
+    for fact in page.facts:
+        assert fact.provider_dispute_id, "a dispute without an id"
+        assert fact.payment_reference or fact.provider_transaction_id or fact.provider_charge_id, "whose is it?"
+
+
+@check(LISTS, verb="get_balance")
+async def the_balance_is_money(stand: Stand) -> None:
+    """A balance has the example's money, in its currency."""
+    found = await stand.handler(stand.wire("balance")).get_balance()
+    assert isinstance(found, Balance), f"a balance is {found!r}"
+    assert stand.first.money in found.available, f"{stand.first.money} is not in {found}"

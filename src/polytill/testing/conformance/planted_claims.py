@@ -1,0 +1,226 @@
+"""Faults in what a handler declares, keeps and lets in: each a function from a sound handler to one with one mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.clock import World
+from polytill.domain.states import Environment
+from polytill.providers.contract import Idempotency, KeyField, Page, features_of
+from polytill.providers.http import parse_json
+from polytill.testing.conformance.planting import Class, after, over, plant
+
+# ── Instances and declarations ──
+
+
+@plant("paystack")
+def last_practice_wins(base: Class) -> Class:
+    """Credentials sit on the class: two practices at once use one account."""
+
+    def initialize(self: Any, config: Any) -> None:
+        base.initialize(self, config)
+        type(self)._shared = config
+        self.config = None
+
+    members = {"initialize": initialize, "config": property(lambda s: type(s)._shared, lambda s, v: None)}
+    return over(base, **members)
+
+
+@plant("stripe")
+def repr_shows_the_key(base: Class) -> Class:
+    """An instance shows its key in logs and tracebacks."""
+    return over(base, __repr__=lambda self: f"<Stripe {self.config.secret_key.reveal()}>")
+
+
+@plant("paystack")
+def public_config_has_the_secret(base: Class) -> Class:
+    """What a browser is given holds the secret key."""
+    return over(base, get_public_config=lambda self: {"publicKey": self.config.secret_key.reveal()})
+
+
+@plant("flutterwave")
+def feature_without_a_method(base: Class) -> Class:
+    """A capability is declared by a value that cannot be called."""
+    assert "manual_capture" not in features_of(base)
+    return over(base, capture_payment=True)
+
+
+@plant("paystack")
+def refunds_cannot_be_found_again(base: Class) -> Class:
+    """Refunds can be started, and never looked up."""
+    return over(base, lookup_refund=None)
+
+
+@plant("stripe")
+def window_is_missing(base: Class) -> Class:
+    """Idempotency by key, for no time at all."""
+    return over(base, idempotency=Idempotency.key, idempotency_window_s=0)
+
+
+@plant("paystack")
+def live_keys_pass_as_sandbox(base: Class) -> Class:
+    """The patterns of the two environments are mixed up."""
+    spec = base.keys["secretKey"]
+    return over(base, keys={**base.keys, "secretKey": KeyField(spec.label, spec.production, spec.sandbox)})
+
+
+@plant("paystack")
+def bad_keys_are_good(base: Class) -> Class:
+    """The test of keys says yes to everything."""
+    return after(base, "test_credentials", lambda _, tested: replace(tested, ok=True))
+
+
+@plant("paystack")
+def failed_listing_is_empty(base: Class) -> Class:
+    """A listing that could not be read is an empty one: nothing would be missed."""
+    return after(base, "list_transactions", lambda _, o: o if isinstance(o, Page) else Page(()))
+
+
+@plant("flutterwave")
+def cursor_is_ignored(base: Class) -> Class:
+    """Every page is the first one."""
+    sound = base.list_transactions
+
+    async def list_transactions(self: Any, since_s: int, until_s: int, cursor: str | None = None) -> Any:
+        return await sound(self, since_s, until_s)
+
+    return over(base, list_transactions=list_transactions)
+
+
+# ── Deliveries ──
+
+
+@plant("stripe")
+def every_delivery_is_true(base: Class) -> Class:
+    """No signature is checked."""
+    return over(base, validate_webhook=lambda self, headers, body: True)
+
+
+@plant("paystack")
+def signature_over_the_parsed_body(base: Class) -> Class:
+    """The signature is checked over the JSON written anew, not over the bytes that came."""
+    sound = base.validate_webhook
+
+    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
+        try:
+            return sound(
+                self, headers, json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False).encode()
+            )
+        except ValueError:
+            return False
+
+    return over(base, validate_webhook=validate_webhook)
+
+
+@plant("flutterwave")
+def empty_secret_admits(base: Class) -> Class:
+    """Where no secret is set, everything is let in."""
+    sound = base.validate_webhook
+    return over(
+        base, validate_webhook=lambda self, headers, body: (
+            not any(self.config.webhook_secrets) or sound(self, headers, body)
+        ),
+    )  # fmt: skip
+
+
+@plant("stripe")
+def time_is_not_checked(base: Class) -> Class:
+    """A signature is good for ever: an old delivery can be sent again."""
+    sound = base.validate_webhook
+
+    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
+        value = next((v for k, v in headers.items() if k.lower() == "stripe-signature"), "")
+        signed_at = value.partition("t=")[2].partition(",")[0]
+        moment = int(signed_at) if signed_at.isascii() and signed_at.isdigit() and len(signed_at) < 13 else 0
+        self.world = World(lambda: moment)
+        return sound(self, headers, body)
+
+    return over(base, validate_webhook=validate_webhook)
+
+
+@plant("paystack")
+def only_the_newest_secret(base: Class) -> Class:
+    """The previous secret is refused from one moment to the next."""
+    sound = base.validate_webhook
+
+    def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
+        self.config = replace(self.config, webhook_secrets=self.config.webhook_secrets[:1])
+        return sound(self, headers, body)
+
+    return over(base, validate_webhook=validate_webhook)
+
+
+@plant("stripe")
+def strange_headers_break_it(base: Class) -> Class:
+    """A header that is no ASCII raises."""
+    sound = base.validate_webhook
+    return over(
+        base, validate_webhook=lambda self, headers, body: (
+            [value.encode("ascii") for value in headers.values()] and None
+        ) or sound(self, headers, body),
+    )  # fmt: skip
+
+
+def _telling(base: Class, change: Callable[[Any, bytes], Any]) -> Class:
+    sound = base.process_webhook
+    return over(base, process_webhook=lambda self, body: change(sound(self, body), body))
+
+
+@plant("flutterwave")
+def later_states_are_repeats(base: Class) -> Class:
+    """Deliveries are told apart by the object alone: "successful" after "pending" is dropped."""
+    return _telling(base, lambda told, _: replace(told, dedupe_key=told.dedupe_key.partition(":")[0]))
+
+
+@plant("paystack")
+def every_delivery_is_news(base: Class) -> Class:
+    """The key is another one each time: a repeat is applied twice."""
+    count = iter(range(10**6))
+    return _telling(base, lambda told, _: replace(told, dedupe_key=f"{told.dedupe_key}:{next(count)}"))
+
+
+@plant("flutterwave")
+def hints_are_believed(base: Class) -> Class:
+    """A body that anybody can write is believed."""
+    return _telling(base, lambda told, _: replace(told, must_fetch=False))
+
+
+@plant("paystack")
+def payouts_are_payments(base: Class) -> Class:
+    """A transfer that looks like a payment is taken for one."""
+
+    def change(told: Any, body: bytes) -> Any:
+        event = parse_json(body)
+        charge = json.dumps({**event, "event": "charge.success"}, default=str).encode()
+        return base.process_webhook(_Still(), charge) if told.event_type.startswith("transfer.") else told
+
+    class _Still:
+        redacted = base.redacted
+
+    return _telling(base, change)
+
+
+@plant("stripe")
+def environment_is_mixed_up(base: Class) -> Class:
+    """A sandbox delivery is said to be of production."""
+    return _telling(base, lambda told, _: replace(told, environment=Environment.production))
+
+
+@plant("stripe")
+def nonsense_is_a_crash(base: Class) -> Class:
+    """A body that is no object raises something else than ``ValueError``."""
+
+    def process_webhook(self: Any, body: bytes) -> Any:
+        parse_json(body)["id"]
+        return base.process_webhook(self, body)
+
+    return over(base, process_webhook=process_webhook)
+
+
+@plant("paystack")
+def kept_deliveries_are_cut(base: Class) -> Class:
+    """What is kept of a delivery cannot be read again."""
+    return _telling(base, lambda told, _: replace(told, body={"event": told.event_type}))

@@ -1,0 +1,76 @@
+"""The list of checks: each a function that asserts, under a name and a sentence, with what it applies to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from polytill.providers.contract import Idempotency, WebhookProof
+from polytill.testing.conformance.fixture import ProviderFixture
+from polytill.testing.conformance.wire import Stand
+
+Body = Callable[[Stand], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. It applies to providers whose handler has ``verb``, and of which ``only`` is true."""
+
+    name: str
+    area: str
+    sentence: str
+    body: Body
+    verb: str | None = None
+    only: Callable[[ProviderFixture], bool] | None = None
+
+    def applies_to(self, fixture: ProviderFixture) -> bool:
+        """Whether this provider has what is checked here."""
+        has_verb = self.verb is None or getattr(fixture.handler, self.verb, None) is not None
+        return has_verb and (self.only is None or self.only(fixture))
+
+
+CHECKS: list[Check] = []
+
+
+def check(
+    area: str, verb: str | None = None, only: Callable[[ProviderFixture], bool] | None = None
+) -> Callable[[Body], Body]:
+    """Put a function on the list. Its name is the check's, the first line of its docstring the sentence."""
+
+    def register(body: Body) -> Body:
+        sentence = re.split(r"\n\s*\n", body.__doc__ or "")[0].strip()
+        CHECKS.append(Check(body.__name__, area, sentence, body, verb, only))
+        return body
+
+    return register
+
+
+def signs(fixture: ProviderFixture) -> bool:
+    """Deliveries carry a signature over their body."""
+    return fixture.handler.webhook_proof is WebhookProof.signature
+
+
+def proves_something(fixture: ProviderFixture) -> bool:
+    """Deliveries carry a signature or a word."""
+    return fixture.handler.webhook_proof is not WebhookProof.address
+
+
+def proves_nothing_of_its_body(fixture: ProviderFixture) -> bool:
+    """Deliveries may say what they want."""
+    return fixture.handler.webhook_proof is not WebhookProof.signature
+
+
+def has_keys_of_its_own(fixture: ProviderFixture) -> bool:
+    """The provider replays by idempotency key."""
+    return fixture.handler.idempotency is Idempotency.key
+
+
+def signs_the_time(fixture: ProviderFixture) -> bool:
+    """A signature grows stale."""
+    return signs(fixture) and fixture.signature is not None and fixture.signature.tolerance_s is not None
+
+
+def has_too_fine_amounts(fixture: ProviderFixture) -> bool:
+    """There are amounts that the wire has no place for."""
+    return fixture.too_fine is not None

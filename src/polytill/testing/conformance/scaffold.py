@@ -1,0 +1,46 @@
+"""What ``polytill new-provider`` writes: a package with a handler, its entry point and its test, which runs at once."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from polytill.domain.errors import OperatorError
+from polytill.providers.registry import BUILT_IN
+
+CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def rendered(code: str) -> dict[str, str]:
+    """The package's files by name. ``OperatorError`` where the code is no name for a provider."""
+    if not CODE.fullmatch(code) or len(code) > 40:
+        raise OperatorError(f"{code!r} is no provider code: lower-case letters and digits, words joined by hyphens.")
+    if code in BUILT_IN:
+        raise OperatorError(f"{code!r} is built in already.")
+    module = code.replace("-", "_")
+    words = {
+        "<code>": code, "<module>": module, "<Class>": code.title().replace("-", ""),
+        "<Name>": code.title().replace("-", " "),
+    }  # fmt: skip
+    made = {}
+    for template in files("polytill.testing.conformance").joinpath("template").iterdir():
+        text = template.read_text(encoding="utf-8")
+        for mark, word in words.items():
+            text = text.replace(mark, word)
+        made[template.name.removesuffix(".txt").replace("MODULE", module)] = text
+    return made
+
+
+def write_provider(code: str, folder: Path) -> list[Path]:
+    """Write the package into a folder that is new or empty. The paths that were made."""
+    made = rendered(code)
+    if folder.exists() and any(folder.iterdir()):
+        raise OperatorError(f"The folder {folder} is not empty; it was left alone.")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in sorted(made.items()):
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths

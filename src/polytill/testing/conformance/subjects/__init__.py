@@ -1,0 +1,8 @@
+"""The fixtures of the built-in handlers, which are also the examples to learn from."""
+
+from polytill.testing.conformance.fixture import ProviderFixture
+from polytill.testing.conformance.subjects.flutterwave import FLUTTERWAVE
+from polytill.testing.conformance.subjects.paystack import PAYSTACK
+from polytill.testing.conformance.subjects.stripe import STRIPE
+
+SUBJECTS: tuple[ProviderFixture, ...] = (STRIPE, PAYSTACK, FLUTTERWAVE)

@@ -1,0 +1,101 @@
+"""Flutterwave v3's fixture: major units, several transactions for one reference, deliveries with a shared word."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import ProviderConfig
+from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
+
+
+def _account(letter: str) -> ProviderConfig:
+    return ProviderConfig(
+        Environment.sandbox, "https://api.flutterwave.com/v3", f"FLWPUBK_TEST-{letter * 32}-X",
+        Secret(f"FLWSECK_TEST-{letter * 32}-X"), webhook_secrets=(Secret(f"word-of-{letter * 12}"),),
+    )  # fmt: skip
+
+
+def _transaction(status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": "<transaction>", "tx_ref": "<reference>", "flw_ref": "FLW-1", "amount": "<amount>",
+        "currency": "<Currency>", "charged_amount": "<amount>", "app_fee": Decimal("1.4"), "status": status,
+        "processor_response": "Approved", "card": {"token": "flw-t1nf-secret", "last_4digits": "4081"},
+        "created_at": "2026-11-22T10:00:00.000Z", **more,
+    }  # fmt: skip
+
+
+def _ok(data: Any) -> dict[str, Any]:
+    return {"status": "success", "message": "Done", "data": data}
+
+
+REFUND = {
+    "id": "<refund id>", "tx_id": "<transaction>", "amount_refunded": "<amount>", "status": "completed",
+    "comments": "polytill refund <refund>",
+}  # fmt: skip
+NOT_FOUND = Sample({"status": "error", "message": "No transaction was found for this id", "data": None}, 400)
+KEY_REFUSED = Sample({"status": "error", "message": "Invalid authorization key", "data": None}, 401)
+
+FLUTTERWAVE = ProviderFixture(
+    handler=FlutterwaveProvider,
+    accounts=(_account("a"), _account("b")),
+    examples=(
+        Example(Money(500_050, "NGN"), "5000.50", Decimal("5000.5")),
+        Example(Money(7_529, "NGN"), "75.29", "75.29"),
+        Example(Money(2_000, "KES"), "20.00", 20),
+        Example(Money(1_500, "XOF"), "1500", 1500),
+    ),
+    amount_field="amount",
+    answers={
+        "created": (Sample(_ok({"link": "https://checkout.flutterwave.com/v3/hosted/pay/abc"})),),
+        "paid": (
+            Sample(_ok(_transaction("successful")), to="/verify"),
+            Sample(_ok([_transaction("successful")]), to="/transactions?tx_ref="),
+        ),
+        "declined": (
+            Sample(_ok(_transaction("failed", processor_response="Insufficient Funds")), to="/verify"),
+            Sample(_ok([_transaction("failed")]), to="/transactions?tx_ref="),
+        ),
+        "pending": (
+            Sample(_ok(_transaction("pending")), to="/verify"),
+            Sample(_ok([_transaction("pending")]), to="/transactions?tx_ref="),
+        ),
+        "strange": (Sample(_ok(_transaction("levitating"))),),
+        "missing": (NOT_FOUND,),
+        "keys_good": (Sample(_ok([{"currency": "NGN", "available_balance": 1}])),),
+        "keys_bad": (KEY_REFUSED,),
+        "refunded": (
+            Sample(_ok(_transaction("successful")), to="/verify"),
+            Sample(_ok(REFUND), to="/refund"),
+        ),
+        "refund_missing": (
+            Sample(_ok(_transaction("successful")), to="/verify"),
+            Sample(
+                {
+                    **_ok([{**REFUND, "comments": "polytill refund <refund>9"}]),
+                    "meta": {"page_info": {"total_pages": 1}},
+                },
+                to="/refunds",
+            ),
+        ),
+        "transactions": (Sample(_ok([_transaction("successful")])),),
+        "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
+    },
+    deliveries={
+        "paid": Delivery({"event": "charge.completed", "data": _transaction("successful")}),
+        "later": Delivery({"event": "charge.completed", "data": _transaction("failed")}),
+        "unrelated": Delivery(
+            {
+                "event": "transfer.completed",
+                "data": {"id": 1, "reference": "<reference>", "amount": "<amount>", "status": "SUCCESSFUL"},
+            }
+        ),
+    },
+    signature=Signature("verif-hash", digest=""),
+    transaction_id="288200108",
+    refund_id="75923",
+)

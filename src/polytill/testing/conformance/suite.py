@@ -1,0 +1,77 @@
+"""Running the checks: as pytest tests by one import, or all at once as a table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from polytill.testing.conformance import declared, faults, hooks, paying
+from polytill.testing.conformance.fixture import ProviderFixture
+from polytill.testing.conformance.register import CHECKS, Check
+from polytill.testing.conformance.wire import Stand
+
+# Importing a module of checks puts them on the list.
+AREAS = (
+    *(declared.DECLARED, declared.INSTANCES, paying.SENDING, paying.READING, faults.FAULTS),
+    *(paying.REFUNDS, paying.OPERATIONS, paying.LISTS, hooks.DELIVERIES),
+)
+
+
+def in_order() -> list[Check]:
+    """All checks, area by area."""
+    return sorted(CHECKS, key=lambda check: AREAS.index(check.area))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check of one handler. ``passed`` None: the handler has not what is checked."""
+
+    check: Check
+    passed: bool | None
+    problem: str = ""
+
+
+def check_one(check: Check, fixture: ProviderFixture) -> Result:
+    """Run one check. An exception of the handler is a failure like any other."""
+    if not check.applies_to(fixture):
+        return Result(check, None)
+    try:
+        asyncio.run(_body(check, fixture))
+    except Exception as error:
+        return Result(check, False, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    return Result(check, True)
+
+
+async def _body(check: Check, fixture: ProviderFixture) -> None:
+    await check.body(Stand(fixture))
+
+
+def check_all(fixture: ProviderFixture) -> list[Result]:
+    """Run all checks."""
+    return [check_one(check, fixture) for check in in_order()]
+
+
+class Conformance:
+    """All checks as pytest tests: subclass it under a name that begins with ``Test``, and set ``fixture``.
+
+    Only the checks that apply to the handler become tests, so nothing is skipped.
+    """
+
+    fixture: ClassVar[ProviderFixture]
+
+    def __init_subclass__(cls) -> None:
+        """Give the subclass a test for each check that applies."""
+        for check in in_order():
+            if check.applies_to(cls.fixture):
+                setattr(cls, f"test_{check.name}", _test(check))
+
+
+def _test(check: Check) -> Callable[[Conformance], None]:
+    def test(self: Conformance) -> None:
+        asyncio.run(_body(check, type(self).fixture))
+
+    test.__name__ = f"test_{check.name}"
+    test.__doc__ = check.sentence
+    return test

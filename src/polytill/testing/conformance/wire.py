@@ -1,0 +1,163 @@
+"""The suite's stand for one handler: a transport that gives the fixture's answers, or breaks in a chosen way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytill.domain.clock import World
+from polytill.domain.money import Money
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    Handler,
+    LookupParams,
+    OperationParams,
+    RefundLookupParams,
+    RefundParams,
+)
+from polytill.providers.http import Http, to_json
+from polytill.testing.conformance.fixture import PAYMENT, REFERENCE, REFUND, Example, ProviderFixture, Sample
+
+Raw = tuple[int, Mapping[str, str], bytes]
+Fault = Exception | Raw
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it went out."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """All of it, to search in."""
+        head = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
+        return f"{self.method} {self.url}\n{head}\n\n{self.body.decode('utf-8', 'replace')}"
+
+
+@dataclass
+class Wire:
+    """The transport: each sample answers what it fits, in order; the last that fits is repeated."""
+
+    answers: list[tuple[Sample, bytes]]
+    token_at: str | None
+    fault: Fault | None = None
+    asked: list[Asked] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Raw:
+        """See ``Transport.send``."""
+        self.asked.append(Asked(method, url, dict(headers), body or b""))
+        called = f"{method} {url}"
+        is_token = self.token_at is not None and self.token_at in called
+        if self.fault is not None and not is_token:
+            if isinstance(self.fault, Exception):
+                raise self.fault
+            return self.fault
+        fitting = [place for place, (sample, _) in enumerate(self.answers) if sample.to in called]
+        assert fitting, f"the fixture has no answer to {called}"
+        place = next((place for place in fitting if place not in self.used), fitting[-1])
+        self.used.add(place)
+        sample, content = self.answers[place]
+        return sample.status, sample.headers, content
+
+    @property
+    def payments(self) -> list[Asked]:
+        """What was asked besides access tokens."""
+        return [one for one in self.asked if self.token_at is None or self.token_at not in f"{one.method} {one.url}"]
+
+
+class Stand:
+    """One handler under test: builds instances of it, and asks them the questions that the checks need."""
+
+    def __init__(self, fixture: ProviderFixture) -> None:
+        self.fixture = fixture
+        self.first = fixture.examples[0]
+
+    # ── Instances ──
+
+    def wire(self, *names: str, example: Example | None = None, fault: Fault | None = None, **words: str) -> Wire:
+        """A transport with these sample answers, filled in for an example."""
+        samples = [sample for name in names for sample in self.fixture.sample(name)]
+        tokens = self.fixture.answers.get("token", ())
+        filled = [
+            (sample, to_json(self.fixture.filled(sample.body, example or self.first, **words)))
+            for sample in (*tokens, *samples)
+        ]
+        return Wire(filled, self.fixture.token_at, fault)
+
+    def handler(self, wire: Wire, account: int = 0, **changed: Any) -> Handler:
+        """An instance with one practice's credentials at a frozen moment."""
+        config = self.fixture.accounts[account]
+        if changed:
+            values = {name: getattr(config, name) for name in config.__dataclass_fields__}
+            config = type(config)(**{**values, **changed})
+        return self.fixture.handler(config, Http(wire), World(lambda: self.fixture.now_s, bytes))
+
+    def secrets(self, account: int) -> list[str]:
+        """All secret values of one account."""
+        config = self.fixture.accounts[account]
+        found = [config.secret_key, *config.webhook_secrets, *config.config.values()]
+        return [secret.reveal() for secret in found if hasattr(secret, "reveal")]
+
+    # ── Questions ──
+
+    def creation(self, reference: str = REFERENCE, money: Money | None = None) -> CreatePaymentParams:
+        """A payment to start."""
+        return CreatePaymentParams(
+            reference, PAYMENT, money or self.first.money, self.fixture.customer, "https://shop.example/return"
+        )
+
+    def question(self, money: Money | None = None) -> ConfirmPaymentParams:
+        """How does the payment stand?"""
+        return ConfirmPaymentParams(REFERENCE, self.fixture.transaction_id, money or self.first.money)
+
+    def lost(self) -> LookupParams:
+        """What became of a create whose answer was lost, long after?"""
+        age_s = 40 * 24 * 3600.0
+        return LookupParams(
+            REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s)
+        )  # fmt: skip
+
+    def refund(self, reference: str = REFUND) -> RefundParams:
+        """A full refund to start."""
+        return RefundParams(reference, REFERENCE, self.fixture.transaction_id, self.first.money, True)
+
+    def lost_refund(self, age_s: float = 40 * 24 * 3600.0) -> RefundLookupParams:
+        """What became of a refund whose answer was lost?"""
+        return RefundLookupParams(
+            REFUND, REFERENCE, self.fixture.transaction_id, None, self.first.money, True, age_s=age_s,
+            created_at_s=int(self.fixture.now_s - age_s),
+        )  # fmt: skip
+
+    def operation(self, amount: bool) -> OperationParams:
+        """A capture of all that is held, or a cancel."""
+        return OperationParams(
+            "01conformance-operation-0001", REFERENCE, self.fixture.transaction_id, self.first.money if amount else None
+        )
+
+    async def outcomes(self, fault: Fault) -> dict[str, Any]:
+        """What every verb that this handler has makes of a fault, by the verb's name."""
+        cls = self.fixture.handler
+        asked: dict[str, tuple[Any, ...]] = {
+            "create_payment_intent": (self.creation(),),
+            "confirm_payment": (self.question(),),
+            "lookup_payment": (self.lost(),),
+            "refund_payment": (self.refund(),),
+            "lookup_refund": (self.lost_refund(),),
+            "capture_payment": (self.operation(True),),
+            "cancel_payment": (self.operation(False),),
+            "list_transactions": (0, 86_400),
+            "list_disputes": (0, 86_400),
+            "get_balance": (),
+        }
+        found = {}
+        for verb, params in asked.items():
+            if getattr(cls, verb) is not None:
+                found[verb] = await getattr(self.handler(self.wire(fault=fault)), verb)(*params)
+        return found

@@ -1,0 +1,57 @@
+"""Every built-in handler passes the public suite; the suite catches every fault that is planted; the page is current."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from polytill.providers.registry import BUILT_IN
+from polytill.testing.conformance import Conformance, check_all
+from polytill.testing.conformance.document import write_document
+from polytill.testing.conformance.planted import broken
+from polytill.testing.conformance.planting import FAULTS
+from polytill.testing.conformance.subjects import SUBJECTS
+from polytill.testing.conformance.suite import in_order
+
+PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
+
+# One class of tests for each: TestStripe, TestPaystack, …
+for _fixture in SUBJECTS:
+    _name = f"Test{_fixture.handler.code.title()}"
+    globals()[_name] = type(_name, (Conformance,), {"fixture": _fixture})
+del _fixture
+
+
+def test_every_built_in_handler_has_a_fixture() -> None:
+    assert {fixture.handler for fixture in SUBJECTS} == set(BUILT_IN.values())
+
+
+def test_each_check_has_its_own_name_and_sentence() -> None:
+    checks = in_order()
+    assert len({check.name for check in checks}) == len(checks) >= 40
+    assert all(check.sentence.endswith(".") for check in checks)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_caught(name: str) -> None:
+    code, break_it = FAULTS[name]
+    failed = [result for result in check_all(broken(code, break_it)) if result.passed is False]
+    assert failed, f"nothing noticed: {break_it.__doc__}"
+
+
+def test_faults_are_planted_into_every_handler() -> None:
+    assert len(FAULTS) >= 30
+    assert {code for code, _ in FAULTS.values()} == {"stripe", "paystack", "flutterwave"}
+
+
+def test_a_fixture_without_an_answer_fails_with_a_sentence() -> None:
+    poor = replace(SUBJECTS[0], answers={})
+    problems = [result.problem for result in check_all(poor) if result.passed is False]
+    assert any("the fixture has no sample answer 'created'" in problem for problem in problems)
+
+
+def test_the_page_is_current() -> None:
+    results = {fixture.handler.code: check_all(fixture) for fixture in SUBJECTS}
+    assert PAGE.read_text() == write_document(results), (
+        "docs/providers.md is out of date: python -m polytill.testing.conformance --write docs/providers.md"
+    )

@@ -1,0 +1,132 @@
+"""What the contract itself promises: capabilities are the methods, pages have one cursor, hosts one meaning."""
+
+import json
+from typing import Any
+
+import pytest
+
+from polytill.domain.clock import World
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import (
+    FEATURES,
+    Balance,
+    Handler,
+    Page,
+    ProviderConfig,
+    RefundFact,
+    features_of,
+)
+from polytill.providers.http import Http, may_receive_keys
+from polytill.providers.outcomes import NotSent, Unknown
+from polytill.providers.registry import BUILT_IN
+
+
+class Answering:
+    """A transport that gives one answer, and keeps what was asked."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        self.status, self.body, self.asked = status, json.dumps(body).encode(), list[str]()
+
+    async def send(self, method: str, url: str, *_: Any) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append(f"{method} {url}")
+        return self.status, {}, self.body
+
+
+def made(code: str, status: int, body: Any) -> tuple[Any, Answering]:
+    cls, transport = BUILT_IN[code], Answering(status, body)
+    config = ProviderConfig(
+        Environment.sandbox, cls.catalog.api_base_url, "pk", Secret("sk_test_0123456789abcdef01234")
+    )
+    return cls(config, Http(transport), World()), transport
+
+
+def test_a_verb_that_is_not_there_is_no_feature() -> None:
+    class Bare(Handler):
+        code = "bare"
+
+    assert features_of(Bare) == []
+
+
+def test_every_feature_names_a_verb() -> None:
+    assert all(hasattr(Handler, verb) for _, verb in FEATURES)
+    names = [feature for feature, _ in FEATURES]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("https://abc-live.example.com/v1", True),
+        ("https://example.com", False),
+        ("https://a.b.example.com", False),
+        ("https://abc.example.com.evil.test", False),
+        ("http://abc.example.com", False),
+        ("https://abcexample.com", False),
+    ],
+)
+def test_a_declared_star_is_one_label(url: str, right: bool) -> None:
+    assert may_receive_keys(url, frozenset({"*.example.com"}), frozenset()) is right
+
+
+BALANCES: dict[str, tuple[Any, Balance]] = {
+    "stripe": (
+        {"object": "balance", "available": [{"amount": -250, "currency": "usd"}, {"amount": 500, "currency": "ugx"}],
+         "pending": [{"amount": 7, "currency": "jpy"}, {"amount": 1, "currency": "???"}]},
+        Balance((Money(-250, "USD"), Money(5, "UGX")), (Money(7, "JPY"),)),
+    ),
+    "paystack": (
+        {"status": True, "data": [{"currency": "NGN", "balance": 1700000}, {"currency": "XOF", "balance": "500"}, 5]},
+        Balance((Money(1700000, "NGN"), Money(5, "XOF"))),
+    ),
+    "flutterwave": (
+        {"status": "success", "data": [{"currency": "NGN", "available_balance": 75.5, "ledger_balance": 80}, {}]},
+        Balance((Money(7550, "NGN"),)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", BALANCES)
+async def test_balance(code: str) -> None:
+    body, expected = BALANCES[code]
+    handler, _ = made(code, 200, body)
+    assert await handler.get_balance() == expected
+    for status, wrong in ((401, {"message": "no"}), (500, {}), (200, {"data": 7, "available": 7})):
+        handler, _ = made(code, status, wrong)
+        assert isinstance(await handler.get_balance(), NotSent | Unknown)
+
+
+async def test_disputes_are_listed() -> None:
+    dispute = {
+        "id": "dp_1", "status": "needs_response", "amount": 1000, "currency": "usd", "charge": "ch_1",
+        "payment_intent": "pi_1",
+    }  # fmt: skip
+    stripe, asked = made("stripe", 200, {"data": [dispute, {"id": None}], "has_more": False})
+    page = await stripe.list_disputes(1, 2)
+    assert isinstance(page, Page)
+    assert [(fact.provider_dispute_id, fact.amount) for fact in page.facts] == [("dp_1", Money(1000, "USD"))]
+    assert page.next is None
+    assert asked.asked == [
+        "GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100",
+    ]
+    one = {"id": 5, "currency": "NGN", "resolution": None, "transaction": {"id": 9, "reference": "r", "amount": 10000}}
+    paystack, _ = made("paystack", 200, {"status": True, "data": [one, {"id": 6}]})
+    page = await paystack.list_disputes(1, 2)
+    assert [(fact.payment_reference, fact.state) for fact in page.facts] == [("r", "open")]
+
+
+async def test_a_full_page_has_a_next_one() -> None:
+    full = [{"id": number, "reference": f"r{number}"} for number in range(100)]
+    paystack, asked = made("paystack", 200, {"status": True, "data": full})
+    assert (await paystack.list_transactions(0, 1)).next == "2"
+    assert (await paystack.list_transactions(0, 1, "2")).next == "3"
+    assert asked.asked[1].endswith("page=2")
+    paystack, _ = made("paystack", 200, {"status": True, "data": full[:99]})
+    assert (await paystack.list_transactions(0, 1)).next is None
+    flutterwave, _ = made("flutterwave", 200, {"status": "success", "data": []})
+    assert await flutterwave.list_transactions(0, 1) == Page(())
+
+
+def test_a_refund_may_name_the_capture_alone() -> None:
+    assert RefundFact("pending", provider_charge_id="cap-1").provider_transaction_id is None

@@ -306,14 +306,37 @@ def keys_create(
     console.print(key, highlight=False, soft_wrap=True)
 
 
+@keys_app.command("rotate")
+def keys_rotate() -> None:
+    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated."""
+    from polytill.domain.sealing import KeyRing
+    from polytill.flows import rotate
+    from polytill.settings import Settings
+
+    path = Settings().keyring
+    ring = KeyRing.read(path)
+    newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
+    if ring.ids[0] != newest:
+        ring.led_by(newest, path)
+    done, count = _opened(lambda till: rotate.rotate(till.desk, "cli"))
+    console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")
+    console.print("Keep the older keys in it: addresses that providers and payers hold were made with them.")
+
+
 @keys_app.command("ring")
-def keys_ring() -> None:
-    """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none."""
+def keys_ring(
+    add: Annotated[bool, typer.Option("--add", help="Add a key that `keys rotate` will put to work")] = False,
+) -> None:
+    """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
     from polytill.settings import Settings
 
     path = Settings().keyring
+    if add:
+        fresh = KeyRing.read(path).extended(path, World())
+        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `keys rotate`.")
+        return
     if path.exists():
         _fail(f"The key ring {path} exists already; it was left alone.")
     KeyRing.create(path, World())

@@ -73,6 +73,15 @@ class DataKey:
         return f"DataKey(practice {self.practice_id})"
 
 
+def _write(path: Path, keys: list[tuple[str, bytes]]) -> None:
+    text = "".join(f"{key_id}:{base64.b64encode(key).decode()}\n" for key_id, key in keys)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class KeyRing:
     """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first."""
 
@@ -115,23 +124,46 @@ class KeyRing:
     def create(path: Path, world: World) -> None:
         """A new ring with one key, readable by this user only. An existing file is never touched."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = f"k1:{base64.b64encode(world.random_bytes(32)).decode()}\n"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(path, [("k1", world.random_bytes(32))])
+
+    @property
+    def ids(self) -> list[str]:
+        """The keys' ids; the first one wraps."""
+        return list(self._order)
+
+    def extended(self, path: Path, world: World) -> str:
+        """Write the ring with a fresh key at its end, where it opens but does not wrap yet; the key's id."""
+        numbers = [int(key_id[1:]) for key_id in self._order if key_id[1:].isdecimal()]
+        fresh = f"k{max(numbers, default=0) + 1}"
+        self._replace(path, [*self._order, fresh], {**self._keys, fresh: world.random_bytes(32)})
+        return fresh
+
+    def led_by(self, key_id: str, path: Path) -> None:
+        """Write the ring with this key in front: from now on it wraps."""
+        self._replace(path, [key_id, *(other for other in self._order if other != key_id)], self._keys)
+
+    @staticmethod
+    def _replace(path: Path, order: list[str], keys: dict[str, bytes]) -> None:
+        partial = path.with_name(f".{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        _write(partial, [(key_id, keys[key_id]) for key_id in order])
+        partial.replace(path)
 
     def new_data_key(self, practice_id: int, world: World) -> tuple[DataKey, str]:
         """A fresh data key for a practice, and the wrapped form that the directory keeps."""
         key = world.random_bytes(32)
-        key_id = self._order[0]
-        nonce = world.random_bytes(_NONCE_BYTES)
+        return DataKey(practice_id, key), self._wrap(practice_id, key, world)
+
+    def _wrap(self, practice_id: int, key: bytes, world: World) -> str:
+        key_id, nonce = self._order[0], world.random_bytes(_NONCE_BYTES)
         wrapped = AESGCM(self._keys[key_id]).encrypt(nonce, key, self._bound(practice_id))
-        return DataKey(practice_id, key), f"{key_id}:{base64.b64encode(nonce + wrapped).decode()}"
+        return f"{key_id}:{base64.b64encode(nonce + wrapped).decode()}"
 
     def unwrap(self, practice_id: int, wrapped: str) -> DataKey:
         """The data key behind a directory row; ``SealBroken`` where it was altered, moved, or its key is gone."""
+        return DataKey(practice_id, self._unwrapped(practice_id, wrapped))
+
+    def _unwrapped(self, practice_id: int, wrapped: str) -> bytes:
         key_id, _, encoded = wrapped.partition(":")
         if key_id not in self._keys:
             raise SealBroken(
@@ -139,11 +171,16 @@ class KeyRing:
             )
         try:
             raw = base64.b64decode(encoded, validate=True)
-            return DataKey(
-                practice_id, AESGCM(self._keys[key_id]).decrypt(raw[:12], raw[12:], self._bound(practice_id))
-            )
+            return AESGCM(self._keys[key_id]).decrypt(raw[:12], raw[12:], self._bound(practice_id))
         except (InvalidTag, ValueError) as error:
             raise SealBroken from error
+
+    def rewrapped(self, practice_id: int, wrapped: str, world: World) -> str | None:
+        """The same data key wrapped by the ring's first key; None where it is already."""
+        key_id = self._order[0]
+        if wrapped.partition(":")[0] == key_id:
+            return None
+        return self._wrap(practice_id, self._unwrapped(practice_id, wrapped), world)
 
     @staticmethod
     def _bound(practice_id: int) -> bytes:

@@ -28,7 +28,7 @@ from polytill.storage.events import Event
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
-_PLACE = Place("event_destinations", "1", "secret")
+DESTINATION = Place("event_destinations", "1", "secret")
 
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 # Pauses between tries, as the specification suggests: five seconds to ten hours, about three days in all.
@@ -79,7 +79,7 @@ async def deliver(desk: Desk) -> int:
     if to is None:
         return 0
     url, sealed = to
-    signer = Webhook(desk.opening.owner_key().open(sealed, _PLACE).reveal())
+    signer = Webhook(desk.opening.open_owners(sealed, DESTINATION).reveal())
     tried = 0
     for event, tries in await events.due_deliveries(desk.owner, desk.world.now()):
         claim = Unit()
@@ -140,7 +140,7 @@ async def set_destination(desk: Desk, url: str, actor: str) -> str:
     if origin is None or (origin.startswith("http://") and urlsplit(origin).hostname not in _THIS_MACHINE):
         raise invalid("/url", "The destination must be an https address (http only on this machine).")
     secret = "whsec_" + base64.b64encode(desk.world.random_bytes(32)).decode()
-    sealed = desk.opening.owner_key().seal(Secret(secret), _PLACE, desk.world)
+    sealed = desk.opening.seal_owners(Secret(secret), DESTINATION)
     now = desk.world.now()
     unit = Unit()
     events.put_destination(unit, url, sealed, now)

@@ -161,7 +161,7 @@ async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: st
 async def add_cluster(desk: Desk, name: str, url: Secret, actor: str) -> None:
     """Register a PostgreSQL server to place practices on. Its address holds a password: it is kept sealed."""
     now = desk.world.now()
-    sealed = desk.opening.owner_key().seal(url, Place("clusters", name, "sealed_url"), desk.world)
+    sealed = desk.opening.seal_owners(url, Place("clusters", name, "sealed_url"))
     unit = Unit()
     practices.add_cluster(unit, name, sealed, now)
     audit.append(unit, now, actor, "cluster.added", name)

@@ -384,4 +384,4 @@ def open_action(db: PracticeDb, attempt: Attempt) -> list[Any] | None:
         return None
     opened = db.data_key.open(attempt.next_action, _action_place(attempt.id))
     values: list[Any] = json_value(opened.reveal())
-    return values
+    return values + [None] * (6 - len(values))  # one that was sealed before `offline` was there has five

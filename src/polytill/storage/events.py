@@ -108,6 +108,14 @@ def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -
     )  # fmt: skip
 
 
+def reseal_destination(unit: Writes, url: str, before: str, sealed_secret: str, now: datetime) -> None:
+    """Replace the sealed secret by the same one sealed anew."""
+    unit.add(
+        "UPDATE event_destinations SET sealed_secret = $3, updated_at = $4 WHERE url = $1 AND sealed_secret = $2",
+        url, before, sealed_secret, now, expect=1,
+    )  # fmt: skip
+
+
 def remove_destination(unit: Writes) -> None:
     """Deliver nowhere; the feed can still be read."""
     unit.add("DELETE FROM event_destinations WHERE id = 1")

@@ -17,8 +17,9 @@ from typing import Any
 
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import NotFound, NotNow, OperatorError, WrongPractice
+from polytill.domain.errors import NotFound, NotNow, OperatorError, SealBroken, WrongPractice
 from polytill.domain.sealing import DataKey, KeyRing, Place
+from polytill.domain.secret import Secret
 from polytill.storage import migrating, practices, units
 from polytill.storage.databases import Engine, OwnerDb, PracticeDb, _Database
 from polytill.storage.postgres import Budget, PostgresEngine, connect, with_database
@@ -278,13 +279,23 @@ class Opening:
             found = await practices.cluster_url(self._owner, name)
             if found is None:
                 raise NotFound(f"There is no cluster named {name!r}.")
-            url = self.owner_key().open(found[1], Place("clusters", name, "sealed_url")).reveal()
+            url = self.open_owners(found[1], Place("clusters", name, "sealed_url")).reveal()
             self._clusters[name] = Cluster(url, self._connections, self._hop)
         return self._clusters[name]
 
-    def owner_key(self) -> DataKey:
-        """The key that seals values in the owner database (addresses of servers)."""
-        return DataKey(CLUSTER_KEY_OWNER, self._ring.derived("owner database")[0])
+    def seal_owners(self, secret: Secret, place: Place) -> str:
+        """A secret of the owner database (a server's address, the key that signs events), sealed."""
+        return self._owners_keys()[0].seal(secret, place, self._world)
+
+    def open_owners(self, sealed: str, place: Place) -> Secret:
+        """What ``seal_owners`` sealed, under whichever key of the ring it was; else ``SealBroken``."""
+        for key in self._owners_keys():
+            with suppress(SealBroken):
+                return key.open(sealed, place)
+        raise SealBroken
+
+    def _owners_keys(self) -> list[DataKey]:
+        return [DataKey(CLUSTER_KEY_OWNER, key) for key in self._ring.derived("owner database")]
 
     def new_data_key(self, practice_id: int) -> tuple[DataKey, str]:
         """A fresh data key for a practice, and its wrapped form."""

@@ -99,6 +99,27 @@ async def cluster_url(owner: OwnerDb, name: str) -> tuple[int, str] | None:
     return (row["id"], row["sealed_url"]) if row else None
 
 
+async def sealed_urls(owner: OwnerDb) -> dict[str, str]:
+    """The sealed addresses of registered servers by name."""
+    return {row["name"]: row["sealed_url"] for row in await owner.fetch("SELECT name, sealed_url FROM clusters")}
+
+
+def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datetime) -> None:
+    """Replace a sealed address by the same one sealed anew."""
+    unit.add(
+        "UPDATE clusters SET sealed_url = $3, updated_at = $4 WHERE name = $1 AND sealed_url = $2",
+        name, before, sealed_url, now, expect=1,
+    )  # fmt: skip
+
+
+def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, now: datetime) -> None:
+    """Replace a wrapped data key by the same one wrapped anew."""
+    unit.add(
+        "UPDATE practices SET wrapped_data_key = $3, updated_at = $4 WHERE id = $1 AND wrapped_data_key = $2",
+        practice_id, before, wrapped_data_key, now, expect=1,
+    )  # fmt: skip
+
+
 async def clusters(owner: OwnerDb) -> list[Any]:
     """Registered servers, without their addresses."""
     return await owner.fetch("SELECT id, name, is_active, created_at FROM clusters ORDER BY id")

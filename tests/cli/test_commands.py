@@ -1,0 +1,88 @@
+"""The command line: every command explains itself, does what it says, and fails with one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from polytill.cli import app
+
+
+def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
+    """The path of every command."""
+    found = getattr(group or get_command(app), "commands", None)
+    if found is None:
+        yield path
+        return
+    for name, command in found.items():
+        yield from commands(command, *path, name)
+
+
+def polytill(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in an empty folder, with no settings but these."""
+    code = "from polytill.cli import main; main()"
+    environment = {
+        "PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path), "NO_COLOR": "1",
+        "COLUMNS": "200", **more,
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    command = get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    assert len(command.help or "") > 20, path
+    for parameter in command.params:
+        if parameter.name not in ("help", "install_completion", "show_completion"):
+            assert getattr(parameter, "help", None), (path, parameter.name)
+
+
+def one_sentence(found: subprocess.CompletedProcess[str]) -> str:
+    """What a failed command says: one sentence on standard error, no traceback."""
+    assert found.returncode != 0, found.stdout
+    assert "Traceback" not in found.stderr + found.stdout
+    [line] = [line for line in found.stderr.splitlines() if line.strip()]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("keys", "create", "--owner"), "key ring"),
+        (("keys", "rotate"), "key ring"),
+        (("keys", "ring", "--add"), "key ring"),
+        (("keys", "create"), "--owner"),
+        (("practices", "list"), "key ring"),
+    ],
+)
+def test_before_there_is_anything(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    assert words in one_sentence(polytill(tmp_path, *arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_nothing_to_a_rotated_key(tmp_path: Path) -> None:
+    def good(*arguments: str) -> str:
+        found = polytill(tmp_path, *arguments)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    assert "Catalog: added" in good("migrate")
+    good("practices", "create", "Clinic", "ngn")
+    assert "Clinic" in good("practices", "list")
+    assert good("keys", "create", "--owner").startswith("pt_owner_")
+    assert "left alone" in one_sentence(polytill(tmp_path, "keys", "ring"))
+    assert "Added k2" in good("keys", "ring", "--add")
+    assert "1 of 1 practices were rewrapped" in good("keys", "rotate")
+    assert "0 of 1 practices were rewrapped" in good("keys", "rotate")
+    assert "Clinic" in good("practices", "list")
+    assert "ZZZ" in one_sentence(polytill(tmp_path, "practices", "create", "X", "zzz"))

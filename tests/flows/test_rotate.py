@@ -1,0 +1,108 @@
+"""A new key-encryption key: everything is wrapped by it, nothing stops opening, and the old key opens nothing any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.clock import World
+from polytill.domain.errors import SealBroken
+from polytill.domain.ids import read_address
+from polytill.domain.sealing import KeyRing, Place
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows import configure, notify, onboarding, rotate
+from polytill.flows.configure import Keys, Wish
+from polytill.flows.receive import HOOK
+from polytill.storage import events, practices
+from polytill.storage.provider_configs import all_of, open_credentials
+from tests.installation import TEST_KEYS, fresh_settings, opened
+from tests.storage.making import plain
+
+SECRET = TEST_KEYS["paystack"]["secretKey"]
+
+
+async def _made(till: Polytill) -> tuple[int, str]:
+    """A practice with keys, a registered server and a destination; the practice and its hook token."""
+    entry, _ = await till.create_practice("Clinic", "NGN")
+    wish = Wish(
+        "paystack",
+        Environment.sandbox,
+        Keys(TEST_KEYS["paystack"]["publicKey"], Secret(SECRET)),
+        True,
+        supported_currencies=["NGN"],
+    )
+    saved, _ = await configure.configure(till.desk, entry.id, wish, "test", False)
+    await onboarding.add_cluster(till.desk, "moon", Secret("postgresql://u:pw@moon.example/x"), "test")
+    await notify.set_destination(till.desk, "https://platform.example/events", "test")
+    return entry.id, saved.hook_token
+
+
+async def _opens(till: Polytill, practice_id: int) -> None:
+    """Everything that is sealed opens."""
+    db = await till.desk.opening.practice(practice_id)
+    active = (await all_of(db))["paystack"].active
+    secret = open_credentials(db.data_key, "paystack", active).secret_key
+    assert secret is not None
+    assert secret.reveal() == SECRET
+    [(name, sealed)] = (await practices.sealed_urls(till.desk.owner)).items()
+    assert "pw@moon" in till.desk.opening.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
+    to = await events.destination(till.desk.owner)
+    assert to is not None
+    assert till.desk.opening.open_owners(to[1], notify.DESTINATION).reveal().startswith("whsec_")
+
+
+async def test_a_new_key_takes_over(tmp_path: Path, engine_url: str | None) -> None:
+    settings = fresh_settings(tmp_path, engine_url)
+    async with opened(settings, ["paystack"]) as old:
+        practice_id, token = await _made(old)
+        assert KeyRing.read(settings.keyring).extended(settings.keyring, World()) == "k2"
+        async with Polytill.open(settings) as ready:  # the new key opens, and does not wrap yet
+            assert ready.desk.ring.ids == ["k1", "k2"]
+            await _opens(ready, practice_id)
+            assert await rotate.rotate(ready.desk, "test") == (0, 1)
+            KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
+            async with Polytill.open(settings) as new:
+                await _opens(new, practice_id)
+                assert await rotate.rotate(new.desk, "test") == (1, 1)
+                assert await rotate.rotate(new.desk, "test") == (0, 1)
+                await _opens(new, practice_id)
+                await _an_address_stays(new, practice_id, token)
+                [row] = await plain(
+                    new.desk.owner, "SELECT COUNT(*) FROM audit_log WHERE action = 'practice.key_rewrapped'"
+                )
+                assert row == (1,)
+            await _opens(ready, practice_id)  # a node that has not been restarted since
+    assert settings.keyring.stat().st_mode & 0o777 == 0o600
+    lines = settings.keyring.read_text().splitlines()
+    assert [line[:3] for line in lines] == ["k2:", "k1:"]
+
+
+async def _an_address_stays(till: Polytill, practice_id: int, token: str) -> None:
+    found = read_address(HOOK, token, till.desk.ring.derived("addresses"))
+    assert found is not None
+    assert found[0] == practice_id
+
+
+@pytest.mark.parametrize(("kept", "opens"), [("k1", False), ("k2", True)])
+async def test_which_key_is_needed_afterwards(tmp_path: Path, kept: str, opens: bool) -> None:
+    settings = fresh_settings(tmp_path)
+    async with opened(settings, ["paystack"]) as old:
+        practice_id, _ = await _made(old)
+    KeyRing.read(settings.keyring).extended(settings.keyring, World())
+    KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
+    async with Polytill.open(settings) as till:
+        await rotate.rotate(till.desk, "test")
+    only = next(line for line in settings.keyring.read_text().splitlines() if line.startswith(kept))
+    settings.keyring.write_text(only + "\n")
+    async with Polytill.open(settings) as till:
+        if opens:
+            await _opens(till, practice_id)
+        else:
+            with pytest.raises(SealBroken):
+                await till.desk.opening.practice(practice_id)
+            for name, sealed in (await practices.sealed_urls(till.desk.owner)).items():
+                with pytest.raises(SealBroken):
+                    till.desk.opening.open_owners(sealed, Place("clusters", name, "sealed_url"))

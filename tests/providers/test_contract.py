@@ -70,6 +70,12 @@ def test_a_declared_star_is_one_label(url: str, right: bool) -> None:
     assert may_receive_keys(url, frozenset({"*.example.com"}), frozenset()) is right
 
 
+def test_no_address_is_right_for_a_provider_without_a_network() -> None:
+    assert may_receive_keys("", frozenset(), frozenset())
+    assert not may_receive_keys("", frozenset({"example.com"}), frozenset({"http://127.0.0.1:1"}))
+    assert not may_receive_keys("https://example.com", BUILT_IN["manual"].hosts, frozenset())
+
+
 BALANCES: dict[str, tuple[Any, Balance]] = {
     "stripe": (
         {"object": "balance", "available": [{"amount": -250, "currency": "usd"}, {"amount": 500, "currency": "ugx"}],

@@ -60,10 +60,10 @@ def test_an_installed_plug_in_is_found(clean: tuple[Path, Path]) -> None:
     python, package = clean
     code = (
         "from polytill.providers.registry import Registry; found = Registry().get('acme', 'plugin'); "
-        "print(found.__module__, found.code, sorted(Registry().installed()))"
+        "print(found.__module__, found.code, len(Registry().installed()))"
     )
     told = run(python, "-c", code, folder=package)
-    assert told.startswith("polytill_acme acme ['acme', 'flutterwave'")
+    assert told == f"polytill_acme acme {len(BUILT_IN) + 1}\n"
 
 
 def test_it_passes_the_suite(clean: tuple[Path, Path]) -> None:
@@ -165,15 +165,15 @@ def test_the_example_is_what_the_command_writes() -> None:
 
 def test_what_the_command_writes_runs(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    command = ["-m", "polytill", "new-provider", "swift-pay", "--folder", str(folder)]
+    command = ["-m", "polytill", "new-provider", "swift_pay", "--folder", str(folder)]
     told = run(sys.executable, *command, folder=tmp_path, path=str(ROOT / "src"))
     assert told.count("Wrote ") == 4
-    assert "swift-pay" in (folder / "pyproject.toml").read_text()
+    assert "swift_pay" in (folder / "pyproject.toml").read_text()
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", "."]
     assert "61 passed" in run(sys.executable, *tests, "test_swift_pay.py", folder=folder, path=str(ROOT / "src"))
 
 
-@pytest.mark.parametrize("code", ["", "Acme", "a/b", "..", "-a", "a-", "a--b", "stripe", "a" * 41, "a b", "é"])
+@pytest.mark.parametrize("code", ["", "Acme", "a/b", "..", "_a", "a_", "a__b", "a-b", "stripe", "a" * 41, "a b", "é"])
 def test_a_bad_code_writes_nothing(code: str, tmp_path: Path) -> None:
     with pytest.raises(OperatorError):
         write_provider(code, tmp_path / "made")

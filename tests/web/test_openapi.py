@@ -146,6 +146,11 @@ async def test_every_answer_is_as_documented(house: Installation) -> None:
     refund = await ask("POST", f"{p}/payments/{{paymentId}}/refunds", {"amount": 100}, **one)
     await ask("GET", f"{p}/payments/{{paymentId}}/refunds", **one)
     await ask("GET", f"{p}/payments/{{paymentId}}/refunds/{{refundId}}", refundId=refund["id"], **one)
+    desk = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["JPY"]}
+    await ask("POST", f"{p}/payment-providers", desk)
+    cash = await ask("POST", f"{p}/payments", {"amount": 500, "currency": "JPY", "providerCode": "manual"})
+    seen = {"amount": 500, "note": "Counted"}
+    await ask("POST", f"{p}/payments/{{paymentId}}/confirm-by-hand", seen, paymentId=cash["id"])
     hosted = await ask(
         "POST", f"{p}/payments", {"amount": 100_000, "currency": "NGN", "customer": {"email": "a@b.example"}}
     )

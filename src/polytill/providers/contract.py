@@ -286,6 +286,7 @@ class WebhookProof(StrEnum):
     signature = "signature"  # over the raw body
     word = "word"  # a shared word: its sender knows it, the body may be anybody's
     address = "address"  # nothing but our unguessable address
+    none = "none"  # there are no deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +345,8 @@ class Handler:
     # Whether money can move although nobody has read the answer to the create (a push to the payer's phone). False: a
     # link, a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
+    # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
+    confirmed_by_staff: ClassVar[bool] = False
     # Fields that never reach our tables: client secrets, reusable tokens.
     redacted: ClassVar[frozenset[str]] = frozenset()
 

@@ -206,8 +206,10 @@ def may_receive_keys(url: str, hosts: frozenset[str], allowed_origins: frozenset
     """Whether keys may be sent to this address: https to a host that the handler declares, or an origin from settings.
 
     A declared ``*.example.com`` stands for one label more, for providers with a host for each account (Adyen). What a
-    catalog row says decides nothing here.
+    catalog row says decides nothing here. No address at all is right for a provider without a network.
     """
+    if not url:
+        return not hosts
     origin = origin_of(url)
     if origin is None or "?" in url or "#" in url or "\\" in url or any(c.isspace() for c in url):
         return False

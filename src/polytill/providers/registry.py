@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 from polytill.providers.contract import Handler
 from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.manual import ManualProvider
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
 
@@ -20,6 +21,7 @@ BUILT_IN: dict[str, type[Handler]] = {
     "stripe": StripeProvider,
     "paystack": PaystackProvider,
     "flutterwave": FlutterwaveProvider,
+    "manual": ManualProvider,
 }
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
 from polytill.domain.states import Environment
-from polytill.flows import operate, reconcile, refund
+from polytill.flows import by_hand, operate, reconcile, refund
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
 from polytill.providers.contract import Customer
@@ -201,6 +201,17 @@ async def get_payment(
 async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """Ask the provider for the truth, now, and settle by it."""
     return await _answered(caller, await reconcile.confirm(caller.desk, practice_id, payment_id))
+
+
+@router.post("/{paymentId}/confirm-by-hand", response_model=answers.Payment)
+async def confirm_by_hand(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ByHandShape
+) -> Response:
+    """Staff have the money: cash or a bank transfer, with a note of what they saw. Kept in the audit log."""
+    found = await by_hand.confirm_by_hand(
+        caller.desk, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
+    )
+    return await _answered(caller, found)
 
 
 @router.post("/{paymentId}/capture", response_model=answers.Payment)

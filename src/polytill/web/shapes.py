@@ -123,6 +123,14 @@ class CaptureShape(Shape):
     amount: Amount | None = None
 
 
+class ByHandShape(Shape):
+    """What staff have seen: the amount that they counted, a note, and the name of a receipt or statement."""
+
+    amount: Amount
+    note: Text
+    proof: Text | None = None
+
+
 class RefundShape(Shape):
     """A refund; without an amount, all that is left."""
 

@@ -10,32 +10,33 @@ import re
 from polytill.domain.currencies import CURRENCIES
 from polytill.providers.contract import FEATURES, Handler, Idempotency, environment_of_key, features_of
 from polytill.providers.http import may_receive_keys, origin_of
+from polytill.providers.outcomes import NeedsAction
 from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE
-from polytill.testing.conformance.register import check
+from polytill.testing.conformance.register import check, is_confirmed_by_staff
 from polytill.testing.conformance.wire import Stand
 
 DECLARED, INSTANCES = "declares", "instances"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def code_and_name(stand: Stand) -> None:
     """The code is a short lower-case word, and there is a name to show."""
     handler = stand.fixture.handler
-    assert re.fullmatch(r"[a-z][a-z0-9_-]{1,48}", handler.code), f"{handler.code!r} is no provider code"
+    assert re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code), f"{handler.code!r} is no provider code"
     assert handler.name.strip(), "the name is empty"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
     """Both addresses of the catalog entry are https, at hosts that the handler declares."""
     handler = stand.fixture.handler
-    assert handler.hosts, "no host is declared"
+    assert handler.hosts or handler.confirmed_by_staff, "no host is declared"
     assert not any("/" in host or ":" in host for host in handler.hosts), "a host is a name, without scheme or path"
     for url in (handler.catalog.api_base_url, handler.catalog.sandbox_api_base_url):
         assert may_receive_keys(url, handler.hosts, frozenset()), f"keys could not be sent to {url}"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def keys_tell_their_environment(stand: Stand) -> None:
     """Each credential's patterns take the fixture's sandbox keys, and nothing empty."""
     handler = stand.fixture.handler
@@ -54,7 +55,7 @@ async def keys_tell_their_environment(stand: Stand) -> None:
                 assert told in (None, account.environment), f"{name} is taken for a key of {told}"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def config_schema_is_closed(stand: Stand) -> None:
     """Further settings are a closed JSON object, each with a title for the form."""
     schema = stand.fixture.handler.config_schema
@@ -67,7 +68,7 @@ async def config_schema_is_closed(stand: Stand) -> None:
         assert spec.get("type") in ("string", "integer", "boolean"), f"{name} is of no type that a form has"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def currencies_are_real(stand: Stand) -> None:
     """Every currency is ISO 4217's, with sane terms."""
     terms = stand.fixture.handler.catalog.currencies
@@ -81,7 +82,7 @@ async def currencies_are_real(stand: Stand) -> None:
         assert high is None or high >= low, f"{code}: the maximum is below the minimum"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def every_exponent_has_an_example(stand: Stand) -> None:
     """The fixture has an amount for every number of decimals (0, 2, 3) that occurs among the currencies."""
     needed = {CURRENCIES[code].exponent for code in stand.fixture.handler.catalog.currencies if code in CURRENCIES}
@@ -92,17 +93,20 @@ async def every_exponent_has_an_example(stand: Stand) -> None:
     assert stand.fixture.examples[1].money != stand.first.money, "the first two examples are the same"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def methods_and_texts_are_there(stand: Stand) -> None:
     """The catalog entry has payment methods, a description, and addresses for people to read on."""
     catalog = stand.fixture.handler.catalog
     assert catalog.methods, "no payment method is declared"
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), "a method is no plain word"
     assert catalog.description.strip(), "the description is empty"
-    assert (catalog.website_url + catalog.documentation_url).count("https://") == 2, "an address is missing"
+    addresses = (catalog.website_url, catalog.documentation_url)
+    assert all(url.startswith("https://") or (not url and not stand.fixture.handler.hosts) for url in addresses), (
+        addresses
+    )
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def features_equal_methods(stand: Stand) -> None:
     """Every feature is a method that really exists, and no verb comes without the ones that it needs."""
     handler = stand.fixture.handler
@@ -122,7 +126,7 @@ async def features_equal_methods(stand: Stand) -> None:
         assert not missing, f"{verb} without {other}: what was started could not be ended or found again"
 
 
-@check(DECLARED)
+@check(DECLARED, needs_network=False)
 async def repeats_are_declared(stand: Stand) -> None:
     """Idempotency, its window and the horizon for "not found" fit each other."""
     handler = stand.fixture.handler
@@ -137,7 +141,7 @@ async def repeats_are_declared(stand: Stand) -> None:
 # ── Instances ──
 
 
-@check(INSTANCES)
+@check(INSTANCES, needs_network=False)
 async def building_asks_nobody(stand: Stand) -> None:
     """Making an instance sends nothing."""
     wire = stand.wire()
@@ -145,7 +149,7 @@ async def building_asks_nobody(stand: Stand) -> None:
     assert not wire.asked, "a handler asked its provider while it was built"
 
 
-@check(INSTANCES)
+@check(INSTANCES, needs_network=False)
 async def repr_holds_no_secret(stand: Stand) -> None:
     """Neither ``repr`` nor ``str`` of an instance or its outcomes shows a secret."""
     handler = stand.handler(stand.wire("created"))
@@ -158,7 +162,7 @@ async def repr_holds_no_secret(stand: Stand) -> None:
         assert token.reveal() not in shown, "the payer's token is shown"
 
 
-@check(INSTANCES)
+@check(INSTANCES, needs_network=False)
 async def public_config_is_public(stand: Stand) -> None:
     """What a browser may know is JSON, and holds no secret."""
     text = json.dumps(stand.handler(stand.wire()).get_public_config())
@@ -228,3 +232,18 @@ async def bad_keys_are_refused(stand: Stand) -> None:
     assert tested.detail.strip(), "there is no sentence"
     for secret in stand.secrets(0):
         assert secret not in tested.detail, "the sentence holds the key"
+
+
+@check(INSTANCES, only=is_confirmed_by_staff, needs_network=False)
+async def staff_alone_confirm(stand: Stand) -> None:
+    """Where staff confirm payments, nothing is sent, no delivery is believed, and no verb calls a payment paid."""
+    wire = stand.wire()
+    handler = stand.handler(wire)
+    assert not handler.validate_webhook({}, b"{}"), "anybody could deliver"
+    for outcome in (
+        await handler.create_payment_intent(stand.creation()),
+        await handler.confirm_payment(stand.question()),
+        await handler.lookup_payment(stand.lost()),
+    ):
+        assert isinstance(outcome, NeedsAction), f"a payment that staff have not confirmed is {outcome!r}"
+    assert not wire.asked, "somebody was asked"

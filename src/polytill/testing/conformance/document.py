@@ -70,6 +70,7 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
 
 
 def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
+    handlers = [(code, cls) for code, cls in handlers if cls.hosts]  # staff take whatever they take
     codes = sorted({code for _, cls in handlers for code in cls.catalog.currencies})
     rows = [
         [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for _, cls in handlers)]

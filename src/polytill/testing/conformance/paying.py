@@ -101,10 +101,10 @@ async def the_idempotency_key_is_our_reference(stand: Stand) -> None:
     assert all(first.headers[name] != second.headers[name] for name in carrying), "two payments share a key"
 
 
-@check(SENDING)
+@check(SENDING, needs_network=False)
 async def the_payer_gets_a_way_to_pay(stand: Stand) -> None:
     """A started payment answers what the payer must do, or that the provider is working on it."""
-    outcome, _ = await created(stand)
+    outcome = await stand.handler(stand.wire("created")).create_payment_intent(stand.creation())
     assert isinstance(outcome, NeedsAction | Pending), f"a started payment is {outcome!r}"
     if isinstance(outcome, NeedsAction):
         action = outcome.action

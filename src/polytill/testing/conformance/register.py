@@ -23,9 +23,12 @@ class Check:
     body: Body
     verb: str | None = None
     only: Callable[[ProviderFixture], bool] | None = None
+    needs_network: bool = False
 
     def applies_to(self, fixture: ProviderFixture) -> bool:
         """Whether this provider has what is checked here."""
+        if self.needs_network and not is_networked(fixture):
+            return False
         has_verb = self.verb is None or getattr(fixture.handler, self.verb, None) is not None
         return has_verb and (self.only is None or self.only(fixture))
 
@@ -34,16 +37,29 @@ CHECKS: list[Check] = []
 
 
 def check(
-    area: str, verb: str | None = None, only: Callable[[ProviderFixture], bool] | None = None
+    area: str,
+    verb: str | None = None,
+    only: Callable[[ProviderFixture], bool] | None = None,
+    needs_network: bool = True,
 ) -> Callable[[Body], Body]:
     """Put a function on the list. Its name is the check's, the first line of its docstring the sentence."""
 
     def register(body: Body) -> Body:
         sentence = re.split(r"\n\s*\n", body.__doc__ or "")[0].strip()
-        CHECKS.append(Check(body.__name__, area, sentence, body, verb, only))
+        CHECKS.append(Check(body.__name__, area, sentence, body, verb, only, needs_network))
         return body
 
     return register
+
+
+def is_networked(fixture: ProviderFixture) -> bool:
+    """There is somebody to ask."""
+    return bool(fixture.handler.hosts)
+
+
+def is_confirmed_by_staff(fixture: ProviderFixture) -> bool:
+    """There is nobody to ask but people."""
+    return fixture.handler.confirmed_by_staff
 
 
 def signs(fixture: ProviderFixture) -> bool:

@@ -9,26 +9,27 @@ from pathlib import Path
 from polytill.domain.errors import OperatorError
 from polytill.providers.registry import BUILT_IN
 
-CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+CODE = re.compile(r"[a-z][a-z0-9]+(_[a-z0-9]+)*")
 
 
 def rendered(code: str) -> dict[str, str]:
     """The package's files by name. ``OperatorError`` where the code is no name for a provider."""
     if not CODE.fullmatch(code) or len(code) > 40:
-        raise OperatorError(f"{code!r} is no provider code: lower-case letters and digits, words joined by hyphens.")
+        raise OperatorError(
+            f"{code!r} is no provider code: lower-case letters and digits, words joined by underscores."
+        )
     if code in BUILT_IN:
         raise OperatorError(f"{code!r} is built in already.")
-    module = code.replace("-", "_")
     words = {
-        "<code>": code, "<module>": module, "<Class>": code.title().replace("-", ""),
-        "<Name>": code.title().replace("-", " "),
+        "<code>": code, "<package>": f"polytill-{code.replace('_', '-')}", "<Class>": code.title().replace("_", ""),
+        "<Name>": code.title().replace("_", " "),
     }  # fmt: skip
     made = {}
     for template in files("polytill.testing.conformance").joinpath("template").iterdir():
         text = template.read_text(encoding="utf-8")
         for mark, word in words.items():
             text = text.replace(mark, word)
-        made[template.name.removesuffix(".txt").replace("MODULE", module)] = text
+        made[template.name.removesuffix(".txt").replace("MODULE", code)] = text
     return made
 
 

@@ -83,13 +83,16 @@ class Stand:
 
     def wire(self, *names: str, example: Example | None = None, fault: Fault | None = None, **words: str) -> Wire:
         """A transport with these sample answers, filled in for an example."""
-        samples = [sample for name in names for sample in self.fixture.sample(name)]
+        samples = [sample for name in names for sample in self._samples(name)]
         tokens = self.fixture.answers.get("token", ())
         filled = [
             (sample, to_json(self.fixture.filled(sample.body, example or self.first, **words)))
             for sample in (*tokens, *samples)
         ]
         return Wire(filled, self.fixture.token_at, fault)
+
+    def _samples(self, name: str) -> tuple[Sample, ...]:
+        return self.fixture.sample(name) if self.fixture.handler.hosts else ()
 
     def handler(self, wire: Wire, account: int = 0, **changed: Any) -> Handler:
         """An instance with one practice's credentials at a frozen moment."""

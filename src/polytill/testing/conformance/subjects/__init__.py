@@ -2,7 +2,8 @@
 
 from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.subjects.flutterwave import FLUTTERWAVE
+from polytill.testing.conformance.subjects.manual import MANUAL
 from polytill.testing.conformance.subjects.paystack import PAYSTACK
 from polytill.testing.conformance.subjects.stripe import STRIPE
 
-SUBJECTS: tuple[ProviderFixture, ...] = (STRIPE, PAYSTACK, FLUTTERWAVE)
+SUBJECTS: tuple[ProviderFixture, ...] = (STRIPE, PAYSTACK, FLUTTERWAVE, MANUAL)

@@ -1,0 +1,137 @@
+"""Cash and bank transfers: only staff say that the money is there, once, with a note, and it stays on record."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows import by_hand, configure, reconcile
+from polytill.flows.configure import Keys, Wish
+from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.settle import open_action
+from polytill.providers.contract import Customer
+from polytill.storage import audit, ledger
+
+BANK = {"bank": "Example Bank", "accountName": "Clinic", "accountNumber": "0123456789", "instructions": "Thank you."}
+
+
+async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
+    practice, _ = await till.create_practice("Clinic", "NGN")
+    wish = Wish(
+        "manual", Environment.sandbox, Keys(config=BANK if config is None else config), is_enabled=True,
+        supported_currencies=["NGN"],
+    )  # fmt: skip
+    await configure.configure(till.desk, practice.id, wish, "test")
+    return practice.id
+
+
+async def asked(till: Polytill, practice_id: int, method: str | None = None, key: str = "k") -> Taken:
+    return await till.pay(practice_id, PaymentRequest(500_000, "NGN", key, "body", payment_method=method))
+
+
+async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> Taken:
+    return await by_hand.confirm_by_hand(till.desk, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
+
+
+@pytest.mark.parametrize(
+    ("config", "method", "text", "number"),
+    [
+        (BANK, "bank_transfer", "Thank you. Transfer 5000.00 NGN to 0123456789 with the words: payment ", "0123456789"),
+        (BANK, "cash", "Thank you. Pay 5000.00 NGN at the desk and say: payment ", None),
+        ({}, None, "Pay 5000.00 NGN at the desk and say: payment ", None),
+    ],
+)
+async def test_the_payer_is_told_how(
+    till: Polytill, config: dict[str, str], method: str | None, text: str, number: str | None
+) -> None:
+    practice_id = await clinic(till, config)
+    taken = await asked(till, practice_id, method)
+    assert taken.payment.status.value == "requires_action"
+    action = open_action(await till.desk.opening.practice(practice_id), taken.attempts[0])
+    assert action is not None
+    kind, url, token, told, wants, offline = action
+    assert (kind, url, token, wants) == ("instructions", None, None, None)
+    assert told.startswith(text)
+    assert told.rstrip(".").endswith(taken.attempts[0].id[-8:])
+    assert offline.get("account_number") == number
+
+
+async def test_staff_confirm_it_once(till: Polytill) -> None:
+    practice_id = await clinic(till)
+    payment = (await asked(till, practice_id)).payment
+    found = await confirmed(till, practice_id, payment.id)
+    again = await confirmed(till, practice_id, payment.id)
+    for one in (found, again):
+        assert (one.payment.status.value, one.payment.amount_captured) == ("succeeded", 500_000)
+    assert found.payment.provider_fee == 0
+    db = await till.desk.opening.practice(practice_id)
+    lines = await ledger.of_payment(db, payment.id)
+    assert sorted(line["amount"] for line in lines) == [-500_000, 500_000]
+    kept = [line for line in await audit.listed(db, limit=50) if line["action"] == "payment.confirmed_by_hand"]
+    assert len(kept) == 1
+    assert kept[0]["actor"] == "key:7"
+    assert "Counted it" in str(kept[0])
+    assert "R-17" in str(kept[0])
+
+
+async def test_two_people_at_once_book_it_once(till: Polytill) -> None:
+    practice_id = await clinic(till)
+    payment = (await asked(till, practice_id)).payment
+    await asyncio.gather(*(confirmed(till, practice_id, payment.id) for _ in range(4)))
+    db = await till.desk.opening.practice(practice_id)
+    assert len(await ledger.of_payment(db, payment.id)) == 2
+
+
+async def test_asking_pays_nothing(till: Polytill) -> None:
+    practice_id = await clinic(till)
+    payment = (await asked(till, practice_id)).payment
+    found = await reconcile.confirm(till.desk, practice_id, payment.id)
+    assert (found.payment.status.value, found.payment.amount_captured) == ("requires_action", 0)
+    db = await till.desk.opening.practice(practice_id)
+    assert open_action(db, found.attempts[0]) is not None, "the payer can still read how to pay"
+
+
+async def test_another_amount_settles_nothing(till: Polytill) -> None:
+    practice_id = await clinic(till)
+    payment = (await asked(till, practice_id)).payment
+    for amount in (499_999, 500_001, 50):
+        with pytest.raises(Invalid):
+            await confirmed(till, practice_id, payment.id, amount)
+    with pytest.raises(Invalid):
+        await by_hand.confirm_by_hand(till.desk, practice_id, payment.id, 500_000, "  ", None, "key:7")
+    assert (await reconcile.confirm(till.desk, practice_id, payment.id)).payment.amount_captured == 0
+
+
+async def test_a_refund_is_staffs_word_too(till: Polytill) -> None:
+    practice_id = await clinic(till)
+    payment = (await asked(till, practice_id)).payment
+    with pytest.raises(Conflict):
+        await till.refund(practice_id, payment.id, key="early")
+    await confirmed(till, practice_id, payment.id)
+    made = await till.refund(practice_id, payment.id, key="r", amount=200_000, reason="Half a visit")
+    assert (made.state.value, made.amount) == ("succeeded", 200_000)
+
+
+async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) -> None:
+    practice, _ = await till.create_practice("Clinic", "NGN")
+    keys = Keys("pk_test_0123456789", Secret("sk_test_0123456789abcdef0123456789"))
+    wish = Wish("paystack", Environment.sandbox, keys, is_enabled=True, supported_currencies=["NGN"])
+    await configure.configure(till.desk, practice.id, wish, "test")
+    till.desk.http.transport = Unreachable()
+    request = PaymentRequest(500_000, "NGN", "k", "body", customer=Customer("ada@example.com"))
+    payment = (await till.pay(practice.id, request)).payment
+    with pytest.raises(Conflict) as caught:
+        await confirmed(till, practice.id, payment.id)
+    assert caught.value.code == "not_by_hand"
+
+
+class Unreachable:
+    """A transport whose answers never come."""
+
+    async def send(self, *_: object) -> tuple[int, dict[str, str], bytes]:
+        return 500, {}, b"{}"

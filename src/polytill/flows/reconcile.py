@@ -72,7 +72,8 @@ async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt
     made = await payments.attempts_of(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
-    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows)
+    # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
+    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
     if follows is None or await payments.attempt_by_id(db, follows.id) is None:
         return payment
     practice = await desk.opening.entry(db.practice_id)

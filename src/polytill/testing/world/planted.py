@@ -340,7 +340,7 @@ async def _no_row(*args: Any) -> None:
 @bug
 def dashboard_refund_ignored() -> list[Swap]:
     """What was given back at the provider itself is none of our business."""
-    apply = receive.apply_refund_fact
+    apply = settle_refunds.apply_refund_fact
 
     async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
         known = await refunds.of_payment(db, payment.id)
@@ -360,7 +360,7 @@ def dashboard_refund_ignored() -> list[Swap]:
 @bug
 def provider_key_for_every_call() -> list[Swap]:
     """A lookup that repeats the call does so under another key: the provider makes a second payment."""
-    params = reconcile.create_params
+    params = pay.create_params
 
     def under_another(desk: Any, *rest: Any) -> Any:
         return replace(params(desk, *rest), reference=new_id(desk.world))

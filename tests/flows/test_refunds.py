@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_NEXT, Environment, PaymentStatus, RefundState
+from polytill.domain.states import REFUND_NEXT, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.settle_refunds import decide_refund
 from polytill.providers.contract import DisputeFact, RefundFact
@@ -225,6 +226,27 @@ async def test_a_refund_that_fails_after_all_lowers_the_total(scene: Scene) -> N
     assert await amounts(scene, payment) == (0, 0)
     assert await scene.cases() == ["refund_failed"]
     assert (await refunded(scene, payment, 1000, given(1000, "r2"), "again")).state is R.succeeded
+
+
+@pytest.mark.parametrize("name", ["r1", None], ids=["named", "by amount"])
+@pytest.mark.parametrize("told", ["succeeded", "pending"])
+async def test_older_news_of_a_refund_that_has_failed_changes_nothing(
+    scene: Scene, told: str, name: str | None
+) -> None:  # fmt: skip
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    await refunded(scene, payment, 700, given(700))
+    about = RefundFact(
+        "failed", None, name, provider_transaction_id=payment.provider_transaction_id, amount=Money(700, "NGN")
+    )
+    await scene.delivery(configuration, about)
+    scene.wire.says("lookup_refund", Declined(Reason.declined, True, "failed", None, "r1"))
+    event = await scene.delivery(configuration, replace(about, state=told))
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert refund.state is R.failed
+    assert await amounts(scene, payment) == (0, 0)
+    assert event is not None
+    assert (event.state, event.reason) == (EventState.applied, "looked_up")
 
 
 async def test_a_refund_made_in_the_providers_dashboard_is_adopted(scene: Scene) -> None:

@@ -21,7 +21,7 @@ from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.notify import tell_practice
 from polytill.flows.settle import settle
-from polytill.flows.settle_refunds import apply_dispute_fact, apply_refund_fact
+from polytill.flows.settle_refunds import apply_dispute_fact, apply_refund_fact, settle_refund
 from polytill.providers.contract import (
     ConfirmPaymentParams,
     DisputeFact,
@@ -354,9 +354,11 @@ async def _look_up(
     desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], told: str
 ) -> None:
     """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later."""
-    states = [(await refunding.refresh(desk, db, refund, "webhook")).state for refund in about]
+    answers = [(refund, await refunding.ask(desk, db, refund)) for refund in about]
+    states = [(await settle_refund(desk, db, refund, answer, "webhook")).state for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told)
-    if borne_out is not None and about and not any(state in borne_out for state in states):
+    outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
+    if borne_out is not None and about and not outdated and not any(state in borne_out for state in states):
         await _wait(desk, db, event, payment_id, "not_borne_out")
         return
     await _finish(desk, db, event, EventState.applied, "looked_up", payment_id)

@@ -25,6 +25,8 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
 
+_LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
+
 
 async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
     """Ask the provider for the truth about a payment, now, and settle by it."""
@@ -72,7 +74,8 @@ async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt
     made = await payments.attempts_of(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
-    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows)
+    # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
+    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
     if follows is None or await payments.attempt_by_id(db, follows.id) is None:
         return payment
     practice = await desk.opening.entry(db.practice_id)
@@ -115,14 +118,14 @@ def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: 
             return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
         age_s = (desk.world.now() - attempt.created_at).total_seconds()
         if not handler.create_moves_money:
-            return outcome, True
+            # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
+            return _LINK_LOST, True
         # "Not found" proves something only once the first call cannot still be running over there.
         return (outcome, True) if age_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
     payable = isinstance(outcome, NeedsAction) and outcome.action is not None
     waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if undecided and waits_for_payer and not payable and not handler.create_moves_money:
-        lost = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
-        return lost, True
+        return _LINK_LOST, True
     return outcome, False
 
 

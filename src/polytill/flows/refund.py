@@ -103,6 +103,11 @@ async def _send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, 
 
 async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
     """Ask the provider what became of a refund, and settle by its answer."""
+    return await settle_refund(desk, db, refund, await ask(desk, db, refund), source)
+
+
+async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
+    """What the provider says of a refund now. ``Unknown`` where its answer proves nothing."""
     attempt = await payments.attempt_by_id(db, refund.attempt_id)
     payment = await payments.by_id(db, refund.payment_id)
     assert attempt is not None
@@ -120,7 +125,7 @@ async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "loo
     outcome = await call_for(
         desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
     )
-    return await settle_refund(desk, db, refund, _interpreted(await _handler(desk, attempt), outcome, age_s), source)
+    return _interpreted(await _handler(desk, attempt), outcome, age_s)
 
 
 async def _handler(desk: Desk, attempt: Attempt) -> type[Handler] | None:

@@ -254,12 +254,15 @@ async def settle(
     source: str,
     successor: Attempt | None = None,
     also: Callable[[Unit], None] | None = None,
+    unless_moved: bool = False,
 ) -> tuple[Payment, Attempt]:
     """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
 
     ``successor`` is the next attempt, put on disk if this one turns out closed. ``also`` adds steps to the same unit
     (the webhook event that brought the fact, the capture that was asked for), also where nothing else changes.
+    ``unless_moved``: the outcome was concluded from the attempt's state; where another has moved it, nothing is written.
     """
+    concluded_from = attempt.state
     for _ in range(TRIES):
         verdict = decide(payment, attempt, outcome, successor)
         now = desk.world.now()
@@ -276,6 +279,8 @@ async def settle(
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate):  # Duplicate: another has put its successor on disk first
             payment, attempt = await _again(db, payment, attempt)
+            if unless_moved and attempt.state is not concluded_from:
+                return payment, attempt
             continue
         if verdict.change is not None:
             log.info(

@@ -174,19 +174,21 @@ def _matching(known: list[Refund], fact: RefundFact) -> list[Refund]:
     if fact.state == "failed":
         return [r for r in same if r.state in REFUND_RESERVES] or [r for r in same if r.state in REFUND_DONE][-1:]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
+    done = [r for r in same if r.state in REFUND_DONE]
     if waiting:
-        return waiting
+        # Without a name it may just as well repeat what is known of another one.
+        return waiting if fact.provider_refund_id is not None else [*waiting, *done]
     if fact.provider_refund_id is not None:
         # One that was adopted from a cumulative fact has no name yet: this is it.
-        return [r for r in same if r.origin == "provider" and r.state in REFUND_DONE][:1]
-    # Every one of this amount is settled: the delivery repeats what is known.
-    return [r for r in same if r.state in REFUND_DONE][-1:]
+        return [r for r in done if r.origin == "provider"][:1]
+    # Every one of this amount is settled: the delivery repeats what is known, or is older than that.
+    return done[-1:] or [r for r in same if r.state is RefundState.failed]
 
 
 async def apply_refund_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> list[Refund]:
-    """Settle the one refund that a fact is about, or adopt it. Several that fit are answered, to be looked up each."""
+    """Settle the one refund that a fact is about, or adopt it. Those that are to be looked up instead are answered."""
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
@@ -204,7 +206,9 @@ async def apply_refund_fact(
             matching: list[Refund] = []
         else:
             matching = _matching(known, fact)
-        if len(matching) > 1:
+        # One that is over: is the delivery older than its end, or has it come to life? Only the provider can say.
+        over = bool(matching) and matching[0].state in REFUND_VOID and fact.state != "failed"
+        if over or len(matching) > 1:
             return matching
         try:
             refund = matching[0] if matching else await _adopt(desk, db, fresh, attempt, fact, amount.minor)

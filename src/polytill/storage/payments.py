@@ -168,7 +168,10 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
 
 
 def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> None:
-    """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not."""
+    """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not.
+
+    The fee is learnt once: where another has written one meanwhile, this is ``Stale`` too.
+    """
     unit.add(
         "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
         " amount_captured = amount_captured + $5, amount_refunded = amount_refunded + $6,"
@@ -177,7 +180,8 @@ def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> Non
         " provider_transaction_id = COALESCE($11, provider_transaction_id),"
         " provider_response = COALESCE($12, provider_response), provider_fee = COALESCE($13, provider_fee),"
         " provider_fee_currency = COALESCE($14, provider_fee_currency), failure_reason = $15, cancel_reason = $16,"
-        " updated_at = $17, version = version + 1 WHERE id = $1 AND status = $2",
+        " updated_at = $17, version = version + 1 WHERE id = $1 AND status = $2"
+        " AND (CAST($13 AS BIGINT) IS NULL OR provider_fee IS NULL)",
         payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
         change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),

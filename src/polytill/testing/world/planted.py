@@ -19,6 +19,7 @@ from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
 from polytill.storage import ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
+from polytill.storage.units import Unit
 from polytill.testing.world.ground import ground
 from polytill.testing.world.history import run_history
 
@@ -78,7 +79,7 @@ def attempt_written_after_the_call() -> list[Swap]:
     commit, start = PracticeDb.commit, pay.start
 
     async def keep_back(self: PracticeDb, unit: Any) -> list[int]:
-        if unit.steps and unit.steps[0].sql.startswith("INSERT INTO payments "):
+        if any(step.sql.startswith("INSERT INTO payments ") for step in unit.steps):
             _late.set(unit.take())
             return []
         return await commit(self, unit)
@@ -336,7 +337,35 @@ async def _no_row(*args: Any) -> None:
     return None
 
 
+@bug
+def dashboard_refund_ignored() -> list[Swap]:
+    """What was given back at the provider itself is none of our business."""
+    apply = settle_refunds.apply_refund_fact
+
+    async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
+        known = await refunds.of_payment(db, payment.id)
+        if fact.amount is None or not settle_refunds._matching(known, fact):
+            unit = Unit()
+            also(unit)
+            await db.commit(unit)
+            return []
+        return await apply(desk, db, payment, attempt, fact, also)
+
+    return [(receive, "apply_refund_fact", only_ours)]
+
+
 # ── Looking up ──
+
+
+@bug
+def provider_key_for_every_call() -> list[Swap]:
+    """A lookup that repeats the call does so under another key: the provider makes a second payment."""
+    params = pay.create_params
+
+    def under_another(desk: Any, *rest: Any) -> Any:
+        return replace(params(desk, *rest), reference=new_id(desk.world))
+
+    return [(reconcile, "create_params", under_another)]
 
 
 @bug

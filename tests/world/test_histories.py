@@ -1,0 +1,73 @@
+"""Fresh seeds each time, the known-bad ones for ever, and the same seed twice."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polytill.testing.world.ground import Ground
+from polytill.testing.world.history import run_history
+
+KNOWN_BAD = Path(__file__).with_name("known_bad_seeds.txt")
+FRESH = int(os.environ.get("POLYTILL_WORLD_HISTORIES", "300"))
+SLICES = 3
+TOLD = """
+import sys
+from polytill.testing.world.campaign import replay
+lines, problems = replay(int(sys.argv[1]))
+sys.stdout.write("\\n".join([*lines, *problems]))
+"""
+
+
+def wrong(seed: int, problems: list[str]) -> str:
+    """What a failure says: how to see it again."""
+    return f"python -m polytill.testing.world --seed {seed} --histories 1\n" + "\n".join(problems)
+
+
+@pytest.mark.parametrize("part", range(SLICES))
+def test_fresh_seeds(laid: Ground, part: int) -> None:
+    first = secrets.randbelow(10**9)
+    for seed in range(first, first + FRESH // SLICES):
+        problems = run_history(laid, seed).problems
+        assert not problems, wrong(seed, problems)
+
+
+def _known_bad() -> list[int]:
+    lines = (line.partition("#")[0].strip() for line in KNOWN_BAD.read_text().splitlines())
+    return [int(line) for line in lines if line]
+
+
+@pytest.mark.parametrize("seed", _known_bad())
+def test_known_bad_seed(laid: Ground, seed: int) -> None:
+    problems = run_history(laid, seed).problems
+    assert not problems, wrong(seed, problems)
+
+
+@pytest.mark.parametrize("seed", [3, 44, 1234])
+def test_the_same_seed_gives_the_same_history(laid: Ground, seed: int) -> None:
+    first = run_history(laid, seed, telling=True)
+    for other in range(5):  # what runs in between leaves nothing behind
+        run_history(laid, 900 + other)
+    again = run_history(laid, seed, telling=True)
+    untold = run_history(laid, seed)
+    assert "\n".join(first.lines) == "\n".join(again.lines)
+    assert first.lines
+    assert first.tally == again.tally == untold.tally
+    assert first.problems == again.problems == untold.problems
+
+
+def test_another_process_tells_the_same_history(laid: Ground) -> None:
+    here = run_history(laid, 77, telling=True)
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", TOLD, "77"], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": hashing},
+        ).stdout
+        for hashing in ("1",)
+    ]  # fmt: skip
+    assert said[0] == "\n".join([*here.lines, *here.problems])

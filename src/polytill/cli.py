@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -74,22 +76,25 @@ def serve(
 ) -> None:
     """Serve the HTTP API and the pages.
 
-    The databases must be migrated (`polytill migrate`). Overdue payments and refunds are looked up in the background.
+    The databases must be migrated (`polytill migrate`). On SQLite the worker is embedded; on PostgreSQL run
+    `polytill worker` beside it, as often as you like.
     """
     import uvicorn
 
     from polytill.app import Polytill
     from polytill.settings import Settings
+    from polytill.storage.opening import is_postgres
     from polytill.web import logs
     from polytill.web.app import make_app
 
     settings = Settings()
+    embeds = not is_postgres(settings.owner_database_url.get_secret_value())
     host, _, port = (bind or settings.bind).rpartition(":")
     logs.setup()
 
     async def run() -> None:
         async with Polytill.open(settings) as till:
-            service = make_app(till)
+            service = make_app(till, sweeping=embeds)
             if settings.metrics_bind:
                 metrics_host, _, metrics_port = settings.metrics_bind.rpartition(":")
                 service.state.metrics.serve(metrics_host, int(metrics_port))
@@ -98,10 +103,45 @@ def serve(
                 server_header=False, timeout_graceful_shutdown=30,
             )  # fmt: skip
             console.print(f"Serving on http://{host}:{port}", highlight=False)
-            await uvicorn.Server(config).serve()
+            async with _jobs(till) if embeds else nullcontext():
+                await uvicorn.Server(config).serve()
 
     if not host or not port.isdecimal():
         _fail("--bind must be host:port.")
+    _run_loop(run)
+
+
+def _jobs(till: Any) -> AbstractAsyncContextManager[None]:
+    from polytill.worker import jobs
+
+    return jobs(till)
+
+
+@app.command()
+def worker() -> None:
+    """Look up what is overdue, tell the platform, compare with the providers. Any number may run, on PostgreSQL.
+
+    It ends in good order on Ctrl-C or SIGTERM. One that dies loses nothing: the others take over within seconds.
+    """
+    from polytill.app import Polytill
+    from polytill.settings import Settings
+    from polytill.storage.opening import is_postgres
+    from polytill.web import logs
+    from polytill.worker import working
+
+    settings = Settings()
+    if not is_postgres(settings.owner_database_url.get_secret_value()):
+        _fail("On SQLite the worker runs inside `polytill serve`.")
+    logs.setup()
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        async with Polytill.open(settings) as till, working(till):
+            console.print("Working until Ctrl-C.", highlight=False)
+            await stopping.wait()
+
     _run_loop(run)
 
 

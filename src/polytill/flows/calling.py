@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
-from polytill.providers.contract import CredentialTest, Handler, ProviderConfig
+from polytill.providers.contract import CredentialTest, Handler, PaymentFact, ProviderConfig
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
@@ -111,6 +112,34 @@ async def call_for(
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
+
+
+async def listing_page(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime,
+    until: datetime, cursor: str | None,
+) -> tuple[list[PaymentFact], str | None] | None:  # fmt: skip
+    """One page of the provider's own listing, and the cursor of the next one (None: this was the last).
+
+    None where the provider lists nothing, refuses, or cannot be understood.
+    """
+    if work_is_open():
+        raise TransactionOpen
+    entry, credentials = (await desk.catalog()).get(configuration.provider_code), configuration.newest(environment)
+    handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
+    if handler is None or isinstance(handler, NotSent) or handler.list_transactions is None:
+        return None
+    window = (int(since.timestamp()), int(until.timestamp()))
+    place = cursor if handler.pages_by_id else int(cursor or 1)
+    try:
+        facts = await handler.list_transactions(*window, place)
+    except Exception as error:
+        log.error("handler_failed", provider=handler.code, verb="list_transactions", error=type(error).__name__)
+        return None
+    if not isinstance(facts, list):
+        return None
+    if not facts:
+        return [], None
+    return facts, facts[-1].provider_transaction_id if handler.pages_by_id else str(int(place or 1) + 1)
 
 
 async def call_test(handler: Handler) -> CredentialTest:

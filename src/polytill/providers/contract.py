@@ -302,6 +302,8 @@ class Handler:
     capture_payment: ClassVar[Any] = None
     cancel_payment: ClassVar[Any] = None
     list_transactions: ClassVar[Any] = None
+    # What asks ``list_transactions`` for the page after one: its last transaction's id, or else the next number.
+    pages_by_id: ClassVar[bool] = False
 
 
 # What a handler can do, by the verb that does it. ``supportedFeatures`` is computed from this and nothing else.

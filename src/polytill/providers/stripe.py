@@ -130,6 +130,7 @@ class StripeProvider(Handler):
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
+    pages_by_id = True
 
     # ── Public verbs ──
 

@@ -28,7 +28,9 @@ app = typer.Typer(
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them.")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
+cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
 app.add_typer(practices_app, name="practices")
+app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys_app, name="keys")
 
@@ -345,3 +347,55 @@ def keys_ring() -> None:
         _fail(f"The key ring {path} exists already; it was left alone.")
     KeyRing.create(path, World())
     console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")
+
+
+# ── Cases ──
+
+
+@cases_app.command("list")
+def cases_list(
+    practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
+) -> None:
+    """List the open cases of every practice, or of one."""
+    from polytill.flows import operator
+    from polytill.storage import cases
+
+    async def read(till: Any) -> list[tuple[int, Any]]:
+        if practice is not None:
+            db = await till.desk.opening.practice(practice)
+            return [(practice, case) for case in await cases.listed(db, limit=500)]
+        found: list[tuple[int, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            some, after = await operator.across(till.desk, after)
+            found += some
+        return found
+
+    table = Table("practice", "case", "kind", "environment", "since", *(["what was seen"] if practice else []))
+    for practice_id, case in _opened(read):
+        seen = [str(case.detail)] if practice else []
+        since = f"{case.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(practice_id), case.id, case.kind, case.environment.value, since, *seen)
+    console.print(table)
+
+
+@cases_app.command("resolve")
+def cases_resolve(
+    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    case: Annotated[str, typer.Argument(help="The case's id")],
+    action: Annotated[str, typer.Argument(help="look_up, refund_excess or handled")],
+    note: Annotated[str, typer.Option(help="How it was handled, or on what proof; needed for `handled`")] = "",
+) -> None:
+    """Ask the provider again, give an excess back, or put a case away with a note."""
+    from polytill.flows import operator
+
+    ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
+        "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
+        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
+        "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
+    }
+    if action not in ways:
+        _fail(f"The action must be one of {', '.join(ways)}.")
+    found = _opened(ways[action])
+    status = f"; the payment is {found.payment.status.value}" if found.payment else ""
+    console.print(f"The case is {found.case.state}{status}.", highlight=False)

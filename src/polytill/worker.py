@@ -14,14 +14,17 @@ import asyncio
 import contextlib
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from polytill.app import Polytill, beside
 from polytill.flows import compare, rounds
 from polytill.flows.desk import log
 from polytill.storage import durable, leases, practices
+
+Result = TypeVar("Result")
 
 LISTINGS = "listings"
 # Pinned: what is enqueued are names and ids, so workers of different versions do each other's jobs.
@@ -43,7 +46,7 @@ async def jobs(till: Polytill) -> AsyncIterator[None]:
     # Imported here: 37 MB and nine threads, which a service without an embedded worker does without.
     from dbos import DBOS, DBOSPortableJSONSerializer
 
-    owner_url = till.desk.settings.owner_database_url.get_secret_value()
+    kept = durable.system_database(till.desk.settings.owner_database_url.get_secret_value())
     DBOS(
         config={
             "name": "polytill",
@@ -53,58 +56,70 @@ async def jobs(till: Polytill) -> AsyncIterator[None]:
             "use_listen_notify": False,
             "max_executor_threads": 4,
             "log_level": "ERROR",
-            **durable.system_database(owner_url),  # type: ignore[typeddict-item]
+            **kept,  # type: ignore[typeddict-item]
         }
     )
-    scheduled = _registered(till)
     try:
-        await asyncio.to_thread(DBOS.launch)
-        await DBOS.register_queue_async(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
-        await DBOS.apply_schedules_async(scheduled)
-        log.info("jobs_started", executor=DBOS.executor_id)
+        await asyncio.to_thread(_launch, till, asyncio.get_running_loop())
         yield
     finally:
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        if engine := kept.get("system_database_engine"):
+            await asyncio.to_thread(engine.dispose)
 
 
-def _registered(till: Polytill) -> list[Any]:
-    """The workflows, made known to DBOS, and when each is due."""
+def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
+    """Make the workflows known to DBOS, launch it, and say when each is due.
+
+    All of DBOS lives in threads of its own, and what a workflow does is handed to our loop: launched inside a loop, it
+    takes over that loop's threads, which our databases need, and shuts them down with itself.
+    """
     from dbos import DBOS, SetWorkflowID
 
     desk = till.desk
 
-    @DBOS.workflow(name="compare_practice")
-    async def compare_practice(practice_id: int) -> int:
-        return await compare.compare(desk, practice_id)
+    def do(work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
 
-    async def enqueue(practice_ids: list[int], at: datetime) -> None:
+    @DBOS.workflow(name="compare_practice")
+    def compare_practice(practice_id: int) -> int:
+        return do(compare.compare(desk, practice_id))
+
+    def enqueue(practice_ids: list[int], at: Any) -> None:
         for practice_id in practice_ids:
-            with SetWorkflowID(f"compare-{practice_id}-{at:%Y%m%d%H}"):
-                await DBOS.enqueue_workflow_async(LISTINGS, compare_practice, practice_id)
+            with SetWorkflowID(f"compare-{practice_id}-{_moment(at):%Y%m%d%H}"):
+                DBOS.enqueue_workflow(LISTINGS, compare_practice, practice_id)
 
     @DBOS.workflow(name="compare_busy")
-    async def compare_busy(at: datetime, _: Any) -> None:
-        await enqueue(list(await leases.all_held(desk.owner)), _moment(at))
+    def compare_busy(at: Any, _: Any) -> None:
+        enqueue(list(do(leases.all_held(desk.owner))), at)
 
     @DBOS.workflow(name="compare_all")
-    async def compare_all(at: datetime, _: Any) -> None:
-        await enqueue([entry.id for entry in await practices.listed(desk.owner, limit=1_000_000)], _moment(at))
+    def compare_all(at: Any, _: Any) -> None:
+        enqueue([entry.id for entry in do(practices.listed(desk.owner, limit=1_000_000))], at)
 
     @DBOS.workflow(name="visit_everyone")
-    async def visit_everyone(_: datetime, __: Any) -> None:
-        await rounds.hold_everyone(desk)
+    def visit_everyone(_: Any, __: Any) -> None:
+        do(rounds.hold_everyone(desk))
 
     @DBOS.workflow(name="clean_up")
-    async def clean_up(at: datetime, _: Any) -> None:
-        await _clean_up(_moment(at))
+    def clean_up(at: Any, _: Any) -> None:
+        # Outside of the workflow's own context, or what was listed would be noted as a step of it.
+        Context().run(_clean_up, _moment(at))
 
-    return [
-        {"schedule_name": work.__name__, "workflow_fn": work, "schedule": cron, "context": None}
-        for work, cron in (
-            (compare_busy, "0 17 * * * *"), (compare_all, "0 47 2 * * *"), (visit_everyone, "0 37 * * * *"),
-            (clean_up, "0 7 * * * *"),
-        )
-    ]  # fmt: skip
+    DBOS.launch()
+    DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
+    due = {
+        compare_busy: "0 17 * * * *", compare_all: "0 47 2 * * *", visit_everyone: "0 37 * * * *",
+        clean_up: "0 7 * * * *",
+    }  # fmt: skip
+    DBOS.apply_schedules(
+        [
+            {"schedule_name": work.__name__, "workflow_fn": work, "schedule": cron, "context": None}
+            for work, cron in due.items()
+        ]
+    )
+    log.info("jobs_started", executor=DBOS.executor_id)
 
 
 def _moment(at: Any) -> datetime:
@@ -112,14 +127,14 @@ def _moment(at: Any) -> datetime:
     return at if isinstance(at, datetime) else datetime.fromisoformat(str(at)).astimezone(UTC)
 
 
-async def _clean_up(at: datetime) -> None:
+def _clean_up(at: datetime) -> None:
     """Forget DBOS's notes of workflows that are long over, or that died with their process."""
     from dbos import DBOS
 
     while True:
-        old = await DBOS.list_workflows_async(
+        old = DBOS.list_workflows(
             end_time=(at - KEPT).isoformat(), limit=CLEANED_AT_ONCE, load_input=False, load_output=False
         )
         if not old:
             return
-        await DBOS.delete_workflows_async([workflow.workflow_id for workflow in old])
+        DBOS.delete_workflows([workflow.workflow_id for workflow in old])

@@ -21,6 +21,8 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[PaymentFact]:
     facts: list[PaymentFact] = []
 
     async def list_transactions(self: Any, since_s: int, until_s: int, page: int) -> list[PaymentFact]:
+        if until_s < self.world.time_s() - 3600:
+            return []  # an earlier window
         return facts[2 * (page - 1) : 2 * page]
 
     monkeypatch.setattr(HANDLERS["scripted"], "list_transactions", list_transactions)

@@ -33,6 +33,7 @@ OVERLAP = timedelta(seconds=1800)
 CLOCKS_DIFFER = timedelta(seconds=600)
 FIRST_WINDOW = timedelta(days=2)
 LONGEST_WINDOW = timedelta(days=1)
+WINDOWS_AT_ONCE = 8
 MAX_PAGES = 50
 SHORTEST_WINDOW = timedelta(seconds=60)
 _OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
@@ -54,21 +55,27 @@ async def compare(desk: Desk, practice_id: int) -> int:
     listed = 0
     for configuration in (await desk.configured(db)).configurations.values():
         for environment in Environment:
-            if configuration.newest(environment) is not None:
-                listed += await _compare(desk, db, configuration, environment)
+            if configuration.newest(environment) is None:
+                continue
+            for _ in range(WINDOWS_AT_ONCE):
+                found = await _compare(desk, db, configuration, environment)
+                if found is None:
+                    break
+                listed += found
     return listed
 
 
-async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int:
+async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int | None:
+    """One window; None where there is none left to compare."""
     now = desk.world.now()
     compared_until = await listings.kept(db, configuration.id, environment)
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
-    if compared_until is not None and until <= compared_until:
-        return 0
+    if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
+        return None
     window = await _listed(desk, db, configuration, environment, since, until)
     if window is None:
-        return 0
+        return None
     for fact in window.facts.values():
         await _look_at(desk, db, configuration, environment, fact)
     if window.whole:

@@ -18,7 +18,17 @@ from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
 from polytill.flows.receive import MAX_BODY_BYTES
-from polytill.web import answers, api_events, api_owner, api_payments, api_practice, checkout, hooks, problems
+from polytill.web import (
+    answers,
+    api_cases,
+    api_events,
+    api_owner,
+    api_payments,
+    api_practice,
+    checkout,
+    hooks,
+    problems,
+)
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
@@ -175,6 +185,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     for router in (
         api_owner.router,
         api_events.router,
+        api_cases.router,
         api_practice.router,
         api_payments.router,
         hooks.router,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -118,7 +119,7 @@ class House:
         """The longest time without an acknowledged payment from a moment until payments flow again now."""
         await self.recovered(time.monotonic())
         at = [since_s, *(moment for moment in self.acknowledged_at_s if moment > since_s)]
-        return max(after - before for before, after in zip(at, at[1:], strict=False))
+        return max(after - before for before, after in itertools.pairwise(at))
 
     async def drained(self) -> list[str]:
         """Wait until every acknowledged payment is proven paid; those that are not."""

@@ -7,20 +7,21 @@ async with Polytill.open(Settings()) as till:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 from polytill.domain.clock import World
-from polytill.domain.errors import OperatorError
+from polytill.domain.errors import NotNow, OperatorError, PolytillError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import lease, notify, onboarding, operate, pay, reconcile, refund
+from polytill.flows import lease, notify, onboarding, operate, pay, reconcile, refund, rounds
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import PaymentRequest, Taken
-from polytill.flows.visit import visit
 from polytill.providers.http import AiohttpTransport, Http, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
-from polytill.storage import leases, migrating, practices
+from polytill.storage import migrating
 from polytill.storage.opening import Opening, create_owner, open_owner
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.refunds import Refund
@@ -97,30 +98,50 @@ class Polytill:
 
     async def sweep(self, everyone: bool = False) -> int:
         """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
-        held = await leases.all_held(self.desk.owner)
-        ids = list(held)
-        if everyone:
-            entries = await practices.listed(self.desk.owner, limit=1_000_000)
-            ids = [entry.id for entry in entries if entry.state != "provisioning"]
-        done = 0
-        for practice_id in ids:
-            try:
-                done += await visit(self.desk, practice_id, held.get(practice_id))
-            except Exception as error:
-                log.error("visit_failed", practice=practice_id, error=type(error).__name__)
-        return done + await notify.deliver(self.desk)
+        return await rounds.sweep(self.desk, everyone) + await notify.deliver(self.desk)
 
-    async def sweep_for_ever(self) -> None:
-        """The background task of an embedded service: opened practices often, every practice now and then."""
-        rounds = 0
+    async def renew_for_ever(self) -> None:
+        """Keep the leases of this process, until it is cancelled."""
+        await self._repeat("leases", partial(lease.renew, self.desk))
+
+    async def visit_for_ever(self) -> None:
+        """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
+        going = rounds.Rounds(self.desk)
+        log.info("worker_started", worker=going.worker)
+        await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
+        try:
+            async with beside(self._repeat("deliveries", partial(notify.deliver, self.desk))):
+                await self._repeat("rounds", partial(rounds.turn, going, self.desk))
+        finally:
+            with suppress(PolytillError):  # the claims end by themselves
+                await going.leave()
+
+    async def _repeat(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], once: bool = False
+    ) -> None:  # fmt: skip
+        """Do a thing again and again, whatever becomes of one time; or until it has worked once."""
         while True:
-            await asyncio.sleep(self.desk.settings.sweep_interval_s)
             try:
-                await lease.renew(self.desk)
-                await self.sweep(everyone=rounds == 0)
+                await work()
+                if once:
+                    return
+            except NotNow:
+                log.warning("worker_waits", work=name, reason="database_unavailable")
             except Exception as error:
-                log.error("sweep_failed", error=type(error).__name__)
-            rounds += 1
+                log.error("worker_failed", work=name, error=type(error).__name__)
+            await asyncio.sleep(self.desk.settings.sweep_interval_s / 2)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the block. It is cancelled with the end of the block, and waited for."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def migrate_owner(settings: Settings) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -26,7 +28,9 @@ app = typer.Typer(
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them.")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
+cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
 app.add_typer(practices_app, name="practices")
+app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys_app, name="keys")
 
@@ -74,22 +78,25 @@ def serve(
 ) -> None:
     """Serve the HTTP API and the pages.
 
-    The databases must be migrated (`polytill migrate`). Overdue payments and refunds are looked up in the background.
+    The databases must be migrated (`polytill migrate`). On SQLite the worker is embedded; on PostgreSQL run
+    `polytill worker` beside it, as often as you like.
     """
     import uvicorn
 
     from polytill.app import Polytill
     from polytill.settings import Settings
+    from polytill.storage.opening import is_postgres
     from polytill.web import logs
     from polytill.web.app import make_app
 
     settings = Settings()
+    embeds = not is_postgres(settings.owner_database_url.get_secret_value())
     host, _, port = (bind or settings.bind).rpartition(":")
     logs.setup()
 
     async def run() -> None:
         async with Polytill.open(settings) as till:
-            service = make_app(till)
+            service = make_app(till, sweeping=embeds)
             if settings.metrics_bind:
                 metrics_host, _, metrics_port = settings.metrics_bind.rpartition(":")
                 service.state.metrics.serve(metrics_host, int(metrics_port))
@@ -98,10 +105,45 @@ def serve(
                 server_header=False, timeout_graceful_shutdown=30,
             )  # fmt: skip
             console.print(f"Serving on http://{host}:{port}", highlight=False)
-            await uvicorn.Server(config).serve()
+            async with _jobs(till) if embeds else nullcontext():
+                await uvicorn.Server(config).serve()
 
     if not host or not port.isdecimal():
         _fail("--bind must be host:port.")
+    _run_loop(run)
+
+
+def _jobs(till: Any) -> AbstractAsyncContextManager[None]:
+    from polytill.worker import jobs
+
+    return jobs(till)
+
+
+@app.command()
+def worker() -> None:
+    """Look up what is overdue, tell the platform, compare with the providers. Any number may run, on PostgreSQL.
+
+    It ends in good order on Ctrl-C or SIGTERM. One that dies loses nothing: the others take over within seconds.
+    """
+    from polytill.app import Polytill
+    from polytill.settings import Settings
+    from polytill.storage.opening import is_postgres
+    from polytill.web import logs
+    from polytill.worker import working
+
+    settings = Settings()
+    if not is_postgres(settings.owner_database_url.get_secret_value()):
+        _fail("On SQLite the worker runs inside `polytill serve`.")
+    logs.setup()
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        async with Polytill.open(settings) as till, working(till):
+            console.print("Working until Ctrl-C.", highlight=False)
+            await stopping.wait()
+
     _run_loop(run)
 
 
@@ -341,3 +383,55 @@ def keys_ring(
         _fail(f"The key ring {path} exists already; it was left alone.")
     KeyRing.create(path, World())
     console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")
+
+
+# ── Cases ──
+
+
+@cases_app.command("list")
+def cases_list(
+    practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
+) -> None:
+    """List the open cases of every practice, or of one."""
+    from polytill.flows import operator
+    from polytill.storage import cases
+
+    async def read(till: Any) -> list[tuple[int, Any]]:
+        if practice is not None:
+            db = await till.desk.opening.practice(practice)
+            return [(practice, case) for case in await cases.listed(db, limit=500)]
+        found: list[tuple[int, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            some, after = await operator.across(till.desk, after)
+            found += some
+        return found
+
+    table = Table("practice", "case", "kind", "environment", "since", *(["what was seen"] if practice else []))
+    for practice_id, case in _opened(read):
+        seen = [str(case.detail)] if practice else []
+        since = f"{case.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(practice_id), case.id, case.kind, case.environment.value, since, *seen)
+    console.print(table)
+
+
+@cases_app.command("resolve")
+def cases_resolve(
+    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    case: Annotated[str, typer.Argument(help="The case's id")],
+    action: Annotated[str, typer.Argument(help="look_up, refund_excess or handled")],
+    note: Annotated[str, typer.Option(help="How it was handled, or on what proof; needed for `handled`")] = "",
+) -> None:
+    """Ask the provider again, give an excess back, or put a case away with a note."""
+    from polytill.flows import operator
+
+    ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
+        "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
+        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
+        "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
+    }
+    if action not in ways:
+        _fail(f"The action must be one of {', '.join(ways)}.")
+    found = _opened(ways[action])
+    status = f"; the payment is {found.payment.status.value}" if found.payment else ""
+    console.print(f"The case is {found.case.state}{status}.", highlight=False)

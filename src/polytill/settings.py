@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         72 * 3600, ge=0, description="How long superseded webhook secrets are still honoured"
     )
     sweep_interval_s: float = Field(2.0, gt=0, description="How often overdue attempts and refunds are looked up")
+    worker_visits: int = Field(16, ge=1, le=500, description="How many practices one worker visits at once")
 
     @field_validator("allowed_provider_origins", "handler_modules", mode="before")
     @classmethod

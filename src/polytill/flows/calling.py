@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
-from polytill.providers.contract import CredentialTest, Handler, ProviderConfig
+from polytill.providers.contract import CredentialTest, Handler, Page, PaymentFact, ProviderConfig
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
@@ -121,6 +122,25 @@ async def call_for(
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
+
+
+async def listing_page(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime,
+    until: datetime, cursor: str | None,
+) -> Page[PaymentFact] | None:  # fmt: skip
+    """One page of the provider's own listing. None where it lists nothing, refuses, or cannot be understood."""
+    if work_is_open():
+        raise TransactionOpen
+    entry, credentials = (await desk.catalog()).get(configuration.provider_code), configuration.newest(environment)
+    handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
+    if handler is None or isinstance(handler, NotSent) or handler.list_transactions is None:
+        return None
+    try:
+        page = await handler.list_transactions(int(since.timestamp()), int(until.timestamp()), cursor)
+    except Exception as error:
+        log.error("handler_failed", provider=handler.code, verb="list_transactions", error=type(error).__name__)
+        return None
+    return page if isinstance(page, Page) else None
 
 
 async def call_test(handler: Handler) -> CredentialTest:

@@ -43,7 +43,7 @@ async def create_refund(
     if payment.amount_captured == 0:
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
     attempt = current_attempt(await payments.attempts_of(db, payment_id))
-    await _can_refund(desk, attempt)
+    await can_refund(desk, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
@@ -68,7 +68,7 @@ async def create_refund(
         return _replayed(known, request_hash), True
     except Stale:
         raise _exceeds((await find(desk, practice_id, payment_id))[1]) from None
-    return await asyncio.shield(_send(desk, db, payment, attempt, refund)), False
+    return await asyncio.shield(send(desk, db, payment, attempt, refund)), False
 
 
 def _exceeds(payment: Payment) -> Conflict:
@@ -82,13 +82,15 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
     return refund
 
 
-async def _can_refund(desk: Desk, attempt: Attempt) -> None:
+async def can_refund(desk: Desk, attempt: Attempt) -> None:
+    """``Conflict`` where the attempt's provider has no refunds."""
     handler = await _handler(desk, attempt)
     if handler is None or handler.refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
 
-async def _send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
+async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
+    """Call the provider for a refund that is on disk, and settle by its answer."""
     snapshot = await desk.configured(db)
     configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = RefundParams(

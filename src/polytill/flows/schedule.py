@@ -9,6 +9,10 @@ from polytill.domain.states import AttemptState, OperationState, RefundState
 # A process that dies between "sent" and the answer is noticed this long after the provider's own time limit.
 SENT_MARGIN_S = 10.0
 
+# A lost answer is asked for every half minute, however long the provider is away: it shall be known within a minute
+# once the provider answers. After a day without an answer it is probably not the provider that is away.
+A_DAY_OF_LOOKUPS = 2880
+
 _LATE_CHECKS_S = (3600, 6 * 3600, 24 * 3600, 72 * 3600)
 
 
@@ -24,9 +28,9 @@ def next_lookup(state: AttemptState | RefundState | OperationState, lookups: int
     lost. A closed attempt is checked a few more times, because a late success is a fact that must not be missed.
     """
     if state in ("sent", "unknown"):
-        return now + timedelta(seconds=min(2 * 2**lookups, 30 if lookups < 20 else 3600))
+        return now + timedelta(seconds=min(2 * 2 ** min(lookups, 10), 30 if lookups < A_DAY_OF_LOOKUPS else 600))
     if state in ("needs_action", "pending", "authorized"):
-        return now + timedelta(seconds=min(60 * 2**lookups, 3600))
+        return now + timedelta(seconds=min(60 * 2 ** min(lookups, 10), 3600))
     if state in ("expired", "canceled") and lookups < len(_LATE_CHECKS_S):
         return now + timedelta(seconds=_LATE_CHECKS_S[lookups])
     return None

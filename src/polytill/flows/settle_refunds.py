@@ -120,15 +120,15 @@ async def _move(
     attempt = await payments.attempt_by_id(db, after.attempt_id)
     assert attempt is not None
     account = f"provider:{attempt.provider_code}"
-    if before.state in REFUND_RESERVES and before.origin == "api":
+    if before.state in REFUND_RESERVES and before.reserves:
         change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
     if after.state in REFUND_DONE and before.state not in REFUND_DONE:
         available = payment.amount_captured - payment.amount_refunded - payment.refund_reserved - change.add_reserved
-        after.booked = max(0, min(after.amount, available))
+        after.booked = 0 if after.returns_excess else max(0, min(after.amount, available))
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
         entries.append(Entry("refund", "refunds", account, after.amount, after.currency))
-        if after.booked_excess:
+        if after.booked_excess and not after.returns_excess:
             detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
             _case(desk, unit, payment, "over_refund", after.id, detail)
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import moment
@@ -25,9 +26,73 @@ def end(unit: Writes, practice_id: int, lapsed_before: datetime) -> None:
     )  # fmt: skip
 
 
+def hold_all(unit: Writes, until: datetime) -> None:
+    """A lease for every practice that has none, so that each is visited once more whatever was forgotten."""
+    unit.add(
+        "INSERT INTO practice_leases (practice_id, lease_until)"
+        " SELECT id, $1 FROM practices WHERE state <> 'provisioning' ON CONFLICT (practice_id) DO NOTHING",
+        until,
+    )
+
+
+# ── Claims: who visits a practice now ──
+
+# One statement decides it on both engines: of two workers that see a practice free, the second touches no row.
+_FREE = "(claimed_until IS NULL OR claimed_until < $3)"
+
+
+def claim(unit: Writes, worker: str, until: datetime, now: datetime, due_before: datetime, limit: int) -> None:
+    """Take up to ``limit`` practices that are due and that nobody visits, the longest due first."""
+    unit.add(
+        f"UPDATE practice_leases SET claimed_by = $1, claimed_until = $2 WHERE {_FREE} AND practice_id IN"  # noqa: S608
+        f" (SELECT practice_id FROM practice_leases WHERE {_FREE} AND (visit_due_at IS NULL OR visit_due_at <= $4)"
+        " ORDER BY COALESCE(visit_due_at, lease_until), practice_id LIMIT $5)",
+        worker, until, now, due_before, limit,
+    )  # fmt: skip
+
+
+def prolong(unit: Writes, worker: str, until: datetime) -> None:
+    """Keep every claim of a worker that is at work."""
+    unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_by = $1", worker, until)
+
+
+def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime) -> None:
+    """End a visit and say when the next one is due. Touches nothing where another worker has taken over."""
+    unit.add(
+        "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL, visit_due_at = $3"
+        " WHERE practice_id = $1 AND claimed_by = $2",
+        practice_id, worker, visit_due_at,
+    )  # fmt: skip
+
+
+def release_all(unit: Writes, worker: str) -> None:
+    """Give back what a worker holds; it is due when it was due."""
+    unit.add(
+        "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by = $1", worker
+    )  # fmt: skip
+
+
+async def claimed(owner: OwnerDb, worker: str) -> dict[int, datetime]:
+    """The practices that a worker holds now, with the end of the lease of each."""
+    return _by_practice(
+        await owner.fetch(
+            "SELECT practice_id, lease_until FROM practice_leases WHERE claimed_by = $1 ORDER BY practice_id", worker
+        )
+    )
+
+
+async def overdue(owner: OwnerDb, due_before: datetime) -> int:
+    """How many practices have waited for a visit since before a moment."""
+    row = await owner.one("SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1", due_before)
+    return int(row["n"]) if row else 0
+
+
 async def all_held(owner: OwnerDb) -> dict[int, datetime]:
     """Every practice with a lease, live or lapsed."""
-    rows = await owner.fetch("SELECT practice_id, lease_until FROM practice_leases ORDER BY practice_id")
+    return _by_practice(await owner.fetch("SELECT practice_id, lease_until FROM practice_leases ORDER BY practice_id"))
+
+
+def _by_practice(rows: list[Any]) -> dict[int, datetime]:
     found = {}
     for row in rows:
         until = moment(row["lease_until"])

@@ -39,6 +39,25 @@ class Refund:
     next_lookup_at: datetime | None = None
     lookups: int = 0
 
+    @property
+    def returns_excess(self) -> bool:
+        """Whether it gives a second success back: it touches nothing of what the payment itself has captured."""
+        return self.idempotency_key.startswith(_EXCESS)
+
+    @property
+    def reserves(self) -> bool:
+        """Whether it holds part of the captured amount while its outcome is open."""
+        return self.origin == "api" and not self.returns_excess
+
+
+# No caller's key has a space.
+_EXCESS = "excess "
+
+
+def excess_key(attempt_id: str, tries: int) -> str:
+    """The key of the refund of an excess: the same for everybody who asks, until one has come to nothing."""
+    return f"{_EXCESS}{attempt_id} {tries}"
+
 
 @dataclass(slots=True)
 class Operation:

@@ -157,10 +157,12 @@ sa.Table(
 )  # fmt: skip
 
 # A practice that takes payments holds a lease, so that the worker visits every practice where something can be open.
+# A worker claims a practice for the time of its visit; a claim of one that died is taken over when it has ended.
 sa.Table(
     "practice_leases", owner,
     sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
-    _moment("lease_until"), sa.Index(None, "lease_until"),
+    _moment("lease_until"), _maybe("visit_due_at", Moment), _maybe("claimed_by"), _maybe("claimed_until", Moment),
+    sa.Index(None, "lease_until"), sa.Index(None, "visit_due_at"), sa.Index(None, "claimed_by"),
 )  # fmt: skip
 
 # What happened in all practices, in one order; and where the platform is told.
@@ -344,6 +346,12 @@ sa.Table(
     _moment("created_at"), _maybe("resolved_at", Moment), _maybe("resolved_by"),
     sa.UniqueConstraint("kind", "subject"), _one_of("state", ("open", "resolved")),
     sa.Index(None, "state", "created_at"),
+)  # fmt: skip
+
+sa.Table(
+    "listing_cursors", practice,
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), primary_key=True, autoincrement=False),
+    _text("environment", primary_key=True), _one_of("environment", states.Environment), _moment("compared_until"),
 )  # fmt: skip
 
 # What the platform is to be told, written in the transaction that makes it true; forwarded to the owner's feed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -15,11 +14,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import polytill
-from polytill.app import Polytill
+from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
 from polytill.flows.receive import MAX_BODY_BYTES
-from polytill.web import answers, api_events, api_owner, api_payments, api_practice, checkout, hooks, problems
+from polytill.web import (
+    answers,
+    api_cases,
+    api_events,
+    api_owner,
+    api_payments,
+    api_practice,
+    checkout,
+    hooks,
+    problems,
+)
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
@@ -155,14 +164,13 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(till.sweep_for_ever()) if sweeping else None
-        try:
-            yield
-        finally:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        # Leases are this process's own to keep, whoever does the visiting.
+        async with beside(till.renew_for_ever()):
+            if not sweeping:
+                yield
+                return
+            async with beside(till.visit_for_ever()):
+                yield
 
     app = FastAPI(
         title="polytill", version=polytill.__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
@@ -179,6 +187,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         hooks.router,
         api_owner.router,
         api_events.router,
+        api_cases.router,
         api_practice.router,
         checkout.router,
     ):

@@ -1,0 +1,295 @@
+"""Real processes that die: ``python -m benchmarks.survival [--kills 100] [--failover] [--owner-outage 30]``.
+
+``serve`` and two workers on private PostgreSQL servers (the owner's; the practices', with a synchronous standby), the
+simulator as provider, payers that act while processes are killed with kill -9, the practices' primary is stopped hard
+and its standby promoted, and the owner database is away for a while. At the end no acknowledged payment may be lost,
+each must be proven paid, and the ledger must equal the provider's books. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from tests.postgres.server import MISSING, PostgresError, PostgresServer, find_binaries, free_port
+
+from benchmarks.standby import Standby, make_synchronous
+from polytill.app import Polytill, migrate_owner
+from polytill.domain.clock import World
+from polytill.domain.sealing import KeyRing
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows import catalog, configure, receive
+from polytill.settings import Settings
+from polytill.simulator.app import start
+from polytill.storage import ledger
+
+PRACTICES, PAYERS = 3, 6
+AMOUNT = 500_000
+DRAIN_S = 180.0
+
+
+@dataclass
+class House:
+    """Where everything is, and what was acknowledged."""
+
+    folder: Path
+    settings: dict[str, Any]
+    url: str
+    network: str
+    http: aiohttp.ClientSession
+    practices: list[tuple[int, str, str]] = field(default_factory=list)  # id, key, provider account
+    acknowledged: dict[str, tuple[int, str]] = field(default_factory=dict)  # payment -> practice, key
+    acknowledged_at_s: list[float] = field(default_factory=list)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    refused: int = 0
+
+    def begin(self, name: str) -> None:
+        """Start ``serve``, ``worker-1`` or ``worker-2``."""
+        environment = {**os.environ, **{f"POLYTILL_{k.upper()}": str(v) for k, v in self.settings.items()}}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "polytill", name.partition("-")[0]],
+                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def end(self, name: str) -> None:
+        """Kill -9, and nothing else."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    async def ask(self, method: str, path: str, key: str, body: Any = None, idempotency: str | None = None) -> Any:
+        """One request; None where it was not answered, or not with success."""
+        headers = {"Authorization": f"Bearer {key}", **({"Idempotency-Key": idempotency} if idempotency else {})}
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
+                if answer.status < 300:
+                    return await answer.json()
+                self.refused += 1
+        return None
+
+    async def act(self, payment: dict[str, Any]) -> None:
+        """The payer pays what can be paid."""
+        if payment["nextAction"] is not None:
+            reference = payment["attempts"][-1]["reference"]
+            async with self.http.post(f"{self.network}/pay/{reference}", json={"outcome": "success"}) as answer:
+                await answer.read()
+
+    async def payer(self, number: int, until: asyncio.Event) -> None:
+        """Pays again and again, with the same key until it is acknowledged."""
+        count = 0
+        while not until.is_set():
+            count += 1
+            practice_id, key, _ = self.practices[(number + count) % len(self.practices)]
+            body = {"amount": AMOUNT, "currency": "NGN", "customer": {"email": "ada@example.com"}}
+            payment = None
+            while payment is None:
+                path = f"/api/practices/{practice_id}/payments"
+                payment = await self.ask("POST", path, key, body, f"payer-{number}-{count}")
+                if payment is None:
+                    await asyncio.sleep(0.2)
+            self.acknowledged[payment["id"]] = (practice_id, key)
+            self.acknowledged_at_s.append(time.monotonic())
+            await self.act(payment)
+            await asyncio.sleep(0.05)
+
+    async def recovered(self, since_s: float) -> float:
+        """Seconds until a payment is acknowledged again."""
+        while self.acknowledged_at_s[-1] <= since_s:  # noqa: ASYNC110 — it is looked at, not told
+            await asyncio.sleep(0.02)
+        return self.acknowledged_at_s[-1] - since_s
+
+    async def longest_gap(self, since_s: float) -> float:
+        """The longest time without an acknowledged payment from a moment until payments flow again now."""
+        await self.recovered(time.monotonic())
+        at = [since_s, *(moment for moment in self.acknowledged_at_s if moment > since_s)]
+        return max(after - before for before, after in itertools.pairwise(at))
+
+    async def drained(self) -> list[str]:
+        """Wait until every acknowledged payment is proven paid; those that are not."""
+        open_ids, give_up_s = set(self.acknowledged), time.monotonic() + DRAIN_S
+        while open_ids and time.monotonic() < give_up_s:
+            for payment_id in sorted(open_ids):
+                practice_id, key = self.acknowledged[payment_id]
+                path = f"/api/practices/{practice_id}/payments/{payment_id}"
+                payment = await self.ask("GET", path, key)
+                if payment is None:
+                    continue
+                if payment["status"] == "requires_action":
+                    await self.act(payment)
+                    payment = await self.ask("POST", f"{path}/confirm", key) or payment
+                if payment["status"] == "succeeded":
+                    open_ids.discard(payment_id)
+            await asyncio.sleep(0.5)
+        return sorted(open_ids)
+
+    async def books(self) -> dict[str, int]:
+        """What the provider holds and what our ledgers say, and payments that were paid more than once."""
+        async with self.http.get(f"{self.network}/transactions") as answer:
+            held = [tx for tx in await answer.json() if tx["captured"] > 0]
+        provider = sum(tx["captured"] for tx in held)
+        ours = twice = 0
+        async with Polytill.open(Settings(_env_file=None, **self.settings)) as till:  # type: ignore[call-arg]
+            for practice_id, _, account in self.practices:
+                db = await till.desk.opening.practice(practice_id)
+                balances = (await ledger.balances(db, Environment.sandbox)).get("NGN", {})
+                ours -= balances.get("payments", 0) + balances.get("excess", 0)
+                twice += balances.get("excess", 0) != 0
+                assert any(tx["account"] == account for tx in held) or not self.acknowledged
+        return {"provider": provider, "ledger": ours, "paidTwice": twice}
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, owner: PostgresServer, first: PostgresServer, second: Standby) -> AsyncIterator[House]:
+    """Everything up, with practices that are configured."""
+    simulator = await start("127.0.0.1", 0)
+    ring, port = folder / "keyring", free_port()
+    KeyRing.create(ring, World())
+    hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+    settings = {
+        "owner_database_url": f"{owner.url}/owner",
+        "practice_databases": f"postgresql://polytill@{hosts}?target_session_attrs=read-write",
+        "keyring": str(ring), "allowed_provider_origins": simulator.url, "bind": f"127.0.0.1:{port}",
+        "public_url": f"http://127.0.0.1:{port}", "provider_timeout_s": 3.0, "sweep_interval_s": 0.5,
+        "database_connections": 40,
+    }  # fmt: skip
+    opened = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
+    await migrate_owner(opened)
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        made = House(folder, settings, str(settings["public_url"]), f"{simulator.url}/_network", http)
+        async with Polytill.open(opened) as till:
+            await catalog.seed(till.desk, ["paystack"])
+            base = f"{simulator.url}/paystack"
+            await catalog.change(till.desk, "paystack", {"api_base_url": base, "sandbox_api_base_url": base}, None, "x")
+            for number in range(PRACTICES):
+                await _practice(till, made, number)
+        try:
+            for name in ("serve", "worker-1", "worker-2"):
+                made.begin(name)
+            yield made
+        finally:
+            for name in list(made.processes):
+                made.end(name)
+            await simulator.stop()
+
+
+async def _practice(till: Polytill, made: House, number: int) -> None:
+    entry, key = await till.create_practice(f"Practice {number}", "NGN")
+    account = f"sk_test_{secrets.token_hex(20)}"
+    keys = configure.Keys("pk_test_0123456789abcdef", Secret(account))
+    wish = configure.Wish(
+        "paystack", Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
+    )
+    saved, _ = await configure.configure(till.desk, entry.id, wish, "survival")
+    hook = receive.hook_url(till.desk, saved.hook_token)
+    body = {"provider": "paystack", "account": account, "url": hook, "secret": account}
+    async with made.http.post(f"{made.network}/webhooks", json=body) as answer:
+        assert answer.status < 300
+    made.practices.append((entry.id, key, account))
+
+
+async def suffer(
+    made: House, options: argparse.Namespace, owner: PostgresServer, first: PostgresServer, second: Standby
+) -> dict[str, Any]:  # fmt: skip
+    """Kill, promote, take away, under load; the times until payments were acknowledged again."""
+    chance = random.Random(options.seed)
+    until, times = asyncio.Event(), {"serve": [], "worker": [], "failover": [], "owner": []}  # type: ignore[var-annotated]
+    faults = {"provider": "paystack", "operation": "create", "fault": "lose_answer", "probability": 0.05}
+    async with made.http.post(f"{made.network}/faults", json=faults) as answer:
+        assert answer.status < 300
+    payers = [asyncio.create_task(made.payer(number, until)) for number in range(PAYERS)]
+    try:
+        async with asyncio.timeout(60):
+            while not made.acknowledged_at_s:  # noqa: ASYNC110 — it is looked at, not told
+                await asyncio.sleep(0.1)
+        for number in range(options.kills):
+            await asyncio.sleep(chance.uniform(0.2, 2.0))
+            name = chance.choice(["serve", "worker-1", "worker-2"])
+            killed_s = time.monotonic()
+            made.end(name)
+            made.begin(name)
+            times[name.partition("-")[0]].append(await made.recovered(killed_s))
+            if options.failover and number == options.kills // 2:
+                stopped_s = time.monotonic()
+                await asyncio.to_thread(first.kill)
+                await asyncio.to_thread(second.promote)
+                times["failover"].append(await made.longest_gap(stopped_s))
+        if options.owner_outage:
+            await asyncio.sleep(2)
+            before = len(made.acknowledged)
+            await asyncio.to_thread(owner.kill)
+            await asyncio.sleep(options.owner_outage)
+            during = len(made.acknowledged) - before
+            await asyncio.to_thread(owner.start)
+            times["owner"].append(await made.recovered(time.monotonic()))
+            print(f"while the owner database was away: {during} payments acknowledged")
+    finally:
+        until.set()
+        await asyncio.wait(payers, timeout=60)
+    return {
+        name: {"count": len(seen), "median_s": round(sorted(seen)[len(seen) // 2], 2), "max_s": round(max(seen), 2)}
+        for name, seen in times.items()
+        if seen
+    }
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole campaign; its score."""
+    binaries = find_binaries()
+    if binaries is None:
+        raise PostgresError(MISSING)
+    with contextlib.ExitStack() as servers, tempfile.TemporaryDirectory(prefix="polytill-survival-") as folder:
+        owner, first = PostgresServer(binaries), PostgresServer(binaries)
+        servers.callback(owner.close)
+        servers.callback(first.close)
+        second = Standby(binaries, first)
+        servers.callback(second.close)
+        await make_synchronous(first)
+        async with house(Path(folder), owner, first, second) as made:
+            began_s = time.monotonic()
+            times = await suffer(made, options, owner, first, second)
+            async with made.http.delete(f"{made.network}/faults") as answer:
+                assert answer.status < 300
+            drained_s = time.monotonic()
+            unproven = await made.drained()
+            score = {
+                "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
+                "seed": options.seed, "acknowledged": len(made.acknowledged), "refused": made.refused,
+                "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
+                "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
+            }  # fmt: skip
+            score["held"] = not unproven and score["provider"] == score["ledger"] and not score["paidTwice"]
+            return score
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--failover", action="store_true", help="stop the primary hard and promote its standby")
+    parser.add_argument("--owner-outage", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    score = asyncio.run(run(parser.parse_args()))
+    print(json.dumps(score))
+    raise SystemExit(0 if score["held"] else 1)
+
+
+if __name__ == "__main__":
+    main()

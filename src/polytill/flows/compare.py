@@ -1,0 +1,204 @@
+"""Comparing with the provider's own listing: what it holds and we do not, what we hold and it does not, what differs.
+
+A listing is only a hint: before anything is written, the provider is asked about the one transaction, and its answer
+goes through ``settle``. What is left then is put before a person. Every run may be repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, Environment
+from polytill.flows import reconcile
+from polytill.flows.calling import call_for, listing_page
+from polytill.flows.desk import Desk, log
+from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded
+from polytill.storage import listings, payments, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+
+# What is younger may still be under way on either side.
+YOUNGEST = timedelta(seconds=300)
+# Windows overlap: a transaction stands in the listing by the provider's clock and in our rows by ours.
+OVERLAP = timedelta(seconds=1800)
+CLOCKS_DIFFER = timedelta(seconds=600)
+FIRST_WINDOW = timedelta(days=2)
+LONGEST_WINDOW = timedelta(days=1)
+WINDOWS_AT_ONCE = 8
+MAX_PAGES = 50
+SHORTEST_WINDOW = timedelta(seconds=60)
+_OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
+
+
+@dataclass(slots=True)
+class Window:
+    """What a provider lists between two moments."""
+
+    since: datetime
+    until: datetime
+    whole: bool = True
+    facts: dict[str, PaymentFact] = field(default_factory=dict)
+
+
+async def compare(desk: Desk, practice_id: int) -> int:
+    """Compare each configuration of a practice from where the last run ended. How many transactions were listed."""
+    db = await desk.opening.practice(practice_id)
+    listed = 0
+    for configuration in (await desk.configured(db)).configurations.values():
+        for environment in Environment:
+            if configuration.newest(environment) is None:
+                continue
+            for _ in range(WINDOWS_AT_ONCE):
+                found = await _compare(desk, db, configuration, environment)
+                if found is None:
+                    break
+                listed += found
+    return listed
+
+
+async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int | None:
+    """One window; None where there is none left to compare."""
+    now = desk.world.now()
+    compared_until = await listings.kept(db, configuration.id, environment)
+    since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
+    until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
+    if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
+        return None
+    window = await _listed(desk, db, configuration, environment, since, until)
+    if window is None:
+        return None
+    for fact in window.facts.values():
+        await _look_at(desk, db, configuration, environment, fact)
+    if window.whole:
+        seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
+        await _look_for_missing(desk, db, configuration, environment, window, seen)
+    unit = Unit()
+    listings.keep(unit, configuration.id, environment, window.until)
+    await db.commit(unit)
+    return len(window.facts)
+
+
+async def _listed(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+) -> Window | None:
+    """The pages of a window, which is made shorter until it fits. None where the provider lists nothing or says no."""
+    while True:
+        window = Window(since, until)
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await listing_page(desk, db, configuration, environment, since, until, cursor)
+            if page is None:
+                return None
+            for fact in page.facts:
+                window.facts[fact.provider_transaction_id or fact.reference or ""] = fact
+            cursor = page.next
+            if cursor is None:
+                return window
+        if until - since <= OVERLAP + SHORTEST_WINDOW:
+            window.whole = False
+            log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code)
+            return window
+        until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
+
+
+async def _look_at(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+) -> None:
+    attempt = await _attempt_of(db, configuration, environment, fact)
+    told = _told(fact)
+    if attempt is None:
+        if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
+            subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
+            await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": told})
+        return
+    if _agrees(attempt, fact):
+        return
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    await reconcile.refresh(desk, db, payment, attempt)
+    attempt = await payments.attempt_by_id(db, attempt.id)
+    assert attempt is not None
+    if _agrees(attempt, fact):
+        return
+    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is AttemptState.succeeded
+    kind = "listing_amount_differs" if same_state else "listing_status_differs"
+    ours = {"status": attempt.state.value, "amount": attempt.amount, "currency": attempt.currency}
+    await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": told})
+
+
+async def _attempt_of(
+    db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+) -> Attempt | None:
+    found = await payments.attempt_by_id(db, fact.reference) if fact.reference else None
+    if found is None and fact.provider_transaction_id:
+        found = await payments.attempt_of_provider(db, configuration.id, environment, fact.provider_transaction_id)
+    return found if found is None or found.config_id == configuration.id else None
+
+
+def _agrees(attempt: Attempt, fact: PaymentFact) -> bool:
+    outcome = fact.outcome
+    if isinstance(outcome, Succeeded):
+        wanted = AttemptState.authorized if outcome.authorized_only else AttemptState.succeeded
+        if attempt.state is AttemptState.succeeded and not outcome.authorized_only:
+            # A capture may have taken less than was asked for.
+            return outcome.amount.currency == attempt.currency and outcome.amount.minor <= attempt.amount
+        return attempt.state is wanted
+    # A refund or a dispute may have changed the provider's word for money that was taken; the fetch decides below.
+    is_open = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
+    if isinstance(outcome, Declined) or is_open:
+        return attempt.state not in (AttemptState.succeeded, AttemptState.authorized)
+    return True
+
+
+async def _look_for_missing(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, window: Window,
+    seen: Iterable[str | None],
+) -> None:  # fmt: skip
+    known = frozenset(seen)
+    since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
+    for attempt_id in await listings.taken_between(db, configuration.id, environment, since, until):
+        attempt = await payments.attempt_by_id(db, attempt_id)
+        assert attempt is not None
+        if known & {attempt.id, attempt.provider_transaction_id} - {None}:
+            continue
+        # It may have been paid long after it was made, and stand in another window: only the provider's no counts.
+        params = ConfirmPaymentParams(
+            attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
+        )
+        outcome = await call_for(
+            desk, db, configuration, attempt.credential_version, environment, "confirm_payment", params
+        )
+        if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
+            ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
+            await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+
+
+def _told(fact: PaymentFact) -> dict[str, Any]:
+    amount = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
+    return {
+        "reference": fact.reference,
+        "id": fact.provider_transaction_id,
+        "status": type(fact.outcome).__name__.lower(),
+        "amount": amount.minor if amount else None,
+        "currency": amount.currency if amount else None,
+    }
+
+
+async def _open(
+    desk: Desk, db: PracticeDb, environment: Environment, kind: str, subject: str, payment_id: str | None,
+    detail: dict[str, Any],
+) -> None:  # fmt: skip
+    unit = Unit()
+    webhook_events.open_case(
+        unit, new_id(desk.world), db.practice_id, environment, kind, subject, payment_id, detail, desk.world.now()
+    )
+    await db.commit(unit)

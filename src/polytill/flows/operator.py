@@ -1,0 +1,173 @@
+"""The operator's queue: what a person must decide, with what is known of it, and the few ways to end a case.
+
+No way out is a guess about money: asking the provider goes through ``settle``, giving an excess back is a refund under a
+key that the case fixes (so that two clicks are one refund), and a case that is put away keeps who did it and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.states import REFUND_VOID, AttemptState, RefundState
+from polytill.flows import reconcile, refund
+from polytill.flows.desk import Desk, log
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.schedule import after_sent
+from polytill.storage import audit, cases, payments, practices, refunds
+from polytill.storage.cases import OperatorCase
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Dispute, Refund, excess_key
+from polytill.storage.units import Unit
+
+PRACTICES_AT_ONCE = 50
+CASES_EACH = 20
+
+
+@dataclass(slots=True)
+class Evidence:
+    """A case beside everything that our rows say of its payment."""
+
+    case: OperatorCase
+    payment: Payment | None
+    attempts: list[Attempt]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+
+
+async def evidence(desk: Desk, practice_id: int, case_id: str) -> Evidence:
+    """One case with its evidence; ``NotFound`` otherwise."""
+    db = await desk.opening.practice(practice_id)
+    return await _evidence(db, await _existing(db, case_id))
+
+
+async def _existing(db: PracticeDb, case_id: str) -> OperatorCase:
+    case = await cases.by_id(db, case_id)
+    if case is None:
+        raise NotFound("There is no such case.")
+    return case
+
+
+async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
+    if case.payment_id is None:
+        return Evidence(case, None, [], [], [])
+    return Evidence(
+        case, await payments.by_id(db, case.payment_id), await payments.attempts_of(db, case.payment_id),
+        await refunds.of_payment(db, case.payment_id), await refunds.disputes_of(db, case.payment_id),
+    )  # fmt: skip
+
+
+async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
+    """Open cases of the next practices by id, for the platform; and the practice to go on after, None at the end."""
+    entries = await practices.listed(desk.owner, after_id, PRACTICES_AT_ONCE)
+    found = []
+    for entry in entries:
+        if entry.state == "provisioning":
+            continue
+        try:
+            db = await desk.opening.practice(entry.id)
+            found += [(entry.id, case) for case in await cases.listed(db, limit=CASES_EACH)]
+        except Exception as error:
+            # One practice that cannot be opened must not hide the cases of the others.
+            log.error("cases_not_read", practice=entry.id, error=type(error).__name__)
+    return found, entries[-1].id if len(entries) == PRACTICES_AT_ONCE else None
+
+
+# ── Ways to go on ──
+
+
+async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
+    """Ask the provider again about the payment and its refunds, and settle by what it says. The case stays open."""
+    db = await desk.opening.practice(practice_id)
+    case = await _open(db, case_id)
+    if case.payment_id is None:
+        raise Conflict("This case is about no payment of ours; there is nothing to ask for.", code="nothing_to_look_up")
+    unit = Unit()
+    audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
+    await db.commit(unit)
+    await reconcile.confirm(desk, practice_id, case.payment_id)
+    for known in await refunds.of_payment(db, case.payment_id):
+        if known.state in (RefundState.pending, RefundState.unknown):
+            await refund.refresh(desk, db, known)
+    return await _evidence(db, case)
+
+
+async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Mark a case as handled, with a note that says how or on what proof. Nothing about money changes."""
+    if not note.strip():
+        raise invalid("/note", "Say how the case was handled, or on what proof.")
+    db = await desk.opening.practice(practice_id)
+    case = await _open(db, case_id)
+    await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
+    return await evidence(desk, practice_id, case_id)
+
+
+async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
+    """Give a second success of one payment back, whole. The case ends when the provider has taken the refund on."""
+    db = await desk.opening.practice(practice_id)
+    case = await _open(db, case_id)
+    if case.kind != "excess" or case.payment_id is None:
+        raise Conflict("Only an excess can be given back in this way.", code="not_an_excess")
+    payment = await payments.by_id(db, case.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    if attempt.state is not AttemptState.succeeded:
+        raise Conflict("This attempt holds no money now; look it up again.", code="not_refundable")
+    await refund.can_refund(desk, attempt)
+    await ensure_lease(desk, practice_id)
+    made = await _excess_refund(desk, db, payment, attempt, case, actor)
+    if made.state is RefundState.sent:
+        made = await asyncio.shield(refund.send(desk, db, payment, attempt, made))
+    if made.state not in REFUND_VOID:
+        await _resolve(desk, db, case, {"action": "refund_excess", "refund": made.id}, actor)
+    return await evidence(desk, practice_id, case_id)
+
+
+async def _excess_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, case: OperatorCase, actor: str
+) -> Refund:
+    """The refund row of an excess, on disk before its call: a new one only where every earlier one came to nothing."""
+    earlier = [r for r in await refunds.of_payment(db, payment.id) if r.returns_excess and r.attempt_id == attempt.id]
+    live = [r for r in earlier if r.state not in REFUND_VOID]
+    if live:
+        raise Conflict("This excess is being given back already.", code="already_refunded")
+    now = desk.world.now()
+    made = Refund(
+        id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=attempt.amount, currency=attempt.currency,
+        reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, len(earlier)), request_hash="",
+        created_by=actor, created_at=now, updated_at=now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    refunds.insert(unit, made)
+    detail = {"refund": made.id, "amount": made.amount, "case": case.id}
+    audit.append(unit, now, actor, "refund.created", payment.id, detail)
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        raise Conflict("This excess is being given back already.", code="already_refunded") from None
+    return made
+
+
+async def _open(db: PracticeDb, case_id: str) -> OperatorCase:
+    case = await _existing(db, case_id)
+    if case.state != "open":
+        raise Conflict("This case was resolved already.", code="case_resolved")
+    return case
+
+
+async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
+    now = desk.world.now()
+    unit = Unit()
+    cases.resolve(unit, case, resolution, actor, now)
+    audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise Conflict("This case was resolved already.", code="case_resolved") from None

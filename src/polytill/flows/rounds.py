@@ -1,0 +1,145 @@
+"""Going round: a worker claims practices that are due, visits each, and says when the next visit is due.
+
+A claim is short and kept while its worker lives. What a worker had in hand when it died is due again as soon as its
+claims have ended: every visit is a repeatable sweep, so nothing needs to be resumed. Any number of workers share the
+practices by the claims alone. No payment waits for any of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from polytill.flows.desk import Desk, log
+from polytill.flows.visit import visit
+from polytill.storage import leases
+from polytill.storage.units import Unit
+
+CLAIM_S = 15.0
+PROLONG_S = 5.0
+# A practice where a visit found nothing to do is visited less often.
+QUIET_FACTOR = 5
+EVERY_PRACTICE = 1_000_000
+WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Rounds:
+    """One worker's visits that are under way, and its claims."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.worker = desk.world.random_bytes(8).hex()
+        self._visits: dict[int, asyncio.Task[int]] = {}
+        self._prolonged_at_s = desk.world.time_s()
+
+    @property
+    def under_way(self) -> int:
+        """How many practices are being visited."""
+        return len(self._visits)
+
+    async def claim(self, due_before: datetime, limit: int) -> dict[int, datetime]:
+        """Take practices that nobody visits, with the end of the lease of each."""
+        unit = Unit()
+        leases.claim(unit, self.worker, self._desk.world.after(CLAIM_S), self._desk.world.now(), due_before, limit)
+        if limit < 1 or not (await self._desk.owner.commit(unit))[0]:
+            return {}
+        held = await leases.claimed(self._desk.owner, self.worker)
+        return {practice_id: until for practice_id, until in held.items() if practice_id not in self._visits}
+
+    def begin(self, practice_id: int, lease_until: datetime) -> None:
+        """Visit a practice that was claimed."""
+        self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
+
+    async def turn(self) -> int:
+        """End the visits that are done and keep the claims of the others. How many things were done."""
+        done = await self._finish()
+        await self._keep()
+        return done
+
+    async def pause(self, longest_s: float) -> None:
+        """Wait until a visit is done, or so long."""
+        if self._visits:
+            await asyncio.wait(self._visits.values(), timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def leave(self) -> None:
+        """Stop what is under way, as a crash would, and give all claims back."""
+        for task in self._visits.values():
+            task.cancel()
+        await asyncio.gather(*self._visits.values(), return_exceptions=True)
+        self._visits.clear()
+        unit = Unit()
+        leases.release_all(unit, self.worker)
+        await self._desk.owner.commit(unit)
+
+    async def _keep(self) -> None:
+        now_s = self._desk.world.time_s()
+        if not self._visits or 0 <= now_s - self._prolonged_at_s < PROLONG_S:
+            return
+        unit = Unit()
+        leases.prolong(unit, self.worker, self._desk.world.after(CLAIM_S))
+        await self._desk.owner.commit(unit)
+        self._prolonged_at_s = now_s
+        held = await leases.claimed(self._desk.owner, self.worker)
+        for practice_id in self._visits.keys() - held.keys():
+            # Its claim ended while the owner database could not be reached, and another worker has it now; or the
+            # lease is done and the visit with it. A visit that is stopped half-way is taken up by the next one.
+            self._visits[practice_id].cancel()
+
+    async def _finish(self) -> int:
+        ended = {practice_id: task for practice_id, task in self._visits.items() if task.done()}
+        if not ended:
+            return 0
+        unit = Unit()
+        done = 0
+        for practice_id, task in ended.items():
+            found = _found(practice_id, task)
+            done += found
+            pause_s = self._desk.settings.sweep_interval_s * (1 if found else QUIET_FACTOR)
+            leases.release(unit, self.worker, practice_id, self._desk.world.after(pause_s))
+        await self._desk.owner.commit(unit)  # before they are forgotten: a claim that cannot be released is kept
+        for practice_id in ended:
+            del self._visits[practice_id]
+        return done
+
+
+def _found(practice_id: int, task: asyncio.Task[int]) -> int:
+    if task.cancelled():
+        return 1
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if not isinstance(error, Exception):
+        raise error
+    log.error("visit_failed", practice=practice_id, error=type(error).__name__)
+    return 0
+
+
+async def sweep(desk: Desk, everyone: bool = False) -> int:
+    """Visit each practice that holds a lease, or every practice, once and now, one after the other."""
+    if everyone:
+        await hold_everyone(desk)
+    rounds, done = Rounds(desk), 0
+    try:
+        for practice_id, lease_until in (await rounds.claim(WHENEVER, EVERY_PRACTICE)).items():
+            rounds.begin(practice_id, lease_until)
+            while rounds.under_way:
+                await rounds.pause(PROLONG_S)
+                done += await rounds.turn()
+    finally:
+        await rounds.leave()
+    return done
+
+
+async def hold_everyone(desk: Desk) -> None:
+    """Have every practice visited, whether anything can be open there or not."""
+    unit = Unit()
+    leases.hold_all(unit, desk.world.now())
+    await desk.owner.commit(unit)
+
+
+async def turn(rounds: Rounds, desk: Desk) -> None:
+    """One turn of a worker that goes round for ever: end what is done, begin what is due and free."""
+    await rounds.turn()
+    free = desk.settings.worker_visits - rounds.under_way
+    for practice_id, lease_until in (await rounds.claim(desk.world.now(), free)).items():
+        rounds.begin(practice_id, lease_until)

@@ -1,0 +1,71 @@
+"""The operator's queue of one practice: what only a person can decide, with the evidence. Opened by ``open_case``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import json_text, json_value, moment
+
+
+@dataclass(slots=True)
+class OperatorCase:
+    """One case. ``detail`` is what was seen, and after its end also how it was resolved."""
+
+    id: str
+    environment: Environment
+    kind: str
+    subject: str
+    payment_id: str | None
+    state: str  # open | resolved
+    detail: dict[str, Any]
+    created_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+
+_COLUMNS = "id, environment, kind, subject, payment_id, state, detail, created_at, resolved_at, resolved_by"
+
+
+def _case(row: Any) -> OperatorCase:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["detail"] = json_value(values["detail"]) or {}
+    values["created_at"], values["resolved_at"] = moment(values["created_at"]), moment(values["resolved_at"])
+    return OperatorCase(**values)
+
+
+async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
+    """One case."""
+    row = await db.one(f"SELECT {_COLUMNS} FROM operator_cases WHERE id = $1", case_id)  # noqa: S608
+    return _case(row) if row else None
+
+
+async def listed(
+    db: PracticeDb, state: str | None = "open", kind: str | None = None, before: str | None = None, limit: int = 50
+) -> list[OperatorCase]:
+    """Cases, newest first (ids are ordered by time)."""
+    where, args = ["id < $1"], [before or "~"]
+    for clause, value in (("state = ", state), ("kind = ", kind)):
+        if value is not None:
+            args.append(value)
+            where.append(f"{clause}${len(args)}")
+    args.append(limit)  # type: ignore[arg-type]
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM operator_cases WHERE {' AND '.join(where)}"  # noqa: S608
+        f" ORDER BY id DESC LIMIT ${len(args)}",
+        *args,
+    )
+    return [_case(row) for row in rows]
+
+
+def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
+    """End an open case. ``Stale`` where another was first."""
+    unit.add(
+        "UPDATE operator_cases SET state = 'resolved', detail = $2, resolved_at = $3, resolved_by = $4"
+        " WHERE id = $1 AND state = 'open'",
+        case.id, json_text({**case.detail, "resolution": resolution}), now, by, expect=1,
+    )  # fmt: skip

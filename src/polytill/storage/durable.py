@@ -1,0 +1,27 @@
+"""Where DBOS keeps its own tables: beside ours in the owner database, and out of our migrations.
+
+On PostgreSQL they have a schema of their own (``dbos``); on SQLite they stand in the owner's file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.storage.opening import is_postgres
+
+
+def system_database(owner_url: str) -> dict[str, Any]:
+    """The part of DBOS's configuration that says where it keeps its tables."""
+    if not is_postgres(owner_url):
+        return {"system_database_url": owner_url}
+    import psycopg
+    import sqlalchemy as sa
+
+    # An address with several hosts is libpq's to read: SQLAlchemy's own addresses have only one.
+    address, _, options = owner_url.partition("?")
+    kept = "&".join(option for option in options.split("&") if option and not option.startswith("pgbouncer="))
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(f"{address}?{kept}" if kept else address),
+        pool_size=2, max_overflow=2, pool_pre_ping=True,
+    )  # fmt: skip
+    return {"system_database_url": None, "system_database_engine": engine}

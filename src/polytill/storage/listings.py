@@ -1,0 +1,40 @@
+"""How far each configuration's transactions were compared with the provider's own listing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import moment
+
+
+def keep(unit: Writes, config_id: int, environment: Environment, compared_until: datetime) -> None:
+    """Everything before this moment has been compared."""
+    unit.add(
+        "INSERT INTO listing_cursors (config_id, environment, compared_until) VALUES ($1, $2, $3)"
+        " ON CONFLICT (config_id, environment) DO UPDATE SET compared_until = excluded.compared_until"
+        " WHERE listing_cursors.compared_until < excluded.compared_until",
+        config_id, environment.value, compared_until,
+    )  # fmt: skip
+
+
+async def kept(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
+    """Up to when was compared; None where it never was."""
+    row = await db.one(
+        "SELECT compared_until FROM listing_cursors WHERE config_id = $1 AND environment = $2",
+        config_id, environment.value,
+    )  # fmt: skip
+    return moment(row["compared_until"]) if row else None
+
+
+async def taken_between(
+    db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
+) -> list[str]:
+    """The attempts made in a window that have taken money by our books."""
+    rows = await db.fetch(
+        "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2 AND state = 'succeeded'"
+        " AND created_at >= $3 AND created_at < $4 ORDER BY id",
+        config_id, environment.value, since, until,
+    )  # fmt: skip
+    return [row["id"] for row in rows]

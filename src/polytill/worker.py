@@ -1,0 +1,140 @@
+"""The worker: rounds of visits by claims, and jobs by the clock on DBOS. Embedded in ``serve`` where the databases are
+SQLite files; on PostgreSQL any number of ``polytill worker`` processes.
+
+A visit is found by its practice's lease and held by a claim (``flows/rounds.py``): it costs a third of a statement,
+where a durable workflow costs about six milliseconds, and a claim of a dead worker ends by itself, where a workflow of
+a dead executor waits until someone resumes it. DBOS does what it is good at: jobs that are due by the clock once for
+all workers together, and their fan-out over the fleet. Its workflows are handed ids only, and each is a repeatable
+sweep, so one that died with its process is done by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+from collections.abc import AsyncIterator, Coroutine
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from polytill.app import Polytill, beside
+from polytill.flows import compare, rounds
+from polytill.flows.desk import log
+from polytill.storage import durable, leases, practices
+
+Result = TypeVar("Result")
+
+LISTINGS = "listings"
+# Pinned: what is enqueued are names and ids, so workers of different versions do each other's jobs.
+APPLICATION_VERSION = "1"
+KEPT = timedelta(days=3)
+CLEANED_AT_ONCE = 500
+
+
+@contextlib.asynccontextmanager
+async def working(till: Polytill) -> AsyncIterator[None]:
+    """Do all background work beside the block."""
+    async with jobs(till), beside(till.renew_for_ever()), beside(till.visit_for_ever()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def jobs(till: Polytill) -> AsyncIterator[None]:
+    """Run the jobs that are due by the clock beside the block. Each runs once for all workers together."""
+    # Imported here: 37 MB and nine threads, which a service without an embedded worker does without.
+    from dbos import DBOS, DBOSPortableJSONSerializer
+
+    kept = durable.system_database(till.desk.settings.owner_database_url.get_secret_value())
+    DBOS(
+        config={
+            "name": "polytill",
+            "executor_id": f"{platform.node()}-{os.getpid()}-{till.desk.world.random_bytes(4).hex()}",
+            "application_version": APPLICATION_VERSION,
+            "serializer": DBOSPortableJSONSerializer(),
+            "use_listen_notify": False,
+            "max_executor_threads": 4,
+            "log_level": "ERROR",
+            **kept,  # type: ignore[typeddict-item]
+        }
+    )
+    try:
+        await asyncio.to_thread(_launch, till, asyncio.get_running_loop())
+        yield
+    finally:
+        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        if engine := kept.get("system_database_engine"):
+            await asyncio.to_thread(engine.dispose)
+
+
+def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
+    """Make the workflows known to DBOS, launch it, and say when each is due.
+
+    All of DBOS lives in threads of its own, and what a workflow does is handed to our loop: launched inside a loop, it
+    takes over that loop's threads, which our databases need, and shuts them down with itself.
+    """
+    from dbos import DBOS, SetWorkflowID
+
+    desk = till.desk
+
+    def do(work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    @DBOS.workflow(name="compare_practice")
+    def compare_practice(practice_id: int) -> int:
+        return do(compare.compare(desk, practice_id))
+
+    def enqueue(practice_ids: list[int], at: Any) -> None:
+        for practice_id in practice_ids:
+            with SetWorkflowID(f"compare-{practice_id}-{_moment(at):%Y%m%d%H}"):
+                DBOS.enqueue_workflow(LISTINGS, compare_practice, practice_id)
+
+    @DBOS.workflow(name="compare_busy")
+    def compare_busy(at: Any, _: Any) -> None:
+        enqueue(list(do(leases.all_held(desk.owner))), at)
+
+    @DBOS.workflow(name="compare_all")
+    def compare_all(at: Any, _: Any) -> None:
+        enqueue([entry.id for entry in do(practices.listed(desk.owner, limit=1_000_000))], at)
+
+    @DBOS.workflow(name="visit_everyone")
+    def visit_everyone(_: Any, __: Any) -> None:
+        do(rounds.hold_everyone(desk))
+
+    @DBOS.workflow(name="clean_up")
+    def clean_up(at: Any, _: Any) -> None:
+        # Outside of the workflow's own context, or what was listed would be noted as a step of it.
+        Context().run(_clean_up, _moment(at))
+
+    DBOS.launch()
+    DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
+    due = {
+        compare_busy: "0 17 * * * *", compare_all: "0 47 2 * * *", visit_everyone: "0 37 * * * *",
+        clean_up: "0 7 * * * *",
+    }  # fmt: skip
+    DBOS.apply_schedules(
+        [
+            {"schedule_name": work.__name__, "workflow_fn": work, "schedule": cron, "context": None}
+            for work, cron in due.items()
+        ]
+    )
+    log.info("jobs_started", executor=DBOS.executor_id)
+
+
+def _moment(at: Any) -> datetime:
+    """The portable serializer hands a moment over as text."""
+    return at if isinstance(at, datetime) else datetime.fromisoformat(str(at)).astimezone(UTC)
+
+
+def _clean_up(at: datetime) -> None:
+    """Forget DBOS's notes of workflows that are long over, or that died with their process."""
+    from dbos import DBOS
+
+    while True:
+        old = DBOS.list_workflows(
+            end_time=(at - KEPT).isoformat(), limit=CLEANED_AT_ONCE, load_input=False, load_output=False
+        )
+        if not old:
+            return
+        DBOS.delete_workflows([workflow.workflow_id for workflow in old])

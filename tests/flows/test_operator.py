@@ -1,0 +1,114 @@
+"""The operator's queue: the evidence is there, and no way out of a case doubles or guesses money."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from polytill.domain.errors import Conflict, Invalid, NotFound
+from polytill.domain.states import RefundState
+from polytill.flows import operator
+from polytill.providers.contract import PaymentFact
+from polytill.storage import audit, cases, refunds
+from polytill.storage.cases import OperatorCase
+from tests.flows.scenes import LINK, REFUSED, Scene, paid
+
+
+async def paid_twice(scene: Scene) -> OperatorCase:
+    """A payment whose first attempt was closed, whose second won, and whose first then succeeds after all."""
+    configured = {code: await scene.configure(code) for code in ("scripted", "other")}
+    scene.wire.says("create", REFUSED, paid(transaction="tx-b"))
+    taken = await scene.pay()
+    first = configured[taken.attempts[0].provider_code]
+    await scene.delivery(first, PaymentFact(paid(transaction="tx-a"), taken.attempts[0].id))
+    [case] = await cases.listed(scene.db)
+    assert case.kind == "excess"
+    return case
+
+
+async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", paid(transaction="re-1"))
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.case.state == "resolved"
+    assert (found.case.resolved_by, found.case.detail["resolution"]["refund"]) == ("ada", found.refunds[0].id)
+    assert found.payment is not None
+    assert (found.payment.amount_captured, found.payment.amount_refunded, found.payment.excess_refunded) == (
+        1000, 0, 1000,
+    )  # fmt: skip
+    [call] = scene.wire.of("refund")
+    assert (call.params.payment_reference, call.params.provider_transaction_id) == (case.subject, "tx-a")
+    assert await cases.listed(scene.db) == [], "no other case comes of it"
+    assert [line["action"] for line in await audit.listed(scene.db, case.id)] == ["case.resolved"]
+
+
+async def test_two_clicks_are_one_refund(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", paid(transaction="re-1"))
+    done = await asyncio.gather(
+        *(operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada") for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, operator.Evidence) for one in done) == 1, done
+    assert sum(isinstance(one, Conflict) for one in done) == 4, done
+    assert len(scene.wire.of("refund")) == 1
+
+
+async def test_a_refused_refund_leaves_the_case_open_to_be_tried_again(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", REFUSED, paid(transaction="re-2"))
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert (found.case.state, found.refunds[0].state) == ("open", RefundState.declined)
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.case.state == "resolved"
+    states = [r.state for r in await refunds.of_payment(scene.db, str(case.payment_id))]
+    assert sorted(states) == ["declined", "succeeded"]
+
+
+async def test_a_case_is_put_away_with_a_note_and_once(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    with pytest.raises(Invalid):
+        await operator.put_away(scene.desk, scene.practice_id, case.id, "  ", "ada")
+    found = await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
+    assert found.case.detail["resolution"] == {"action": "handled", "note": "Given back in cash, receipt 7"}
+    assert found.case.detail["attempt"] == case.subject, "what was seen is kept"
+    for way in (operator.refund_excess, operator.look_up):
+        with pytest.raises(Conflict, match="resolved already"):
+            await way(scene.desk, scene.practice_id, case.id, "ada")
+    assert scene.wire.of("refund") == []
+
+
+async def test_looking_up_settles_and_leaves_the_case_to_the_person(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    await scene.delivery(configuration, PaymentFact(paid(900), taken.attempts[0].id))
+    [case] = await cases.listed(scene.db)
+    assert case.kind == "amount_mismatch"
+    scene.wire.says("confirm", paid(1000))
+    found = await operator.look_up(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.payment is not None
+    assert (found.payment.status, found.case.state) == ("succeeded", "open")
+    assert len(found.attempts) == 1
+
+
+async def test_only_an_excess_is_given_back_and_only_a_case_is_found(scene: Scene) -> None:
+    configuration = await scene.configure()
+    await scene.delivery(configuration, PaymentFact(paid(), "nobody"), dedupe_key="n")
+    with pytest.raises(NotFound):
+        await operator.evidence(scene.desk, scene.practice_id, "nothing")
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    await scene.delivery(configuration, PaymentFact(paid(900), taken.attempts[0].id))
+    [case] = await cases.listed(scene.db)
+    with pytest.raises(Conflict):
+        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+
+
+async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    found, following = await operator.across(scene.desk, 0)
+    assert [(practice_id, one.id) for practice_id, one in found] == [(scene.practice_id, case.id)]
+    assert following is None
+    assert await operator.across(scene.desk, scene.practice_id) == ([], None)

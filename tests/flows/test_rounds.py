@@ -1,0 +1,103 @@
+"""Workers share the practices by claims: never two at one thing, and what a dead one held is taken up by another."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import pytest
+
+from polytill.flows import lease, rounds
+from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
+from polytill.storage import leases
+from tests.flows.scenes import Scene
+
+
+async def held(scene: Scene) -> dict[int, datetime]:
+    """The scene's practice holds a lease, as one does that takes payments."""
+    await lease.ensure(scene.desk, scene.practice_id)
+    return await leases.all_held(scene.desk.owner)
+
+
+async def test_two_workers_never_hold_one_practice(scene: Scene) -> None:
+    await held(scene)
+    workers = [Rounds(scene.desk) for _ in range(8)]
+    claimed = await asyncio.gather(*(worker.claim(WHENEVER, 10) for worker in workers))
+    assert sorted(len(one) for one in claimed) == [0] * 7 + [1]
+
+
+async def test_a_claim_ends_with_its_dead_worker_and_not_before(scene: Scene) -> None:
+    await held(scene)
+    dead, other = Rounds(scene.desk), Rounds(scene.desk)
+    assert list(await dead.claim(WHENEVER, 10)) == [scene.practice_id]
+    scene.clock.at_s += CLAIM_S - 1
+    assert await other.claim(WHENEVER, 10) == {}
+    scene.clock.at_s += 2
+    assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
+
+
+async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    lasting = asyncio.Event()
+
+    async def visit(*_: object) -> int:
+        await lasting.wait()
+        return 1
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    for practice_id, until in (await held(scene)).items():
+        assert practice_id in await mine.claim(WHENEVER, 1)
+        mine.begin(practice_id, until)
+    for _ in range(5):
+        scene.clock.at_s += PROLONG_S + 1
+        assert await mine.turn() == 0
+        assert await other.claim(WHENEVER, 1) == {}
+    lasting.set()
+    await mine.pause(10)
+    assert await mine.turn() == 1
+    assert await other.claim(scene.desk.world.now(), 1) == {}, "it is not due at once"
+    assert list(await other.claim(scene.desk.world.after(60), 1)) == [scene.practice_id]
+
+
+async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[bool] = []
+
+    async def visit(*_: object) -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.append(True)
+            raise
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    for practice_id, until in (await held(scene)).items():
+        await mine.claim(WHENEVER, 1)
+        mine.begin(practice_id, until)
+    await asyncio.sleep(0)
+    scene.clock.at_s += CLAIM_S + 1  # it could not be prolonged meanwhile
+    assert list(await other.claim(WHENEVER, 1)) == [scene.practice_id]
+    await mine.turn()
+    await mine.pause(10)
+    assert stopped == [True]
+    await mine.turn()
+    scene.clock.at_s += 1
+    assert await Rounds(scene.desk).claim(WHENEVER, 1) == {}, "the other's claim was left alone"
+
+
+async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Scene) -> None:
+    assert await leases.all_held(scene.desk.owner) == {}
+    await rounds.hold_everyone(scene.desk)
+    assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
+    scene.clock.at_s += 1
+    await scene.till.sweep()
+    assert await leases.all_held(scene.desk.owner) == {}, "nothing is open there, so the lease is ended"
+
+
+async def test_leaving_gives_the_claims_back(scene: Scene) -> None:
+    await held(scene)
+    leaving = Rounds(scene.desk)
+    await leaving.claim(WHENEVER, 10)
+    await leaving.leave()
+    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id]

@@ -1,0 +1,37 @@
+"""The operator's queue over HTTP: the practice sees everything, the platform sees where, and nobody else anything."""
+
+from __future__ import annotations
+
+from polytill.domain.ids import new_id
+from polytill.domain.states import Environment
+from polytill.storage import webhook_events
+from tests.installation import Installation
+
+
+async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
+    practice_id, key = await installation.practice("Clinic", "NGN")
+    _, other_key = await installation.practice("Other", "KES")
+    desk = installation.till.desk
+    db = await desk.opening.practice(practice_id)
+    async with db.transaction() as tx:
+        webhook_events.open_case(
+            tx, new_id(desk.world), practice_id, Environment.sandbox, "notice", "event-1", None,
+            {"type": "transfer.failed", "amount": 12345}, desk.world.now(),
+        )  # fmt: skip
+    base = f"/api/practices/{practice_id}/cases"
+    [case] = (await installation.call("GET", f"{base}?status=open", key)).body
+    assert (case["kind"], case["detail"]["amount"]) == ("notice", 12345)
+    assert (await installation.call("GET", f"{base}/{case['id']}", other_key)).status == 404
+    everywhere = await installation.call("GET", "/api/owner/cases", installation.owner_key)
+    assert [(c["practiceId"], c["id"]) for c in everywhere.body["data"]] == [(practice_id, case["id"])]
+    assert "detail" not in everywhere.body["data"][0], "a practice's money is its own"
+    assert (await installation.call("GET", "/api/owner/cases", key)).status == 403
+    resolve = f"{base}/{case['id']}/resolve"
+    assert (await installation.call("POST", resolve, key, {"action": "handled"})).status == 422
+    assert (await installation.call("POST", resolve, key, {"action": "refund_excess"})).status == 409
+    assert (await installation.call("POST", resolve, key, {"action": "look_up"})).status == 409
+    done = await installation.call("POST", resolve, key, {"action": "handled", "note": "Seen"})
+    assert (done.status, done.body["case"]["status"], done.body["payment"]) == (200, "resolved", None)
+    assert (await installation.call("POST", resolve, key, {"action": "handled", "note": "Seen"})).status == 409
+    assert (await installation.call("GET", f"{base}?status=open", key)).body == []
+    assert (await installation.call("GET", f"{base}/nothing", key)).status == 404

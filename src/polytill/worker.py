@@ -1,11 +1,11 @@
 """The worker: rounds of visits by claims, and jobs by the clock on DBOS. Embedded in ``serve`` where the databases are
 SQLite files; on PostgreSQL any number of ``polytill worker`` processes.
 
-A visit is found by its practice's lease and held by a claim (``flows/rounds.py``): it costs a third of a statement,
-where a durable workflow costs about six milliseconds, and a claim of a dead worker ends by itself, where a workflow of
-a dead executor waits until someone resumes it. DBOS does what it is good at: jobs that are due by the clock once for
-all workers together, and their fan-out over the fleet. Its workflows are handed ids only, and each is a repeatable
-sweep, so one that died with its process is done by the next.
+A visit is found by its practice's lease and held by a claim (``flows/rounds.py``): claims are taken and given back for
+many practices at once, where a durable workflow costs about six milliseconds for each, and a claim of a dead worker
+ends by itself, where a workflow of a dead executor waits until someone resumes it. DBOS does what it is good at: jobs
+that are due by the clock once for all workers together, and their fan-out over the fleet. Its workflows are handed ids
+only, and each is a repeatable sweep, so one that died with its process is done by the next.
 """
 
 from __future__ import annotations

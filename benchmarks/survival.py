@@ -34,7 +34,7 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure, receive
+from polytill.flows import calling, catalog, configure
 from polytill.settings import Settings
 from polytill.simulator.app import start
 from polytill.storage import ledger
@@ -198,7 +198,7 @@ async def _practice(till: Polytill, made: House, number: int) -> None:
         "paystack", Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
     )
     saved, _ = await configure.configure(till.desk, entry.id, wish, "survival")
-    hook = receive.hook_url(till.desk, saved.hook_token)
+    hook = calling.hook_url(till.desk, saved.hook_token)
     body = {"provider": "paystack", "account": account, "url": hook, "secret": account}
     async with made.http.post(f"{made.network}/webhooks", json=body) as answer:
         assert answer.status < 300

@@ -28,8 +28,8 @@ unknown      1  4
 unknown      3  16
 unknown      4  30
 unknown      19 30
-unknown      20 3600
-unknown      999 3600
+unknown      20 30
+unknown      9999 600
 needs_action 0  60
 needs_action 2  240
 needs_action 9  3600

@@ -28,7 +28,7 @@ async def copies_agree(till: Polytill) -> dict[str, list[str]]:
 
 async def test_after_every_way_to_change_it(till: Polytill) -> None:
     desk = till.desk
-    assert len(await copies_agree(till)) == 3
+    assert (await copies_agree(till)).keys() >= {"stripe", "paystack", "flutterwave"}
     await catalog.change(desk, "paystack", {}, ["NGN", "GHS"], "test")
     assert (await copies_agree(till))["paystack"] == ["GHS", "NGN"]
     await catalog.put_currency(desk, "paystack", CurrencySupport("KES", True, 29_000, 0), "test")

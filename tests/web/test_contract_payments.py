@@ -193,6 +193,8 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("GET", "/webhook-events", None), ("POST", f"/webhook-events/{event['id']}/replay", None),
         ("GET", "/audit-log", None), ("GET", "/ledger", None), ("GET", "/people", None), ("GET", "/keys", None),
         ("POST", "/keys", {}), ("DELETE", "/keys/1", None),
+        ("POST", f"/payments/{payment['id']}/confirm-by-hand", {}), ("GET", "/cases", None), ("GET", "/cases/x", None),
+        ("POST", "/cases/x/resolve", {}),
     ]  # fmt: skip
     document = (await shared.call("GET", "/openapi.json")).body
     operations = sum(

@@ -28,6 +28,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from polytill.domain.ids import new_id
+from polytill.domain.states import Environment
+from polytill.storage import webhook_events
 from tests.installation import TEST_KEYS, Installation, running
 from tests.web.support import Json, Practice, fresh
 
@@ -179,6 +182,11 @@ async def test_every_answer_is_as_documented(house: Installation) -> None:
     await house.till.sweep(everyone=True)
     told = await ask("GET", f"{own}/events")
     await ask("POST", f"{own}/events/{{cursor}}/replay", cursor=str(told["data"][0]["cursor"]))
+    case = await _case(house, practice.id)
+    await ask("GET", f"{own}/cases")
+    await ask("GET", f"{p}/cases")
+    await ask("GET", f"{p}/cases/{{caseId}}", caseId=case)
+    await ask("POST", f"{p}/cases/{{caseId}}/resolve", {"action": "handled", "note": "Seen"}, caseId=case)
     await ask("GET", "/healthz")
     await ask("GET", "/readyz")
     left_out = {
@@ -188,6 +196,17 @@ async def test_every_answer_is_as_documented(house: Installation) -> None:
         if (method, path) not in document.judged and not path.startswith("/pay/")
     }
     assert left_out <= {("delete", f"{own}/payment-providers/{{code}}")}, left_out
+
+
+async def _case(house: Installation, practice_id: int) -> str:
+    """Something that waits for a person."""
+    desk = house.till.desk
+    db, case_id = await desk.opening.practice(practice_id), new_id(desk.world)
+    async with db.transaction() as tx:
+        webhook_events.open_case(
+            tx, case_id, practice_id, Environment.sandbox, "notice", "event-1", None, {}, desk.world.now()
+        )
+    return case_id
 
 
 def _places(document: Json, practice: Practice, payment: Json) -> dict[str, list[str]]:

@@ -293,8 +293,18 @@ class Handler:
         raise NotImplementedError
 
     def get_public_config(self) -> JsonObject:
-        """What a browser may know."""
+        """What a browser may know: ``publicKey``.
+
+        Where the payer pays on our own page, also ``script`` (the address of the provider's script, loaded from there)
+        and ``policy`` (the origins that it needs, by CSP directive). They follow ``config.base_url``, so that a
+        simulator serves its own script and nothing is loaded from elsewhere.
+        """
         return {"publicKey": self.config.public_key}
+
+    @classmethod
+    def methods_in(cls, currency: str) -> tuple[str, ...]:
+        """The methods by which a payer can really pay in a currency, most usual first."""
+        return cls.catalog.methods
 
     # Verbs that a provider may lack.
     refund_payment: ClassVar[Any] = None

@@ -25,7 +25,6 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
-    Handler,
     KeyField,
     LookupParams,
     OperationParams,
@@ -39,6 +38,7 @@ from polytill.providers.contract import (
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, hex_hmac, same
+from polytill.providers.stripe_element import PaymentElement
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven, wire_exponent
 
 # ── Facts ──
@@ -97,7 +97,7 @@ def _terms(currency: str) -> CurrencyTerms:
     return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED)
 
 
-class StripeProvider(Handler):
+class StripeProvider(PaymentElement):
     """One practice's Stripe account."""
 
     code = "stripe"

@@ -54,7 +54,8 @@ class Language:
 
     def moment(self, moment: datetime) -> str:
         """A day and time; the payer's own zone is not known, so it says which one it is."""
-        return f"{self.date(moment)}, {format_time(moment.astimezone(UTC).time(), 'short', locale=self.locale)} UTC"
+        time = format_time(moment.astimezone(UTC).time(), "short", locale=self.locale)
+        return f"{self.date(moment)}, {time} UTC".replace(" ", "\u00a0")  # in one piece
 
 
 def language_of(request: Request) -> Language:

@@ -68,7 +68,7 @@ async def _form(
 async def begin_page(request: Request, linkToken: str) -> Response:
     """Begin to pay. The form's key makes a second press the same payment."""
     desk, db, link = await _behind(request, linkToken)
-    fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"), max_num_fields=10)
+    fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "key")}
     payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
     try:

@@ -25,7 +25,8 @@ WAITING = frozenset({"finding", "pending", "unreachable"})
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``name`` is the section of the texts, ``text`` the sentence in it, ``tone`` how it looks: plain, wait, good, bad."""
+    """``name`` is the section of the texts, ``text`` the sentence in it, ``tone`` how it looks: plain, wait, good, bad,
+    over."""
 
     name: str
     tone: str
@@ -41,7 +42,7 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
         case PaymentStatus.authorized:
             return State("authorized", "good")
         case PaymentStatus.canceled:
-            return State("expired" if payment.cancel_reason == Reason.expired else "canceled", "bad")
+            return State("expired" if payment.cancel_reason == Reason.expired else "canceled", "over")
         case PaymentStatus.failed:
             return _failed(payment.failure_reason, retry)
         case PaymentStatus.processing:
@@ -51,7 +52,7 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
             if back == "unanswered":
                 return State("unreachable", "wait")
             if payment.expires_at is not None and payment.expires_at <= now:
-                return State("expired", "bad")
+                return State("expired", "over")
             return _to_be_paid(current_attempt(found.attempts).reason, step, back)
 
 

@@ -73,4 +73,8 @@ const waiting = document.querySelector("[data-wait]");
 if (waiting) lookAgain(waiting);
 const form = document.querySelector("#element-form");
 // The provider's script is loaded beside ours: both are there once everything has loaded, or it never will be.
-if (form) addEventListener("load", () => stripeForm(form));
+if (form) {
+  const box = form.querySelector("#payment-element");
+  box.textContent = box.dataset.loading;
+  addEventListener("load", () => stripeForm(form));
+}

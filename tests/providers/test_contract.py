@@ -10,14 +10,13 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import (
-    FEATURES,
     Balance,
     Handler,
     Page,
     ProviderConfig,
     RefundFact,
-    features_of,
 )
+from polytill.providers.features import FEATURES, features_of
 from polytill.providers.http import Http, may_receive_keys
 from polytill.providers.outcomes import NotSent, Unknown
 from polytill.providers.registry import BUILT_IN

@@ -26,8 +26,8 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
     environment_of_key,
-    features_of,
 )
+from polytill.providers.features import features_of
 from polytill.providers.flutterwave import FlutterwaveProvider
 from polytill.providers.flutterwave_reading import read_charge
 from polytill.providers.http import Answer, Http

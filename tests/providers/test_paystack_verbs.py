@@ -22,8 +22,8 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
     environment_of_key,
-    features_of,
 )
+from polytill.providers.features import features_of
 from polytill.providers.http import Http
 from polytill.providers.outcomes import (
     Declined,

@@ -27,8 +27,8 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
     environment_of_key,
-    features_of,
 )
+from polytill.providers.features import features_of
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
 from polytill.providers.outcomes import (
     Declined,

@@ -244,5 +244,10 @@ class Page(HTMLParser):
         self.words.append(data)
 
     @property
+    def ways(self) -> list[str]:
+        """Where the page leads, besides itself in another language."""
+        return [link for link in self.links if "?lang=" not in link]
+
+    @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())

@@ -73,7 +73,7 @@ async def test_flutterwave_arrives(before: Installation) -> None:
     paid = await _pay_on_the_page(house, made.body["nextAction"]["url"])
     assert paid.startswith(f"{house.url}/pay/{made.body['clientToken']}/return")
     came_back = await house.call("GET", paid.removeprefix(house.url))
-    assert (came_back.status, came_back.headers["Location"]) == (303, f"/pay/{made.body['clientToken']}")
+    assert (came_back.status, came_back.headers["Location"]) == (303, f"/pay/{made.body['clientToken']}?back=paid")
     page = await house.call("GET", f"/pay/{made.body['clientToken']}")
     assert "Paid" in Page(page.body).text
 

@@ -89,9 +89,9 @@ async def test_return_visit_before_paying_changes_nothing(shared: Installation, 
     token = made.body["clientToken"]
     for query in ("", "?status=success&trxref=x", "?status=successful&tx_ref=x&transaction_id=1"):
         back = await shared.call("GET", f"/pay/{token}/return{query}")
-        assert (back.status, back.headers["Location"]) == (303, f"/pay/{token}")
-    page = Page((await shared.call("GET", f"/pay/{token}")).body)
-    assert "To be paid" in page.text
+        assert (back.status, back.headers["Location"]) == (303, f"/pay/{token}?back=unfinished")
+    page = Page((await shared.call("GET", f"/pay/{token}?back=unfinished")).body)
+    assert "Not paid yet" in page.text
     assert (await practice.payment(made.body["id"]))["status"] == "requires_action"
 
 

@@ -161,6 +161,12 @@ async def test_every_answer_is_as_documented(house: Installation) -> None:
     await ask("POST", f"{p}/payments/{{paymentId}}/cancel", paymentId=hosted["id"])
     await ask("GET", f"{p}/payments")
     await ask("GET", f"{p}/payments?limit=1")
+    link = await ask("POST", f"{p}/payment-links", {"amount": 500, "currency": "USD", "description": "Visit"})
+    await ask("GET", f"{p}/payment-links")
+    await ask("GET", f"{p}/payment-links/{{linkId}}", linkId=link["id"])
+    await ask("POST", f"{p}/payment-links/{{linkId}}/close", linkId=link["id"])
+    await ask("PUT", f"{p}/checkout", {"color": "#0b5f5a"})
+    await ask("GET", f"{p}/checkout")
     body_, headers = b"{}", {"verif-hash": TEST_KEYS["flutterwave"]["webhookSecret"]}
     [flutterwave] = [
         c for c in (await practice.call("GET", "/payment-providers")).body if c["providerCode"] == "flutterwave"

@@ -8,7 +8,8 @@ from typing import Any
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
 from polytill.flows.desk import Desk
-from polytill.providers.contract import CurrencyTerms, Handler, features_of
+from polytill.providers.contract import CurrencyTerms, Handler
+from polytill.providers.features import features_of
 from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import BUILT_IN, HandlerMissing
 from polytill.storage import audit, catalog

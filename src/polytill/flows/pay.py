@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -47,15 +48,21 @@ class PaymentRequest:
     capture: str = "automatic"
     return_url: str | None = None
     environment: Environment | None = None
+    expires_at: datetime | None = None  # None: as the settings say
+
+
+Also = Callable[[Unit, Payment], None]  # further steps of the unit that makes a payment
 
 
 @dataclass(slots=True)
 class Taken:
-    """A payment with its attempts. ``replayed``: the idempotency key was known."""
+    """A payment with its attempts. ``replayed``: the idempotency key was known. ``unanswered``: the provider was asked
+    just now, and what it would have said is not known."""
 
     payment: Payment
     attempts: list[Attempt]
     replayed: bool = False
+    unanswered: bool = False
 
 
 # ── Routing over what is configured ──
@@ -116,11 +123,13 @@ def refused(found: Route, currency: str) -> Invalid:
 # ── Create ──
 
 
-async def create_payment(desk: Desk, practice_id: int, request: PaymentRequest, actor: str) -> Taken:
+async def create_payment(
+    desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
+) -> Taken:
     """Take a payment. The same key and body give the same payment for ever; another body is a conflict."""
     for _ in range(TRIES):
         try:
-            return await _create(desk, practice_id, request, actor)
+            return await _create(desk, practice_id, request, actor, also)
         except _ConfigurationsChanged:
             desk.forget(practice_id)
     raise Stale
@@ -130,7 +139,7 @@ class _ConfigurationsChanged(Exception):
     """The snapshot that decided the route is out of date; nothing was written."""
 
 
-async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str) -> Taken:
+async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
     entry = await desk.opening.entry(practice_id)
     db = await desk.opening.practice(practice_id)
     snapshot = await desk.configured(db, CHECKED_TTL_S)
@@ -154,7 +163,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     now = desk.world.now()
     by_code = snapshot.configurations
     payment = _new_payment(desk, practice_id, request, found.ranked[0].environment, now, actor)
-    attempt = _new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
+    attempt = new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
     payment.provider_code = attempt.provider_code
     unit = Unit()
     provider_configs.unchanged(unit, snapshot.revision)
@@ -164,6 +173,8 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
     audit.append(unit, now, actor, "payment.created", payment.id, {"route": found.reason, "excluded": out})
+    if also is not None:
+        also(unit, payment)
     try:
         await db.commit(unit)
     except Stale:
@@ -175,18 +186,19 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
         return await _replayed(db, known, request)
     # From here on a row exists: the rest runs to its end even if the caller goes away.
     ranked = [by_code[candidate.code] for candidate in found.ranked]
-    return await asyncio.shield(_attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
+    return await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
 
 
-async def _attempt_in_turn(
+async def attempt_in_turn(
     desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
 ) -> Taken:
+    """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain."""
     attempts = [attempt]
     for number, configuration in enumerate(ranked, 1):
         outcome = await start(desk, db, merchant, payment, attempt, configuration)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
-            successor = _new_attempt(desk, payment, ranked[number], number + 1, desk.world.now())
+            successor = new_attempt(desk, payment, ranked[number], attempt.number + 1, desk.world.now())
         payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
         if successor is None:
             break
@@ -269,13 +281,14 @@ def _new_payment(
         idempotency_key=request.idempotency_key,
         request_hash=request.request_hash,
         created_by=actor,
-        expires_at=now + timedelta(seconds=desk.settings.payment_expires_s),
+        expires_at=request.expires_at or now + timedelta(seconds=desk.settings.payment_expires_s),
         created_at=now,
         updated_at=now,
     )
 
 
-def _new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
+def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
+    """An attempt that is about to be put on disk."""
     return Attempt(
         id=new_id(desk.world),
         payment_id=payment.id,

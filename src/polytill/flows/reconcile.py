@@ -36,9 +36,14 @@ async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "
     if not asked and payment.status is not PaymentStatus.succeeded:
         current = current_attempt(attempts)
         asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
+    unanswered = False
     for attempt in asked:
-        payment = await refresh(desk, db, payment, attempt, source)
-    return await taken(db, await _read(db, payment.id))
+        payment, outcome = await _refreshed(desk, db, payment, attempt, source)
+        # "Not found" is an answer: nobody has begun to pay.
+        unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
+    found = await taken(db, await _read(db, payment.id))
+    found.unanswered = unanswered
+    return found
 
 
 def _worth_asking(desk: Desk, payment: Payment, attempt: Attempt) -> bool:
@@ -57,6 +62,13 @@ async def _read(db: PracticeDb, payment_id: str) -> Payment:
 
 async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
     """Ask about one attempt and settle by the answer; where its link is lost, go on under a new reference."""
+    return (await _refreshed(desk, db, payment, attempt, source))[0]
+
+
+async def _refreshed(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str
+) -> tuple[Payment, Outcome]:
+    """``refresh``, and what the provider said."""
     snapshot = await desk.configured(db)
     configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     entry = (await desk.catalog()).get(attempt.provider_code)
@@ -77,18 +89,18 @@ async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt
     # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
     payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
     if follows is None or await payments.attempt_by_id(db, follows.id) is None:
-        return payment
+        return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
     follows.credential_version = closed.credential_version
     answer = await start(desk, db, practice.name, payment, follows, configuration)
-    return (await settle(desk, db, payment, follows, answer, "answer"))[0]
+    return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
 
 
 async def _settled(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
-) -> Payment:
+) -> tuple[Payment, Outcome]:
     payment, _ = await settle(desk, db, payment, attempt, outcome, source)
-    return payment
+    return payment, outcome
 
 
 async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, configuration: Configuration) -> Outcome:

@@ -292,6 +292,22 @@ async def settle(
     raise Stale
 
 
+async def reopen(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str, also: Callable[[Unit], None]
+) -> Payment:
+    """A payment that failed is tried again: its next attempt is put on disk. ``Stale`` where it is no longer failed,
+    ``Duplicate`` where another was first; only the caller knows that every earlier attempt is closed for certain."""
+    now = desk.world.now()
+    change = Change(PaymentStatus.processing, provider_code=attempt.provider_code, clear_reasons=True)
+    unit = Unit()
+    payments.change(unit, payment, change, now)
+    payments.insert_attempt(unit, attempt)
+    audit.append(unit, now, source, "payment.tried_again", payment.id, {"attempt": attempt.id})
+    also(unit)
+    await db.commit(unit)
+    return payments.applied(payment, change, now)
+
+
 async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Payment, Attempt]:
     fresh_payment = await payments.by_id(db, payment.id)
     fresh_attempt = await payments.attempt_by_id(db, attempt.id)

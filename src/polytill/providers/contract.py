@@ -388,8 +388,18 @@ class Handler:
         raise NotImplementedError
 
     def get_public_config(self) -> JsonObject:
-        """What a browser may know."""
+        """What a browser may know: ``publicKey``.
+
+        Where the payer pays on our own page, also ``script`` (the address of the provider's script, loaded from there)
+        and ``policy`` (the origins that it needs, by CSP directive). They follow ``config.base_url``, so that a
+        simulator serves its own script and nothing is loaded from elsewhere.
+        """
         return {"publicKey": self.config.public_key}
+
+    @classmethod
+    def methods_in(cls, currency: str) -> tuple[str, ...]:
+        """The methods by which a payer can really pay in a currency, most usual first."""
+        return cls.catalog.methods
 
     # Verbs that a provider may lack: ``None`` says that it does.
     refund_payment: ClassVar[Any] = None  # (RefundParams) -> Outcome
@@ -402,27 +412,6 @@ class Handler:
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
     list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
     get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
-
-
-# What a handler can do, by the verb that does it. ``supportedFeatures`` is computed from this and nothing else.
-FEATURES: tuple[tuple[str, str], ...] = (
-    ("payments", "create_payment_intent"),
-    ("webhooks", "process_webhook"),
-    ("refunds", "refund_payment"),
-    ("partial_refunds", "refund_payment"),
-    ("manual_capture", "capture_payment"),
-    ("cancel", "cancel_payment"),
-    ("direct_charges", "continue_payment"),
-    ("saved_methods", "charge_saved_method"),
-    ("list_transactions", "list_transactions"),
-    ("list_disputes", "list_disputes"),
-    ("balance", "get_balance"),
-)
-
-
-def features_of(handler: type[Handler]) -> list[str]:
-    """The features that this handler really has: a verb that is inherited from ``Handler`` is none."""
-    return [feature for feature, verb in FEATURES if getattr(handler, verb, None) not in (None, getattr(Handler, verb))]
 
 
 def environment_of_key(handler: type[Handler], field_name: str, value: str) -> Environment | None:

@@ -91,6 +91,7 @@ PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
         "XOF": "mobilemoneyfranco",
     },
 }
+NAIRA_ONLY = ("bank_transfer", "bank_account")  # asked for elsewhere they are refused by the page, not by the API
 MAX_SESSION_MINUTES = 1440
 MAX_REFUND_PAGES = 20
 
@@ -295,6 +296,13 @@ class FlutterwaveProvider(Handler):
             return WebhookResult(event["type"], event_id, action, None, event_id, facts, not believed, body=kept)
         kind, key, facts, action = read_v3(event, data)
         return WebhookResult(kind, key, action, facts=facts, must_fetch=True, body=kept)
+
+    @classmethod
+    def methods_in(cls, currency: str) -> tuple[str, ...]:
+        """What the hosted page offers; M-Pesa is Kenya's mobile money, so it is not named twice."""
+        offered = [name for name, options in PAYMENT_OPTIONS.items() if options.get(currency) or options.get("")]
+        hidden = ("mpesa",) if currency == "NGN" else ("mpesa", *NAIRA_ONLY)
+        return tuple(name for name in offered if name not in hidden)
 
     # ── Request builders ──
 

@@ -45,6 +45,14 @@ from polytill.providers.wire_json import moment_text, noted_reference, object_in
 
 PAGE_SIZE = 100
 CHANNELS = ("card", "bank_transfer", "ussd", "mobile_money", "qr")  # our words are Paystack's here
+# Which of them a payer is offered: everything in Naira only.
+CHANNELS_IN: dict[str, tuple[str, ...]] = {
+    "NGN": CHANNELS,
+    "GHS": ("card", "mobile_money", "bank_transfer"),
+    "KES": ("card", "mobile_money"),
+    "XOF": ("card", "mobile_money"),
+    "ZAR": ("card", "qr"),
+}
 
 WHERE_KEYS_ARE = "Paystack dashboard → Settings → API Keys & Webhooks"
 
@@ -198,6 +206,11 @@ class PaystackProvider(Handler):
             reason=reason,
             body=redact(event, self.redacted),
         )
+
+    @classmethod
+    def methods_in(cls, currency: str) -> tuple[str, ...]:
+        """Cards everywhere, the rest by country."""
+        return CHANNELS_IN.get(currency, ("card",))
 
     # ── Request builders ──
 

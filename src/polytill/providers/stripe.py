@@ -25,7 +25,6 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     DisputeFact,
-    Handler,
     Idempotency,
     KeyField,
     LookupParams,
@@ -41,6 +40,7 @@ from polytill.providers.contract import (
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, hex_hmac, same
+from polytill.providers.stripe_element import PaymentElement
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven
 from polytill.providers.wire_json import object_in
 
@@ -64,7 +64,7 @@ WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpo
 Form = list[tuple[str, str]]
 
 
-class StripeProvider(Handler):
+class StripeProvider(PaymentElement):
     """One practice's Stripe account."""
 
     code = "stripe"

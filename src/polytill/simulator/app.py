@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from polytill.simulator import control
+from polytill.simulator import control, stripe_script
 from polytill.simulator.faults import exchange
 from polytill.simulator.network import Network
 from polytill.simulator.pages import message, render
@@ -27,6 +27,7 @@ def make_app(seed: int = 0, public_url: str | None = None) -> web.Application:
     app = web.Application(client_max_size=1024 * 1024)
     network = app[NETWORK] = Network(seed, public_url)
     control.add_routes(app, network)
+    stripe_script.add_routes(app, network)
     for name, provider in network.providers.items():
         # Paystack's API has no version in its path, so the pages come first.
         app.router.add_get(f"/{name}/pay/{{token}}", _show(network, name))

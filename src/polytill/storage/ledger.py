@@ -12,6 +12,7 @@ from typing import Any
 
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,11 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[dict[str, Any]]:
         payment_id,
     )
     return [dict(row) for row in rows]
+
+
+async def paid_at(db: PracticeDb, payment_id: str) -> datetime | None:
+    """When a payment's money was booked; None where none was."""
+    row = await db.one(
+        "SELECT MIN(created_at) AS at FROM ledger_lines WHERE payment_id = $1 AND fact = 'payment'", payment_id
+    )
+    return moment(row["at"]) if row else None

@@ -93,6 +93,20 @@ def update_practice(unit: Writes, practice_id: int, name: str, currency_id: int,
     )  # fmt: skip
 
 
+async def checkout_color(db: PracticeDb) -> str | None:
+    """The practice's colour on its payers' pages, ``#rrggbb``; None where it has chosen none."""
+    row = await db.one("SELECT checkout_color FROM practices WHERE id = $1", db.practice_id)
+    assert row is not None
+    return row["checkout_color"]  # type: ignore[no-any-return]
+
+
+def set_checkout_color(unit: Writes, practice_id: int, color: str | None, now: datetime) -> None:
+    """Choose the colour, or with None go back to ours."""
+    unit.add(
+        "UPDATE practices SET checkout_color = $2, updated_at = $3 WHERE id = $1", practice_id, color, now, expect=1
+    )
+
+
 async def people(db: OwnerDb | PracticeDb) -> list[dict[str, Any]]:
     """The people of a database."""
     rows = await db.fetch("SELECT id, email, name, role, is_active, created_at FROM users ORDER BY id")

@@ -220,7 +220,7 @@ sa.Table(
     "practices", practice,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     _text("name"), sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
-    *_stamps(),
+    *_stamps(), _maybe("checkout_color"),  # #rrggbb
 )  # fmt: skip
 
 sa.Table(
@@ -359,4 +359,19 @@ sa.Table(
     "events", practice, _serial(), _text("event_id"), _of_practice(), *_environment(), _text("type"),
     _maybe("payment_id"), _text("data"), _moment("created_at"), _maybe("forwarded_at", Moment),
     sa.UniqueConstraint("event_id"), sa.Index(None, "forwarded_at", "id"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_links", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *_environment(),
+    _whole("amount"), _text("currency"), _text("description"), _maybe("reference"), _flag("single_use", True),
+    _text("state", server_default="open"), _moment("expires_at"), _text("created_by"), _moment("created_at"),
+    _moment("updated_at"),
+    _one_of("state", ("open", "closed")), sa.CheckConstraint("amount > 0", name="amount"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_link_payments", practice,
+    sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), primary_key=True),
+    sa.Column("link_id", sa.Text, sa.ForeignKey("payment_links.id"), nullable=False), _moment("created_at"),
+    sa.Index(None, "link_id", "created_at"),
 )  # fmt: skip

@@ -22,16 +22,19 @@ from polytill.web import (
     answers,
     api_cases,
     api_events,
+    api_links,
     api_owner,
     api_payments,
     api_practice,
     checkout,
     hooks,
+    link_pages,
     problems,
 )
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
+from polytill.web.payer_pages import page
 from polytill.web.shapes import answer
 
 _PROBLEM = {
@@ -189,6 +192,8 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         api_events.router,
         api_cases.router,
         api_practice.router,
+        api_links.router,
+        link_pages.router,
         checkout.router,
     ):
         app.include_router(router)
@@ -218,7 +223,7 @@ def _add_service_routes(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         """The API as a page, without outside assets."""
-        return checkout.page("docs.html", version=app.version, groups=_groups(app.openapi()))
+        return page("docs.html", version=app.version, groups=_groups(app.openapi()))
 
 
 def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -1,55 +1,51 @@
-"""The payer's pages: one payment by its client token, and the way back from the provider, which asks at once."""
+"""The payer's pages: one payment by its client token, the way back from the provider, which asks at once, and retry."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.routing import APIRoute
 
-from polytill.domain.errors import NotFound
+from polytill.domain.errors import CallerError, NotFound, NotNow, Stale
 from polytill.domain.ids import read_address
-from polytill.domain.money import Money
+from polytill.domain.states import PaymentStatus, RefundState
+from polytill.flows import checkout as flow
 from polytill.flows import reconcile
 from polytill.flows.desk import Desk
 from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
+from polytill.storage import ledger, people, refunds
 from polytill.storage.databases import PracticeDb
-from polytill.web.shapes import next_action_view
+from polytill.storage.payments import Payment
+from polytill.web.languages import Language, language_of
+from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
+from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
 
-router = APIRouter(tags=["checkout"])
-
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
-
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action *; base-uri 'none';"
-    " frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-
-WORDS = {
-    "requires_action": ("To be paid", "Go on to pay with the button below."),
-    "processing": (
-        "We are finding out",
-        "The payment is being worked on. Please do not pay again; this page will tell.",
-    ),
-    "authorized": ("Reserved", "The amount is reserved. There is nothing more to do."),
-    "succeeded": ("Paid", "Thank you, the payment went through. There is nothing more to do."),
-    "failed": ("Not paid", "The payment did not go through, and no money was taken. Please ask for a new payment."),
-    "canceled": ("Called off", "This payment was called off or has expired. Please ask for a new one."),
-}
+BACK = ("unfinished", "unanswered", "paid")
 
 
-def page(name: str, **values: Any) -> Response:
-    """One server-rendered page."""
-    html = _templates.get_template(name).render(**values)
-    return Response(html, 200, dict(PAGE_HEADERS), "text/html; charset=utf-8")
+class PayerRoute(APIRoute):
+    """A route of a payer's page: what cannot be done is said on a page."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handle = super().get_route_handler()
+
+        async def kindly(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (CallerError, NotNow) as error:
+                return refused(request, error)
+            except Stale:
+                return refused(request, NotNow())
+
+        return kindly
+
+
+router = APIRouter(tags=["checkout"], route_class=PayerRoute)
 
 
 async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]:
@@ -61,32 +57,107 @@ async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]
     return desk, db, await taken(db, payment)
 
 
+async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
+    """The practice's name and colour."""
+    entry = await desk.opening.entry(db.practice_id)
+    return Brand(entry.name, await people.checkout_color(db))
+
+
+# ── The page ──
+
+
 @router.get("/pay/{clientToken}", response_class=HTMLResponse)
 async def pay_page(request: Request, clientToken: str) -> Response:
-    """What is to be paid, and the way to pay it."""
+    """What is to be paid and the way to pay it, or what became of it."""
     desk, db, found = await _found(request, clientToken)
-    payment = found.payment
-    practice = await desk.opening.entry(db.practice_id)
-    payable = payment.status.value == "requires_action"
-    action = next_action_view(db, found.attempts, None) if payable else None
-    title, text = WORDS[payment.status.value]
-    return page(
-        "pay.html", title=title, text=text, practice=practice.name, amount=str(Money(payment.amount, payment.currency)),
-        description=payment.description, link=(action or {}).get("url"), status=payment.status.value,
-        sandbox=payment.environment.value == "sandbox", again=payment.status.value == "processing",
-        instructions=(action or {}).get("instructions"),
+    payment, step = found.payment, await flow.next_step(desk, db, found)
+    retry = flow.may_try_again(desk, payment, found.attempts)
+    back = request.query_params.get("back")
+    state = state_of(found, step, retry, back if back in BACK else None, desk.world.now())
+    looked = _looked(request)
+    wait = wait_of(state, looked)
+    brand, language = await brand_of(desk, db), language_of(request)
+    if state.name == "expired" or state.tone == "wait":
+        step = None
+    embedded = step is not None and step.kind == "client_token" and "script" in step.public
+    policy: dict[str, Any] = dict(OUR_SCRIPT) if embedded or wait is not None else {}
+    if step is not None and embedded:
+        for directive, origins in step.public["policy"].items():
+            policy[directive] = [*policy.get(directive, ()), *origins]
+    return show(
+        request, "pay.html", brand, policy=policy, payment=payment, step=step, embedded=embedded, state=state,
+        title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
+        token=clientToken, wait=wait, looked=looked + 1, return_to=_return_url(payment),
+        sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
+        until=language.moment(payment.expires_at) if payment.expires_at else None,
+        has_receipt=payment.status is PaymentStatus.succeeded,
     )  # fmt: skip
+
+
+def _looked(request: Request) -> int:
+    given = request.query_params.get("n", "0")
+    return min(int(given), len(ROUNDS)) if given.isascii() and given.isdigit() and len(given) <= 4 else 0
+
+
+def _text(language: Language, state: State, wait: int | None, payment: Payment, brand: Brand) -> str:
+    stopped = state.name in ("finding", "pending", "unreachable") and wait is None
+    refunded = language.money(payment.amount_refunded, payment.currency)
+    return language.say(state.name, "stopped" if stopped else state.text, practice=brand.name, refunded=refunded)
+
+
+async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Language) -> str | None:
+    """Where the payer will pay, and by what: only methods that work in this currency."""
+    if step is None or step.url is None:
+        return None
+    entry = (await desk.catalog()).get(found.payment.provider_code or "")
+    if entry is None:
+        return None
+    known = [language.say("method", method) for method in step.methods if method in METHODS]
+    if not known:
+        return language.say("method", "intro_plain", provider=entry.name)
+    return language.say("method", "intro", provider=entry.name, methods=listed(language, known))
+
+
+METHODS = frozenset({"card", "bank_transfer", "bank_account", "ussd", "mobile_money", "mpesa", "qr"})
+
+
+# ── Coming back, and trying again ──
 
 
 @router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
 async def return_page(request: Request, clientToken: str) -> Response:
-    """Back from the provider. What the address says is forgeable: the provider is asked, then the payer is sent on."""
+    """Back from the provider. What the address says is forgeable: the provider is asked, then the payer is sent on.
+
+    A page of ours that looks again says so (``n``), and stays ours.
+    """
     _, db, found = await _found(request, clientToken)
     desk: Desk = request.app.state.till.desk
     found = await reconcile.confirm(desk, db.practice_id, found.payment.id)
-    payment = found.payment
+    looking = "n" in request.query_params
+    target = None if looking or _still_open(found) else _return_url(found.payment)
+    return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))
+
+
+def _still_open(found: Taken) -> bool:
+    """Back without a result and without an answer: here the payer is told to wait, and the merchant could not."""
+    return found.unanswered and found.payment.status is PaymentStatus.requires_action
+
+
+def _own_page(token: str, found: Taken, looked: int | None) -> str:
+    query: dict[str, str] = {}
+    if found.payment.status is PaymentStatus.requires_action:
+        query["back"] = "unanswered" if found.unanswered else "unfinished"
+    elif found.payment.status is PaymentStatus.succeeded:
+        query["back"] = "paid"
+    if looked:
+        query["n"] = str(looked)
+    return f"/pay/{token}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _return_url(payment: Payment) -> str | None:
+    """The merchant's address with what became of the payment; None where there is none."""
     if payment.return_url is None:
-        return RedirectResponse(f"/pay/{clientToken}", 303, {"Cache-Control": "no-store"})
+        return None
     parts = urlsplit(payment.return_url)
     query = [
         *parse_qsl(parts.query, keep_blank_values=True),
@@ -95,5 +166,48 @@ async def return_page(request: Request, clientToken: str) -> Response:
     ]
     if payment.reference is not None:
         query.append(("reference", payment.reference))
-    target = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), parts.fragment))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), parts.fragment))
+
+
+def _see_other(target: str) -> Response:
     return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+
+
+@router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
+async def retry_page(request: Request, clientToken: str) -> Response:
+    """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""
+    desk, db, found = await _found(request, clientToken)
+    await flow.try_again(desk, db.practice_id, found.payment.id)
+    return _see_other(f"/pay/{clientToken}")
+
+
+# ── The receipt ──
+
+
+@router.get("/pay/{clientToken}/receipt", response_class=HTMLResponse)
+async def receipt_page(request: Request, clientToken: str) -> Response:
+    """What was paid, to whom, when, and what was given back. Only a payment that is paid has one."""
+    desk, db, found = await _found(request, clientToken)
+    payment, paid_at = found.payment, await ledger.paid_at(db, found.payment.id)
+    if payment.status is not PaymentStatus.succeeded or paid_at is None:
+        raise NoReceipt
+    entry = (await desk.catalog()).get(payment.provider_code or "")
+    given_back = [r for r in await refunds.of_payment(db, payment.id) if r.state in GIVEN_BACK]
+    method = payment.payment_method
+    language = language_of(request)
+    return show(
+        request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
+        paid_at=paid_at, refunds=given_back, provider=entry.name if entry else None,
+        method=language.say("method", method) if method in METHODS else None,
+        sandbox=payment.environment.value == "sandbox",
+    )  # fmt: skip
+
+
+class NoReceipt(NotFound):
+    """There is no receipt: this payment is not paid."""
+
+    sentence = "no_receipt"
+
+
+# Money that is back, or on its way.
+GIVEN_BACK = frozenset({RefundState.succeeded, RefundState.pending, RefundState.sent, RefundState.unknown})

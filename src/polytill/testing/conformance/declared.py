@@ -8,7 +8,8 @@ import json
 import re
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.providers.contract import FEATURES, Handler, Idempotency, environment_of_key, features_of
+from polytill.providers.contract import Handler, Idempotency, environment_of_key
+from polytill.providers.features import FEATURES, features_of
 from polytill.providers.http import may_receive_keys, origin_of
 from polytill.providers.outcomes import NeedsAction
 from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE

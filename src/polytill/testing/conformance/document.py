@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import Money, ppm_to_percent
-from polytill.providers.contract import FEATURES, CurrencyTerms, Handler, features_of
+from polytill.providers.contract import CurrencyTerms, Handler
+from polytill.providers.features import FEATURES, features_of
 from polytill.testing.conformance.suite import Result, in_order
 
 MARKS: dict[bool | None, str] = {True: "pass", False: "FAIL", None: "–"}

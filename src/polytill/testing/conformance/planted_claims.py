@@ -9,7 +9,8 @@ from typing import Any
 
 from polytill.domain.clock import World
 from polytill.domain.states import Environment
-from polytill.providers.contract import Idempotency, KeyField, Page, features_of
+from polytill.providers.contract import Idempotency, KeyField, Page
+from polytill.providers.features import features_of
 from polytill.providers.http import parse_json
 from polytill.testing.conformance.planting import Class, after, over, plant
 

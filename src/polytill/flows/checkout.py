@@ -1,0 +1,152 @@
+"""What a payer can do with a payment: pay it, come back from the provider, and try again where that is safe.
+
+Safe means that nobody holds a way to pay an earlier attempt: there are never two payable links. While a link stays
+payable (declined, not final), trying again is that same link. A new attempt is made only after every earlier one was
+refused for good or never arrived. One that expired or was called off may still be payable at a provider that cannot
+close links, so there the payer asks for a new payment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+
+from polytill.domain.errors import Duplicate, Stale
+from polytill.domain.secret import Secret
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.calling import build, handler_class
+from polytill.flows.desk import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.pay import (
+    MAX_ATTEMPTS,
+    TRIES,
+    Taken,
+    attempt_in_turn,
+    candidates,
+    current_attempt,
+    find,
+    new_attempt,
+    taken,
+)
+from polytill.flows.route import Wanted, route
+from polytill.flows.settle import open_action, reopen
+from polytill.providers.contract import Handler
+from polytill.providers.outcomes import JsonObject, NotSent
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, people, provider_configs
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the payer does next. ``token`` goes to the paying browser only; ``public`` is what that browser needs."""
+
+    kind: str  # as ``NextKind``
+    url: str | None = None
+    token: Secret | None = None
+    instructions: str | None = None
+    methods: tuple[str, ...] = ()
+    public: JsonObject = field(default_factory=dict)
+
+
+async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
+    """The payer's next step; None where there is none, or nobody holds what it takes."""
+    if found.payment.status is not PaymentStatus.requires_action:
+        return None
+    attempt = current_attempt(found.attempts)
+    action = open_action(db, attempt)
+    if action is None:
+        return None
+    kind, url, token, instructions, *_ = action
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    cls = _handler_class(desk, entry)
+    public = await _public_config(desk, db, attempt) if kind == "client_token" else {}
+    methods: tuple[str, ...] = ()
+    if cls is not None and entry is not None:
+        narrowed = entry.supported_payment_methods
+        methods = tuple(m for m in cls.methods_in(attempt.currency) if narrowed is None or m in narrowed)
+    wanted = found.payment.payment_method
+    return Step(kind, url, Secret(token) if token else None, instructions, (wanted,) if wanted else methods, public)
+
+
+def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | None:
+    try:
+        return handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        return None
+
+
+async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonObject:
+    """What a browser may know of the account that the attempt was made with."""
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    configuration = (await desk.configured(db)).configurations.get(attempt.provider_code)
+    credentials = configuration.credentials(attempt.credential_version) if configuration else None
+    if entry is None or configuration is None or credentials is None:
+        return {}
+    handler = build(desk, db, entry, configuration, credentials)
+    return {} if isinstance(handler, NotSent) else handler.get_public_config()
+
+
+def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool:
+    """Whether a new attempt is safe: nobody can still pay an earlier one."""
+    in_time = payment.expires_at is None or desk.world.now() < payment.expires_at
+    return (
+        payment.status is PaymentStatus.failed
+        and in_time
+        and len(attempts) < MAX_ATTEMPTS
+        and all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
+    )
+
+
+async def try_again(desk: Desk, practice_id: int, payment_id: str) -> Taken:
+    """A new attempt at a payment that failed. Where that is not safe, or another was first, nothing changes."""
+    entry = await desk.opening.entry(practice_id)
+    for _ in range(TRIES):
+        db, payment = await find(desk, practice_id, payment_id)
+        found = await taken(db, payment)
+        if entry.state != "active" or not may_try_again(desk, payment, found.attempts):
+            return found
+        snapshot = await desk.configured(db)
+        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(payment)).ranked
+        if not ranked:
+            return found
+        tried = {attempt.provider_code for attempt in found.attempts}
+        in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
+        await ensure_lease(desk, practice_id)
+        attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
+        try:
+            same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
+            payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
+        except (Stale, Duplicate):  # another was first, or the configurations have changed
+            desk.forget(practice_id)
+            continue
+        # Not every provider once more, however many are configured: the limit is the payment's.
+        in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
+        again = await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, in_turn))
+        return await taken(db, again.payment)
+    raise Stale
+
+
+def _wanted(payment: Payment) -> Wanted:
+    given = {"email": payment.customer_email, "name": payment.customer_name, "phone": payment.customer_phone}
+    return Wanted(
+        payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
+        frozenset(name for name, value in given.items() if value), payment.environment,
+        payment.provider_code if payment.pinned_provider else None,
+    )  # fmt: skip
+
+
+async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:
+    """The practice's colour on its payers' pages, ``#rrggbb``; None goes back to ours."""
+    db = await desk.opening.practice(practice_id)
+    now = desk.world.now()
+    unit = Unit()
+    people.set_checkout_color(unit, practice_id, color, now)
+    audit.append(unit, now, actor, "practice.checkout_color", str(practice_id), {"color": color})
+    await db.commit(unit)

@@ -1,0 +1,121 @@
+"""Payment links: an amount that staff ask for, and the payments that payers began through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.units import moment
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentLink:
+    """One link. ``amount`` is minor units of ``currency``; the counts are of the payments made through it."""
+
+    id: str
+    practice_id: int
+    environment: Environment
+    amount: int
+    currency: str
+    description: str
+    reference: str | None
+    single_use: bool
+    state: str  # open | closed
+    expires_at: datetime
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    started: int = 0
+    succeeded: int = 0
+    captured: int = 0
+
+    def status(self, now: datetime) -> str:
+        """open, paid (single use only), closed or expired."""
+        if self.single_use and self.succeeded:
+            return "paid"
+        if self.state == "closed":
+            return "closed"
+        return "expired" if self.expires_at <= now else "open"
+
+
+_SELECT = (
+    "SELECT l.id, l.practice_id, l.environment, l.amount, l.currency, l.description, l.reference, l.single_use,"
+    " l.state, l.expires_at, l.created_by, l.created_at, l.updated_at, COUNT(p.id) AS started,"
+    " COALESCE(SUM(CASE WHEN p.status = 'succeeded' THEN 1 ELSE 0 END), 0) AS succeeded,"
+    " COALESCE(SUM(p.amount_captured), 0) AS captured FROM payment_links l"
+    " LEFT JOIN payment_link_payments lp ON lp.link_id = l.id LEFT JOIN payments p ON p.id = lp.payment_id"
+)
+
+
+def _link(row: Any) -> PaymentLink:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["single_use"] = bool(values["single_use"])
+    for name in ("expires_at", "created_at", "updated_at"):
+        values[name] = moment(values[name])
+    for name in ("started", "succeeded", "captured"):
+        values[name] = int(values[name])
+    return PaymentLink(**values)
+
+
+def insert(unit: Writes, link: PaymentLink) -> None:
+    """A new link."""
+    unit.add(
+        "INSERT INTO payment_links (id, practice_id, environment, amount, currency, description, reference, single_use,"
+        " state, expires_at, created_by, created_at, updated_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        link.id, link.practice_id, link.environment.value, link.amount, link.currency, link.description, link.reference,
+        link.single_use, link.state, link.expires_at, link.created_by, link.created_at, link.updated_at,
+    )  # fmt: skip
+
+
+def close(unit: Writes, link_id: str, now: datetime) -> None:
+    """No payment begins through it any more. ``Stale`` where it is closed already."""
+    unit.add(
+        "UPDATE payment_links SET state = 'closed', updated_at = $2 WHERE id = $1 AND state = 'open'",
+        link_id, now, expect=1,
+    )  # fmt: skip
+
+
+def use(unit: Writes, link_id: str, payment_id: str, now: datetime) -> None:
+    """A payment begins through a link that is open at this moment. ``Stale`` where it is not."""
+    unit.add(
+        "UPDATE payment_links SET updated_at = $2 WHERE id = $1 AND state = 'open' AND expires_at > $2",
+        link_id, now, expect=1,
+    )  # fmt: skip
+    unit.add(
+        "INSERT INTO payment_link_payments (payment_id, link_id, created_at) VALUES ($1, $2, $3)",
+        payment_id, link_id, now,
+    )  # fmt: skip
+
+
+async def by_id(db: PracticeDb, link_id: str) -> PaymentLink | None:
+    """One link."""
+    row = await db.one(f"{_SELECT} WHERE l.id = $1 GROUP BY l.id", link_id)
+    return _link(row) if row else None
+
+
+async def listed(db: PracticeDb, before: str | None, limit: int) -> list[PaymentLink]:
+    """Links, newest first: ids are ordered by time."""
+    rows = await db.fetch(f"{_SELECT} WHERE l.id < $1 GROUP BY l.id ORDER BY l.id DESC LIMIT $2", before or "~", limit)
+    return [_link(row) for row in rows]
+
+
+async def payments_of(db: PracticeDb, link_id: str) -> list[str]:
+    """The ids of a link's payments, newest first."""
+    rows = await db.fetch(
+        "SELECT payment_id FROM payment_link_payments WHERE link_id = $1 ORDER BY created_at DESC LIMIT 200", link_id
+    )
+    return [row["payment_id"] for row in rows]
+
+
+async def started_since(db: PracticeDb, link_id: str, since: datetime) -> int:
+    """How many payments began through a link since a moment."""
+    row = await db.one(
+        "SELECT COUNT(*) AS n FROM payment_link_payments WHERE link_id = $1 AND created_at > $2", link_id, since
+    )
+    assert row is not None
+    return int(row["n"])

@@ -1,0 +1,121 @@
+"""The pages of a payment link: what it asks for, a payer's beginning, its QR code, and a poster to print."""
+
+from __future__ import annotations
+
+import io
+from urllib.parse import parse_qs
+
+import segno
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
+from pydantic import ValidationError
+
+from polytill.domain.errors import NotFound
+from polytill.domain.ids import new_id
+from polytill.flows import links
+from polytill.flows.desk import Desk
+from polytill.flows.pay import client_token
+from polytill.providers.contract import Customer
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payment_links import PaymentLink
+from polytill.web.checkout import PayerRoute, brand_of
+from polytill.web.hooks import read_limited
+from polytill.web.payer_pages import show
+from polytill.web.shapes import CustomerShape
+
+router = APIRouter(tags=["checkout"], route_class=PayerRoute, prefix="/pay/link/{linkToken}")
+
+MAX_FORM_BYTES = 4096
+
+
+class NoLink(NotFound):
+    """There is no such payment link."""
+
+    sentence = "no_link"
+
+
+async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, PaymentLink]:
+    desk: Desk = request.app.state.till.desk
+    try:
+        return desk, *await links.link_behind(desk, token)
+    except NotFound:
+        raise NoLink from None
+
+
+@router.get("", response_class=HTMLResponse)
+async def link_page(request: Request, linkToken: str) -> Response:
+    """What a link asks for, and who pays. On a link of single use that has begun: its payment."""
+    desk, db, link = await _behind(request, linkToken)
+    begun = await links.only_payment(db, link)
+    if begun is not None:
+        return _see_other(f"/pay/{client_token(desk, begun)}")
+    return await _form(request, desk, db, link, linkToken, {}, new_id(desk.world))
+
+
+async def _form(
+    request: Request, desk: Desk, db: PracticeDb, link: PaymentLink, token: str, given: dict[str, str], payer_key: str,
+    wrong: frozenset[str] = frozenset(),
+) -> Response:  # fmt: skip
+    status = link.status(desk.world.now())
+    return show(
+        request, "pay_link.html", await brand_of(desk, db), 422 if wrong else 200, link=link, token=token,
+        status=status, given=given, wrong=wrong, payer_key=payer_key, sandbox=link.environment.value == "sandbox",
+    )  # fmt: skip
+
+
+@router.post("", status_code=303, response_class=RedirectResponse)
+async def begin_page(request: Request, linkToken: str) -> Response:
+    """Begin to pay. The form's key makes a second press the same payment."""
+    desk, db, link = await _behind(request, linkToken)
+    fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "key")}
+    payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
+    try:
+        customer = CustomerShape(email=given["email"], name=given["name"] or None)
+    except ValidationError as error:
+        wrong = frozenset(str(found["loc"][0]) for found in error.errors())
+        return await _form(request, desk, db, link, linkToken, given, payer_key or new_id(desk.world), wrong)
+    if link.status(desk.world.now()) != "open" and await links.only_payment(db, link) is None:
+        return await _form(request, desk, db, link, linkToken, given, payer_key)
+    found = await links.begin(
+        desk, link.practice_id, link.id, Customer(customer.email, customer.name), payer_key or new_id(desk.world)
+    )
+    return _see_other(f"/pay/{client_token(desk, found.payment)}")
+
+
+def _see_other(target: str) -> Response:
+    return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+
+
+# ── The QR code ──
+
+
+def qr_svg(address: str, *, whole_file: bool) -> str:
+    """A QR code of an address: a quarter of it may be dirty or torn."""
+    out = io.BytesIO()
+    segno.make(address, error="q", micro=False).save(
+        out, kind="svg", border=4 if whole_file else 0, xmldecl=whole_file, svgns=whole_file, omitsize=True,
+        svgclass=None, lineclass=None, dark="#000",
+    )  # fmt: skip
+    return out.getvalue().decode()
+
+
+@router.get("/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
+async def qr_image(request: Request, linkToken: str) -> Response:
+    """The link's QR code."""
+    desk, _, link = await _behind(request, linkToken)
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
+    return Response(qr_svg(links.link_address(desk, link), whole_file=True), 200, headers, "image/svg+xml")
+
+
+@router.get("/poster", response_class=HTMLResponse)
+async def poster_page(request: Request, linkToken: str) -> Response:
+    """The QR code with whose it is and what it asks for, to be printed or held up."""
+    desk, db, link = await _behind(request, linkToken)
+    url = links.link_address(desk, link)
+    return show(
+        request, "link_poster.html", await brand_of(desk, db), link=link, url=url,
+        qr=Markup(qr_svg(url, whole_file=False)), status=link.status(desk.world.now()),  # noqa: S704
+        sandbox=link.environment.value == "sandbox",
+    )  # fmt: skip

@@ -143,7 +143,7 @@ async def test_the_card_form_says_when_it_cannot_be_loaded(house: Installation, 
     async with payer(browser, house, java_script_enabled=False) as who:
         await who.open(f"/pay/{made['clientToken']}")
         # What stands in noscript is not drawn where a debugger has turned scripts off: it is looked for in the source.
-        assert "<noscript><p class=\"problem\">Paying here needs JavaScript." in await who.page.content()
+        assert '<noscript><p class="problem">Paying here needs JavaScript.' in await who.page.content()
         await expect(who.page.get_by_role("button")).to_be_disabled()
 
 

@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 import pytest
 import segno
 
+from polytill.flows import links
+from polytill.storage import payment_links
 from polytill.web.link_pages import qr_svg
 from tests.installation import Answered, Installation
 from tests.web.support import Clock, Json, Page, Practice, fresh, is_problem, snapshot
@@ -111,6 +113,24 @@ async def test_closed_and_expired_begin_nothing(shared: Installation, clock: Clo
         assert (await practice.call("GET", f"/payment-links/{late['id']}")).body["status"] == "expired"
     finally:
         clock.offset_s = 0
+
+
+async def test_a_link_that_closes_at_this_very_moment_begins_nothing(
+    shared: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was read as open and before the payment is written."""
+    practice = await Practice.make(shared, "paystack")
+    link = await _link(practice, singleUse=False)
+
+    async def closes(*_: Any) -> int:
+        await links.close_link(shared.till.desk, practice.id, link["id"], "test")
+        return 0
+
+    monkeypatch.setattr(payment_links, "started_since", closes)
+    found = await _begin(practice, link)
+    assert (found.status, "closed" in Page(found.body).text) == (200, True)
+    assert await practice.books() == []
+    assert (await practice.call("GET", "/payments")).body["data"] == []
 
 
 async def test_a_link_cannot_be_pressed_without_end(shared: Installation, clock: Clock) -> None:

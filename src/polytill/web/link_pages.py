@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from polytill.domain.errors import NotFound
+from polytill.domain.errors import Conflict, NotFound
 from polytill.domain.ids import new_id
 from polytill.flows import links
 from polytill.flows.desk import Desk
@@ -76,11 +76,12 @@ async def begin_page(request: Request, linkToken: str) -> Response:
     except ValidationError as error:
         wrong = frozenset(str(found["loc"][0]) for found in error.errors())
         return await _form(request, desk, db, link, linkToken, given, payer_key or new_id(desk.world), wrong)
-    if link.status(desk.world.now()) != "open" and await links.only_payment(db, link) is None:
+    payer, payer_key = Customer(customer.email, customer.name), payer_key or new_id(desk.world)
+    try:
+        found = await links.begin(desk, link.practice_id, link.id, payer, payer_key)
+    except Conflict:  # it is closed or over, perhaps since this moment
+        db, link = await links.find_link(desk, link.practice_id, link.id)
         return await _form(request, desk, db, link, linkToken, given, payer_key)
-    found = await links.begin(
-        desk, link.practice_id, link.id, Customer(customer.email, customer.name), payer_key or new_id(desk.world)
-    )
     return _see_other(f"/pay/{client_token(desk, found.payment)}")
 
 

@@ -19,7 +19,23 @@ from polytill.app import Polytill
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
 from polytill.flows.receive import MAX_BODY_BYTES
-from polytill.web import answers, api_events, api_owner, api_payments, api_practice, checkout, hooks, problems
+from polytill.web import (
+    answers,
+    api_events,
+    api_owner,
+    api_payments,
+    api_practice,
+    checkout,
+    console_catalog,
+    console_overview,
+    console_owner,
+    console_payments,
+    console_providers,
+    console_settings,
+    hooks,
+    problems,
+    signing_in,
+)  # fmt: skip
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
@@ -181,6 +197,13 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         api_events.router,
         api_practice.router,
         checkout.router,
+        signing_in.router,
+        console_owner.router,
+        console_catalog.router,
+        console_payments.router,
+        console_overview.router,
+        console_providers.router,
+        console_settings.router,
     ):
         app.include_router(router)
     _add_service_routes(app)

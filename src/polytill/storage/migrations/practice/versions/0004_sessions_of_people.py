@@ -16,7 +16,9 @@ _Moment = sa.DateTime(timezone=True)
 
 def _of_user(table: str) -> tuple[sa.Column[object], sa.ForeignKeyConstraint]:
     name = op.f(f"fk_{table}_user_id")
-    return sa.Column("user_id", sa.Integer(), nullable=False), sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=name)
+    return sa.Column("user_id", sa.Integer(), nullable=False), sa.ForeignKeyConstraint(
+        ["user_id"], ["users.id"], name=name
+    )
 
 
 def upgrade() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 64, 8, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 92, 8, 14, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,10 @@ def _marks_x(labels: Sequence[str]) -> list[Mark]:
 
 def stacked(
     labels: Sequence[str], series: Sequence[Sequence[int]], titles: Callable[[int, int], str],
-    axis: Callable[[int], str],
+    axis: Callable[[int], str], least: int,
 ) -> Chart:  # fmt: skip
-    """Bars of several series on one another, a bar a day."""
-    most = round_up(max([sum(values) for values in zip(*series, strict=True)] or [0]) or 4)
+    """Bars of several series on one another, a bar a day. The axis reaches ``least`` at the least."""
+    most = round_up(max([least, *(sum(values) for values in zip(*series, strict=True))]))
     slot, floor, bars = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000, []
     for day in range(len(labels)):
         top = 0

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from polytill.domain.currencies import exponent_of
 from polytill.domain.money import to_major
 from polytill.domain.states import Environment
 from polytill.storage import overview
@@ -103,6 +104,7 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
         amount = words.money(month.volume[(code, keys[day])], currency)
         return f"{words.day(month.days[day])}, {names.get(code, code)}: {amount}"
 
+    least = 4 * 10 ** exponent_of(currency)  # four steps of one whole unit
     rates = [
         (sums.succeeded * 100 + sums.over // 2) // sums.over if (sums := month.by_day[key]).over else None
         for key in keys
@@ -110,13 +112,13 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
     refunded = [month.by_day[key].refunded for key in keys]
     volume = [[month.volume[(code, key)] for key in keys] for code in providers] or [[0] * len(keys)]
     return {
-        "volume": charts.stacked(labels, volume, volume_title, axis),
+        "volume": charts.stacked(labels, volume, volume_title, axis, least),
         "success": charts.shares(
             labels, rates, lambda day: f"{words.day(month.days[day])}: {rates[day]} %", lambda n: f"{n} %"
         ),
         "refunds": charts.stacked(
             labels, [refunded],
-            lambda _, day: f"{words.day(month.days[day])}: {words.money(refunded[day], currency)}", axis,
+            lambda _, day: f"{words.day(month.days[day])}: {words.money(refunded[day], currency)}", axis, least,
         ),
     }  # fmt: skip
 

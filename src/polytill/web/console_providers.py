@@ -14,7 +14,7 @@ from polytill.flows import configure
 from polytill.flows.configure import Wish
 from polytill.flows.desk import Desk, Snapshot
 from polytill.flows.pay import candidates
-from polytill.flows.route import Route, Wanted, route
+from polytill.flows.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.web.pages import PageRoute, form_of, page, see, words_of
@@ -26,10 +26,10 @@ router = APIRouter(prefix="/practice/{practice_id}/providers", route_class=PageR
 STEP = 10  # between the priorities of two neighbours
 
 
-def ranked(snapshot: Snapshot) -> list[Configuration]:
-    """What is set up, in the order of priority."""
-    live = [c for c in snapshot.configurations.values() if c.removed_at is None]
-    return sorted(live, key=lambda c: (-c.priority, c.provider_code))
+async def ranked(desk: Desk, snapshot: Snapshot) -> list[Configuration]:
+    """What is set up, in the order in which it is asked for the practice's own currency; defaults left aside."""
+    everyone = sorted(await candidates(desk, snapshot, snapshot.currency), key=lambda c: rank(c)[1:])
+    return [snapshot.configurations[candidate.code] for candidate in everyone]
 
 
 def defaults_of(snapshot: Snapshot, configuration: Configuration) -> list[str]:
@@ -51,7 +51,7 @@ class Offer:
 
 
 async def _offers(desk: Desk, snapshot: Snapshot, example: int) -> list[Offer]:
-    known = {c.provider_code for c in ranked(snapshot)}
+    known = {c.provider_code for c in await ranked(desk, snapshot)}
     found = []
     for entry in (await desk.catalog()).values():
         support = entry.currencies.get(snapshot.currency)
@@ -98,7 +98,7 @@ async def _methods(desk: Desk, snapshot: Snapshot) -> list[str]:
     catalog = await desk.catalog()
     found = {
         method
-        for configuration in ranked(snapshot)
+        for configuration in await ranked(desk, snapshot)
         if configuration.provider_code in catalog
         for method in catalog[configuration.provider_code].supported_payment_methods or []
     }
@@ -129,7 +129,7 @@ async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> R
     if request.headers.get("hx-request"):
         return page(request, "practice/who.html", **values)
     example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
-    configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in ranked(snapshot)]
+    configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(desk, snapshot)]
     return page(
         request, "practice/providers.html", configured=configured, currency=snapshot.currency, example=example,
         offers=await _offers(desk, snapshot, example), **values,
@@ -150,7 +150,7 @@ def _moved(codes: list[str], up: str, down: str) -> list[str]:
 async def order(request: Request, found: PracticeAdmin) -> Response:
     """Set the priorities by an order: dragged, or one step by a button."""
     desk, practice_id, form = found.visitor.desk, found.visitor.practice_id, form_of(request)
-    present = ranked(await desk.configured(found.db))
+    present = await ranked(desk, await desk.configured(found.db))
     known = {c.provider_code: c for c in present}
     wanted = [code for code in dict.fromkeys(form.many("order")) if code in known]
     wanted += [code for code in known if code not in wanted]

@@ -5,6 +5,7 @@ Display only: what people type is read back into exact minor units here too, and
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -23,6 +24,7 @@ from polytill.domain.money import PPM, from_major, ppm_to_percent, to_major
 
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 _FOLDER = Path(__file__).parent / "texts"
+_CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
 
 
 @cache
@@ -74,7 +76,8 @@ class Words:
         """An amount as people write it."""
         pattern = _money_pattern(self.locale, exponent_of(currency))
         written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
-        return written
+        # A code in front of digits (NGN 5,000) reads only with a space between; symbols (₦5,000) stand close.
+        return _CODE_AND_DIGIT.sub("\u00a0", written)
 
     def major(self, minor: int | None, currency: str) -> str:
         """An amount to be edited: no grouping, no currency."""

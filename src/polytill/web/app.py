@@ -71,6 +71,12 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 502, 503)
 }
 
+# The pages for signed-in people.
+PAGES = (
+    signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
+    console_providers.router, console_settings.router,
+)  # fmt: skip
+
 READ_ON_BYTES = 16 * 1024 * 1024
 
 
@@ -197,13 +203,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         api_events.router,
         api_practice.router,
         checkout.router,
-        signing_in.router,
-        console_owner.router,
-        console_catalog.router,
-        console_payments.router,
-        console_overview.router,
-        console_providers.router,
-        console_settings.router,
+        *PAGES,
     ):
         app.include_router(router)
     _add_service_routes(app)

@@ -24,6 +24,7 @@ from polytill.domain.money import PPM, from_major, ppm_to_percent, to_major
 
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 _FOLDER = Path(__file__).parent / "texts"
+_AMOUNT = re.compile("-?[0-9][0-9.,'’ \u00a0\u202f]{0,30}")
 _CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
 
 
@@ -90,6 +91,8 @@ class Words:
 
     def minor(self, text: str, currency: str) -> int:
         """What somebody typed as an amount, in exact minor units; ``InvalidAmount`` where it is none."""
+        if not _AMOUNT.fullmatch(text.strip()):
+            raise InvalidAmount  # babel would read "1e9" too
         try:
             return from_major(parse_decimal(text.strip(), locale=self.locale, strict=True), currency)
         except NumberFormatError:

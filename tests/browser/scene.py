@@ -115,7 +115,8 @@ async def visit(house: Installation, browser: Browser, size: str, folder: Path, 
     """A fresh window. What its console complains of is a problem at the end."""
     keep = Path(SCREENS) if SCREENS else folder
     keep.mkdir(parents=True, exist_ok=True)
-    context = await browser.new_context(viewport=SIZES[size], locale="en-NG", **more)  # type: ignore[arg-type]
+    # Without motion a colour is what it is to be, not on its way there.
+    context = await browser.new_context(viewport=SIZES[size], locale="en-NG", reduced_motion="reduce", **more)  # type: ignore[arg-type]
     page = await context.new_page()
     page.set_default_timeout(15_000)
     found = Visit(house, page, context, size, keep)

@@ -119,7 +119,7 @@ async def test_setting_a_provider_up(house: Installation, browser: Browser, size
         await page.get_by_role("button", name="Switch on").click()
         await expect(page.get_by_role("status").first).to_contain_text("Switched on")
         # The sign of the first delivery comes by itself.
-        hook = await page.get_by_label("Webhook address").input_value()
+        hook = await page.get_by_role("textbox", name="Webhook address").input_value()
         body = {
             "provider": "paystack",
             "account": practice.keys["secretKey"],

@@ -182,12 +182,6 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
         assert words in seen.text
     bad = {"0": "more than nothing", "-5": "more than nothing", "1000.01": "No more than", "x": "not an amount"}
     for amount, said in (bad | {"1e2": "not an amount", "1.001": "not an amount"}).items():
-        ("0", "more than nothing"),
-        ("-5", "more than nothing"),
-        ("1000.01", "No more than"),
-        ("x", "not an amount"),
-        ("1.001", "not an amount"),
-    ):
         refused = await browser.get(f"{path}/refund?amount={amount}")
         assert (refused.status, said in refused.text) == (422, True), amount
     sure = await browser.get(f"{path}/refund?amount=400.50&reason=half")

@@ -160,4 +160,4 @@ async def order(request: Request, found: PracticeAdmin) -> Response:
         if known[code].priority != priority:
             wish = Wish(code, priority=priority, configured_by=known[code].configured_by)
             await configure.configure(desk, practice_id, wish, found.visitor.actor, patch=True)
-    return see(f"{found.visitor.door}/providers#order", "order")
+    return see(f"{found.visitor.door}/providers", "order")

@@ -14,20 +14,26 @@ from playwright.async_api import Browser, expect
 
 from tests.browser.scene import chromium, stage, visit
 from tests.installation import Installation, running
-from tests.web.support import Practice, fresh_keys
+from tests.web.browsing import person
+from tests.web.support import Clock, Practice, fresh_keys
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with running(tmp_path_factory.mktemp("house"), provider_timeout_s=2.0) as found:
+async def house(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> AsyncIterator[Installation]:
+    async with running(tmp_path_factory.mktemp("house"), world=clock.world(), provider_timeout_s=2.0) as found:
         yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def clinic(house: Installation) -> Practice:
-    return await stage(house)
+async def clinic(house: Installation, clock: Clock) -> Practice:
+    return await stage(house, clock)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -91,12 +97,12 @@ async def test_payments_to_refund(
 
 
 @pytest.mark.parametrize("size", ["desk", "phone"])
-async def test_setting_a_provider_up(house: Installation, browser: Browser, size: str, tmp_path: Path) -> None:
+async def test_setting_a_provider_up(
+    house: Installation, clinic: Practice, browser: Browser, size: str, tmp_path: Path
+) -> None:
     practice = Practice(house, *await house.practice(f"Port Harcourt Eye Hospital {size}", "NGN"))
     practice.code, practice.keys = "paystack", fresh_keys("paystack")
     door = f"/practice/{practice.id}"
-    from tests.web.browsing import person
-
     await person(house, await practice.db, "pat@example.com", name="Pat Practice")
     async with visit(house, browser, size, tmp_path) as seen:
         page = seen.page

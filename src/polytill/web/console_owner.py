@@ -17,7 +17,8 @@ from polytill.storage import audit, leases, migrating, overview, practices, staf
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
-from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped
+from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.story import told
 from polytill.web.visitors import OwnerAdmin, OwnerViewer, PracticeId
 
 router = APIRouter(prefix="/owner", route_class=PageRoute, include_in_schema=False)
@@ -234,6 +235,6 @@ async def activity(
     lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
     return page(
-        request, "activity.html", visitor=visitor, lines=lines[:PER_PAGE], people=people,
+        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people),
         following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
     )  # fmt: skip

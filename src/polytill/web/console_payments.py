@@ -27,7 +27,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Filters, Payment
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
 from polytill.web.pages import PageRoute, errors_by_field, first_of, form_of, page, see, words_of
-from polytill.web.story import story_of
+from polytill.web.story import story_of, told
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
@@ -286,6 +286,6 @@ async def activity(
     lines = await audit.listed(found.db, None, before, 51)
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     return page(
-        request, "activity.html", visitor=found.visitor, lines=lines[:50], people=people,
+        request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people),
         following=lines[49]["id"] if len(lines) > 50 else None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from polytill.flows import staff
 from polytill.flows.desk import Desk
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
-from polytill.web.pages import LANGUAGE_COOKIE, PageRoute, errors_by_field, form_of, page, see
+from polytill.web.pages import LANGUAGE_COOKIE, PageRoute, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import (
     OwnerViewer,
     PracticeId,
@@ -58,7 +58,8 @@ async def _login(request: Request, door: str, db: StaffDb | None) -> Response:
     try:
         signed_in = await staff.sign_in(_desk(request), db, email[:254], form.exact("password"), _address(request))
     except (Unauthorized, TooMany) as error:
-        return _login_page(request, door, error.status, email, error.detail)
+        said = words_of(request)("login.too_many" if isinstance(error, TooMany) else "login.wrong")
+        return _login_page(request, door, error.status, email, said)
     return remember(see(_after(door, form.text("next"))), _desk(request), door, signed_in)
 
 

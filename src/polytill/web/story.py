@@ -38,7 +38,8 @@ def story_of(
     return sorted(steps, key=lambda step: step.at)
 
 
-def _who(words: Words, actor: str, people: dict[str, str]) -> str:
+def who(words: Words, actor: str, people: dict[str, str]) -> str:
+    """Who stands behind an actor of the audit log, in words."""
     if actor in people:
         return people[actor]
     if actor in SOURCES:
@@ -50,19 +51,19 @@ def _who(words: Words, actor: str, people: dict[str, str]) -> str:
 def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str, str], people: dict[str, str]) -> Step:
     thing, _, state = line["action"].partition(".")
     detail = line["detail"] or {}
-    who = _who(words, line["actor"], people)
+    by = who(words, line["actor"], people)
     if line["action"] == "payment.created":
-        return Step(line["at"], words("story.created"), detail.get("route", ""), who, "info")
+        return Step(line["at"], words("story.created"), detail.get("route", ""), by, "info")
     if "to" in detail and "provider" in detail:  # an attempt moved
         provider = names.get(detail["provider"], detail["provider"])
         told = words.of("story.attempt", detail["to"]).format(provider=provider)
         why = words.of("reason", detail["reason"]) if detail.get("reason") else ""
-        return Step(line["at"], told, why, who, TONES.get(detail["to"], "info"))
+        return Step(line["at"], told, why, by, TONES.get(detail["to"], "info"))
     amount = detail.get("amount")
     money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
     title = words.of(f"story.{thing}", state)
     tone = TONES.get(state, "info") if thing != "payment" else "info"
-    return Step(line["at"], title, money, who, tone)
+    return Step(line["at"], title, money, by, tone)
 
 
 def _delivery(words: Words, event: WebhookEvent, names: dict[str, str]) -> Step:
@@ -73,3 +74,36 @@ def _delivery(words: Words, event: WebhookEvent, names: dict[str, str]) -> Step:
     return Step(
         event.received_at, told, f"{state} – {why}" if why else state, provider, TONES.get(event.state.value, "")
     )
+
+
+# What of an audit line's detail means something to a reader without the code beside it. Never an amount.
+TELLING = (
+    "name",
+    "provider",
+    "environment",
+    "role",
+    "status",
+    "state",
+    "currency",
+    "currencies",
+    "fields",
+    "kind",
+    "ok",
+)
+
+
+def told(words: Words, lines: list[dict[str, Any]], people: dict[str, str]) -> list[dict[str, Any]]:
+    """Audit lines as people read them: who, what, about what, and what else there is to say."""
+    found = []
+    for line in lines:
+        detail = line["detail"] or {}
+        said = [
+            ", ".join(map(str, detail[name])) if isinstance(detail[name], list) else str(detail[name])
+            for name in TELLING
+            if detail.get(name) not in (None, "", [])
+        ]
+        if detail.get("reason"):
+            said.append(words.of("reason", str(detail["reason"])))
+        action = words.of("action", line["action"].replace(".", "_"))
+        found.append({**line, "who": who(words, line["actor"], people), "what": action, "said": " · ".join(said)})
+    return found

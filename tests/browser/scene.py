@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -24,23 +25,8 @@ SIZES = {"desk": {"width": 1280, "height": 820}, "phone": {"width": 390, "height
 SCREENS = os.environ.get("POLYTILL_SCREENS")
 # Which pictures the documentation shows; the others are looked at and thrown away.
 KEPT = frozenset(
-    [
-        "login",
-        "payments",
-        "payment",
-        "payment-unknown",
-        "refund-sure",
-        "overview",
-        "providers",
-        "provider",
-        "provider-new",
-        "payments-first",
-        "owner",
-        "owner-catalog",
-        "owner-provider",
-        "owner-practices",
-        "owner-waiting",
-    ]
+    """login payments payment payment-unknown refund-sure overview providers provider provider-new payments-first
+    owner owner-catalog owner-provider owner-practices owner-waiting""".split()  # noqa: SIM905
 )
 KEPT_AS = (("desk", "light"), ("phone", "dark"))
 DAYS = 21
@@ -120,10 +106,21 @@ class Visit:
             await self.page.evaluate("document.activeElement?.blur()")
             clipped = await self.page.evaluate(_CLIPPED)
             assert not clipped, (name, theme, self.size, clipped)
-            kept = SCREENS and name in KEPT and (self.size, theme) in KEPT_AS
-            path = (Path(SCREENS or "") if kept else self.folder) / f"{name}-{self.size}-{theme}.png"
+            path = self.folder / f"{name}-{self.size}-{theme}.png"
             await self.page.screenshot(path=path, full_page=True, animations="disabled")
+            if SCREENS and name in KEPT and (self.size, theme) in KEPT_AS:
+                await self._keep(Path(SCREENS) / f"{name}-{self.size}-{theme}.webp")
         await self.page.emulate_media(color_scheme="light")
+
+    async def _keep(self, path: Path) -> None:
+        """A small picture for the documentation."""
+        protocol = await self.context.new_cdp_session(self.page)
+        size = (await protocol.send("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 1900), "scale": 1}
+        options = {"format": "webp", "quality": 82, "captureBeyondViewport": True, "clip": clip}
+        taken = await protocol.send("Page.captureScreenshot", options)
+        path.write_bytes(base64.b64decode(taken["data"]))  # noqa: ASYNC240
+        await protocol.detach()
 
 
 # Cards whose content runs out of them, where nobody can scroll to it.
@@ -158,8 +155,6 @@ async def chromium() -> AsyncIterator[Browser]:
 @contextlib.asynccontextmanager
 async def visit(house: Installation, browser: Browser, size: str, folder: Path, **more: Any) -> AsyncIterator[Visit]:
     """A fresh window. What its console complains of is a problem at the end."""
-    if SCREENS:
-        Path(SCREENS).mkdir(parents=True, exist_ok=True)
     # Without motion a colour is what it is to be, not on its way there.
     context = await browser.new_context(viewport=SIZES[size], locale="en-NG", reduced_motion="reduce", **more)  # type: ignore[arg-type]
     page = await context.new_page()

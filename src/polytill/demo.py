@@ -28,7 +28,7 @@ from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
-from polytill.flows import catalog, onboarding
+from polytill.flows import catalog, onboarding, staff
 from polytill.settings import Settings
 from polytill.simulator.app import start as start_simulator
 from polytill.storage import practices
@@ -70,6 +70,7 @@ class Demo:
     http: aiohttp.ClientSession
     owner_key: str = ""
     practices: list[dict[str, Any]] = field(default_factory=list)
+    people: list[dict[str, str]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     async def call(self, method: str, path: str, key: str, body: Any = None, idempotency: str = "") -> Any:
@@ -207,7 +208,7 @@ async def _point_at_simulator(demo: Demo) -> None:
 
 async def _resume(demo: Demo, folder: Path) -> None:
     held = json.loads((folder / "demo.json").read_text())
-    demo.owner_key, demo.practices = held["ownerKey"], held["practices"]
+    demo.owner_key, demo.practices, demo.people = held["ownerKey"], held["practices"], held["people"]
     _write(demo, folder)
     desk = demo.till.desk
     entries = await desk.catalog()
@@ -224,7 +225,7 @@ def _write(demo: Demo, folder: Path) -> None:
         "simulatorUrl": demo.simulator_url,
         "ownerKey": demo.owner_key,
         "practices": demo.practices,
-        "people": [],
+        "people": demo.people,
     }
     descriptor = os.open(folder / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -260,7 +261,23 @@ async def _seed(demo: Demo, folder: Path, console: Console) -> None:
                     "supportedCurrencies": currencies, **made_up_keys(code),
                 }  # fmt: skip
                 await demo.call("POST", f"/api/practices/{practice['id']}/payment-providers", practice["key"], body)
+    await _invite(demo)
     _write(demo, folder)
+
+
+async def _invite(demo: Demo) -> None:
+    """One admin of the owner, and one of the first practice, each with a password made up here."""
+    desk, first = demo.till.desk, demo.practices[0]
+    staff_of = (
+        ("owner", desk.owner, "Olu Owner"),
+        ("practice", await desk.opening.practice(first["id"]), "Pat Practice"),
+    )
+    for who, db, name in staff_of:
+        email, password = f"{who}@example.com", secrets.token_urlsafe(12)
+        link = await staff.invite(desk, db, email, name, "admin", "demo")
+        await staff.choose_password(desk, db, link.rpartition("/")[2], password)
+        address = demo.url + staff.door_of(db)
+        demo.people.append({"email": email, "password": password, "role": f"{who} admin", "url": address})
 
 
 # ── Payments ──
@@ -374,5 +391,9 @@ def _print_addresses(console: Console, demo: Demo, folder: Path, once: bool) -> 
         f"simulator  {demo.simulator_url}  (its books: {demo.simulator_url}/_network/transactions)", highlight=False
     )
     console.print(f"keys       {folder / 'demo.json'}", highlight=False)
+    for person in demo.people:
+        console.print(
+            f"sign in    {person['url']}  as {person['email']}, password {person['password']}", highlight=False
+        )
     if not once:
         console.print("Serving until Ctrl-C.")

@@ -81,11 +81,12 @@ def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
             ranked.append(candidate)
         else:
             excluded.append(out)
-    ranked.sort(key=_rank)
+    ranked.sort(key=rank)
     return Route(tuple(ranked), _why_first(ranked, wanted), tuple(excluded))
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
+def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
+    """What candidates are ordered by: default, priority here, recommendation, priority in the catalog, code."""
     recommended = candidate.support is not None and candidate.support.is_recommended
     return (not candidate.is_default, -candidate.priority, not recommended, -candidate.catalog_priority, candidate.code)
 
@@ -155,7 +156,7 @@ def _why_first(ranked: list[Candidate], wanted: Wanted) -> str:
     second = ranked[1]
     if first.priority != second.priority:
         return f"{first.name} has the practice's highest priority ({first.priority})."
-    if _rank(first)[2] != _rank(second)[2]:
+    if rank(first)[2] != rank(second)[2]:
         return f"{first.name} is recommended for {wanted.currency}."
     if first.catalog_priority != second.catalog_priority:
         return f"{first.name} has the catalog's highest priority ({first.catalog_priority})."

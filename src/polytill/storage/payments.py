@@ -332,6 +332,19 @@ class Filters:
     created_from: datetime | None = None
     created_to: datetime | None = None
     before: tuple[datetime, str] | None = None
+    search: str | None = None  # in ids, reference, payer and description
+
+
+_SEARCHED = (
+    "(id = ${n} OR reference = ${n} OR provider_transaction_id = ${n} OR lower(customer_email) LIKE ${m} ESCAPE '!'"
+    " OR lower(customer_name) LIKE ${m} ESCAPE '!' OR lower(description) LIKE ${m} ESCAPE '!')"
+)
+
+
+def _like(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, "!" + special)
+    return f"%{text.lower()}%"
 
 
 async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
@@ -351,6 +364,9 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
     if filters.before is not None:
         args.extend(filters.before)  # type: ignore[arg-type]
         where.append(f"(created_at, id) < (${len(args) - 1}, ${len(args)})")
+    if filters.search:
+        args.extend((filters.search, _like(filters.search)))
+        where.append(_SEARCHED.format(n=len(args) - 1, m=len(args)))
     args.append(limit)  # type: ignore[arg-type]
     rows = await db.fetch(
         f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE {' AND '.join(where)}"  # noqa: S608

@@ -86,6 +86,26 @@ def _users(metadata: sa.MetaData) -> sa.Table:
     )  # fmt: skip
 
 
+def _of_user() -> sa.Column[Any]:
+    return sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), nullable=False)
+
+
+def _signing_in(metadata: sa.MetaData) -> None:
+    # Tokens are kept as hashes only; a failed try names nobody: keyed hashes of the e-mail and the network address.
+    sa.Table(
+        "sessions", metadata, _serial(), _of_user(), _text("token_hash"), _moment("created_at"), _moment("last_seen_at"),
+        sa.UniqueConstraint("token_hash"), sa.Index(None, "user_id"),
+    )  # fmt: skip
+    sa.Table(
+        "person_links", metadata, _serial(), _of_user(), _text("token_hash"), _moment("created_at"),
+        _moment("expires_at"), sa.UniqueConstraint("token_hash"), sa.Index(None, "user_id"),
+    )  # fmt: skip
+    sa.Table(
+        "sign_in_failures", metadata, _serial(), _text("email_hash"), _text("address_hash"), _moment("at"),
+        sa.Index(None, "at"),
+    )  # fmt: skip
+
+
 def _audit(metadata: sa.MetaData) -> sa.Table:
     return sa.Table(
         "audit_log", metadata, _serial(), _moment("at", now=True), _text("actor"), _text("action"),
@@ -102,6 +122,7 @@ def _environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:
 
 _currencies(owner)
 _users(owner)
+_signing_in(owner)
 _audit(owner)
 
 sa.Table(
@@ -193,6 +214,7 @@ sa.Table(
 
 _currencies(practice)
 _users(practice)
+_signing_in(practice)
 _audit(practice)
 
 

@@ -40,7 +40,8 @@ IdempotencyKey = Annotated[
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-def _hash(*parts: Any) -> str:
+def request_hash(*parts: Any) -> str:
+    """What stands for a whole request, to tell a repeat from a reused key."""
     return hashlib.sha256(_canonical(parts)).hexdigest()
 
 
@@ -100,7 +101,7 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
         amount=body.amount,
         currency=body.currency,
         idempotency_key=key,
-        request_hash=_hash(body.model_dump(mode="json", exclude_unset=True)),
+        request_hash=request_hash(body.model_dump(mode="json", exclude_unset=True)),
         payment_method=body.payment_method,
         customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
         description=body.description,
@@ -141,14 +142,13 @@ async def list_payments(
         environment = Environment.production if live else Environment.sandbox
     filters = payments.Filters(
         environment, status, provider_code, currency, reference, _utc("createdFrom", created_from),
-        _utc("createdTo", created_to), _cursor(cursor),
+        _utc("createdTo", created_to), read_cursor(cursor),
     )  # fmt: skip
     found = await payments.listed(db, filters, limit + 1)
     page = found[:limit]
     following = None
     if len(found) > limit:
-        last = page[-1]
-        following = base64.urlsafe_b64encode(f"{last.created_at.isoformat()}|{last.id}".encode()).decode()
+        following = cursor_after(page[-1])
     return answer(
         {
             "data": [shapes.payment_summary(payment) for payment in page],
@@ -167,7 +167,13 @@ def _utc(name: str, value: datetime | None) -> datetime | None:
         raise invalid(f"query:{name}", "This is not a moment between the years 1 and 9999.") from None
 
 
-def _cursor(text: str | None) -> tuple[datetime, str] | None:
+def cursor_after(payment: payments.Payment) -> str:
+    """Where a list goes on after this payment."""
+    return base64.urlsafe_b64encode(f"{payment.created_at.isoformat()}|{payment.id}".encode()).decode()
+
+
+def read_cursor(text: str | None) -> tuple[datetime, str] | None:
+    """The place that a cursor names; ``Invalid`` where it is none of ours."""
     if text is None:
         return None
     try:
@@ -222,7 +228,7 @@ async def capture(
     """Take an amount that is held, or part of it."""
     amount = body.amount if body else None
     found = await operate.capture(
-        caller.desk, practice_id, payment_id, amount, key, _hash("capture", payment_id, amount), caller.actor
+        caller.desk, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
     )
     return await _answered(caller, found)
 
@@ -233,7 +239,9 @@ async def cancel(
     body: shapes.EmptyShape | None = None,
 ) -> Response:  # fmt: skip
     """Call a payment off before money has moved."""
-    found = await operate.cancel(caller.desk, practice_id, payment_id, key, _hash("cancel", payment_id), caller.actor)
+    found = await operate.cancel(
+        caller.desk, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
+    )
     return await _answered(caller, found)
 
 
@@ -245,7 +253,7 @@ async def create_refund(
     """Give back part or all of what is left."""
     amount, reason = (body.amount, body.reason) if body else (None, None)
     made, replayed = await refund.create_refund(
-        caller.desk, practice_id, payment_id, amount, reason, key, _hash("refund", payment_id, amount, reason),
+        caller.desk, practice_id, payment_id, amount, reason, key, request_hash("refund", payment_id, amount, reason),
         caller.actor,
     )  # fmt: skip
     return answer(shapes.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)

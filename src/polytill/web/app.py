@@ -27,10 +27,18 @@ from polytill.web import (
     api_payments,
     api_practice,
     checkout,
+    console_catalog,
+    console_links,
+    console_overview,
+    console_owner,
+    console_payments,
+    console_providers,
+    console_settings,
     hooks,
     link_pages,
     problems,
-)
+    signing_in,
+)  # fmt: skip
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
@@ -66,6 +74,12 @@ _PROBLEM = {
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 502, 503)
 }
+
+# The pages for signed-in people.
+PAGES = (
+    signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
+    console_providers.router, console_settings.router, console_links.router,
+)  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024
 
@@ -195,6 +209,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         api_links.router,
         link_pages.router,
         checkout.router,
+        *PAGES,
     ):
         app.include_router(router)
     _add_service_routes(app)

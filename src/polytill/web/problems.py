@@ -75,15 +75,15 @@ def _invalid(request: Request, error: Exception) -> Response:
             pointer = "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in path)
         else:
             pointer = f"{place}:{'/'.join(path)}"
-        errors.append(FieldError(pointer, _sentence(found)))
+        errors.append(FieldError(pointer, sentence(found)))
     detail = errors[0].detail if len(errors) == 1 else "Some fields are not valid."
     if any(found["type"] == "missing" and found["loc"] == ("header", "Idempotency-Key") for found in error.errors()):
         return problem(request, 400, "idempotency_key_missing", "The Idempotency-Key header is missing.", errors)
     return problem(request, 422, "invalid", detail, errors)
 
 
-def _sentence(found: dict[str, Any]) -> str:
-    # Pydantic's message, without the input that it may quote: only messages made of our own limits are passed on.
+def sentence(found: dict[str, Any]) -> str:
+    """Pydantic's message about one field, without the input that it may quote: only our own limits are passed on."""
     message = str(found.get("msg", "This is not valid."))
     if found["type"] == "extra_forbidden":
         return "There is no such field."

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from polytill.cli.cases import cases_app
+from polytill.cli.keys import keys_app
+from polytill.cli.opened import console, fail, opened
+from polytill.cli.people import people_app
 from polytill.domain.errors import Invalid, PolytillError
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     name="polytill", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -27,15 +27,11 @@ app = typer.Typer(
 )  # fmt: skip
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them.")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
-keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
-cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
 app.add_typer(practices_app, name="practices")
 app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys_app, name="keys")
-
-# Tables need room also where nobody watches: a pipe has no width of its own.
-console = Console() if sys.stdout.isatty() else Console(width=120)
+app.add_typer(people_app, name="people")
 
 
 def main() -> None:
@@ -43,30 +39,14 @@ def main() -> None:
     try:
         app()
     except Invalid as error:
-        _fail("; ".join(e.detail for e in error.errors) or error.detail)
+        fail("; ".join(e.detail for e in error.errors) or error.detail)
     except PolytillError as error:
-        _fail(error.detail)
+        fail(error.detail)
     except ValidationError as error:
         found = "; ".join(f"POLYTILL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        _fail(f"The settings are not valid: {found}")
+        fail(f"The settings are not valid: {found}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-def _fail(sentence: str) -> None:
-    print(f"polytill: {sentence}", file=sys.stderr)
-    raise SystemExit(1) from None
-
-
-def _opened(work: Callable[[Any], Awaitable[Result]]) -> Result:
-    """Open the installation, do one thing, close it."""
-    from polytill.app import Polytill
-
-    async def run() -> Result:
-        async with Polytill.open() as till:
-            return await work(till)
-
-    return asyncio.run(run())
 
 
 # ── Running ──
@@ -109,7 +89,7 @@ def serve(
                 await uvicorn.Server(config).serve()
 
     if not host or not port.isdecimal():
-        _fail("--bind must be host:port.")
+        fail("--bind must be host:port.")
     _run_loop(run)
 
 
@@ -133,7 +113,7 @@ def worker() -> None:
 
     settings = Settings()
     if not is_postgres(settings.owner_database_url.get_secret_value()):
-        _fail("On SQLite the worker runs inside `polytill serve`.")
+        fail("On SQLite the worker runs inside `polytill serve`.")
     logs.setup()
 
     async def run() -> None:
@@ -171,7 +151,7 @@ def simulate(
     try:
         asyncio.run(serve_simulator("127.0.0.1", port, seed))
     except OSError as error:
-        _fail(f"Port {port} cannot be used ({error.strerror or error}); choose another with --port.")
+        fail(f"Port {port} cannot be used ({error.strerror or error}); choose another with --port.")
 
 
 @app.command()
@@ -192,7 +172,7 @@ def demo(
 
     logs.setup(level=logging.ERROR)
     if not asyncio.run(run(console, folder, port, once, resume, simulator)):
-        _fail("Not every step came out as it should.")
+        fail("Not every step came out as it should.")
 
 
 # ── Databases ──
@@ -238,7 +218,7 @@ def migrate() -> None:
 @app.command()
 def reconcile() -> None:
     """Look up everything that is overdue, in every practice, once."""
-    done = _opened(lambda till: till.sweep(everyone=True))
+    done = opened(lambda till: till.sweep(everyone=True))
     console.print(f"Looked at {done} overdue things.")
 
 
@@ -270,7 +250,7 @@ def practices_create(
 ) -> None:
     """Onboard a practice: its database made, migrated, sealed and registered. Prints its first key, once."""
     with console.status("Making the practice's database …"):
-        entry, key = _opened(lambda till: till.create_practice(name, currency.upper(), cluster=cluster, actor="cli"))
+        entry, key = opened(lambda till: till.create_practice(name, currency.upper(), cluster=cluster, actor="cli"))
     console.print(f"Practice {entry.id}: {entry.name} ({entry.default_currency})", highlight=False)
     console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
 
@@ -281,7 +261,7 @@ def practices_list() -> None:
     from polytill.storage import practices
 
     table = Table("id", "name", "currency", "cluster", "state", "schema")
-    for e in _opened(lambda till: practices.listed(till.desk.owner, limit=1_000_000)):
+    for e in opened(lambda till: practices.listed(till.desk.owner, limit=1_000_000)):
         table.add_row(str(e.id), e.name, e.default_currency, e.cluster, e.state, e.schema_version)
     console.print(table)
 
@@ -299,7 +279,7 @@ def catalog_list() -> None:
         ]  # fmt: skip
 
     table = Table("code", "name", "status", "currencies", "features", "handler")
-    for row in _opened(read):
+    for row in opened(read):
         table.add_row(*row)
     console.print(table)
 
@@ -311,7 +291,7 @@ def catalog_add(
     """Add providers to the catalog with everything that their handlers know."""
     from polytill.flows import catalog
 
-    added = _opened(lambda till: catalog.seed(till.desk, codes))
+    added = opened(lambda till: catalog.seed(till.desk, codes))
     for code in codes:
         console.print(f"{code}: {'added' if code in added else 'is there already, or no handler is installed'}")
     if not added:
@@ -329,109 +309,3 @@ def new_provider(
     for path in write_provider(code, folder or Path(f"polytill-{code}")):
         console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
     console.print("Next: pip install -e it, pytest in it, then `polytill catalog add` it.", highlight=False)
-
-
-@keys_app.command("create")
-def keys_create(
-    owner: Annotated[bool, typer.Option("--owner", help="A key of the platform's owner")] = False,
-    practice: Annotated[int | None, typer.Option(help="A key of this practice")] = None,
-    publishable: Annotated[bool, typer.Option("--publishable", help="Read-only, safe in a browser")] = False,
-    name: Annotated[str, typer.Option(help="What the key is for")] = "cli",
-) -> None:
-    """Make an API key. It is printed this once; only its hash is kept."""
-    from polytill.flows import onboarding
-
-    if owner == (practice is not None):
-        _fail("Say either --owner or --practice ID.")
-    kind = "owner" if owner else ("publishable" if publishable else "practice")
-    key = _opened(lambda till: onboarding.create_key(till.desk, kind, practice, name, None, "cli"))
-    console.print(key, highlight=False, soft_wrap=True)
-
-
-@keys_app.command("rotate")
-def keys_rotate() -> None:
-    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated."""
-    from polytill.domain.sealing import KeyRing
-    from polytill.flows import rotate
-    from polytill.settings import Settings
-
-    path = Settings().keyring
-    ring = KeyRing.read(path)
-    newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
-    if ring.ids[0] != newest:
-        ring.led_by(newest, path)
-    done, count = _opened(lambda till: rotate.rotate(till.desk, "cli"))
-    console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")
-    console.print("Keep the older keys in it: addresses that providers and payers hold were made with them.")
-
-
-@keys_app.command("ring")
-def keys_ring(
-    add: Annotated[bool, typer.Option("--add", help="Add a key that `keys rotate` will put to work")] = False,
-) -> None:
-    """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
-    from polytill.domain.clock import World
-    from polytill.domain.sealing import KeyRing
-    from polytill.settings import Settings
-
-    path = Settings().keyring
-    if add:
-        fresh = KeyRing.read(path).extended(path, World())
-        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `keys rotate`.")
-        return
-    if path.exists():
-        _fail(f"The key ring {path} exists already; it was left alone.")
-    KeyRing.create(path, World())
-    console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")
-
-
-# ── Cases ──
-
-
-@cases_app.command("list")
-def cases_list(
-    practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
-) -> None:
-    """List the open cases of every practice, or of one."""
-    from polytill.flows import operator
-    from polytill.storage import cases
-
-    async def read(till: Any) -> list[tuple[int, Any]]:
-        if practice is not None:
-            db = await till.desk.opening.practice(practice)
-            return [(practice, case) for case in await cases.listed(db, limit=500)]
-        found: list[tuple[int, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            some, after = await operator.across(till.desk, after)
-            found += some
-        return found
-
-    table = Table("practice", "case", "kind", "environment", "since", *(["what was seen"] if practice else []))
-    for practice_id, case in _opened(read):
-        seen = [str(case.detail)] if practice else []
-        since = f"{case.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(practice_id), case.id, case.kind, case.environment.value, since, *seen)
-    console.print(table)
-
-
-@cases_app.command("resolve")
-def cases_resolve(
-    practice: Annotated[int, typer.Argument(help="The practice's id")],
-    case: Annotated[str, typer.Argument(help="The case's id")],
-    action: Annotated[str, typer.Argument(help="look_up, refund_excess or handled")],
-    note: Annotated[str, typer.Option(help="How it was handled, or on what proof; needed for `handled`")] = "",
-) -> None:
-    """Ask the provider again, give an excess back, or put a case away with a note."""
-    from polytill.flows import operator
-
-    ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
-        "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
-        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
-        "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
-    }
-    if action not in ways:
-        _fail(f"The action must be one of {', '.join(ways)}.")
-    found = _opened(ways[action])
-    status = f"; the payment is {found.payment.status.value}" if found.payment else ""
-    console.print(f"The case is {found.case.state}{status}.", highlight=False)

@@ -1,0 +1,62 @@
+"""The operator's queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from polytill.cli.opened import console, fail, opened
+
+cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
+
+
+@cases_app.command("list")
+def cases_list(
+    practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
+) -> None:
+    """List the open cases of every practice, or of one."""
+    from polytill.flows import operator
+    from polytill.storage import cases
+
+    async def read(till: Any) -> list[tuple[int, Any]]:
+        if practice is not None:
+            db = await till.desk.opening.practice(practice)
+            return [(practice, case) for case in await cases.listed(db, limit=500)]
+        found: list[tuple[int, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            some, after = await operator.across(till.desk, after)
+            found += some
+        return found
+
+    table = Table("practice", "case", "kind", "environment", "since", *(["what was seen"] if practice else []))
+    for practice_id, case in opened(read):
+        seen = [str(case.detail)] if practice else []
+        since = f"{case.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(practice_id), case.id, case.kind, case.environment.value, since, *seen)
+    console.print(table)
+
+
+@cases_app.command("resolve")
+def cases_resolve(
+    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    case: Annotated[str, typer.Argument(help="The case's id")],
+    action: Annotated[str, typer.Argument(help="look_up, refund_excess or handled")],
+    note: Annotated[str, typer.Option(help="How it was handled, or on what proof; needed for `handled`")] = "",
+) -> None:
+    """Ask the provider again, give an excess back, or put a case away with a note."""
+    from polytill.flows import operator
+
+    ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
+        "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
+        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
+        "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
+    }
+    if action not in ways:
+        fail(f"The action must be one of {', '.join(ways)}.")
+    found = opened(ways[action])
+    status = f"; the payment is {found.payment.status.value}" if found.payment else ""
+    console.print(f"The case is {found.case.state}{status}.", highlight=False)

@@ -1,0 +1,65 @@
+"""API keys, and the ring of key-encryption keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polytill.cli.opened import console, fail, opened
+
+keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
+
+
+@keys_app.command("create")
+def keys_create(
+    owner: Annotated[bool, typer.Option("--owner", help="A key of the platform's owner")] = False,
+    practice: Annotated[int | None, typer.Option(help="A key of this practice")] = None,
+    publishable: Annotated[bool, typer.Option("--publishable", help="Read-only, safe in a browser")] = False,
+    name: Annotated[str, typer.Option(help="What the key is for")] = "cli",
+) -> None:
+    """Make an API key. It is printed this once; only its hash is kept."""
+    from polytill.flows import onboarding
+
+    if owner == (practice is not None):
+        fail("Say either --owner or --practice ID.")
+    kind = "owner" if owner else ("publishable" if publishable else "practice")
+    key = opened(lambda till: onboarding.create_key(till.desk, kind, practice, name, None, "cli"))
+    console.print(key, highlight=False, soft_wrap=True)
+
+
+@keys_app.command("rotate")
+def keys_rotate() -> None:
+    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated."""
+    from polytill.domain.sealing import KeyRing
+    from polytill.flows import rotate
+    from polytill.settings import Settings
+
+    path = Settings().keyring
+    ring = KeyRing.read(path)
+    newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
+    if ring.ids[0] != newest:
+        ring.led_by(newest, path)
+    done, count = opened(lambda till: rotate.rotate(till.desk, "cli"))
+    console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")
+    console.print("Keep the older keys in it: addresses that providers and payers hold were made with them.")
+
+
+@keys_app.command("ring")
+def keys_ring(
+    add: Annotated[bool, typer.Option("--add", help="Add a key that `keys rotate` will put to work")] = False,
+) -> None:
+    """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
+    from polytill.domain.clock import World
+    from polytill.domain.sealing import KeyRing
+    from polytill.settings import Settings
+
+    path = Settings().keyring
+    if add:
+        fresh = KeyRing.read(path).extended(path, World())
+        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `keys rotate`.")
+        return
+    if path.exists():
+        fail(f"The key ring {path} exists already; it was left alone.")
+    KeyRing.create(path, World())
+    console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")

@@ -1,0 +1,80 @@
+"""People who sign in to the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from polytill.cli.opened import Result, console, fail, opened
+
+people_app = typer.Typer(no_args_is_help=True, help="People who sign in to the pages: owner staff and practice staff.")
+
+
+OfOwner = Annotated[bool, typer.Option("--owner", help="Staff of the platform's owner")]
+OfPractice = Annotated[int | None, typer.Option("--practice", help="Staff of this practice")]
+Email = Annotated[str, typer.Argument(help="Their e-mail address, with which they sign in")]
+
+
+def _with_staff(owner: bool, practice: int | None, work: Callable[[Any, Any], Awaitable[Result]]) -> Result:
+    """Do one thing with the people of the owner, or of a practice."""
+    if owner == (practice is not None):
+        fail("Say either --owner or --practice ID.")
+
+    async def run(till: Any) -> Result:
+        db = till.desk.owner if practice is None else await till.desk.opening.practice(practice)
+        return await work(till.desk, db)
+
+    return opened(run)
+
+
+@people_app.command("create")
+def people_create(
+    email: Email,
+    owner: OfOwner = False,
+    practice: OfPractice = None,
+    role: Annotated[str, typer.Option(help="admin, or viewer who changes nothing")] = "admin",
+    name: Annotated[str, typer.Option(help="How they are called")] = "",
+) -> None:
+    """Invite somebody. Prints the address where they choose their password: good for three days, and once."""
+    from polytill.flows import staff
+
+    address = _with_staff(owner, practice, lambda desk, db: staff.invite(desk, db, email, name, role, "cli"))
+    console.print(address, highlight=False, soft_wrap=True)
+
+
+@people_app.command("reset")
+def people_reset(email: Email, owner: OfOwner = False, practice: OfPractice = None) -> None:
+    """Print an address where somebody chooses a new password. The old password works until it is used."""
+    from polytill.flows import staff
+
+    address = _with_staff(owner, practice, lambda desk, db: staff.link(desk, db, email, "cli"))
+    console.print(address, highlight=False, soft_wrap=True)
+
+
+@people_app.command("change")
+def people_change(
+    email: Email,
+    owner: OfOwner = False,
+    practice: OfPractice = None,
+    role: Annotated[str | None, typer.Option(help="admin or viewer")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Whether they may sign in")] = None,
+) -> None:
+    """Change somebody's role, or whether they may sign in. They are signed out everywhere."""
+    from polytill.flows import staff
+
+    person = _with_staff(owner, practice, lambda desk, db: staff.change(desk, db, email, role, active, "cli"))
+    console.print(f"{person.email}: {person.role}, {'active' if person.is_active else 'inactive'}", highlight=False)
+
+
+@people_app.command("list")
+def people_list(owner: OfOwner = False, practice: OfPractice = None) -> None:
+    """List the people of the owner or of a practice."""
+    from polytill.storage import staff
+
+    table = Table("e-mail", "name", "role", "active", "password")
+    for p in _with_staff(owner, practice, lambda desk, db: staff.listed(db)):
+        table.add_row(p.email, p.name, p.role, "yes" if p.is_active else "no", "yes" if p.has_password else "not yet")
+    console.print(table)

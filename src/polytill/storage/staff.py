@@ -1,0 +1,195 @@
+"""People who sign in: owner staff in the owner database, practice staff in their practice's. Sessions, links, failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.storage.databases import OwnerDb, PracticeDb, Writes
+from polytill.storage.units import moment
+
+StaffDb = OwnerDb | PracticeDb
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a row in ``users``. ``role`` is admin or viewer."""
+
+    id: int
+    email: str
+    name: str
+    role: str
+    is_active: bool
+    has_password: bool
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in browser."""
+
+    id: int
+    person: Person
+    created_at: datetime
+    last_seen_at: datetime
+
+
+_PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash, u.created_at"
+
+
+def _person(row: Any) -> Person:
+    return Person(
+        row["id"], row["email"], row["name"], row["role"], bool(row["is_active"]), row["password_hash"] is not None,
+        moment(row["created_at"]),
+    )  # fmt: skip
+
+
+# ── People ──
+
+
+def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> None:
+    """A person without a password. ``Duplicate`` where the e-mail is taken."""
+    unit.add(
+        "INSERT INTO users (email, name, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
+        email, name, role, now, expect=1,
+    )  # fmt: skip
+
+
+def change(unit: Writes, person_id: int, role: str, is_active: bool, now: datetime) -> None:
+    """Another role, or no way in any more."""
+    unit.add(
+        "UPDATE users SET role = $2, is_active = $3, updated_at = $4 WHERE id = $1",
+        person_id, role, is_active, now, expect=1,
+    )  # fmt: skip
+
+
+def set_password(unit: Writes, person_id: int, password_hash: str, now: datetime) -> None:
+    """A new password."""
+    unit.add(
+        "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1", person_id, password_hash, now, expect=1
+    )
+
+
+async def by_email(db: StaffDb, email: str) -> tuple[Person, str | None] | None:
+    """A person and the hash of their password."""
+    row = await db.one(f"SELECT {_PERSON} FROM users u WHERE u.email = $1", email)  # noqa: S608
+    return (_person(row), row["password_hash"]) if row else None
+
+
+async def listed(db: StaffDb) -> list[Person]:
+    """Everybody."""
+    return [_person(row) for row in await db.fetch(f"SELECT {_PERSON} FROM users u ORDER BY u.id")]  # noqa: S608
+
+
+# ── Sessions ──
+
+
+def insert_session(unit: Writes, person_id: int, token_hash: str, now: datetime) -> None:
+    """A browser is signed in."""
+    unit.add(
+        "INSERT INTO sessions (user_id, token_hash, created_at, last_seen_at) VALUES ($1, $2, $3, $3)",
+        person_id, token_hash, now,
+    )  # fmt: skip
+
+
+def touch_session(unit: Writes, session_id: int, now: datetime) -> None:
+    """The session was used."""
+    unit.add("UPDATE sessions SET last_seen_at = $2 WHERE id = $1", session_id, now)
+
+
+def end_session(unit: Writes, session_id: int) -> None:
+    """This browser is signed out."""
+    unit.add("DELETE FROM sessions WHERE id = $1", session_id)
+
+
+def end_sessions_of(unit: Writes, person_id: int) -> None:
+    """Every browser of a person is signed out."""
+    unit.add("DELETE FROM sessions WHERE user_id = $1", person_id)
+
+
+def forget_sessions(unit: Writes, created_before: datetime) -> None:
+    """Sessions past their absolute limit are cleared away."""
+    unit.add("DELETE FROM sessions WHERE created_at < $1", created_before)
+
+
+async def session(db: StaffDb, token_hash: str) -> Session | None:
+    """The session of a token, unless the person may not sign in any more. Its limits are the caller's to check."""
+    row = await db.one(
+        f"SELECT s.id AS session_id, s.created_at AS signed_in_at, s.last_seen_at, {_PERSON}"  # noqa: S608
+        " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND u.is_active",
+        token_hash,
+    )
+    if row is None:
+        return None
+    signed_in_at, seen_at = moment(row["signed_in_at"]), moment(row["last_seen_at"])
+    assert signed_in_at is not None
+    assert seen_at is not None
+    return Session(row["session_id"], _person(row), signed_in_at, seen_at)
+
+
+# ── Invitation and reset links ──
+
+
+def insert_link(unit: Writes, person_id: int, token_hash: str, now: datetime, expires_at: datetime) -> None:
+    """A way to choose a password once."""
+    unit.add(
+        "INSERT INTO person_links (user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+        person_id, token_hash, now, expires_at,
+    )  # fmt: skip
+
+
+def end_links_of(unit: Writes, person_id: int) -> None:
+    """Every link of a person is used up."""
+    unit.add("DELETE FROM person_links WHERE user_id = $1", person_id)
+
+
+def use_link(unit: Writes, token_hash: str) -> None:
+    """A link is used up. ``Stale`` where it was already."""
+    unit.add("DELETE FROM person_links WHERE token_hash = $1", token_hash, expect=1)
+
+
+async def by_link(db: StaffDb, token_hash: str, now: datetime) -> Person | None:
+    """Whom a link is for, while it can be used."""
+    row = await db.one(
+        f"SELECT {_PERSON} FROM person_links l JOIN users u ON u.id = l.user_id"  # noqa: S608
+        " WHERE l.token_hash = $1 AND l.expires_at > $2 AND u.is_active",
+        token_hash, now,
+    )  # fmt: skip
+    return _person(row) if row else None
+
+
+# ── Failed tries ──
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often signing in failed lately: for this e-mail from this address, for the e-mail, from the address."""
+
+    pair: int
+    email: int
+    address: int
+
+
+def insert_failure(unit: Writes, email_hash: str, address_hash: str, now: datetime) -> None:
+    """One more."""
+    unit.add(
+        "INSERT INTO sign_in_failures (email_hash, address_hash, at) VALUES ($1, $2, $3)", email_hash, address_hash, now
+    )
+
+
+def forget_failures(unit: Writes, before: datetime) -> None:
+    """Old ones count no more."""
+    unit.add("DELETE FROM sign_in_failures WHERE at < $1", before)
+
+
+async def failures(db: StaffDb, email_hash: str, address_hash: str, since: datetime) -> Failures:
+    """Failures since a moment."""
+    row = await db.one(
+        "SELECT count(CASE WHEN email_hash = $1 AND address_hash = $2 THEN 1 END) AS pair,"
+        " count(CASE WHEN email_hash = $1 THEN 1 END) AS email, count(CASE WHEN address_hash = $2 THEN 1 END) AS address"
+        " FROM sign_in_failures WHERE at >= $3",
+        email_hash, address_hash, since,
+    )  # fmt: skip
+    assert row is not None
+    return Failures(row["pair"], row["email"], row["address"])

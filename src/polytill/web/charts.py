@@ -1,0 +1,117 @@
+"""Charts as shapes on a 720 × 220 ground, made here and drawn by a template as SVG: no script, and a table beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 720, 220
+LEFT, RIGHT, TOP, BOTTOM = 92, 8, 14, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One rectangle of a series (1 to 4), with what it says on hover."""
+
+    x: str
+    y: str
+    width: str
+    height: str
+    series: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A label at an axis, and where."""
+
+    at: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything that a template draws."""
+
+    bars: list[Bar]
+    line: str
+    dots: list[tuple[str, str, str]]
+    marks_x: list[Mark]
+    marks_y: list[Mark]
+
+    width, height = WIDTH, HEIGHT
+    left, right, floor = LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM
+
+
+def _at(value: int, most: int) -> int:
+    """How many thousandths of a pixel above the floor a value stands."""
+    return (HEIGHT - TOP - BOTTOM) * 1000 * value // most
+
+
+def _px(thousandths: int) -> str:
+    return f"{thousandths // 1000}.{abs(thousandths) % 1000:03d}".rstrip("0").rstrip(".")
+
+
+def round_up(value: int) -> int:
+    """The next number that reads well on an axis of four steps."""
+    step = 1
+    while step * 40 < value:
+        step *= 10
+    for times in (4, 8, 12, 20, 40):
+        if step * times >= value:
+            return step * times
+    return step * 40
+
+
+def _marks_y(most: int, label: Callable[[int], str]) -> list[Mark]:
+    floor = (HEIGHT - BOTTOM) * 1000
+    return [Mark(_px(floor - _at(most * n // 4, most)), label(most * n // 4)) for n in range(5)]
+
+
+def _slot(days: int) -> int:
+    return (WIDTH - LEFT - RIGHT) * 1000 // max(days, 1)
+
+
+def _marks_x(labels: Sequence[str]) -> list[Mark]:
+    slot, every = _slot(len(labels)), 1 if len(labels) <= 10 else 5
+    return [
+        Mark(_px(LEFT * 1000 + slot * n + slot // 2), label)
+        for n, label in enumerate(labels)
+        if n % every == 0 and (n == 0 or len(labels) - n > 1 or every == 1)
+    ]
+
+
+def stacked(
+    labels: Sequence[str], series: Sequence[Sequence[int]], titles: Callable[[int, int], str],
+    axis: Callable[[int], str], least: int,
+) -> Chart:  # fmt: skip
+    """Bars of several series on one another, a bar a day. The axis reaches ``least`` at the least."""
+    most = round_up(max([least, *(sum(values) for values in zip(*series, strict=True))]))
+    slot, floor, bars = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000, []
+    for day in range(len(labels)):
+        top = 0
+        for number, values in enumerate(series):
+            if values[day] <= 0:
+                continue
+            low, high = _at(top, most), _at(top + values[day], most)
+            x, width = LEFT * 1000 + slot * day + slot * 15 // 100, slot * 70 // 100
+            height = max(high - low, 1000)
+            bars.append(
+                Bar(_px(x), _px(floor - low - height), _px(width), _px(height), number % 4 + 1, titles(number, day))
+            )
+            top += values[day]
+    return Chart(bars, "", [], _marks_x(labels), _marks_y(most, axis))
+
+
+def shares(
+    labels: Sequence[str], values: Sequence[int | None], title: Callable[[int], str], axis: Callable[[int], str]
+) -> Chart:
+    """A line of shares in percent; days without a value are left out."""
+    slot, floor = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000
+    dots = [
+        (_px(LEFT * 1000 + slot * day + slot // 2), _px(floor - _at(value, 100)), title(day))
+        for day, value in enumerate(values)
+        if value is not None
+    ]
+    line = " ".join(f"{x},{y}" for x, y, _ in dots)
+    return Chart([], line, dots, _marks_x(labels), _marks_y(100, axis))

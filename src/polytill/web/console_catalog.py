@@ -1,0 +1,230 @@
+"""The owner's catalog as pages: providers with what their handlers know, and the table of currencies and fees."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import FieldError, Invalid, InvalidAmount, NotFound, PolytillError, invalid
+from polytill.domain.money import percent_to_ppm
+from polytill.flows import catalog
+from polytill.flows.desk import Desk
+from polytill.providers.contract import Handler
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import practices
+from polytill.storage.catalog import CurrencySupport, ProviderEntry
+from polytill.web import shapes
+from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.visitors import OwnerAdmin, OwnerViewer
+from polytill.web.words import Words
+
+router = APIRouter(prefix="/owner/catalog", route_class=PageRoute, include_in_schema=False)
+
+TEXTS = {
+    "name": "name", "description": "description", "websiteUrl": "website_url",
+    "documentationUrl": "documentation_url", "apiBaseUrl": "api_base_url", "sandboxApiBaseUrl": "sandbox_api_base_url",
+}  # fmt: skip
+REQUIRED_KEYS = ("requiresPublicKey", "requiresSecretKey", "requiresWebhookSecret")
+USERS_LOOKED_AT = 100
+
+
+def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
+    if code not in found:
+        raise NotFound
+    return found[code]
+
+
+def _handler(desk: Desk, code: str, entry: ProviderEntry | None) -> tuple[type[Handler] | None, str]:
+    kind, module = (entry.integration_type, entry.handler_module) if entry else ("built_in", None)
+    try:
+        return desk.registry.get(code, kind, module), ""
+    except HandlerMissing as error:
+        return None, str(error)
+
+
+async def _users(desk: Desk) -> dict[str, list[Any]]:
+    """Which practices use which provider, for a bounded number of practices."""
+    found: dict[str, list[Any]] = {}
+    gate = asyncio.Semaphore(8)
+
+    async def one(entry: Any) -> None:
+        async with gate:
+            try:
+                snapshot = await desk.configured(await desk.opening.practice(entry.id), 60.0)
+            except PolytillError:
+                return
+        for code, configuration in snapshot.configurations.items():
+            if configuration.removed_at is None:
+                found.setdefault(code, []).append((entry, configuration))
+
+    entries = await practices.listed(desk.owner, 0, USERS_LOOKED_AT)
+    await asyncio.gather(*(one(entry) for entry in entries if entry.state != "provisioning"))
+    return found
+
+
+@router.get("")
+async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
+    """The catalog."""
+    desk = visitor.desk
+    entries = sorted((await desk.catalog()).values(), key=lambda e: (-e.priority, e.code))
+    known = {entry.code for entry in entries}
+    missing = [h for code, h in sorted(desk.registry.installed().items()) if code not in known]
+    return page(
+        request, "owner/catalog.html", visitor=visitor, entries=entries, users=await _users(desk),
+        handlers={e.code: _handler(desk, e.code, e)[0] for e in entries}, not_added=missing,
+    )  # fmt: skip
+
+
+# ── A new provider ──
+
+
+def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+    more.setdefault("given", {})
+    installed = visitor.desk.registry.installed()
+    code = more["given"].get("code") or request.query_params.get("code", "")
+    return page(
+        request, "owner/provider_new.html", status, visitor=visitor, handler=installed.get(code), code=code,
+        installed=installed, **more,
+    )  # fmt: skip
+
+
+@router.get("/new")
+async def new_provider(request: Request, visitor: OwnerAdmin) -> Response:
+    """The form for a new provider; with ``?code=`` of an installed handler it knows what the handler knows."""
+    return _new_page(request, visitor)
+
+
+@router.post("/new")
+async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
+    """Add a provider. Every practice sees it at its next read."""
+    form = form_of(request)
+    given = form.given("code", "status", *TEXTS)
+    try:
+        body = shaped(shapes.ProviderShape, given)
+        sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+        entry = await catalog.add(visitor.desk, sent, None, visitor.actor)
+    except EXPECTED as error:
+        return _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
+    return see(f"/owner/catalog/{entry.code}", "provider_added")
+
+
+# ── One provider ──
+
+
+async def _provider_page(request: Request, visitor: OwnerViewer, code: str, status: int = 200, **more: Any) -> Response:
+    desk = visitor.desk
+    entry = _entry(await desk.catalog(), code)
+    handler, missing = _handler(desk, code, entry)
+    more.setdefault("given", {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()})
+    more.setdefault("terms", {})
+    return page(
+        request, "owner/provider.html", status, visitor=visitor, entry=entry, handler=handler, missing=missing,
+        users=(await _users(desk)).get(code, []), all_currencies=sorted(set(CURRENCIES) - set(entry.currencies)), **more,
+    )  # fmt: skip
+
+
+@router.get("/{code}")
+async def show_provider(request: Request, visitor: OwnerViewer, code: str) -> Response:
+    """One provider."""
+    return await _provider_page(request, visitor, code)
+
+
+@router.post("/{code}")
+async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """Change columns of a provider."""
+    form = form_of(request)
+    _entry(await visitor.desk.catalog(), code)
+    values: dict[str, Any] = {wire: form.text(wire) or None for wire in TEXTS if form.has(wire)}
+    values |= {name: form.has(name) for name in REQUIRED_KEYS}
+    try:
+        try:
+            values["priority"] = int(form.text("priority") or "0")
+        except ValueError:
+            raise invalid("/priority", "The priority is a whole number.") from None
+        values["status"] = form.text("status")
+        if form.has("methods"):
+            values["supportedPaymentMethods"] = form.many("method")
+        if not values.get("name"):
+            raise invalid("/name", "A provider needs a name.")
+        body = shaped(shapes.ProviderColumns, values)
+        await catalog.change(visitor.desk, code, body.model_dump(exclude_unset=True), None, visitor.actor)
+    except EXPECTED as error:
+        given = {wire: form.text(wire) for wire in TEXTS}
+        return await _provider_page(request, visitor, code, error.status, given=given, errors=errors_by_field(error))
+    return see(f"/owner/catalog/{code}", "saved")
+
+
+# ── Currencies and fees ──
+
+
+def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
+    """One row of the table: a percentage and amounts as people write them; ``Invalid`` names the field."""
+    errors: list[FieldError] = []
+
+    def amount(name: str) -> int | None:
+        text = form.text(f"{name}-{currency}")
+        try:
+            minor = words.minor(text, currency) if text else None
+            if minor is not None and minor < 0:
+                raise InvalidAmount
+        except InvalidAmount:
+            errors.append(FieldError(f"/{name}-{currency}", f"“{text[:20]}” is not an amount in {currency}."))
+            return None
+        return minor
+
+    ppm, percent = None, form.text(f"percent-{currency}").removesuffix("%").strip()
+    if percent:
+        try:
+            ppm = percent_to_ppm(percent.replace(",", "."))
+        except InvalidAmount:
+            errors.append(FieldError(f"/percent-{currency}", f"“{percent[:20]}” is not a percentage from 0 to 100."))
+    found = CurrencySupport(
+        currency, form.has(f"recommended-{currency}"), ppm, amount("fixed"), amount("min"), amount("max"),
+        form.has(f"active-{currency}"),
+    )  # fmt: skip
+    if errors:
+        raise Invalid(errors)
+    return found
+
+
+@router.post("/{code}/currencies")
+async def save_currencies(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """Save what has changed in the table; one wrong cell saves nothing."""
+    form, words = form_of(request), words_of(request)
+    entry = _entry(await visitor.desk.catalog(), code)
+    errors: list[FieldError] = []
+    changed: list[CurrencySupport] = []
+    for currency in form.many("currency"):
+        try:
+            if currency not in CURRENCIES:
+                raise invalid("/add", "This is not an ISO 4217 currency.")
+            support = _support(form, words, currency)
+            low, high = support.min_amount, support.max_amount
+            if low is not None and high is not None and low > high:
+                raise invalid(f"/max-{currency}", "The maximum is below the minimum.")
+            if support != entry.currencies.get(currency):
+                changed.append(support)
+        except Invalid as error:
+            errors += error.errors
+    if errors:
+        typed = {name: values[0] for name, values in form.values.items()}
+        found = errors_by_field(Invalid(errors))
+        return await _provider_page(request, visitor, code, 422, terms=typed, errors=found)
+    for support in changed:
+        await catalog.put_currency(visitor.desk, code, support, visitor.actor)
+    return see(f"/owner/catalog/{code}", "saved")
+
+
+@router.post("/{code}/currencies/add")
+async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """One more currency, with the handler's own terms where it has some."""
+    currency = form_of(request).text("add").upper()
+    entry = _entry(await visitor.desk.catalog(), code)
+    if currency not in CURRENCIES:
+        errors = {"add": "This is not an ISO 4217 currency."}
+        return await _provider_page(request, visitor, code, 422, errors=errors)
+    await catalog.change(visitor.desk, code, {}, [*entry.supported_currencies, currency], visitor.actor)
+    return see(f"/owner/catalog/{code}", "saved")

@@ -1,0 +1,82 @@
+"""Payment links of a practice, as its staff see them: ask for an amount, send the link, show its QR code, close it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from polytill.domain.errors import InvalidAmount, invalid
+from polytill.flows import links
+from polytill.flows.links import LASTS_DAYS, LONGEST_DAYS, link_address
+from polytill.storage import payment_links
+from polytill.web.link_shapes import LinkShape
+from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
+
+router = APIRouter(prefix="/practice/{practice_id}/links", route_class=PageRoute, include_in_schema=False)
+
+SHOWN = 50
+FIELDS = ("amount", "currency", "description", "reference", "days", "use")
+
+
+@router.get("")
+async def show(
+    request: Request, found: PracticeViewer, before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None
+) -> Response:
+    """The links, newest first, and a form for a new one."""
+    return await _page(request, found, before)
+
+
+async def _page(
+    request: Request, found: OfPractice, before: str | None = None, status: int = 200, **more: Any
+) -> Response:
+    desk = found.visitor.desk
+    snapshot = await desk.configured(found.db)
+    in_use = {code for c in snapshot.configurations.values() if c.removed_at is None for code in c.supported_currencies}
+    rows = await payment_links.listed(found.db, before, SHOWN + 1)
+    now = desk.world.now()
+    more.setdefault("given", {"currency": snapshot.currency, "days": str(LASTS_DAYS), "use": "single"})
+    return page(
+        request, "practice/links.html", status, visitor=found.visitor, currencies=sorted(in_use),
+        rows=[(link, link.status(now), link_address(desk, link)) for link in rows[:SHOWN]],
+        following=rows[SHOWN - 1].id if len(rows) > SHOWN else None, before=before, **more,
+    )  # fmt: skip
+
+
+@router.post("")
+async def make(request: Request, found: PracticeAdmin) -> Response:
+    """A new link."""
+    form, visitor = form_of(request), found.visitor
+    try:
+        link = await links.create_link(visitor.desk, visitor.practice_id, _wish(request, found, form), visitor.actor)
+    except EXPECTED as error:
+        given = {name: form.text(name) for name in FIELDS}
+        return await _page(request, found, status=error.status, errors=errors_by_field(error), given=given)
+    return see(f"{visitor.door}/links#{link.id}", "")
+
+
+def _wish(request: Request, found: OfPractice, form: Form) -> links.LinkWish:
+    words, currency = words_of(request), form.text("currency")
+    days = form.text("days")
+    if not (days.isascii() and days.isdigit() and len(days) <= 3 and 0 < int(days) <= LONGEST_DAYS):
+        raise invalid("/days", words("links.no_days", most=LONGEST_DAYS))
+    shape = shaped(LinkShape, {"amount": 1, "currency": currency, **form.given("description", "reference")})
+    try:
+        amount = words.minor(form.text("amount"), currency)
+    except InvalidAmount:
+        raise invalid("/amount", words("form.no_amount", currency=currency)) from None
+    wish = shaped(LinkShape, {**shape.model_dump(by_alias=True, exclude_none=True), "amount": amount}).wish()
+    ends = found.visitor.desk.world.now() + timedelta(days=int(days))
+    return links.LinkWish(
+        wish.amount, wish.currency, wish.description, wish.reference, form.text("use") != "many", ends
+    )
+
+
+@router.post("/{link_id}/close")
+async def close(found: PracticeAdmin, link_id: str) -> Response:
+    """No payment begins through it any more."""
+    visitor = found.visitor
+    await links.close_link(visitor.desk, visitor.practice_id, link_id, visitor.actor)
+    return see(f"{visitor.door}/links", "link_closed")

@@ -1,0 +1,240 @@
+"""The owner's console beside the catalog: the platform at a glance, practices, what waits, activity. No practice money."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import NotFound, PolytillError, invalid
+from polytill.domain.states import EventState
+from polytill.flows import onboarding, receive, reconcile
+from polytill.flows.desk import Desk
+from polytill.storage import audit, leases, migrating, overview, practices, staff, webhook_events
+from polytill.storage.overview import Waiting
+from polytill.storage.practices import PracticeEntry
+from polytill.web import shapes
+from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.story import told
+from polytill.web.visitors import OwnerAdmin, OwnerViewer, PracticeId
+
+router = APIRouter(prefix="/owner", route_class=PageRoute, include_in_schema=False)
+
+A_DAY_S = 24 * 3600
+LOOKED_AT = 50  # practices whose databases one page opens
+AT_ONCE = 8
+PER_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One practice as it was found: None where its database could not be read."""
+
+    practice: PracticeEntry
+    waiting: Waiting | None
+
+
+async def look(desk: Desk) -> list[Looked]:
+    """What waits in the practices that took payments last, a bounded number of them."""
+    held = await leases.all_held(desk.owner)
+    newest = sorted(held, key=lambda practice_id: held[practice_id], reverse=True)[:LOOKED_AT]
+    since, gate = desk.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
+
+    async def one(practice_id: int) -> Looked:
+        entry = await desk.opening.entry(practice_id)
+        async with gate:
+            try:
+                return Looked(entry, await overview.waiting(await desk.opening.practice(practice_id), since))
+            except PolytillError:
+                return Looked(entry, None)
+
+    return list(await asyncio.gather(*(one(practice_id) for practice_id in newest)))
+
+
+async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
+    """Each provider's last day: calls that got an answer, and calls that did not."""
+    installed = desk.registry.installed()
+    found = []
+    for code, entry in sorted((await desk.catalog()).items()):
+        counts: dict[str, int] = {}
+        for one in looked:
+            for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
+                if provider == code:
+                    counts[state] = counts.get(state, 0) + calls
+        calls, lost = sum(counts.values()), counts.get("unknown", 0) + counts.get("not_sent", 0)
+        missing = code not in installed and entry.integration_type == "built_in"
+        tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
+        found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
+    return found
+
+
+@router.get("")
+async def home(request: Request, visitor: OwnerViewer) -> Response:
+    """The platform at a glance."""
+    desk = visitor.desk
+    entries = [e for e in await practices.listed(desk.owner, 0, 100_000) if e.state != "provisioning"]
+    head = migrating.head("practice")
+    looked = await look(desk)
+    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    return page(
+        request, "owner/home.html", visitor=visitor, practices=len(entries),
+        suspended=sum(e.state == "suspended" for e in entries), behind=sum(e.schema_version != head for e in entries),
+        waits=sum(one.waiting.total for one in looked if one.waiting), health=await health(desk, looked),
+        payments=sum(volumes.values()), unread=[one.practice for one in looked if one.waiting is None],
+    )  # fmt: skip
+
+
+# ── Practices ──
+
+
+@router.get("/practices")
+async def list_practices(
+    request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> Response:
+    """The practices, with how many payments each took lately."""
+    desk = visitor.desk
+    found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
+    return page(
+        request, "owner/practices.html", visitor=visitor, practices=found[:PER_PAGE],
+        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=migrating.head("practice"),
+        volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
+    )  # fmt: skip
+
+
+async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+    clusters = ["default", *(row["name"] for row in await practices.clusters(visitor.desk.owner))]
+    more.setdefault("given", {})
+    return page(
+        request, "owner/practice_new.html", status, visitor=visitor, clusters=clusters,
+        currencies=sorted(CURRENCIES), **more,
+    )  # fmt: skip
+
+
+@router.get("/practices/new")
+async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
+    """The form for a new practice."""
+    return await _new_practice(request, visitor)
+
+
+@router.post("/practices/new")
+async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
+    """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
+    form = form_of(request)
+    given = form.given("name", "defaultCurrency", "cluster")
+    try:
+        body = shaped(shapes.PracticeShape, given)
+        try:
+            await visitor.desk.opening.cluster(body.cluster)
+        except NotFound as error:
+            raise invalid("/cluster", error.detail) from None
+        entry, key = await onboarding.create_practice(
+            visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor
+        )
+    except EXPECTED as error:
+        return await _new_practice(request, visitor, error.status, given=given, errors=errors_by_field(error))
+    return page(request, "owner/practice_made.html", 201, visitor=visitor, practice=entry, key=key)
+
+
+async def _practice_page(
+    request: Request, visitor: OwnerViewer, practice_id: int, status: int = 200, **more: Any
+) -> Response:
+    desk = visitor.desk
+    entry = await desk.opening.entry(practice_id)
+    try:
+        db = await desk.opening.practice(practice_id)
+        waiting = await overview.waiting(db, desk.world.after(-A_DAY_S))
+        configured = [c for c in (await desk.configured(db)).configurations.values() if c.removed_at is None]
+    except PolytillError:
+        waiting, configured = None, []
+    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    more.setdefault("given", {"name": entry.name, "defaultCurrency": entry.default_currency})
+    return page(
+        request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
+        configured=configured, head=migrating.head("practice"), payments=volumes.get(practice_id, 0),
+        currencies=sorted(CURRENCIES), **more,
+    )  # fmt: skip
+
+
+@router.get("/practices/{practice_id}")
+async def show_practice(request: Request, visitor: OwnerViewer, practice_id: PracticeId) -> Response:
+    """One practice, without its money."""
+    return await _practice_page(request, visitor, practice_id)
+
+
+@router.post("/practices/{practice_id}")
+async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Rename, change the currency, suspend or resume."""
+    given = form_of(request).given("name", "defaultCurrency", "state")
+    try:
+        body = shaped(shapes.PracticePatch, given)
+        await onboarding.change_practice(
+            visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor
+        )
+    except EXPECTED as error:
+        return await _practice_page(
+            request, visitor, practice_id, error.status, given=given, errors=errors_by_field(error)
+        )
+    return see(f"/owner/practices/{practice_id}", "saved")
+
+
+@router.post("/practices/{practice_id}/migrate")
+async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Bring one practice's database to the present schema."""
+    await onboarding.migrate_practice(visitor.desk, practice_id, visitor.actor)
+    return see(f"/owner/practices/{practice_id}", "migrated")
+
+
+# ── What waits ──
+
+
+@router.get("/waiting")
+async def waiting(request: Request, visitor: OwnerViewer) -> Response:
+    """Parked deliveries, calls without a known outcome and open cases: what and where, never how much."""
+    desk = visitor.desk
+    groups = []
+    for one in await look(desk):
+        if one.waiting is None or one.waiting.total == 0:
+            continue
+        db = await desk.opening.practice(one.practice.id)
+        groups.append(
+            {
+                "practice": one.practice,
+                "parked": await webhook_events.listed(db, "parked", limit=20),
+                "unknown": await overview.unknown_attempts(db, 20),
+                "cases": await webhook_events.open_cases(db, 20),
+            }
+        )
+    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT)
+
+
+@router.post("/waiting/{practice_id}/events/{event_id}")
+async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
+    """Take up a parked delivery once more."""
+    event = await receive.replay(visitor.desk, practice_id, event_id)
+    return see("/owner/waiting", "still_parked" if event.state is EventState.parked else "applied")
+
+
+@router.post("/waiting/{practice_id}/payments/{payment_id}")
+async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
+    """Ask the provider what became of a payment, now."""
+    await reconcile.confirm(visitor.desk, practice_id, payment_id)
+    return see("/owner/waiting", "asked")
+
+
+# ── Activity ──
+
+
+@router.get("/activity")
+async def activity(
+    request: Request, visitor: OwnerViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
+) -> Response:
+    """Who did what on the platform."""
+    lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
+    return page(
+        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people),
+        following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
+    )  # fmt: skip

@@ -1,0 +1,291 @@
+"""A practice's payments: the list with its filters, one payment as everything that happened, giving money back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from polytill.domain.clock import wire_time
+from polytill.domain.errors import CallerError, Forbidden, Invalid, InvalidAmount, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import to_major
+from polytill.domain.states import Environment, PaymentStatus
+from polytill.flows import reconcile, refund
+from polytill.flows.desk import Desk
+from polytill.flows.pay import find, taken
+from polytill.flows.refund import refundable
+from polytill.storage import audit, payments, refunds, staff, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Filters, Payment
+from polytill.web.api_payments import cursor_after, read_cursor, request_hash
+from polytill.web.pages import PageRoute, errors_by_field, first_of, form_of, page, see, words_of
+from polytill.web.story import story_of, told
+from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
+
+router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
+
+PER_PAGE = 25
+CSV_CHUNK, CSV_MOST = 500, 100_000
+
+
+async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Environment:
+    """The environment that is looked at: as asked, else live where anything here is live. Never both."""
+    chosen = first_of([e.value for e in Environment], wanted)
+    if chosen:
+        return Environment(chosen)
+    snapshot = await desk.configured(db)
+    live = any(c.environment is Environment.production for c in snapshot.configurations.values() if not c.removed_at)
+    return Environment.production if live else Environment.sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The filters as they stand in the address."""
+
+    q: str = ""
+    status: str = ""
+    provider: str = ""
+    since: str = ""
+    until: str = ""
+    environment: str = ""
+
+    def query(self, **more: str) -> str:
+        """As a query, for links."""
+        values = {name: getattr(self, name) for name in self.__slots__} | more
+        return urlencode({name: value for name, value in values.items() if value})
+
+    @property
+    def any(self) -> bool:
+        """Whether the list is narrowed at all."""
+        return any((self.q, self.status, self.provider, self.since, self.until))
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC) if text else None
+    except ValueError:
+        return None
+
+
+async def sought(
+    found: PracticeViewer,
+    q: Annotated[str, Query(max_length=200)] = "",
+    status: Annotated[str, Query(max_length=40)] = "",
+    provider: Annotated[str, Query(max_length=40)] = "",
+    since: Annotated[str, Query(max_length=10)] = "",
+    until: Annotated[str, Query(max_length=10)] = "",
+    environment: Annotated[str, Query(max_length=20)] = "",
+) -> Sought:
+    """The filters of an address; what is no filter is left out rather than refused."""
+    chosen = await environment_of(found.visitor.desk, found.db, environment)
+    return Sought(
+        q.strip(), first_of([s.value for s in PaymentStatus], status) or "", provider,
+        since if _day(since) else "", until if _day(until) else "", chosen.value,
+    )  # fmt: skip
+
+
+def _filters(wanted: Sought, cursor: str | None) -> Filters:
+    last_day = _day(wanted.until)
+    return Filters(
+        Environment(wanted.environment), wanted.status or None, wanted.provider or None,
+        created_from=_day(wanted.since), created_to=last_day + timedelta(days=1) if last_day else None,
+        before=read_cursor(cursor), search=wanted.q or None,
+    )  # fmt: skip
+
+
+@router.get("")
+async def door(found: PracticeViewer) -> Response:
+    """The first page after signing in."""
+    return see(f"{found.visitor.door}/payments")
+
+
+Wanted = Annotated[Sought, Depends(sought)]
+
+
+@router.get("/payments")
+async def list_payments(
+    request: Request, found: PracticeViewer, wanted: Wanted,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:  # fmt: skip
+    """Payments, newest first."""
+    desk = found.visitor.desk
+    rows = await payments.listed(found.db, _filters(wanted, cursor), PER_PAGE + 1)
+    catalog = await desk.catalog()
+    snapshot = await desk.configured(found.db)
+    return page(
+        request, "practice/payments.html", visitor=found.visitor, rows=rows[:PER_PAGE], wanted=wanted,
+        following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None, cursor=cursor,
+        names={code: entry.name for code, entry in catalog.items()}, statuses=list(PaymentStatus),
+        configured=any(not c.removed_at for c in snapshot.configurations.values()),
+        providers=sorted(snapshot.configurations),
+    )  # fmt: skip
+
+
+# ── Export ──
+
+COLUMNS = (
+    "id", "created", "status", "environment", "amount", "captured", "refunded", "fee", "fee currency", "currency",
+    "provider", "provider transaction", "method", "e-mail", "name", "reference", "description",
+)  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    """Text that a spreadsheet must not run as a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _line(payment: Payment) -> list[str]:
+    def major(minor: int | None, currency: str | None) -> str:
+        return "" if minor is None or currency is None else str(to_major(minor, currency))
+
+    return [
+        payment.id, str(wire_time(payment.created_at)), payment.status.value, payment.environment.value,
+        major(payment.amount, payment.currency), major(payment.amount_captured, payment.currency),
+        major(payment.amount_refunded, payment.currency), major(payment.provider_fee, payment.provider_fee_currency),
+        payment.provider_fee_currency or "", payment.currency, payment.provider_code or "",
+        _cell(payment.provider_transaction_id), payment.payment_method or "", _cell(payment.customer_email),
+        _cell(payment.customer_name), _cell(payment.reference), _cell(payment.description),
+    ]  # fmt: skip
+
+
+@router.get("/payments.csv")
+async def export(found: PracticeViewer, wanted: Wanted) -> Response:
+    """What the filters leave, as a table for a spreadsheet: read and sent in pieces."""
+
+    async def lines() -> AsyncIterator[str]:
+        cursor, sent = None, 0
+        yield "\ufeff" + _csv([list(COLUMNS)])  # the mark that makes spreadsheets read UTF-8
+        while sent < CSV_MOST:
+            rows = await payments.listed(found.db, _filters(wanted, cursor), CSV_CHUNK)
+            yield _csv([_line(payment) for payment in rows])
+            if len(rows) < CSV_CHUNK:
+                return
+            cursor, sent = cursor_after(rows[-1]), sent + len(rows)
+
+    name = f"payments-{found.visitor.practice_id}-{found.visitor.desk.world.now():%Y-%m-%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines(), 200, headers, "text/csv; charset=utf-8")
+
+
+def _csv(rows: list[list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+# ── One payment ──
+
+
+@router.get("/payments/{payment_id}")
+async def show(request: Request, found: PracticeViewer, payment_id: str) -> Response:
+    """One payment as everything that happened."""
+    return await _page(request, found, payment_id)
+
+
+async def _page(request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any) -> Response:
+    desk, db = found.visitor.desk, found.db
+    _, payment = await find(desk, db.practice_id, payment_id)
+    whole = await taken(db, payment)
+    given_back = await refunds.of_payment(db, payment_id)
+    catalog = await desk.catalog()
+    names = {code: entry.name for code, entry in catalog.items()}
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
+    lines = await audit.listed(db, payment_id, limit=200)
+    deliveries = await webhook_events.listed(db, payment_id=payment_id, limit=100)
+    return page(
+        request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
+        refunds=given_back, refundable=max(0, refundable(payment)), names=names,
+        disputes=await refunds.disputes_of(db, payment_id),
+        story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
+    )  # fmt: skip
+
+
+@router.post("/payments/{payment_id}/ask")
+async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+    """Ask the provider for the truth, now."""
+    await reconcile.confirm(found.visitor.desk, found.visitor.practice_id, payment_id)
+    return see(f"{found.visitor.door}/payments/{payment_id}", "asked")
+
+
+# ── Giving money back: how much, then "is this right?", then it is done once ──
+
+
+def _amount(request: Request, payment: Payment, text: str) -> int:
+    currency = payment.currency
+    try:
+        minor = words_of(request).minor(text, currency)
+    except InvalidAmount:
+        raise invalid("/amount", words_of(request)("form.no_amount", currency=currency)) from None
+    if minor <= 0:
+        raise invalid("/amount", words_of(request)("refund.not_zero"))
+    if minor > refundable(payment):
+        most = words_of(request).money(max(0, refundable(payment)), currency)
+        raise invalid("/amount", words_of(request)("refund.too_much", amount=most))
+    return minor
+
+
+@router.get("/payments/{payment_id}/refund")
+async def refund_page(
+    request: Request, found: PracticeAdmin, payment_id: str,
+    amount: Annotated[str | None, Query(max_length=40)] = None,
+    reason: Annotated[str, Query(max_length=500)] = "",
+) -> Response:  # fmt: skip
+    """How much to give back; with an amount, the question whether it is right."""
+    _, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
+    if refundable(payment) <= 0:
+        return see(f"{found.visitor.door}/payments/{payment_id}", "nothing_left")
+    values: dict[str, Any] = {
+        "visitor": found.visitor, "payment": payment, "refundable": refundable(payment), "reason": reason.strip(),
+        "amount": amount,
+    }  # fmt: skip
+    if amount is None:
+        return page(request, "practice/refund.html", **values)
+    try:
+        minor = _amount(request, payment, amount)
+    except Invalid as error:
+        return page(request, "practice/refund.html", error.status, errors=errors_by_field(error), **values)
+    return page(request, "practice/refund_sure.html", minor=minor, key=new_id(found.visitor.desk.world), **values)
+
+
+@router.post("/payments/{payment_id}/refund")
+async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+    """Give it back. The key in the form makes a second press harmless."""
+    form, visitor = form_of(request), found.visitor
+    _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
+    key, reason = form.text("key"), form.text("reason")[:500] or None
+    if not 20 <= len(key) <= 40 or not key.isalnum() or not form.text("minor").isdecimal():
+        raise Forbidden("This form is out of date. Load the page again; nothing was changed.")
+    minor = int(form.text("minor")[:16])
+    try:
+        await refund.create_refund(
+            visitor.desk, visitor.practice_id, payment.id, minor, reason, f"page-{key}",
+            request_hash("refund", payment.id, minor, reason), visitor.actor,
+        )  # fmt: skip
+    except CallerError as error:
+        return await _page(request, found, payment_id, error.status, errors={"": error.detail})
+    return see(f"{visitor.door}/payments/{payment_id}", "refunded")
+
+
+# ── Activity ──
+
+
+@router.get("/activity")
+async def activity(
+    request: Request, found: PracticeViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
+) -> Response:
+    """Who did what in this practice."""
+    lines = await audit.listed(found.db, None, before, 51)
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
+    return page(
+        request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people),
+        following=lines[49]["id"] if len(lines) > 50 else None,
+    )  # fmt: skip

@@ -1,0 +1,225 @@
+"""What every page for signed-in people has in common: templates, headers, forms read strictly, errors said as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from polytill.domain.errors import (
+    CallerError,
+    Conflict,
+    Duplicate,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotNow,
+    PolytillError,
+    Stale,
+    Unreadable,
+)  # fmt: skip
+from polytill.flows.desk import log
+from polytill.web.problems import sentence
+from polytill.web.words import LANGUAGES, Words, words_for
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    # Not no-referrer: browsers would then send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Language, Cookie",
+}
+MAX_FIELDS = 2000
+LANGUAGE_COOKIE = "polytill_language"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def words_of(request: Request) -> Words:
+    """The reader's language."""
+    return words_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """One server-rendered page. ``visitor`` is None where nobody is signed in."""
+    values.setdefault("visitor", None)
+    values.setdefault("errors", {})
+    words = words_of(request)
+    done = request.query_params.get("done", "")
+    html = _templates.get_template(template).render(
+        t=words, languages=LANGUAGES, path=request.url.path, done=done if words.has(f"done.{done}") else "", **values
+    )
+    return Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
+
+
+def see(address: str, done: str = "") -> Response:
+    """After a form: the address to look at next, and what has been done."""
+    if done:
+        address += ("&" if "?" in address else "?") + f"done={done}"
+    return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+
+
+# ── Forms ──
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form as it was sent."""
+
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """One field, without spaces around it; empty where it was not sent."""
+        return self.values.get(name, [""])[0].strip()
+
+    def exact(self, name: str) -> str:
+        """One field as it was typed."""
+        return self.values.get(name, [""])[0]
+
+    def has(self, name: str) -> bool:
+        """Whether a box was ticked or a button pressed."""
+        return name in self.values
+
+    def many(self, name: str) -> list[str]:
+        """All values of a field."""
+        return self.values.get(name, [])
+
+    def given(self, *names: str) -> dict[str, str]:
+        """The fields among ``names`` that are not empty."""
+        return {name: self.text(name) for name in names if self.text(name)}
+
+
+def read_form(body: bytes) -> Form:
+    """A form's body; ``Unreadable`` where it is none."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )  # fmt: skip
+    except ValueError:
+        raise Unreadable("The form could not be read.") from None
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if "\x00" in value or "\x00" in name:
+            raise Unreadable("The form holds a NUL character.")
+        values.setdefault(name, []).append(value)
+    return Form(values)
+
+
+def form_of(request: Request) -> Form:
+    """The form of this request."""
+    form: Form = request.state.form
+    return form
+
+
+def shaped(shape: type[Model], values: dict[str, Any]) -> Model:
+    """Values as one of the API's own shapes, so that pages and API refuse the same things; ``Invalid`` says each."""
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        found = [FieldError("/" + "/".join(map(str, e["loc"])), sentence(dict(e))) for e in error.errors()]
+        raise Invalid(found) from None
+
+
+def errors_by_field(error: CallerError) -> dict[str, str]:
+    """What is wrong with each field of a form, by its pointer without the slash; "" is the form as a whole."""
+    if not isinstance(error, Invalid):
+        return {"": error.detail}
+    found: dict[str, str] = {}
+    for one in error.errors:
+        found.setdefault(one.pointer.strip("/"), one.detail)
+    return found
+
+
+# ── Errors, and who may send a form ──
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in at this door."""
+
+    def __init__(self, door: str) -> None:
+        self.door = door
+
+
+def same_site(request: Request) -> bool:
+    """Whether a form comes from one of our own pages. Browsers say where each form comes from."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return request.headers.get("sec-fetch-site") == "same-origin"
+    public_url: str = request.app.state.till.desk.settings.public_url
+    there = urlsplit(origin)
+    return origin == public_url or (bool(there.netloc) and there.netloc == request.headers.get("host"))
+
+
+def _failed(request: Request, status: int, detail: str) -> Response:
+    door = "/".join(request.url.path.split("/")[: 3 if request.url.path.startswith("/practice/") else 2])
+    key = f"error.title_{status}"
+    words = words_of(request)
+    title = words(key) if words.has(key) else words("error.title")
+    return page(request, "error.html", status, title=title, detail=detail, door=door)
+
+
+def _error_page(request: Request, error: Exception) -> Response:
+    words = words_of(request)
+    if isinstance(error, Stale | Duplicate):
+        error = NotNow("Somebody else changed this at the same moment. Look again, then try again.")
+    if isinstance(error, NotFound):
+        return _failed(request, 404, words("error.not_found"))
+    if isinstance(error, PolytillError):
+        if error.status >= 500:
+            log.error("page_failed", error=type(error).__name__, code=error.code, path=request.url.path)
+        return _failed(request, error.status, error.detail)
+    if isinstance(error, RequestValidationError):
+        return _failed(request, 404, words("error.not_found"))
+    assert isinstance(error, HTTPException)
+    return _failed(request, error.status_code, str(error.detail))
+
+
+class PageRoute(APIRoute):
+    """A route of a page: forms come from our own pages only and are read before anything else; errors are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handle = super().get_route_handler()
+
+        async def shown(request: Request) -> Response:
+            try:
+                if request.method == "POST":
+                    if not same_site(request):
+                        raise Forbidden("This form was sent from another site. Nothing was changed.")
+                    request.state.form = read_form(await request.body())
+                return await handle(request)
+            except SignInNeeded as needed:
+                if request.headers.get("hx-request"):
+                    return Response(status_code=204, headers={"HX-Refresh": "true"})
+                back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                follow = f"?next={quote(back, safe='')}" if request.method == "GET" and back != needed.door else ""
+                return RedirectResponse(f"{needed.door}/login{follow}", 303, {"Cache-Control": "no-store"})
+            except (PolytillError, RequestValidationError, HTTPException) as error:
+                return _error_page(request, error)
+
+        return shown
+
+
+def first_of(known: Iterable[str], wanted: str | None, otherwise: str | None = None) -> str | None:
+    """``wanted`` where it is one of a closed list."""
+    return wanted if wanted in set(known) else otherwise
+
+
+EXPECTED = (Invalid, Conflict)

@@ -1,0 +1,109 @@
+"""One payment told in order: what was asked, what providers answered and delivered, what was given back, and by whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.storage.payments import Payment
+from polytill.storage.webhook_events import WebhookEvent
+from polytill.web.words import Words
+
+TONES = {
+    "succeeded": "good", "authorized": "info", "failed": "bad", "declined": "bad", "canceled": "bad", "lost": "bad",
+    "unknown": "warn", "processing": "warn", "parked": "warn", "open": "warn", "won": "good", "adopted": "good",
+}  # fmt: skip
+SOURCES = ("answer", "webhook", "lookup", "provider")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened. ``tone`` is good, bad, warn, info or nothing."""
+
+    at: datetime
+    title: str
+    detail: str
+    who: str
+    tone: str
+
+
+def story_of(
+    words: Words, payment: Payment, lines: list[dict[str, Any]], deliveries: list[WebhookEvent], names: dict[str, str],
+    people: dict[str, str],
+) -> list[Step]:  # fmt: skip
+    """Every step, oldest first."""
+    steps = [_line(words, payment, line, names, people) for line in reversed(lines)]
+    steps += [_delivery(words, event, names) for event in deliveries]
+    return sorted(steps, key=lambda step: step.at)
+
+
+def who(words: Words, actor: str, people: dict[str, str]) -> str:
+    """Who stands behind an actor of the audit log, in words."""
+    if actor in people:
+        return people[actor]
+    if actor in SOURCES:
+        return words(f"source.{actor}")
+    kind, _, number = actor.partition(":")
+    return words("source.key", number=number) if kind == "key" else actor
+
+
+def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str, str], people: dict[str, str]) -> Step:
+    thing, _, state = line["action"].partition(".")
+    detail = line["detail"] or {}
+    by = who(words, line["actor"], people)
+    if line["action"] == "payment.created":
+        return Step(line["at"], words("story.created"), detail.get("route", ""), by, "info")
+    if "to" in detail and "provider" in detail:  # an attempt moved
+        provider = names.get(detail["provider"], detail["provider"])
+        told = words.of("story.attempt", detail["to"]).format(provider=provider)
+        why = words.of("reason", detail["reason"]) if detail.get("reason") else ""
+        return Step(line["at"], told, why, by, TONES.get(detail["to"], "info"))
+    amount = detail.get("amount")
+    money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
+    title = words.of(f"story.{thing}", state)
+    tone = TONES.get(state, "info") if thing != "payment" else "info"
+    return Step(line["at"], title, money, by, tone)
+
+
+def _delivery(words: Words, event: WebhookEvent, names: dict[str, str]) -> Step:
+    provider = names.get(event.provider_code, event.provider_code)
+    why = words.of("reason", event.reason) if event.reason else ""
+    told = words("story.delivery", provider=provider, type=event.event_type)
+    state = words.of("delivery", event.state.value)
+    return Step(
+        event.received_at, told, f"{state} – {why}" if why else state, provider, TONES.get(event.state.value, "")
+    )
+
+
+# What of an audit line's detail means something to a reader without the code beside it. Never an amount.
+TELLING = (
+    "name",
+    "provider",
+    "environment",
+    "role",
+    "status",
+    "state",
+    "currency",
+    "currencies",
+    "fields",
+    "kind",
+    "ok",
+)
+
+
+def told(words: Words, lines: list[dict[str, Any]], people: dict[str, str]) -> list[dict[str, Any]]:
+    """Audit lines as people read them: who, what, about what, and what else there is to say."""
+    found = []
+    for line in lines:
+        detail = line["detail"] or {}
+        said = [
+            ", ".join(map(str, detail[name])) if isinstance(detail[name], list) else str(detail[name])
+            for name in TELLING
+            if detail.get(name) not in (None, "", [])
+        ]
+        if detail.get("reason"):
+            said.append(words.of("reason", str(detail["reason"])))
+        action = words.of("action", line["action"].replace(".", "_"))
+        found.append({**line, "who": who(words, line["actor"], people), "what": action, "said": " · ".join(said)})
+    return found

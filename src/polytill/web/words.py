@@ -1,0 +1,152 @@
+"""Words, numbers, money and dates in the reader's language. All texts stand in ``texts/<language>.toml``, one key each.
+
+Display only: what people type is read back into exact minor units here too, and nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_datetime, get_month_names
+from babel.numbers import NumberFormatError, NumberPattern, format_decimal, parse_decimal, parse_pattern
+
+from polytill.domain.currencies import exponent_of
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import PPM, from_major, ppm_to_percent, to_major
+
+LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
+_FOLDER = Path(__file__).parent / "texts"
+_AMOUNT = re.compile("-?[0-9][0-9.,'’ \u00a0\u202f]{0,30}")
+_CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
+
+
+@cache
+def texts(language: str) -> dict[str, str]:
+    """All texts of a language by dotted key."""
+    return dict(_flat(tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8")), ""))
+
+
+def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in table.items():
+        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return found
+
+
+@cache
+def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
+    pattern = parse_pattern(locale.currency_formats["standard"].pattern)
+    pattern.frac_prec = (exponent, exponent)  # ISO's exponent; babel's differs for some currencies
+    return pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One reader's language and region."""
+
+    locale: Locale
+
+    @property
+    def language(self) -> str:
+        """Which of our languages it is."""
+        return str(self.locale.language)
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """The text of a key, with its places filled."""
+        text = texts(self.language)[key]
+        return text.format(**values) if values else text
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a text."""
+        return key in texts("en")
+
+    def of(self, group: str, name: str | None) -> str:
+        """The text of a name from a closed list; the name itself where the list has grown since."""
+        key = f"{group}.{name}"
+        return self(key) if self.has(key) else str(name or "").replace("_", " ")
+
+    def money(self, minor: int, currency: str) -> str:
+        """An amount as people write it."""
+        pattern = _money_pattern(self.locale, exponent_of(currency))
+        written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
+        # A code in front of digits (NGN 5,000) reads only with a space between; symbols (₦5,000) stand close.
+        return _CODE_AND_DIGIT.sub("\u00a0", written)
+
+    def major(self, minor: int | None, currency: str) -> str:
+        """An amount to be edited: no grouping, no currency."""
+        if minor is None:
+            return ""
+        digits = exponent_of(currency)
+        return format_decimal(
+            to_major(minor, currency), format="0." + "0" * digits if digits else "0", locale=self.locale
+        )
+
+    def minor(self, text: str, currency: str) -> int:
+        """What somebody typed as an amount, in exact minor units; ``InvalidAmount`` where it is none."""
+        if not _AMOUNT.fullmatch(text.strip()):
+            raise InvalidAmount  # babel would read "1e9" too
+        try:
+            return from_major(parse_decimal(text.strip(), locale=self.locale, strict=True), currency)
+        except NumberFormatError:
+            raise InvalidAmount from None
+
+    def number(self, value: int | Decimal) -> str:
+        """A plain number."""
+        return format_decimal(value, locale=self.locale)
+
+    def percent(self, ppm: int | None) -> str:
+        """A share in parts per million as percent."""
+        return "" if ppm is None else f"{format_decimal(Decimal(ppm_to_percent(ppm)), locale=self.locale)} %"
+
+    def share(self, part: int, whole: int) -> str:
+        """A part of a whole in percent, one decimal; a dash where there is no whole."""
+        if not whole:
+            return "–"
+        ppm = (part * PPM * 2 + whole) // (2 * whole)
+        return f"{format_decimal(Decimal(ppm).scaleb(-4), format='#,##0.#', locale=self.locale)} %"
+
+    def moment(self, value: datetime | None) -> str:
+        """A moment: day and time, UTC."""
+        if value is None:
+            return "–"
+        return f"{format_datetime(value.astimezone(UTC), 'd MMM y, HH:mm', locale=self.locale)} UTC"
+
+    def day(self, value: date | datetime) -> str:
+        """A day."""
+        return format_date(value, "d MMM", locale=self.locale)
+
+    def month(self, value: date) -> str:
+        """A month of a year."""
+        return f"{get_month_names('wide', context='stand-alone', locale=self.locale)[value.month]} {value.year}"
+
+
+@cache
+def _words(tag: str) -> Words | None:
+    try:
+        locale = Locale.parse(tag.replace("-", "_"))
+    except (ValueError, UnknownLocaleError, TypeError):
+        return None
+    return Words(locale) if locale.language in LANGUAGES else None
+
+
+def words_for(chosen: str | None, accepted: str) -> Words:
+    """What the reader chose, else the first language of ``Accept-Language`` that we have, else English."""
+    tags = [part.partition(";")[0].strip() for part in accepted[:200].split(",")]
+    if chosen in LANGUAGES:
+        # Somebody who chose French and whose browser says fr-CI reads numbers as in Côte d'Ivoire.
+        tags = [*(tag for tag in tags if tag.partition("-")[0] == chosen), chosen]
+    for tag in tags:
+        found = _words(tag) if tag.replace("-", "").isalnum() else None
+        if found is not None:
+            return found
+    english = _words("en")
+    assert english is not None
+    return english

@@ -1,0 +1,155 @@
+"""The owner's console over HTTP: what each form does, and what it says to bad input. No practice's money is shown."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.installation import Installation
+from tests.web.browsing import Browser, person
+from tests.web.support import Practice, fresh, snapshot
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(shared: Installation) -> AsyncIterator[Browser]:
+    """An owner's admin, signed in."""
+    email = f"{fresh('owner')}@example.com"
+    await person(shared, shared.till.desk.owner, email, name="Olu")
+    async with Browser(shared) as found:
+        await found.sign_in("/owner", email)
+        yield found
+
+
+async def test_a_practice_from_the_form(shared: Installation, browser: Browser) -> None:
+    made = await browser.send("/owner/practices/new", "", name="Form Clinic", defaultCurrency="GHS")
+    assert made.status == 201
+    key = made.html.partition('value="pt_practice_')[2].partition('"')[0]
+    practices = await browser.get("/owner/practices")
+    assert "Form Clinic" in practices.text
+    assert key not in practices.html
+    practice_id = int(made.html.partition('href="/owner/practices/')[2].partition('"')[0])
+    answered = await shared.call("GET", f"/api/practices/{practice_id}/payments", f"pt_practice_{key}")
+    assert answered.status == 200
+    path = f"/owner/practices/{practice_id}"
+    changed = await browser.send(path, path, name="Renamed <b>", state="suspended")
+    assert changed.status == 303
+    page = await browser.get(changed.headers["Location"])
+    assert "Renamed &lt;b&gt;" in page.html
+    assert "Suspended" in page.text
+    assert (await browser.send(path, path, state="active")).status == 303
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "", "defaultCurrency": "NGN"}, "required"),
+        ({"name": "X", "defaultCurrency": "XXZ"}, "ISO 4217"),
+        ({"name": "X", "defaultCurrency": "ngn"}, "upper case"),
+        ({"name": "x" * 201, "defaultCurrency": "NGN"}, "200"),
+        ({"name": "X", "defaultCurrency": "NGN", "cluster": "nowhere"}, "nowhere"),
+        ({"name": "a\x07b", "defaultCurrency": "NGN"}, "control"),
+    ],
+)
+async def test_bad_practices(shared: Installation, browser: Browser, fields: dict[str, str], said: str) -> None:
+    before = await snapshot(shared)
+    seen = await browser.send("/owner/practices/new", "", **fields)
+    assert (seen.status, said in seen.text) == (422, True), seen.text
+    assert await snapshot(shared) == before
+
+
+async def test_a_provider_is_edited(shared: Installation, browser: Browser) -> None:
+    path = "/owner/catalog/flutterwave"
+    page = await browser.get(path)
+    assert "look up" in page.text  # what the handler can do
+    assert "Secret hash" in page.text  # what it needs
+    assert (await browser.send(path, path, description="Ours", status="beta", priority="7")).status == 303
+    answered = await shared.call("GET", "/api/owner/payment-providers/flutterwave", shared.owner_key)
+    assert (answered.body["description"], answered.body["status"], answered.body["priority"]) == ("Ours", "beta", 7)
+    assert answered.body["requiresWebhookSecret"] is True
+    assert (await browser.send(path, path, status="active")).status == 303
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": ""}, "needs a name"), ({"priority": "many"}, "whole number"), ({"status": "gone"}, "'active'"),
+        ({"apiBaseUrl": "https://evil.example"}, "only sent to"), ({"websiteUrl": "javascript:alert(1)"}, "http"),
+        ({"method": "telepathy"}, "knows no method"), ({"priority": "9" * 30}, "less than"),
+    ],
+)  # fmt: skip
+async def test_bad_providers(shared: Installation, browser: Browser, fields: dict[str, str], said: str) -> None:
+    before = await snapshot(shared)
+    seen = await browser.send("/owner/catalog/paystack", "/owner/catalog/paystack", **fields)
+    assert (seen.status, said in seen.text) == (422, True), seen.text
+    assert await snapshot(shared) == before
+
+
+async def test_a_new_provider(shared: Installation, browser: Browser) -> None:
+    known = await browser.get("/owner/catalog/new?code=stripe")
+    assert "api.stripe.com" in known.text
+    bad = await browser.send("/owner/catalog/new", "/owner/catalog/new", code="Acme Pay", name="Acme")
+    assert bad.status == 422
+    refused = await browser.send(
+        "/owner/catalog/new", "/owner/catalog/new", code="acme_pay", name="Acme", status="active"
+    )
+    assert (refused.status, "handler" in refused.text) == (422, True)
+    code = f"acme_{fresh('x').replace('-', '_')}"
+    assert (
+        await browser.send("/owner/catalog/new", "/owner/catalog/new", code=code, name="Acme", status="inactive")
+    ).status == 303
+    again = await browser.send("/owner/catalog/new", "/owner/catalog/new", code=code, name="Acme", status="inactive")
+    assert (again.status, "already" in again.text) == (409, True)
+    assert (await browser.get(f"/owner/catalog/{code}")).status == 200
+    assert (await browser.get("/owner/catalog/nothing")).status == 404
+
+
+async def test_the_table_of_currencies(shared: Installation, browser: Browser) -> None:
+    path, table = "/owner/catalog/paystack", "/owner/catalog/paystack/currencies"
+    saved = await browser.send(
+        path, table, **{"percent-KES": "2.5", "fixed-KES": "1.25", "min-KES": "5", "max-KES": ""}
+    )
+    assert saved.status == 303, saved.text
+    answered = await shared.call("GET", "/api/owner/payment-providers/paystack/currencies", shared.owner_key)
+    terms = {row["currencyCode"]: row for row in answered.body}
+    assert terms["KES"]["transactionFeePercent"] == "2.5"
+    assert (terms["KES"]["transactionFeeFixed"], terms["KES"]["minAmount"], terms["KES"]["maxAmount"]) == (
+        125,
+        500,
+        None,
+    )
+    assert terms["NGN"]["isRecommended"] is True  # the others stay as they were
+    before = await snapshot(shared)
+    for fields, said in (
+        ({"percent-KES": "101"}, "percentage"), ({"percent-KES": "two"}, "percentage"), ({"fixed-KES": "1.234"}, "amount"),
+        ({"min-KES": "-1"}, "amount"), ({"min-KES": "10", "max-KES": "9"}, "below"), ({"fixed-XOF": "0.5"}, "amount"),
+        ({"currency": ["QQQ"]}, "ISO 4217"),
+    ):  # fmt: skip
+        seen = await browser.send(path, table, **fields)
+        assert (seen.status, said in seen.text) == (422, True), (fields, seen.text[-300:])
+    assert (await browser.send(path, f"{table}/add", add="zzz")).status == 422
+    assert await snapshot(shared) == before
+    assert (await browser.send(path, f"{table}/add", add="rwf")).status == 303
+    assert "RWF" in (await browser.get(path)).text
+
+
+async def test_support_sees_what_waits_and_no_money(shared: Installation, browser: Browser) -> None:
+    practice = await Practice.make(shared, "paystack")
+    await practice.paid(7_654_321)
+    await practice.fault("create", "lose_answer")
+    lost = (await practice.create(1_234_567)).body
+    assert lost["status"] == "processing"
+    waiting = await browser.get("/owner/waiting")
+    assert lost["id"] in waiting.text
+    for path in ("/owner", "/owner/waiting", "/owner/practices", f"/owner/practices/{practice.id}", "/owner/catalog"):
+        seen = await browser.get(path)
+        assert seen.status == 200
+        for money in ("76,543.21", "7654321", "12,345.67", "1234567", "ada@example.com"):
+            assert money not in seen.text, (path, money)
+    asked = await browser.send("/owner/waiting", f"/owner/waiting/{practice.id}/payments/{lost['id']}")
+    assert asked.status == 303
+    assert lost["id"] not in (await browser.get("/owner/waiting")).text
+    assert (await browser.get("/owner/activity")).status == 200

@@ -16,7 +16,7 @@ from tests.postgres.server import PostgresError, postgres_server
 URL_VARIABLE = "POLYTILL_TEST_POSTGRES_URL"
 PROBLEM_VARIABLE = "POLYTILL_TEST_POSTGRES_PROBLEM"
 # A run of these alone starts no server: they are what one runs after every change.
-WITHOUT_SERVER = ("tests/house", "tests/domain")
+WITHOUT_SERVER = ("tests/house", "tests/domain", "tests/browser")
 
 
 def wants_server(config: pytest.Config) -> bool:

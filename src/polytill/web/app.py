@@ -78,7 +78,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 # The pages for signed-in people.
 PAGES = (
     signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
-    console_providers.router, console_settings.router, console_links.router,
+    console_providers.router, console_settings.router, console_links.router, signing_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024

@@ -188,3 +188,14 @@ async def choose_language(request: Request, language: str) -> Response:
     response = see(back if ours and not any(c < " " for c in back) else "/owner")
     response.set_cookie(LANGUAGE_COOKIE, language, max_age=A_YEAR_S, path="/", httponly=True, samesite="lax")
     return response
+
+
+# Behind everything else: what no other address is, said as a page.
+nowhere = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@nowhere.get("/owner/{rest:path}")
+@nowhere.get("/practice/{rest:path}")
+async def nothing_here(rest: str) -> Response:
+    """There is nothing at this address."""
+    raise NotFound

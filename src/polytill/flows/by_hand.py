@@ -26,7 +26,7 @@ async def confirm_by_hand(
     that is confirmed already stays as it is. ``Conflict`` where the provider, not staff, knows whether it was paid.
     """
     db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if not await _is_confirmed_by_staff(desk, attempt):
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_by_hand")

@@ -68,7 +68,7 @@ async def pay_page(request: Request, clientToken: str) -> Response:
     payment = found.payment
     practice = await desk.opening.entry(db.practice_id)
     payable = payment.status.value == "requires_action"
-    action = next_action_view(db, found.attempts, None) if payable else None
+    action = next_action_view(db, found, None) if payable else None
     title, text = WORDS[payment.status.value]
     return page(
         "pay.html", title=title, text=text, practice=practice.name, amount=str(Money(payment.amount, payment.currency)),

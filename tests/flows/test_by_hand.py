@@ -85,6 +85,8 @@ async def test_two_people_at_once_book_it_once(till: Polytill) -> None:
     await asyncio.gather(*(confirmed(till, practice_id, payment.id) for _ in range(4)))
     db = await till.desk.opening.practice(practice_id)
     assert len(await ledger.of_payment(db, payment.id)) == 2
+    actions = [line["action"] for line in await audit.listed(db, limit=50)]
+    assert actions.count("payment.confirmed_by_hand") == 1, "one person's word booked it, and that is on record"
 
 
 async def test_asking_pays_nothing(till: Polytill) -> None:

@@ -43,6 +43,15 @@ async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
     assert [line["action"] for line in await audit.listed(scene.db, case.id)] == ["case.resolved"]
 
 
+async def test_an_ordinary_refund_leaves_the_excess_alone(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", paid(400, transaction="re-1"), paid(transaction="re-2"))
+    await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
+    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
+    assert asked == ["tx-b", "tx-a"], "what the payment has captured is given back from where it was captured"
+
+
 async def test_two_clicks_are_one_refund(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(transaction="re-1"))

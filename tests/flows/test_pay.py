@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from polytill.flows import catalog, configure, onboarding
 from polytill.flows.calling import TransactionOpen, call, call_test
 from polytill.flows.configure import Wish
 from polytill.flows.settle import open_action
+from polytill.providers.contract import CredentialTest
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
 from polytill.storage import payments
@@ -210,6 +212,37 @@ async def test_keys_go_nowhere_else(scene: Scene, base: str) -> None:
     taken = await scene.pay()
     assert (taken.attempts[0].state, taken.attempts[0].raw_code) == (AttemptState.not_sent, "host_not_allowed")
     assert scene.wire.calls == []
+
+
+ECHO = "No: sk_test_1 of region eu with pin 4711-secret, see pt_practice_abc"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        NotSent(Reason.config, "sk_test_1", ECHO),
+        Unknown(Reason.unreadable, "4711-secret", ECHO),
+        Declined(Reason.declined, True, "4711-secret", ECHO),
+        Declined(Reason.declined, False, "4711-secret", ECHO),
+        NeedsAction(None, None, "tx-1", Declined(Reason.declined, False, "4711-secret", ECHO)),
+    ],
+    ids=lambda said: type(said).__name__,
+)
+async def test_a_key_that_the_provider_quotes_is_not_kept(scene: Scene, said: Any) -> None:
+    given = replace(keys(), config={"region": "eu", "pin": "4711-secret"})
+    await scene.configure(given=given)
+    scene.wire.says("create", said)
+    [attempt] = (await scene.pay()).attempts
+    assert attempt.detail == "No: [removed] of region eu with pin [removed], see [removed]"
+    assert attempt.raw_code == "[removed]"
+
+
+async def test_a_key_that_the_provider_quotes_in_a_test_is_not_told(scene: Scene) -> None:
+    await scene.configure(given=replace(keys(), config={"pin": "4711-secret"}))
+    scene.wire.says("test", CredentialTest(False, ECHO))
+    result, _ = await configure.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+    assert "4711" not in result.detail
+    assert "sk_test" not in result.detail
 
 
 async def test_what_the_payer_needs_is_sealed(scene: Scene) -> None:

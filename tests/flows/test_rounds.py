@@ -10,6 +10,7 @@ import pytest
 from polytill.flows import lease, rounds
 from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
 from polytill.storage import leases
+from polytill.storage.units import work_is_open
 from tests.flows.scenes import Scene
 
 
@@ -101,3 +102,9 @@ async def test_leaving_gives_the_claims_back(scene: Scene) -> None:
     await leaving.claim(WHENEVER, 10)
     await leaving.leave()
     assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id]
+
+
+async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Scene) -> None:
+    await held(scene)
+    assert await Rounds(scene.desk).claim(WHENEVER, 0) == {}
+    assert not work_is_open(), "every visit that is begun after this would refuse to call a provider"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from polytill.domain.errors import Conflict, invalid
+from polytill.domain.errors import Conflict, Stale, invalid
 from polytill.domain.money import Money
-from polytill.domain.states import PaymentStatus
+from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import Taken, current_attempt, find, taken
-from polytill.flows.settle import settle
+from polytill.flows.settle import TRIES, settle
 from polytill.providers.outcomes import Succeeded
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payments
@@ -26,7 +26,7 @@ async def confirm_by_hand(
     that is confirmed already stays as it is. ``Conflict`` where the provider, not staff, knows whether it was paid.
     """
     db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if not await _is_confirmed_by_staff(desk, attempt):
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_by_hand")
@@ -35,8 +35,8 @@ async def confirm_by_hand(
     if amount != payment.amount:
         detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
         raise invalid("/amount", detail)
-    if payment.status is PaymentStatus.succeeded:
-        return await taken(db, payment)
+    if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
+        return await taken(db, (await find(desk, practice_id, payment_id))[1])
     await ensure_lease(desk, practice_id)
     money = Money(amount, payment.currency)
     seen = {"note": note, "proof": proof, "confirmedBy": actor}
@@ -46,8 +46,12 @@ async def confirm_by_hand(
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
         audit.append(unit, desk.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
 
-    payment, _ = await settle(desk, db, payment, attempt, said, "staff", None, also)
-    return await taken(db, payment)
+    # Whose word came first is on record; a second one, given at the same moment, changes nothing and leaves no line.
+    for _ in range(TRIES):
+        payment, attempt = await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+        if attempt.state is AttemptState.succeeded:
+            return await taken(db, payment)
+    raise Stale
 
 
 async def _is_confirmed_by_staff(desk: Desk, attempt: Attempt) -> bool:

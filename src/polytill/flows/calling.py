@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.secret import Secret
+from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
 from polytill.providers.contract import CredentialTest, Handler, Page, PaymentFact, ProviderConfig
 from polytill.providers.http import may_receive_keys
-from polytill.providers.outcomes import NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
@@ -89,7 +90,28 @@ async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
     if not isinstance(outcome, Outcome):
         log.error("handler_failed", provider=handler.code, verb=verb, error="no outcome")
         return Unknown(Reason.unreadable, type(outcome).__name__, "The provider's handler answered with no outcome.")
+    return _without_keys(handler, outcome)
+
+
+def _without_keys(handler: Handler, outcome: Outcome) -> Outcome:
+    """An outcome whose words are kept and shown: a provider may quote in them the very key that it refuses."""
+    if isinstance(outcome, Declined | NotSent | Unknown):
+        return replace(outcome, code=_clean(handler, outcome.code), detail=_clean(handler, outcome.detail))
+    if isinstance(outcome, NeedsAction) and outcome.last_decline is not None:
+        last = outcome.last_decline
+        clean = replace(last, code=_clean(handler, last.code), detail=_clean(handler, last.detail))
+        return replace(outcome, last_decline=clean)
     return outcome
+
+
+def _clean(handler: Handler, text: str | None) -> str | None:
+    if not text:
+        return text
+    config = handler.config
+    for secret in (config.secret_key, *config.webhook_secrets, *config.config.values()):
+        if isinstance(secret, Secret) and secret:
+            text = text.replace(secret.reveal(), "[removed]")
+    return without_secrets(text)
 
 
 async def call_for(
@@ -148,7 +170,8 @@ async def call_test(handler: Handler) -> CredentialTest:
     if work_is_open():
         raise TransactionOpen
     try:
-        return await handler.test_credentials()
+        found = await handler.test_credentials()
+        return replace(found, detail=_clean(handler, found.detail) or "")
     except Exception as error:
         log.error("handler_failed", provider=handler.code, verb="test_credentials", error=type(error).__name__)
         return CredentialTest(False, "The provider's answer could not be read.")

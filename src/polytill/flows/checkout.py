@@ -59,7 +59,7 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
     """The payer's next step; None where there is none, or nobody holds what it takes."""
     if found.payment.status is not PaymentStatus.requires_action:
         return None
-    attempt = current_attempt(found.attempts)
+    attempt = current_attempt(found.payment, found.attempts)
     action = open_action(db, attempt)
     if action is None:
         return None

@@ -41,7 +41,7 @@ async def capture(
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
     if await refunds.open_operations(db, payment_id):
         raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
-    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
 
 
@@ -55,7 +55,7 @@ async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reques
         return await taken(db, payment)
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
-    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
             "What became of this payment is not known yet; it can be canceled once that is found out.",

@@ -336,10 +336,12 @@ async def taken(db: PracticeDb, payment: Payment) -> Taken:
     return Taken(payment, await payments.attempts_of(db, payment.id))
 
 
-def current_attempt(attempts: list[Attempt]) -> Attempt:
-    """The attempt that decides: one that has won, else the newest that is open, else the newest."""
-    for attempt in attempts:
-        if attempt.state is AttemptState.succeeded:
-            return attempt
+def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:
+    """The attempt that decides: the one whose money the payment has, else the newest that is open, else the newest."""
+    won = [attempt for attempt in attempts if attempt.state is AttemptState.succeeded]
+    if won:
+        # A second success is an excess, whatever its number: only its own refund may touch it.
+        own = [attempt for attempt in won if attempt.provider_transaction_id == payment.provider_transaction_id]
+        return (own or won)[0]
     live = [attempt for attempt in attempts if attempt.state not in ATTEMPT_CLOSED]
     return (live or attempts)[-1]

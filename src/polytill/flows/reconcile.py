@@ -34,7 +34,7 @@ async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "
     attempts = await payments.attempts_of(db, payment_id)
     asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
     if not asked and payment.status is not PaymentStatus.succeeded:
-        current = current_attempt(attempts)
+        current = current_attempt(payment, attempts)
         asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
     unanswered = False
     for attempt in asked:

@@ -42,7 +42,7 @@ async def create_refund(
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
-    attempt = current_attempt(await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     await can_refund(desk, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):

@@ -39,9 +39,11 @@ class Rounds:
 
     async def claim(self, due_before: datetime, limit: int) -> dict[int, datetime]:
         """Take practices that nobody visits, with the end of the lease of each."""
+        if limit < 1:
+            return {}  # before a unit is filled: one left open is inherited by every visit, and none may call then
         unit = Unit()
         leases.claim(unit, self.worker, self._desk.world.after(CLAIM_S), self._desk.world.now(), due_before, limit)
-        if limit < 1 or not (await self._desk.owner.commit(unit))[0]:
+        if not (await self._desk.owner.commit(unit))[0]:
             return {}
         held = await leases.claimed(self._desk.owner, self.worker)
         return {practice_id: until for practice_id, until in held.items() if practice_id not in self._visits}

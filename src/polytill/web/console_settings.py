@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
-from polytill.domain.secret import Secret
+from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.flows import configure
 from polytill.flows.calling import handler_class, hook_url
@@ -19,7 +19,6 @@ from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, Opened, open_credentials
 from polytill.web.console_providers import defaults_of
-from polytill.web.logs import without_secrets
 from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-_SECRET_LIKE = re.compile(
-    r"(sk|rk|pk)_(test|live)_\w+|whsec_\S+|FLW(SECK|PUBK)[\w-]+|pt_(owner|practice|pub)_\w+|"
-    r"Bearer\s+\S+|postgres(ql)?://\S+",
-    re.IGNORECASE,
-)
-
-
-def without_secrets(text: str) -> str:
-    """The text, with whatever looks like a key taken out."""
-    return _SECRET_LIKE.sub("[removed]", text)
+from polytill.domain.secret import without_secrets
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

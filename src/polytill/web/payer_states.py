@@ -46,14 +46,14 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
         case PaymentStatus.failed:
             return _failed(payment.failure_reason, retry)
         case PaymentStatus.processing:
-            pending = current_attempt(found.attempts).state is AttemptState.pending
+            pending = current_attempt(found.payment, found.attempts).state is AttemptState.pending
             return State("pending" if pending else "finding", "wait")
         case PaymentStatus.requires_action:
             if back == "unanswered":
                 return State("unreachable", "wait")
             if payment.expires_at is not None and payment.expires_at <= now:
                 return State("expired", "over")
-            return _to_be_paid(current_attempt(found.attempts).reason, step, back)
+            return _to_be_paid(current_attempt(found.payment, found.attempts).reason, step, back)
 
 
 def _paid(found: Taken, back: str | None) -> State:

@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
+from polytill.domain.secret import without_secrets
 from polytill.flows.desk import log
 from polytill.web.bodies import BodyRefused
-from polytill.web.logs import without_secrets
 
 TITLES = {
     400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",

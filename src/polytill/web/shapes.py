@@ -325,9 +325,9 @@ def attempt_view(attempt: Attempt) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def next_action_view(db: PracticeDb, attempts: list[Attempt], public_key: str | None) -> dict[str, Any] | None:
+def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any] | None:
     """What the payer must do now; None where there is nothing to do."""
-    action = open_action(db, current_attempt(attempts)) if attempts else None
+    action = open_action(db, current_attempt(taken.payment, taken.attempts)) if taken.attempts else None
     if action is None:
         return None
     kind, url, token, instructions, wants, offline = action
@@ -348,7 +348,7 @@ def payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | Non
     view = payment_summary(payment)
     view["clientToken"] = client_token(desk, payment)
     payable = payment.status.value in ("requires_action", "processing")
-    view["nextAction"] = next_action_view(db, taken.attempts, public_key) if payable else None
+    view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
     view["attempts"] = [attempt_view(attempt) for attempt in taken.attempts]
     return view
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
-from polytill.flows import calling, operate, pay, receive, reconcile, refund, settle, settle_refunds
+from polytill.flows import calling, operate, pay, receive, receive_refunds, reconcile, refund, settle, settle_refunds
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
@@ -351,7 +351,7 @@ def dashboard_refund_ignored() -> list[Swap]:
             return []
         return await apply(desk, db, payment, attempt, fact, also)
 
-    return [(receive, "apply_refund_fact", only_ours)]
+    return [(receive_refunds, "apply_refund_fact", only_ours)]
 
 
 # ── Looking up ──
@@ -401,4 +401,4 @@ def old_keys_only() -> list[Swap]:
         only = configuration.credentials(version) or configuration.active
         return await call_for(desk, db, replace(configuration, active=only, others=[]), version, *rest)
 
-    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive)]
+    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive_refunds)]

@@ -122,7 +122,7 @@ class Scene:
         """A webhook with these facts arrives."""
         self.events += 1
         result = WebhookResult("event", more.pop("dedupe_key", f"event-{self.events}"), "apply", facts=facts, **more)
-        body = to_json({"event": put(result)})
+        body = to_json({"event": put(result), "named": [fact.provider_transaction_id for fact in facts]})
         return await receive.receive(self.desk, configuration.hook_token, {"x-secret": secret}, body)
 
     async def cases(self) -> list[str]:

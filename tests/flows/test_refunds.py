@@ -241,6 +241,7 @@ async def test_older_news_of_a_refund_that_has_failed_changes_nothing(
     )
     await scene.delivery(configuration, about)
     scene.wire.says("lookup_refund", Declined(Reason.declined, True, "failed", None, "r1"))
+    scene.wire.always("lookup_refund", NotSent(Reason.not_found))  # nor is there another one of this amount
     event = await scene.delivery(configuration, replace(about, state=told))
     [refund] = await refunds.of_payment(scene.db, payment.id)
     assert refund.state is R.failed

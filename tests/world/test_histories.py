@@ -14,7 +14,7 @@ from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
 
 KNOWN_BAD = Path(__file__).with_name("known_bad_seeds.txt")
-FRESH = int(os.environ.get("POLYTILL_WORLD_HISTORIES", "300"))
+FRESH = int(os.environ.get("POLYTILL_WORLD_HISTORIES", "150"))
 SLICES = 3
 TOLD = """
 import sys

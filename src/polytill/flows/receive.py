@@ -8,45 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, EventState, RefundState
-from polytill.flows import refund as refunding
-from polytill.flows.calling import build, call_for
+from polytill.domain.states import Environment, EventState
+from polytill.flows.calling import build
 from polytill.flows.desk import Desk, log
+from polytill.flows.inbox import MAX_TRIES, finish, finishing, wait
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.notify import tell_practice
+from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
-from polytill.flows.settle_refunds import apply_dispute_fact, apply_refund_fact, settle_refund
-from polytill.providers.contract import (
-    ConfirmPaymentParams,
-    DisputeFact,
-    Fact,
-    Handler,
-    PaymentFact,
-    RefundFact,
-    RefundLookupParams,
-    WebhookResult,
-)
+from polytill.flows.settle_refunds import apply_dispute_fact
+from polytill.providers.contract import DisputeFact, Fact, Handler, PaymentFact, RefundFact, WebhookResult
 from polytill.providers.http import to_json
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
+from polytill.providers.outcomes import NotSent, Outcome, Unknown
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_KEY_LENGTH = 300
 HOOK = b"hook"
-# How often a delivery that had to wait is taken up again before a person has to look at it.
-MAX_TRIES = 12
 
 
 def new_hook_token(desk: Desk, practice_id: int) -> str:
@@ -148,12 +135,12 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     credentials = configuration.newest(event.environment)
     handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
     if handler is None or isinstance(handler, NotSent) or event.body is None:
-        await _finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
+        await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
         result = handler.process_webhook(to_json(event.body))
     except ValueError:
-        await _finish(desk, db, event, EventState.parked, "unreadable")
+        await finish(desk, db, event, EventState.parked, "unreadable")
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
@@ -176,59 +163,30 @@ async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
 # ── Applying ──
 
 
-async def _finish(
-    desk: Desk,
-    db: PracticeDb,
-    event: WebhookEvent,
-    state: EventState,
-    reason: str | None,
-    payment_id: str | None = None,
-) -> None:
-    unit = Unit()
-    webhook_events.finish(unit, event, state, reason, payment_id, desk.world.now())
-    if state is EventState.parked and event.state is not EventState.parked:
-        told = {
-            "eventId": event.id,
-            "providerCode": event.provider_code,
-            "eventType": event.event_type,
-            "reason": reason,
-        }
-        tell_practice(desk, unit, db.practice_id, event.environment, "webhook.parked", told)
-    await db.commit(unit)
-    event.state, event.reason = state, reason
-
-
-def _finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
-    def also(unit: Unit) -> None:
-        webhook_events.finish(unit, event, EventState.applied, None, payment_id, desk.world.now())
-
-    return also
-
-
 async def _apply(
     desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult
 ) -> None:
     if result.environment is not None and result.environment is not event.environment:
-        await _finish(desk, db, event, EventState.parked, "environment_mismatch")
+        await finish(desk, db, event, EventState.parked, "environment_mismatch")
         return
     if result.action == "park":
-        await _finish(desk, db, event, EventState.parked, result.reason)
+        await finish(desk, db, event, EventState.parked, result.reason)
         return
     if result.action == "notify":
         await _notify(desk, db, event, result)
         return
     if not result.facts:
-        await _finish(desk, db, event, EventState.ignored, result.reason)
+        await finish(desk, db, event, EventState.ignored, result.reason)
         return
     for fact in result.facts:
         attempt = await _attempt_of(db, configuration, event, fact)
         if attempt is None:
-            await _finish(desk, db, event, EventState.parked, "unknown_reference")
+            await finish(desk, db, event, EventState.parked, "unknown_reference")
             return
         if attempt.config_id != configuration.id or (
             attempt.environment is not event.environment and not result.must_fetch
         ):
-            await _finish(desk, db, event, EventState.parked, "environment_mismatch")
+            await finish(desk, db, event, EventState.parked, "environment_mismatch")
             return
         payment = await payments.by_id(db, attempt.payment_id)
         assert payment is not None
@@ -265,109 +223,25 @@ async def _apply_fact(
     desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult,
     fact: Fact, payment: Payment, attempt: Attempt,
 ) -> None:  # fmt: skip
-    also = _finishing(desk, event, payment.id)
+    also = finishing(desk, event, payment.id)
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
         if result.must_fetch:
-            outcome = await _fetched(desk, db, configuration, attempt, fact.provider_transaction_id)
+            outcome = await fetched(desk, db, configuration, attempt, fact.provider_transaction_id)
         if isinstance(outcome, Unknown | NotSent):
-            await _wait(desk, db, event, payment.id, outcome.reason.value)
+            await wait(desk, db, event, payment.id, outcome.reason.value)
             return
         before = payment.amount_captured
-        payment, attempt = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
+        payment, settled = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
         if payment.amount_captured > before:
             await _take_up_waiting(desk, db, event, payment.id)
+        await take_up_parked(desk, db, attempt, settled)
         return
     if isinstance(fact, RefundFact):
-        await _apply_refund(desk, db, configuration, event, result, fact, payment, attempt, also)
+        await apply_refund(desk, db, configuration, event, result, fact, payment, attempt, also)
         return
     assert isinstance(fact, DisputeFact)
     await apply_dispute_fact(desk, db, payment, fact, also)
-
-
-async def _fetched(
-    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, hinted_id: str | None
-) -> Outcome:
-    params = ConfirmPaymentParams(
-        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency)
-    )
-    return await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
-    )
-
-
-async def _apply_refund(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult,
-    fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
-) -> None:  # fmt: skip
-    if payment.amount_captured == 0:
-        # The refund's news came before the payment's: learn of the payment first.
-        outcome = await _fetched(desk, db, configuration, attempt, None)
-        if not isinstance(outcome, Unknown | NotSent):
-            payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
-        if payment.amount_captured == 0:
-            await _wait(desk, db, event, payment.id, "payment_not_captured")
-            return
-    if result.must_fetch:
-        about = await _refunds_about(desk, db, payment, fact)
-        if about or fact.provider_refund_id is None:
-            await _look_up(desk, db, event, payment.id, about, fact.state)
-            return
-        fetched = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
-        if isinstance(fetched, Unknown | NotSent):
-            await _wait(desk, db, event, payment.id, fetched.reason.value)
-            return
-        fact = fetched
-    several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
-    if several:
-        await _look_up(desk, db, event, payment.id, several, fact.state)
-
-
-async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
-    """Our refunds that a hint is about; those whose answer was lost are looked up first, for they may be it."""
-    for refund in await refunds.of_payment(db, payment.id):
-        if refund.state is RefundState.unknown and refund.provider_refund_id is None:
-            await refunding.refresh(desk, db, refund, "webhook")
-    ids = {fact.reference, fact.provider_refund_id} - {None}
-    return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
-
-
-async def _fetched_refund(
-    desk: Desk, db: PracticeDb, configuration: Configuration, payment: Payment, attempt: Attempt, hint: RefundFact
-) -> RefundFact | Unknown | NotSent:
-    """What the provider itself says of a refund that a hint names and that is none of ours."""
-    params = RefundLookupParams(
-        f"hint-{hint.provider_refund_id}", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
-        hint.amount or Money(0, payment.currency), False,
-    )  # fmt: skip
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
-    )
-    if isinstance(outcome, Unknown | NotSent):
-        return outcome
-    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
-    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
-    return replace(hint, state=state, amount=amount, response=outcome.response)
-
-
-async def _look_up(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], told: str
-) -> None:
-    """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later."""
-    answers = [(refund, await refunding.ask(desk, db, refund)) for refund in about]
-    states = [(await settle_refund(desk, db, refund, answer, "webhook")).state for refund, answer in answers]
-    borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told)
-    outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
-    if borne_out is not None and about and not outdated and not any(state in borne_out for state in states):
-        await _wait(desk, db, event, payment_id, "not_borne_out")
-        return
-    await _finish(desk, db, event, EventState.applied, "looked_up", payment_id)
-
-
-async def _wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, reason: str) -> None:
-    """Leave a delivery to be taken up again; after many tries it is parked."""
-    state = EventState.received if event.tries + 1 < MAX_TRIES else EventState.parked
-    await _finish(desk, db, event, state, reason, payment_id)
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:
@@ -375,3 +249,13 @@ async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, paym
     for waiting in await webhook_events.listed(db, EventState.received.value, payment_id):
         if waiting.id != event.id:
             await apply_stored(desk, db, waiting)
+
+
+async def take_up_parked(desk: Desk, db: PracticeDb, before: Attempt, after: Attempt) -> None:
+    """The provider's id of an attempt has become known: deliveries that named nothing else can be applied now."""
+    learnt = after.provider_transaction_id
+    if learnt is None or learnt == before.provider_transaction_id:
+        return
+    for parked in await webhook_events.without_payment(db, after.config_id):
+        if learnt in str(parked.body):
+            await apply_stored(desk, db, parked)

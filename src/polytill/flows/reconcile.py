@@ -99,7 +99,8 @@ async def _refreshed(
 async def _settled(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
 ) -> tuple[Payment, Outcome]:
-    payment, _ = await settle(desk, db, payment, attempt, outcome, source)
+    payment, settled = await settle(desk, db, payment, attempt, outcome, source)
+    await receive.take_up_parked(desk, db, attempt, settled)
     return payment, outcome
 
 
@@ -122,18 +123,17 @@ def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: 
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     if isinstance(outcome, NotSent):
         if undecided and handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
-            return (
-                outcome,
-                False,
-            )  # the identical request was refused: had the first one worked, its result had come back
+            # The identical request was refused: had the first one worked, its result had come back.
+            return outcome, False
         if outcome.reason is not Reason.not_found or not undecided:
             return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
-        age_s = (desk.world.now() - attempt.created_at).total_seconds()
         if not handler.create_moves_money:
             # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
             return _LINK_LOST, True
-        # "Not found" proves something only once the first call cannot still be running over there.
-        return (outcome, True) if age_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
+        # "Not found" proves something only once the first call cannot still be running over there. Its maker's clock
+        # may have been wrong: that counts from when it was first found open, by whoever found it.
+        open_s = (desk.world.now() - attempt.updated_at).total_seconds() if attempt.state is AttemptState.unknown else 0
+        return (outcome, True) if open_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
     payable = isinstance(outcome, NeedsAction) and outcome.action is not None
     waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if undecided and waits_for_payer and not payable and not handler.create_moves_money:

@@ -84,7 +84,7 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
 
 async def can_refund(desk: Desk, attempt: Attempt) -> None:
     """``Conflict`` where the attempt's provider has no refunds."""
-    handler = await _handler(desk, attempt)
+    handler = await handler_of(desk, attempt)
     if handler is None or handler.refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
@@ -127,10 +127,13 @@ async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
     outcome = await call_for(
         desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
     )
-    return _interpreted(await _handler(desk, attempt), outcome, age_s)
+    # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
+    open_s = (desk.world.now() - refund.updated_at).total_seconds() if refund.state is not RefundState.sent else 0.0
+    return _interpreted(await handler_of(desk, attempt), outcome, open_s)
 
 
-async def _handler(desk: Desk, attempt: Attempt) -> type[Handler] | None:
+async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
+    """The handler of the provider that an attempt was made at; None where it is not installed."""
     entry = (await desk.catalog()).get(attempt.provider_code)
     try:
         return handler_class(desk, entry) if entry else None
@@ -138,14 +141,14 @@ async def _handler(desk: Desk, attempt: Attempt) -> type[Handler] | None:
         return None
 
 
-def _interpreted(handler: type[Handler] | None, outcome: Outcome, age_s: float) -> Outcome:
+def _interpreted(handler: type[Handler] | None, outcome: Outcome, open_s: float) -> Outcome:
     """What the answer to a lookup proves. A question that did not get through proves nothing."""
     if not isinstance(outcome, NotSent) or handler is None:
         return Unknown(Reason.config) if handler is None else outcome
     if handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
         return outcome
     # A refund moves money: "not found" proves nothing while the first call may still be running over there.
-    if outcome.reason is Reason.not_found and age_s >= handler.settle_horizon_s:
+    if outcome.reason is Reason.not_found and open_s >= handler.settle_horizon_s:
         return outcome
     return Unknown(outcome.reason, outcome.code, outcome.detail)
 

@@ -28,6 +28,8 @@ from polytill.storage.refunds import Dispute, Refund
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
+# The provider took these on, and gave nothing back in the end.
+CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
 
 
 def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
@@ -175,20 +177,21 @@ def _matching(known: list[Refund], fact: RefundFact) -> list[Refund]:
         return [r for r in same if r.state in REFUND_RESERVES] or [r for r in same if r.state in REFUND_DONE][-1:]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
     done = [r for r in same if r.state in REFUND_DONE]
-    if waiting:
-        # Without a name it may just as well repeat what is known of another one.
-        return waiting if fact.provider_refund_id is not None else [*waiting, *done]
     if fact.provider_refund_id is not None:
         # One that was adopted from a cumulative fact has no name yet: this is it.
-        return [r for r in done if r.origin == "provider"][:1]
-    # Every one of this amount is settled: the delivery repeats what is known, or is older than that.
-    return done[-1:] or [r for r in same if r.state is RefundState.failed]
+        return waiting or [r for r in done if r.origin == "provider"][:1]
+    # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
+    return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
 
 
 async def apply_refund_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> list[Refund]:
-    """Settle the one refund that a fact is about, or adopt it. Those that are to be looked up instead are answered."""
+    """Settle the one refund that a fact is about, or adopt it. Those that are to be looked up instead are answered.
+
+    Where a total exceeds what is certain, what is not is looked up first: a refund of ours whose outcome is open may be
+    in it or not, and so may one that came to nothing, if the delivery is older than its end.
+    """
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
@@ -196,19 +199,24 @@ async def apply_refund_fact(
         amount = fact.amount
         if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
             assert fact.total is not None
-            expected = sum(r.amount for r in known if r.state in REFUND_RESERVES | REFUND_DONE)
+            expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
                 unit = Unit()
                 also(unit)
                 await db.commit(unit)
                 return []
+            over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
+            if uncertain := over + [r for r in known if r.state in (RefundState.sent, RefundState.unknown)]:
+                return uncertain
             matching: list[Refund] = []
         else:
             matching = _matching(known, fact)
-        # One that is over: is the delivery older than its end, or has it come to life? Only the provider can say.
-        over = bool(matching) and matching[0].state in REFUND_VOID and fact.state != "failed"
-        if over or len(matching) > 1:
+        # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
+        # be one that is known, or a further one of the same amount. Only the provider can say.
+        is_over = any(r.state in REFUND_VOID for r in matching) and fact.state != "failed"
+        is_known = fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching)
+        if is_over or is_known or len(matching) > 1:
             return matching
         try:
             refund = matching[0] if matching else await _adopt(desk, db, fresh, attempt, fact, amount.minor)

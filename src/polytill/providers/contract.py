@@ -152,7 +152,7 @@ class RefundParams:
 class RefundLookupParams:
     """What happened to a refund? ``known`` are the provider's ids of refunds that belong to other rows of ours."""
 
-    reference: str
+    reference: str  # our id of it; empty for one that is none of ours: the only one of that amount, if there is one
     payment_reference: str
     provider_transaction_id: str | None
     provider_refund_id: str | None
@@ -200,6 +200,11 @@ class RefundFact:
     total: Money | None = None
     response: JsonObject | None = None
     provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
+
+    @property
+    def named(self) -> bool:
+        """Whether it says which refund it is about."""
+        return self.reference is not None or self.provider_refund_id is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Un
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
-from polytill.providers.wire_json import moment_text, noted_reference, object_in, refund_note, text_of
+from polytill.providers.wire_json import moment_text, object_in, refund_note, text_of
 
 # ── Facts ──
 
@@ -125,7 +125,7 @@ class PaystackProvider(Handler):
         return self.read_refund(answer) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """GET /refund/{id} where the id is known, else our note in the transaction's refunds."""
+        """GET /refund/{id} where the id is known, else the transaction's refunds: our note, or one without a note of ours."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refund/{quote(params.provider_refund_id, safe='')}")
             return self.read_refund(answer) if isinstance(answer, Answer) else answer
@@ -136,10 +136,12 @@ class PaystackProvider(Handler):
         items = reading.read_list(answer) if isinstance(answer, Answer) else answer
         if not isinstance(items, list):
             return items
-        for item in items:
-            if noted_reference(item.get("merchant_note")) == params.reference:
-                return reading.refund_outcome(item)
-        return NotSent(Reason.not_found, detail="The transaction has no such refund.")
+        found = [item for item in items if reading.is_refund(item, params)]
+        if not found:
+            return NotSent(Reason.not_found, detail="The transaction has no such refund.")
+        if len(found) > 1:
+            return Unknown(Reason.conflict, detail="Several refunds could be this one.")
+        return reading.refund_outcome(found[0])
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None

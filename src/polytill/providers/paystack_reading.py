@@ -13,7 +13,7 @@ from typing import Any
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, RefundLookupParams, redact
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (
     Declined,
@@ -147,6 +147,15 @@ def read_balance(items: list[JsonObject]) -> Balance:
         with suppress(InvalidAmount):
             held.append(_money(item.get("balance"), item))
     return Balance(tuple(held))
+
+
+def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
+    """Whether a listed refund is the one that is looked for: ours by its note; else by its amount, if it is nobody's."""
+    noted = noted_reference(data.get("merchant_note"))
+    if wanted.reference:
+        return noted == wanted.reference
+    same_amount = text_of(data.get("amount")) == str(to_wire(wanted.amount, WIRE_EXPONENT))
+    return noted is None and same_amount and id_in(data) not in wanted.known
 
 
 def refund_outcome(data: JsonObject) -> Outcome:

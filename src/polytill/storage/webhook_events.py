@@ -100,6 +100,16 @@ async def waiting(db: PracticeDb, before: datetime, limit: int = 50) -> list[Web
     return [_event(row) for row in rows]
 
 
+async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
+    """Parked deliveries of a configuration that named no payment of ours when they came."""
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
+        " AND config_id = $1 ORDER BY id DESC LIMIT 50",
+        config_id,
+    )
+    return [_event(row) for row in rows]
+
+
 async def listed(
     db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
 ) -> list[WebhookEvent]:

@@ -44,6 +44,8 @@ async def attack(history: History, chance: random.Random, merchant: Merchant, tx
     profile = history.plan.profiles[merchant.practice]
     if profile.sandbox_beside and merchant.environment is Environment.production:
         kinds += ["sandbox_echo"] * 2
+    if merchant.provider == "flutterwave":
+        kinds += ["known_word"] * 2  # its word signs no body: whoever knows it can say anything
     kind = chance.choice(kinds)
     history.count(f"fault.{kind}")
     account, practice, environment = merchant.account, merchant.practice, merchant.environment

@@ -186,9 +186,12 @@ class History:
             return
         before = self._by_payment.setdefault(payment_id, [])
         for other in before:
-            # References grow with time: one that is older than the link in hand is a call that came late.
-            if other.payable and other.reference in self.handed and str(other.reference) < str(tx.reference):
-                self.problem(f"a second link for payment {payment_id} while the payer holds one that can be paid")
+            if other.payable and other.reference in self.handed:
+                # An earlier attempt than the link in hand is a call that came late. Ids do not tell: clocks jump.
+                rows = oracle.read(self, merchant.practice).of("payment_attempts", payment_id)
+                number = {row["id"]: row["number"] for row in rows}
+                if number.get(tx.reference, len(rows) + 1) > number.get(other.reference, 0):
+                    self.problem(f"a second link for payment {payment_id} while the payer holds one that can be paid")
         before.append(tx)
 
     def transaction(self, practice: int, reference: str) -> tuple[Merchant, Transaction] | None:

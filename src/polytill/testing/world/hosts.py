@@ -70,9 +70,10 @@ class Host:
 
     def hand(self, taken: Taken) -> None:
         """The payer gets what there is to act on."""
-        for attempt in taken.attempts:
-            if attempt.state is AttemptState.needs_action and attempt.next_action is not None:
-                self.h.handed.add(attempt.id)
+        payable = {a.id for a in taken.attempts if a.state is AttemptState.needs_action and a.next_action is not None}
+        if len(payable) > 1:
+            self.h.problem(f"a second link for payment {taken.payment.id} beside the one in the payer's hand")
+        self.h.handed |= payable
 
     async def look(self, practice: int, payment_id: str) -> Taken | None:
         """Ask for a payment's present truth."""

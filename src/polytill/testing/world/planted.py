@@ -11,9 +11,11 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
+from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
-from polytill.flows import calling, operate, pay, receive, reconcile, refund, settle, settle_refunds
+from polytill.flows import calling, operate, pay, receive, receive_refunds, reconcile, refund, settle, settle_refunds
+from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
@@ -76,7 +78,7 @@ _late: ContextVar[list[Any] | None] = ContextVar("late", default=None)
 @bug
 def attempt_written_after_the_call() -> list[Swap]:
     """The row follows the call: a crash in between leaves money without a row."""
-    commit, start = PracticeDb.commit, pay.start
+    commit, start, create = PracticeDb.commit, pay.start, pay.create_payment
 
     async def keep_back(self: PracticeDb, unit: Any) -> list[int]:
         if any(step.sql.startswith("INSERT INTO payments ") for step in unit.steps):
@@ -92,7 +94,16 @@ def attempt_written_after_the_call() -> list[Swap]:
             _late.set(None)
         return outcome
 
-    return [(PracticeDb, "commit", keep_back), (pay, "start", call_first)]
+    async def one_payment(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
+        try:
+            return await create(desk, practice_id, request, actor)
+        except Duplicate:  # found only after the call
+            db = await desk.opening.practice(practice_id)
+            known = await payments.by_key(db, request.idempotency_key)
+            assert known is not None
+            return pay.Taken(known, await payments.attempts_of(db, known.id), replayed=True)
+
+    return [(PracticeDb, "commit", keep_back), (pay, "start", call_first), (pay, "create_payment", one_payment)]
 
 
 @bug
@@ -127,8 +138,17 @@ def failed_without_proof() -> list[Swap]:
 @bug
 def failover_while_a_link_lives() -> list[Swap]:
     """The next provider is asked although the payer can still pay at the first."""
-    may = pay._may_fail_over
-    return [(pay, "_may_fail_over", lambda outcome: may(outcome) or isinstance(outcome, NeedsAction))]
+    may, decide = pay._may_fail_over, settle.decide
+
+    def goes_on(payment: Any, attempt: Any, outcome: Outcome, successor: Any = None) -> Any:
+        verdict = decide(payment, attempt, outcome, successor)
+        verdict.uses_successor |= successor is not None and isinstance(outcome, NeedsAction)
+        return verdict
+
+    return [
+        (pay, "_may_fail_over", lambda outcome: may(outcome) or isinstance(outcome, NeedsAction)),
+        (settle, "decide", goes_on),
+    ]
 
 
 @bug
@@ -316,7 +336,8 @@ def hints_believed() -> list[Swap]:
     apply = receive._apply
 
     async def trusting(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
-        await apply(desk, db, configuration, event, replace(result, must_fetch=False))
+        of_payments = all(isinstance(fact, PaymentFact) for fact in result.facts)
+        await apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch and not of_payments))
 
     return [(receive, "_apply", trusting)]
 
@@ -351,7 +372,7 @@ def dashboard_refund_ignored() -> list[Swap]:
             return []
         return await apply(desk, db, payment, attempt, fact, also)
 
-    return [(receive, "apply_refund_fact", only_ours)]
+    return [(receive_refunds, "apply_refund_fact", only_ours)]
 
 
 # ── Looking up ──
@@ -401,4 +422,4 @@ def old_keys_only() -> list[Swap]:
         only = configuration.credentials(version) or configuration.active
         return await call_for(desk, db, replace(configuration, active=only, others=[]), version, *rest)
 
-    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive)]
+    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive_refunds)]

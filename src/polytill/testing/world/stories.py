@@ -125,7 +125,7 @@ class Story(Host):
             await self._forged(practice, reference)
         if habit.startswith("cancel"):
             await self.cancel(practice, payment_id)
-        if habit in ("abandon", "cancel"):
+        if habit in ("abandon", "cancel") or (habit == "forged" and chance.random() < 0.4):
             h.count("payer.abandon")
             return
         if habit == "late":

@@ -17,7 +17,7 @@ KINDS: tuple[str, ...] = (
     *(f"webhook.{kind}" for kind in WEBHOOK_FAULTS),
     *(f"crash.{kind}" for kind in CRASHES),
     "fault.restart", "fault.clock_forward", "fault.clock_back", "fault.rotation", "fault.client_gone",
-    "fault.forged_success", "fault.foreign_signature", "fault.sandbox_echo", "fault.other_amount",
+    "fault.forged_success", "fault.foreign_signature", "fault.sandbox_echo", "fault.known_word", "fault.other_amount",
     "payer.pay", "payer.decline", "payer.abandon", "payer.again", "payer.late", "payer.lost_link",
     "host.create", "host.confirm", "host.cancel", "host.refund", "host.capture", "host.same_key", "host.other_body",
     "provider.dashboard_refund", "provider.refund_fails", "provider.dispute_open", "provider.dispute_won",

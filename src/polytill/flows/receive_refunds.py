@@ -1,0 +1,154 @@
+"""Deliveries about refunds: which refund one is about, and what the provider itself says where that is not certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
+from polytill.flows import refund as refunding
+from polytill.flows.calling import call_for
+from polytill.flows.desk import Desk
+from polytill.flows.inbox import finish, wait
+from polytill.flows.settle import settle
+from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
+from polytill.providers.contract import ConfirmPaymentParams, RefundFact, RefundLookupParams, WebhookResult
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.storage import refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
+from polytill.storage.webhook_events import WebhookEvent
+
+
+async def fetched(
+    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, hinted_id: str | None
+) -> Outcome:
+    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
+    params = ConfirmPaymentParams(
+        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency)
+    )
+    return await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
+    )
+
+
+async def apply_refund(
+    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult,
+    fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
+) -> None:  # fmt: skip
+    """Apply what a delivery says of a refund of ``payment``; ``also`` finishes the delivery."""
+    if payment.amount_captured == 0:
+        # The refund's news came before the payment's: learn of the payment first.
+        outcome = await fetched(desk, db, configuration, attempt, None)
+        if not isinstance(outcome, Unknown | NotSent):
+            payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
+        if payment.amount_captured == 0:
+            await wait(desk, db, event, payment.id, "payment_not_captured")
+            return
+    if result.must_fetch:
+        about = await _refunds_about(desk, db, payment, fact)
+        if about or fact.provider_refund_id is None:
+            await _look_up(desk, db, event, payment.id, about, fact)
+            return
+        told = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+        if isinstance(told, Unknown | NotSent):
+            await wait(desk, db, event, payment.id, told.reason.value)
+            return
+        fact = told
+    several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
+    if several and await _look_up(desk, db, event, payment.id, several, fact):
+        await _apply_other_refund(desk, db, configuration, event, fact, payment, attempt, also)
+
+
+async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
+    """Our refunds that a hint is about; those whose answer was lost are looked up first, for they may be it."""
+    for refund in await refunds.of_payment(db, payment.id):
+        if refund.state is RefundState.unknown and refund.provider_refund_id is None:
+            await refunding.refresh(desk, db, refund, "webhook")
+    ids = {fact.reference, fact.provider_refund_id} - {None}
+    return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
+
+
+async def _fetched_refund(
+    desk: Desk, db: PracticeDb, configuration: Configuration, payment: Payment, attempt: Attempt, hint: RefundFact
+) -> RefundFact | Unknown | NotSent:
+    """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
+    known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
+    params = RefundLookupParams(
+        "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
+        hint.amount or Money(0, payment.currency), False, known=known,
+    )  # fmt: skip
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
+    )
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
+    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
+    refund_id = hint.provider_refund_id or outcome.provider_transaction_id
+    return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
+
+
+async def _look_up(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], fact: RefundFact
+) -> bool:
+    """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later.
+
+    True, and the delivery is not finished, where it names no refund and its success is no news of any of them: it is a
+    repeat, or older than the end of one, or about a refund that we do not know.
+    """
+    answers = [(refund, await refunding.ask(desk, db, refund)) for refund in about]
+    states = [(await settle_refund(desk, db, refund, answer, "webhook")).state for refund, answer in answers]
+    borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
+    if fact.state == "succeeded" and not fact.named:
+        certain = not any(isinstance(answer, Unknown) for _, answer in answers)
+        found = zip(about, states, strict=True)
+        done = any(refund.state not in REFUND_DONE and state in REFUND_DONE for refund, state in found)
+        if certain and (fact.total is not None or not done):
+            return True
+        done = certain
+    else:
+        outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
+        done = borne_out is None or outdated or any(state in borne_out for state in states)
+    if done:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment_id)
+    else:
+        await wait(desk, db, event, payment_id, "not_borne_out")
+    return False
+
+
+async def _apply_other_refund(
+    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, fact: RefundFact, payment: Payment,
+    attempt: Attempt, also: Callable[[Unit], None],
+) -> None:  # fmt: skip
+    """A success without a name, now that all is certain: adopt the provider's own refund, if there is one.
+
+    Where the provider cannot be asked for it, a person decides.
+    """
+    if fact.total is not None and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+        return
+    handler = await refunding.handler_of(desk, attempt)
+    if fact.amount is None or handler is None or handler.idempotency == "key":
+        # To ask for a refund without its id would be to repeat a request that was never made.
+        unit = Unit()
+        total = fact.total or fact.amount
+        detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
+        webhook_events.open_case(
+            unit, new_id(desk.world), db.practice_id, event.environment, "refund_unclear", event.id, payment.id, detail,
+            desk.world.now(),
+        )  # fmt: skip
+        also(unit)
+        await db.commit(unit)
+        return
+    found = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+    if isinstance(found, NotSent) and found.reason is Reason.not_found:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+    elif isinstance(found, Unknown | NotSent):
+        await wait(desk, db, event, payment.id, found.reason.value)
+    else:
+        await apply_refund_fact(desk, db, payment, attempt, found, also)

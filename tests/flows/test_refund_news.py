@@ -1,0 +1,136 @@
+"""News of refunds that come early, late, without a name, as totals, or under a clock that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polytill.domain.money import Money
+from polytill.domain.states import EventState, RefundState
+from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
+from polytill.providers.outcomes import Declined, NotSent, Reason, Succeeded, Unknown
+from polytill.storage import refunds, webhook_events
+from tests.flows.scenes import LINK, Scene, paid
+from tests.flows.scripted import Scripted
+from tests.storage.making import plain
+
+R = RefundState
+FAILED = Declined(Reason.declined, True, "failed", None, "r1")
+NOWHERE = NotSent(Reason.not_found)
+
+
+def given(amount: int, number: str = "r1") -> Succeeded:
+    return Succeeded(Money(amount, "NGN"), number)
+
+
+async def refunded(scene: Scene, amount: int, answer: Any) -> Any:
+    """A configuration, a payment of 1000, and a refund of it that got this answer."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", answer)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=amount)
+    return configuration, payment
+
+
+def of(payment: Any, state: str, amount: int | None = None, total: int | None = None) -> RefundFact:
+    return RefundFact(
+        state, provider_transaction_id=payment.provider_transaction_id,
+        amount=None if amount is None else Money(amount, "NGN"), total=None if total is None else Money(total, "NGN"),
+    )  # fmt: skip
+
+
+async def states(scene: Scene, payment: Any) -> list[tuple[str, str, int]]:
+    return sorted((r.origin, r.state.value, r.amount) for r in await refunds.of_payment(scene.db, payment.id))
+
+
+async def test_a_total_that_is_older_than_a_failure_is_not_adopted(scene: Scene) -> None:
+    configuration, payment = await refunded(scene, 700, given(700))
+    await scene.delivery(configuration, of(payment, "failed", 700))
+    scene.wire.says("lookup_refund", FAILED)
+    event = await scene.delivery(configuration, of(payment, "succeeded", total=700))
+    assert event is not None
+    assert await states(scene, payment) == [("api", "failed", 700)]
+    # It may also be a new refund of the same amount: that a person can see, and nobody can compute.
+    assert await scene.cases() == ["refund_failed", "refund_unclear"]
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is EventState.applied
+
+
+@pytest.mark.parametrize(("answer", "ours"), [(given(100), "succeeded"), (NOWHERE, "not_sent")], ids=["in", "not in"])
+async def test_a_total_beside_an_open_refund_waits_until_that_is_certain(scene: Scene, answer: Any, ours: str) -> None:
+    configuration, payment = await refunded(scene, 100, Unknown(Reason.timeout))
+    scene.wire.says("lookup_refund", Unknown(Reason.timeout))
+    event = await scene.delivery(configuration, of(payment, "succeeded", total=400))
+    assert event is not None
+    assert await states(scene, payment) == [("api", "unknown", 100)]
+    scene.wire.always("lookup_refund", answer)
+    await scene.later(121)
+    await scene.later(6)
+    made_there = 300 if ours == "succeeded" else 400
+    assert await states(scene, payment) == [("api", ours, 100), ("provider", "succeeded", made_there)]
+
+
+async def test_a_late_success_without_a_name_is_no_second_refund(scene: Scene) -> None:
+    configuration, payment = await refunded(scene, 700, Unknown(Reason.timeout))
+    await scene.delivery(configuration, of(payment, "failed", 700))
+    assert await states(scene, payment) == [("api", "declined", 700)]
+    scene.wire.says("lookup_refund", FAILED, NOWHERE)
+    event = await scene.delivery(configuration, of(payment, "succeeded", 700))
+    assert event is not None
+    assert event.reason == "looked_up"
+    assert await states(scene, payment) == [("api", "declined", 700)]
+
+
+@pytest.mark.parametrize(("before", "answer"), [("failed", FAILED), ("succeeded", given(500))])
+async def test_a_dashboard_refund_without_a_name_is_found_beside_one_of_ours(
+    scene: Scene, before: str, answer: Any
+) -> None:  # fmt: skip
+    configuration, payment = await refunded(scene, 500, given(500))
+    if before == "failed":
+        await scene.delivery(configuration, of(payment, "failed", 500))
+    scene.wire.says("lookup_refund", answer, given(500, "dash-1"))
+    await scene.delivery(configuration, of(payment, "succeeded", 500))
+    assert await states(scene, payment) == [("api", before, 500), ("provider", "succeeded", 500)]
+    asked = scene.wire.of("lookup_refund")[-1].params
+    assert (asked.reference, asked.amount, asked.known) == ("", Money(500, "NGN"), frozenset({"r1"}))
+
+
+async def test_a_provider_with_keys_is_never_asked_for_a_refund_without_its_id(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scripted, "idempotency", Idempotency.key)
+    configuration, payment = await refunded(scene, 500, given(500))
+    await scene.delivery(configuration, of(payment, "failed", 500))
+    scene.wire.says("lookup_refund", FAILED)
+    await scene.delivery(configuration, of(payment, "succeeded", 500))
+    assert len(scene.wire.of("lookup_refund")) == 1
+    assert await scene.cases() == ["refund_failed", "refund_unclear"]
+
+
+async def test_a_wrong_clock_makes_no_refund_not_sent(scene: Scene) -> None:
+    """The node that makes it is an hour slow; the one that looks it up, while the call is under way, is right."""
+
+    async def arrives_late(params: Any) -> Any:
+        scene.wire.says("lookup_refund", NOWHERE)
+        await scene.later(3700)
+        return given(700)
+
+    _, payment = await refunded(scene, 700, arrives_late)
+    assert await states(scene, payment) == [("api", "succeeded", 700)]
+    written = await plain(scene.db, "SELECT action FROM audit_log WHERE action LIKE 'refund.%' ORDER BY id")
+    assert [row[0] for row in written] == ["refund.created", "refund.unknown", "refund.succeeded"]
+
+
+async def test_news_of_a_payment_whose_id_was_not_known_yet_is_taken_up(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    await plain(scene.db, "UPDATE payment_attempts SET provider_transaction_id = NULL")
+    news = RefundFact("succeeded", None, "dash-1", provider_transaction_id="tx-1", amount=Money(300, "NGN"))
+    event = await scene.delivery(configuration, news)
+    assert event is not None
+    assert (event.state, event.reason) == (EventState.parked, "unknown_reference")
+    await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
+    assert (await scene.payment(taken.payment.id)).amount_refunded == 300

@@ -34,7 +34,8 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import calling, catalog, configure
+from polytill.flows import catalog, configure
+from polytill.flows.calling import hook_url
 from polytill.settings import Settings
 from polytill.simulator.app import start
 from polytill.storage import ledger
@@ -121,8 +122,9 @@ class House:
         at = [since_s, *(moment for moment in self.acknowledged_at_s if moment > since_s)]
         return max(after - before for before, after in itertools.pairwise(at))
 
-    async def drained(self) -> list[str]:
-        """Wait until every acknowledged payment is proven paid; those that are not."""
+    async def drained(self) -> dict[str, str]:
+        """Wait until every acknowledged payment is proven paid; those that are not, with the status last seen."""
+        seen: dict[str, str] = {}
         open_ids, give_up_s = set(self.acknowledged), time.monotonic() + DRAIN_S
         while open_ids and time.monotonic() < give_up_s:
             for payment_id in sorted(open_ids):
@@ -134,10 +136,11 @@ class House:
                 if payment["status"] == "requires_action":
                     await self.act(payment)
                     payment = await self.ask("POST", f"{path}/confirm", key) or payment
+                seen[payment_id] = payment["status"]
                 if payment["status"] == "succeeded":
                     open_ids.discard(payment_id)
             await asyncio.sleep(0.5)
-        return sorted(open_ids)
+        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)}
 
     async def books(self) -> dict[str, int]:
         """What the provider holds and what our ledgers say, and payments that were paid more than once."""
@@ -198,7 +201,7 @@ async def _practice(till: Polytill, made: House, number: int) -> None:
         "paystack", Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
     )
     saved, _ = await configure.configure(till.desk, entry.id, wish, "survival")
-    hook = calling.hook_url(till.desk, saved.hook_token)
+    hook = hook_url(till.desk, saved.hook_token)
     body = {"provider": "paystack", "account": account, "url": hook, "secret": account}
     async with made.http.post(f"{made.network}/webhooks", json=body) as answer:
         assert answer.status < 300

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from polytill.domain.errors import NotFound, Unauthorized
+from polytill.domain.errors import NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
-from polytill.flows import configure, receive
+from polytill.flows import configure, hints, receive
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, Reason, Unknown
 from polytill.storage import webhook_events
@@ -142,7 +142,67 @@ async def test_a_hint_is_believed_only_after_asking(scene: Scene) -> None:
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
     scene.wire.says("confirm", paid())
     await scene.delivery(configuration, fact(taken, Declined(Reason.declined, True)), must_fetch=True)
+    await scene.later(hints.PAUSE_S)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_a_flood_of_hints_costs_few_calls_and_rows_and_loses_no_later_state(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    scene.wire.always("confirm", LINK)
+    minute = 60
+    for _ in range(minute):
+        forged = [scene.delivery(configuration, fact(taken, paid()), must_fetch=True) for _ in range(5)]
+        await asyncio.gather(*forged)
+        await scene.later(1)
+    asked = len(scene.wire.of("confirm"))
+    assert 2 <= asked <= 2 + minute / hints.PAUSE_S, "one question for each pause"
+    scene.wire.always("confirm", paid())
+    await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    await scene.later(hints.PAUSE_S + 1)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded, "the genuine one within seconds"
+    kept = await webhook_events.listed(scene.db, limit=500)
+    assert len(kept) <= hints.KEPT + 2
+
+
+async def test_news_that_comes_while_its_hint_is_asked_about_is_asked_about_again(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+
+    async def answers_late(_: object) -> object:
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)  # paid after the answer was made
+        return LINK
+
+    scene.wire.says("confirm", answers_late, paid())
+    await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    await scene.later(hints.PAUSE_S)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_ever_new_objects_are_refused_until_later(
+    scene: Scene, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "OF_A_PAYMENT", 3)
+    monkeypatch.setattr(hints, "OF_NO_PAYMENT", 3)
+    configuration = await scene.configure()
+    paid_one = await scene.succeeded()
+    [attempt] = await scene.attempts(paid_one.id)
+    scene.wire.always("lookup_refund", Unknown(Reason.timeout))
+    reference = attempt.id if known else "nobodys"
+
+    async def forged(number: int) -> None:
+        hint = RefundFact("succeeded", None, f"re-{number}", payment_reference=reference)
+        await scene.delivery(configuration, hint, must_fetch=True)
+
+    for number in range(3):
+        await forged(number)
+    with pytest.raises(TooMany):
+        await forged(3)
+    assert len(await webhook_events.listed(scene.db)) == 3
+    assert len(scene.wire.of("lookup_refund")) == (3 if known else 0)
+    scene.clock.at_s += 3601
+    await forged(4)
+    assert len(await webhook_events.listed(scene.db)) == 4
 
 
 async def test_a_hint_that_cannot_be_checked_waits(scene: Scene) -> None:

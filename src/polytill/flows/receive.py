@@ -14,9 +14,10 @@ from dataclasses import replace
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import Environment, EventState
+from polytill.flows import hints
 from polytill.flows.calling import build
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import MAX_TRIES, finish, finishing, wait
+from polytill.flows.inbox import finish, finishing, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
@@ -54,30 +55,26 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
     environment, handler = await _verified(desk, db, configuration, headers, body)
     event, result = _read(desk, db, configuration, environment, handler, body)
     await ensure_lease(desk, db.practice_id)
-    unit = Unit()
-    webhook_events.insert_once(unit, event)
-    if not (await db.commit(unit))[0]:
-        known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
-        if known is None or not _worth_another_try(known):
-            return known
-        event = known
-    if event.state in (EventState.received, EventState.applied):
+    if event.must_fetch:
+        attempt = await _attempt_of(db, configuration, event, result.facts[0]) if result.facts else None
+        event, now = await hints.store(db, event, result.facts, attempt)
+        if not now:
+            return event
+    else:
+        unit = Unit()
+        webhook_events.insert_once(unit, event)
+        if not (await db.commit(unit))[0]:
+            known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
+            if known is None or known.state is not EventState.received:
+                return known
+            event = known  # stored, and never applied: its process died, or it had to wait
+    if event.state is EventState.received:
         try:
             await asyncio.shield(_apply(desk, db, configuration, event, result))
         except Exception as error:
             # It is stored, so the provider is told "200"; the sweep takes it up again.
             log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
     return event
-
-
-def _worth_another_try(known: WebhookEvent) -> bool:
-    """Whether a repeated delivery is taken up again: one that was never applied, or one that proves nothing by itself.
-
-    A hint under the right words may come from anybody and before its time; the real one must not be lost as its repeat.
-    """
-    if known.state is EventState.received:
-        return True
-    return known.must_fetch and known.state is EventState.applied and known.tries < MAX_TRIES
 
 
 async def _verified(

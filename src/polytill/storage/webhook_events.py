@@ -90,6 +90,29 @@ async def by_dedupe_key(
     return _event(row) if row else None
 
 
+async def hints_since(
+    db: PracticeDb, config_id: int, environment: Environment, payment_id: str | None, since: datetime
+) -> int:
+    """How many unproven deliveries about one payment, or about none of ours, came since a moment."""
+    about, args = ("payment_id IS NULL", []) if payment_id is None else ("payment_id = $4", [payment_id])
+    row = await db.one(
+        "SELECT COUNT(*) AS n FROM webhook_events WHERE must_fetch AND config_id = $1 AND environment = $2"  # noqa: S608
+        f" AND received_at > $3 AND {about}",
+        config_id, environment.value, since, *args,
+    )  # fmt: skip
+    assert row is not None
+    return int(row["n"])
+
+
+def forget_hints(unit: Writes, payment_id: str, kept: int) -> None:
+    """Delete the unproven deliveries about a payment that are done with, but for the newest."""
+    unit.add(
+        "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied' AND id NOT IN"
+        " (SELECT id FROM webhook_events WHERE payment_id = $1 AND must_fetch ORDER BY id DESC LIMIT $2)",
+        payment_id, kept,
+    )  # fmt: skip
+
+
 async def waiting(db: PracticeDb, before: datetime, limit: int = 50) -> list[WebhookEvent]:
     """Deliveries that were stored but not applied: their process died, or the provider could not be asked."""
     rows = await db.fetch(

@@ -1,0 +1,72 @@
+"""Deliveries that prove nothing by themselves: whoever knows the address can send any number of them.
+
+Such a hint can only make us ask the provider, so one question per object and pause is enough for however many hints:
+the first of a pause is asked about at once, all others of it together once it is over. What a later hint tells is thus
+never lost, because the provider is asked after it came. Rows and calls stay bounded whatever is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from polytill.domain.errors import TooMany
+from polytill.domain.states import EventState
+from polytill.providers.contract import Fact, PaymentFact
+from polytill.storage import webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.units import Unit
+from polytill.storage.webhook_events import WebhookEvent
+
+# As long as the sweep leaves a stored delivery alone: what waits for the end of a pause is asked about after it.
+PAUSE_S = 5.0
+AN_HOUR = timedelta(hours=1)
+# New objects within an hour: refunds of one payment, and whatever belongs to no payment of ours.
+OF_A_PAYMENT, OF_NO_PAYMENT = 50, 200
+# Of one payment, the newest hints that are done with are kept.
+KEPT = 20
+
+
+async def store(
+    db: PracticeDb, hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt | None
+) -> tuple[WebhookEvent, bool]:
+    """Store a hint. The delivery as it is kept, and whether it is to be applied now rather than after the pause.
+
+    ``TooMany`` where somebody names ever new objects: the provider delivers a real one again.
+    """
+    if attempt is None:
+        return await _of_no_payment(db, hint)
+    hint.payment_id = attempt.payment_id
+    if all(isinstance(fact, PaymentFact) for fact in facts):
+        subject = attempt.id  # whatever it says: what is asked for is the payment as it is now
+    else:
+        subject = hint.dedupe_key
+        await _admit(db, hint, OF_A_PAYMENT)
+    pause = int(hint.received_at.timestamp() // PAUSE_S)
+    for number in (pause, pause + 1):
+        stored = replace(hint, dedupe_key=f"hint:{subject}:{number}")
+        unit = Unit()
+        webhook_events.insert_once(unit, stored)
+        webhook_events.forget_hints(unit, attempt.payment_id, KEPT)
+        if (await db.commit(unit))[0]:
+            return stored, number == pause
+    return stored, False
+
+
+async def _of_no_payment(db: PracticeDb, hint: WebhookEvent) -> tuple[WebhookEvent, bool]:
+    known = await webhook_events.by_dedupe_key(db, hint.config_id, hint.environment, hint.dedupe_key)
+    if known is not None:
+        return known, False
+    await _admit(db, hint, OF_NO_PAYMENT)
+    unit = Unit()
+    webhook_events.insert_once(unit, hint)
+    stored = bool((await db.commit(unit))[0])
+    return hint, stored and hint.state is EventState.received
+
+
+async def _admit(db: PracticeDb, hint: WebhookEvent, most: int) -> None:
+    since = hint.received_at - AN_HOUR
+    if await webhook_events.hints_since(db, hint.config_id, hint.environment, hint.payment_id, since) >= most:
+        raise TooMany("Too many deliveries that nobody signed; send this one again later.")

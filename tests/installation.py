@@ -41,8 +41,12 @@ TEST_KEYS: dict[str, dict[str, str]] = {
         "secretKey": "FLWSECK_TEST-0123456789abcdef-X",
         "webhookSecret": "flw-secret-hash-1",
     },
+    "mpesa": {
+        "publicKey": "consumerkey0123456789abcdef",
+        "secretKey": "consumersecret0123456789abcdef",
+    },
 }
-BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3"}
+BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3", "mpesa": "/mpesa"}
 
 
 def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:

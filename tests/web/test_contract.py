@@ -36,7 +36,7 @@ async def test_catalog(shared: Installation) -> None:
     for entry in listed.body:
         has(entry, CATALOG_COLUMNS)
     by_currency = await shared.call("GET", "/api/owner/payment-providers?currency=KES&status=active", shared.owner_key)
-    assert {entry["code"] for entry in by_currency.body} == {"flutterwave", "manual", "paystack", "stripe"}
+    assert {entry["code"] for entry in by_currency.body} == {"flutterwave", "manual", "mpesa", "paystack", "stripe"}
     ngn = await shared.call("GET", "/api/owner/payment-providers?currency=XOF&status=inactive", shared.owner_key)
     assert ngn.body == []
 

@@ -23,6 +23,7 @@ from polytill.flows.notify import tell_practice
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact, apply_refund_fact
 from polytill.providers.contract import (
+    ADDRESS_REFERENCE,
     ConfirmPaymentParams,
     DisputeFact,
     Fact,
@@ -30,10 +31,11 @@ from polytill.providers.contract import (
     PaymentFact,
     RefundFact,
     RefundLookupParams,
+    WebhookProof,
     WebhookResult,
 )
-from polytill.providers.http import to_json
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
+from polytill.providers.http import parse_json, to_json
+from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -54,8 +56,13 @@ def new_hook_token(desk: Desk, practice_id: int) -> str:
     return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
 
 
-async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
-    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies."""
+async def receive(
+    desk: Desk, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
+) -> WebhookEvent | None:
+    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies.
+
+    ``reference`` stands in the address where a call asked for that; it is heard only where nothing is signed.
+    """
     found = read_address(HOOK, token, desk.ring.derived("addresses"))
     if found is None:
         raise NotFound("There is no such hook.")
@@ -65,6 +72,8 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
     if configuration is None:
         raise NotFound("There is no such hook.")
     environment, handler = await _verified(desk, db, configuration, headers, body)
+    if reference and handler.webhook_proof is WebhookProof.address:
+        body = _naming(body, reference)
     event, result = _read(desk, db, configuration, environment, handler, body)
     await ensure_lease(desk, db.practice_id)
     unit = Unit()
@@ -81,6 +90,21 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
             # It is stored, so the provider is told "200"; the sweep takes it up again.
             log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
     return event
+
+
+def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
+    """What the provider of a delivery wants to read in return."""
+    handler = desk.registry.installed().get(event.provider_code)
+    return handler.webhook_answer if handler else {}
+
+
+def _naming(body: bytes, reference: str) -> bytes:
+    """A delivery's body with the reference that stood in its address; one that is no JSON object stays as it is."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        return body
+    return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
 
 
 def _worth_another_try(known: WebhookEvent) -> bool:

@@ -269,6 +269,10 @@ class Balance:
     pending: tuple[Money, ...] = ()
 
 
+# Where nothing is signed, a call may ask for deliveries to ``<webhook_url>?reference=<ours>``: ``process_webhook`` finds
+# it in the body under this name, and so a call whose answer was lost with the provider's id.
+ADDRESS_REFERENCE = "polytillReference"
+
 # ── What a handler declares ──
 
 
@@ -337,6 +341,7 @@ class Handler:
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
     webhook_proof: ClassVar[WebhookProof] = WebhookProof.signature
     webhook_signed_with: ClassVar[str] = "webhookSecret"  # or secretKey (Paystack)
+    webhook_answer: ClassVar[JsonObject] = {}  # what it wants to read beside status 200
     # May the same request be sent again?
     idempotency: ClassVar[Idempotency] = Idempotency.none
     idempotency_window_s: ClassVar[int] = 0
@@ -345,6 +350,7 @@ class Handler:
     # Whether money can move although nobody has read the answer to the create (a push to the payer's phone). False: a
     # link, a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
+    answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
     # Fields that never reach our tables: client secrets, reusable tokens.

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from polytill.providers.contract import Handler
 from polytill.providers.flutterwave import FlutterwaveProvider
 from polytill.providers.manual import ManualProvider
+from polytill.providers.mpesa import MpesaProvider
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
 
@@ -21,6 +22,7 @@ BUILT_IN: dict[str, type[Handler]] = {
     "stripe": StripeProvider,
     "paystack": PaystackProvider,
     "flutterwave": FlutterwaveProvider,
+    "mpesa": MpesaProvider,
     "manual": ManualProvider,
 }
 

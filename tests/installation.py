@@ -45,8 +45,19 @@ TEST_KEYS: dict[str, dict[str, str]] = {
         "publicKey": "consumerkey0123456789abcdef",
         "secretKey": "consumersecret0123456789abcdef",
     },
+    "paypal": {
+        "publicKey": "client-0123456789abcdef",
+        "secretKey": "client-secret-0123456789abcdef",
+        "webhookSecret": "8PT597110X687430LKGECATA",
+    },
 }
-BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3", "mpesa": "/mpesa"}
+BASES = {
+    "stripe": "/stripe",
+    "paystack": "/paystack",
+    "flutterwave": "/flutterwave/v3",
+    "mpesa": "/mpesa",
+    "paypal": "/paypal",
+}
 
 
 def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:

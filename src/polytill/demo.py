@@ -37,7 +37,13 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, open_credentials
 from polytill.web.app import make_app
 
-PATHS = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3", "mpesa": "/mpesa"}
+PATHS = {
+    "stripe": "/stripe",
+    "paystack": "/paystack",
+    "flutterwave": "/flutterwave/v3",
+    "mpesa": "/mpesa",
+    "paypal": "/paypal",
+}
 PRACTICES = (("Lagos Family Clinic", "NGN"), ("Boston Dental", "USD"), ("Nairobi Eye Centre", "KES"))
 # Which provider each practice uses, and for which currencies.
 SET_UP = {

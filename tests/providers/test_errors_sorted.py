@@ -78,7 +78,7 @@ async def listening(fixture: ProviderFixture, answer: bytes | None) -> AsyncIter
 def _token(fixture: ProviderFixture) -> tuple[bytes, bytes] | None:
     if fixture.token_at is None:
         return None
-    [sample] = fixture.sample("token")
+    sample, *_ = fixture.sample("token")
     return fixture.token_at.encode(), told("200 OK", json.dumps(sample.body).encode())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from polytill.domain.secret import Secret
@@ -117,6 +118,15 @@ async def call_for(
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
+
+
+async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a delivery is its provider's. A key that the check needs is fetched first, where it names one (PayPal)."""
+    if work_is_open():
+        raise TransactionOpen
+    if handler.fetch_webhook_key is not None:
+        await handler.fetch_webhook_key(headers)
+    return handler.validate_webhook(headers, body)
 
 
 async def call_test(handler: Handler) -> CredentialTest:

@@ -16,7 +16,7 @@ from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, EventState, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import build, call_for
+from polytill.flows.calling import admits, build, call_for
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.notify import tell_practice
@@ -129,7 +129,7 @@ async def _verified(
         if entry is None or credentials is None:
             continue
         handler = build(desk, db, entry, configuration, credentials)
-        if not isinstance(handler, NotSent) and handler.validate_webhook(headers, body):
+        if not isinstance(handler, NotSent) and await admits(handler, headers, body):
             return environment, handler
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 

@@ -347,14 +347,13 @@ class Handler:
     idempotency_window_s: ClassVar[int] = 0
     # When "not found" proves that the first call did nothing: it cannot still be running over there.
     settle_horizon_s: ClassVar[float] = 60.0
-    # Whether money can move although nobody has read the answer to the create (a push to the payer's phone). False: a
-    # link, a session, an unconfirmed intent, which nobody can pay whose answer was lost.
+    # Whether money can move although nobody has read the create's answer (a push to the payer's phone). False: a link,
+    # a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
     answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
-    # Fields that never reach our tables: client secrets, reusable tokens.
-    redacted: ClassVar[frozenset[str]] = frozenset()
+    redacted: ClassVar[frozenset[str]] = frozenset()  # fields that never reach our tables: client secrets, tokens
 
     def __init__(self, config: ProviderConfig, http: Http, world: World) -> None:
         self.config = config
@@ -408,6 +407,7 @@ class Handler:
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
     list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
     get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
+    fetch_webhook_key: ClassVar[Any] = None  # (headers) -> None; before validate_webhook: PayPal's certificate
 
 
 # What a handler can do, by the verb that does it. ``supportedFeatures`` is computed from this and nothing else.

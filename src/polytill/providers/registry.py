@@ -13,6 +13,7 @@ from polytill.providers.contract import Handler
 from polytill.providers.flutterwave import FlutterwaveProvider
 from polytill.providers.manual import ManualProvider
 from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.paypal import PayPalProvider
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
 
@@ -23,6 +24,7 @@ BUILT_IN: dict[str, type[Handler]] = {
     "paystack": PaystackProvider,
     "flutterwave": FlutterwaveProvider,
     "mpesa": MpesaProvider,
+    "paypal": PayPalProvider,
     "manual": ManualProvider,
 }
 

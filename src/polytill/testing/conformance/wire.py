@@ -87,11 +87,15 @@ class Stand:
         token_at = self.fixture.token_at
         told = token_at is not None and any(token_at in sample.to for sample in samples)
         tokens = () if told else self.fixture.answers.get("token", ())
-        filled = [
-            (sample, to_json(self.fixture.filled(sample.body, example or self.first, **words)))
-            for sample in (*tokens, *samples)
-        ]
+        filled = [(sample, self._content(sample, example or self.first, words)) for sample in (*tokens, *samples)]
         return Wire(filled, self.fixture.token_at, fault)
+
+    def _content(self, sample: Sample, example: Example, words: Mapping[str, str]) -> bytes:
+        return (
+            sample.body
+            if isinstance(sample.body, bytes)
+            else to_json(self.fixture.filled(sample.body, example, **words))
+        )
 
     def _samples(self, name: str) -> tuple[Sample, ...]:
         return self.fixture.sample(name) if self.fixture.handler.hosts else ()

@@ -4,7 +4,8 @@ from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.subjects.flutterwave import FLUTTERWAVE
 from polytill.testing.conformance.subjects.manual import MANUAL
 from polytill.testing.conformance.subjects.mpesa import MPESA
+from polytill.testing.conformance.subjects.paypal import PAYPAL
 from polytill.testing.conformance.subjects.paystack import PAYSTACK
 from polytill.testing.conformance.subjects.stripe import STRIPE
 
-SUBJECTS: tuple[ProviderFixture, ...] = (STRIPE, PAYSTACK, FLUTTERWAVE, MPESA, MANUAL)
+SUBJECTS: tuple[ProviderFixture, ...] = (STRIPE, PAYSTACK, FLUTTERWAVE, MPESA, PAYPAL, MANUAL)

@@ -41,6 +41,7 @@ PATHS = {
     "stripe": "/stripe",
     "paystack": "/paystack",
     "flutterwave": "/flutterwave/v3",
+    "flutterwave_v4": "/flutterwave_v4",
     "mpesa": "/mpesa",
     "paypal": "/paypal",
 }

@@ -87,8 +87,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     providers = sorted({provider for row in marks.values() for provider in row})
     terminalreporter.section("conformance: checks by providers (–: the handler has not what is checked)")
-    terminalreporter.write_line(f"{'':46}" + "".join(f"{provider:>13}" for provider in providers))
+    terminalreporter.write_line(f"{'':46}" + "".join(f"{provider:>15}" for provider in providers))
     for check, row in sorted(marks.items()):
-        terminalreporter.write_line(f"{check:46}" + "".join(f"{row.get(one, '–'):>13}" for one in providers))
+        terminalreporter.write_line(f"{check:46}" + "".join(f"{row.get(one, '–'):>15}" for one in providers))
     sums = [sum(row.get(one) == "pass" for row in marks.values()) for one in providers]
-    terminalreporter.write_line(f"{'passed':46}" + "".join(f"{passed:>13}" for passed in sums))
+    terminalreporter.write_line(f"{'passed':46}" + "".join(f"{passed:>15}" for passed in sums))

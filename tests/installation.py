@@ -41,8 +41,29 @@ TEST_KEYS: dict[str, dict[str, str]] = {
         "secretKey": "FLWSECK_TEST-0123456789abcdef-X",
         "webhookSecret": "flw-secret-hash-1",
     },
+    "flutterwave_v4": {
+        "publicKey": "client-0123456789abcdef",
+        "secretKey": "client-secret-0123456789abcdef",
+        "webhookSecret": "flw-v4-hash-1",
+    },
+    "mpesa": {
+        "publicKey": "consumerkey0123456789abcdef",
+        "secretKey": "consumersecret0123456789abcdef",
+    },
+    "paypal": {
+        "publicKey": "client-0123456789abcdef",
+        "secretKey": "client-secret-0123456789abcdef",
+        "webhookSecret": "8PT597110X687430LKGECATA",
+    },
 }
-BASES = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3"}
+BASES = {
+    "stripe": "/stripe",
+    "paystack": "/paystack",
+    "flutterwave": "/flutterwave/v3",
+    "flutterwave_v4": "/flutterwave_v4",
+    "mpesa": "/mpesa",
+    "paypal": "/paypal",
+}
 
 
 def fresh_settings(folder: Path, postgres_url: str | None = None, **more: Any) -> Settings:

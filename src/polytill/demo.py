@@ -37,7 +37,14 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, open_credentials
 from polytill.web.app import make_app
 
-PATHS = {"stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3"}
+PATHS = {
+    "stripe": "/stripe",
+    "paystack": "/paystack",
+    "flutterwave": "/flutterwave/v3",
+    "flutterwave_v4": "/flutterwave_v4",
+    "mpesa": "/mpesa",
+    "paypal": "/paypal",
+}
 PRACTICES = (("Lagos Family Clinic", "NGN"), ("Boston Dental", "USD"), ("Nairobi Eye Centre", "KES"))
 # Which provider each practice uses, and for which currencies.
 SET_UP = {

@@ -7,6 +7,7 @@ own words stands in its own tests.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,9 +30,13 @@ NETWORKED = [fixture for fixture in SUBJECTS if fixture.handler.hosts]
 
 @dataclass
 class Raw:
-    """A server that sends given bytes, or nothing (None), once it has read a request; then it closes."""
+    """A server that sends given bytes, or nothing (None), once it has read a request; then it closes.
+
+    Who asks for an access token first gets it: the fault is to meet the call behind it.
+    """
 
     answer: bytes | None
+    token: tuple[bytes, bytes] | None = None  # part of the request, and the answer
     seen: list[bytes] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -42,6 +47,10 @@ class Raw:
             head = await reader.readuntil(b"\r\n\r\n")
             length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
             head += await reader.readexactly(int(length[0].split(b":")[1])) if length else b""
+            if self.token is not None and self.token[0] in head:
+                writer.write(self.token[1])
+                writer.close()
+                return
             self.seen.append(head)
         if self.answer is not None:
             writer.write(self.answer)
@@ -56,14 +65,21 @@ async def closed(writers: list[asyncio.StreamWriter]) -> None:
 
 
 @asynccontextmanager
-async def listening(answer: bytes | None) -> AsyncIterator[tuple[Raw, str]]:
-    server = Raw(answer)
+async def listening(fixture: ProviderFixture, answer: bytes | None) -> AsyncIterator[tuple[Raw, str]]:
+    server = Raw(answer, _token(fixture))
     listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
     try:
         yield server, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
         await closed(server.writers)
+
+
+def _token(fixture: ProviderFixture) -> tuple[bytes, bytes] | None:
+    if fixture.token_at is None:
+        return None
+    sample, *_ = fixture.sample("token")
+    return fixture.token_at.encode(), told("200 OK", json.dumps(sample.body).encode())
 
 
 @asynccontextmanager
@@ -120,7 +136,7 @@ ANSWERED: dict[str, tuple[bytes, type, Reason, str]] = {
 @pytest.mark.parametrize("name", ANSWERED)
 async def test_what_is_answered(fixture: ProviderFixture, name: str) -> None:
     answer, kind, reason, code = ANSWERED[name]
-    async with listening(answer) as (server, url):
+    async with listening(fixture, answer) as (server, url):
         outcomes = await moving(fixture, url)
     assert server.seen, "nothing arrived"
     for verb, outcome in outcomes.items():
@@ -132,7 +148,7 @@ async def test_what_is_answered(fixture: ProviderFixture, name: str) -> None:
 
 @pytest.mark.parametrize("fixture", NETWORKED, ids=lambda fixture: fixture.handler.code)
 async def test_silence_after_sending(fixture: ProviderFixture) -> None:
-    async with listening(None) as (server, url):
+    async with listening(fixture, None) as (server, url):
         outcomes = await moving(fixture, url, answer_timeout_s=0.3)
     assert server.seen, "nothing arrived"
     for verb, outcome in outcomes.items():

@@ -36,7 +36,14 @@ async def test_catalog(shared: Installation) -> None:
     for entry in listed.body:
         has(entry, CATALOG_COLUMNS)
     by_currency = await shared.call("GET", "/api/owner/payment-providers?currency=KES&status=active", shared.owner_key)
-    assert {entry["code"] for entry in by_currency.body} == {"flutterwave", "manual", "paystack", "stripe"}
+    assert {entry["code"] for entry in by_currency.body} == {
+        "flutterwave",
+        "flutterwave_v4",
+        "manual",
+        "mpesa",
+        "paystack",
+        "stripe",
+    }
     ngn = await shared.call("GET", "/api/owner/payment-providers?currency=XOF&status=inactive", shared.owner_key)
     assert ngn.body == []
 
@@ -146,7 +153,7 @@ async def test_configurations(shared: Installation) -> None:
     assert available.status == 200
     for entry in available.body:
         has(entry, AVAILABLE)
-    assert [e["code"] for e in available.body] == ["stripe", "paystack", "flutterwave", "manual"]
+    assert [e["code"] for e in available.body] == ["stripe", "paystack", "flutterwave", "flutterwave_v4", "manual"]
     override = (await practice.call("GET", "/payment-providers/available?currency=XOF")).body
     assert {entry["currency"] for entry in override} == {"XOF"}
 

@@ -13,8 +13,9 @@ from tests.installation import Installation
 from tests.web.support import CURRENCY, Clock, Practice, fresh_keys, is_problem, snapshot
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers"
-SIGNED = sorted(ROOT.glob("*/signed/*.json"))
 SECRET = {"stripe": "webhookSecret", "paystack": "secretKey", "flutterwave": "webhookSecret"}
+# M-Pesa signs nothing: its deliveries are hints, and have tests of their own.
+SIGNED = sorted(path for code in SECRET for path in ROOT.glob(f"{code}/signed/*.json"))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -163,6 +164,15 @@ async def listing_page(
         log.error("handler_failed", provider=handler.code, verb="list_transactions", error=type(error).__name__)
         return None
     return page if isinstance(page, Page) else None
+
+
+async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a delivery is its provider's. A key that the check needs is fetched first, where it names one (PayPal)."""
+    if work_is_open():
+        raise TransactionOpen
+    if handler.fetch_webhook_key is not None:
+        await handler.fetch_webhook_key(headers)
+    return handler.validate_webhook(headers, body)
 
 
 async def call_test(handler: Handler) -> CredentialTest:

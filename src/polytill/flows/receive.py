@@ -15,16 +15,25 @@ from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import Environment, EventState
 from polytill.flows import hints
-from polytill.flows.calling import build
+from polytill.flows.calling import admits, build
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import finish, finishing, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact
-from polytill.providers.contract import DisputeFact, Fact, Handler, PaymentFact, RefundFact, WebhookResult
-from polytill.providers.http import to_json
-from polytill.providers.outcomes import NotSent, Outcome, Unknown
+from polytill.providers.contract import (
+    ADDRESS_REFERENCE,
+    DisputeFact,
+    Fact,
+    Handler,
+    PaymentFact,
+    RefundFact,
+    WebhookProof,
+    WebhookResult,
+)
+from polytill.providers.http import parse_json, to_json
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Unknown
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -42,8 +51,13 @@ def new_hook_token(desk: Desk, practice_id: int) -> str:
     return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
 
 
-async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
-    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies."""
+async def receive(
+    desk: Desk, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
+) -> WebhookEvent | None:
+    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies.
+
+    ``reference`` stands in the address where a call asked for that; it is heard only where nothing is signed.
+    """
     found = read_address(HOOK, token, desk.ring.derived("addresses"))
     if found is None:
         raise NotFound("There is no such hook.")
@@ -53,6 +67,8 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
     if configuration is None:
         raise NotFound("There is no such hook.")
     environment, handler = await _verified(desk, db, configuration, headers, body)
+    if reference and handler.webhook_proof is WebhookProof.address:
+        body = _naming(body, reference)
     event, result = _read(desk, db, configuration, environment, handler, body)
     await ensure_lease(desk, db.practice_id)
     if event.must_fetch:
@@ -77,6 +93,21 @@ async def receive(desk: Desk, token: str, headers: Mapping[str, str], body: byte
     return event
 
 
+def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
+    """What the provider of a delivery wants to read in return."""
+    handler = desk.registry.installed().get(event.provider_code)
+    return handler.webhook_answer if handler else {}
+
+
+def _naming(body: bytes, reference: str) -> bytes:
+    """A delivery's body with the reference that stood in its address; one that is no JSON object stays as it is."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        return body
+    return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
+
+
 async def _verified(
     desk: Desk, db: PracticeDb, configuration: Configuration, headers: Mapping[str, str], body: bytes
 ) -> tuple[Environment, Handler]:
@@ -89,7 +120,7 @@ async def _verified(
         if entry is None or credentials is None:
             continue
         handler = build(desk, db, entry, configuration, credentials, for_delivery=True)
-        if not isinstance(handler, NotSent) and handler.validate_webhook(headers, body):
+        if not isinstance(handler, NotSent) and await admits(handler, headers, body):
             return environment, handler
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 

@@ -4,275 +4,80 @@ A handler is built with one practice's credentials, used, and forgotten. It spea
 nothing: it answers one of exactly six outcomes, and ``flows/settle.py`` decides what they mean. No handler imports
 storage, and none raises for what the other side does; an exception from a handler is a bug and is read as ``Unknown``.
 ``polytill.testing.conformance`` proves a handler against all of this.
+
+The dataclasses that go in and come out live in ``params.py`` and ``facts.py``; import them from here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 from polytill.domain.clock import World
-from polytill.domain.money import Money
-from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.providers.facts import (
+    Balance,
+    CredentialTest,
+    DisputeFact,
+    Fact,
+    Page,
+    PaymentFact,
+    RefundFact,
+    WebhookResult,
+)
 from polytill.providers.http import Http
-from polytill.providers.outcomes import JsonObject, Outcome, Wants
-
-# ── What a handler is given ──
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderConfig:
-    """One practice's credentials at one provider in one environment. ``base_url`` has passed the host check."""
-
-    environment: Environment
-    base_url: str
-    public_key: str | None = None
-    secret_key: Secret | None = None
-    webhook_secrets: tuple[Secret, ...] = ()  # the present one first, then those still honoured
-    config: Mapping[str, Any] = field(default_factory=dict)  # by configSchema; secret fields are ``Secret``
-    # Where this configuration's deliveries arrive: named in each call (M-Pesa), or part of what is signed (Square).
-    webhook_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """The payer, as far as known."""
-
-    email: str | None = None
-    name: str | None = None
-    phone: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CreatePaymentParams:
-    """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one.
-
-    ``method_details`` is what a direct charge asks for besides the method (``{"provider": "mtn"}``): never a card's
-    number. ``save_method`` asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
-    """
-
-    reference: str
-    payment_id: str
-    amount: Money
-    customer: Customer
-    return_url: str
-    method: str | None = None
-    capture: str = "automatic"
-    description: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    merchant_name: str | None = None
-    expires_in_s: int | None = None
-    method_details: Mapping[str, str] = field(default_factory=dict)
-    save_method: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmPaymentParams:
-    """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe).
-
-    A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
-    the provider's idempotency key where it has one. Without it the question must be safe to repeat.
-    """
-
-    reference: str
-    provider_transaction_id: str | None
-    amount: Money
-    payment_method: str | None = None
-    return_url: str | None = None
-    operation_reference: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ContinuePaymentParams:
-    """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
-
-    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer.
-    """
-
-    reference: str
-    provider_transaction_id: str | None
-    amount: Money
-    wants: Wants
-    values: Mapping[str, Secret]
-    operation_reference: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeSavedMethodParams:
-    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money."""
-
-    reference: str
-    payment_id: str
-    amount: Money
-    customer: Customer  # with the e-mail under which the method was saved
-    token: Secret
-    description: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    provider_customer_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SaveMethodParams:
-    """Keep a payer's method without taking money, where a provider can."""
-
-    reference: str
-    customer: Customer
-    return_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class LookupParams:
-    """What happened to a create call whose answer was lost? ``create`` is that call, byte for byte."""
-
-    reference: str
-    provider_transaction_id: str | None
-    amount: Money
-    create: CreatePaymentParams | None = None
-    age_s: float = 0.0  # since the first call was made
-    created_at_s: int = 0  # when it was made, seconds since the epoch
-
-
-@dataclass(frozen=True, slots=True)
-class RefundParams:
-    """``reference`` is the refund's id. ``amount`` is always explicit."""
-
-    reference: str
-    payment_reference: str
-    provider_transaction_id: str | None
-    amount: Money
-    full: bool
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefundLookupParams:
-    """What happened to a refund? ``known`` are the provider's ids of refunds that belong to other rows of ours."""
-
-    reference: str  # our id of it; empty for one that is none of ours: the only one of that amount, if there is one
-    payment_reference: str
-    provider_transaction_id: str | None
-    provider_refund_id: str | None
-    amount: Money
-    full: bool
-    reason: str | None = None
-    known: frozenset[str] = frozenset()
-    age_s: float = 0.0
-    created_at_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OperationParams:
-    """A capture (``amount`` ≤ authorized) or a cancel (``amount`` None)."""
-
-    reference: str
-    payment_reference: str
-    provider_transaction_id: str | None
-    amount: Money | None = None
-
-
-# ── What a webhook says ──
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentFact:
-    """What a provider says of a payment. At least one of ``reference`` and ``provider_transaction_id`` is there."""
-
-    outcome: Outcome
-    reference: str | None = None
-    provider_transaction_id: str | None = None
-    metadata: JsonObject | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefundFact:
-    """What a provider says of a refund: of one refund (``amount``), or of all of a payment's together (``total``)."""
-
-    state: str  # pending | requires_action | succeeded | failed
-    reference: str | None = None  # our refund id, where the provider echoes it
-    provider_refund_id: str | None = None
-    payment_reference: str | None = None
-    provider_transaction_id: str | None = None
-    amount: Money | None = None
-    total: Money | None = None
-    response: JsonObject | None = None
-    provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
-
-    @property
-    def named(self) -> bool:
-        """Whether it says which refund it is about."""
-        return self.reference is not None or self.provider_refund_id is not None
-
-
-@dataclass(frozen=True, slots=True)
-class DisputeFact:
-    """What a provider says of a dispute. ``state`` is open, won or lost; ``provider_state`` its own word."""
-
-    state: str
-    provider_state: str
-    provider_dispute_id: str
-    payment_reference: str | None = None
-    provider_transaction_id: str | None = None
-    provider_charge_id: str | None = None
-    amount: Money | None = None
-    funds_withdrawn: bool = False
-    due_at: str | None = None
-
-
-Fact = PaymentFact | RefundFact | DisputeFact
-
-FactT = TypeVar("FactT", PaymentFact, DisputeFact)
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[FactT]):
-    """One page of a listing. ``next`` asks for the following one, whatever a provider's cursor is; None: the end.
-
-    A page may be empty and still have a next one: what could not be read as a fact is left out.
-    """
-
-    facts: tuple[FactT, ...]
-    next: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookResult:
-    """One delivery, read. ``dedupe_key`` lets a later state of the same object through; ``environment`` None: not said.
-
-    ``must_fetch``: the delivery proves nothing by itself. Its facts are hints of what to ask the provider about, and
-    only the provider's answer is believed.
-    """
-
-    event_type: str
-    dedupe_key: str
-    action: str  # apply | ignore | notify
-    environment: Environment | None = None
-    event_id: str | None = None
-    facts: tuple[Fact, ...] = ()
-    must_fetch: bool = False
-    reason: str | None = None
-    body: JsonObject | None = None  # the delivery with its secret fields removed: what is kept
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialTest:
-    """Whether the keys work, and in which environment they turned out to be."""
-
-    ok: bool
-    detail: str
-    environment: Environment | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What a provider holds for the practice: one sum for each currency, ready to be paid out, and on its way."""
-
-    available: tuple[Money, ...]
-    pending: tuple[Money, ...] = ()
-
+from polytill.providers.outcomes import JsonObject, Outcome
+from polytill.providers.params import (
+    ChargeSavedMethodParams,
+    ConfirmPaymentParams,
+    ContinuePaymentParams,
+    CreatePaymentParams,
+    Customer,
+    LookupParams,
+    OperationParams,
+    ProviderConfig,
+    RefundLookupParams,
+    RefundParams,
+    SaveMethodParams,
+)
+
+__all__ = [
+    "ADDRESS_REFERENCE",
+    "Balance",
+    "CatalogEntry",
+    "ChargeSavedMethodParams",
+    "ConfirmPaymentParams",
+    "ContinuePaymentParams",
+    "CreatePaymentParams",
+    "CredentialTest",
+    "CurrencyTerms",
+    "Customer",
+    "DisputeFact",
+    "Fact",
+    "Handler",
+    "Idempotency",
+    "KeyField",
+    "LookupParams",
+    "OperationParams",
+    "Page",
+    "PaymentFact",
+    "ProviderConfig",
+    "RefundFact",
+    "RefundLookupParams",
+    "RefundParams",
+    "SaveMethodParams",
+    "WebhookProof",
+    "WebhookResult",
+    "environment_of_key",
+    "redact",
+]
+
+# Where nothing is signed, a call may ask for deliveries to ``<webhook_url>?reference=<ours>``: ``process_webhook`` finds
+# it in the body under this name, and so a call whose answer was lost with the provider's id.
+ADDRESS_REFERENCE = "polytillReference"
 
 # ── What a handler declares ──
 
@@ -342,18 +147,19 @@ class Handler:
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
     webhook_proof: ClassVar[WebhookProof] = WebhookProof.signature
     webhook_signed_with: ClassVar[str] = "webhookSecret"  # or secretKey (Paystack)
+    webhook_answer: ClassVar[JsonObject] = {}  # what it wants to read beside status 200
     # May the same request be sent again?
     idempotency: ClassVar[Idempotency] = Idempotency.none
     idempotency_window_s: ClassVar[int] = 0
     # When "not found" proves that the first call did nothing: it cannot still be running over there.
     settle_horizon_s: ClassVar[float] = 60.0
-    # Whether money can move although nobody has read the answer to the create (a push to the payer's phone). False: a
-    # link, a session, an unconfirmed intent, which nobody can pay whose answer was lost.
+    # Whether money can move although nobody has read the create's answer (a push to the payer's phone). False: a link,
+    # a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
+    answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
-    # Fields that never reach our tables: client secrets, reusable tokens.
-    redacted: ClassVar[frozenset[str]] = frozenset()
+    redacted: ClassVar[frozenset[str]] = frozenset()  # fields that never reach our tables: client secrets, tokens
 
     def __init__(self, config: ProviderConfig, http: Http, world: World) -> None:
         self.config = config
@@ -417,6 +223,7 @@ class Handler:
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
     list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
     get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
+    fetch_webhook_key: ClassVar[Any] = None  # (headers) -> None; before validate_webhook: PayPal's certificate
 
 
 def environment_of_key(handler: type[Handler], field_name: str, value: str) -> Environment | None:

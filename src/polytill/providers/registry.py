@@ -11,7 +11,10 @@ from importlib.metadata import entry_points
 
 from polytill.providers.contract import Handler
 from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
 from polytill.providers.manual import ManualProvider
+from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.paypal import PayPalProvider
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
 
@@ -21,6 +24,9 @@ BUILT_IN: dict[str, type[Handler]] = {
     "stripe": StripeProvider,
     "paystack": PaystackProvider,
     "flutterwave": FlutterwaveProvider,
+    "flutterwave_v4": FlutterwaveV4Provider,
+    "mpesa": MpesaProvider,
+    "paypal": PayPalProvider,
     "manual": ManualProvider,
 }
 

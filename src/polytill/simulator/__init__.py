@@ -1,4 +1,4 @@
-"""The provider simulator: a program of its own that pretends to be Stripe, Paystack and Flutterwave.
+"""The provider simulator: a program of its own that pretends to be Stripe, Paystack, Flutterwave, M-Pesa and PayPal.
 
 It speaks their wire protocols over HTTP, keeps what they would keep, delivers signed webhooks to loopback
 addresses and breaks on request. It shares no code with the product's handlers; from the product it imports

@@ -265,7 +265,7 @@ async def _add_hook(network: Network, request: web.Request) -> web.Response:
             "not_loopback",
             "'url' must be an http address of this machine: nothing is delivered elsewhere",
         )
-    if not secret and name != "paystack":
+    if not secret and name not in ("paystack", "mpesa"):
         raise _Bad(400, "missing_member", "'secret' is missing")
     network.account(name, account)
     hook = Hook(name, account, url, secret, refund_events=refund_events)

@@ -141,11 +141,14 @@ class Deliverer:
     def publish(self, account: Account, event: str, body: bytes) -> None:
         """Queue an event for every hook of the account, through the webhook faults."""
         for hook in self._hooks_of(account.provider, account.key):
-            if not hook.wants(event):
-                continue
-            delivery = Delivery(hook, event, body, self.network.now())
-            self.log.append(delivery)
-            self._send_through_faults(delivery)
+            if hook.wants(event):
+                self.deliver(hook, event, body)
+
+    def deliver(self, hook: Hook, event: str, body: bytes) -> None:
+        """Queue an event for one address, through the webhook faults."""
+        delivery = Delivery(hook, event, body, self.network.now())
+        self.log.append(delivery)
+        self._send_through_faults(delivery)
 
     def _send_through_faults(self, delivery: Delivery) -> None:
         hook = delivery.hook

@@ -19,6 +19,9 @@ from polytill.simulator.books import Account, Transaction
 from polytill.simulator.deliveries import Deliverer
 from polytill.simulator.faults import Faults
 from polytill.simulator.flutterwave import Flutterwave
+from polytill.simulator.flutterwave_v4 import FlutterwaveV4
+from polytill.simulator.mpesa import Mpesa
+from polytill.simulator.paypal import PayPal
 from polytill.simulator.paystack import Paystack
 from polytill.simulator.stripe import Stripe
 from polytill.simulator.wire import Provider
@@ -48,7 +51,14 @@ class Network:
         self.accounts: dict[tuple[str, str], Account] = {}
         self._due.clear()
         self._numbers: dict[str, int] = {}
-        providers: list[Provider] = [Stripe(self), Paystack(self), Flutterwave(self)]
+        providers: list[Provider] = [
+            Stripe(self),
+            Paystack(self),
+            Flutterwave(self),
+            FlutterwaveV4(self),
+            Mpesa(self),
+            PayPal(self),
+        ]
         self.providers = {provider.name: provider for provider in providers}
 
     def reset(self) -> None:

@@ -17,12 +17,12 @@ Results = Mapping[str, list[Result]]
 def matrix_text(results: Results) -> str:
     """One line for each check, one column for each provider, the sums below; problems at the end."""
     codes = list(results)
-    lines = [f"{'':11}{'':46}" + "".join(f"{code:>13}" for code in codes)]
+    lines = [f"{'':11}{'':46}" + "".join(f"{code:>15}" for code in codes)]
     for row, check in enumerate(in_order()):
-        marks = "".join(f"{MARKS[results[code][row].passed]:>13}" for code in codes)
+        marks = "".join(f"{MARKS[results[code][row].passed]:>15}" for code in codes)
         lines.append(f"{check.area:11}{check.name:46}{marks}")
     sums = [f"{sum(r.passed is True for r in found)} of {len(found)}" for found in results.values()]
-    lines.append(f"{'passed':57}" + "".join(f"{one:>13}" for one in sums))
+    lines.append(f"{'passed':57}" + "".join(f"{one:>15}" for one in sums))
     lines += [
         f"{code}: {result.check.name}: {result.problem}"
         for code, found in results.items()

@@ -44,7 +44,7 @@ class Example:
 class Sample:
     """One answer. ``to`` is part of the ``METHOD url`` that it answers; "" answers whatever is asked."""
 
-    body: Any  # a JSON value with placeholders
+    body: Any  # a JSON value with placeholders, or bytes as they are
     status: int = 200
     to: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -61,8 +61,9 @@ class Delivery:
 class Signature:
     """How the provider signs, told again and independently of the handler.
 
-    ``message`` is what is signed and ``value`` what the header holds; both may name ``{time}``, ``value`` also
-    ``{signature}``. ``digest`` "" is no signature but the shared word itself. ``tolerance_s`` None: no time is signed.
+    The header that is the proof comes last. ``message`` is what is signed and ``value`` what the header holds; both
+    may name ``{time}``, ``value`` also ``{signature}``. ``digest`` "" is no signature but the shared word itself.
+    ``tolerance_s`` None: no time is signed.
     """
 
     header: str

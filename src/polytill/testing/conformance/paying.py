@@ -10,7 +10,7 @@ from polytill.domain.money import Money
 from polytill.providers.contract import Balance, Page
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE, REFUND, Example
-from polytill.testing.conformance.register import check, has_keys_of_its_own, has_too_fine_amounts
+from polytill.testing.conformance.register import check, has_keys_of_its_own, has_too_fine_amounts, names_amounts
 from polytill.testing.conformance.wire import Asked, Stand
 
 SENDING, READING, REFUNDS, OPERATIONS, LISTS = "sends", "reads", "refunds", "captures", "lists"
@@ -139,7 +139,7 @@ async def paid_is_succeeded(stand: Stand) -> None:
         assert outcome.provider_transaction_id, "the provider's id is lost"
 
 
-@check(READING)
+@check(READING, only=names_amounts)
 async def the_amount_is_the_providers(stand: Stand) -> None:
     """The amount is the one in the answer, never the one that we asked for."""
     other = stand.fixture.examples[1]
@@ -150,7 +150,7 @@ async def the_amount_is_the_providers(stand: Stand) -> None:
     assert isinstance(outcome, Unknown) or told == other.money, f"{other.answered} is read as {told}"
 
 
-@check(READING)
+@check(READING, only=names_amounts)
 async def an_unreadable_amount_is_unknown(stand: Stand) -> None:
     """A paid answer whose amount is missing or nonsense is never ``Succeeded``."""
     nonsenses: tuple[Any, ...] = (None, "", "ten", {}, True, "1e999999", "NaN")

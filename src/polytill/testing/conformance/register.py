@@ -87,6 +87,11 @@ def signs_the_time(fixture: ProviderFixture) -> bool:
     return signs(fixture) and fixture.signature is not None and fixture.signature.tolerance_s is not None
 
 
+def names_amounts(fixture: ProviderFixture) -> bool:
+    """The provider's answers name the amount."""
+    return fixture.handler.answers_name_amount
+
+
 def has_too_fine_amounts(fixture: ProviderFixture) -> bool:
     """There are amounts that the wire has no place for."""
     return fixture.too_fine is not None

@@ -1,0 +1,107 @@
+"""What a handler says besides outcomes: facts from deliveries and listings, tested credentials, balances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.providers.outcomes import JsonObject, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFact:
+    """What a provider says of a payment. At least one of ``reference`` and ``provider_transaction_id`` is there."""
+
+    outcome: Outcome
+    reference: str | None = None
+    provider_transaction_id: str | None = None
+    metadata: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFact:
+    """What a provider says of a refund: of one refund (``amount``), or of all of a payment's together (``total``)."""
+
+    state: str  # pending | requires_action | succeeded | failed
+    reference: str | None = None  # our refund id, where the provider echoes it
+    provider_refund_id: str | None = None
+    payment_reference: str | None = None
+    provider_transaction_id: str | None = None
+    amount: Money | None = None
+    total: Money | None = None
+    response: JsonObject | None = None
+    provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
+
+    @property
+    def named(self) -> bool:
+        """Whether it says which refund it is about."""
+        return self.reference is not None or self.provider_refund_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeFact:
+    """What a provider says of a dispute. ``state`` is open, won or lost; ``provider_state`` its own word."""
+
+    state: str
+    provider_state: str
+    provider_dispute_id: str
+    payment_reference: str | None = None
+    provider_transaction_id: str | None = None
+    provider_charge_id: str | None = None
+    amount: Money | None = None
+    funds_withdrawn: bool = False
+    due_at: str | None = None
+
+
+Fact = PaymentFact | RefundFact | DisputeFact
+
+FactT = TypeVar("FactT", PaymentFact, DisputeFact)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[FactT]):
+    """One page of a listing. ``next`` asks for the following one, whatever a provider's cursor is; None: the end.
+
+    A page may be empty and still have a next one: what could not be read as a fact is left out.
+    """
+
+    facts: tuple[FactT, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookResult:
+    """One delivery, read. ``dedupe_key`` lets a later state of the same object through; ``environment`` None: not said.
+
+    ``must_fetch``: the delivery proves nothing by itself. Its facts are hints of what to ask the provider about, and
+    only the provider's answer is believed.
+    """
+
+    event_type: str
+    dedupe_key: str
+    action: str  # apply | ignore | notify
+    environment: Environment | None = None
+    event_id: str | None = None
+    facts: tuple[Fact, ...] = ()
+    must_fetch: bool = False
+    reason: str | None = None
+    body: JsonObject | None = None  # the delivery with its secret fields removed: what is kept
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialTest:
+    """Whether the keys work, and in which environment they turned out to be."""
+
+    ok: bool
+    detail: str
+    environment: Environment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a provider holds for the practice: one sum for each currency, ready to be paid out, and on its way."""
+
+    available: tuple[Money, ...]
+    pending: tuple[Money, ...] = ()

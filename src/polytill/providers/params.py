@@ -1,0 +1,162 @@
+"""What a handler is given: one practice's credentials, and what each verb is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.outcomes import Wants
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One practice's credentials at one provider in one environment. ``base_url`` has passed the host check."""
+
+    environment: Environment
+    base_url: str
+    public_key: str | None = None
+    secret_key: Secret | None = None
+    webhook_secrets: tuple[Secret, ...] = ()  # the present one first, then those still honoured
+    config: Mapping[str, Any] = field(default_factory=dict)  # by configSchema; secret fields are ``Secret``
+    # Where this configuration's deliveries arrive: named in each call (M-Pesa), or part of what is signed (Square).
+    webhook_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """The payer, as far as known."""
+
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePaymentParams:
+    """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one.
+
+    ``method_details`` is what a direct charge asks for besides the method (``{"provider": "mtn"}``): never a card's
+    number. ``save_method`` asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
+    """
+
+    reference: str
+    payment_id: str
+    amount: Money
+    customer: Customer
+    return_url: str
+    method: str | None = None
+    capture: str = "automatic"
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    merchant_name: str | None = None
+    expires_in_s: int | None = None
+    method_details: Mapping[str, str] = field(default_factory=dict)
+    save_method: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPaymentParams:
+    """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe).
+
+    A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
+    the provider's idempotency key where it has one. Without it the question must be safe to repeat.
+    """
+
+    reference: str
+    provider_transaction_id: str | None
+    amount: Money
+    payment_method: str | None = None
+    return_url: str | None = None
+    operation_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuePaymentParams:
+    """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
+
+    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer.
+    """
+
+    reference: str
+    provider_transaction_id: str | None
+    amount: Money
+    wants: Wants
+    values: Mapping[str, Secret]
+    operation_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeSavedMethodParams:
+    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money."""
+
+    reference: str
+    payment_id: str
+    amount: Money
+    customer: Customer  # with the e-mail under which the method was saved
+    token: Secret
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    provider_customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveMethodParams:
+    """Keep a payer's method without taking money, where a provider can."""
+
+    reference: str
+    customer: Customer
+    return_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookupParams:
+    """What happened to a create call whose answer was lost? ``create`` is that call, byte for byte."""
+
+    reference: str
+    provider_transaction_id: str | None
+    amount: Money
+    create: CreatePaymentParams | None = None
+    age_s: float = 0.0  # since the first call was made
+    created_at_s: int = 0  # when it was made, seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RefundParams:
+    """``reference`` is the refund's id. ``amount`` is always explicit."""
+
+    reference: str
+    payment_reference: str
+    provider_transaction_id: str | None
+    amount: Money
+    full: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLookupParams:
+    """What happened to a refund? ``known`` are the provider's ids of refunds that belong to other rows of ours."""
+
+    reference: str  # our id of it; empty for one that is none of ours: the only one of that amount, if there is one
+    payment_reference: str
+    provider_transaction_id: str | None
+    provider_refund_id: str | None
+    amount: Money
+    full: bool
+    reason: str | None = None
+    known: frozenset[str] = frozenset()
+    age_s: float = 0.0
+    created_at_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OperationParams:
+    """A capture (``amount`` ≤ authorized) or a cancel (``amount`` None)."""
+
+    reference: str
+    payment_reference: str
+    provider_transaction_id: str | None
+    amount: Money | None = None

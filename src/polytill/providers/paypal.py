@@ -1,0 +1,291 @@
+"""PayPal, Orders v2: two hosts, an access token before each call, decimal strings, RSA over the deliveries.
+
+Sources: paypal/paypal-rest-api-specifications (Feb 2024), developer.paypal.com.
+What to know: approval is not payment, the server has to capture, and asking how a payment stands does that, as often
+as it is asked: an order lets itself be captured once; a COMPLETED order can hold a capture that is PENDING; the order's id is the
+payment's name here, captures and refunds are read from it; an order cannot be closed, it dies by itself.
+Readers stand in ``paypal_reading.py``, deliveries in ``paypal_webhooks.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import ClassVar
+from urllib.parse import quote
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.secret import Secret
+from polytill.providers import paypal_reading as reading
+from polytill.providers import paypal_webhooks as webhooks
+from polytill.providers.contract import (
+    CatalogEntry,
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    CredentialTest,
+    CurrencyTerms,
+    Handler,
+    Idempotency,
+    KeyField,
+    LookupParams,
+    OperationParams,
+    ProviderConfig,
+    RefundLookupParams,
+    RefundParams,
+    WebhookResult,
+)
+from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
+from polytill.providers.oauth import basic, fetch_token
+from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.paypal_reading import money_text, too_fine
+from polytill.providers.wire_json import string_in
+
+# ── Facts ──
+
+# Only the American fee's fixed part is known here.
+OTHERS = (
+    "AUD",
+    "BRL",
+    "CAD",
+    "CHF",
+    "CNY",
+    "CZK",
+    "DKK",
+    "EUR",
+    "GBP",
+    "HKD",
+    "HUF",
+    "ILS",
+    "JPY",
+    "MXN",
+    "MYR",
+    "NOK",
+)
+MORE = ("NZD", "PHP", "PLN", "SEK", "SGD", "THB", "TWD")
+FEE_PPM = 34_900
+PAID_WITH_CARDS = ("paypal", "card")
+
+WHERE_KEYS_ARE = "PayPal developer dashboard → Apps & Credentials"
+WORD = r"[0-9A-Za-z_-]{16,128}"  # sandbox and live look alike
+
+
+class PayPalProvider(Handler):
+    """One practice's PayPal business account."""
+
+    code = "paypal"
+    name = "PayPal"
+    hosts = frozenset({"api-m.paypal.com", "api-m.sandbox.paypal.com"})
+    keys: ClassVar[Mapping[str, KeyField]] = {
+        "publicKey": KeyField("Client ID", WORD, WORD, help=WHERE_KEYS_ARE),
+        "secretKey": KeyField("Client secret", WORD, WORD, help=WHERE_KEYS_ARE),
+        "webhookSecret": KeyField(
+            "Webhook ID", r"[0-9A-Z]{8,40}", r"[0-9A-Z]{8,40}", help=f"{WHERE_KEYS_ARE} → Webhooks"
+        ),
+    }
+    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
+    catalog = CatalogEntry(
+        description="PayPal accounts and cards, on PayPal's own page",
+        website_url="https://www.paypal.com",
+        documentation_url="https://developer.paypal.com/docs/api/orders/v2/",
+        api_base_url="https://api-m.paypal.com",
+        sandbox_api_base_url="https://api-m.sandbox.paypal.com",
+        methods=PAID_WITH_CARDS,
+        currencies={
+            "USD": CurrencyTerms(FEE_PPM, 49, recommended=True),
+            **{code: CurrencyTerms(FEE_PPM) for code in (*OTHERS, *MORE)},
+        },
+        priority=8,
+    )
+    idempotency = Idempotency.key
+    idempotency_window_s = 6 * 3600
+    settle_horizon_s = 120.0
+    redacted = reading.REDACTED
+
+    def initialize(self, config: ProviderConfig) -> None:
+        """No certificate has been fetched yet."""
+        self._certificate: tuple[str, bytes] | None = None
+
+    # ── Public verbs ──
+
+    async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
+        """POST /v2/checkout/orders: an address at which the payer approves."""
+        try:
+            body = self._order_body(params)
+        except InvalidAmount:
+            return too_fine(params.amount)
+        answer = await self._call("POST", "/v2/checkout/orders", body, params.reference)
+        return reading.read_order_answer(answer) if isinstance(answer, Answer) else answer
+
+    async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
+        """GET the order. What the payer has approved is captured or held now: an order allows that once."""
+        return await self._settled(params.reference, params.provider_transaction_id)
+
+    async def lookup_payment(self, params: LookupParams) -> Outcome:
+        """As ``confirm_payment``; where the order's id was lost, the identical create is repeated under its request id."""
+        if params.provider_transaction_id:
+            return await self._settled(params.reference, params.provider_transaction_id)
+        if params.create is not None and params.age_s < self.idempotency_window_s:
+            return await self.create_payment_intent(params.create)
+        return NotSent(Reason.not_found, detail="The order's answer was lost: nobody holds its address.")
+
+    async def capture_payment(self, params: OperationParams) -> Outcome:
+        """POST /v2/payments/authorizations/{id}/capture. What is not captured is released."""
+        order = await self._order(params.provider_transaction_id)
+        held = reading.authorization_of(order) if isinstance(order, dict) else order
+        if not isinstance(held, str) or not isinstance(order, dict):
+            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
+        try:
+            amount = reading.amount_of(params.amount) if params.amount else None
+        except InvalidAmount:
+            return too_fine(params.amount)
+        body = {"final_capture": True} | ({"amount": amount} if amount else {})
+        path = f"/v2/payments/authorizations/{quote(held, safe='')}/capture"
+        answer = await self._call("POST", path, body, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        return reading.read_part(answer, reading.read_capture, string_in(order, "id"))
+
+    async def cancel_payment(self, params: OperationParams) -> Outcome:
+        """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
+        order = await self._order(params.provider_transaction_id)
+        held = reading.authorization_of(order) if isinstance(order, dict) else order
+        if not isinstance(held, str) or not isinstance(order, dict):
+            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
+        path = f"/v2/payments/authorizations/{quote(held, safe='')}/void"
+        answer = await self._call("POST", path, {}, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        return reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+
+    async def refund_payment(self, params: RefundParams) -> Outcome:
+        """POST /v2/payments/captures/{id}/refund, under the refund's own request id."""
+        try:
+            amount = reading.amount_of(params.amount)
+        except InvalidAmount:
+            return too_fine(params.amount)
+        order = await self._order(params.provider_transaction_id)
+        captured = reading.capture_of(order) if isinstance(order, dict) else order
+        if not isinstance(captured, str):
+            return captured if captured is not None else _nothing("capture")
+        body = {"amount": amount, "custom_id": params.payment_reference, "invoice_id": params.reference}
+        path = f"/v2/payments/captures/{quote(captured, safe='')}/refund"
+        answer = await self._call("POST", path, body, params.reference)
+        return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+
+    async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
+        """GET /v2/payments/refunds/{id} where the id is known, else our reference among the order's refunds."""
+        if params.provider_refund_id:
+            answer = await self._call("GET", f"/v2/payments/refunds/{quote(params.provider_refund_id, safe='')}")
+            return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+        order = await self._order(params.provider_transaction_id)
+        if not isinstance(order, dict):
+            # An order that is not found does not prove that nothing was refunded.
+            return Unknown(order.reason, order.code, order.detail)
+        for refund in reading.payments_of(order, "refunds"):
+            if refund.get("invoice_id") == params.reference:
+                return reading.read_refund(refund)
+        return NotSent(Reason.not_found, detail="The order has no such refund.")
+
+    async def test_credentials(self) -> CredentialTest:
+        """An access token is given for good keys only, and each environment has a host of its own."""
+        token = await self._token()
+        if isinstance(token, NotSent):
+            return CredentialTest(False, token.detail or "PayPal could not be reached.")
+        return CredentialTest(True, "PayPal accepts the keys.", self.config.environment)
+
+    async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
+        """GET the certificate that a delivery names: from PayPal's hosts over https only, and without any key."""
+        url = webhooks.certificate_url(headers, self.config.base_url)
+        if url is None:
+            return
+        try:
+            status, _, content = await self.http.transport.send("GET", url, {"Accept": "*/*"}, None)
+        except (ConnectionNotMade, AnswerLost):
+            return
+        if status == 200:
+            self._certificate = (url, content)
+
+    def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """RSA over transmission id, time, our webhook id and the raw body's CRC, by the certificate that was fetched."""
+        if self._certificate is None or webhooks.certificate_url(headers, self.config.base_url) != self._certificate[0]:
+            return False
+        now = datetime.fromtimestamp(self.world.time_s(), UTC)
+        ids = (secret.reveal() for secret in self.config.webhook_secrets if secret)
+        return any(webhooks.is_signed(headers, body, webhook_id, self._certificate[1], now) for webhook_id in ids)
+
+    def process_webhook(self, body: bytes) -> WebhookResult:
+        """Read a delivery. An approval is a hint to ask, and asking captures."""
+        return webhooks.read_event(body)
+
+    # ── Request builders ──
+
+    async def _token(self) -> Secret | NotSent:
+        headers = basic(self.config.public_key, self.config.secret_key)
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        url, body = f"{self._base}/v1/oauth2/token", b"grant_type=client_credentials"
+        return await fetch_token(self.http, self.name, "POST", url, headers, body)
+
+    async def _call(
+        self, method: str, path: str, body: JsonObject | None = None, request_id: str | None = None
+    ) -> Answer | NotSent | Unknown:
+        token = await self._token()
+        if isinstance(token, NotSent):
+            return token
+        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Prefer": "return=representation"}
+        if request_id is not None:
+            headers["PayPal-Request-Id"] = request_id
+        return await self.http.send(method, self._base + path, headers, to_json(body) if body is not None else None)
+
+    @property
+    def _base(self) -> str:
+        return self.config.base_url.rstrip("/")
+
+    def _order_body(self, params: CreatePaymentParams) -> JsonObject:
+        unit = {
+            "reference_id": params.reference,
+            "custom_id": params.reference,
+            "description": (params.description or "")[:127],
+            "amount": {"currency_code": params.amount.currency, "value": money_text(params.amount)},
+        }
+        page = {"return_url": params.return_url, "cancel_url": params.return_url, "user_action": "PAY_NOW"}
+        if params.merchant_name:
+            page["brand_name"] = params.merchant_name[:127]
+        return {
+            "intent": "AUTHORIZE" if params.capture == "manual" else "CAPTURE",
+            "purchase_units": [{name: value for name, value in unit.items() if value}],
+            "payment_source": {"paypal": {"experience_context": page}},
+        }
+
+    async def _order(self, order_id: str | None) -> JsonObject | NotSent | Unknown:
+        if not order_id:
+            return NotSent(Reason.invalid_state, "no_order", "The order's id is not known.")
+        answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
+        return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
+
+    async def _settled(self, reference: str, order_id: str | None) -> Outcome:
+        order = await self._order(order_id)
+        if not isinstance(order, dict) or order_id is None:
+            return order if isinstance(order, NotSent | Unknown) else _nothing("order")
+        if reading.reference_of(order) not in (reference, None):
+            return Unknown(Reason.unreadable, detail="PayPal answered about another payment.")
+        if order.get("status") != "APPROVED":
+            return reading.read_order(order)
+        act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
+        path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"
+        # No request id: the order itself allows this once. Under one, the first decline or 500 would come back for ever.
+        answer = await self._call("POST", path, {})
+        if not isinstance(answer, Answer):
+            return answer
+        outcome = reading.read_order_answer(answer)
+        if isinstance(outcome, NotSent) and outcome.reason is Reason.duplicate:  # somebody was faster
+            again = await self._order(order_id)
+            return reading.read_order(again) if isinstance(again, dict) else again
+        if isinstance(outcome, NotSent) and outcome.code == "PAYER_ACTION_REQUIRED":
+            return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)
+        return outcome
+
+
+def _nothing(what: str) -> NotSent:
+    return NotSent(Reason.invalid_state, f"no_{what}", f"The order holds no {what}.")

@@ -1,0 +1,244 @@
+"""What PayPal's orders, captures, authorizations and refunds mean: readers without any state, from JSON to outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.providers.contract import redact
+from polytill.providers.http import Answer
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+
+# ── Facts ──
+
+REDACTED = frozenset({"access_token", "id_token", "links", "payer", "payment_source"})
+WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal takes no decimals of these, whatever ISO says
+PLACES = 2
+
+WAITING = ("CREATED", "SAVED", "PAYER_ACTION_REQUIRED")
+CAPTURED = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
+REFUND_WORDS = {"COMPLETED": "succeeded", "PENDING": "pending", "FAILED": "failed", "CANCELLED": "failed"}
+ISSUES = {  # of a request that was refused
+    "ORDER_ALREADY_CAPTURED": Reason.duplicate,
+    "ORDER_ALREADY_AUTHORIZED": Reason.duplicate,
+    "DUPLICATE_INVOICE_ID": Reason.duplicate,
+    "CURRENCY_NOT_SUPPORTED": Reason.currency_not_supported,
+    "INVALID_CURRENCY_CODE": Reason.currency_not_supported,
+    "ORDER_NOT_APPROVED": Reason.invalid_state,
+    "PAYER_ACTION_REQUIRED": Reason.invalid_state,
+    "CAPTURE_FULLY_REFUNDED": Reason.invalid_state,
+    "REFUND_AMOUNT_EXCEEDED": Reason.invalid_state,
+    "AUTHORIZATION_ALREADY_CAPTURED": Reason.invalid_state,
+    "AUTHORIZATION_VOIDED": Reason.invalid_state,
+    "PREVIOUSLY_CAPTURED": Reason.invalid_state,
+    "PREVIOUSLY_VOIDED": Reason.invalid_state,
+}
+
+# ── Response readers ──
+
+
+def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
+    """The order in an answer, only if it is the one that was asked about."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        found = read_error(answer)
+        return found if isinstance(found, NotSent | Unknown) else Unknown(found.reason, found.code, found.detail)
+    if answer.data["id"] != order_id:
+        return Unknown(Reason.unreadable, detail="PayPal answered about another order.")
+    return answer.data
+
+
+def read_order_answer(answer: Answer) -> Outcome:
+    """What making, capturing or authorizing an order answers."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        return read_error(answer)
+    return read_order(answer.data)
+
+
+def read_order(data: JsonObject) -> Outcome:
+    """An order: its captures tell of money, its authorizations of a hold, its status of neither."""
+    status, order_id = text_of(data.get("status")), string_in(data, "id")
+    captures, holds = payments_of(data, "captures"), payments_of(data, "authorizations")
+    if status in WAITING or (status == "APPROVED" and not captures and not holds):
+        return NeedsAction(approval_in(data), asked_of(data), order_id, response=redact(data, REDACTED))
+    if captures:
+        # An order has one capture; where a hold was captured in parts, the one that went through counts.
+        best = next((one for one in captures if one.get("status") in CAPTURED), captures[-1])
+        return read_capture(best, order_id)
+    if holds:
+        return read_authorization(holds[-1], order_id)
+    if status == "VOIDED":
+        return Declined(Reason.canceled, True, status, None, order_id, redact(data, REDACTED))
+    return Unknown(Reason.unreadable, status or "200", "PayPal's order could not be read.")
+
+
+def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
+    """A capture, under the name of its order where that is known."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    name = order_id or string_in(data, "id")
+    if status in CAPTURED and amount is not None:
+        return Succeeded(amount, name, _fee_in(data), response=kept)
+    if status == "PENDING":
+        return Pending(amount, name, kept)
+    if status in ("DECLINED", "FAILED"):
+        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, name, kept)
+    return Unknown(Reason.unreadable, status or "200", "PayPal's capture could not be read.")
+
+
+def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
+    """An authorization: a hold, no money."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    name = order_id or string_in(data, "id")
+    if status == "CREATED" and amount is not None:
+        return Succeeded(amount, name, authorized_only=True, response=kept)
+    if status == "PENDING":
+        return Pending(amount, name, kept)
+    if status in ("VOIDED", "EXPIRED"):
+        return Declined(
+            Reason.canceled if status == "VOIDED" else Reason.expired, True, status, None, name, kept
+        )  # fmt: skip
+    if status == "DENIED":
+        return Declined(Reason.declined, True, status, None, name, kept)
+    return Unknown(Reason.unreadable, status or "200", "PayPal's authorization could not be read.")
+
+
+def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
+    """A refund, under its own id."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    refund_id, state = string_in(data, "id"), REFUND_WORDS.get(status)
+    if state == "failed":
+        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, refund_id, kept)
+    if state is None or amount is None:
+        return Unknown(Reason.unreadable, status or "200", "PayPal's refund could not be read.")
+    return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
+
+
+def read_part(
+    answer: Answer, read: Callable[[JsonObject, str | None], Outcome], order_id: str | None = None
+) -> Outcome:
+    """An answer that is a capture, an authorization or a refund by itself."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        return read_error(answer)
+    return read(answer.data, order_id)
+
+
+# ── Parts of an order ──
+
+
+def payments_of(order: JsonObject, kind: str) -> list[JsonObject]:
+    """Its captures, authorizations or refunds."""
+    return objects_in(object_in(_unit(order), "payments"), kind) or []
+
+
+def capture_of(order: JsonObject) -> str | None:
+    """The id of the capture that can be refunded."""
+    found = (one for one in payments_of(order, "captures") if one.get("status") in CAPTURED)
+    return next((string_in(one, "id") for one in found), None)
+
+
+def authorization_of(order: JsonObject) -> str | None:
+    """The id of the hold."""
+    return next((string_in(one, "id") for one in payments_of(order, "authorizations")), None)
+
+
+def reference_of(order: JsonObject) -> str | None:
+    """Our reference, which PayPal echoes."""
+    return string_in(_unit(order), "custom_id")
+
+
+def asked_of(order: JsonObject) -> Money | None:
+    """What the order asks for."""
+    return money_in(_unit(order).get("amount"))
+
+
+def approval_in(order: JsonObject) -> NextAction | None:
+    """The address at which the payer approves; None where there is none."""
+    for link in objects_in(order, "links") or []:
+        url = string_in(link, "href")
+        if link.get("rel") in ("payer-action", "approve") and url:
+            return NextAction(NextKind.redirect, url)
+    return None
+
+
+def _unit(order: JsonObject) -> JsonObject:
+    units = objects_in(order, "purchase_units")
+    return units[0] if units else {}
+
+
+def _fee_in(capture: JsonObject) -> Money | None:
+    fee = object_in(object_in(capture, "seller_receivable_breakdown"), "paypal_fee")
+    value = fee.get("value")
+    return fee_from_wire(value, text_of(fee.get("currency_code")), 0) if isinstance(value, str) else None
+
+
+def _why(data: JsonObject) -> Any:
+    return object_in(data, "status_details").get("reason")
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> NotSent | Unknown | Declined:
+    """An error envelope, sorted by what can have happened over there."""
+    data = answer.data
+    issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
+    code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
+    text = text_of(data.get("message") or data.get("error_description"))
+    if answer.status >= 500 or answer.status == 408:
+        return Unknown(Reason.provider_unavailable, code, text)
+    if answer.status == 409:
+        return Unknown(Reason.conflict, code, text)
+    if answer.status in (401, 403):
+        return NotSent(Reason.config, code, text)
+    if answer.status == 404:
+        return NotSent(Reason.not_found, code, text)
+    if issue == "INSTRUMENT_DECLINED":  # the payer may approve again with something else
+        return Declined(Reason.declined, False, code, text)
+    if answer.status in (400, 422):
+        return NotSent(ISSUES.get(issue, Reason.validation), code, text)
+    return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+
+
+# ── Values ──
+
+
+def money_text(money: Money) -> str:
+    """An amount as PayPal writes it: exactly the decimals that it knows."""
+    places = 0 if money.currency in WHOLE_UNITS else PLACES
+    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
+
+
+def amount_of(money: Money) -> JsonObject:
+    """An amount as an object. ``InvalidAmount`` where it is too fine."""
+    return {"currency_code": money.currency, "value": money_text(money)}
+
+
+def money_in(value: Any) -> Money | None:
+    """The money in an amount object; None where there is none."""
+    if not isinstance(value, dict) or not isinstance(value.get("value"), str):
+        return None
+    try:
+        return from_wire(value["value"], text_of(value.get("currency_code")), 0)
+    except InvalidAmount:
+        return None
+
+
+def too_fine(money: Money | None) -> NotSent:
+    """The refusal of an amount that the wire has no place for."""
+    return NotSent(Reason.validation, detail=f"PayPal takes no amount as fine as {money}.")

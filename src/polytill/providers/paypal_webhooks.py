@@ -1,0 +1,134 @@
+"""PayPal's deliveries: whose signature stands under one, and what it says.
+
+The signature covers the CRC of the body, so it must be checked over the raw bytes; the certificate's address comes with
+the delivery, so it is worth something only at PayPal's own hosts, over https.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificate
+
+from polytill.providers import paypal_reading as reading
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult, redact
+from polytill.providers.http import origin_of, parse_json
+from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, Pending, Succeeded, Unknown
+from polytill.providers.signing import header
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+
+ALGORITHM = "SHA256withRSA"
+DISPUTE_OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
+
+# ── Signatures ──
+
+
+def certificate_url(headers: Mapping[str, str], base_url: str) -> str | None:
+    """Where the certificate is, if that may be believed: at PayPal over https, or where the API itself is asked."""
+    url = header(headers, "paypal-cert-url") or ""
+    origin = origin_of(url)
+    if origin is None or any(c.isspace() or c == "\\" for c in url):
+        return None
+    host = urlsplit(url).hostname or ""
+    trusted = origin == f"https://{host}" and host.endswith(".paypal.com")
+    return url if trusted or origin == origin_of(base_url) else None
+
+
+def is_signed(headers: Mapping[str, str], body: bytes, webhook_id: str, certificate: bytes, now: datetime) -> bool:
+    """Whether this certificate's owner signed this body for this webhook id. Never raises."""
+    sent_id, sent_at = header(headers, "paypal-transmission-id"), header(headers, "paypal-transmission-time")
+    signature = header(headers, "paypal-transmission-sig")
+    if not (sent_id and sent_at and signature and webhook_id) or header(headers, "paypal-auth-algo") != ALGORITHM:
+        return False
+    try:
+        signed_by = load_pem_x509_certificate(certificate)
+        key, raw = signed_by.public_key(), base64.b64decode(signature, validate=True)
+        if (
+            not isinstance(key, RSAPublicKey)
+            or not signed_by.not_valid_before_utc <= now <= signed_by.not_valid_after_utc
+        ):
+            return False
+        key.verify(raw, f"{sent_id}|{sent_at}|{webhook_id}|{zlib.crc32(body)}".encode(), PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+# ── Deliveries ──
+
+
+def read_event(body: bytes) -> WebhookResult:
+    """One delivery. ``ValueError`` where it is none."""
+    event = parse_json(body)
+    if not isinstance(event, dict):
+        raise ValueError("not a PayPal event")
+    event_id, kind, resource = string_in(event, "id"), string_in(event, "event_type"), event.get("resource")
+    if event_id is None or kind is None or not isinstance(resource, dict):
+        raise ValueError("not a PayPal event")
+    fact = _fact_in(kind, resource)
+    # An approval is not yet money: whoever asks the order now captures it.
+    approved = isinstance(fact, PaymentFact) and isinstance(fact.outcome, NeedsAction)
+    kept = redact(event, reading.REDACTED - {"links"})  # a refund names its capture only in a link
+    return WebhookResult(
+        kind, event_id, "apply" if fact else "ignore", None, event_id, (fact,) if fact else (), approved, body=kept
+    )
+
+
+def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
+    if kind.startswith("CHECKOUT.ORDER."):
+        return PaymentFact(reading.read_order(resource), reading.reference_of(resource), string_in(resource, "id"))
+    if kind in ("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED") or kind.startswith("PAYMENT.REFUND."):
+        return _refund_in(resource)
+    if kind.startswith("PAYMENT.CAPTURE."):
+        return _payment_in(resource, reading.read_capture(resource, _order_of(resource)))
+    if kind.startswith("PAYMENT.AUTHORIZATION."):
+        return _payment_in(resource, reading.read_authorization(resource, _order_of(resource)))
+    return _dispute_in(resource) if kind.startswith("CUSTOMER.DISPUTE.") else None
+
+
+def _payment_in(resource: JsonObject, outcome: Succeeded | Pending | Declined | Unknown) -> PaymentFact | None:
+    reference, order_id = string_in(resource, "custom_id"), _order_of(resource)
+    if reference and not order_id:
+        # The order's id is the payment's name: where it is not told, the known one must not be lost.
+        known = outcome if isinstance(outcome, Unknown) else replace(outcome, provider_transaction_id=None)
+        return PaymentFact(known, reference)
+    name = order_id or string_in(resource, "id")
+    return PaymentFact(outcome, reference, name) if reference or name else None
+
+
+def _order_of(resource: JsonObject) -> str | None:
+    return string_in(object_in(object_in(resource, "supplementary_data"), "related_ids"), "order_id")
+
+
+def _refund_in(resource: JsonObject) -> RefundFact | None:
+    state = reading.REFUND_WORDS.get(text_of(resource.get("status")))
+    up = next((string_in(one, "href") for one in objects_in(resource, "links") or [] if one.get("rel") == "up"), None)
+    if state is None:
+        return None
+    return RefundFact(
+        state, string_in(resource, "invoice_id"), string_in(resource, "id"), string_in(resource, "custom_id"),
+        _order_of(resource), reading.money_in(resource.get("amount")),
+        response=redact(resource, reading.REDACTED), provider_charge_id=up.rpartition("/")[2] if up else None,
+    )  # fmt: skip
+
+
+def _dispute_in(resource: JsonObject) -> DisputeFact | None:
+    dispute_id = string_in(resource, "dispute_id")
+    about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
+    if dispute_id is None:
+        return None
+    outcome = text_of(object_in(resource, "dispute_outcome").get("outcome_code"))
+    return DisputeFact(
+        DISPUTE_OUTCOMES.get(outcome, "open"), outcome or text_of(resource.get("status")), dispute_id,
+        string_in(about, "custom"), None, string_in(about, "seller_transaction_id"),
+        reading.money_in(resource.get("dispute_amount")), due_at=string_in(resource, "seller_response_due_date"),
+    )  # fmt: skip

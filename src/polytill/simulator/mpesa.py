@@ -1,0 +1,289 @@
+"""M-Pesa's Daraja on the wire: tokens, prompts on phones, the query, callbacks. Whole shillings, nothing signed.
+
+The account is the consumer secret. Each prompt names its own callback address, so nothing has to be registered.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.deliveries import Hook, is_loopback
+from polytill.simulator.wire import Answer, Call, PayPage, Provider, Route, bearer, compact, json_answer, route
+
+_KEY = re.compile(r"^[0-9A-Za-z]{16,128}$")
+_PHONE = re.compile(r"^254[17][0-9]{8}$")
+_KINDS = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
+_PROMPT_SECONDS = 60
+_TOKEN_SECONDS = 3599
+_EAST_AFRICA = timedelta(hours=3)
+_MOST = 250_000
+_RESULTS = {
+    "success": (0, "The service request is processed successfully."),
+    "decline": (1, "The balance is insufficient for the transaction."),
+    "abandon": (1032, "Request cancelled by user."),
+    "silence": (1037, "DS timeout user cannot be reached"),
+}
+
+
+class No(Exception):
+    """Daraja refuses."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@dataclass(slots=True)
+class Prompt:
+    """Safaricom's side of a transaction."""
+
+    merchant_request: str
+    phone: str
+    callback: str
+    receipt: str = ""
+    result: tuple[int, str] | None = None
+
+
+class Mpesa(Provider):
+    """Lipa na M-Pesa Online."""
+
+    name = "mpesa"
+    prefix = "/mpesa"
+
+    def __init__(self, network: Any) -> None:
+        super().__init__(network)
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    def table(self) -> list[Route]:
+        return [
+            route("GET", "/oauth/v1/generate", "other", self._generate),
+            route("POST", "/mpesa/stkpush/v1/processrequest", "create", self._process),
+            route("POST", "/mpesa/stkpushquery/v1/query", "lookup", self._query),
+        ]
+
+    # Keys, tokens, envelopes
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        token = bearer(headers)
+        if token is not None:
+            return self._tokens.get(token, (None, 0.0))[0]
+        scheme, _, pair = headers.get("Authorization", "").partition(" ")
+        try:
+            user, _, secret = base64.b64decode(pair, validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        return secret if scheme.lower() == "basic" and self.well_formed(user) else None
+
+    def well_formed(self, key: str) -> bool:
+        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+
+    def handle(self, call: Call) -> Answer:
+        try:
+            found = self.find(call.method, call.path)
+            if found is None:
+                raise No(404, "404.001.01", "Resource not found")
+            return found[0].run(call)
+        except No as refusal:
+            body = {"requestId": self._request_id(), "errorCode": refusal.code, "errorMessage": str(refusal)}
+            return json_answer(refusal.status, body)
+
+    def broken(self, status: int) -> Answer:
+        code, text = ("500.003.02", "Error Occurred: Spike Arrest Violation")
+        if status != 429:
+            code, text = "500.001.1001", "[MerchantValidate] - Internal Server Error"
+        return json_answer(status, {"requestId": self._request_id(), "errorCode": code, "errorMessage": text})
+
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """Nothing is signed."""
+        return {}
+
+    def _request_id(self) -> str:
+        return f"{self.network.random.randint(1000, 99999)}-{self.network.number('mpesa request', 15_000_000)}-1"
+
+    def _generate(self, call: Call) -> Answer:
+        key = self.key_of(call.headers)
+        if key is None or not self.well_formed(key) or call.query.get("grant_type") != "client_credentials":
+            raise No(400, "400.008.01", "Invalid Authentication passed")
+        self.network.account(self.name, key)
+        token = self.network.token(28)
+        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
+        return json_answer(200, {"access_token": token, "expires_in": str(_TOKEN_SECONDS)})
+
+    def _entered(self, call: Call) -> tuple[Account, Json]:
+        """The account of a request and its body, with the password looked at."""
+        key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
+        if key is None or until < self.network.now():
+            raise No(404, "404.001.03", "Invalid Access Token")
+        try:
+            given = json.loads(call.body)
+        except (ValueError, RecursionError):
+            given = None
+        if not isinstance(given, dict):
+            raise No(400, "400.002.05", "Invalid Request Payload")
+        code, stamp = str(given.get("BusinessShortCode", "")), given.get("Timestamp")
+        account = self.network.account(self.name, key)
+        if not re.fullmatch(r"[0-9]{5,7}", code):
+            raise No(400, "400.002.02", "Bad Request - Invalid BusinessShortCode")
+        if not isinstance(stamp, str) or not re.fullmatch(r"20[0-9]{12}", stamp):
+            raise No(400, "400.002.02", "Bad Request - Invalid Timestamp")
+        self._check_password(account, code, stamp, given.get("Password"))
+        return account, given
+
+    def _check_password(self, account: Account, code: str, stamp: str, password: object) -> None:
+        """The pass key of a short code is the one that was used first."""
+        try:
+            plain = base64.b64decode(password, validate=True).decode() if isinstance(password, str) else ""
+        except ValueError:
+            plain = ""
+        passkey = plain.removeprefix(code).removesuffix(stamp)
+        right = len(passkey) == len(plain) - len(code) - len(stamp) and len(passkey) >= 16
+        if not right or account.memory.setdefault(f"passkey {code}", passkey) != passkey:
+            raise No(500, "500.001.1001", "Wrong credentials")
+
+    # Prompts
+
+    def _process(self, call: Call) -> Answer:
+        account, given = self._entered(call)
+        amount, phone, callback = given.get("Amount"), str(given.get("PhoneNumber")), given.get("CallBackURL")
+        text = str(amount) if isinstance(amount, int | str) and not isinstance(amount, bool) else ""
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _MOST:
+            raise No(400, "400.002.02", "Bad Request - Invalid Amount")
+        if not _PHONE.fullmatch(phone) or str(given.get("PartyA")) != phone:
+            raise No(400, "400.002.02", "Bad Request - Invalid PhoneNumber")
+        if not isinstance(callback, str) or not (callback.startswith("https://") or is_loopback(callback)):
+            raise No(400, "400.002.02", "Bad Request - Invalid CallBackURL")
+        self._check_texts(given)
+        now = self.network.now()
+        local = datetime.fromtimestamp(now, UTC) + _EAST_AFRICA
+        number = self.network.number("mpesa prompt", 34_620_000)
+        prompt = Prompt(f"29115-{number}-1", phone, callback)
+        tx = Transaction(
+            self.name, account.key, f"ws_CO_{local:%d%m%Y%H%M%S}{number}", self._reference(callback, given),
+            int(text) * 100, "KES", now, "processing", wire=prompt,
+        )  # fmt: skip
+        account.transactions.append(tx)
+        account.things[tx.id] = tx
+        self.network.after(_PROMPT_SECONDS, lambda: self._expire(account, tx))
+        done = "Success. Request accepted for processing"
+        return json_answer(200, {
+            "MerchantRequestID": prompt.merchant_request, "CheckoutRequestID": tx.id, "ResponseCode": "0",
+            "ResponseDescription": done, "CustomerMessage": done,
+        })  # fmt: skip
+
+    def _check_texts(self, given: Json) -> None:
+        if given.get("TransactionType") not in _KINDS:
+            raise No(400, "400.002.02", "Bad Request - Invalid TransactionType")
+        if not re.fullmatch(r"[0-9]{5,9}", str(given.get("PartyB"))):
+            raise No(400, "400.002.02", "Bad Request - Invalid PartyB")
+        for name, longest in (("AccountReference", 12), ("TransactionDesc", 13)):
+            value = given.get(name)
+            if not isinstance(value, str) or not 1 <= len(value) <= longest:
+                raise No(400, "400.002.02", f"Bad Request - Invalid {name}")
+
+    def _reference(self, callback: str, given: Json) -> str:
+        """What the books call the payment: the merchant's own name for it in the callback's address, if there is one."""
+        found = parse_qs(urlsplit(callback).query).get("reference")
+        return found[0] if found else str(given["AccountReference"])
+
+    def _query(self, call: Call) -> Answer:
+        account, given = self._entered(call)
+        tx = account.things.get(str(given.get("CheckoutRequestID")))
+        if tx is None:
+            raise No(500, "500.001.1001", "The transaction does not exist")
+        if tx.wire.result is None:
+            raise No(500, "500.001.1001", "The transaction is being processed")
+        code, text = tx.wire.result
+        return json_answer(200, {
+            "ResponseCode": "0",
+            "ResponseDescription": "The service request has been accepted successsfully",
+            "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id,
+            "ResultCode": str(code), "ResultDesc": text,
+        })  # fmt: skip
+
+    # The payer's phone
+
+    def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
+        tx, now = transaction, self.network.now()
+        tx.wire.result, tx.closed = _RESULTS[outcome], True
+        if outcome == "success":
+            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, now
+            tx.wire.receipt = self.network.token(10).upper()
+        else:
+            tx.status = "failed" if outcome == "decline" else "canceled"
+        self._call_back(account, tx)
+        return tx
+
+    def _expire(self, account: Account, tx: Transaction) -> None:
+        if tx.wire.result is None:
+            self.pay(account, tx, "silence")
+
+    def _call_back(self, account: Account, tx: Transaction) -> None:
+        code, text = tx.wire.result
+        told: Json = {
+            "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id, "ResultCode": code,
+            "ResultDesc": text,
+        }  # fmt: skip
+        if code == 0:
+            local = datetime.fromtimestamp(tx.paid_at or 0, UTC) + _EAST_AFRICA
+            told["CallbackMetadata"] = {"Item": [
+                {"Name": "Amount", "Value": tx.amount // 100},
+                {"Name": "MpesaReceiptNumber", "Value": tx.wire.receipt},
+                {"Name": "Balance"},
+                {"Name": "TransactionDate", "Value": int(f"{local:%Y%m%d%H%M%S}")},
+                {"Name": "PhoneNumber", "Value": int(tx.wire.phone)},
+            ]}  # fmt: skip
+        if is_loopback(tx.wire.callback):
+            hook = Hook(self.name, account.key, tx.wire.callback, "")
+            self.network.deliverer.deliver(hook, "stkCallback", compact({"Body": {"stkCallback": told}}))
+
+    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+        """The prompt, as a page: what stands on the payer's phone."""
+        found = self._behind(token)
+        if found is None:
+            return None
+        tx = found[1]
+        state = "open" if tx.payable else "paid" if tx.captured else "expired"
+        merchant, note = f"Simulated merchant {found[0].number}", "Enter your M-Pesa PIN"
+        amount = str(tx.amount // 100)
+        return PayPage("M-Pesa", f"Phone {tx.wire.phone}", merchant, note, amount, "KES", state, tx.reference)
+
+    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+        found = self._behind(token)
+        if found is not None:
+            self.pay(*found, outcome)
+        return None
+
+    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
+        for (provider, _), account in self.network.accounts.items():
+            if provider == self.name and token in account.things:
+                return account, account.things[token]
+        return None
+
+    # What only Safaricom's own desk does: it tells nobody.
+
+    def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
+        number = self.network.number("mpesa reversal", 7_000)
+        made = Refund(str(number), amount, "KES", "succeeded", self.network.now())
+        transaction.refunds.append(made)
+        return made
+
+    def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
+        refund.status = "failed"
+
+    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+        made = transaction.open_dispute()
+        if made is None:
+            number = self.network.number("mpesa dispute", 500)
+            made = Dispute(str(number), transaction.captured, "open", self.network.now())
+            transaction.disputes.append(made)
+        if outcome != "open":
+            made.status, made.closed_at = outcome, self.network.now()
+        return made

@@ -1,0 +1,199 @@
+"""What PayPal does with money: orders, approvals, captures, holds, refunds, disputes, the payer's page.
+
+Addresses, tokens and signatures are in paypal.py, shapes and decimals in paypal_shapes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from polytill.simulator import paypal_shapes as shapes
+from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.paypal_shapes import Order
+from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
+
+
+class No(Exception):
+    """PayPal refuses, with one issue."""
+
+    def __init__(self, status: int, issue: str, text: str = "") -> None:
+        super().__init__(text or issue)
+        self.status, self.issue = status, issue
+
+
+class PayPalMoney(Provider):
+    """The half of PayPal behind its wire."""
+
+    name = "paypal"
+
+    @property
+    def base(self) -> str:
+        """The address under which everything here is called."""
+        return f"{self.network.public_url or 'http://127.0.0.1'}/paypal"
+
+    def tell(self, account: Account, kind: str, resource: Json) -> None:
+        """Deliver an event."""
+        event = {
+            "id": f"WH-{self.network.token(17).upper()}-{self.network.token(17).upper()}",
+            "event_version": "1.0", "create_time": shapes.moment(self.network.now()), "event_type": kind,
+            "resource_version": "2.0", "resource": resource,
+        }  # fmt: skip
+        self.network.publish(account, kind, compact(event))
+
+    def new_order(self, account: Account, given: Json) -> Transaction:
+        """POST /v2/checkout/orders."""
+        units = given.get("purchase_units")
+        unit = units[0] if isinstance(units, list) and len(units) == 1 and isinstance(units[0], dict) else None
+        if given.get("intent") not in ("CAPTURE", "AUTHORIZE") or unit is None:
+            raise No(400, "INVALID_PARAMETER_VALUE", "intent or purchase_units")
+        minor, code = self.money(unit.get("amount"))
+        source = given.get("payment_source")
+        wallet = source.get("paypal") if isinstance(source, dict) else None
+        page = wallet.get("experience_context") if isinstance(wallet, dict) else None
+        back, away = (page.get("return_url"), page.get("cancel_url")) if isinstance(page, dict) else (None, None)
+        if not is_web_address(back) or not is_web_address(away):
+            raise No(400, "INVALID_PARAMETER_VALUE", "return_url or cancel_url")
+        known = {
+            name: unit[name] for name in ("reference_id", "custom_id", "invoice_id", "description") if name in unit
+        }
+        if not all(isinstance(value, str) and 1 <= len(value) <= 127 for value in known.values()):
+            raise No(400, "INVALID_STRING_LENGTH")
+        order = Order(given["intent"], known, str(back), str(away))
+        tx = Transaction(
+            self.name, account.key, self.network.token(17).upper(), known.get("custom_id") or known.get("reference_id"),
+            minor, code, self.network.now(), "requires_action", wire=order,
+        )  # fmt: skip
+        account.transactions.append(tx)
+        account.things[tx.id] = tx
+        return tx
+
+    def money(self, given: object) -> tuple[int, str]:
+        """An amount object in ISO minor units and its currency."""
+        code = given.get("currency_code") if isinstance(given, dict) else None
+        if not isinstance(given, dict) or not isinstance(code, str) or code not in shapes.CURRENCIES:
+            raise No(422, "CURRENCY_NOT_SUPPORTED")
+        minor = shapes.to_minor(given.get("value"), code)
+        if minor is None:
+            raise No(422, "DECIMAL_PRECISION", "the amount's decimals are not those of its currency")
+        return minor, code
+
+    def take(self, account: Account, tx: Transaction, intent: str) -> None:
+        """Capture or authorize what the payer approved."""
+        order: Order = tx.wire
+        if order.intent != intent:
+            raise No(422, "ACTION_DOES_NOT_MATCH_INTENT")
+        if order.capture or order.hold:
+            raise No(422, "ORDER_ALREADY_CAPTURED" if order.capture else "ORDER_ALREADY_AUTHORIZED")
+        if order.status != "APPROVED":
+            raise No(422, "ORDER_NOT_APPROVED")
+        if order.declines:
+            order.status, order.declines, tx.status = "PAYER_ACTION_REQUIRED", False, "failed"
+            raise No(
+                422, "INSTRUMENT_DECLINED", "The instrument presented was either declined by the processor or bank."
+            )
+        order.status = "COMPLETED"
+        if intent == "AUTHORIZE":
+            order.hold, tx.status, tx.closed = self.network.token(17).upper(), "authorized", True
+            self.tell(account, "PAYMENT.AUTHORIZATION.CREATED", shapes.authorization_json(tx))
+        else:
+            self._captured(account, tx, tx.amount)
+
+    def _captured(self, account: Account, tx: Transaction, amount: int) -> None:
+        tx.wire.capture, tx.captured, tx.status = self.network.token(17).upper(), amount, "succeeded"
+        tx.closed, tx.paid_at, tx.fee = True, self.network.now(), shapes.fee_of(amount, tx.currency)
+        self.tell(account, "PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(tx))
+
+    def capture_hold(self, account: Account, tx: Transaction, amount: int) -> None:
+        """Capture a hold, wholly or in part; the rest is released."""
+        if tx.wire.hold_status != "CREATED":
+            raise No(422, "AUTHORIZATION_VOIDED" if tx.status == "canceled" else "AUTHORIZATION_ALREADY_CAPTURED")
+        if amount > tx.amount:
+            raise No(422, "MAX_CAPTURE_AMOUNT_EXCEEDED")
+        tx.wire.hold_status = "CAPTURED"
+        self._captured(account, tx, amount)
+
+    def void_hold(self, account: Account, tx: Transaction) -> None:
+        """Release a hold."""
+        if tx.wire.hold_status != "CREATED":
+            raise No(422, "PREVIOUSLY_CAPTURED" if tx.captured else "PREVIOUSLY_VOIDED")
+        tx.wire.hold_status, tx.status = "VOIDED", "canceled"
+        self.tell(account, "PAYMENT.AUTHORIZATION.VOIDED", shapes.authorization_json(tx))
+
+    def make_refund(self, account: Account, tx: Transaction, amount: int, wire: Json) -> Refund:
+        """Done at once, and told."""
+        if tx.refundable <= 0:
+            raise No(422, "CAPTURE_FULLY_REFUNDED")
+        if amount > tx.refundable:
+            raise No(422, "REFUND_AMOUNT_EXCEEDED")
+        number = self.network.token(17).upper()
+        made = Refund(number, amount, tx.currency, "succeeded", self.network.now(), wire.get("invoice_id"), wire)
+        tx.refunds.append(made)
+        account.things[made.id] = (tx, made)
+        self.tell(account, "PAYMENT.CAPTURE.REFUNDED", shapes.refund_json(tx, made, self.base))
+        return made
+
+    # The payer and the dashboard
+
+    def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
+        """The payer approves or leaves; what their instrument says is learnt at the capture."""
+        order: Order = transaction.wire
+        if outcome != "abandon" and order.status == "PAYER_ACTION_REQUIRED":
+            order.status, order.declines, transaction.status = "APPROVED", outcome == "decline", "processing"
+            self.tell(account, "CHECKOUT.ORDER.APPROVED", shapes.order_json(transaction, self.base, ""))
+        return transaction
+
+    def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
+        return self.make_refund(account, transaction, amount, {})
+
+    def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
+        refund.status = "failed"
+        self.tell(account, "PAYMENT.REFUND.FAILED", shapes.refund_json(transaction, refund, self.base))
+
+    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+        made, kind = transaction.open_dispute(), "UPDATED"
+        if made is None:
+            number = f"PP-D-{self.network.number('paypal dispute', 27_800)}"
+            made, kind = Dispute(number, transaction.captured, "open", self.network.now()), "CREATED"
+            transaction.disputes.append(made)
+        if outcome != "open":
+            made.status, made.closed_at, kind = outcome, self.network.now(), "RESOLVED"
+        codes = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR"}
+        about = {"seller_transaction_id": transaction.wire.capture, "custom": transaction.wire.unit.get("custom_id")}
+        told: Json = {
+            "dispute_id": made.id, "status": "RESOLVED" if made.closed_at else "OPEN",
+            "disputed_transactions": [about],
+            "dispute_amount": shapes.amount_json(made.amount, transaction.currency),
+        }  # fmt: skip
+        if made.closed_at:
+            told["dispute_outcome"] = {"outcome_code": codes[outcome]}
+        self.tell(account, f"CUSTOMER.DISPUTE.{kind}", told)
+        return made
+
+    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
+        for (provider, _), account in self.network.accounts.items():
+            if provider == self.name and isinstance(account.things.get(token), Transaction):
+                return account, account.things[token]
+        return None
+
+    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        waiting = tx.wire.status == "PAYER_ACTION_REQUIRED"
+        amount = shapes.amount_json(tx.amount, tx.currency)["value"]
+        note = "Your instrument was declined." if tx.status == "failed" else ""
+        return PayPage(
+            "PayPal", "Checkout", f"Simulated merchant {account.number}", tx.wire.unit.get("description", ""), amount,
+            tx.currency, "open" if waiting else "paid", tx.reference, note,
+        )  # fmt: skip
+
+    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        if outcome == "abandon":
+            return with_query(tx.wire.cancel_url, {"token": tx.id})
+        self.pay(account, tx, outcome)
+        return with_query(tx.wire.return_url, {"token": tx.id, "PayerID": "QYR5Z8XDVJNXQ"})

@@ -1,0 +1,105 @@
+"""M-Pesa's fixture: an access token before each call, whole shillings, answers without an amount, nothing signed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import ProviderConfig
+from polytill.providers.mpesa import MpesaProvider
+from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample
+
+
+def _account(letter: str) -> ProviderConfig:
+    return ProviderConfig(
+        Environment.sandbox, "https://sandbox.safaricom.co.ke", letter * 32, Secret(f"secret{letter}" * 5),
+        config={"shortCode": "174379", "passkey": Secret(f"passkey{letter}" * 5)},
+        webhook_url="https://till.example/hooks/token",
+    )  # fmt: skip
+
+
+def _queried(code: str, text: str) -> dict[str, Any]:
+    return {
+        "ResponseCode": "0", "ResponseDescription": "The service request has been accepted successsfully",
+        "MerchantRequestID": "22205-34066-1", "CheckoutRequestID": "<transaction>", "ResultCode": code,
+        "ResultDesc": text,
+    }  # fmt: skip
+
+
+def _called_back(code: int, text: str, **more: Any) -> dict[str, Any]:
+    call = {
+        "MerchantRequestID": "29115-34620561-1", "CheckoutRequestID": "<transaction>", "ResultCode": code,
+        "ResultDesc": text, **more,
+    }  # fmt: skip
+    return {"Body": {"stkCallback": call}}
+
+
+PAID = {
+    "Item": [
+        {"Name": "Amount", "Value": "<amount>"},
+        {"Name": "MpesaReceiptNumber", "Value": "NLJ7RT61SV"},
+        {"Name": "Balance"},
+        {"Name": "TransactionDate", "Value": 20191219102115},
+        {"Name": "PhoneNumber", "Value": 254708374149},
+    ]
+}
+
+MPESA = ProviderFixture(
+    handler=MpesaProvider,
+    accounts=(_account("a"), _account("b")),
+    examples=(
+        Example(Money(150_000, "KES"), "1500", 1500),
+        Example(Money(7_500, "KES"), "75", "75.00"),
+    ),
+    too_fine=Money(7_550, "KES"),
+    amount_field="Amount",
+    token_at="/oauth/v1/generate",  # noqa: S106
+    answers={
+        "token": (Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}),),
+        "created": (
+            Sample(
+                {
+                    "MerchantRequestID": "29115-34620561-1", "CheckoutRequestID": "<transaction>", "ResponseCode": "0",
+                    "ResponseDescription": "Success. Request accepted for processing",
+                    "CustomerMessage": "Success. Request accepted for processing",
+                },
+                to="/processrequest",
+            ),
+        ),
+        "paid": (Sample(_queried("0", "The service request is processed successfully."), to="/query"),),
+        "declined": (Sample(_queried("1", "The balance is insufficient for the transaction."), to="/query"),),
+        "pending": (
+            Sample(
+                {
+                    "requestId": "ws-1", "errorCode": "500.001.1001",
+                    "errorMessage": "The transaction is being processed",
+                },
+                500,
+                to="/query",
+            ),
+        ),
+        "strange": (Sample(_queried("7777", "Levitating"), to="/query"),),
+        "missing": (
+            Sample({"requestId": "ws-1", "errorCode": "400.002.02", "errorMessage": "Bad Request"}, 400, to="/query"),
+        ),
+        "keys_good": (Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to="/oauth/v1/generate"),),
+        "keys_bad": (
+            Sample(
+                {"requestId": "1", "errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"},
+                400,
+                to="/oauth/v1/generate",
+            ),
+        ),
+    },
+    deliveries={
+        "paid": Delivery(_called_back(0, "The service request is processed successfully.", CallbackMetadata=PAID)),
+        "later": Delivery(_called_back(1032, "Request cancelled by user.")),
+        "unrelated": Delivery(
+            {"TransactionType": "Pay Bill", "TransID": "RKTQDM7W6S", "TransAmount": "10", "BillRefNumber": "x"}
+        ),
+    },
+    signature=None,
+    transaction_id="ws_CO_191220191020363925",
+)  # fmt: skip

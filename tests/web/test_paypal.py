@@ -1,0 +1,115 @@
+"""PayPal through the whole house: approved, captured by whoever asks, held, refunded, disputed; deliveries verified."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.installation import Installation
+from tests.web.support import Json, Practice, books_balance, is_problem, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def practice_of(house: Installation) -> Practice:
+    practice = await Practice.make(house, currency="USD")
+    await practice.configure("paypal", ["USD"])
+    return practice
+
+
+async def created(practice: Practice, **more: object) -> tuple[Json, str]:
+    made = await practice.create(12_345, currency="USD", **more)
+    assert made.status == 201, made.body
+    assert made.body["status"] == "requires_action"
+    assert made.body["nextAction"]["type"] == "redirect"
+    return made.body, made.body["attempts"][0]["reference"]
+
+
+async def test_the_approval_is_captured_and_refunded(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    payment, reference = await created(practice)
+    await practice.act(reference)
+    settled = await practice.settled(payment["id"], status="succeeded")
+    [books] = await practice.books()
+    assert (settled["amountCaptured"], settled["providerTransactionId"]) == (12_345, books["id"])
+    assert settled["providerFee"] == books["fee"] == 480
+    refund = await practice.refund(payment["id"], 2_345)
+    assert refund.status == 201, refund.body
+    await practice.settled(payment["id"], amountRefunded=2_345)
+    [books] = await practice.books()
+    assert (books["captured"], books["refunded"]) == (12_345, 2_345)
+    books_balance(await practice.ledger(), [books], "paypal")
+    assert (await practice.call("GET", "/webhook-events?status=parked")).body == []
+
+
+async def test_the_return_visit_alone_captures(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    await practice.fault("webhook", "drop", count=None)
+    payment, reference = await created(practice)
+    await practice.act(reference, "decline")
+    back = await shared.call("GET", f"/pay/{payment['clientToken']}/return")
+    assert back.status == 303
+    assert (await practice.payment(payment["id"]))["status"] == "requires_action"
+    await practice.act(reference)
+    await shared.call("GET", f"/pay/{payment['clientToken']}/return")
+    assert (await practice.payment(payment["id"]))["status"] == "succeeded"
+    books_balance(await practice.ledger(), await practice.books(), "paypal")
+
+
+@pytest.mark.parametrize("fault", ["lose_answer", "error_500", "error_500_after", "truncate"])
+async def test_a_lost_capture_is_done_once(shared: Installation, fault: str) -> None:
+    practice = await practice_of(shared)
+    payment, reference = await created(practice)
+    await practice.fault("confirm", fault)
+    await practice.act(reference)
+    await until(
+        lambda: practice.call("POST", f"/payments/{payment['id']}/confirm"), lambda a: a.body["status"] == "succeeded"
+    )
+    [books] = await practice.books()
+    assert books["captured"] == 12_345
+    books_balance(await practice.ledger(), [books], "paypal")
+
+
+async def test_a_lost_order_is_had_again_under_its_request_id(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    await practice.fault("create", "lose_answer")
+    made = await practice.create(12_345, currency="USD")
+    payment = (await practice.call("POST", f"/payments/{made.body['id']}/confirm")).body
+    assert payment["status"] == "requires_action"
+    assert len(await practice.books()) == 1
+    await practice.act(payment["attempts"][-1]["reference"])
+    await practice.settled(payment["id"], status="succeeded")
+
+
+async def test_held_then_taken_in_part(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    payment, reference = await created(practice, capture="manual")
+    await practice.act(reference)
+    await practice.settled(payment["id"], status="authorized", amountAuthorized=12_345)
+    taken = await practice.call("POST", f"/payments/{payment['id']}/capture", {"amount": 10_000}, idempotency="c-1")
+    assert taken.status == 200, taken.body
+    await practice.settled(payment["id"], status="succeeded", amountCaptured=10_000)
+    [books] = await practice.books()
+    assert books["captured"] == 10_000
+    books_balance(await practice.ledger(), [books], "paypal")
+
+
+async def test_refunds_of_the_dashboard_are_adopted(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    payment, reference = await created(practice)
+    await practice.act(reference)
+    await practice.settled(payment["id"], status="succeeded")
+    await shared.network("POST", f"/refund/{reference}", {"amount": 345, "provider": "paypal"})
+    await practice.settled(payment["id"], amountRefunded=345)
+    books_balance(await practice.ledger(), await practice.books(), "paypal")
+
+
+async def test_an_altered_delivery_is_refused(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    _, reference = await created(practice)
+    await practice.act(reference)
+    body, headers = practice.delivery()
+    is_problem(await practice.deliver(body + b" ", headers), 401, "bad_signature")
+    is_problem(
+        await practice.deliver(body, {**headers, "PAYPAL-CERT-URL": "https://evil.example/c"}), 401, "bad_signature"
+    )
+    assert (await practice.deliver(body, headers)).status == 200

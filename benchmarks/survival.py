@@ -112,9 +112,11 @@ class House:
 
     async def insist(self, path: str, key: str, body: Any, idempotency: str) -> Any:
         """The same request under the same key until it is acknowledged."""
-        while (answer := await self.ask("POST", path, key, body, idempotency)) is None:
+        while True:
+            answer = await self.ask("POST", path, key, body, idempotency)
+            if answer is not None:
+                return answer
             await asyncio.sleep(0.2)
-        return answer
 
     async def give_back(self, practice_id: int, key: str, payment_id: str) -> None:
         """A refund in part, where the payment is proven paid by now."""
@@ -154,8 +156,10 @@ class House:
                 if payment["status"] == "succeeded":
                     open_ids.discard(payment_id)
             await asyncio.sleep(0.5)
-        while len(given := await self.given_back()) < len(self.refunds) and time.monotonic() < give_up_s:
+        given = await self.given_back()
+        while len(given) < len(self.refunds) and time.monotonic() < give_up_s:
             await asyncio.sleep(0.5)
+            given = await self.given_back()
         late = {refund_id: "not given back" for refund_id in sorted(self.refunds.keys() - given)}
         return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | late
 
@@ -164,7 +168,7 @@ class House:
         done: set[str] = set()
         for practice_id, key, payment_id in sorted(self.refunds.values()):
             made = await self.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}/refunds", key)
-            done |= {refund["id"] for refund in made["refunds"] if refund["status"] == "succeeded"} if made else set()
+            done |= {refund["id"] for refund in made or () if refund["status"] == "succeeded"}
         return done
 
     async def books(self) -> dict[str, int]:

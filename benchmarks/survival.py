@@ -273,14 +273,41 @@ async def suffer(
             await asyncio.to_thread(owner.start)
             times["owner"].append(await made.recovered(time.monotonic()))
             print(f"while the owner database was away: {during} payments acknowledged")
+        if options.provider_outage:
+            times["resolution"] = await _provider_away(made, options.provider_outage, until)
     finally:
         until.set()
         await asyncio.wait(payers, timeout=60)
-    return {
-        name: {"count": len(seen), "median_s": round(sorted(seen)[len(seen) // 2], 2), "max_s": round(max(seen), 2)}
-        for name, seen in times.items()
-        if seen
-    }
+    return {name: _summary(sorted(seen)) for name, seen in times.items() if seen}
+
+
+async def _provider_away(made: House, seconds: float, until: asyncio.Event) -> list[float]:
+    """Every answer of the provider is lost for a while. How long each payment stayed unknown once it answered again."""
+    before = set(made.acknowledged)
+    async with made.http.post(
+        f"{made.network}/faults", json={"provider": "paystack", "operation": "*", "fault": "lose_answer"}
+    ) as answer:
+        assert answer.status < 300
+    await asyncio.sleep(seconds)
+    until.set()
+    async with made.http.delete(f"{made.network}/faults") as answer:
+        assert answer.status < 300
+    again_s = time.monotonic()
+    waiting, resolved_s = set(made.acknowledged) - before, []
+    while waiting and time.monotonic() < again_s + DRAIN_S:
+        for payment_id in sorted(waiting):
+            practice_id, key = made.acknowledged[payment_id]
+            payment = await made.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}", key)
+            if payment is not None and payment["status"] != "processing":
+                waiting.discard(payment_id)
+                resolved_s.append(time.monotonic() - again_s)
+        await asyncio.sleep(0.2)
+    return resolved_s
+
+
+def _summary(seen: list[float]) -> dict[str, float]:
+    picked = {"median_s": seen[len(seen) // 2], "p95_s": seen[len(seen) * 95 // 100], "max_s": seen[-1]}
+    return {"count": len(seen)} | {name: round(value, 2) for name, value in picked.items()}
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -304,7 +331,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             unproven = await made.drained()
             score = {
                 "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
-                "seed": options.seed, "acknowledged": len(made.acknowledged), "refunds": len(made.refunds), "refused": made.refused,
+                "providerOutageS": options.provider_outage, "seed": options.seed,
+                "acknowledged": len(made.acknowledged), "refunds": len(made.refunds), "refused": made.refused,
                 "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
                 "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
             }  # fmt: skip
@@ -319,6 +347,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--failover", action="store_true", help="stop the primary hard and promote its standby")
     parser.add_argument("--owner-outage", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--provider-outage", type=float, default=0.0, metavar="SECONDS", help="lose every answer of it")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     score = asyncio.run(run(parser.parse_args()))
     print(json.dumps(score))

@@ -44,7 +44,7 @@ from polytill.storage import ledger
 PRACTICES, PAYERS = 3, 6
 AMOUNT, GIVEN_BACK = 500_000, 120_000
 REFUND_EVERY = 3  # of each payer's payments, so many of which one is given back in part
-DRAIN_S = 180.0
+DRAIN_S = 240.0
 
 
 @dataclass
@@ -62,6 +62,7 @@ class House:
     acknowledged_at_s: list[float] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refused: int = 0
+    never_sent: int = 0
 
     def begin(self, name: str) -> None:
         """Start ``serve``, ``worker-1`` or ``worker-2``."""
@@ -156,20 +157,22 @@ class House:
                 if payment["status"] == "succeeded":
                     open_ids.discard(payment_id)
             await asyncio.sleep(0.5)
-        given = await self.given_back()
-        while len(given) < len(self.refunds) and time.monotonic() < give_up_s:
+        open_refunds = await self.refunds_open()
+        while open_refunds and time.monotonic() < give_up_s:
             await asyncio.sleep(0.5)
-            given = await self.given_back()
-        late = {refund_id: "not given back" for refund_id in sorted(self.refunds.keys() - given)}
-        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | late
+            open_refunds = await self.refunds_open()
+        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | open_refunds
 
-    async def given_back(self) -> set[str]:
-        """The acknowledged refunds that have succeeded."""
-        done: set[str] = set()
+    async def refunds_open(self) -> dict[str, str]:
+        """The acknowledged refunds of which nothing is proven yet: neither that they succeeded nor that the provider
+        never heard of them (its process died before the call), so that nothing is reserved any more."""
+        found: dict[str, str] = {}
         for practice_id, key, payment_id in sorted(self.refunds.values()):
             made = await self.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}/refunds", key)
-            done |= {refund["id"] for refund in made or () if refund["status"] == "succeeded"}
-        return done
+            found |= {refund["id"]: refund["status"] for refund in made or ()}
+        self.never_sent = sum(status == "not_sent" for status in found.values())
+        missing = {refund_id: "never answered" for refund_id in sorted(self.refunds.keys() - found)}
+        return missing | {name: status for name, status in found.items() if status not in ("succeeded", "not_sent")}
 
     async def books(self) -> dict[str, int]:
         """What the provider holds and what our ledgers say, and payments that were paid more than once."""
@@ -332,7 +335,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             score = {
                 "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
                 "providerOutageS": options.provider_outage, "seed": options.seed,
-                "acknowledged": len(made.acknowledged), "refunds": len(made.refunds), "refused": made.refused,
+                "acknowledged": len(made.acknowledged), "refunds": len(made.refunds),
+                "refundsNeverSent": made.never_sent, "refused": made.refused,
                 "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
                 "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
             }  # fmt: skip

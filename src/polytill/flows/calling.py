@@ -10,7 +10,7 @@ from typing import Any
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
-from polytill.providers.contract import CredentialTest, Handler, Page, PaymentFact, ProviderConfig
+from polytill.providers.contract import CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
@@ -148,20 +148,21 @@ async def call_for(
 
 
 async def listing_page(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime,
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
     until: datetime, cursor: str | None,
-) -> Page[PaymentFact] | None:  # fmt: skip
+) -> Page[Any] | None:  # fmt: skip
     """One page of the provider's own listing. None where it lists nothing, refuses, or cannot be understood."""
     if work_is_open():
         raise TransactionOpen
     entry, credentials = (await desk.catalog()).get(configuration.provider_code), configuration.newest(environment)
     handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
-    if handler is None or isinstance(handler, NotSent) or handler.list_transactions is None:
+    listing = None if handler is None or isinstance(handler, NotSent) else getattr(handler, verb)
+    if handler is None or listing is None:
         return None
     try:
-        page = await handler.list_transactions(int(since.timestamp()), int(until.timestamp()), cursor)
+        page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
     except Exception as error:
-        log.error("handler_failed", provider=handler.code, verb="list_transactions", error=type(error).__name__)
+        log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return None
     return page if isinstance(page, Page) else None
 

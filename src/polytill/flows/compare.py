@@ -17,6 +17,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows import reconcile
 from polytill.flows.calling import call_for, listing_page
+from polytill.flows.compare_refunds import compare_refunds
 from polytill.flows.desk import Desk, log
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded
@@ -81,6 +82,8 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
+    if not await compare_refunds(desk, db, configuration, environment, since, window.until):
+        return None
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
     await db.commit(unit)
@@ -95,7 +98,7 @@ async def _listed(
         window = Window(since, until)
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = await listing_page(desk, db, configuration, environment, since, until, cursor)
+            page = await listing_page(desk, db, configuration, environment, "list_transactions", since, until, cursor)
             if page is None:
                 return None
             for fact in page.facts:

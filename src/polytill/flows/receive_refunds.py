@@ -55,7 +55,7 @@ async def apply_refund(
         if about or fact.provider_refund_id is None:
             await _look_up(desk, db, event, payment.id, about, fact)
             return
-        told = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+        told = await fetched_refund(desk, db, configuration, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
             await wait(desk, db, event, payment.id, told.reason.value)
             return
@@ -74,7 +74,7 @@ async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: Ref
     return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
 
 
-async def _fetched_refund(
+async def fetched_refund(
     desk: Desk, db: PracticeDb, configuration: Configuration, payment: Payment, attempt: Attempt, hint: RefundFact
 ) -> RefundFact | Unknown | NotSent:
     """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
@@ -145,7 +145,7 @@ async def _apply_other_refund(
         also(unit)
         await db.commit(unit)
         return
-    found = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+    found = await fetched_refund(desk, db, configuration, payment, attempt, fact)
     if isinstance(found, NotSent) and found.reason is Reason.not_found:
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
     elif isinstance(found, Unknown | NotSent):

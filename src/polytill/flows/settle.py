@@ -131,16 +131,16 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
     if not _fits(payment, attempt, outcome.amount):
         return _mismatch(attempt, outcome.amount)
     amount, provider = outcome.amount.minor, f"provider:{attempt.provider_code}"
-    changed = _with(attempt, AttemptState.succeeded, outcome)
+    changed, fee = _with(attempt, AttemptState.succeeded, outcome), []
+    if outcome.fee is not None and outcome.fee.minor > 0:
+        fee = [Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency)]
     if payment.status is PaymentStatus.succeeded or (
         payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
     ):
         # Another attempt has won already: the payer paid twice. Booked apart, and a person gives it back.
         case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
-        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency)], [case])
-    entries = [Entry("payment", provider, "payments", amount, attempt.currency)]
-    if outcome.fee is not None and outcome.fee.minor > 0:
-        entries.append(Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency))
+        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency), *fee], [case])
+    entries = [Entry("payment", provider, "payments", amount, attempt.currency), *fee]
     change = Change(
         PaymentStatus.succeeded,
         add_authorized=max(0, amount - payment.amount_authorized),

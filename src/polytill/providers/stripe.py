@@ -31,6 +31,7 @@ from polytill.providers.contract import (
     OperationParams,
     Page,
     PaymentFact,
+    RefundFact,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
@@ -189,6 +190,16 @@ class StripeProvider(PaymentElement):
             return found
         facts = (reading.payment_fact(item) for item in found[0])
         return Page(tuple(fact for fact in facts if fact.provider_transaction_id), found[1])
+
+    async def list_refunds(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[RefundFact] | NotSent | Unknown:
+        """Refunds over seconds since the epoch, newest first."""
+        found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.listed_refund(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact is not None), found[1])
 
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None

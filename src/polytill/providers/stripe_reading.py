@@ -302,6 +302,15 @@ def _refund_fact(data: JsonObject) -> RefundFact | str:
     )
 
 
+def listed_refund(data: JsonObject) -> RefundFact | None:
+    """A refund out of a listing; None where it cannot be read."""
+    try:
+        fact = _refund_fact(data)
+    except InvalidAmount:
+        return None
+    return fact if isinstance(fact, RefundFact) and fact.provider_refund_id else None
+
+
 def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
     """``charge.refunded``: everything that has been given back of a charge until now, not this refund."""
     if charge.get("captured") is False:

@@ -59,7 +59,7 @@ def one_sentence(found: subprocess.CompletedProcess[str]) -> str:
     ("arguments", "words"),
     [
         (("keys", "create", "--owner"), "key ring"),
-        (("rotate"), "key ring"),
+        (("rotate",), "key ring"),
         (("keys", "ring", "--add"), "key ring"),
         (("keys", "create"), "--owner"),
         (("practices", "list"), "key ring"),

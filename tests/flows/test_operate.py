@@ -14,6 +14,7 @@ from polytill.flows import operate
 from polytill.flows.pay import Taken
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.storage import refunds
 from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import Lost
@@ -110,6 +111,22 @@ async def test_a_lost_capture_that_did_nothing(scene: Scene) -> None:
     assert await plain(scene.db, "SELECT state FROM payment_operations") == [("declined",)]
     scene.wire.says("capture", paid(500))
     assert (await capture(scene, payment, 500, "again")).payment.amount_captured == 500
+
+
+@pytest.mark.parametrize("told", [CANCELED, held(), Unknown(Reason.timeout)], ids=lambda v: type(v).__name__)
+async def test_a_worker_looks_while_the_call_is_under_way(scene: Scene, told: Any) -> None:
+    """Its process was slow, so the operation was found overdue: whoever is second reads what the first has written."""
+    payment = await authorized(scene)
+    scene.wire.always("confirm", told)
+
+    async def slow(_: object) -> object:
+        [operation] = await refunds.open_operations(scene.db, payment.id)
+        await operate.refresh(scene.desk, scene.db, operation)
+        return CANCELED
+
+    scene.wire.says("cancel", slow)
+    assert (await cancel(scene, payment)).payment.status is P.canceled
+    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("succeeded",)]
 
 
 async def test_a_capture_that_is_refused_leaves_the_hold(scene: Scene) -> None:

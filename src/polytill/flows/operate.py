@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from polytill.domain.errors import Conflict, Duplicate, invalid
+from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, OperationState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -170,7 +170,16 @@ async def _settle(
 
     # What was not sent, or is not known, says nothing about the payment itself.
     fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
-    payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    try:
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    except Stale:
+        found = await refunds.operation_by_key(db, operation.idempotency_key)
+        if found is None or found.state is operation.state:
+            raise
+        # A worker found it out, or found it open, while the call was under way.
+        if found.state in OPERATION_OPEN:
+            return await _settle(desk, db, payment, attempt, found, outcome)
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
     return await taken(db, payment)
 
 

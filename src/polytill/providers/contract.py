@@ -43,6 +43,7 @@ from polytill.providers.params import (
     RefundParams,
     SaveMethodParams,
 )
+from polytill.providers.wire_json import REMOVED
 
 __all__ = [
     "ADDRESS_REFERENCE",
@@ -239,7 +240,7 @@ def environment_of_key(handler: type[Handler], field_name: str, value: str) -> E
 def redact(value: Any, fields: frozenset[str]) -> Any:
     """A provider's answer without the fields that must not be kept, at any depth (``parse_json`` bounds it)."""
     if isinstance(value, dict):
-        return {key: "[removed]" if key in fields else redact(item, fields) for key, item in value.items()}
+        return {key: REMOVED if key in fields else redact(item, fields) for key, item in value.items()}
     if isinstance(value, list):
         return [redact(item, fields) for item in value]
     return value

@@ -157,6 +157,9 @@ class Handler:
     # Whether money can move although nobody has read the create's answer (a push to the payer's phone). False: a link,
     # a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
+    # What can be charged without the provider's page: (currency, method) and the details that such a charge needs
+    # (``CreatePaymentParams.method_details``). Such a charge may move money although nobody has read its answer.
+    direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
     answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False

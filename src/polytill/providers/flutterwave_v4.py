@@ -209,7 +209,7 @@ class FlutterwaveV4Provider(Handler):
             return NotSent(Reason.validation, "phone", f"Mobile money needs a phone number for {currency}.")
         paid_by: JsonObject = {"type": method}
         if phone and method == "mobile_money":
-            network = params.method_details.get("provider")
+            network = (params.method_details or {}).get("provider")
             paid_by[method] = {"country_code": phone[0], "phone_number": phone[1]}
             if network:
                 paid_by[method]["network"] = network.upper()

@@ -17,7 +17,7 @@ from polytill.simulator.paystack_money import PaystackMoney
 from polytill.simulator.wire import Answer, Route, route
 
 _OTP = "123456"
-_WAYS = ("mobile_money", "ussd", "bank_transfer", "card", "bank")
+_WAYS = ("card", "bank", "ussd", "mobile_money", "bank_transfer")
 _WALLETS = {"GHS": ("mtn", "atl", "vod"), "KES": ("mpesa", "mpesa_offline"), "XOF": ("mtn", "orange", "wave")}
 _BANK_CODES = ("737", "919", "822", "966")
 # What each step must be answered with: a pattern. The last step of a charge settles it.
@@ -84,7 +84,7 @@ class PaystackCharges(PaystackMoney):
 
     def _charge(self, account: Account, given: Json) -> Answer:
         """A wallet or a bank waits for the payer; a card pays at once or asks for its steps."""
-        if "authorization_code" in given:
+        if given.get("authorization_code") is not None:
             return self._charge_authorization(account, given)
         way = next((name for name in _WAYS if name in given), None)
         told = given.get(way) if way else None
@@ -125,7 +125,7 @@ class PaystackCharges(PaystackMoney):
 
         def submit(account: Account, given: Json) -> Answer:
             tx = self._by_reference(account, str(given.get("reference")))
-            kept = account.memory.get("steps", {}).get(given.get("reference"))
+            kept = account.memory.get("steps", {}).get(str(given.get("reference")))
             if tx is None or kept is None:
                 raise No(404, "Transaction reference not found.", "transaction_not_found")
             pin, steps = kept

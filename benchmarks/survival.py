@@ -1,9 +1,10 @@
 """Real processes that die: ``python -m benchmarks.survival [--kills 100] [--failover] [--owner-outage 30]``.
 
 ``serve`` and two workers on private PostgreSQL servers (the owner's; the practices', with a synchronous standby), the
-simulator as provider, payers that act while processes are killed with kill -9, the practices' primary is stopped hard
-and its standby promoted, and the owner database is away for a while. At the end no acknowledged payment may be lost,
-each must be proven paid, and the ledger must equal the provider's books. Ends with one line of JSON.
+simulator as provider, payers that pay and staff that give a part back while processes are killed with kill -9, the
+practices' primary is stopped hard and its standby promoted, and the owner database is away for a while. At the end no
+acknowledged payment or refund may be lost, each must be proven, no money may have moved twice, and the ledger must equal
+the provider's books. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ from polytill.simulator.app import start
 from polytill.storage import ledger
 
 PRACTICES, PAYERS = 3, 6
-AMOUNT = 500_000
-DRAIN_S = 180.0
+AMOUNT, GIVEN_BACK = 500_000, 120_000
+REFUND_EVERY = 3  # of each payer's payments, so many of which one is given back in part
+DRAIN_S = 240.0
 
 
 @dataclass
@@ -56,9 +58,11 @@ class House:
     http: aiohttp.ClientSession
     practices: list[tuple[int, str, str]] = field(default_factory=list)  # id, key, provider account
     acknowledged: dict[str, tuple[int, str]] = field(default_factory=dict)  # payment -> practice, key
+    refunds: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # refund -> practice, key, payment
     acknowledged_at_s: list[float] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refused: int = 0
+    never_sent: int = 0
 
     def begin(self, name: str) -> None:
         """Start ``serve``, ``worker-1`` or ``worker-2``."""
@@ -99,16 +103,29 @@ class House:
             count += 1
             practice_id, key, _ = self.practices[(number + count) % len(self.practices)]
             body = {"amount": AMOUNT, "currency": "NGN", "customer": {"email": "ada@example.com"}}
-            payment = None
-            while payment is None:
-                path = f"/api/practices/{practice_id}/payments"
-                payment = await self.ask("POST", path, key, body, f"payer-{number}-{count}")
-                if payment is None:
-                    await asyncio.sleep(0.2)
+            payment = await self.insist(f"/api/practices/{practice_id}/payments", key, body, f"payer-{number}-{count}")
             self.acknowledged[payment["id"]] = (practice_id, key)
             self.acknowledged_at_s.append(time.monotonic())
             await self.act(payment)
+            if count % REFUND_EVERY == 0:
+                await self.give_back(practice_id, key, payment["id"])
             await asyncio.sleep(0.05)
+
+    async def insist(self, path: str, key: str, body: Any, idempotency: str) -> Any:
+        """The same request under the same key until it is acknowledged."""
+        while True:
+            answer = await self.ask("POST", path, key, body, idempotency)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(0.2)
+
+    async def give_back(self, practice_id: int, key: str, payment_id: str) -> None:
+        """A refund in part, where the payment is proven paid by now."""
+        path = f"/api/practices/{practice_id}/payments/{payment_id}"
+        payment = await self.ask("POST", f"{path}/confirm", key)
+        if payment is not None and payment["status"] == "succeeded":
+            made = await self.insist(f"{path}/refunds", key, {"amount": GIVEN_BACK}, f"back-{payment_id}")
+            self.refunds[made["id"]] = (practice_id, key, payment_id)
 
     async def recovered(self, since_s: float) -> float:
         """Seconds until a payment is acknowledged again."""
@@ -140,22 +157,38 @@ class House:
                 if payment["status"] == "succeeded":
                     open_ids.discard(payment_id)
             await asyncio.sleep(0.5)
-        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)}
+        open_refunds = await self.refunds_open()
+        while open_refunds and time.monotonic() < give_up_s:
+            await asyncio.sleep(0.5)
+            open_refunds = await self.refunds_open()
+        return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | open_refunds
+
+    async def refunds_open(self) -> dict[str, str]:
+        """The acknowledged refunds of which nothing is proven yet: neither that they succeeded nor that the provider
+        never heard of them (its process died before the call), so that nothing is reserved any more."""
+        found: dict[str, str] = {}
+        for practice_id, key, payment_id in sorted(self.refunds.values()):
+            made = await self.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}/refunds", key)
+            found |= {refund["id"]: refund["status"] for refund in made or ()}
+        self.never_sent = sum(status == "not_sent" for status in found.values())
+        missing = {refund_id: "never answered" for refund_id in sorted(self.refunds.keys() - found)}
+        return missing | {name: status for name, status in found.items() if status not in ("succeeded", "not_sent")}
 
     async def books(self) -> dict[str, int]:
         """What the provider holds and what our ledgers say, and payments that were paid more than once."""
         async with self.http.get(f"{self.network}/transactions") as answer:
             held = [tx for tx in await answer.json() if tx["captured"] > 0]
-        provider = sum(tx["captured"] for tx in held)
+        provider = sum(tx["captured"] - tx["refunded"] for tx in held)
         ours = twice = 0
         async with Polytill.open(Settings(_env_file=None, **self.settings)) as till:  # type: ignore[call-arg]
-            for practice_id, _, account in self.practices:
+            for practice_id, _, secret in self.practices:
                 db = await till.desk.opening.practice(practice_id)
                 balances = (await ledger.balances(db, Environment.sandbox)).get("NGN", {})
-                ours -= balances.get("payments", 0) + balances.get("excess", 0)
+                ours -= sum(balances.get(name, 0) for name in ("payments", "excess", "refunds"))
                 twice += balances.get("excess", 0) != 0
-                assert any(tx["account"] == account for tx in held) or not self.acknowledged
-        return {"provider": provider, "ledger": ours, "paidTwice": twice}
+                assert any(tx["account"] == secret for tx in held) or not self.acknowledged
+        over = sum(tx["refunded"] > GIVEN_BACK for tx in held)
+        return {"provider": provider, "ledger": ours, "paidTwice": twice, "refundedTwice": over}
 
 
 @contextlib.asynccontextmanager
@@ -243,14 +276,41 @@ async def suffer(
             await asyncio.to_thread(owner.start)
             times["owner"].append(await made.recovered(time.monotonic()))
             print(f"while the owner database was away: {during} payments acknowledged")
+        if options.provider_outage:
+            times["resolution"] = await _provider_away(made, options.provider_outage, until)
     finally:
         until.set()
         await asyncio.wait(payers, timeout=60)
-    return {
-        name: {"count": len(seen), "median_s": round(sorted(seen)[len(seen) // 2], 2), "max_s": round(max(seen), 2)}
-        for name, seen in times.items()
-        if seen
-    }
+    return {name: _summary(sorted(seen)) for name, seen in times.items() if seen}
+
+
+async def _provider_away(made: House, seconds: float, until: asyncio.Event) -> list[float]:
+    """Every answer of the provider is lost for a while. How long each payment stayed unknown once it answered again."""
+    before = set(made.acknowledged)
+    async with made.http.post(
+        f"{made.network}/faults", json={"provider": "paystack", "operation": "*", "fault": "lose_answer"}
+    ) as answer:
+        assert answer.status < 300
+    await asyncio.sleep(seconds)
+    until.set()
+    async with made.http.delete(f"{made.network}/faults") as answer:
+        assert answer.status < 300
+    again_s = time.monotonic()
+    waiting, resolved_s = set(made.acknowledged) - before, []
+    while waiting and time.monotonic() < again_s + DRAIN_S:
+        for payment_id in sorted(waiting):
+            practice_id, key = made.acknowledged[payment_id]
+            payment = await made.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}", key)
+            if payment is not None and payment["status"] != "processing":
+                waiting.discard(payment_id)
+                resolved_s.append(time.monotonic() - again_s)
+        await asyncio.sleep(0.2)
+    return resolved_s
+
+
+def _summary(seen: list[float]) -> dict[str, float]:
+    picked = {"median_s": seen[len(seen) // 2], "p95_s": seen[len(seen) * 95 // 100], "max_s": seen[-1]}
+    return {"count": len(seen)} | {name: round(value, 2) for name, value in picked.items()}
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -274,11 +334,14 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             unproven = await made.drained()
             score = {
                 "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
-                "seed": options.seed, "acknowledged": len(made.acknowledged), "refused": made.refused,
+                "providerOutageS": options.provider_outage, "seed": options.seed,
+                "acknowledged": len(made.acknowledged), "refunds": len(made.refunds),
+                "refundsNeverSent": made.never_sent, "refused": made.refused,
                 "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
                 "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
             }  # fmt: skip
             score["held"] = not unproven and score["provider"] == score["ledger"] and not score["paidTwice"]
+            score["held"] = score["held"] and not score["refundedTwice"]
             return score
 
 
@@ -288,6 +351,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--failover", action="store_true", help="stop the primary hard and promote its standby")
     parser.add_argument("--owner-outage", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--provider-outage", type=float, default=0.0, metavar="SECONDS", help="lose every answer of it")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     score = asyncio.run(run(parser.parse_args()))
     print(json.dumps(score))

@@ -13,9 +13,11 @@ from polytill.flows.desk import Desk
 from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
-from polytill.storage import migrating, practices
+from polytill.storage import leases, migrating, practices
 from polytill.storage.opening import is_postgres
 
+# A worker that lives visits whatever is due within seconds.
+LATE_S = 120.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -38,6 +40,7 @@ async def examine(settings: Settings) -> list[Finding]:
         async with Polytill.open(settings) as till:
             findings += await _catalog(till.desk)
             findings += await _practices(till.desk)
+            findings += await _work(till.desk)
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
     return findings
@@ -97,3 +100,11 @@ async def _practices(desk: Desk) -> list[Finding]:
             except PolytillError as error:
                 findings.append(Finding(True, f"Practice {entry.id} cannot be opened: {error.detail}"))
     return findings
+
+
+async def _work(desk: Desk) -> list[Finding]:
+    waiting = await leases.overdue(desk.owner, desk.world.after(-LATE_S), desk.world.now())
+    if not waiting:
+        return []
+    who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
+    return [Finding(True, f"{who} waited for more than two minutes: is a worker running (`polytill worker`)?")]

@@ -22,8 +22,8 @@ from polytill.providers.contract import (
     LookupParams,
     PaymentFact,
     ProviderConfig,
-    features_of,
 )
+from polytill.providers.features import features_of
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
 from polytill.providers.mpesa import MpesaProvider
 from polytill.providers.mpesa_reading import kenyan_phone

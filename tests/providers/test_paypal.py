@@ -27,8 +27,8 @@ from polytill.providers.contract import (
     RefundFact,
     RefundLookupParams,
     RefundParams,
-    features_of,
 )
+from polytill.providers.features import features_of
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paypal import PayPalProvider

@@ -1,7 +1,8 @@
 """Deliveries that prove nothing by themselves: whoever knows the address can send any number of them.
 
-Such a hint can only make us ask the provider, so one question per object and pause is enough for however many hints:
-the first of a pause is asked about at once, all others of it together once it is over. What a later hint tells is thus
+Such a hint can only make us ask the provider, so a few questions per object and pause are enough for however many hints:
+the first ones of a pause are asked about at once (a decline and the success after it), all others of it together once it
+is over. What a later hint tells is thus
 never lost, because the provider is asked after it came. Rows and calls stay bounded whatever is sent.
 """
 
@@ -22,6 +23,7 @@ from polytill.storage.webhook_events import WebhookEvent
 
 # As long as the sweep leaves a stored delivery alone: what waits for the end of a pause is asked about after it.
 PAUSE_S = 5.0
+AT_ONCE = 3
 AN_HOUR = timedelta(hours=1)
 # New objects within an hour: refunds of one payment, and whatever belongs to no payment of ours.
 OF_A_PAYMENT, OF_NO_PAYMENT = 50, 200
@@ -45,13 +47,14 @@ async def store(
         subject = hint.dedupe_key
         await _admit(db, hint, OF_A_PAYMENT)
     pause = int(hint.received_at.timestamp() // PAUSE_S)
-    for number in (pause, pause + 1):
-        stored = replace(hint, dedupe_key=f"hint:{subject}:{number}")
+    later = f"{pause + 1}:0"
+    for place in (*(f"{pause}:{number}" for number in range(AT_ONCE)), later):
+        stored = replace(hint, dedupe_key=f"hint:{subject}:{place}")
         unit = Unit()
         webhook_events.insert_once(unit, stored)
         webhook_events.forget_hints(unit, attempt.payment_id, KEPT)
         if (await db.commit(unit))[0]:
-            return stored, number == pause
+            return stored, place != later
     return stored, False
 
 

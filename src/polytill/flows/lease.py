@@ -29,7 +29,7 @@ async def ensure(desk: Desk, practice_id: int) -> None:
 
 async def _write(desk: Desk, practice_id: int) -> None:
     unit = Unit()
-    leases.hold(unit, practice_id, desk.world.after(LEASE_S))
+    leases.hold(unit, practice_id, desk.world.after(LEASE_S), desk.world.now())
     await desk.owner.commit(unit)
     desk.leased_until_s[practice_id] = desk.world.time_s() + LEASE_S
 

@@ -9,13 +9,13 @@ from polytill.storage.databases import OwnerDb, Writes
 from polytill.storage.units import moment
 
 
-def hold(unit: Writes, practice_id: int, until: datetime) -> None:
-    """Write or prolong a lease; it never becomes shorter."""
+def hold(unit: Writes, practice_id: int, until: datetime, now: datetime) -> None:
+    """Write or prolong a lease; it never becomes shorter. The first visit to a new one is due now."""
     unit.add(
-        "INSERT INTO practice_leases (practice_id, lease_until) VALUES ($1, $2)"
+        "INSERT INTO practice_leases (practice_id, lease_until, visit_due_at) VALUES ($1, $2, $3)"
         " ON CONFLICT (practice_id) DO UPDATE SET lease_until = excluded.lease_until"
         " WHERE practice_leases.lease_until < excluded.lease_until",
-        practice_id, until,
+        practice_id, until, now,
     )  # fmt: skip
 
 
@@ -81,9 +81,13 @@ async def claimed(owner: OwnerDb, worker: str) -> dict[int, datetime]:
     )
 
 
-async def overdue(owner: OwnerDb, due_before: datetime) -> int:
-    """How many practices have waited for a visit since before a moment."""
-    row = await owner.one("SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1", due_before)
+async def overdue(owner: OwnerDb, due_before: datetime, now: datetime) -> int:
+    """How many practices have waited for a visit since before a moment, and have no visitor now."""
+    row = await owner.one(
+        "SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1"
+        " AND (claimed_until IS NULL OR claimed_until < $2)",
+        due_before, now,
+    )  # fmt: skip
     return int(row["n"]) if row else 0
 
 

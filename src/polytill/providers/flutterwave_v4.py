@@ -88,6 +88,10 @@ class FlutterwaveV4Provider(Handler):
     idempotency_window_s = 3600  # no page says how long; an hour is what one may count on
     settle_horizon_s = 180.0
     create_moves_money = True
+    direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
+        **{("NGN", method): () for method in ("bank_transfer", "ussd", "opay")},
+        **{(code, "mobile_money"): () for code in (*COUNTRY_CODES, "XAF", "XOF")},
+    }
     redacted = reading.REDACTED
 
     # ── Public verbs ──

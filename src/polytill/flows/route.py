@@ -8,7 +8,7 @@ default for the currency, its priority, the owner's recommendation, the owner's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
@@ -32,12 +32,12 @@ class Candidate:
     support: CurrencySupport | None  # the catalog's terms for the wanted currency
     methods: frozenset[str]
     captures_manually: bool
-    charges_saved: bool
-    direct: Mapping[str, tuple[str, ...]]  # methods charged without a page, and the details that they need
     required_customer_fields: tuple[str, ...]
     is_default: bool
     priority: int
     catalog_priority: int
+    charges_saved: bool = False
+    direct: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # charged without a page: the details needed
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Scripted(Handler):
         {"NGN": CurrencyTerms(15_000, 0, 100, 10**9), "USD": CurrencyTerms()},
     )  # fmt: skip
     settle_horizon_s = 120.0
+    direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {("NGN", "bank_transfer"): ("bank",)}
 
     async def _ask(self, verb: str, params: Any) -> Outcome:
         assert self.config.secret_key is not None
@@ -88,6 +89,12 @@ class Scripted(Handler):
 
     async def cancel_payment(self, params: Any) -> Outcome:
         return await self._ask("cancel", params)
+
+    async def charge_saved_method(self, params: Any) -> Outcome:
+        return await self._ask("charge", params)
+
+    async def continue_payment(self, params: Any) -> Outcome:
+        return await self._ask("continue", params)
 
     async def test_credentials(self) -> CredentialTest:
         return await self._ask("test", None)  # type: ignore[return-value]
@@ -131,6 +138,7 @@ class Plain(Scripted):
     name = "Plain"
     capture_payment = None  # type: ignore[assignment]
     cancel_payment = None  # type: ignore[assignment]
+    charge_saved_method = None  # type: ignore[assignment]
 
 
 HANDLERS = {handler.code: handler for handler in (Scripted, Other, Mover, Plain)}

@@ -43,6 +43,9 @@ required_customer_fields=('phone',)       |                                    |
                                           | amount=99                          | below_minimum           | /amount
                                           | amount=1001                        | above_maximum           | /amount
                                           | provider_code='other'              | not_asked_for           | /providerCode
+                                          | saved_method='/saveMethod'         | saved_methods           | /saveMethod
+                                          | details=frozenset()                | method_details          | /methodDetails
+direct={'card': ('bank',)}                | details=frozenset({'phone'})       | method_details          | /methodDetails/bank
 """
 # What is changed of the candidate | what is changed of the request
 TAKEN = """
@@ -59,6 +62,8 @@ required_customer_fields=('phone',)                         | customer_fields=No
 environment=LIVE                                            |
 environment=LIVE                                            | environment=LIVE
                                                             | provider_code='able'
+charges_saved=True                                          | saved_method='/savedMethod'
+direct={'card': ('bank',)}                                  | details=frozenset({'bank'})
 """
 
 

@@ -56,7 +56,7 @@ class Script:
 
 
 def handler(*answers: tuple[int, Any], word: str = "flw-secret-hash", base: str = BASE) -> Any:
-    script = Script(*(one for answer in answers for one in (TOKEN, answer)))
+    script = Script(TOKEN, *answers)
     config = ProviderConfig(
         Environment.sandbox, base, "client-0123456789", Secret("secret-0123456789"), (Secret(word),)
     )

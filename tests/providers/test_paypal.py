@@ -66,7 +66,7 @@ class Script:
 
 
 def handler(*answers: tuple[int, Any], webhook_id: str = "8PT597110X687430LKGECATA") -> tuple[PayPalProvider, Script]:
-    script = Script(*(one for answer in answers for one in (TOKEN, answer)))
+    script = Script(TOKEN, *answers)
     config = ProviderConfig(
         Environment.sandbox, BASE, "client-0123456789", Secret("secret-0123456789"), (Secret(webhook_id),)
     )

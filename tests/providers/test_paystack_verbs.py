@@ -484,7 +484,8 @@ def test_keys_tell_their_environment(field: str, value: str, environment: Enviro
 
 def test_what_is_declared() -> None:
     assert features_of(PaystackProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "list_transactions", "list_disputes",
+        "payments", "webhooks", "refunds", "partial_refunds", "direct_charges", "saved_methods",
+        "list_transactions", "list_disputes",
         "balance",
     ]  # fmt: skip
     assert PaystackProvider.idempotency == "reference"

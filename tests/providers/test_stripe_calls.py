@@ -660,7 +660,7 @@ def test_catalog() -> None:
         assert len(str(wire_amount(Money(one.max_minor or 0, code)))) <= 8
     assert "card" in StripeProvider.catalog.methods
     assert features_of(StripeProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel", "list_transactions",
+        "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel", "saved_methods", "list_transactions",
         "list_disputes", "balance",
     ]  # fmt: skip
 

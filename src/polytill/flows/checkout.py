@@ -98,6 +98,7 @@ def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool
     in_time = payment.expires_at is None or desk.world.now() < payment.expires_at
     return (
         payment.status is PaymentStatus.failed
+        and payment.saved_method_id is None  # its payer never chose to pay here
         and in_time
         and len(attempts) < MAX_ATTEMPTS
         and all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
@@ -138,7 +139,8 @@ def _wanted(payment: Payment) -> Wanted:
     return Wanted(
         payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
         frozenset(name for name, value in given.items() if value), payment.environment,
-        payment.provider_code if payment.pinned_provider else None,
+        payment.provider_code if payment.pinned_provider else None, "/saveMethod" if payment.save_method else None,
+        None if payment.method_details is None else frozenset(payment.method_details),
     )  # fmt: skip
 
 

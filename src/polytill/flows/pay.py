@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.ids import address, new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.flows import saved
 from polytill.flows.calling import build, call, handler_class
 from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
 from polytill.flows.lease import ensure as ensure_lease
@@ -49,6 +50,9 @@ class PaymentRequest:
     return_url: str | None = None
     environment: Environment | None = None
     expires_at: datetime | None = None  # None: as the settings say
+    save_method: bool = False
+    saved_method: str | None = None  # the id of one that is to be charged while the payer is away
+    method_details: dict[str, str] | None = None
 
 
 Also = Callable[[Unit, Payment], None]  # further steps of the unit that makes a payment
@@ -100,6 +104,8 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
                 support=entry.currencies.get(currency) if entry else None,
                 methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
                 captures_manually=handler is not None and handler.capture_payment is not None,
+                charges_saved=handler is not None and handler.charge_saved_method is not None,
+                direct=_direct(handler, currency),
                 required_customer_fields=handler.required_customer_fields if handler else (),
                 is_default=snapshot.defaults.get((configuration.environment, currency)) == configuration.id,
                 priority=configuration.priority,
@@ -108,6 +114,11 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
         )
     snapshot.routed[currency] = (catalog, tuple(found))
     return found
+
+
+def _direct(handler: type[Handler] | None, currency: str) -> dict[str, tuple[str, ...]]:
+    known = handler.direct_charges.items() if handler is not None else ()
+    return {method: details for (taken_in, method), details in known if taken_in == currency}
 
 
 def refused(found: Route, currency: str) -> Invalid:
@@ -135,6 +146,31 @@ async def create_payment(
     raise Stale
 
 
+async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRequest:
+    """A payment that charges a saved method goes to its provider, in its environment, under its payer's e-mail."""
+    if request.saved_method is None:
+        return request
+    known = await payments.by_key(db, request.idempotency_key)
+    if known is not None:  # a repeat is the same payment, also when its method was removed meanwhile
+        return request
+    kept = await saved.wanted(db, request.saved_method, request.customer.email)
+    if request.environment not in (None, kept.environment) or request.provider_code not in (None, kept.provider_code):
+        raise invalid("/savedMethod", f"This method was saved at {kept.provider_code}, in {kept.environment}.")
+    return replace(
+        request, customer=replace(request.customer, email=kept.customer_email), environment=kept.environment,
+        provider_code=kept.provider_code,
+    )  # fmt: skip
+
+
+def _wanted(request: PaymentRequest) -> Wanted:
+    saves = "/savedMethod" if request.saved_method else "/saveMethod" if request.save_method else None
+    return Wanted(
+        request.currency, request.amount, request.payment_method, request.capture,
+        frozenset(name for name in ("email", "name", "phone") if getattr(request.customer, name)), request.environment,
+        request.provider_code, saves, None if request.method_details is None else frozenset(request.method_details),
+    )  # fmt: skip
+
+
 class _ConfigurationsChanged(Exception):
     """The snapshot that decided the route is out of date; nothing was written."""
 
@@ -143,11 +179,8 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     entry = await desk.opening.entry(practice_id)
     db = await desk.opening.practice(practice_id)
     snapshot = await desk.configured(db, CHECKED_TTL_S)
-    fields = frozenset(name for name in ("email", "name", "phone") if getattr(request.customer, name))
-    wanted = Wanted(
-        request.currency, request.amount, request.payment_method, request.capture, fields, request.environment,
-        request.provider_code,
-    )  # fmt: skip
+    request = await _of_saved_method(db, request)
+    wanted = _wanted(request)
     found = route(await candidates(desk, snapshot, request.currency), wanted)
     if not found.ranked:
         snapshot = await desk.configured(db)  # nobody is refused on grounds that may be old
@@ -222,7 +255,10 @@ async def start(
     handler = build(desk, db, catalog[attempt.provider_code], configuration, credentials)
     if isinstance(handler, NotSent):
         return handler
-    return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
+    if payment.saved_method_id is None:
+        return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
+    params = await saved.charge_params(db, payment, attempt)
+    return params if isinstance(params, NotSent) else await call(handler, "charge_saved_method", params)
 
 
 def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:
@@ -239,6 +275,8 @@ def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt)
         metadata=payment.metadata or {},
         merchant_name=merchant,
         expires_in_s=int((payment.expires_at - attempt.created_at).total_seconds()) if payment.expires_at else None,
+        method_details=payment.method_details,
+        save_method=payment.save_method,
     )
 
 
@@ -284,6 +322,9 @@ def _new_payment(
         expires_at=request.expires_at or now + timedelta(seconds=desk.settings.payment_expires_s),
         created_at=now,
         updated_at=now,
+        save_method=request.save_method,
+        saved_method_id=request.saved_method,
+        method_details=request.method_details,
     )
 
 

@@ -80,11 +80,13 @@ async def _refreshed(
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
     outcome = await _ask(desk, db, payment, attempt, configuration)
-    outcome, lost = _interpreted(desk, handler, attempt, outcome)
+    outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)
     made = await payments.attempts_of(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
+    if _charges_at_once(payment):
+        open_payment = False  # nobody is surprised by a charge that was asked for long ago: it is asked for anew
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
     # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
     payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
@@ -111,23 +113,34 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, c
         confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount)
         return await call_for(desk, db, configuration, version, environment, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
+    # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.
+    first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
     params = LookupParams(
-        attempt.id, attempt.provider_transaction_id, amount, create_params(desk, practice.name, payment, attempt),
+        attempt.id, attempt.provider_transaction_id, amount, first,
         (desk.world.now() - attempt.created_at).total_seconds(), int(attempt.created_at.timestamp()),
     )  # fmt: skip
     return await call_for(desk, db, configuration, version, environment, "lookup_payment", params)
 
 
-def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: Outcome) -> tuple[Outcome, bool]:
+def _charges_at_once(payment: Payment) -> bool:
+    """Whether its attempts charge a saved method, or a phone or bank account without the provider's page."""
+    return payment.saved_method_id is not None or payment.method_details is not None
+
+
+def _interpreted(
+    desk: Desk, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
+) -> tuple[Outcome, bool]:
     """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
+    moves_money = handler.create_moves_money or _charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     if isinstance(outcome, NotSent):
-        if undecided and handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
+        repeated = handler.idempotency == "key" and payment.saved_method_id is None
+        if undecided and repeated and outcome.reason in REFUSED_AGAIN:
             # The identical request was refused: had the first one worked, its result had come back.
             return outcome, False
         if outcome.reason is not Reason.not_found or not undecided:
             return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
-        if not handler.create_moves_money:
+        if not moves_money:
             # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
             return _LINK_LOST, True
         # "Not found" proves something only once the first call cannot still be running over there. Its maker's clock
@@ -136,7 +149,7 @@ def _interpreted(desk: Desk, handler: type[Handler], attempt: Attempt, outcome: 
         return (outcome, True) if open_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
     payable = isinstance(outcome, NeedsAction) and outcome.action is not None
     waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
-    if undecided and waits_for_payer and not payable and not handler.create_moves_money:
+    if undecided and waits_for_payer and not payable and not moves_money:
         return _LINK_LOST, True
     return outcome, False
 

@@ -7,8 +7,8 @@ default for the currency, its priority, the owner's recommendation, the owner's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
@@ -36,6 +36,8 @@ class Candidate:
     is_default: bool
     priority: int
     catalog_priority: int
+    charges_saved: bool = False
+    direct: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # charged without a page: the details needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Wanted:
     customer_fields: frozenset[str] | None = None
     environment: Environment | None = None
     provider_code: str | None = None
+    saved_method: str | None = None  # the part of the request that saves a method or charges one
+    details: frozenset[str] | None = None  # of a direct charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,16 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
         return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
     if wanted.capture == "manual" and not c.captures_manually:
         return out("capture_mode", f"{c.name} cannot hold an amount and capture it later.", "/capture")
+    if wanted.saved_method is not None and not c.charges_saved:
+        return out("saved_methods", f"{c.name} cannot charge a payer again.", wanted.saved_method)
+    if wanted.details is not None:
+        needed = c.direct.get(wanted.payment_method or "")
+        if needed is None:
+            method = wanted.payment_method or "payment without a method"
+            return out("method_details", f"{c.name} charges no {method} without its own page.", "/methodDetails")
+        missing = [name for name in needed if name not in wanted.details]
+        if missing:
+            return out("method_details", f"{c.name} needs the {missing[0]}.", f"/methodDetails/{missing[0]}")
     if wanted.customer_fields is not None:
         missing = [name for name in c.required_customer_fields if name not in wanted.customer_fields]
         if missing:

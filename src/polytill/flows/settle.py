@@ -18,6 +18,7 @@ from polytill.domain.money import Money
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
+from polytill.flows import saved
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
@@ -62,7 +63,7 @@ class Verdict:
     cases: list[Case] = field(default_factory=list)
     action: NextAction | None = None
     uses_successor: bool = False
-    fee_missing: bool = False
+    told_all: bool = True  # False: the money is there, and asking once more tells its fee, or the method to keep
 
 
 # ── Deciding ──
@@ -152,7 +153,8 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         provider_fee_currency=outcome.fee.currency if outcome.fee else None,
         clear_reasons=True,
     )
-    return Verdict(changed, change, entries, fee_missing=outcome.fee is None)
+    told_all = outcome.fee is not None and (outcome.saved_method is not None or not payment.save_method)
+    return Verdict(changed, change, entries, told_all=told_all)
 
 
 def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
@@ -273,6 +275,8 @@ async def settle(
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
+        if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
+            saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
             also(unit)
         try:
@@ -329,8 +333,7 @@ def _write_attempt(
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
-    if verdict.fee_missing and changed.lookups < 3:
-        # The money is there; what the provider took for it is learnt by asking once more.
+    if not verdict.told_all and changed.lookups < 3:
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
     if verdict.action is not None:
         changed.next_action = seal_action(desk, db, changed.id, verdict.action)

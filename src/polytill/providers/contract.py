@@ -43,6 +43,7 @@ from polytill.providers.params import (
     RefundParams,
     SaveMethodParams,
 )
+from polytill.providers.wire_json import REMOVED
 
 __all__ = [
     "ADDRESS_REFERENCE",
@@ -156,6 +157,9 @@ class Handler:
     # Whether money can move although nobody has read the create's answer (a push to the payer's phone). False: a link,
     # a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False
+    # What can be charged without the provider's page: (currency, method) and the details that such a charge needs
+    # (``CreatePaymentParams.method_details``). Such a charge may move money although nobody has read its answer.
+    direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
     answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
@@ -240,7 +244,7 @@ def environment_of_key(handler: type[Handler], field_name: str, value: str) -> E
 def redact(value: Any, fields: frozenset[str]) -> Any:
     """A provider's answer without the fields that must not be kept, at any depth (``parse_json`` bounds it)."""
     if isinstance(value, dict):
-        return {key: "[removed]" if key in fields else redact(item, fields) for key, item in value.items()}
+        return {key: REMOVED if key in fields else redact(item, fields) for key, item in value.items()}
     if isinstance(value, list):
         return [redact(item, fields) for item in value]
     return value

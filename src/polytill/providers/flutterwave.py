@@ -16,6 +16,7 @@ from polytill.domain.errors import InvalidAmount
 from polytill.providers.contract import (
     Balance,
     CatalogEntry,
+    ChargeSavedMethodParams,
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
@@ -34,6 +35,7 @@ from polytill.providers.contract import (
     environment_of_key,
     redact,
 )
+from polytill.providers.flutterwave_charge import DETAILS, charge_of, read_direct, saved_body
 from polytill.providers.flutterwave_reading import (
     REDACTED,
     about,
@@ -159,6 +161,7 @@ class FlutterwaveProvider(Handler):
     )
     required_customer_fields = ("email",)
     webhook_proof = WebhookProof.word
+    direct_charges = DETAILS
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
     redacted = REDACTED
 
@@ -170,8 +173,11 @@ class FlutterwaveProvider(Handler):
     # ── Public verbs ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /payments: a link for the payer. There is no transaction yet."""
+        """POST /payments: a link, and no transaction yet. With method details, POST /charges: no page."""
         try:
+            if params.method_details is not None:
+                asked = charge_of(params)
+                return asked if isinstance(asked, NotSent) else await self._charge(*asked)
             body = self._payment_body(params)
         except InvalidAmount:
             return too_fine(params.amount)
@@ -188,6 +194,14 @@ class FlutterwaveProvider(Handler):
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """As ``confirm_payment``: a link cannot be looked up, and nobody holds one whose answer was lost."""
         return await self._verify(params.reference, params.provider_transaction_id)
+
+    async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
+        """POST /tokenized-charges. Some banks want the payer all the same: a link to come to."""
+        try:
+            body = saved_body(params)
+        except InvalidAmount:
+            return too_fine(params.amount)
+        return await self._charge("/tokenized-charges", body)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /transactions/{id}/refund. Our reference travels in ``comments``, to be found again."""
@@ -349,6 +363,17 @@ class FlutterwaveProvider(Handler):
         if params.expires_in_s is not None and params.expires_in_s >= 60:
             body["configurations"] = {"session_duration": min(params.expires_in_s // 60, MAX_SESSION_MINUTES)}
         return body
+
+    async def _charge(self, path: str, body: JsonObject) -> Outcome:
+        """A charge that moves money at once. After a refusal the reference tells whether there is one."""
+        answer, reference = await self._call("POST", path, body), body["tx_ref"]
+        outcome = read_direct(answer, reference) if isinstance(answer, Answer) else answer
+        if not isinstance(answer, Answer) or not isinstance(outcome, NotSent) or outcome.reason is Reason.config:
+            return outcome
+        truth = await self._verify(reference, None)
+        if isinstance(truth, NotSent):
+            return outcome if not_found(truth) else Unknown(outcome.reason, outcome.code, outcome.detail)
+        return truth
 
     async def _verify(self, reference: str, transaction_id: str | None) -> Outcome:
         outcome: Outcome = NotSent(Reason.not_found)

@@ -13,6 +13,7 @@ from typing import Any
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
+from polytill.domain.secret import Secret
 from polytill.providers.contract import (
     Fact,
     PaymentFact,
@@ -30,17 +31,28 @@ from polytill.providers.outcomes import (
     Outcome,
     Pending,
     Reason,
+    SavedMethod,
     Succeeded,
     Unknown,
     Wants,
 )
 from polytill.providers.signing import hex_hmac
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
-from polytill.providers.wire_json import id_in, noted_reference, object_in, reason_of_decline, string_in, text_of
+from polytill.providers.wire_json import (
+    id_in,
+    noted_reference,
+    object_in,
+    reason_of_decline,
+    string_in,
+    text_of,
+    token_in,
+)
 
 # ── Facts ──
 
 MAJOR = 0  # the wire's exponent: amounts are written in major units
+# How a charge without Flutterwave's page is told in its ``meta``: nobody holds a link to it.
+DIRECT = {"polytill_charge": "direct"}
 REDACTED = frozenset({"authorization", "auth_url", "customertoken", "embedtoken", "link", "token"})
 
 V3_WORDS = {
@@ -92,12 +104,33 @@ def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> O
     if state == "failed":
         said = data.get("processor_response")
         text = text_of(said.get("type") if isinstance(said, dict) else said)
-        return Declined(reason_of_decline(text), False, text or status, None, number, kept)
+        return Declined(reason_of_decline(text), _is_direct(data), text or status, None, number, kept)
     if state is None or amount is None:
         return Unknown(Reason.unreadable, status, "Flutterwave's status or amount could not be read.")
     charged = fee_from_wire(data.get("charged_amount"), currency, MAJOR)
     fee = fee_from_wire(data.get("app_fee"), currency, MAJOR)
-    return Succeeded(amount, number, fee, charged if charged != amount else None, response=kept)
+    paid = charged if charged != amount else None
+    return Succeeded(amount, number, fee, paid, response=kept, saved_method=saved_method(data))
+
+
+def saved_method(data: JsonObject) -> SavedMethod | None:
+    """The card of a paid transaction, where it may be charged again; its e-mail goes with it."""
+    card = object_in(data, "card")
+    token = token_in(card, "token")
+    if token is None:
+        return None
+    month, _, year = text_of(card.get("expiry")).partition("/")
+    return SavedMethod(
+        Secret(token),
+        "card",
+        string_in(card, "type"),
+        string_in(card, "last_4digits"),
+        f"20{year}-{month}" if len(month) == len(year) == 2 and (month + year).isdecimal() else None,
+    )
+
+
+def _is_direct(data: JsonObject) -> bool:
+    return DIRECT.items() <= object_in(data, "meta").items()
 
 
 def read_charge(answer: Answer) -> Outcome:

@@ -33,7 +33,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.flutterwave_reading import major_text, too_fine, v4_signature
 from polytill.providers.http import Answer, origin_of, to_json
-from polytill.providers.oauth import fetch_token
+from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, same
 from polytill.providers.wire_json import object_in, string_in
@@ -88,6 +88,10 @@ class FlutterwaveV4Provider(Handler):
     idempotency_window_s = 3600  # no page says how long; an hour is what one may count on
     settle_horizon_s = 180.0
     create_moves_money = True
+    direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
+        **{("NGN", method): () for method in ("bank_transfer", "ussd", "opay")},
+        **{(code, "mobile_money"): () for code in (*COUNTRY_CODES, "XAF", "XOF")},
+    }
     redacted = reading.REDACTED
 
     # ── Public verbs ──
@@ -148,7 +152,7 @@ class FlutterwaveV4Provider(Handler):
 
     async def test_credentials(self) -> CredentialTest:
         """An access token is given for good keys only."""
-        token = await self._token()
+        token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             return CredentialTest(False, token.detail or "Flutterwave could not be reached.")
         return CredentialTest(True, "Flutterwave accepts the keys.", self.config.environment)
@@ -169,7 +173,7 @@ class FlutterwaveV4Provider(Handler):
 
     # ── Request builders ──
 
-    async def _token(self) -> Secret | NotSent:
+    def _token_request(self) -> TokenRequest:
         origin = origin_of(self.config.base_url)
         # Flutterwave gives tokens at a host of its own; whoever stands in for its API gives them there too.
         theirs = origin in (f"https://{LIVE}", f"https://{SANDBOX}")
@@ -181,20 +185,23 @@ class FlutterwaveV4Provider(Handler):
             "grant_type": "client_credentials",
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        return await fetch_token(self.http, self.name, "POST", url, headers, urlencode(form).encode())
+        return TokenRequest(self.name, "POST", url, headers, urlencode(form).encode())
 
     async def _call(
         self, method: str, path: str, body: JsonObject | None = None, key: str | None = None
     ) -> Answer | NotSent | Unknown:
-        token = await self._token()
-        if isinstance(token, NotSent):
-            return token
-        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if key is not None:
             headers |= {"X-Idempotency-Key": key, "X-Trace-Id": key}
-        return await self.http.send(method, self._base + path, headers, to_json(body) if body is not None else None)
+        content = to_json(body) if body is not None else None
+
+        async def send(token: Secret) -> Answer | NotSent | Unknown:
+            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
+            return await self.http.send(method, self._base + path, signed_in, content)
+
+        return await send_with_token(self.http, self._token_request(), self.world.time_s(), send)
 
     @property
     def _base(self) -> str:
@@ -209,7 +216,7 @@ class FlutterwaveV4Provider(Handler):
             return NotSent(Reason.validation, "phone", f"Mobile money needs a phone number for {currency}.")
         paid_by: JsonObject = {"type": method}
         if phone and method == "mobile_money":
-            network = params.method_details.get("provider")
+            network = (params.method_details or {}).get("provider")
             paid_by[method] = {"country_code": phone[0], "phone_number": phone[1]}
             if network:
                 paid_by[method]["network"] = network.upper()

@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 
 from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
+from polytill.providers.token_cache import TokenCache
 
 # Providers write money as JSON numbers with a fraction; a float would round them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -153,12 +154,13 @@ class AiohttpTransport:
 
 
 class Http:
-    """What a handler holds: sends one request and answers in outcomes."""
+    """What a handler holds: sends one request and answers in outcomes. Keeps access tokens for the handlers after it."""
 
-    __slots__ = ("transport",)
+    __slots__ = ("tokens", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self.tokens = TokenCache()
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None

@@ -33,7 +33,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import Answer, to_json
-from polytill.providers.oauth import basic, fetch_token
+from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.wire_amounts import to_wire
 
@@ -130,7 +130,7 @@ class MpesaProvider(Handler):
 
     async def test_credentials(self) -> CredentialTest:
         """An access token is given for good keys only, and each environment has a host of its own."""
-        token = await self._token()
+        token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             return CredentialTest(False, token.detail or "M-Pesa could not be reached.")
         return CredentialTest(True, "M-Pesa accepts the keys.", self.config.environment)
@@ -149,22 +149,19 @@ class MpesaProvider(Handler):
 
     # ── Request builders ──
 
-    async def _token(self) -> Secret | NotSent:
+    def _token_request(self) -> TokenRequest:
         url = f"{self._base}/oauth/v1/generate?grant_type=client_credentials"
-        return await fetch_token(
-            self.http, self.name, "GET", url, basic(self.config.public_key, self.config.secret_key)
-        )
+        return TokenRequest(self.name, "GET", url, basic(self.config.public_key, self.config.secret_key))
 
     async def _call(self, path: str, body: JsonObject) -> Answer | NotSent | Unknown:
-        token = await self._token()
-        if isinstance(token, NotSent):
-            return token
-        headers = {
-            "Authorization": f"Bearer {token.reveal()}",
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-        }
-        return await self.http.send("POST", self._base + path, headers, to_json(body))
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+
+        async def send(token: Secret) -> Answer | NotSent | Unknown:
+            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
+            return await self.http.send("POST", self._base + path, signed_in, to_json(body))
+
+        now_s = self.world.time_s()
+        return await send_with_token(self.http, self._token_request(), now_s, send, reading.refuses_token)
 
     @property
     def _base(self) -> str:

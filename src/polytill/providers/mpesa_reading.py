@@ -116,6 +116,11 @@ def _paid_amount(call: JsonObject) -> Money | None:
 # ── Error mapping ──
 
 
+def refuses_token(answer: Answer) -> bool:
+    """Whether M-Pesa would not hear the call, because its token has ended."""
+    return answer.status == 401 or text_of(answer.data.get("errorCode")) in TOKEN_REFUSED
+
+
 def read_error(answer: Answer) -> NotSent | Unknown:
     """An error envelope, sorted by what can have happened over there."""
     code, text = text_of(answer.data.get("errorCode")), text_of(answer.data.get("errorMessage"))

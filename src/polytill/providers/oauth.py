@@ -1,18 +1,43 @@
 """Access tokens: what a provider wants fetched with a client's id and secret before each real call.
 
-Fetching one moves nothing, so whatever goes wrong here, the real call was not sent. A token lives as long as the
-handler that fetched it, and no longer: none is shared between two practices, and none outlives a rotation.
+Fetching one moves nothing, so whatever goes wrong there, the real call was not sent. A token is kept in memory until
+shortly before it ends (``token_cache.py``); one that the provider refuses all the same is fetched anew, once.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from polytill.domain.secret import Secret
 from polytill.providers.http import Answer, Http
 from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
+
+MAX_LIFE_S = 24 * 3600.0
+
+Answered = Answer | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """The request that fetches the token of one client of the provider called ``name``."""
+
+    name: str
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """What stands for these credentials at this address, and for no others."""
+        parts = [self.name, self.method, self.url, *(f"{name}: {self.headers[name]}" for name in sorted(self.headers))]
+        return hashlib.sha256("\n".join(parts).encode() + b"\n\n" + (self.body or b"")).digest()
 
 
 def basic(user: str | None, secret: Secret | None) -> dict[str, str]:
@@ -21,23 +46,46 @@ def basic(user: str | None, secret: Secret | None) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}", "Accept": "application/json"}
 
 
-async def fetch_token(
-    http: Http, name: str, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-) -> Secret | NotSent:
-    """A fresh token of the provider called ``name``. ``NotSent(config)`` where it refuses the client's id or secret."""
-    answer = await http.send(method, url, headers, body)
+async def fetch_token(http: Http, request: TokenRequest) -> Token | NotSent:
+    """A fresh token. ``NotSent(config)`` where the provider refuses the client's id or secret."""
+    answer = await http.send(request.method, request.url, request.headers, request.body)
     if isinstance(answer, NotSent):
         return answer
     if isinstance(answer, Unknown):
-        return NotSent(Reason.provider_unavailable, answer.code, f"{name} gave no access token.")
-    return read_token(name, answer)
+        return NotSent(Reason.provider_unavailable, answer.code, f"{request.name} gave no access token.")
+    return read_token(request.name, answer)
 
 
-def read_token(name: str, answer: Answer) -> Secret | NotSent:
+async def send_with_token(
+    http: Http,
+    request: TokenRequest,
+    now_s: float,
+    send: Callable[[Secret], Awaitable[Answered]],
+    refuses: Callable[[Answer], bool] = lambda answer: answer.status == 401,
+) -> Answered:
+    """Make the real call with a token. Where the provider refuses a kept one, nothing was done: once more with a fresh one."""
+    key = request.digest
+    token, was_kept = await http.tokens.get(key, now_s, lambda: fetch_token(http, request))
+    if isinstance(token, NotSent):
+        return token
+    answer = await send(token)
+    if not (was_kept and isinstance(answer, Answer) and refuses(answer)):
+        return answer
+    http.tokens.forget(key, token)
+    token, _ = await http.tokens.get(key, now_s, lambda: fetch_token(http, request))
+    return token if isinstance(token, NotSent) else await send(token)
+
+
+def read_token(name: str, answer: Answer) -> Token | NotSent:
     """The token in an answer, or why there is none."""
     token = string_in(answer.data, "access_token")
     if answer.status == 200 and token and token.isascii() and token.isprintable():
-        return Secret(token)
+        return Token(Secret(token), _seconds(answer.data.get("expires_in")))
     if 400 <= answer.status < 500:
         return NotSent(Reason.config, str(answer.status), f"{name} refuses the client's id or secret.")
     return NotSent(Reason.provider_unavailable, str(answer.status), f"{name} gave no access token.")
+
+
+def _seconds(value: Any) -> float:
+    text = str(value)  # M-Pesa writes "3599"
+    return min(float(text[:9]), MAX_LIFE_S) if text.isascii() and text.isdecimal() else 0.0

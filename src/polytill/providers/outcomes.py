@@ -57,7 +57,8 @@ class SavedMethod:
 
     token: Secret
     kind: str  # card, mandate, …
-    label: str = ""  # what the payer knows it by: "Visa 4081"
+    brand: str | None = None  # what the payer knows it by: "visa", and the last four digits
+    last4: str | None = None
     expires: str | None = None  # YYYY-MM
     fingerprint: str | None = None  # the same for the same card under whichever token
     provider_customer_id: str | None = None

@@ -39,8 +39,9 @@ class Customer:
 class CreatePaymentParams:
     """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one.
 
-    ``method_details`` is what a direct charge asks for besides the method (``{"provider": "mtn"}``): never a card's
-    number. ``save_method`` asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
+    ``method_details`` asks for a direct charge, without the provider's page, and is what that needs besides the method
+    (``{"provider": "mtn"}``; may be empty): never a card's number. None: the payer is sent to a page. ``save_method``
+    asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
     """
 
     reference: str
@@ -54,7 +55,7 @@ class CreatePaymentParams:
     metadata: Mapping[str, str] = field(default_factory=dict)
     merchant_name: str | None = None
     expires_in_s: int | None = None
-    method_details: Mapping[str, str] = field(default_factory=dict)
+    method_details: Mapping[str, str] | None = None
     save_method: bool = False
 
 

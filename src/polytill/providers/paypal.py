@@ -35,7 +35,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
-from polytill.providers.oauth import basic, fetch_token
+from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Reason, Unknown
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.wire_json import string_in
@@ -188,7 +188,7 @@ class PayPalProvider(Handler):
 
     async def test_credentials(self) -> CredentialTest:
         """An access token is given for good keys only, and each environment has a host of its own."""
-        token = await self._token()
+        token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             return CredentialTest(False, token.detail or "PayPal could not be reached.")
         return CredentialTest(True, "PayPal accepts the keys.", self.config.environment)
@@ -219,24 +219,27 @@ class PayPalProvider(Handler):
 
     # ── Request builders ──
 
-    async def _token(self) -> Secret | NotSent:
+    def _token_request(self) -> TokenRequest:
         headers = basic(self.config.public_key, self.config.secret_key)
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         url, body = f"{self._base}/v1/oauth2/token", b"grant_type=client_credentials"
-        return await fetch_token(self.http, self.name, "POST", url, headers, body)
+        return TokenRequest(self.name, "POST", url, headers, body)
 
     async def _call(
         self, method: str, path: str, body: JsonObject | None = None, request_id: str | None = None
     ) -> Answer | NotSent | Unknown:
-        token = await self._token()
-        if isinstance(token, NotSent):
-            return token
-        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers |= {"Content-Type": "application/json", "Prefer": "return=representation"}
         if request_id is not None:
             headers["PayPal-Request-Id"] = request_id
-        return await self.http.send(method, self._base + path, headers, to_json(body) if body is not None else None)
+        content = to_json(body) if body is not None else None
+
+        async def send(token: Secret) -> Answer | NotSent | Unknown:
+            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
+            return await self.http.send(method, self._base + path, signed_in, content)
+
+        return await send_with_token(self.http, self._token_request(), self.world.time_s(), send)
 
     @property
     def _base(self) -> str:

@@ -13,12 +13,16 @@ from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
 from polytill.domain.states import Environment
+from polytill.providers import paystack_charge as charge
 from polytill.providers import paystack_reading as reading
 from polytill.providers.contract import (
     Balance,
     CatalogEntry,
+    ChargeSavedMethodParams,
     ConfirmPaymentParams,
+    ContinuePaymentParams,
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
@@ -36,7 +40,7 @@ from polytill.providers.contract import (
     redact,
 )
 from polytill.providers.http import Answer, parse_json, to_json
-from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
@@ -45,7 +49,7 @@ from polytill.providers.wire_json import moment_text, object_in, refund_note, te
 # ── Facts ──
 
 PAGE_SIZE = 100
-CHANNELS = ("card", "bank_transfer", "ussd", "mobile_money", "qr")  # our words are Paystack's here
+CHANNELS = ("card", "bank_transfer", "bank", "ussd", "mobile_money", "qr")  # our words are Paystack's here
 # Which of them a payer is offered: everything in Naira only.
 CHANNELS_IN: dict[str, tuple[str, ...]] = {
     "NGN": CHANNELS,
@@ -95,16 +99,22 @@ class PaystackProvider(Handler):
     webhook_signed_with = "secretKey"
     idempotency = Idempotency.reference
     settle_horizon_s = 120.0
+    direct_charges = charge.DETAILS
     redacted = reading.REDACTED
 
     # ── Public verbs ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /transaction/initialize: a link and an access code for the payer."""
+        """POST /transaction/initialize: a link and an access code. With method details, POST /charge: no page."""
+        direct = params.method_details is not None
         try:
-            body = self._initialize_body(params)
+            body = charge.charge_body(params) if direct else self._initialize_body(params)
         except InvalidAmount:
-            return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {params.amount}.")
+            return _too_fine(params.amount)
+        if isinstance(body, NotSent):
+            return body
+        if direct:
+            return await self._charged(await self._call("POST", "/charge", body), params.reference)
         answer = await self._call("POST", "/transaction/initialize", body)
         return self.read_charge(answer) if isinstance(answer, Answer) else answer
 
@@ -116,12 +126,28 @@ class PaystackProvider(Handler):
         """Verify by our own reference. Found but unpaid is ``NeedsAction(None)``: its link is gone."""
         return await self._verify(params.reference)
 
+    async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
+        """POST /charge/submit_…. A wrong PIN or OTP is refused, and ends the charge."""
+        asked = charge.step(params)
+        if isinstance(asked, NotSent):
+            return asked
+        return await self._charged(await self._call("POST", *asked), params.reference)
+
+    async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
+        """POST /transaction/charge_authorization. ``paused``: the payer must come and confirm, at the address given."""
+        try:
+            body = charge.saved_body(params)
+        except InvalidAmount:
+            return _too_fine(params.amount)
+        answer = await self._call("POST", "/transaction/charge_authorization", body)
+        return await self._charged(answer, params.reference)
+
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /refund. Our reference travels in ``merchant_note``, so that a lost answer can be found."""
         try:
             body = self._refund_body(params)
         except InvalidAmount:
-            return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {params.amount}.")
+            return _too_fine(params.amount)
         answer = await self._call("POST", "/refund", body)
         return self.read_refund(answer) if isinstance(answer, Answer) else answer
 
@@ -277,7 +303,27 @@ class PaystackProvider(Handler):
             return self.read_error(answer)
         if data.get("reference") != reference:
             return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
-        return self.read_transaction(data)
+        outcome = self.read_transaction(data)
+        undecided = isinstance(outcome, NeedsAction | Pending)
+        return await self._progress(reference) if undecided and reading.is_direct(data) else outcome
+
+    async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
+        """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
+        outcome = charge.read_step(answer, reference) if isinstance(answer, Answer) else answer
+        if not (isinstance(answer, Answer) and isinstance(outcome, NotSent) and outcome.reason is Reason.validation):
+            return outcome
+        truth = await self._verify(reference)
+        if isinstance(truth, NotSent):
+            never_began = truth.reason is Reason.not_found
+            return outcome if never_began else Unknown(outcome.reason, outcome.code, outcome.detail)
+        return truth
+
+    async def _progress(self, reference: str) -> Outcome:
+        """A direct charge that is under way: which step it waits for."""
+        answer = await self._call("GET", f"/charge/{quote(reference, safe='')}")
+        if not isinstance(answer, Answer):
+            return answer
+        return charge.read_progress(charge.read_step(answer, reference))
 
     # ── Response readers and error mapping ──
 
@@ -285,6 +331,10 @@ class PaystackProvider(Handler):
     read_charge = staticmethod(reading.read_charge)
     read_refund = staticmethod(reading.read_refund)
     read_error = staticmethod(reading.read_error)
+
+
+def _too_fine(amount: Money) -> NotSent:
+    return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {amount}.")
 
 
 def _following(cursor: str | None, items: list[JsonObject]) -> str | None:

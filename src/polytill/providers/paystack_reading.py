@@ -23,8 +23,10 @@ from polytill.providers.outcomes import (
     NextKind,
     NotSent,
     Outcome,
+    PayOffline,
     Pending,
     Reason,
+    SavedMethod,
     Succeeded,
     Unknown,
     Wants,
@@ -38,11 +40,15 @@ from polytill.providers.wire_json import (
     reason_of_decline,
     string_in,
     text_of,
+    token_in,
 )
 
 # ── Facts ──
 
 WIRE_EXPONENT = 2  # times 100 whatever the currency, also XOF and RWF, which have no minor unit
+
+# How a charge without Paystack's page is told in its metadata: nobody holds a link to it.
+DIRECT = {"polytill_charge": "direct"}
 
 REDACTED = frozenset({"access_code", "authorization_code", "authorization_url"})
 
@@ -77,14 +83,15 @@ def read_transaction(data: JsonObject) -> Outcome:
         return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
     if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
         fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
-        return Succeeded(asked, transaction_id, fee, charged if charged != asked else None, response=kept)
+        paid = charged if charged != asked else None
+        return Succeeded(asked, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
     if status == "abandoned":
         return NeedsAction(None, asked, transaction_id, response=kept)
     if status in PENDING_WORDS:
         return Pending(asked, transaction_id, kept)
     if status == "failed":
         text = text_of(data.get("gateway_response") or data.get("message"))
-        return Declined(reason_of_decline(text), False, text, None, transaction_id, kept)
+        return Declined(reason_of_decline(text), is_direct(data), text, None, transaction_id, kept)
     return Unknown(Reason.unreadable, status, "Paystack gave a status that is not known.")
 
 
@@ -114,13 +121,46 @@ def read_charge(answer: Answer) -> Outcome:
         return NeedsAction(action, response=kept)
     if status in ("pay_offline", "pending_bank_transfer"):
         text = text_of(data.get("display_text")) or json.dumps(kept, default=str)
-        return NeedsAction(NextAction(NextKind.instructions, instructions=text), response=kept)
+        return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=_offline(data)), response=kept)
     if status in PENDING_WORDS:
         return Pending(response=kept)
     if status in ("failed", "timeout"):
         text = text_of(data.get("gateway_response") or data.get("message"))
         return Declined(reason_of_decline(text), True, text, response=kept)
     return read_transaction(data)
+
+
+def _offline(data: JsonObject) -> PayOffline:
+    bank = data.get("bank")
+    return PayOffline(
+        ussd_code=string_in(data, "ussd_code"),
+        bank=string_in(bank, "name") if isinstance(bank, dict) else string_in(data, "bank"),
+        account_number=string_in(data, "account_number"),
+        account_name=string_in(data, "account_name"),
+        expires_at=string_in(data, "account_expires_at"),
+    )
+
+
+def saved_method(data: JsonObject) -> SavedMethod | None:
+    """The authorization of a paid transaction, if it may be charged again; its e-mail goes with it."""
+    held = object_in(data, "authorization")
+    token = token_in(held, "authorization_code")
+    if held.get("reusable") is not True or token is None:
+        return None
+    year, month = text_of(held.get("exp_year")), text_of(held.get("exp_month")).zfill(2)
+    return SavedMethod(
+        Secret(token),
+        string_in(held, "channel") or "card",
+        string_in(held, "brand"),
+        string_in(held, "last4"),
+        f"{year}-{month}" if year.isdecimal() and month.isdecimal() else None,
+        string_in(held, "signature"),
+    )
+
+
+def is_direct(data: JsonObject) -> bool:
+    """Whether a transaction was charged without Paystack's page."""
+    return DIRECT.items() <= (_metadata(data) or {}).items()
 
 
 def read_refund(answer: Answer) -> Outcome:
@@ -210,14 +250,17 @@ def read_event(kind: str, data: JsonObject) -> Reading:
 
 def payment_fact(data: JsonObject) -> PaymentFact:
     """A transaction object as a fact."""
+    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), _metadata(data))
+
+
+def _metadata(data: JsonObject) -> JsonObject | None:
     metadata = data.get("metadata")
     if isinstance(metadata, str) and metadata:
         try:
             metadata = parse_json(metadata.encode())
         except ValueError:
-            metadata = None
-    found = metadata if isinstance(metadata, dict) and metadata else None
-    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), found)
+            return None
+    return metadata if isinstance(metadata, dict) and metadata else None
 
 
 def _read_refund_event(kind: str, data: JsonObject) -> Reading:

@@ -10,9 +10,9 @@ How answers and deliveries are read stands in ``stripe_reading.py``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import Environment
@@ -21,6 +21,7 @@ from polytill.providers import stripe_terms as terms
 from polytill.providers.contract import (
     Balance,
     CatalogEntry,
+    ChargeSavedMethodParams,
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
@@ -42,7 +43,18 @@ from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.stripe_element import PaymentElement
-from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT, OUR_REFUND, unproven
+from polytill.providers.stripe_forms import (
+    EXPAND,
+    Form,
+    charge_form,
+    create_form,
+    customer_form,
+    encoded,
+    keeping,
+    metadata,
+    optional,
+)
+from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND, unproven
 from polytill.providers.wire_json import object_in
 
 # ── Facts ──
@@ -56,13 +68,10 @@ METHODS = (
     "card", "apple_pay", "google_pay", "link", "sepa_debit", "bacs_debit", "us_bank_account", "ideal",
     "bancontact", "eps", "p24", "blik", "klarna", "paypal", "cashapp", "swish", "twint", "pix",
 )  # fmt: skip
-WALLETS_THROUGH_CARD = {"apple_pay": "card", "google_pay": "card"}
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 
 WHERE_KEYS_ARE = "Stripe dashboard → Developers → API keys"
 WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpoint → Signing secret"
-
-Form = list[tuple[str, str]]
 
 
 class StripeProvider(PaymentElement):
@@ -115,7 +124,7 @@ class StripeProvider(PaymentElement):
             return await self._retrieve(intent_id)
         # Another payment method is another try; the same one twice is a repeat.
         tried = hashlib.sha256(params.payment_method.encode()).hexdigest()[:24]
-        form = [("payment_method", params.payment_method), *_optional("return_url", params.return_url)]
+        form = [("payment_method", params.payment_method), *optional("return_url", params.return_url)]
         return await self._act(intent_id, "confirm", [*form, *EXPAND], f"{params.reference}-{tried}")
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
@@ -179,6 +188,17 @@ class StripeProvider(PaymentElement):
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /cancel: nobody can pay this intent any more, and what is held is released."""
         return await self._operate(params, "cancel", [])
+
+    async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
+        """POST /v1/payment_intents, confirmed at once while the payer is away. Never repeated: a lookup reads the list."""
+        try:
+            form = charge_form(params)
+        except InvalidAmount:
+            return _too_fine(f"{params.amount}")
+        answer = await self._call("POST", "/v1/payment_intents", form, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        return self.read_intent(answer) if answer.status == 200 else reading.read_off_session(answer)
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -282,14 +302,32 @@ class StripeProvider(PaymentElement):
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             headers["Idempotency-Key"] = key
         url = self.config.base_url.rstrip("/").removesuffix("/v1") + path
-        return await self.http.send(method, url, headers, _encoded(form).encode() if form is not None else None)
+        return await self.http.send(method, url, headers, encoded(form).encode() if form is not None else None)
 
     async def _create(self, params: CreatePaymentParams) -> Answer | NotSent | Unknown:
         try:
-            form = _create_form(params)
+            form = create_form(params)
         except InvalidAmount:
             return _too_fine(f"{params.amount}")
+        if params.save_method:
+            customer = await self._customer(params)
+            if not isinstance(customer, str):
+                return customer
+            form += keeping(customer)
         return await self._call("POST", "/v1/payment_intents", form, params.reference)
+
+    async def _customer(self, params: CreatePaymentParams) -> str | NotSent:
+        """Whom the method is kept for: under a key of its own, so that a lookup finds the same one again."""
+        form, key = customer_form(params), f"{params.reference}-customer"
+        answer = await self._call("POST", "/v1/customers", form, key)
+        found = reading.id_of(answer.data.get("id")) if isinstance(answer, Answer) and answer.status == 200 else None
+        if found:
+            return found
+        # Whatever became of the customer, the payment was not sent.
+        refused = self.read_error(answer) if isinstance(answer, Answer) else answer
+        if isinstance(refused, NotSent):
+            return refused
+        return NotSent(Reason.provider_unavailable, getattr(refused, "code", None), "Stripe made no customer.")
 
     async def _present_refund(self, refund_id: str) -> Outcome:
         answer = await self._call("GET", f"/v1/refunds/{quote(refund_id, safe='')}")
@@ -305,7 +343,7 @@ class StripeProvider(PaymentElement):
         form = [("payment_intent", params.provider_transaction_id), ("amount", str(amount))]
         if params.reason in REFUND_REASONS:
             form.append(("reason", params.reason))
-        form += _metadata({OUR_REFUND: params.reference, OUR_ATTEMPT: params.payment_reference})
+        form += metadata({OUR_REFUND: params.reference, OUR_ATTEMPT: params.payment_reference})
         return await self._call("POST", "/v1/refunds", form, params.reference)
 
     async def _operate(self, params: OperationParams, verb: str, form: Form) -> Outcome:
@@ -325,13 +363,13 @@ class StripeProvider(PaymentElement):
         return self.read_intent(answer, intent_id)
 
     async def _retrieve(self, intent_id: str) -> Outcome:
-        path = f"/v1/payment_intents/{quote(intent_id, safe='')}?{_encoded(EXPAND)}"
+        path = f"/v1/payment_intents/{quote(intent_id, safe='')}?{encoded(EXPAND)}"
         answer = await self._call("GET", path)
         return self.read_intent(answer, intent_id) if isinstance(answer, Answer) else answer
 
     async def _list(self, path: str, query: Form) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
         """One page, and the cursor of the next."""
-        answer = await self._call("GET", f"{path}?{_encoded(query)}")
+        answer = await self._call("GET", f"{path}?{encoded(query)}")
         if not isinstance(answer, Answer):
             return answer
         return reading.read_list(answer)
@@ -340,8 +378,8 @@ class StripeProvider(PaymentElement):
         """The first listed object with our mark in its metadata, through all pages. Lists are current."""
         after: str | None = None
         for _ in range(MAX_PAGES):
-            asked = [*query, ("limit", str(PAGE_SIZE)), *_optional("starting_after", after)]
-            answer = await self._call("GET", f"{path}?{_encoded(asked)}")
+            asked = [*query, ("limit", str(PAGE_SIZE)), *optional("starting_after", after)]
+            answer = await self._call("GET", f"{path}?{encoded(asked)}")
             if not isinstance(answer, Answer):
                 return unproven(answer)
             items = answer.data.get("data")
@@ -376,47 +414,9 @@ class StripeProvider(PaymentElement):
     read_error = staticmethod(reading.read_error)
 
 
-EXPAND: Form = [("expand[]", "latest_charge.balance_transaction")]
-
-
-def _create_form(params: CreatePaymentParams) -> Form:
-    """The create's fields in one fixed order: a lookup sends the very same bytes again.
-
-    ``payment_method_types`` is refused since 2026-09-30; without it the account's own settings choose. Only
-    a method that was asked for is named, in the filter of the version that we pin: a payer who chose a card
-    must not end up with a bank debit that takes days. No other field here is unknown to older versions.
-    """
-    capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee comes at once
-    form: Form = [
-        ("amount", str(terms.wire_amount(params.amount))),
-        ("currency", params.amount.currency.lower()),
-        ("capture_method", capture),
-        *_optional("description", params.description),
-        *_optional("receipt_email", params.customer.email),
-    ]
-    if params.method is not None:
-        method = WALLETS_THROUGH_CARD.get(params.method, params.method)
-        form.append(("allowed_payment_method_types[0]", method))
-    ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
-    return form + _metadata({**params.metadata, **ours})
-
-
-def _metadata(values: Mapping[str, str]) -> Form:
-    # Sorted: a database may give the keys back in another order. An empty value would mean "remove".
-    return [(f"metadata[{name}]", values[name]) for name in sorted(values) if values[name] != ""]
-
-
-def _optional(name: str, value: str | None) -> Form:
-    return [(name, value)] if value else []
-
-
 def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
     window = [("created[gte]", str(since_s)), ("created[lte]", str(until_s)), ("limit", str(PAGE_SIZE))]
-    return window + _optional("starting_after", cursor)
-
-
-def _encoded(form: Iterable[tuple[str, str]]) -> str:
-    return urlencode(list(form), safe="[]")
+    return window + optional("starting_after", cursor)
 
 
 def _is_replay(answer: Answer | NotSent | Unknown) -> bool:

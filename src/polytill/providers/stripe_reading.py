@@ -7,6 +7,7 @@ too. No reader raises for what an answer holds; reading a delivery may (``ValueE
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
@@ -27,6 +28,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
+from polytill.providers.stripe_saved import saved_method
 from polytill.providers.stripe_terms import money_of, wire_exponent
 from polytill.providers.wire_amounts import fee_from_wire, from_wire
 from polytill.providers.wire_json import moment_text, object_in, objects_in, text_of
@@ -38,8 +40,8 @@ def _set(words: str, prefix: str = "") -> frozenset[str]:
     return frozenset(prefix + word for word in words.split())
 
 
-# The last two hold addresses and keys with which whoever has them can act as the payer.
-REDACTED = frozenset({"client_secret", "redirect_to_url", "use_stripe_sdk"})
+# A method can be charged again; the last two hold what whoever has it can act as the payer with.
+REDACTED = frozenset({"client_secret", "payment_method", "redirect_to_url", "use_stripe_sdk"})
 
 OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = (
     "polytill_payment",
@@ -122,10 +124,10 @@ def intent_outcome(data: JsonObject) -> Outcome:
         return Pending(amount, intent_id, kept)
     if status == "requires_capture":
         held = _given(data, "amount_capturable", amount)
-        return Succeeded(held, intent_id, authorized_only=True, response=kept)
+        return Succeeded(held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data))
     if status == "succeeded":
         received = _given(data, "amount_received", amount)
-        return Succeeded(received, intent_id, _fee_of(data), response=kept)
+        return Succeeded(received, intent_id, _fee_of(data), response=kept, saved_method=saved_method(data))
     if status == "canceled":
         word = text_of(data.get("cancellation_reason"))
         reason = Reason.expired if word in ("expired", "automatic") else Reason.canceled
@@ -398,6 +400,21 @@ def read_error(answer: Answer) -> Outcome:
         return NotSent(Reason.currency_not_supported, code, message)
     otherwise = Reason.not_found if status == 404 else Reason.validation
     return NotSent(_REASON_OF_REFUSAL.get(code or "", otherwise), code, message)
+
+
+def read_off_session(answer: Answer) -> Outcome:
+    """What a charge without its payer answers. A refusal carries the intent, which waits for the payer from then on."""
+    error = object_in(answer.data, "error")
+    intent = object_in(error, "payment_intent")
+    if answer.status != 402 or not intent:
+        refused = read_error(answer)
+        # Without an intent there is nothing that the payer could still pay.
+        return replace(refused, final=True) if isinstance(refused, Declined) else refused
+    waits = read_intent(intent)
+    if isinstance(waits, NeedsAction) and waits.last_decline is None:
+        last = _declined(error, False, waits.provider_transaction_id, None)
+        return replace(waits, last_decline=last)
+    return waits
 
 
 def code_of(answer: Answer) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from polytill.providers.outcomes import JsonObject, Reason
 
+REMOVED = "[removed]"  # what ``redact`` leaves of a secret
 REFUND_MARK = "polytill refund "
 
 
@@ -30,6 +31,12 @@ def string_in(data: JsonObject, name: str) -> str | None:
     """A string that is there and not empty."""
     value = data.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def token_in(data: JsonObject, name: str) -> str | None:
+    """A token, unless it is gone: what was kept of an answer holds only that there was one."""
+    value = string_in(data, name)
+    return None if value == REMOVED else value
 
 
 def id_in(data: JsonObject, name: str = "id") -> str | None:

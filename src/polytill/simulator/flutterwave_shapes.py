@@ -93,7 +93,8 @@ def customer_json(attempt: Attempt) -> Json:
     return dict(attempt.customer)
 
 
-def _card(attempt: Attempt) -> Json:
+def card_json(attempt: Attempt) -> Json:
+    """The card that paid; its token charges it again."""
     return {
         "first_6digits": "553188",
         "last_4digits": "2950",
@@ -129,7 +130,7 @@ def transaction_json(account: Account, tx: Transaction) -> Json:
         "account_id": account.number,
     }
     if attempt.payment_type == "card":
-        body["card"] = _card(attempt)
+        body["card"] = card_json(attempt)
     body["meta"] = attempt.meta
     body["amount_settled"] = to_wire(tx.amount - tx.fee, tx.currency) if good else None
     return {**body, "customer": customer_json(attempt)}

@@ -1,6 +1,7 @@
 """Paystack on the wire: addresses, keys, lists, signatures.
 
-What happens to money is in paystack_money.py, the shapes and the arithmetic in paystack_shapes.py.
+Direct charges are in paystack_charge.py, what happens to money in paystack_money.py, the shapes and the arithmetic in
+paystack_shapes.py.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import re
 from collections.abc import Mapping
 
 from polytill.simulator import paystack_shapes as shapes
-from polytill.simulator.books import Account, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import Account, Json, Refund, Transaction
 from polytill.simulator.paystack_answers import No, between, json_object, paged, yes
-from polytill.simulator.paystack_money import PaystackMoney
+from polytill.simulator.paystack_charge import PaystackCharges
 from polytill.simulator.paystack_shapes import to_minor, to_wire
 from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
 
 _KEY = re.compile(r"^sk_(test|live)_[0-9a-zA-Z]{20,}$")
 
 
-class Paystack(PaystackMoney):
+class Paystack(PaystackCharges):
     """Paystack."""
 
     prefix = "/paystack"
@@ -28,12 +29,10 @@ class Paystack(PaystackMoney):
     def table(self) -> list[Route]:
         return [
             route("POST", "/transaction/initialize", "create", self._initialize),
-            route("POST", "/transaction/charge_authorization", "create", self._charge_authorization),
             route("GET", "/transaction/verify/{reference}", "lookup", self._verify),
             route("GET", "/transaction", "lookup", self._list),
             route("GET", "/transaction/{number}", "lookup", self._fetch),
-            route("POST", "/charge", "create", self._charge),
-            route("GET", "/charge/{reference}", "lookup", self._check_charge),
+            *self.charge_table(),
             route("POST", "/refund", "refund", self._refund),
             route("GET", "/refund", "lookup", self._list_refunds),
             route("GET", "/refund/{number}", "lookup", self._fetch_refund),
@@ -91,48 +90,6 @@ class Paystack(PaystackMoney):
         url = f"{given['']}/paystack/pay/{tx.wire.access_code}"
         data = {"authorization_url": url, "access_code": tx.wire.access_code, "reference": tx.reference}
         return yes("Authorization URL created", data)
-
-    def _charge_authorization(self, account: Account, given: Json) -> Answer:
-        if not isinstance(given.get("authorization_code"), str):
-            raise No(400, "Authorization code is required")
-        return self._charge(account, given)
-
-    def _charge(self, account: Account, given: Json) -> Answer:
-        """A direct charge: a saved card pays at once, a wallet or a bank waits for the payer."""
-        saved = given.get("authorization_code")
-        owner = next(
-            (tx for tx in account.transactions if saved and tx.wire.authorization.get("authorization_code") == saved),
-            None,
-        )
-        if saved and (owner is None or owner.wire.customer["email"] != given.get("email")):
-            raise No(400, "Email does not match Authorization code. Please confirm.", "invalid_authorization")
-        way = next(
-            (name for name in ("mobile_money", "ussd", "bank_transfer", "card", "bank") if name in given),
-            None,
-        )
-        if not saved and way is None:
-            raise No(400, "Please pass a payment channel: card, bank, mobile_money, ussd or bank_transfer")
-        tx = self._new(account, given)
-        if saved:
-            self._settle(account, tx, True)
-            return yes("Charge attempted", _charged(account, tx))
-        if way == "card":
-            number = str(given["card"].get("number", "")) if isinstance(given["card"], dict) else ""
-            self._settle(account, tx, not number.replace(" ", "").startswith("40840800"))
-            return yes("Charge attempted", _charged(account, tx))
-        tx.status, tx.wire.channel = "requires_action", str(way)
-        tx.wire.status = "ongoing"
-        return yes("Charge attempted", _next_step(self.network.number("paystack ussd", 453_000), tx, str(way)))
-
-    def _check_charge(self, account: Account, given: Json, reference: str) -> Answer:
-        tx = self._known(account, reference)
-        status = {"abandoned": "pending", "ongoing": "pending", "reversed": "success"}.get(
-            tx.wire.status, tx.wire.status
-        )
-        data = {"reference": reference, "status": status}
-        if status == "failed":
-            data["message"] = tx.wire.message
-        return yes("Reference check successful", _charged(account, tx) if status == "success" else data)
 
     # Reading transactions
 
@@ -221,35 +178,3 @@ class Paystack(PaystackMoney):
         if given.get("status"):
             rows = [row for row in rows if row["status"] == given["status"]]
         return paged("Disputes retrieved", rows, given)
-
-
-def _charged(account: Account, tx: Transaction) -> Json:
-    """The answer of a direct charge that is over."""
-    full = shapes.transaction_json(account, tx)
-    names = (
-        "amount currency transaction_date status reference domain metadata gateway_response message channel "
-        "ip_address log fees authorization customer plan id"
-    )
-    return {name: full[name] for name in names.split()}
-
-
-def _next_step(number: int, tx: Transaction, way: str) -> Json:
-    """What the payer must do for a direct charge."""
-    step: Json = {"reference": tx.reference, "status": "pay_offline"}
-    if way == "ussd":
-        code = f"*737*33*4*{number}#"
-        text = f"Please dial {code} on your mobile phone to complete the transaction"
-        return {**step, "display_text": text, "ussd_code": code}
-    if way == "mobile_money":
-        return {**step, "display_text": "Please complete authorization process on your mobile phone"}
-    if way == "bank":
-        return {**step, "status": "send_otp", "display_text": "Please send OTP"}
-    return {
-        "status": "pending_bank_transfer",
-        "reference": tx.reference,
-        "display_text": "Please make a transfer to the account specified",
-        "account_name": "PAYSTACK CHECKOUT",
-        "account_number": f"{number:010d}",
-        "bank": {"slug": "test-bank", "name": "Test Bank", "id": 24},
-        "account_expires_at": iso_time(tx.created_at + 1800),
-    }

@@ -69,6 +69,11 @@ def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
         token = "pm_card_visa" if choice(data, "type", ("card",)) else None
     if token is not None:
         intent.card = card_for(desk, token)
+        if intent.card.customer not in (None, intent.customer):
+            message = (
+                "The payment method belongs to a customer. Please include the customer in the `customer` parameter."
+            )
+            raise invalid(message, "payment_method")
         if intent.status == "requires_payment_method":
             set_status(tx, "requires_confirmation")
 

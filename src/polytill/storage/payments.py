@@ -51,6 +51,9 @@ class Payment:
     failure_reason: str | None = None
     cancel_reason: str | None = None
     version: int = 0
+    save_method: bool = False
+    saved_method_id: str | None = None  # charged while the payer is away
+    method_details: dict[str, str] | None = None  # charged directly, without the provider's page
 
 
 @dataclass(slots=True)
@@ -105,7 +108,8 @@ _PAYMENT_COLUMNS = (
     " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
-    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version"
+    " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
+    " method_details"
 )
 _ATTEMPT_COLUMNS = (
     "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
@@ -120,7 +124,9 @@ def _payment(row: Any) -> Payment:
     values["status"] = PaymentStatus(values["status"])
     values["metadata"] = json_value(values["metadata"])
     values["provider_response"] = json_value(values["provider_response"])
-    values["pinned_provider"] = bool(values["pinned_provider"])
+    values["method_details"] = json_value(values["method_details"])
+    for name in ("pinned_provider", "save_method"):
+        values[name] = bool(values[name])
     for name in ("expires_at", "created_at", "updated_at"):
         values[name] = moment(values[name])
     return Payment(**values)
@@ -143,15 +149,17 @@ def insert(unit: Writes, payment: Payment) -> None:
     unit.add(
         "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
         " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
-        " pinned_provider, idempotency_key, request_hash, created_by, expires_at, created_at, updated_at)"
+        " pinned_provider, idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, save_method,"
+        " saved_method_id, method_details)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
-        " $22, $23)",
+        " $22, $23, $24, $25, $26)",
         payment.id, payment.practice_id, payment.environment.value, payment.status.value, payment.amount,
         payment.currency, payment.payment_method, payment.capture_mode, payment.provider_code,
         payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
         payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
         payment.idempotency_key, payment.request_hash, payment.created_by, payment.expires_at,
-        payment.created_at, payment.updated_at,
+        payment.created_at, payment.updated_at, payment.save_method, payment.saved_method_id,
+        json_text(payment.method_details),
     )  # fmt: skip
 
 

@@ -289,6 +289,7 @@ sa.Table(
     _maybe("customer_email"), _maybe("customer_name"), _maybe("customer_phone"),
     _maybe("description"), _maybe("reference"), _maybe("metadata", Json), _maybe("return_url"),
     _maybe("failure_reason"), _maybe("cancel_reason"), _flag("pinned_provider", False),
+    _flag("save_method", False), _maybe("saved_method_id"), _maybe("method_details", Json),
     _text("idempotency_key"), _text("request_hash"), _text("created_by"),
     _maybe("expires_at", Moment), _moment("created_at"), _moment("updated_at"),
     sa.UniqueConstraint("practice_id", "idempotency_key"),
@@ -300,6 +301,17 @@ sa.Table(
         name="money_order",
     ),
     sa.Index(None, "environment", "created_at", "id"), sa.Index(None, "status", "expires_at"),
+)  # fmt: skip
+
+# The token is sealed; it goes when the method is removed.
+sa.Table(
+    "saved_methods", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *_environment(),
+    _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    _text("provider_code"), _maybe("customer_email"), _text("kind"), _maybe("brand"), _maybe("last4"),
+    _maybe("expires"), _maybe("fingerprint"), _maybe("provider_customer_id"), _maybe("sealed_token"),
+    _moment("created_at"), _maybe("removed_at", Moment),
+    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"),
+    sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
 )  # fmt: skip
 
 sa.Table(

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-Moment = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T10:00:00.000Z"])]
-Minor = Annotated[int, Field(description="Integer minor units of the currency")]
-Environment = Literal["sandbox", "production"]
-
-
-class Answer(BaseModel):
-    """An answer: camelCase, every field always there unless it says otherwise."""
-
-    model_config = ConfigDict(alias_generator=to_camel)
+from polytill.web.answering import Answer as Answer
+from polytill.web.answering import Environment as Environment
+from polytill.web.answering import Minor as Minor
+from polytill.web.answering import Moment as Moment
+from polytill.web.saved_shapes import SavedMethod
 
 
 class Provider(Answer):
@@ -313,9 +308,10 @@ class PaymentSummary(Answer):
 
 
 class Payment(PaymentSummary):
-    """A payment with its attempts."""
+    """A payment with its attempts, and the method that it saved or charged."""
 
     client_token: str
+    saved_method: SavedMethod | None
     next_action: NextAction | None
     attempts: list[Attempt]
 

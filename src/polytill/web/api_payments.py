@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import Field, StrictStr, ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
+from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import by_hand, operate, reconcile, refund
+from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
 from polytill.providers.contract import Customer
@@ -26,6 +27,7 @@ from polytill.web import answers, shapes
 from polytill.web.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
 from polytill.web.bodies import StrictRequest, StrictRoute
 from polytill.web.shapes import answer
+from polytill.web.values import Typed
 
 router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
 
@@ -48,7 +50,9 @@ def request_hash(*parts: Any) -> str:
 async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response:
     db = await caller.desk.opening.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
-    return answer(shapes.payment_view(caller.desk, db, found, await _public_key(caller, db, found)), status, headers)
+    kept = await saved.method_of(db, found.payment)
+    view = shapes.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept)
+    return answer(view, status, headers)
 
 
 async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | None:
@@ -62,6 +66,12 @@ async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | Non
     if configuration is None or kept is None:
         return None
     return provider_configs.open_public_key(db.data_key, configuration.provider_code, kept)
+
+
+class StepShape(shapes.Shape):
+    """What the payer typed, by the names that ``nextAction.wants`` asks for. Kept nowhere."""
+
+    values: dict[Annotated[StrictStr, Field(pattern=r"^[a-zA-Z]{1,20}$")], Typed] = Field(min_length=1, max_length=6)
 
 
 class _CreateRoute(StrictRoute):
@@ -111,6 +121,9 @@ async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, bod
         capture=body.capture,
         return_url=body.return_url,
         environment=body.environment,
+        save_method=body.save_method,
+        saved_method=body.saved_method,
+        method_details=body.method_details,
     )
     return await _answered(caller, await create_payment(caller.desk, practice_id, request, caller.actor), 201)
 
@@ -136,10 +149,7 @@ async def list_payments(
     """Payments of one environment, newest first. Sandbox and live are never mixed: live, unless sandbox is asked for
     or nothing here is live."""
     db = await caller.desk.opening.practice(practice_id)
-    if environment is None:
-        snapshot = await caller.desk.configured(db)
-        live = any(c.environment is Environment.production for c in snapshot.configurations.values())
-        environment = Environment.production if live else Environment.sandbox
+    environment = environment or await environment_of(caller, db)
     filters = payments.Filters(
         environment, status, provider_code, currency, reference, _utc("createdFrom", created_from),
         _utc("createdTo", created_to), read_cursor(cursor),
@@ -156,6 +166,13 @@ async def list_payments(
             "environment": environment.value,
         }
     )
+
+
+async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
+    """What a list shows that was asked for no environment: live, unless nothing here is live."""
+    snapshot = await caller.desk.configured(db)
+    live = any(c.environment is Environment.production for c in snapshot.configurations.values())
+    return Environment.production if live else Environment.sandbox
 
 
 def _utc(name: str, value: datetime | None) -> datetime | None:
@@ -207,6 +224,16 @@ async def get_payment(
 async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """Ask the provider for the truth, now, and settle by it."""
     return await _answered(caller, await reconcile.confirm(caller.desk, practice_id, payment_id))
+
+
+@router.post("/{paymentId}/continue", response_model=answers.Payment)
+async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: StepShape) -> Response:
+    """Pass on what `nextAction.wants` asks the payer for: `pin`, `otp`, `phone`, `birthday`, or `address`, `city`,
+    `state` and `zipCode`. The values go to the provider and are kept nowhere."""
+    values = {name: Secret(value) for name, value in body.values.items()}
+    return await _answered(
+        caller, await steps.continue_payment(caller.desk, practice_id, payment_id, values, caller.actor)
+    )
 
 
 @router.post("/{paymentId}/confirm-by-hand", response_model=answers.Payment)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
@@ -22,6 +31,8 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
+from polytill.storage.saved_methods import KeptMethod
+from polytill.web.saved_shapes import saved_method_view
 from polytill.web.values import (
     Amount as Amount,
 )
@@ -105,6 +116,20 @@ class PaymentShape(Shape):
     capture: Literal["automatic", "manual"] = "automatic"
     return_url: Url | None = None
     environment: Environment | None = None
+    save_method: StrictBool = False
+    saved_method: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{20,36}$")] | None = None
+    method_details: dict[Annotated[StrictStr, Field(pattern=r"^[a-z_]{1,40}$")], Word] | None = Field(
+        None, max_length=10
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PaymentShape:
+        chosen = self.payment_method or self.save_method or self.method_details is not None
+        if self.saved_method and (chosen or self.capture == "manual"):
+            raise ValueError("savedMethod is charged at once: no paymentMethod, saveMethod, methodDetails or capture")
+        if self.method_details is not None and self.save_method:
+            raise ValueError("methodDetails charges without the provider's page, where nothing can be saved")
+        return self
 
     @field_validator("metadata")
     @classmethod
@@ -342,13 +367,16 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
     return view
 
 
-def payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None) -> dict[str, Any]:
+def payment_view(
+    desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None
+) -> dict[str, Any]:
     """A payment as its practice sees it."""
     payment = taken.payment
     view = payment_summary(payment)
     view["clientToken"] = client_token(desk, payment)
     payable = payment.status.value in ("requires_action", "processing")
     view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
+    view["savedMethod"] = saved_method_view(kept)
     view["attempts"] = [attempt_view(attempt) for attempt in taken.attempts]
     return view
 

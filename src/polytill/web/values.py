@@ -51,6 +51,7 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(no_control)]
+Typed = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(no_control)]
 Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]

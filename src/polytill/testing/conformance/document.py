@@ -64,10 +64,15 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
         ("a delivery is proved by", lambda cls: str(cls.webhook_proof)),
         ("needs of the payer", lambda cls: ", ".join(cls.required_customer_fields) or "nothing"),
         ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "nobody"),
+        ("charged without its page", _direct),
         ("methods", lambda cls: ", ".join(cls.catalog.methods)),
     )
     rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
     return "## What they can do\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
+
+
+def _direct(cls: type[Handler]) -> str:
+    return ", ".join(f"{method} ({currency})" for currency, method in sorted(cls.direct_charges)) or "nothing"
 
 
 def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:

@@ -33,7 +33,7 @@ async def a_lost_answer_is_unknown(stand: Stand) -> None:
 async def a_refused_connection_starts_nothing(stand: Stand) -> None:
     """A payment, refund or capture whose connection was never made is ``NotSent``."""
     outcomes = await stand.outcomes(ConnectionNotMade("ClientConnectorError"))
-    for verb in ("create_payment_intent", "refund_payment", "capture_payment", "cancel_payment"):
+    for verb in ("create_payment_intent", "charge_saved_method", "refund_payment", "capture_payment", "cancel_payment"):
         if verb in outcomes:
             assert isinstance(outcomes[verb], NotSent), f"{verb} makes {outcomes[verb]!r} of it"
             assert outcomes[verb].reason is Reason.unreachable, f"{verb} gives the reason {outcomes[verb].reason}"

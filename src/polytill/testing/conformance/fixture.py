@@ -2,7 +2,7 @@
 
 Strings in a sample may hold ``<reference>`` (our attempt), ``<refund>`` (our refund), ``<transaction>`` and
 ``<refund id>`` (the provider's ids), ``<currency>`` and ``<Currency>`` (lower and upper case); a value that is
-exactly ``"<amount>"`` becomes the amount as the provider writes it.
+exactly ``"<amount>"`` becomes the amount as the provider writes it. ``<token>`` is the token of a saved method.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ BY_VERB: Mapping[str, tuple[str, ...]] = {
     "refund_payment": ("refunded", "refund_missing"),
     "capture_payment": ("authorized", "captured"),
     "cancel_payment": ("canceled",),
+    "charge_saved_method": ("saved", "charged", "charge_declined"),
+    "continue_payment": ("asked", "continued"),
     "list_transactions": ("transactions",),
     "list_disputes": ("disputes",),
     "get_balance": ("balance",),
@@ -120,7 +122,7 @@ class ProviderFixture:
         if isinstance(value, str):
             told = {
                 "reference": REFERENCE, "refund": REFUND, "transaction": self.transaction_id,
-                "refund id": self.refund_id, "currency": example.money.currency.lower(),
+                "refund id": self.refund_id, "currency": example.money.currency.lower(), "token": TOKEN,
                 "Currency": example.money.currency, **words,
             }  # fmt: skip
             for name, word in told.items():
@@ -136,4 +138,7 @@ class ProviderFixture:
 REFERENCE = "01conformance-attempt-000001"
 OTHER_REFERENCE = "01conformance-attempt-000002"
 REFUND = "01conformance-refund-0000001"
+# What the suite saves with one payment and charges with the next, and what its payer types.
+TOKEN = "method-token-of-the-payer"  # noqa: S105
+INPUT = "918273"
 PAYMENT = "01conformance-payment-000001"

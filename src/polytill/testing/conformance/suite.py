@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from polytill.testing.conformance import declared, faults, hooks, paying
+from polytill.testing.conformance import declared, faults, hooks, paying, saving
 from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.register import CHECKS, Check
 from polytill.testing.conformance.wire import Stand
@@ -15,7 +15,7 @@ from polytill.testing.conformance.wire import Stand
 # Importing a module of checks puts them on the list.
 AREAS = (
     *(declared.DECLARED, declared.INSTANCES, paying.SENDING, paying.READING, faults.FAULTS),
-    *(paying.REFUNDS, paying.OPERATIONS, paying.LISTS, hooks.DELIVERIES),
+    *(paying.REFUNDS, paying.OPERATIONS, saving.SAVING, paying.LISTS, hooks.DELIVERIES),
 )
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from polytill.domain.clock import World
 from polytill.domain.money import Money
+from polytill.domain.secret import Secret
 from polytill.providers.contract import (
+    ChargeSavedMethodParams,
     ConfirmPaymentParams,
+    ContinuePaymentParams,
     CreatePaymentParams,
     Handler,
     LookupParams,
@@ -18,7 +21,17 @@ from polytill.providers.contract import (
     RefundParams,
 )
 from polytill.providers.http import Http, to_json
-from polytill.testing.conformance.fixture import PAYMENT, REFERENCE, REFUND, Example, ProviderFixture, Sample
+from polytill.providers.outcomes import Wants
+from polytill.testing.conformance.fixture import (
+    INPUT,
+    PAYMENT,
+    REFERENCE,
+    REFUND,
+    TOKEN,
+    Example,
+    ProviderFixture,
+    Sample,
+)
 
 Raw = tuple[int, Mapping[str, str], bytes]
 Fault = Exception | Raw
@@ -133,6 +146,20 @@ class Stand:
             REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s)
         )  # fmt: skip
 
+    def charge(self, reference: str = REFERENCE, money: Money | None = None) -> ChargeSavedMethodParams:
+        """A payment that is charged to a saved method."""
+        return ChargeSavedMethodParams(
+            reference, PAYMENT, money or self.first.money, self.fixture.customer, Secret(TOKEN),
+            provider_customer_id="cus-of-the-provider",
+        )  # fmt: skip
+
+    def answered(self) -> ContinuePaymentParams:
+        """What the payer typed."""
+        return ContinuePaymentParams(
+            REFERENCE, self.fixture.transaction_id, self.first.money, Wants.otp, {"otp": Secret(INPUT)},
+            "01conformance-operation-0002",
+        )  # fmt: skip
+
     def refund(self, reference: str = REFUND) -> RefundParams:
         """A full refund to start."""
         return RefundParams(reference, REFERENCE, self.fixture.transaction_id, self.first.money, True)
@@ -161,6 +188,8 @@ class Stand:
             "lookup_refund": (self.lost_refund(),),
             "capture_payment": (self.operation(True),),
             "cancel_payment": (self.operation(False),),
+            "charge_saved_method": (self.charge(),),
+            "continue_payment": (self.answered(),),
             "list_transactions": (0, 86_400),
             "list_disputes": (0, 86_400),
             "get_balance": (),

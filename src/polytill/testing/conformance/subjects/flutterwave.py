@@ -33,6 +33,7 @@ def _ok(data: Any) -> dict[str, Any]:
     return {"status": "success", "message": "Done", "data": data}
 
 
+KEPT = {"token": "<token>", "last_4digits": "2950", "type": "MASTERCARD", "expiry": "09/32"}
 REFUND = {
     "id": "<refund id>", "tx_id": "<transaction>", "amount_refunded": "<amount>", "status": "completed",
     "comments": "polytill refund <refund>",
@@ -82,6 +83,9 @@ FLUTTERWAVE = ProviderFixture(
                 to="/refunds",
             ),
         ),
+        "saved": (Sample(_ok(_transaction("successful", card=KEPT))),),
+        "charged": (Sample(_ok(_transaction("successful"))),),
+        "charge_declined": (Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),),
         "transactions": (Sample(_ok([_transaction("successful")])),),
         "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
     },

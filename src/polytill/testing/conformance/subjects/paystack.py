@@ -31,6 +31,10 @@ def _ok(data: Any) -> dict[str, Any]:
     return {"status": True, "message": "Done", "data": data}
 
 
+KEPT = {
+    "authorization_code": "<token>", "reusable": True, "channel": "card", "brand": "visa", "last4": "4081",
+    "exp_month": "12", "exp_year": "2030", "signature": "SIG_x",
+}  # fmt: skip
 REFUND = {
     "id": "<refund id>", "domain": "test", "status": "pending", "amount": "<amount>", "currency": "<Currency>",
     "transaction": {"id": "<transaction>", "reference": "<reference>"}, "merchant_note": "polytill refund <refund>",
@@ -78,6 +82,11 @@ PAYSTACK = ProviderFixture(
         "keys_bad": (KEY_REFUSED,),
         "refunded": (Sample(_ok(REFUND)),),
         "refund_missing": (Sample(_ok([{**REFUND, "merchant_note": "polytill refund <refund>9"}])),),
+        "saved": (Sample(_ok(_transaction("success", authorization=KEPT))),),
+        "charged": (Sample(_ok(_transaction("success", reference="<reference>"))),),
+        "charge_declined": (Sample(_ok({**_transaction("failed"), "gateway_response": "Insufficient Funds"})),),
+        "asked": (Sample(_ok({"reference": "<reference>", "status": "send_phone", "display_text": "Please send it"})),),
+        "continued": (Sample(_ok(_transaction("success"))),),
         "transactions": (Sample(_ok([_transaction("success")])),),
         "disputes": (
             Sample(

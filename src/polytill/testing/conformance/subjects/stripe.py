@@ -33,6 +33,11 @@ def _list(*items: Any) -> Sample:
 
 
 DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "No."}
+CARD = {"brand": "visa", "last4": "4242", "exp_month": 8, "exp_year": 2031, "fingerprint": "fp_1"}
+KEPT = {
+    "customer": "cus_1", "payment_method": "<token>", "setup_future_usage": "off_session",
+    "latest_charge": {"id": "ch_1", "payment_method_details": {"type": "card", "card": CARD}},
+}  # fmt: skip
 REFUND = {
     "id": "<refund id>", "object": "refund", "amount": "<amount>", "currency": "<currency>", "status": "succeeded",
     "payment_intent": "<transaction>", "metadata": {"polytill_refund": "<refund>"},
@@ -84,6 +89,9 @@ STRIPE = ProviderFixture(
         "authorized": (Sample(_intent("requires_capture", amount_capturable="<amount>")),),
         "captured": (Sample(_intent("succeeded", amount_received="<amount>")),),
         "canceled": (Sample(_intent("canceled", cancellation_reason="requested_by_customer")),),
+        "saved": (Sample(_intent("succeeded", **KEPT)),),
+        "charged": (Sample(_intent("succeeded"), to="POST"), Sample(_intent("succeeded"))),
+        "charge_declined": (Sample({"error": {**DECLINE, "payment_intent": _intent("requires_payment_method")}}, 402),),
         "transactions": (_list(_intent("succeeded")),),
         "disputes": (_list(DISPUTE),),
         "balance": (Sample({**BALANCE, "pending": []}),),

@@ -1,0 +1,112 @@
+"""What a payer answers to a direct charge: a PIN, a one-time password, a birthday. Passed on once, and forgotten here.
+
+A charge is one reference, which can be paid once: an answer whose own answer was lost is not sent again by us; the
+provider is asked how the charge stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.flows import reconcile
+from polytill.flows.calling import call_for
+from polytill.flows.desk import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.pay import Taken, current_attempt, find, taken
+from polytill.flows.settle import open_action, settle
+from polytill.providers.contract import ContinuePaymentParams
+from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
+from polytill.storage import audit, payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+FIELDS: Mapping[Wants, tuple[str, ...]] = {
+    Wants.pin: ("pin",),
+    Wants.otp: ("otp",),
+    Wants.phone: ("phone",),
+    Wants.birthday: ("birthday",),
+    Wants.address: ("address", "city", "state", "zipCode"),
+}
+
+
+async def continue_payment(
+    desk: Desk, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
+) -> Taken:
+    """Pass on what the payer typed, and settle by what the provider says. The values are kept nowhere."""
+    db, payment = await find(desk, practice_id, payment_id)
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    action = open_action(db, attempt)
+    if action is None or action[4] is None:
+        raise Conflict("This payment asks its payer for nothing at present.", code="nothing_wanted")
+    wants = Wants(action[4])
+    _check(wants, values)
+    await ensure_lease(desk, practice_id)
+    now = desk.world.now()
+    unit = Unit()
+    payments.guard(unit, payment, now)
+    audit.append(unit, now, actor, "payment.continued", payment.id, {"attempt": attempt.id, "wants": wants.value})
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise Conflict("This payment has just changed; look at it again.", code="payment_changed") from None
+    return await asyncio.shield(_pass_on(desk, db, payment, attempt, wants, values))
+
+
+def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
+    needed = FIELDS[wants]
+    errors = [FieldError(f"/values/{name}", "This is wanted.") for name in needed if not values.get(name)]
+    errors += [FieldError(f"/values/{name}", "This is not wanted now.") for name in values if name not in needed]
+    if errors:
+        raise Invalid(errors, f"The payer is asked for: {', '.join(needed)}.")
+
+
+async def _pass_on(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, wants: Wants, values: Mapping[str, Secret]
+) -> Taken:
+    snapshot = await desk.configured(db)
+    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
+    params = ContinuePaymentParams(
+        attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
+        new_id(desk.world),
+    )  # fmt: skip
+    outcome = await call_for(
+        desk, db, configuration, attempt.credential_version, attempt.environment, "continue_payment", params
+    )
+    if isinstance(outcome, Unknown):
+        return await taken(db, await reconcile.refresh(desk, db, payment, attempt))
+    payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, values), "answer")
+    return await taken(db, payment)
+
+
+def _forgetful(outcome: Outcome, values: Mapping[str, Secret]) -> Outcome:
+    """The outcome without what the payer typed: a provider may quote in its words the very PIN that it refuses."""
+    words = [value.reveal() for value in values.values() if len(value.reveal()) >= 3]
+    changes = {
+        name: _without(getattr(outcome, name), words)
+        for name in ("code", "detail", "response")
+        if getattr(outcome, name, None) is not None
+    }
+    if isinstance(outcome, NeedsAction) and outcome.action is not None:
+        told = _without(outcome.action.instructions, words)
+        changes["action"] = replace(outcome.action, instructions=told)
+    return replace(outcome, **changes)
+
+
+def _without(value: Any, words: list[str]) -> Any:
+    if isinstance(value, str):
+        for word in words:
+            value = value.replace(word, "[removed]")
+        return value
+    if isinstance(value, dict):
+        return {name: _without(inner, words) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, words) for inner in value]
+    return value

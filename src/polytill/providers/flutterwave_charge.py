@@ -1,0 +1,101 @@
+"""Flutterwave v3's direct charges: mobile money on the payer's phone, and cards that were saved with an earlier payment.
+
+Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (direct charge and tokenised charge pages).
+What to know: nothing here is idempotent and no reference is refused twice, so a charge whose answer was lost is looked
+up by its reference, and nothing else. Some answers have no data at all, only where the payer must go. Card numbers
+never come here: cards pay on Flutterwave's page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from polytill.providers.contract import ChargeSavedMethodParams, CreatePaymentParams
+from polytill.providers.flutterwave_reading import DIRECT, major_text, read_charge
+from polytill.providers.http import Answer
+from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.wire_json import object_in, string_in
+
+# ── Facts ──
+
+MOBILE_MONEY = {
+    "GHS": "mobile_money_ghana",
+    "KES": "mpesa",
+    "UGX": "mobile_money_uganda",
+    "RWF": "mobile_money_rwanda",
+    "XOF": "mobile_money_franco",
+}
+# What can be charged directly: by currency and method, the details that Flutterwave must be told.
+DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("GHS", "mobile_money"): ("provider",),  # mtn, vodafone, tigo
+    ("KES", "mobile_money"): (),
+    ("KES", "mpesa"): (),
+    ("UGX", "mobile_money"): ("provider",),  # mtn, airtel
+    ("RWF", "mobile_money"): (),
+    ("XOF", "mobile_money"): ("provider", "country"),  # ISO 3166: CI, SN, BF
+}
+COUNTRIES = {"NGN": "NG", "GHS": "GH", "KES": "KE", "UGX": "UG", "RWF": "RW", "TZS": "TZ", "ZMW": "ZM", "ZAR": "ZA"}
+
+# ── Request builders ──
+
+
+def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
+    """POST /charges: its path and body. ``NotSent`` for what cannot be charged directly."""
+    details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
+    needed = DETAILS.get((currency, method))
+    if needed is None:
+        text = f"Flutterwave charges no {method or 'payment'} directly in {currency}."
+        return NotSent(Reason.validation, "method", text)
+    phone = details.get("phone") or params.customer.phone
+    missing = [name for name in needed if not details.get(name)] + ([] if phone else ["phone"])
+    if missing:
+        return NotSent(Reason.validation, missing[0], f"Flutterwave needs the {missing[0]} to charge {method}.")
+    told = {
+        "phone_number": phone,
+        "network": details.get("provider", "").upper(),
+        "country": details.get("country"),
+        "fullname": params.customer.name,
+    }
+    return f"/charges?type={MOBILE_MONEY[currency]}", {
+        "tx_ref": params.reference,
+        "amount": major_text(params.amount),
+        "currency": currency,
+        "email": params.customer.email,
+        "redirect_url": params.return_url,
+        "meta": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        **{name: value for name, value in told.items() if value},
+    }
+
+
+def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
+    """POST /tokenized-charges. The e-mail must be the one that the card was saved under."""
+    first, _, last = (params.customer.name or "").partition(" ")
+    told = {
+        "country": COUNTRIES.get(params.amount.currency),
+        "narration": params.description,
+        "first_name": first,
+        "last_name": last,
+    }
+    return {
+        "token": params.token.reveal(),
+        "email": params.customer.email,
+        "tx_ref": params.reference,
+        "amount": major_text(params.amount),
+        "currency": params.amount.currency,
+        "meta": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        **{name: value for name, value in told.items() if value},
+    }
+
+
+# ── Response readers ──
+
+
+def read_direct(answer: Answer, reference: str) -> Outcome:
+    """What a direct charge says of itself: where the payer must go, or its end."""
+    about = string_in(object_in(answer.data, "data"), "tx_ref")
+    if answer.status < 300 and about not in (None, reference):
+        return Unknown(Reason.unreadable, detail="Flutterwave answered about another charge.")
+    outcome = read_charge(answer)
+    # Nobody holds a link on which this charge could be tried again.
+    return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome

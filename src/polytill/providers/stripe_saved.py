@@ -1,0 +1,35 @@
+"""Stripe's saved methods: how the one that was kept with a payment is read.
+
+Sources: docs.stripe.com (save during payment, off-session payments, declines), stripe/openapi.
+What to know: a method is kept for a customer of the practice's account, so one is made first, under a key of the same
+payment; Stripe then offers only methods that can be charged again. Whoever charges one names both. A bank that wants
+the payer answers 402 with ``authentication_required``: the intent waits for them and for another method, like any other.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.secret import Secret
+from polytill.providers.outcomes import JsonObject, SavedMethod
+from polytill.providers.wire_json import object_in, string_in, token_in
+
+# Kinds that can be charged again as they are. Others turn into another method first (iDEAL into a SEPA debit).
+REUSABLE = frozenset({"card", "link", "sepa_debit", "bacs_debit", "us_bank_account"})
+
+
+def saved_method(intent: JsonObject) -> SavedMethod | None:
+    """The method that was kept with a payment, where its charge says what it is; None where none was."""
+    details = object_in(object_in(intent, "latest_charge"), "payment_method_details")
+    token, customer, kind = token_in(intent, "payment_method"), string_in(intent, "customer"), details.get("type")
+    if intent.get("setup_future_usage") != "off_session" or token is None or not customer or kind not in REUSABLE:
+        return None
+    told = object_in(details, kind)
+    year, month = told.get("exp_year"), told.get("exp_month")
+    return SavedMethod(
+        Secret(token),
+        kind,
+        string_in(told, "brand") or string_in(told, "bank_name"),
+        string_in(told, "last4"),
+        f"{year:04}-{month:02}" if isinstance(year, int) and isinstance(month, int) else None,
+        string_in(told, "fingerprint"),
+        customer,
+    )

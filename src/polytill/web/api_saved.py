@@ -1,0 +1,42 @@
+"""Methods that payers let a practice charge again. Their tokens are shown to nobody."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.domain.states import Environment
+from polytill.flows import saved
+from polytill.storage import saved_methods
+from polytill.web import saved_shapes
+from polytill.web.api_payments import environment_of
+from polytill.web.auth import Pays, PracticeId, Reads
+from polytill.web.bodies import StrictRoute
+from polytill.web.shapes import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
+
+
+@router.get("", response_model=saved_shapes.SavedMethodPage)
+async def list_saved_methods(
+    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z-]{20,36}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:  # fmt: skip
+    """Saved methods of one environment that can be charged, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    environment = environment or await environment_of(caller, db)
+    found = await saved_methods.listed(db, environment, customer_email, cursor, limit + 1)
+    following = found[limit - 1].id if len(found) > limit else None
+    return answer({"data": [saved_shapes.saved_method_entry(kept) for kept in found[:limit]], "nextCursor": following})
+
+
+@router.delete("/{savedMethodId}", status_code=204)
+async def remove_saved_method(
+    caller: Pays, practice_id: PracticeId, method_id: Annotated[str, Path(alias="savedMethodId", max_length=40)]
+) -> Response:
+    """Forget a method: its token is wiped, and nothing here can charge it again."""
+    await saved.remove(caller.desk, practice_id, method_id, caller.actor)
+    return Response(status_code=204)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from polytill.domain.states import EventState, RefundState
 from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Succeeded, Unknown
 from polytill.storage import refunds, webhook_events
+from polytill.storage.databases import PracticeDb
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import Scripted
 from tests.storage.making import plain
@@ -134,3 +137,35 @@ async def test_news_of_a_payment_whose_id_was_not_known_yet_is_taken_up(scene: S
     assert (event.state, event.reason) == (EventState.parked, "unknown_reference")
     await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
     assert (await scene.payment(taken.payment.id)).amount_refunded == 300
+
+
+class Died(BaseException):
+    """The process is gone, in the midst of it."""
+
+
+@pytest.mark.parametrize("news", ["total", "named"])
+async def test_a_crash_at_any_write_loses_no_refund_made_over_there(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, news: str
+) -> None:
+    configuration = await scene.configure()
+    commit = PracticeDb.commit
+    for writes in range(4):
+        payment = await scene.succeeded()
+        fact = of(payment, "succeeded", total=300) if news == "total" else of(payment, "succeeded", 300)
+        if news == "named":
+            fact = replace(fact, provider_refund_id=f"dash-{writes}")
+        left = [writes]
+
+        async def dies(db: PracticeDb, unit: Any, left: list[int] = left) -> Any:
+            if left[0] == 0:
+                unit.take()
+                raise Died
+            left[0] -= 1
+            return await commit(db, unit)
+
+        with monkeypatch.context() as dying, contextlib.suppress(Died):
+            dying.setattr(PracticeDb, "commit", dies)
+            await scene.delivery(configuration, fact, dedupe_key=f"event-of-{writes}")
+        await scene.delivery(configuration, fact, dedupe_key=f"event-of-{writes}")  # the provider repeats it
+        assert await states(scene, payment) == [("provider", "succeeded", 300)], f"after {writes} writes"
+        assert (await scene.payment(payment.id)).amount_refunded == 300

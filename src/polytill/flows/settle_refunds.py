@@ -114,9 +114,13 @@ def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, source: str, desk: D
 
 
 async def _move(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str
-) -> None:
-    """The amounts, the refund row, the ledger and the audit line of one change of state."""
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str,
+    adopted: bool = False,
+) -> None:  # fmt: skip
+    """The amounts, the refund row, the ledger and the audit line of one change of state.
+
+    ``adopted``: the row is new, and nothing about the payment may have changed since it was read.
+    """
     change = Change(payment.status)
     entries: list[Entry] = []
     attempt = await payments.attempt_by_id(db, after.attempt_id)
@@ -139,8 +143,11 @@ async def _move(
         entries.append(Entry("refund_failed", account, "refunds", after.amount, after.currency))
         _case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
     now = after.updated_at
-    payments.change(unit, payment, change, now)
-    refunds.change(unit, before.state, after)
+    payments.change(unit, payment, change, now, payment.version if adopted else None)
+    if adopted:
+        refunds.insert(unit, after)
+    else:
+        refunds.change(unit, before.state, after)
     for entry in entries:
         ledger.book(
             unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
@@ -218,11 +225,14 @@ async def apply_refund_fact(
         is_known = fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching)
         if is_over or is_known or len(matching) > 1:
             return matching
+        outcome = _outcome_of(fact, amount)
+        if matching:
+            await settle_refund(desk, db, matching[0], outcome, "webhook", also)
+            return []
         try:
-            refund = matching[0] if matching else await _adopt(desk, db, fresh, attempt, fact, amount.minor)
-        except (Stale, Duplicate):
+            await _adopt(desk, db, fresh, attempt, fact, amount.minor, outcome, also)
+        except (Stale, CheckRefused, Duplicate):
             continue  # another delivery about this payment was first: look again at what is known
-        await settle_refund(desk, db, refund, _outcome_of(fact, amount), "webhook", also)
         return []
     raise Stale
 
@@ -236,23 +246,28 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int
-) -> Refund:
-    """A refund that was made in the provider's own dashboard becomes a row of ours. It reserves nothing."""
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome,
+    also: Also,
+) -> None:  # fmt: skip
+    """A refund that was made in the provider's own dashboard becomes a row of ours and is booked, as one unit: a crash
+    in between would leave a row that later totals count, and that nobody books. It reserves nothing."""
     now = desk.world.now()
     refund_id = new_id(desk.world)
     refund = Refund(
         id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
         attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
         reason="Made at the provider", origin="provider", idempotency_key=f"provider:{refund_id}", request_hash="",
-        created_by="provider", created_at=now, updated_at=now, provider_refund_id=fact.provider_refund_id,
+        created_by="provider", created_at=now, updated_at=now,
     )  # fmt: skip
+    state = decide_refund(refund, outcome)
+    assert state is not None
+    adopted = _with(refund, state, outcome)
+    adopted.next_lookup_at = next_lookup(state, 0, now)
     unit = Unit()
-    payments.guard(unit, payment, now)
-    refunds.insert(unit, refund)
-    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund.id, "amount": amount})
+    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
+    await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
+    also(unit)
     await db.commit(unit)
-    return refund
 
 
 async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact: DisputeFact, also: Also) -> None:

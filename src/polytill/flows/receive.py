@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import Environment, EventState
+from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints
 from polytill.flows.calling import admits, build
 from polytill.flows.desk import Desk, log
@@ -259,9 +259,8 @@ async def _apply_fact(
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
-        before = payment.amount_captured
         payment, settled = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
-        if payment.amount_captured > before:
+        if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
         return

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
@@ -42,12 +42,12 @@ async def apply_refund(
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
     """Apply what a delivery says of a refund of ``payment``; ``also`` finishes the delivery."""
-    if payment.amount_captured == 0:
+    if attempt.state is not AttemptState.succeeded:
         # The refund's news came before the payment's: learn of the payment first.
         outcome = await fetched(desk, db, configuration, attempt, None)
         if not isinstance(outcome, Unknown | NotSent):
             payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
-        if payment.amount_captured == 0:
+        if attempt.state is not AttemptState.succeeded:
             await wait(desk, db, event, payment.id, "payment_not_captured")
             return
     if result.must_fetch:

@@ -54,9 +54,9 @@ class Refund:
 _EXCESS = "excess "
 
 
-def excess_key(attempt_id: str, tries: int) -> str:
-    """The key of the refund of an excess: the same for everybody who asks, until one has come to nothing."""
-    return f"{_EXCESS}{attempt_id} {tries}"
+def excess_key(attempt_id: str, known: list[Refund]) -> str:
+    """The key of the next refund of an excess: the same for everybody who knows the same refunds of its payment."""
+    return f"{_EXCESS}{attempt_id} {sum(r.returns_excess and r.attempt_id == attempt_id for r in known)}"
 
 
 @dataclass(slots=True)

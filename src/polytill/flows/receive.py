@@ -17,14 +17,13 @@ from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints
 from polytill.flows.calling import admits, build
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import finish, finishing, wait
+from polytill.flows.inbox import finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
-    DisputeFact,
     Fact,
     Handler,
     PaymentFact,
@@ -264,11 +263,12 @@ async def _apply_fact(
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
         return
+    if await in_other_currency(desk, db, event, payment, fact):
+        return
     if isinstance(fact, RefundFact):
         await apply_refund(desk, db, configuration, event, result, fact, payment, attempt, also)
-        return
-    assert isinstance(fact, DisputeFact)
-    await apply_dispute_fact(desk, db, payment, fact, also)
+    else:
+        await apply_dispute_fact(desk, db, payment, fact, also)
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:

@@ -62,7 +62,7 @@ async def settle_refund(
         assert payment is not None
         unit = Unit()
         now = desk.world.now()
-        amount_differs = isinstance(outcome, Succeeded) and outcome.amount.minor != refund.amount
+        amount_differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
         state = None if amount_differs else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:

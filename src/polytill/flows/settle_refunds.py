@@ -14,6 +14,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
+from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
 from polytill.flows.pay import current_attempt
@@ -67,6 +68,8 @@ async def settle_refund(
         changed = refund
         if amount_differs:
             _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+        if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+            _case(desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id})
         if state is None:
             _learn_id(unit, refund, outcome, source, desk)
         else:

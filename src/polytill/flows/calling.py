@@ -7,17 +7,23 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
-from polytill.providers.contract import CredentialTest, Handler, Page, ProviderConfig
+from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
+from polytill.storage import payments
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.units import work_is_open
+
+LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
+# The code of an ``Unknown`` that stays one until a person has looked into the account of the old keys.
+OTHER_ACCOUNT = "other_account"
 
 
 class TransactionOpen(AssertionError):
@@ -126,7 +132,9 @@ async def call_for(
 ) -> Outcome:
     """Call a verb about something that was made with a certain set of credentials.
 
-    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead.
+    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead. Its
+    keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing is
+    no proof, unless they find what is known to have been taken with the old ones.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
@@ -142,9 +150,25 @@ async def call_for(
         if getattr(handler, verb, None) is None:
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
+        if credentials is not first and verb in LOOKUPS and isinstance(outcome, NotSent):
+            return await _nothing_found(db, handler, configuration.id, version, environment, outcome)
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
+
+
+async def _nothing_found(
+    db: PracticeDb, handler: Handler, config_id: int, version: int, environment: Environment, outcome: NotSent
+) -> Outcome:
+    """What it is worth that newer keys find nothing of what was made with an older version."""
+    taken = await payments.last_taken(db, config_id, environment, version)
+    if taken is not None:
+        amount = Money(taken.amount, taken.currency)
+        asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, amount)
+        if isinstance(await call(handler, "confirm_payment", asked), Succeeded):
+            return outcome
+    detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
+    return Unknown(Reason.config, OTHER_ACCOUNT, detail)
 
 
 async def listing_page(

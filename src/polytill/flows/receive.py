@@ -13,18 +13,17 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import Environment, EventState
+from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints
 from polytill.flows.calling import admits, build
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import finish, finishing, wait
+from polytill.flows.inbox import finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
-    DisputeFact,
     Fact,
     Handler,
     PaymentFact,
@@ -259,17 +258,17 @@ async def _apply_fact(
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
-        before = payment.amount_captured
         payment, settled = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
-        if payment.amount_captured > before:
+        if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
         return
+    if await in_other_currency(desk, db, event, payment, fact):
+        return
     if isinstance(fact, RefundFact):
         await apply_refund(desk, db, configuration, event, result, fact, payment, attempt, also)
-        return
-    assert isinstance(fact, DisputeFact)
-    await apply_dispute_fact(desk, db, payment, fact, also)
+    else:
+        await apply_dispute_fact(desk, db, payment, fact, also)
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
-from polytill.flows.inbox import finish, wait
+from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
 from polytill.providers.contract import ConfirmPaymentParams, RefundFact, RefundLookupParams, WebhookResult
@@ -42,12 +42,12 @@ async def apply_refund(
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
     """Apply what a delivery says of a refund of ``payment``; ``also`` finishes the delivery."""
-    if payment.amount_captured == 0:
+    if attempt.state is not AttemptState.succeeded:
         # The refund's news came before the payment's: learn of the payment first.
         outcome = await fetched(desk, db, configuration, attempt, None)
         if not isinstance(outcome, Unknown | NotSent):
             payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
-        if payment.amount_captured == 0:
+        if attempt.state is not AttemptState.succeeded:
             await wait(desk, db, event, payment.id, "payment_not_captured")
             return
     if result.must_fetch:
@@ -58,6 +58,8 @@ async def apply_refund(
         told = await fetched_refund(desk, db, configuration, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
             await wait(desk, db, event, payment.id, told.reason.value)
+            return
+        if await in_other_currency(desk, db, event, payment, told):
             return
         fact = told
     several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
@@ -150,5 +152,5 @@ async def _apply_other_refund(
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
     elif isinstance(found, Unknown | NotSent):
         await wait(desk, db, event, payment.id, found.reason.value)
-    else:
+    elif not await in_other_currency(desk, db, event, payment, found):
         await apply_refund_fact(desk, db, payment, attempt, found, also)

@@ -95,12 +95,17 @@ async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, r
     configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = RefundParams(
         refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
-        refund.amount == payment.amount_captured, refund.reason,
+        _is_full(payment, attempt, refund), refund.reason,
     )  # fmt: skip
     outcome = await call_for(
         desk, db, configuration, attempt.credential_version, attempt.environment, "refund_payment", params
     )
     return await settle_refund(desk, db, refund, outcome, "answer")
+
+
+def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
+    """Whether it gives back everything that its attempt has taken."""
+    return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
 
 
 async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
@@ -121,7 +126,7 @@ async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
     age_s = (desk.world.now() - refund.created_at).total_seconds()
     params = RefundLookupParams(
         refund.id, attempt.id, attempt.provider_transaction_id, refund.provider_refund_id,
-        Money(refund.amount, refund.currency), refund.amount == payment.amount_captured, refund.reason, known, age_s,
+        Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,
         int(refund.created_at.timestamp()),
     )  # fmt: skip
     outcome = await call_for(

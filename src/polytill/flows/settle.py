@@ -19,6 +19,7 @@ from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
 from polytill.flows import saved
+from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
@@ -85,11 +86,14 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case NotSent():
             return _closed(payment, attempt, AttemptState.not_sent, outcome, successor)
         case Unknown():
+            # Time alone does not find this out.
+            detail = {"attempt": attempt.id, "provider": attempt.provider_code}
+            cases = [Case(OTHER_ACCOUNT, attempt.id, detail)] if outcome.code == OTHER_ACCOUNT else []
             if attempt.state is not AttemptState.sent:
-                return Verdict()
+                return Verdict(cases=cases)
             undecided = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
             changed = _with(attempt, AttemptState.unknown, outcome)
-            return Verdict(changed, Change(PaymentStatus.processing) if undecided else None)
+            return Verdict(changed, Change(PaymentStatus.processing) if undecided else None, cases=cases)
         case _:
             assert_never(outcome)
 
@@ -352,7 +356,7 @@ def _write_books(
     if verdict.change is not None and verdict.change.status is not payment.status:
         _tell(desk, unit, payment, verdict.change)
     for case in verdict.cases:
-        tell(desk, unit, payment, f"payment.{case.kind}", case.detail)
+        tell(desk, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
             unit, new_id(desk.world), payment.practice_id, payment.environment, case.kind, case.subject, payment.id,
             case.detail, now,

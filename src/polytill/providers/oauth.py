@@ -88,4 +88,4 @@ def read_token(name: str, answer: Answer) -> Token | NotSent:
 
 def _seconds(value: Any) -> float:
     text = str(value)  # M-Pesa writes "3599"
-    return min(float(text[:9]), MAX_LIFE_S) if text.isascii() and text.isdecimal() else 0.0
+    return min(int(text[:9]), MAX_LIFE_S) if text.isascii() and text.isdecimal() else 0.0

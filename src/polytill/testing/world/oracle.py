@@ -262,9 +262,12 @@ def _accounts(
     booked = sum(r["booked"] for r in refunds)
     reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
     lost = sum(d["amount"] or 0 for d in rows.of("disputes", name) if d["state"] == "lost")
+    returned = sum(r["booked_excess"] for r in refunds if r["idempotency_key"].startswith("excess "))
+    twice = sum(a["amount"] for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess"))
     for what, is_, should in (
         ("payments", -sums["payments"], payment["amount_captured"]),
-        ("refunds", sums["refunds"], payment["amount_refunded"] + payment["excess_refunded"]),
+        ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["excess_refunded"]),
+        ("excess", -sums["excess"], twice - returned),
         ("disputes", sums["disputes"], payment["amount_lost"]),
         ("booked refunds", booked, payment["amount_refunded"]),
         ("reserved", reserved, payment["refund_reserved"]),

@@ -365,7 +365,7 @@ def dashboard_refund_ignored() -> list[Swap]:
 
     async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
         known = await refunds.of_payment(db, payment.id)
-        if fact.amount is None or not settle_refunds._matching(known, fact):
+        if fact.amount is None or not settle_refunds._matching(known, attempt, fact):
             unit = Unit()
             also(unit)
             await db.commit(unit)

@@ -110,9 +110,6 @@ async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
 async def _send(
     desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
 ) -> Taken:
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
-    version, environment = attempt.credential_version, attempt.environment
     params = OperationParams(
         operation.id, attempt.id, attempt.provider_transaction_id,
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
@@ -123,7 +120,7 @@ async def _send(
         asked = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
         )
-        outcome = await call_for(desk, db, configuration, version, environment, "confirm_payment", asked)
+        outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
         if (
             isinstance(outcome, NeedsAction)
             or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
@@ -131,7 +128,7 @@ async def _send(
         ):
             outcome = Declined(Reason.canceled, True, "canceled_here")
     else:
-        outcome = await call_for(desk, db, configuration, version, environment, f"{operation.kind}_payment", params)
+        outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params)
     return await _settle(desk, db, payment, attempt, operation, outcome)
 
 
@@ -197,12 +194,8 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if operation.kind == "cancel" and handler.cancel_payment is None:
         await _send(desk, db, handler, payment, attempt, operation)
         return
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
-    )
+    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)

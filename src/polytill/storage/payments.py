@@ -249,6 +249,14 @@ def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime) ->
     )  # fmt: skip
 
 
+def guard(unit: Writes, payment: Payment, now: datetime) -> None:
+    """Go on only if nothing about the payment has changed since it was read. ``Stale`` otherwise."""
+    unit.add(
+        "UPDATE payments SET updated_at = $3, version = version + 1 WHERE id = $1 AND version = $2",
+        payment.id, payment.version, now, expect=1,
+    )  # fmt: skip
+
+
 # ── Reading ──
 
 

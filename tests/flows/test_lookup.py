@@ -13,8 +13,10 @@ from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import reconcile
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import open_action, settle
+from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from tests.flows.scenes import LINK, REFUSED, Scene, keys, paid
+from polytill.storage import refunds
+from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
 A, P = AttemptState, PaymentStatus
@@ -332,6 +334,57 @@ async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
         await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
     assert await scene.cases() == ["amount_mismatch"]
     assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
+
+
+# ── A configuration that this node does not know ──
+
+
+async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: Any) -> None:
+    """Whatever asks a provider about something that is there already."""
+    await reconcile.confirm(scene.desk, scene.practice_id, unfinished.payment.id)
+    await scene.till.refund(scene.practice_id, won.id, key="back", amount=100)
+    await scene.till.capture(scene.practice_id, held_one.payment.id, key="take")
+
+
+async def three(scene: Scene) -> tuple[Any, Any, Any]:
+    """A payment that waits for its payer, one that is held, and one that has succeeded."""
+    scene.wire.says("create", LINK, held())
+    return await scene.pay(), await scene.pay(capture="manual"), await scene.succeeded()
+
+
+async def test_a_configuration_that_another_node_has_just_made_is_read(scene: Scene) -> None:
+    before = await scene.desk.configured(scene.db)
+    await scene.configure()
+    all_three = await three(scene)
+    scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.clock.at_s)
+    scene.wire.says("confirm", paid())
+    scene.wire.says("refund", paid(100, transaction="re-1"))
+    scene.wire.says("capture", paid())
+    await everything_about(scene, *all_three)
+    for taken in all_three[:2]:
+        assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_without_its_configuration_nothing_is_known_and_nothing_breaks(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = await scene.configure()
+    unfinished, held_one, won = await three(scene)
+
+    async def none_of(db: Any) -> dict[str, Any]:
+        return {}
+
+    with monkeypatch.context() as gone:
+        gone.setattr("polytill.storage.provider_configs.all_of", none_of)
+        scene.desk.forget(scene.practice_id)
+        await everything_about(scene, unfinished, held_one, won)
+        await scene.later(90_000)
+    scene.desk.forget(scene.practice_id)
+    assert (await scene.payment(held_one.payment.id)).status is P.authorized
+    assert [r.state for r in await refunds.of_payment(scene.db, won.id)] == ["not_sent"]
+    scene.wire.says("confirm", paid())
+    await scene.delivery(configuration, PaymentFact(paid(), unfinished.attempts[0].id))
+    assert (await scene.payment(unfinished.payment.id)).status is P.succeeded
 
 
 # ── Keys that were rotated: the newest ones may be those of another account ──

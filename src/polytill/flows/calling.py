@@ -18,6 +18,7 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.units import work_is_open
 
@@ -121,14 +122,27 @@ def _clean(handler: Handler, text: str | None) -> str | None:
     return without_secrets(text)
 
 
-async def call_for(
-    desk: Desk,
-    db: PracticeDb,
-    configuration: Configuration,
-    version: int,
-    environment: Environment,
-    verb: str,
-    params: Any,
+async def configuration_of(desk: Desk, db: PracticeDb, config_id: int) -> Configuration | None:
+    """A practice's configuration by its id. Where a snapshot does not know it, another node may just have made it."""
+    for _ in range(2):
+        for configuration in (await desk.configured(db)).configurations.values():
+            if configuration.id == config_id:
+                return configuration
+        desk.forget(db.practice_id)
+    return None
+
+
+async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
+    """Call a verb about an attempt, or a refund of it, with the credentials that it was made with."""
+    configuration = await configuration_of(desk, db, attempt.config_id)
+    if configuration is None:
+        log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
+        return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")
+    return await call_with(desk, db, configuration, attempt, verb, params)
+
+
+async def call_with(
+    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, verb: str, params: Any
 ) -> Outcome:
     """Call a verb about something that was made with a certain set of credentials.
 
@@ -139,7 +153,8 @@ async def call_for(
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
         return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
-    first, newest = configuration.credentials(version), configuration.newest(environment)
+    environment = attempt.environment
+    first, newest = configuration.credentials(attempt.credential_version), configuration.newest(environment)
     outcome: Outcome = NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
     for credentials in (first, newest) if newest is not first else (first,):
         if credentials is None:
@@ -151,17 +166,15 @@ async def call_for(
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
         if credentials is not first and verb in LOOKUPS and isinstance(outcome, NotSent):
-            return await _nothing_found(db, handler, configuration.id, version, environment, outcome)
+            return await _nothing_found(db, handler, attempt, outcome)
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
 
 
-async def _nothing_found(
-    db: PracticeDb, handler: Handler, config_id: int, version: int, environment: Environment, outcome: NotSent
-) -> Outcome:
-    """What it is worth that newer keys find nothing of what was made with an older version."""
-    taken = await payments.last_taken(db, config_id, environment, version)
+async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, outcome: NotSent) -> Outcome:
+    """What it is worth that newer keys find nothing of what was made with older ones."""
+    taken = await payments.last_taken(db, attempt)
     if taken is not None:
         amount = Money(taken.amount, taken.currency)
         asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, amount)

@@ -185,9 +185,7 @@ async def _look_for_missing(
         params = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
         )
-        outcome = await call_for(
-            desk, db, configuration, attempt.credential_version, environment, "confirm_payment", params
-        )
+        outcome = await call_for(desk, db, attempt, "confirm_payment", params)
         if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
             ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
             await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})

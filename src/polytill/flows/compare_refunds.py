@@ -64,7 +64,7 @@ async def _look_at(
         return False
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    told = await fetched_refund(desk, db, configuration, payment, attempt, fact)
+    told = await fetched_refund(desk, db, payment, attempt, fact)
     if isinstance(told, Unknown | NotSent) or payment.amount_captured == 0:
         return False
     await apply_refund_fact(desk, db, payment, attempt, told, _nothing_else)

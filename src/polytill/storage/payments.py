@@ -310,13 +310,13 @@ async def attempt_of_provider(
     return _attempt(row) if row else None
 
 
-async def last_taken(db: PracticeDb, config_id: int, environment: Environment, version: int) -> Attempt | None:
-    """The newest attempt that took money with one version of a configuration's credentials."""
+async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
+    """The newest attempt that took money with the very credentials of another one."""
     row = await db.one(
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND environment = $2 AND credential_version = $3 AND state = 'succeeded'"
         " ORDER BY created_at DESC LIMIT 1",
-        config_id, environment.value, version,
+        like.config_id, like.environment.value, like.credential_version,
     )  # fmt: skip
     return _attempt(row) if row else None
 

@@ -16,7 +16,9 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows import reconcile
 from polytill.flows.checkout import Step, may_try_again
 from polytill.flows.pay import Taken, find, taken
+from polytill.flows.steps import FIELDS
 from polytill.providers.contract import ProviderConfig
+from polytill.providers.outcomes import Wants
 from polytill.providers.registry import Registry
 from polytill.providers.stripe_element import POLICY, SCRIPT
 from polytill.web import payer_pages
@@ -222,6 +224,10 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
         (_taken("requires_action", reason="timeout"), Step("redirect", "u"), False, None, State("open", "plain")),
         (_taken("requires_action"), Step("instructions", instructions="Dial"), False, None,
          State("instructions", "plain")),
+        *(
+            (_taken("requires_action"), Step("input", wants=wants), False, None, State("input", "plain", wants.value))
+            for wants in Wants
+        ),
         (_taken("processing", "unknown"), None, False, None, State("finding", "wait")),
         (_taken("processing", "sent"), None, False, "unfinished", State("finding", "wait")),
         (_taken("processing", "pending"), None, False, None, State("pending", "wait")),
@@ -308,6 +314,10 @@ async def test_every_language_says_everything(language: str) -> None:
             said = other[section][name]
             assert said.strip(), (section, name)
             assert _placeholders(said) == _placeholders(sentence), (section, name)
+
+
+async def test_every_field_has_a_label() -> None:
+    assert {name for names in FIELDS.values() for name in names} == texts("en")["field"].keys()
 
 
 async def test_no_page_says_what_is_not_written() -> None:

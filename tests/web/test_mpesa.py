@@ -70,6 +70,54 @@ async def test_a_lost_answer_is_found_by_its_callback(shared: Installation) -> N
     books_balance(await practice.ledger(), [books], "mpesa")
 
 
+async def misdelivered(practice: Practice, checkout_id: str, reference: str, shillings: int) -> None:
+    """Somebody who knows our address says that this prompt was paid, and was of that attempt."""
+    call = {"CheckoutRequestID": checkout_id, "MerchantRequestID": "x", "ResultCode": 0, "ResultDesc": "ok",
+            "CallbackMetadata": {"Item": [{"Name": "Amount", "Value": shillings}]}}  # fmt: skip
+    url = practice.configuration["webhookUrl"].removeprefix(practice.house.url) + f"?reference={reference}"
+    told = await practice.house.call("POST", url, raw=json.dumps({"Body": {"stkCallback": call}}).encode(), headers={})
+    assert told.status == 200
+
+
+async def parked(practice: Practice) -> list[str]:
+    return [event["reason"] for event in (await practice.call("GET", "/webhook-events?status=parked")).body]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_prompt_pays_only_its_own_payment(shared: Installation, lost: bool) -> None:
+    """The CheckoutRequestID is another attempt's than the reference in the address: nothing is booked."""
+    practice = await practice_of(shared)
+    paid = await created(practice)
+    [theirs] = paid["attempts"]  # type: ignore[misc]
+    await practice.act(theirs["reference"])
+    paid = await practice.settled(str(paid["id"]), status="succeeded")
+    if lost:
+        await practice.fault("create", "lose_answer")
+    victim = await created(practice)
+    [attempt] = victim["attempts"]  # type: ignore[misc]
+    await misdelivered(practice, str(paid["providerTransactionId"]), attempt["reference"], 1_500)
+    assert await parked(practice) == ["reference_mismatch"]
+    assert (await practice.payment(str(victim["id"])))["status"] == "processing"
+    assert (await practice.payment(str(paid["id"])))["amountCaptured"] == 150_000
+    books_balance(await practice.ledger(), [row for row in await practice.books() if row["captured"]], "mpesa")
+
+
+async def test_a_prompt_that_is_none_of_ours_pays_nothing(shared: Installation) -> None:
+    """A prompt of another system at the same short code: known to M-Pesa, paid, and not ours."""
+    practice, stranger = await practice_of(shared), await practice_of(shared)
+    await stranger.fault("create", "lose_answer")
+    strange = await created(stranger, 100)
+    [row] = await stranger.books()
+    await stranger.act(strange["attempts"][0]["reference"])  # type: ignore[index]
+    known = await created(practice)
+    await misdelivered(practice, row["id"], known["attempts"][0]["reference"], 1)  # type: ignore[index]
+    await practice.fault("create", "lose_answer")
+    lost = await created(practice)
+    await misdelivered(practice, row["id"], lost["attempts"][0]["reference"], 1)  # type: ignore[index]
+    assert await parked(practice) == ["reference_mismatch"] * 2
+    assert await practice.ledger() == {}
+
+
 async def test_a_made_up_callback_moves_nothing(shared: Installation) -> None:
     practice = await practice_of(shared)
     payment = await created(practice)

@@ -19,6 +19,7 @@ from tests.web.support import (
     PROVIDERS,
     Clock,
     Json,
+    Page,
     Practice,
     books_balance,
     contents,
@@ -303,3 +304,30 @@ async def test_unreadable_answers_are_refused_without_quoting_them(accra: Practi
     refused = await accra.call("POST", f"/payments/{made['id']}/continue", {"values": values})
     assert refused.status in (400, 422)
     assert "123456" not in repr(refused.body)
+
+
+async def test_the_payers_page_asks_and_passes_on(accra: Practice) -> None:
+    house = accra.house
+    made = await accra.create(
+        AMOUNT, paymentMethod="bank", methodDetails={"code": "057", "account_number": "0000000000"}
+    )
+    page = f"/pay/{made.body['clientToken']}"
+    shown = await house.call("GET", page, headers={"Accept": "text/html"})
+    [(form, fields)] = Page(str(shown.body)).forms
+    assert (form["action"], list(fields)) == (f"{page}/continue", ["birthday"])
+
+    async def send(text: str) -> str:
+        form_type = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
+        sent = await house.call("POST", f"{page}/continue", raw=text.encode(), headers=form_type)
+        assert sent.status == 303, sent.body
+        return str(sent.headers["Location"])
+
+    assert await send("birthday=") == f"{page}?incomplete=1"
+    assert "fill in every field" in str((await house.call("GET", f"{page}?incomplete=1")).body)
+    assert await send("birthday=1995-12-23") == page
+    [(_, fields)] = Page(str((await house.call("GET", page)).body)).forms
+    assert list(fields) == ["otp"]
+    assert await send("otp=123456") == page
+    assert (await accra.payment(made.body["id"]))["status"] == "succeeded"
+    assert await send("otp=123456") == page  # pressed twice
+    assert [row["captured"] for row in await accra.books()] == [AMOUNT]

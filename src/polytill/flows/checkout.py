@@ -32,7 +32,7 @@ from polytill.flows.pay import (
 from polytill.flows.route import Wanted, route
 from polytill.flows.settle import open_action, reopen
 from polytill.providers.contract import Handler
-from polytill.providers.outcomes import JsonObject, NotSent
+from polytill.providers.outcomes import JsonObject, NotSent, Wants
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, people, provider_configs
 from polytill.storage.catalog import ProviderEntry
@@ -53,6 +53,7 @@ class Step:
     instructions: str | None = None
     methods: tuple[str, ...] = ()
     public: JsonObject = field(default_factory=dict)
+    wants: Wants | None = None  # what the payer is to type
 
 
 async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
@@ -63,7 +64,7 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
     action = open_action(db, attempt)
     if action is None:
         return None
-    kind, url, token, instructions, *_ = action
+    kind, url, token, instructions, wants, _ = action
     entry = (await desk.catalog()).get(attempt.provider_code)
     cls = _handler_class(desk, entry)
     public = await _public_config(desk, db, attempt) if kind == "client_token" else {}
@@ -72,7 +73,10 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
         narrowed = entry.supported_payment_methods
         methods = tuple(m for m in cls.methods_in(attempt.currency) if narrowed is None or m in narrowed)
     wanted = found.payment.payment_method
-    return Step(kind, url, Secret(token) if token else None, instructions, (wanted,) if wanted else methods, public)
+    return Step(
+        kind, url, Secret(token) if token else None, instructions, (wanted,) if wanted else methods, public,
+        Wants(wants) if wants else None,
+    )  # fmt: skip
 
 
 def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | None:

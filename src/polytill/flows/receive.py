@@ -15,7 +15,7 @@ from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints
-from polytill.flows.calling import admits, build, configuration_of
+from polytill.flows.calling import admits, build, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
@@ -32,7 +32,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import parse_json, to_json
-from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Unknown
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -214,6 +214,9 @@ async def _apply(
         ):
             await finish(desk, db, event, EventState.parked, "environment_mismatch")
             return
+        if isinstance(fact, PaymentFact) and await _is_anothers(desk, db, configuration, event, attempt, fact):
+            await finish(desk, db, event, EventState.parked, "reference_mismatch")
+            return
         payment = await payments.by_id(db, attempt.payment_id)
         assert payment is not None
         await _apply_fact(desk, db, event, result, fact, payment, attempt)
@@ -243,6 +246,28 @@ async def _attempt_of(db: PracticeDb, configuration: Configuration, event: Webho
     if fact.provider_transaction_id:
         return await payments.attempt_of_provider(db, configuration.id, event.environment, fact.provider_transaction_id)
     return None
+
+
+async def _is_anothers(
+    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
+) -> bool:
+    """Whether a delivery names one attempt by our reference and another by the provider's id: it is about neither.
+
+    Where nothing but the address vouches for it (M-Pesa), it must also fit all that is known of the attempt: asked
+    about the provider's id that it brings, the provider would answer of somebody else's money.
+    """
+    named = fact.provider_transaction_id
+    if named is None or named == attempt.provider_transaction_id:
+        return False
+    owner = await payments.attempt_of_provider(db, configuration.id, event.environment, named)
+    if owner is not None and owner.id != attempt.id:
+        return True
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    if entry is None or handler_class(desk, entry).webhook_proof is not WebhookProof.address:
+        return False
+    told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
+    other_amount = told is not None and (told.minor, told.currency) != (attempt.amount, attempt.currency)
+    return attempt.provider_transaction_id is not None or other_amount
 
 
 async def _apply_fact(

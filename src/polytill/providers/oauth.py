@@ -18,7 +18,7 @@ from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
 
-MAX_LIFE_S = 24 * 3600.0
+MAX_LIFE_S = 24 * 3600
 
 Answered = Answer | NotSent | Unknown
 
@@ -86,6 +86,6 @@ def read_token(name: str, answer: Answer) -> Token | NotSent:
     return NotSent(Reason.provider_unavailable, str(answer.status), f"{name} gave no access token.")
 
 
-def _seconds(value: Any) -> float:
+def _seconds(value: Any) -> int:
     text = str(value)  # M-Pesa writes "3599"
-    return min(int(text[:9]), MAX_LIFE_S) if text.isascii() and text.isdecimal() else 0.0
+    return min(int(text[:9]), MAX_LIFE_S) if text.isascii() and text.isdecimal() else 0

@@ -22,7 +22,7 @@ class Token:
     """A token, and how many seconds the provider said that it lives; 0: it did not say."""
 
     secret: Secret
-    lives_s: float = 0.0
+    lives_s: int = 0
 
 
 Fetch = Callable[[], Awaitable[Token | NotSent]]

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
-from polytill.domain.errors import CallerError, NotFound, NotNow, Stale
+from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, Stale
 from polytill.domain.ids import read_address
+from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
-from polytill.flows import reconcile
+from polytill.flows import reconcile, steps
 from polytill.flows.desk import Desk
 from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
 from polytill.storage import ledger, people, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
+from polytill.web.hooks import read_limited
 from polytill.web.languages import Language, language_of
 from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
 from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
 
+MAX_FORM_BYTES = 4096
 BACK = ("unfinished", "unanswered", "paid")
 
 
@@ -87,6 +90,7 @@ async def pay_page(request: Request, clientToken: str) -> Response:
     return show(
         request, "pay.html", brand, policy=policy, payment=payment, step=step, embedded=embedded, state=state,
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
+        fields=steps.FIELDS[step.wants] if step and step.wants else (), incomplete="incomplete" in request.query_params,
         token=clientToken, wait=wait, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
@@ -178,6 +182,21 @@ async def retry_page(request: Request, clientToken: str) -> Response:
     """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""
     desk, db, found = await _found(request, clientToken)
     await flow.try_again(desk, db.practice_id, found.payment.id)
+    return _see_other(f"/pay/{clientToken}")
+
+
+@router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
+async def continue_page(request: Request, clientToken: str) -> Response:
+    """What the payer typed goes on to the provider, and is kept nowhere; the page says what came of it."""
+    desk, db, found = await _found(request, clientToken)
+    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
+    try:
+        await steps.continue_payment(desk, db.practice_id, found.payment.id, values, "payer")
+    except Invalid:
+        return _see_other(f"/pay/{clientToken}?incomplete=1")
+    except Conflict:  # it was answered already, perhaps at this moment
+        pass
     return _see_other(f"/pay/{clientToken}")
 
 

@@ -74,6 +74,8 @@ def _failed(reason: str | None, retry: bool) -> State:
 def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> State:
     if step is None:
         return State("finding", "wait")
+    if step.wants is not None:
+        return State("input", "plain", step.wants.value)
     if declined == Reason.declined or declined in SAID_TO_PAYER:
         return State("declined", "bad", declined if declined in SAID_TO_PAYER else "text")
     if step.instructions is not None and step.url is None:

@@ -72,7 +72,11 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
 
 
 def _direct(cls: type[Handler]) -> str:
-    return ", ".join(f"{method} ({currency})" for currency, method in sorted(cls.direct_charges)) or "nothing"
+    told = (
+        f"{method} ({currency}{': ' if details else ''}{', '.join(f'`{name}`' for name in details)})"
+        for (currency, method), details in sorted(cls.direct_charges.items())
+    )
+    return ", ".join(told) or "nothing"
 
 
 def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from polytill.providers.contract import Handler
-from polytill.testing.conformance import planted_calls, planted_claims
+from polytill.testing.conformance import planted_calls, planted_claims, planted_saving
 from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.planting import FAULTS
 from polytill.testing.conformance.subjects.flutterwave import FLUTTERWAVE
@@ -19,7 +19,7 @@ from polytill.testing.conformance.subjects.stripe import STRIPE
 from polytill.testing.conformance.suite import check_all
 
 # Importing a module of faults puts them on the list.
-FAULT_MODULES = (planted_calls, planted_claims)
+FAULT_MODULES = (planted_calls, planted_claims, planted_saving)
 
 SOUND = {"stripe": STRIPE, "paystack": PAYSTACK, "flutterwave": FLUTTERWAVE}
 

@@ -63,6 +63,7 @@ async def stage(house: Installation, clock: Clock) -> Practice:
         await clinic.paid(amount, customer={"email": email, "name": name}, description=what[:500])
     declined = (await clinic.create(640_000, customer={"email": "sade@example.com", "name": "Sade Adu"})).body
     await clinic.act(declined["attempts"][-1]["reference"], "decline")
+    await _paid_twice(clinic)
     await clinic.fault("create", "lose_answer")
     await clinic.create(210_000, customer={"email": "wole@example.com", "name": "Wole Soyinka"}, description="Check-up")
     await house.practice("Boston Dental", "USD")
@@ -71,6 +72,17 @@ async def stage(house: Installation, clock: Clock) -> Practice:
     await person(house, await clinic.db, "pat@example.com", name="Pat Practice")
     await house.till.sweep()
     return clinic
+
+
+async def _paid_twice(clinic: Practice) -> None:
+    await clinic.fault("create", "lose_answer")
+    who = {"email": "bisi@example.com", "name": "Bisi Ojo"}
+    made = (await clinic.create(350_000, customer=who, description="Whitening")).body
+    found = (await clinic.call("POST", f"/payments/{made['id']}/confirm")).body
+    lost, held = (attempt["reference"] for attempt in found["attempts"])
+    await clinic.act(held)
+    await clinic.settled(made["id"], status="succeeded")
+    await clinic.act(lost)
 
 
 @dataclass

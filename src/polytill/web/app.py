@@ -35,6 +35,7 @@ from polytill.web import (
     console_payments,
     console_providers,
     console_settings,
+    console_waiting,
     hooks,
     link_pages,
     problems,
@@ -79,7 +80,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 # The pages for signed-in people.
 PAGES = (
     signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
-    console_providers.router, console_settings.router, console_links.router, signing_in.nowhere,
+    console_providers.router, console_settings.router, console_links.router, console_waiting.router,
+    signing_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024

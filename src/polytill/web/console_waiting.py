@@ -1,0 +1,104 @@
+"""What waits for a person in one practice: its cases with the evidence side by side, and deliveries that were parked.
+
+The choices are those of ``flows/operator.py``, and no others: none of them is a guess about money.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.states import REFUND_VOID, AttemptState, EventState
+from polytill.flows import operator, receive
+from polytill.flows.operator import Evidence
+from polytill.storage import cases, webhook_events
+from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see
+from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
+
+router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
+
+SHOWN = 50
+# Names under which a case notes an amount in minor units.
+AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured"})
+CaseId = Annotated[str, Path(max_length=40)]
+
+
+@router.get("")
+async def show(
+    request: Request, found: PracticeViewer, closed: bool = False,
+    before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
+) -> Response:  # fmt: skip
+    """Cases, newest first: open ones, or those that were put away; and parked deliveries."""
+    rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
+    parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
+    return page(
+        request, "practice/waiting.html", visitor=found.visitor, rows=rows[:SHOWN], parked=parked, closed=closed,
+        following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
+    )  # fmt: skip
+
+
+@router.post("/deliveries/{event_id}")
+async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=40)]) -> Response:
+    """Take up a parked delivery once more."""
+    visitor = found.visitor
+    event = await receive.replay(visitor.desk, visitor.practice_id, event_id)
+    return see(f"{visitor.door}/waiting", "still_parked" if event.state is EventState.parked else "applied")
+
+
+@router.get("/{case_id}")
+async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Response:
+    """One case: what was seen, beside what our books say."""
+    return await _page(request, found, case_id)
+
+
+@router.post("/{case_id}")
+async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
+    """Ask the provider again, give an excess back, or put the case away with a note."""
+    visitor, form = found.visitor, form_of(request)
+    desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
+    action = form.text("action")
+    done = {"look_up": "asked", "refund_excess": "given_back", "handled": "put_away"}.get(action, "")
+    try:
+        if action == "look_up":
+            await operator.look_up(desk, practice_id, case_id, actor)
+        elif action == "refund_excess":
+            evidence = await operator.refund_excess(desk, practice_id, case_id, actor)
+            done = done if evidence.case.state != "open" else "refused"
+        elif action == "handled":
+            await operator.put_away(desk, practice_id, case_id, form.text("note"), actor)
+    except EXPECTED as error:
+        return await _page(request, found, case_id, error.status, errors=errors_by_field(error), note=form.text("note"))
+    return see(f"{visitor.door}/waiting/{case_id}", done)
+
+
+async def _page(request: Request, found: OfPractice, case_id: str, status: int = 200, **more: Any) -> Response:
+    desk = found.visitor.desk
+    evidence = await operator.evidence(desk, found.visitor.practice_id, case_id)
+    currency = evidence.payment.currency if evidence.payment else None
+    names = {entry.code: entry.name for entry in (await desk.catalog()).values()}
+    return page(
+        request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
+        excess=_excess_left(evidence), seen=_flat(evidence.case.detail, currency), **{"note": "", **more},
+    )  # fmt: skip
+
+
+def _excess_left(found: Evidence) -> int:
+    """What of a second success can still be given back, in minor units; zero where this case is none."""
+    if found.case.kind != "excess" or found.case.state != "open":
+        return 0
+    held = sum(a.amount for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded)
+    back = sum(r.amount for r in found.refunds if r.attempt_id == found.case.subject and r.state not in REFUND_VOID)
+    return max(0, held - back)
+
+
+def _flat(detail: dict[str, Any], currency: str | None, prefix: str = "") -> list[tuple[str, Any, str | None]]:
+    """What a case noted when it was opened, and how it ended: name, value, and the currency where it is an amount."""
+    lines: list[tuple[str, Any, str | None]] = []
+    currency = detail.get("currency") or currency
+    for name, value in detail.items():
+        if isinstance(value, dict):
+            lines += _flat(value, currency, f"{prefix}{name} · ")
+        elif value is not None and name != "currency":
+            lines.append((f"{prefix}{name}".replace("_", " "), value, currency if name in AMOUNTS else None))
+    return lines

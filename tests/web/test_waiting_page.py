@@ -1,0 +1,103 @@
+"""The practice's page of what waits for a person: the evidence is shown, and only what is safe can be chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from polytill.domain.ids import new_id
+from polytill.domain.states import Environment
+from polytill.storage import cases, webhook_events
+from tests.installation import Installation
+from tests.web.browsing import Browser, person
+from tests.web.support import Practice, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def paid_twice(house: Installation) -> tuple[Practice, str]:
+    """A practice whose payer paid a link that nobody should have; the case."""
+    practice = await Practice.make(house, "paystack")
+    await practice.fault("create", "lose_answer")
+    made = await practice.create()
+    found = await practice.call("POST", f"/payments/{made.body['id']}/confirm")
+    first, second = (attempt["reference"] for attempt in found.body["attempts"])
+    await practice.act(second)
+    await practice.settled(made.body["id"], status="succeeded")
+    await practice.act(first)
+    db = await practice.db
+    [case] = await until(lambda: cases.listed(db), lambda listed: len(listed) == 1)
+    return practice, case.id
+
+
+async def test_an_excess_is_seen_and_given_back_once(shared: Installation) -> None:
+    practice, case_id = await paid_twice(shared)
+    door = f"/practice/{practice.id}/waiting"
+    await person(shared, await practice.db, "pat@example.com")
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        assert "Paid twice" in (await browser.get(door)).text
+        seen = await browser.get(f"{door}/{case_id}")
+        assert "Give NGN 5,000.00 back to ada@example.com" in seen.text.replace("\u00a0", " ")
+        address = f"{door}/{case_id}"
+        given = {"form_token": seen.forms[address]["form_token"], "action": "refund_excess"}
+        assert [(await browser.post(address, given)).status for _ in range(2)] == [303, 409]
+        rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
+        assert sorted(row["refunded"] for row in rows) == [0, 500_000]
+        after = await browser.get(f"{door}/{case_id}")
+        assert "back to ada" not in after.text
+        assert "Nothing waits" in (await browser.get(door)).text
+        assert "Paid twice" in (await browser.get(f"{door}?closed=true")).text
+
+
+async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installation) -> None:
+    practice = await Practice.make(shared, "paystack")
+    db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}/waiting"
+    async with db.transaction() as tx:
+        webhook_events.open_case(
+            tx, new_id(desk.world), practice.id, Environment.sandbox, "notice", "event-1", None,
+            {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}}, desk.world.now(),
+        )  # fmt: skip
+    [case] = await cases.listed(db)
+    await person(shared, db, "pat@example.com")
+    await person(shared, db, "vic@example.com", role="viewer")
+    async with Browser(shared) as viewer:
+        await viewer.sign_in(f"/practice/{practice.id}", "vic@example.com")
+        seen = await viewer.get(f"{door}/{case.id}")
+        assert "ours · amount" in seen.text
+        assert "<b>transfer" not in seen.html
+        assert not [action for action in seen.forms if "waiting" in action]
+        [token] = next(form["form_token"] for form in seen.forms.values() if "form_token" in form)
+        sent = await viewer.post(f"{door}/{case.id}", {"form_token": token, "action": "handled", "note": "Seen"})
+        assert sent.status == 403
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        address = f"{door}/{case.id}"
+        seen_open = await browser.get(address)
+        assert (await browser.send(address, address, action="handled", note="  ")).status == 422
+        assert (await browser.send(address, address, action="refund_excess")).status == 409
+        assert (await browser.send(address, address, action="look_up")).status == 409
+        assert (await cases.listed(db))[0].state == "open"
+        done = await browser.send(address, address, action="handled", note="Called the bank")
+        assert done.headers["Location"] == f"{address}?done=put_away"
+        assert "Called the bank" in (await browser.get(address)).text
+        [token] = next(form["form_token"] for form in seen_open.forms.values() if "form_token" in form)
+        again = {"form_token": token, "action": "handled", "note": "again"}
+        assert (await browser.post(address, again)).status == 409
+        assert (await browser.get(f"{door}/nothing")).status == 404
+
+
+async def test_a_parked_delivery_is_seen_and_tried_again(shared: Installation) -> None:
+    practice = await Practice.make(shared, "paystack")
+    door = f"/practice/{practice.id}/waiting"
+    await person(shared, await practice.db, "pat@example.com")
+    await practice.paid()
+    db = await practice.db
+    async with db.transaction() as tx:
+        tx.add("UPDATE webhook_events SET state = 'parked', reason = 'amount_mismatch'")
+    [event] = (await practice.call("GET", "/webhook-events?status=parked")).body
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        assert "charge.success" in (await browser.get(door)).text
+        done = await browser.send(door, f"{door}/deliveries/{event['id']}")
+        assert done.headers["Location"] == f"{door}?done=applied"
+    assert (await practice.call("GET", "/webhook-events?status=parked")).body == []

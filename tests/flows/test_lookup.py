@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import reconcile
+from polytill.flows import checkout, reconcile
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import open_action, settle
 from polytill.providers.contract import PaymentFact
@@ -334,6 +334,20 @@ async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
         await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
     assert await scene.cases() == ["amount_mismatch"]
     assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
+
+
+async def test_a_payers_visits_ask_a_bounded_number_of_times(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK, LINK)
+    taken, other = await scene.pay(), await scene.pay()
+    scene.wire.always("confirm", LINK)
+    seen = [(await checkout.come_back(scene.desk, taken)).unanswered for _ in range(12)]
+    assert seen == [False] * 5 + [True] * 7
+    assert len(scene.wire.of("confirm")) == 5
+    assert not (await checkout.come_back(scene.desk, other)).unanswered, "another payment's payer is heard"
+    scene.clock.at_s += 10
+    scene.wire.says("confirm", paid())
+    assert (await checkout.come_back(scene.desk, taken)).payment.status is P.succeeded
 
 
 # ── A configuration that this node does not know ──

@@ -15,7 +15,7 @@ from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import open_action, settle
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from polytill.storage import refunds
+from polytill.storage import payments, refunds
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -348,6 +348,23 @@ async def test_a_payers_visits_ask_a_bounded_number_of_times(scene: Scene) -> No
     scene.clock.at_s += 10
     scene.wire.says("confirm", paid())
     assert (await checkout.come_back(scene.desk, taken)).payment.status is P.succeeded
+
+
+async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None:
+    """Some are not found out, some cannot be closed: the others get their turn all the same."""
+    await scene.configure()
+    scene.wire.says("create", LOST, LOST, *[LINK] * 4)
+    made = [(await scene.pay()).payment.id for _ in range(6)]
+    scene.wire.always("confirm", LINK)
+    scene.wire.always("cancel", LOST)
+    scene.clock.at_s += 40 * 24 * 3600
+    visited = []
+    for _ in range(2):
+        for payment in await payments.unpaid_past_expiry(scene.db, scene.desk.world.now(), limit=2):
+            visited.append(payment.id)
+            await reconcile.expire(scene.desk, scene.db, payment)
+        scene.clock.at_s += 1
+    assert sorted(visited) == sorted(made[2:])
 
 
 # ── A configuration that this node does not know ──

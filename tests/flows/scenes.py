@@ -21,7 +21,7 @@ from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Reason, Succeeded
-from polytill.storage import ledger, payments, refunds, webhook_events
+from polytill.storage import cases, ledger, payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
@@ -127,7 +127,7 @@ class Scene:
 
     async def cases(self) -> list[str]:
         """The kinds of what waits for a person."""
-        return sorted(case["kind"] for case in await webhook_events.open_cases(self.db))
+        return sorted(case.kind for case in await cases.listed(self.db))
 
     async def later(self, seconds: float) -> int:
         """Let time pass, and sweep."""

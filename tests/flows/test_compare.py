@@ -10,7 +10,7 @@ from polytill.domain.money import Money
 from polytill.flows import compare
 from polytill.providers.contract import Page, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded
-from polytill.storage import webhook_events
+from polytill.storage import cases
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -56,12 +56,12 @@ async def test_what_the_provider_holds_and_we_do_not(scene: Scene, listed: list[
         PaymentFact(LINK, lost, "x"),
     ]
     assert await later(scene) == 3
-    [case] = await webhook_events.open_cases(scene.db)
-    assert case["kind"] == "listing_missing_here"
-    assert case["detail"]["provider"]["reference"] == lost
-    assert case["detail"]["provider"]["amount"] == 1000
+    [case] = await cases.listed(scene.db)
+    assert case.kind == "listing_missing_here"
+    assert case.detail["provider"]["reference"] == lost
+    assert case.detail["provider"]["amount"] == 1000
     await later(scene)
-    assert len(await webhook_events.open_cases(scene.db)) == 1, "a run may be repeated"
+    assert len(await cases.listed(scene.db)) == 1, "a run may be repeated"
 
 
 async def test_what_we_hold_and_the_provider_does_not(scene: Scene, listed: list[PaymentFact]) -> None:
@@ -70,8 +70,8 @@ async def test_what_we_hold_and_the_provider_does_not(scene: Scene, listed: list
     listed.append(PaymentFact(paid(), (await scene.attempts(other.id))[0].id, other.provider_transaction_id))
     scene.wire.says("confirm", NotSent(Reason.not_found))
     await later(scene)
-    [case] = await webhook_events.open_cases(scene.db)
-    assert (case["kind"], case["payment_id"]) == ("listing_missing_there", mine.id)
+    [case] = await cases.listed(scene.db)
+    assert (case.kind, case.payment_id) == ("listing_missing_there", mine.id)
     assert (await scene.payment(mine.id)).status == "succeeded", "nothing is taken back by a listing"
 
 
@@ -120,8 +120,8 @@ async def test_less_than_was_taken_differs(scene: Scene, listed: list[PaymentFac
     scene.wire.always("confirm", held() if told.authorized_only else paid())
     listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, payment.provider_transaction_id))
     await later(scene)
-    differing = [case for case in await webhook_events.open_cases(scene.db) if case["payment_id"] == payment.id]
-    assert [case["kind"] for case in differing] == ["listing_amount_differs"]
+    differing = [case for case in await cases.listed(scene.db) if case.payment_id == payment.id]
+    assert [case.kind for case in differing] == ["listing_amount_differs"]
 
 
 async def test_a_run_goes_on_where_the_last_one_ended(scene: Scene, listed: list[PaymentFact]) -> None:

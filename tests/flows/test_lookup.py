@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import reconcile
+from polytill.flows import checkout, reconcile
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import open_action, settle
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from polytill.storage import refunds
+from polytill.storage import payments, refunds
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -334,6 +334,37 @@ async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
         await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
     assert await scene.cases() == ["amount_mismatch"]
     assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
+
+
+async def test_a_payers_visits_ask_a_bounded_number_of_times(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK, LINK)
+    taken, other = await scene.pay(), await scene.pay()
+    scene.wire.always("confirm", LINK)
+    seen = [(await checkout.come_back(scene.desk, taken)).unanswered for _ in range(12)]
+    assert seen == [False] * 5 + [True] * 7
+    assert len(scene.wire.of("confirm")) == 5
+    assert not (await checkout.come_back(scene.desk, other)).unanswered, "another payment's payer is heard"
+    scene.clock.at_s += 10
+    scene.wire.says("confirm", paid())
+    assert (await checkout.come_back(scene.desk, taken)).payment.status is P.succeeded
+
+
+async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None:
+    """Some are not found out, some cannot be closed: the others get their turn all the same."""
+    await scene.configure()
+    scene.wire.says("create", LOST, LOST, *[LINK] * 4)
+    made = [(await scene.pay()).payment.id for _ in range(6)]
+    scene.wire.always("confirm", LINK)
+    scene.wire.always("cancel", LOST)
+    scene.clock.at_s += 40 * 24 * 3600
+    visited = []
+    for _ in range(2):
+        for payment in await payments.unpaid_past_expiry(scene.db, scene.desk.world.now(), limit=2):
+            visited.append(payment.id)
+            await reconcile.expire(scene.desk, scene.db, payment)
+        scene.clock.at_s += 1
+    assert sorted(visited) == sorted(made[2:])
 
 
 # ── A configuration that this node does not know ──

@@ -172,6 +172,20 @@ async def test_a_refund_that_is_fetched_in_another_currency_is_put_before_a_pers
     assert await scene.cases() == ["currency_mismatch"]
 
 
+@pytest.mark.parametrize("currency", ["NGN", "USD"])
+async def test_a_dispute_that_nothing_proves_is_parked(scene: Scene, currency: str) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    there = payment.provider_transaction_id
+    fact = DisputeFact("lost", "lost", "d1", provider_transaction_id=there, amount=Money(300, currency))
+    event = await scene.delivery(configuration, fact, must_fetch=True)
+    assert event is not None
+    assert (event.state, event.reason) == (EventState.parked, "not_proven")
+    assert (await scene.payment(payment.id)).amount_lost == 0
+    assert await refunds.disputes_of(scene.db, payment.id) == []
+    assert await scene.cases() == []
+
+
 async def test_an_answer_in_another_currency_is_parked(scene: Scene) -> None:
     _, payment = await refunded(scene, 300, Succeeded(Money(300, "USD"), "r1"))
     assert await states(scene, payment) == [("api", "sent", 300)]

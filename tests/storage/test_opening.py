@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
 from polytill.flows import catalog, onboarding
-from polytill.storage import migrating, watch
+from polytill.storage import migrating, people, watch
 from polytill.web.auth import KeyCache
 from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
@@ -199,6 +200,26 @@ async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> 
     await onboarding.revoke_key(nodes.here.desk, found.id, entry.id, "test")
     nodes.clock.at_s += 1.0
     assert await keys.find(onboarding.key_hash(key)) is None
+
+
+async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, key = await nodes.here.create_practice("Clinic", "NGN")
+    nodes.clock.at_s += 1.0
+    keys, hashed, read = KeyCache(nodes.here.desk), onboarding.key_hash(key), people.key_by_hash
+
+    async def revoked_meanwhile(owner: Any, wanted: str) -> Any:
+        found = await read(owner, wanted)
+        assert found is not None
+        await onboarding.revoke_key(nodes.here.desk, found.id, entry.id, "test")
+        keys.forget()
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(people, "key_by_hash", revoked_meanwhile)
+        await keys.find(hashed)
+    assert await keys.find(hashed) is None
 
 
 async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:

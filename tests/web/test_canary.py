@@ -17,10 +17,11 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from polytill.domain.errors import SealBroken
+from polytill.domain.errors import NotNow, SealBroken
 from polytill.providers.flutterwave import FlutterwaveProvider
 from polytill.providers.paystack import PaystackProvider
 from polytill.providers.stripe import StripeProvider
+from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import all_of, open_credentials
 from polytill.web.logs import redact
 from tests.installation import Installation, running
@@ -139,6 +140,29 @@ async def test_no_secret_anywhere(
     assert any(place == "log" and "handler_failed" in text for place, text in recorder.seen)
     await _tables_hold_no_secret(house, practices, secrets + ours + client_tokens)
     await _sealed_ones_open(practices)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), NotNow()], ids=["ours", "busy"])
+async def test_no_address_that_opens_something_is_logged(
+    house: Installation, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    practice = await Practice.make(house, "stripe")
+    token = (await practice.create()).body["clientToken"]
+    wanted = {"amount": 1000, "currency": "USD", "description": "Fees"}
+    link = (await practice.call("POST", "/payment-links", wanted)).body["url"].rpartition("/")[2]
+    hook = practice.configuration["webhookUrl"].rpartition("/")[2]
+
+    async def fails(*args: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Opening, "practice", fails)
+    for method, path in (
+        ("POST", f"/hooks/{hook}"), ("GET", f"/pay/{token}"), ("GET", f"/pay/{token}/return"), ("GET", f"/pay/link/{link}"),
+    ):  # fmt: skip
+        assert (await house.call(method, path)).status >= 500
+    logged = "".join(text for place, text in recorder.seen if place == "log") + recorder.stream.getvalue()
+    assert not [token for token in (token, link, hook) if token in logged]
+    assert "/hooks/{token}" in logged
 
 
 async def _configured(house: Installation, code: str) -> Practice:

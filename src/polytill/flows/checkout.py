@@ -9,12 +9,13 @@ close links, so there the payer asks for a new payment.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows import reconcile
 from polytill.flows.calling import build, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -107,6 +108,13 @@ def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool
         and len(attempts) < MAX_ATTEMPTS
         and all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
     )
+
+
+async def come_back(desk: Desk, found: Taken) -> Taken:
+    """The payer is back: ask the provider at once. Where it was asked often enough just now, it stays unanswered."""
+    if desk.payer_may_ask(found.payment.id):
+        return await reconcile.confirm(desk, found.payment.practice_id, found.payment.id)
+    return replace(found, unanswered=True)
 
 
 async def try_again(desk: Desk, practice_id: int, payment_id: str) -> Taken:

@@ -24,6 +24,8 @@ from polytill.storage.provider_configs import Configuration
 SNAPSHOT_TTL_S = 1.0
 # Where the write itself checks that nothing has changed, a snapshot may be this old.
 CHECKED_TTL_S = 60.0
+PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
+MAX_REMEMBERED = 10_000
 
 log = structlog.get_logger("polytill")
 
@@ -60,6 +62,7 @@ class Desk:
     _snapshots: dict[int, Snapshot] = field(default_factory=dict)
     _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
+    _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
     leased_until_s: dict[int, float] = field(default_factory=dict)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
@@ -115,4 +118,16 @@ class Desk:
         if now - self._used_at_s.get((practice_id, config_id), float("-inf")) < 60:
             return False
         self._used_at_s[(practice_id, config_id)] = now
+        return True
+
+    def payer_may_ask(self, payment_id: str) -> bool:
+        """Whether a payer's visit may ask the provider once more: whoever holds the address can call as often as they
+        like, but five questions in ten seconds are enough for everybody."""
+        now = self.world.time_s()
+        asked = [at for at in self._payer_asked_at_s.get(payment_id, ()) if 0 <= now - at < PAYER_WINDOW_S]
+        if len(asked) >= PAYER_QUESTIONS:
+            return False
+        if len(self._payer_asked_at_s) >= MAX_REMEMBERED:
+            self._payer_asked_at_s.clear()
+        self._payer_asked_at_s[payment_id] = [*asked, now]
         return True

@@ -287,10 +287,13 @@ async def _apply_fact(
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
         return
-    if await in_other_currency(desk, db, event, payment, fact):
+    if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
         return
     if isinstance(fact, RefundFact):
         await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+    elif result.must_fetch:
+        # A dispute cannot be asked for, and whoever knows the address may have made this one up.
+        await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     else:
         await apply_dispute_fact(desk, db, payment, fact, also)
 

@@ -117,11 +117,6 @@ def reseal_destination(unit: Writes, url: str, before: str, sealed_secret: str, 
     )  # fmt: skip
 
 
-def remove_destination(unit: Writes) -> None:
-    """Deliver nowhere; the feed can still be read."""
-    unit.add("DELETE FROM event_destinations WHERE id = 1")
-
-
 def plan_delivery(unit: Writes, position: int, payment_id: str | None, now: datetime) -> None:
     """Have an event of the feed delivered."""
     unit.add(

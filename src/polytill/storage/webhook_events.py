@@ -164,13 +164,3 @@ def open_case(
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
         case_id, practice_id, environment.value, kind, subject, payment_id, json_text(detail), now,
     )  # fmt: skip
-
-
-async def open_cases(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
-    """What waits for a person, oldest first."""
-    rows = await db.fetch(
-        "SELECT id, environment, kind, subject, payment_id, detail, created_at FROM operator_cases"
-        " WHERE state = 'open' ORDER BY created_at, id LIMIT $1",
-        limit,
-    )
-    return [{**dict(row), "detail": json_value(row["detail"]), "created_at": moment(row["created_at"])} for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -213,7 +214,7 @@ async def get_payment(
     db, payment = await find(caller.desk, practice_id, payment_id)
     found = await taken(db, payment)
     if caller.key.kind == "publishable":
-        if token != client_token(caller.desk, payment):
+        if not hmac.compare_digest((token or "").encode(), client_token(caller.desk, payment).encode()):
             raise NotFound("There is no such payment.")
         public_key = await _public_key(caller, db, found)
         return answer(shapes.public_payment_view(caller.desk, db, found, public_key))

@@ -23,6 +23,7 @@ class KeyCache:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._found: dict[str, tuple[ApiKey | None, int]] = {}
+        self._forgotten = 0  # counts revocations here: what was being read meanwhile is not kept
 
     async def find(self, hashed: str) -> ApiKey | None:
         """The key with this hash, or None."""
@@ -30,12 +31,15 @@ class KeyCache:
         cached = self._found.get(hashed)
         if cached and generation == cached[1]:
             return cached[0]
+        forgotten = self._forgotten
         try:
             found = await people.key_by_hash(self._desk.owner, hashed)
         except NotNow:
             if cached and cached[0] is not None:
                 return cached[0]
             raise
+        if forgotten != self._forgotten:
+            return found
         if len(self._found) >= MAX_REMEMBERED:
             self._found.clear()
         self._found[hashed] = (found, generation)
@@ -43,6 +47,7 @@ class KeyCache:
 
     def forget(self) -> None:
         """A key was revoked here: it ends at once."""
+        self._forgotten += 1
         self._found.clear()
 
 

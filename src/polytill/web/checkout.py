@@ -15,7 +15,7 @@ from polytill.domain.ids import read_address
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
-from polytill.flows import reconcile, steps
+from polytill.flows import steps
 from polytill.flows.desk import Desk
 from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
 from polytill.storage import ledger, people, refunds
@@ -134,9 +134,8 @@ async def return_page(request: Request, clientToken: str) -> Response:
 
     A page of ours that looks again says so (``n``), and stays ours.
     """
-    _, db, found = await _found(request, clientToken)
-    desk: Desk = request.app.state.till.desk
-    found = await reconcile.confirm(desk, db.practice_id, found.payment.id)
+    desk, _, found = await _found(request, clientToken)
+    found = await flow.come_back(desk, found)
     looking = "n" in request.query_params
     target = None if looking or _still_open(found) else _return_url(found.payment)
     return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))

@@ -13,7 +13,7 @@ from polytill.domain.errors import NotFound, PolytillError, invalid
 from polytill.domain.states import EventState
 from polytill.flows import onboarding, receive, reconcile
 from polytill.flows.desk import Desk
-from polytill.storage import audit, leases, migrating, overview, practices, staff, webhook_events
+from polytill.storage import audit, cases, leases, migrating, overview, practices, staff, webhook_events
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
@@ -204,7 +204,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "practice": one.practice,
                 "parked": await webhook_events.listed(db, "parked", limit=20),
                 "unknown": await overview.unknown_attempts(db, 20),
-                "cases": await webhook_events.open_cases(db, 20),
+                "cases": await cases.listed(db, limit=20),
             }
         )
     return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT)

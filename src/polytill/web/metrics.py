@@ -8,6 +8,11 @@ from starlette.types import Scope
 from polytill.app import Polytill
 
 
+def pattern_of(scope: Scope) -> str:
+    """The route of a request as it is declared: the address itself may hold a token that opens something."""
+    return str(getattr(scope.get("route"), "path", "none"))
+
+
 class RequestMetrics:
     """The metrics of one service. Labels are route patterns, never ids or tokens."""
 
@@ -25,9 +30,7 @@ class RequestMetrics:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request."""
-        route = scope.get("route")
-        pattern = getattr(route, "path", "none")
-        self._requests.labels(scope["method"], pattern, str(status)).inc()
+        self._requests.labels(scope["method"], pattern_of(scope), str(status)).inc()
         self._seconds.observe(seconds)
 
     def serve(self, host: str, port: int) -> None:

@@ -30,6 +30,7 @@ from polytill.domain.errors import (
     Unreadable,
 )  # fmt: skip
 from polytill.flows.desk import log
+from polytill.web.metrics import pattern_of
 from polytill.web.problems import sentence
 from polytill.web.words import LANGUAGES, Words, words_for
 
@@ -183,7 +184,7 @@ def _error_page(request: Request, error: Exception) -> Response:
         return _failed(request, 404, words("error.not_found"))
     if isinstance(error, PolytillError):
         if error.status >= 500:
-            log.error("page_failed", error=type(error).__name__, code=error.code, path=request.url.path)
+            log.error("page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope))
         return _failed(request, error.status, error.detail)
     if isinstance(error, RequestValidationError):
         return _failed(request, 404, words("error.not_found"))

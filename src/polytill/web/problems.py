@@ -15,6 +15,7 @@ from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError
 from polytill.domain.secret import without_secrets
 from polytill.flows.desk import log
 from polytill.web.bodies import BodyRefused
+from polytill.web.metrics import pattern_of
 
 TITLES = {
     400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
@@ -56,7 +57,7 @@ def _known(request: Request, error: Exception) -> Response:
     elif isinstance(error, Duplicate | CheckRefused):
         error = Conflict("The request does not fit what is stored already.")
     if error.status >= 500:
-        log.error("request_failed", error=type(error).__name__, code=error.code, path=request.url.path)
+        log.error("request_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope))
     retry = error.retry_after_s if isinstance(error, NotNow) else (1 if error.status == 429 else None)
     return problem(
         request, error.status, error.code, error.detail, error.errors if isinstance(error, Invalid) else None, retry
@@ -110,7 +111,7 @@ def unexpected(request: Request, error: Exception) -> Response:
     # The text of an exception may quote data: the type and the places are enough to find the fault.
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("unexpected", error=type(error).__name__, places=places, path=request.url.path)
+    log.error("unexpected", error=type(error).__name__, places=places, route=pattern_of(request.scope))
     return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
 
 

@@ -146,12 +146,18 @@ class Scene:
             lines = await ledger.of_payment(self.db, payment.id)
             booked = {
                 account: sum(line["amount"] for line in lines if line["account"] == account)
-                for account in ("payments", "refunds", "disputes")
+                for account in ("payments", "refunds", "disputes", "excess")
             }
-            back = payment.amount_refunded + payment.excess_refunded
-            assert booked == {"payments": -payment.amount_captured, "refunds": back, "disputes": payment.amount_lost}
-            held_back = [r for r in await refunds.of_payment(self.db, payment.id) if r.reserves]
-            reserved = sum(r.amount for r in held_back if r.state in ("sent", "pending", "unknown"))
+            given = await refunds.of_payment(self.db, payment.id)
+            returned = sum(r.booked_excess for r in given if r.returns_excess)
+            assert booked == {
+                "payments": -payment.amount_captured, "disputes": payment.amount_lost,
+                "refunds": payment.amount_refunded + payment.excess_refunded - returned,
+                "excess": returned + sum(
+                    line["amount"] for line in lines if (line["account"], line["fact"]) == ("excess", "excess")
+                ),
+            }  # fmt: skip
+            reserved = sum(r.amount for r in given if r.reserves and r.state in ("sent", "pending", "unknown"))
             assert payment.refund_reserved == reserved
 
 

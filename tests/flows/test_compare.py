@@ -11,7 +11,7 @@ from polytill.flows import compare
 from polytill.providers.contract import Page, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded
 from polytill.storage import webhook_events
-from tests.flows.scenes import LINK, Scene, paid
+from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
 
@@ -84,6 +84,44 @@ async def test_an_amount_that_differs_reaches_a_person(scene: Scene, listed: lis
     await later(scene)
     assert await scene.cases() == ["listing_amount_differs"]
     assert (await scene.payment(payment.id)).amount_captured == 1000
+
+
+@pytest.mark.parametrize(
+    ("told", "kinds"),
+    [
+        (paid(400), []),
+        (paid(1000), ["listing_amount_differs"]),
+        (paid(399), ["listing_amount_differs"]),
+        (paid(400, "USD"), ["listing_amount_differs"]),
+    ],
+    ids=["what was taken", "what was held", "less", "other currency"],
+)
+async def test_a_part_that_was_captured_is_compared_with_what_was_taken(
+    scene: Scene, listed: list[PaymentFact], told: Succeeded, kinds: list[str]
+) -> None:
+    await scene.configure()
+    scene.wire.says("create", held())
+    scene.wire.says("capture", paid(400))
+    payment = (await scene.pay(capture="manual")).payment
+    await scene.till.capture(scene.practice_id, payment.id, key="take", amount=400)
+    listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, "tx-1"))
+    scene.wire.always("confirm", paid(400))
+    await later(scene)
+    assert await scene.cases() == kinds
+
+
+@pytest.mark.parametrize("told", [paid(999), paid(1000, "USD"), held(900)], ids=["less", "other currency", "held"])
+async def test_less_than_was_taken_differs(scene: Scene, listed: list[PaymentFact], told: Succeeded) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    if told.authorized_only:
+        scene.wire.says("create", held())
+        payment = (await scene.pay(capture="manual")).payment
+    scene.wire.always("confirm", held() if told.authorized_only else paid())
+    listed.append(PaymentFact(told, (await scene.attempts(payment.id))[0].id, payment.provider_transaction_id))
+    await later(scene)
+    differing = [case for case in await webhook_events.open_cases(scene.db) if case["payment_id"] == payment.id]
+    assert [case["kind"] for case in differing] == ["listing_amount_differs"]
 
 
 async def test_a_run_goes_on_where_the_last_one_ended(scene: Scene, listed: list[PaymentFact]) -> None:

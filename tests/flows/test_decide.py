@@ -129,7 +129,8 @@ def test_a_second_success_is_excess(state: str) -> None:
     assert verdict.attempt is not None
     assert verdict.attempt.state is A.succeeded
     assert verdict.change is None
-    assert [(e.fact, e.credit, e.amount) for e in verdict.entries] == [("excess", "excess", 1000)]
+    facts = [(e.fact, e.debit, e.credit, e.amount) for e in verdict.entries]
+    assert facts == [("excess", "provider:paystack", "excess", 1000), ("fee", "fees", "provider:paystack", 15)]
     assert [case.kind for case in verdict.cases] == ["excess"]
 
 

@@ -13,8 +13,11 @@ from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import reconcile
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import open_action, settle
+from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from tests.flows.scenes import LINK, REFUSED, Scene, paid
+from polytill.storage import refunds
+from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
+from tests.storage.making import plain
 
 A, P = AttemptState, PaymentStatus
 LOST = Unknown(Reason.timeout)
@@ -320,3 +323,127 @@ async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
     scene.wire.says("lookup", paid())
     await scene.later(3)
     assert (await scene.payment(second.payment.id)).status is P.succeeded
+
+
+async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    scene.wire.always("confirm", paid(900))
+    for _ in range(3):
+        await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
+    assert await scene.cases() == ["amount_mismatch"]
+    assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
+
+
+# ── A configuration that this node does not know ──
+
+
+async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: Any) -> None:
+    """Whatever asks a provider about something that is there already."""
+    await reconcile.confirm(scene.desk, scene.practice_id, unfinished.payment.id)
+    await scene.till.refund(scene.practice_id, won.id, key="back", amount=100)
+    await scene.till.capture(scene.practice_id, held_one.payment.id, key="take")
+
+
+async def three(scene: Scene) -> tuple[Any, Any, Any]:
+    """A payment that waits for its payer, one that is held, and one that has succeeded."""
+    scene.wire.says("create", LINK, held())
+    return await scene.pay(), await scene.pay(capture="manual"), await scene.succeeded()
+
+
+async def test_a_configuration_that_another_node_has_just_made_is_read(scene: Scene) -> None:
+    before = await scene.desk.configured(scene.db)
+    await scene.configure()
+    all_three = await three(scene)
+    scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.clock.at_s)
+    scene.wire.says("confirm", paid())
+    scene.wire.says("refund", paid(100, transaction="re-1"))
+    scene.wire.says("capture", paid())
+    await everything_about(scene, *all_three)
+    for taken in all_three[:2]:
+        assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_without_its_configuration_nothing_is_known_and_nothing_breaks(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = await scene.configure()
+    unfinished, held_one, won = await three(scene)
+
+    async def none_of(db: Any) -> dict[str, Any]:
+        return {}
+
+    with monkeypatch.context() as gone:
+        gone.setattr("polytill.storage.provider_configs.all_of", none_of)
+        scene.desk.forget(scene.practice_id)
+        await everything_about(scene, unfinished, held_one, won)
+        await scene.later(90_000)
+    scene.desk.forget(scene.practice_id)
+    assert (await scene.payment(held_one.payment.id)).status is P.authorized
+    assert [r.state for r in await refunds.of_payment(scene.db, won.id)] == ["not_sent"]
+    scene.wire.says("confirm", paid())
+    await scene.delivery(configuration, PaymentFact(paid(), unfinished.attempts[0].id))
+    assert (await scene.payment(unfinished.payment.id)).status is P.succeeded
+
+
+# ── Keys that were rotated: the newest ones may be those of another account ──
+
+REFUSED_KEYS = Unknown(Reason.config, "401", "No such key.")
+NOWHERE = NotSent(Reason.not_found)
+
+
+async def rotated(scene: Scene) -> Any:
+    """A payment whose outcome is open, and whose keys the provider refuses by now."""
+    scene.wire.says("create", LOST)
+    taken = await scene.pay()
+    await scene.configure("mover", keys("2"))
+    scene.clock.at_s += 1
+    scene.wire.says("lookup", REFUSED_KEYS, NOWHERE)
+    return taken
+
+
+async def test_another_accounts_not_found_proves_nothing(scene: Scene) -> None:
+    await scene.configure("mover")
+    taken = await rotated(scene)
+    await scene.later(5)  # its horizon begins
+    for _ in range(2):
+        scene.wire.says("lookup", REFUSED_KEYS, NOWHERE)
+        await scene.later(200)
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert (attempt.state, attempt.next_lookup_at is None) == (A.unknown, False)
+    assert (await scene.payment(taken.payment.id)).status is P.processing
+    assert await scene.cases() == ["other_account"]
+    told = await plain(scene.db, "SELECT data FROM events WHERE type = 'payment.other_account'")
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_the_same_accounts_not_found_is_proof(scene: Scene, found: bool) -> None:
+    """What was taken with the old keys and is found with the new ones shows that they are the same account's."""
+    await scene.configure("mover")
+    scene.wire.says("create", paid(transaction="tx-before"))
+    await scene.pay()
+    taken = await rotated(scene)
+    scene.wire.always("confirm", paid(transaction="tx-before") if found else NOWHERE)
+    scene.wire.always("create", REFUSED)  # what was certainly not sent is followed by another try
+    await scene.later(5)
+    scene.wire.says("lookup", REFUSED_KEYS, NOWHERE)
+    await scene.later(200)
+    assert (await scene.attempts(taken.payment.id))[0].state is (A.not_sent if found else A.unknown)
+    asked = scene.wire.of("confirm")
+    assert {(call.params.provider_transaction_id, call.key) for call in asked} == {("tx-before", "sk_test_2")}
+
+
+async def test_a_refund_that_another_account_does_not_know_stays_reserved(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await scene.configure("scripted", keys("2"))
+    scene.wire.always("confirm", NOWHERE)
+    for _ in range(2):
+        scene.wire.says("lookup_refund", REFUSED_KEYS, NOWHERE)
+        await scene.later(200)
+    assert (await scene.payment(payment.id)).refund_reserved == 300
+    assert await scene.cases() == ["other_account"]

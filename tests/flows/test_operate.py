@@ -14,6 +14,7 @@ from polytill.flows import operate
 from polytill.flows.pay import Taken
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.storage import refunds
 from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import Lost
@@ -112,6 +113,22 @@ async def test_a_lost_capture_that_did_nothing(scene: Scene) -> None:
     assert (await capture(scene, payment, 500, "again")).payment.amount_captured == 500
 
 
+@pytest.mark.parametrize("told", [CANCELED, held(), Unknown(Reason.timeout)], ids=lambda v: type(v).__name__)
+async def test_a_worker_looks_while_the_call_is_under_way(scene: Scene, told: Any) -> None:
+    """Its process was slow, so the operation was found overdue: whoever is second reads what the first has written."""
+    payment = await authorized(scene)
+    scene.wire.always("confirm", told)
+
+    async def slow(_: object) -> object:
+        [operation] = await refunds.open_operations(scene.db, payment.id)
+        await operate.refresh(scene.desk, scene.db, operation)
+        return CANCELED
+
+    scene.wire.says("cancel", slow)
+    assert (await cancel(scene, payment)).payment.status is P.canceled
+    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("succeeded",)]
+
+
 async def test_a_capture_that_is_refused_leaves_the_hold(scene: Scene) -> None:
     payment = await authorized(scene)
     scene.wire.says("capture", NotSent(Reason.rate_limited))
@@ -167,3 +184,27 @@ async def test_a_provider_that_cannot_cancel_is_asked_whether_it_was_paid(scene:
     scene.wire.always("confirm", paid(transaction="late"))
     await scene.later(3601)
     assert (await scene.db.fetch("SELECT COUNT(*) AS n FROM payments WHERE status = 'canceled'"))[0]["n"] == 0
+
+
+@pytest.mark.parametrize("answer", ["at once", "lost"])
+async def test_only_one_operation_is_open_at_a_time(scene: Scene, answer: str) -> None:
+    payment = await authorized(scene)
+    scene.wire.always("capture", paid(400) if answer == "at once" else Unknown(Reason.timeout))
+    scene.wire.always("cancel", CANCELED if answer == "at once" else Unknown(Reason.timeout))
+    done = await asyncio.gather(
+        *(capture(scene, payment, 400, f"take {n}") for n in range(4)),
+        *(cancel(scene, payment, f"stop {n}") for n in range(4)),
+        return_exceptions=True,
+    )
+    assert len(scene.wire.of("capture")) + len(scene.wire.of("cancel")) == 1
+    assert len(await plain(scene.db, "SELECT id FROM payment_operations")) == 1
+    refused = [one for one in done if isinstance(one, Conflict)]
+    # Who cancels what is canceled by then has what they want.
+    assert len(refused) + sum(isinstance(one, Taken) for one in done) == 8, done
+    assert len(refused) >= 4
+    if answer == "lost":
+        with pytest.raises(Conflict) as caught:
+            await cancel(scene, payment, "later")
+        assert (caught.value.code, str(caught.value)) == (
+            "operation_under_way", "A capture or cancel of this payment is under way.",
+        )  # fmt: skip

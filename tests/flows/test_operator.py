@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from polytill.domain.errors import Conflict, Invalid, NotFound
-from polytill.domain.states import RefundState
+from polytill.domain.money import Money
+from polytill.domain.states import Environment, RefundState
 from polytill.flows import operator
-from polytill.providers.contract import PaymentFact
-from polytill.storage import audit, cases, refunds
+from polytill.providers.contract import PaymentFact, RefundFact
+from polytill.storage import audit, cases, ledger, refunds
 from polytill.storage.cases import OperatorCase
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 
@@ -29,8 +31,10 @@ async def paid_twice(scene: Scene) -> OperatorCase:
 
 async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
     case = await paid_twice(scene)
+    assert await excess_held(scene) == 1000
     scene.wire.says("refund", paid(transaction="re-1"))
     found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert await excess_held(scene) == 0
     assert found.case.state == "resolved"
     assert (found.case.resolved_by, found.case.detail["resolution"]["refund"]) == ("ada", found.refunds[0].id)
     assert found.payment is not None
@@ -50,6 +54,61 @@ async def test_an_ordinary_refund_leaves_the_excess_alone(scene: Scene) -> None:
     await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
     assert asked == ["tx-b", "tx-a"], "what the payment has captured is given back from where it was captured"
+
+
+async def dashboard(scene: Scene, case: OperatorCase, fact: RefundFact) -> None:
+    """News of a refund that was made at the provider, of the second success."""
+    [attempt] = [one for one in await scene.attempts(str(case.payment_id)) if one.id == case.subject]
+    snapshot = await scene.desk.configured(scene.db)
+    await scene.delivery(snapshot.configurations[attempt.provider_code], replace(fact, payment_reference=attempt.id))
+
+
+@pytest.mark.parametrize("told", ["amount", "total"])
+async def test_an_excess_given_back_at_the_provider_leaves_the_payment_alone(scene: Scene, told: str) -> None:
+    case = await paid_twice(scene)
+    assert await excess_held(scene) == 1000
+    scene.wire.says("refund", paid(400, transaction="re-1"))
+    await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
+    for given in (400, 1000):  # of one refund after the other, or of both together
+        amount = Money(given if told == "total" or given == 400 else 600, "NGN")
+        fact = RefundFact("succeeded", provider_refund_id=f"dash-{given}", amount=amount)
+        await dashboard(scene, case, RefundFact("succeeded", total=amount) if told == "total" else fact)
+    payment = await scene.payment(str(case.payment_id))
+    assert (payment.amount_refunded, payment.excess_refunded) == (400, 1000)
+    assert await excess_held(scene) == 0
+    assert [one.kind for one in await cases.listed(scene.db)] == ["excess"]
+    with pytest.raises(Conflict) as caught:
+        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert caught.value.code == "already_refunded"
+
+
+async def test_a_refund_of_a_second_success_that_nobody_knew_of(scene: Scene) -> None:
+    configured = {code: await scene.configure(code) for code in ("scripted", "other")}
+    scene.wire.says("create", REFUSED, paid(transaction="tx-b"))
+    taken = await scene.pay()
+    first = taken.attempts[0]
+    scene.wire.says("confirm", paid(transaction="tx-a"))
+    fact = RefundFact("succeeded", payment_reference=first.id, total=Money(1000, "NGN"))
+    await scene.delivery(configured[first.provider_code], fact)
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.amount_captured, payment.amount_refunded, payment.excess_refunded) == (1000, 0, 1000)
+    assert await excess_held(scene) == 0
+
+
+async def test_what_is_left_of_an_excess_is_given_back(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    await dashboard(scene, case, RefundFact("succeeded", None, "dash-1", amount=Money(300, "NGN")))
+    scene.wire.says("refund", paid(700, transaction="re-1"))
+    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    [call] = scene.wire.of("refund")
+    assert (call.params.amount, call.params.full) == (Money(700, "NGN"), False)
+    assert await excess_held(scene) == 0
+
+
+async def excess_held(scene: Scene) -> int:
+    """What the ledger says of money that no payment asked for."""
+    found = (await ledger.balances(scene.db, Environment.sandbox))["NGN"]
+    return -found.get("excess", 0)
 
 
 async def test_two_clicks_are_one_refund(scene: Scene) -> None:

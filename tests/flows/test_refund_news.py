@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import EventState, RefundState
-from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
+from polytill.flows import receive
+from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Succeeded, Unknown
 from polytill.storage import refunds, webhook_events
+from polytill.storage.databases import PracticeDb
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import Scripted
 from tests.storage.making import plain
@@ -134,3 +138,73 @@ async def test_news_of_a_payment_whose_id_was_not_known_yet_is_taken_up(scene: S
     assert (event.state, event.reason) == (EventState.parked, "unknown_reference")
     await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
     assert (await scene.payment(taken.payment.id)).amount_refunded == 300
+
+
+@pytest.mark.parametrize("told", ["amount", "total", "failed", "dispute"])
+async def test_news_in_another_currency_is_put_before_a_person(scene: Scene, told: str) -> None:
+    configuration, payment = await refunded(scene, 300, given(300))
+    dollars, there = Money(300, "USD"), {"provider_transaction_id": payment.provider_transaction_id}
+    fact: Fact = {
+        "amount": RefundFact("succeeded", None, "dash-1", amount=dollars, **there),
+        "total": RefundFact("succeeded", total=Money(900, "USD"), **there),
+        "failed": RefundFact("failed", None, "r1", amount=dollars, **there),
+        "dispute": DisputeFact("lost", "lost", "d1", amount=dollars, **there),
+    }[told]
+    for number in range(2):  # a further delivery about it is no further case
+        event = await scene.delivery(configuration, fact, dedupe_key=f"event-{number}")
+        assert event is not None
+        assert (event.state, event.reason) == (EventState.parked, "currency_mismatch")
+        await receive.replay(scene.desk, scene.practice_id, event.id)
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_refunded, fresh.amount_lost, fresh.refund_reserved) == (300, 0, 0)
+    assert await states(scene, payment) == [("api", "succeeded", 300)]
+    assert await refunds.disputes_of(scene.db, payment.id) == []
+    assert await scene.cases() == ["currency_mismatch"]
+
+
+async def test_a_refund_that_is_fetched_in_another_currency_is_put_before_a_person(scene: Scene) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("lookup_refund", Succeeded(Money(300, "USD"), "dash-1"))
+    fact = RefundFact("succeeded", None, "dash-1", provider_transaction_id=payment.provider_transaction_id)
+    await scene.delivery(configuration, fact, must_fetch=True)
+    assert await states(scene, payment) == []
+    assert await scene.cases() == ["currency_mismatch"]
+
+
+async def test_an_answer_in_another_currency_is_parked(scene: Scene) -> None:
+    _, payment = await refunded(scene, 300, Succeeded(Money(300, "USD"), "r1"))
+    assert await states(scene, payment) == [("api", "sent", 300)]
+    assert await scene.cases() == ["refund_mismatch"]
+
+
+class Died(BaseException):
+    """The process is gone, in the midst of it."""
+
+
+@pytest.mark.parametrize("news", ["total", "named"])
+async def test_a_crash_at_any_write_loses_no_refund_made_over_there(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, news: str
+) -> None:
+    configuration = await scene.configure()
+    commit = PracticeDb.commit
+    for writes in range(4):
+        payment = await scene.succeeded()
+        fact = of(payment, "succeeded", total=300) if news == "total" else of(payment, "succeeded", 300)
+        if news == "named":
+            fact = replace(fact, provider_refund_id=f"dash-{writes}")
+        left = [writes]
+
+        async def dies(db: PracticeDb, unit: Any, left: list[int] = left) -> Any:
+            if left[0] == 0:
+                unit.take()
+                raise Died
+            left[0] -= 1
+            return await commit(db, unit)
+
+        with monkeypatch.context() as dying, contextlib.suppress(Died):
+            dying.setattr(PracticeDb, "commit", dies)
+            await scene.delivery(configuration, fact, dedupe_key=f"event-of-{writes}")
+        await scene.delivery(configuration, fact, dedupe_key=f"event-of-{writes}")  # the provider repeats it
+        assert await states(scene, payment) == [("provider", "succeeded", 300)], f"after {writes} writes"
+        assert (await scene.payment(payment.id)).amount_refunded == 300

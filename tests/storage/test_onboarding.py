@@ -104,6 +104,19 @@ async def test_half_way_leaves_nothing(
     assert await names.left(till)
 
 
+async def test_a_lost_answer_to_the_last_commit_leaves_a_usable_practice(
+    till: Polytill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dying:
+        Injected(dying, OwnerDb, "commit", after=True)
+        entry, key = await till.create_practice("Clinic", "NGN")
+    assert entry.state == "active"
+    db = await till.desk.opening.practice(entry.id)
+    assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
+    hashed = onboarding.key_hash(key)
+    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", hashed) == [(1,)]
+
+
 async def test_cancelled_half_way_leaves_nothing(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
     await till.create_practice("There before", "NGN")
     names, kept = Names(monkeypatch), await rows(till)

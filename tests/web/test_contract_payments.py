@@ -196,8 +196,8 @@ async def test_who_may_call_what(shared: Installation) -> None:
         ("POST", f"/payments/{payment['id']}/confirm-by-hand", {}), ("GET", "/cases", None), ("GET", "/cases/x", None),
         ("POST", "/cases/x/resolve", {}), ("POST", "/payment-links", {}), ("GET", "/payment-links", None),
         ("GET", "/payment-links/x", None), ("POST", "/payment-links/x/close", None), ("GET", "/checkout", None),
-        ("PUT", "/checkout", {}), ("POST", f"/payments/{payment['id']}/continue", {}), ("GET", "/saved-methods", None),
-        ("DELETE", "/saved-methods/x", None),
+        ("PUT", "/checkout", {}), ("POST", f"/payments/{payment['id']}/continue", {}),
+        ("GET", "/saved-methods", None), ("DELETE", "/saved-methods/x", None),
     ]  # fmt: skip
     document = (await shared.call("GET", "/openapi.json")).body
     operations = sum(

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.progress import Progress
+from rich.progress import Progress, track
 from rich.table import Table
 
 from polytill.cli.cases import cases_app
-from polytill.cli.keys import keys_app
+from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.opened import console, fail, opened
 from polytill.cli.people import people_app
 from polytill.domain.errors import Invalid, PolytillError
@@ -237,6 +237,49 @@ def doctor() -> None:
         console.print("Everything is as it should be.")
     if any(finding.bad for finding in findings):
         raise SystemExit(1)
+
+
+app.command("rotate")(rotate_ring)
+
+
+@app.command("import-legacy")
+def import_legacy(
+    file: Annotated[Path, typer.Argument(help="JSON: [{name, defaultCurrency, paymentProviders: {code: {...}}}]")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the whole file and write nothing")] = False,
+) -> None:
+    """Bring practices over with the provider keys that they had. Checks all of the file first; may be run again.
+
+    Each entry names a practice that is there by `id`, or a new one by `name` and `defaultCurrency`. The members of
+    `paymentProviders` are those of POST .../payment-providers; where no environment is said, the secret key tells it.
+    Prints the first key of each new practice, once.
+    """
+    from polytill.flows import import_legacy as legacy
+
+    try:
+        given = file.read_bytes()
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}.")
+
+    async def work(till: Any) -> None:
+        try:
+            arrivals = await legacy.plan(till.desk, given)
+        except Invalid as wrong:
+            fail(
+                "nothing was written; "
+                + "; ".join(f"{e.pointer or 'the file'}: {e.detail.rstrip('.')}" for e in wrong.errors)
+            )
+        if dry_run:
+            made = sum(arrival.there is None for arrival in arrivals)
+            console.print(f"{len(arrivals)} practices are as they should be, {made} of them new; nothing was written.")
+            return
+        for arrival in track(arrivals, "Bringing practices over …", console=console, transient=True):
+            done = await legacy.bring(till.desk, arrival, "cli")
+            added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
+            key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
+            said = f"Practice {done.practice_id}: {done.name}: added {added}; there already: {kept}{key}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+    opened(work)
 
 
 # ── Practices, catalog, keys ──

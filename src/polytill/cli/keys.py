@@ -28,8 +28,7 @@ def keys_create(
     console.print(key, highlight=False, soft_wrap=True)
 
 
-@keys_app.command("rotate")
-def keys_rotate() -> None:
+def rotate_ring() -> None:
     """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated."""
     from polytill.domain.sealing import KeyRing
     from polytill.flows import rotate
@@ -47,7 +46,7 @@ def keys_rotate() -> None:
 
 @keys_app.command("ring")
 def keys_ring(
-    add: Annotated[bool, typer.Option("--add", help="Add a key that `keys rotate` will put to work")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Add a key that `polytill rotate` will put to work")] = False,
 ) -> None:
     """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
     from polytill.domain.clock import World
@@ -57,7 +56,7 @@ def keys_ring(
     path = Settings().keyring
     if add:
         fresh = KeyRing.read(path).extended(path, World())
-        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `keys rotate`.")
+        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `polytill rotate`.")
         return
     if path.exists():
         fail(f"The key ring {path} exists already; it was left alone.")

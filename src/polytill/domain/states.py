@@ -125,6 +125,7 @@ REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
 
 # Attempts that can still bring money, and attempts that are over unless the provider says otherwise.
 ATTEMPT_LIVE = frozenset({_A.sent, _A.needs_action, _A.pending, _A.authorized, _A.unknown})
+OPERATION_OPEN = frozenset({OperationState.sent, OperationState.pending, OperationState.unknown})
 ATTEMPT_CLOSED = frozenset({_A.declined, _A.not_sent, _A.expired, _A.canceled})
 ATTEMPT_WON = frozenset({_A.succeeded})
 

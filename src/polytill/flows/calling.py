@@ -7,17 +7,24 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
-from polytill.providers.contract import CredentialTest, Handler, Page, PaymentFact, ProviderConfig
+from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
+from polytill.storage import payments
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.units import work_is_open
+
+LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
+# The code of an ``Unknown`` that stays one until a person has looked into the account of the old keys.
+OTHER_ACCOUNT = "other_account"
 
 
 class TransactionOpen(AssertionError):
@@ -115,23 +122,39 @@ def _clean(handler: Handler, text: str | None) -> str | None:
     return without_secrets(text)
 
 
-async def call_for(
-    desk: Desk,
-    db: PracticeDb,
-    configuration: Configuration,
-    version: int,
-    environment: Environment,
-    verb: str,
-    params: Any,
+async def configuration_of(desk: Desk, db: PracticeDb, config_id: int) -> Configuration | None:
+    """A practice's configuration by its id. Where a snapshot does not know it, another node may just have made it."""
+    for _ in range(2):
+        for configuration in (await desk.configured(db)).configurations.values():
+            if configuration.id == config_id:
+                return configuration
+        desk.forget(db.practice_id)
+    return None
+
+
+async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
+    """Call a verb about an attempt, or a refund of it, with the credentials that it was made with."""
+    configuration = await configuration_of(desk, db, attempt.config_id)
+    if configuration is None:
+        log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
+        return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")
+    return await call_with(desk, db, configuration, attempt, verb, params)
+
+
+async def call_with(
+    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, verb: str, params: Any
 ) -> Outcome:
     """Call a verb about something that was made with a certain set of credentials.
 
-    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead.
+    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead. Its
+    keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing is
+    no proof, unless they find what is known to have been taken with the old ones.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
         return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
-    first, newest = configuration.credentials(version), configuration.newest(environment)
+    environment = attempt.environment
+    first, newest = configuration.credentials(attempt.credential_version), configuration.newest(environment)
     outcome: Outcome = NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
     for credentials in (first, newest) if newest is not first else (first,):
         if credentials is None:
@@ -142,26 +165,41 @@ async def call_for(
         if getattr(handler, verb, None) is None:
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
+        if credentials is not first and verb in LOOKUPS and isinstance(outcome, NotSent):
+            return await _nothing_found(db, handler, attempt, outcome)
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
 
 
+async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, outcome: NotSent) -> Outcome:
+    """What it is worth that newer keys find nothing of what was made with older ones."""
+    taken = await payments.last_taken(db, attempt)
+    if taken is not None:
+        amount = Money(taken.amount, taken.currency)
+        asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, amount)
+        if isinstance(await call(handler, "confirm_payment", asked), Succeeded):
+            return outcome
+    detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
+    return Unknown(Reason.config, OTHER_ACCOUNT, detail)
+
+
 async def listing_page(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime,
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
     until: datetime, cursor: str | None,
-) -> Page[PaymentFact] | None:  # fmt: skip
+) -> Page[Any] | None:  # fmt: skip
     """One page of the provider's own listing. None where it lists nothing, refuses, or cannot be understood."""
     if work_is_open():
         raise TransactionOpen
     entry, credentials = (await desk.catalog()).get(configuration.provider_code), configuration.newest(environment)
     handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
-    if handler is None or isinstance(handler, NotSent) or handler.list_transactions is None:
+    listing = None if handler is None or isinstance(handler, NotSent) else getattr(handler, verb)
+    if handler is None or listing is None:
         return None
     try:
-        page = await handler.list_transactions(int(since.timestamp()), int(until.timestamp()), cursor)
+        page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
     except Exception as error:
-        log.error("handler_failed", provider=handler.code, verb="list_transactions", error=type(error).__name__)
+        log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return None
     return page if isinstance(page, Page) else None
 

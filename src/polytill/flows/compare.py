@@ -17,12 +17,13 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows import reconcile
 from polytill.flows.calling import call_for, listing_page
+from polytill.flows.compare_refunds import compare_refunds
 from polytill.flows.desk import Desk, log
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded
 from polytill.storage import listings, payments, webhook_events
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
+from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
@@ -81,6 +82,8 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
+    if not await compare_refunds(desk, db, configuration, environment, since, window.until):
+        return None
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
     await db.commit(unit)
@@ -95,7 +98,7 @@ async def _listed(
         window = Window(since, until)
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = await listing_page(desk, db, configuration, environment, since, until, cursor)
+            page = await listing_page(desk, db, configuration, environment, "list_transactions", since, until, cursor)
             if page is None:
                 return None
             for fact in page.facts:
@@ -120,18 +123,18 @@ async def _look_at(
             subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
             await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": told})
         return
-    if _agrees(attempt, fact):
-        return
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    await reconcile.refresh(desk, db, payment, attempt)
+    if _agrees(payment, attempt, fact):
+        return
+    payment = await reconcile.refresh(desk, db, payment, attempt)
     attempt = await payments.attempt_by_id(db, attempt.id)
     assert attempt is not None
-    if _agrees(attempt, fact):
+    if _agrees(payment, attempt, fact):
         return
-    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is AttemptState.succeeded
+    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
     kind = "listing_amount_differs" if same_state else "listing_status_differs"
-    ours = {"status": attempt.state.value, "amount": attempt.amount, "currency": attempt.currency}
+    ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
     await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": told})
 
 
@@ -144,14 +147,22 @@ async def _attempt_of(
     return found if found is None or found.config_id == configuration.id else None
 
 
-def _agrees(attempt: Attempt, fact: PaymentFact) -> bool:
+def _state_told(outcome: Succeeded) -> AttemptState:
+    return AttemptState.authorized if outcome.authorized_only else AttemptState.succeeded
+
+
+def _taken(payment: Payment, attempt: Attempt) -> int:
+    """What an attempt has taken or holds: a capture may have taken less than was asked for."""
+    partly = payment.capture_mode == "manual" and attempt.state is AttemptState.succeeded
+    is_the_one = attempt.provider_transaction_id == payment.provider_transaction_id
+    return payment.amount_captured if partly and is_the_one else attempt.amount
+
+
+def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     outcome = fact.outcome
     if isinstance(outcome, Succeeded):
-        wanted = AttemptState.authorized if outcome.authorized_only else AttemptState.succeeded
-        if attempt.state is AttemptState.succeeded and not outcome.authorized_only:
-            # A capture may have taken less than was asked for.
-            return outcome.amount.currency == attempt.currency and outcome.amount.minor <= attempt.amount
-        return attempt.state is wanted
+        ours = Money(_taken(payment, attempt), attempt.currency)
+        return attempt.state is _state_told(outcome) and outcome.amount == ours
     # A refund or a dispute may have changed the provider's word for money that was taken; the fetch decides below.
     is_open = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if isinstance(outcome, Declined) or is_open:
@@ -174,9 +185,7 @@ async def _look_for_missing(
         params = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
         )
-        outcome = await call_for(
-            desk, db, configuration, attempt.credential_version, environment, "confirm_payment", params
-        )
+        outcome = await call_for(desk, db, attempt, "confirm_payment", params)
         if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
             ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
             await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})

@@ -19,7 +19,7 @@ from polytill.domain.states import Environment
 from polytill.flows.calling import build, call_test, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.receive import new_hook_token
-from polytill.providers.contract import CredentialTest, Handler
+from polytill.providers.contract import CredentialTest, Handler, environment_of_key
 from polytill.providers.outcomes import NotSent
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, provider_configs
@@ -164,6 +164,22 @@ def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing
     if errors:
         raise Invalid(errors)
     return sorted(set(wanted))
+
+
+async def check_new(desk: Desk, wish: Wish) -> Wish:
+    """Every check of a configuration that is not there yet, without a practice. The wish with its environment.
+
+    Where no environment is said, the secret key's pattern says it.
+    """
+    entry, handler = await _provider(desk, wish.provider_code, None)
+    environment = wish.environment
+    if environment is None and wish.keys.secret_key is not None:
+        environment = environment_of_key(handler, "secretKey", wish.keys.secret_key.reveal())
+    if environment is None:
+        raise invalid("/environment", "The keys do not tell the environment; say sandbox or production.")
+    check_keys(handler, entry, environment, wish.keys, None)
+    _checked_currencies(entry, wish.supported_currencies, None)
+    return replace(wish, environment=environment)
 
 
 # ── Saving ──

@@ -36,19 +36,25 @@ RETRY_S = (5, 300, 1800, 7200, 18000, 36000, 36000, 50400, 72000, 86400)
 CLAIM_S = 60.0
 
 
-def tell(desk: Desk, unit: Writes, payment: Payment, kind: str, data: dict[str, Any] | None = None) -> None:
-    """Add an event about a payment to the unit that makes it true."""
+def tell(
+    desk: Desk, unit: Writes, payment: Payment, kind: str, data: dict[str, Any] | None = None,
+    unless_case: tuple[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Add an event about a payment to the unit that makes it true.
+
+    ``unless_case``: kind and subject of the case that the same unit opens; where it is there already, nothing is news.
+    """
     content = {"paymentId": payment.id, "reference": payment.reference, "currency": payment.currency, **(data or {})}
-    tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id)
+    tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
 
 
 def tell_practice(
     desk: Desk, unit: Writes, practice_id: int, environment: Environment, kind: str, data: dict[str, Any],
-    payment_id: str | None = None,
+    payment_id: str | None = None, unless_case: tuple[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Add an event of a practice to the unit that makes it true."""
     event = Event(new_id(desk.world), practice_id, environment, kind, payment_id, data, desk.world.now())
-    events.append(unit, event)
+    events.append(unit, event, unless_case)
 
 
 async def forward(desk: Desk, db: PracticeDb) -> int:

@@ -82,22 +82,27 @@ async def create_practice(desk: Desk, name: str, currency: str, cluster: str, ac
             unit, now, actor, "practice.created", f"practice:{practice_id}", {"name": name, "cluster": cluster}
         )
         await desk.owner.commit(unit)
-    except BaseException:
-        await _undo(desk, practice_id, cluster, database_name)
-        raise
+    except BaseException as error:
+        if await _undone(desk, practice_id, cluster, database_name) or not isinstance(error, Exception):
+            raise
+        # Only the answer to the last commit was lost.
     desk.opening.forget(practice_id)
     return await desk.opening.entry(practice_id), key
 
 
-async def _undo(desk: Desk, practice_id: int, cluster: str, database_name: str) -> None:
-    """Take back what was made. What fails here is logged, so that the first error is the one that is seen."""
+async def _undone(desk: Desk, practice_id: int, cluster: str, database_name: str) -> bool:
+    """Take back what was made; False where the practice turns out to be in use, and its database has to stay.
+
+    What fails here is logged, so that the first error is the one that is seen.
+    """
     try:
-        await (await desk.opening.cluster(cluster)).drop(database_name)
-        unit = Unit()
-        practices.forget(unit, practice_id)
-        await desk.owner.commit(unit)
+        async with desk.owner.transaction() as tx:  # the row is gone only once the database is
+            if not await practices.forget(tx, practice_id):
+                return False
+            await (await desk.opening.cluster(cluster)).drop(database_name)
     except Exception as error:
         log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
+    return True
 
 
 async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
@@ -106,8 +111,7 @@ async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
     cleared = 0
     for entry in await practices.listed(desk.owner, limit=1_000_000):
         if entry.state == "provisioning" and entry.created_at is not None and entry.created_at < before:
-            await _undo(desk, entry.id, entry.cluster, entry.database_name)
-            cleared += 1
+            cleared += await _undone(desk, entry.id, entry.cluster, entry.database_name)
     return cleared
 
 

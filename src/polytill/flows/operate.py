@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from polytill.domain.errors import Conflict, Duplicate, invalid
+from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, OperationState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import Taken, current_attempt, find, taken
 from polytill.flows.schedule import after_sent, next_lookup
-from polytill.flows.settle import settle
+from polytill.flows.settle import TRIES, settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
@@ -29,6 +31,25 @@ async def capture(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
     """Take an amount that is held, or part of it; the rest is released."""
+    return await _unchanged(lambda: _capture(desk, practice_id, payment_id, amount, key, request_hash, actor))
+
+
+async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+    """Call a payment off before money has moved."""
+    return await _unchanged(lambda: _cancel(desk, practice_id, payment_id, key, request_hash, actor))
+
+
+async def _unchanged(ask: Callable[[], Awaitable[Taken]]) -> Taken:
+    """Decide anew where the payment has changed while its operation was being put on disk."""
+    for _ in range(TRIES):
+        with suppress(Stale):
+            return await ask()
+    raise Stale
+
+
+async def _capture(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+) -> Taken:
     db, payment = await find(desk, practice_id, payment_id)
     replayed = await _replayed(db, payment, key, request_hash)
     if replayed is not None:
@@ -39,14 +60,12 @@ async def capture(
     if not 0 < wanted <= payment.amount_authorized:
         most = Money(payment.amount_authorized, payment.currency)
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
-    if await refunds.open_operations(db, payment_id):
-        raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
+    await _none_open(db, payment)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
 
 
-async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
-    """Call a payment off before money has moved."""
+async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
     db, payment = await find(desk, practice_id, payment_id)
     replayed = await _replayed(db, payment, key, request_hash)
     if replayed is not None:
@@ -55,6 +74,7 @@ async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reques
         return await taken(db, payment)
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
+    await _none_open(db, payment)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
@@ -62,6 +82,11 @@ async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reques
             code="outcome_unknown",
         )
     return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
+
+
+async def _none_open(db: PracticeDb, payment: Payment) -> None:
+    if await refunds.open_operations(db, payment.id):
+        raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
 
 
 async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> Taken | None:
@@ -86,6 +111,8 @@ async def _begin(
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip
     unit = Unit()
+    # Nothing about the payment may have changed since it was read, so that of two at once only one is put on disk.
+    payments.guard(unit, payment, now)
     refunds.insert_operation(unit, operation)
     audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
     try:
@@ -110,9 +137,6 @@ async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
 async def _send(
     desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
 ) -> Taken:
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
-    version, environment = attempt.credential_version, attempt.environment
     params = OperationParams(
         operation.id, attempt.id, attempt.provider_transaction_id,
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
@@ -123,7 +147,7 @@ async def _send(
         asked = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
         )
-        outcome = await call_for(desk, db, configuration, version, environment, "confirm_payment", asked)
+        outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
         if (
             isinstance(outcome, NeedsAction)
             or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
@@ -131,7 +155,7 @@ async def _send(
         ):
             outcome = Declined(Reason.canceled, True, "canceled_here")
     else:
-        outcome = await call_for(desk, db, configuration, version, environment, f"{operation.kind}_payment", params)
+        outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params)
     return await _settle(desk, db, payment, attempt, operation, outcome)
 
 
@@ -170,7 +194,16 @@ async def _settle(
 
     # What was not sent, or is not known, says nothing about the payment itself.
     fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
-    payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    try:
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    except Stale:
+        found = await refunds.operation_by_key(db, operation.idempotency_key)
+        if found is None or found.state is operation.state:
+            raise
+        # A worker found it out, or found it open, while the call was under way.
+        if found.state in OPERATION_OPEN:
+            return await _settle(desk, db, payment, attempt, found, outcome)
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
     return await taken(db, payment)
 
 
@@ -197,12 +230,8 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if operation.kind == "cancel" and handler.cancel_payment is None:
         await _send(desk, db, handler, payment, attempt, operation)
         return
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
-    )
+    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)

@@ -107,7 +107,7 @@ async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor:
 
 
 async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
-    """Give a second success of one payment back, whole. The case ends when the provider has taken the refund on."""
+    """Give a second success of one payment back, or what is left of it. The case ends when the provider has taken the refund on."""
     db = await desk.opening.practice(practice_id)
     case = await _open(db, case_id)
     if case.kind != "excess" or case.payment_id is None:
@@ -131,16 +131,16 @@ async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) 
 async def _excess_refund(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, case: OperatorCase, actor: str
 ) -> Refund:
-    """The refund row of an excess, on disk before its call: a new one only where every earlier one came to nothing."""
-    earlier = [r for r in await refunds.of_payment(db, payment.id) if r.returns_excess and r.attempt_id == attempt.id]
-    live = [r for r in earlier if r.state not in REFUND_VOID]
-    if live:
+    """The refund row of an excess, on disk before its call: of what is left after every earlier one that may count."""
+    known = await refunds.of_payment(db, payment.id)
+    back = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state not in REFUND_VOID)
+    if back >= attempt.amount:
         raise Conflict("This excess is being given back already.", code="already_refunded")
     now = desk.world.now()
     made = Refund(
         id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
-        attempt_id=attempt.id, state=RefundState.sent, amount=attempt.amount, currency=attempt.currency,
-        reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, len(earlier)), request_hash="",
+        attempt_id=attempt.id, state=RefundState.sent, amount=attempt.amount - back, currency=attempt.currency,
+        reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, known), request_hash="",
         created_by=actor, created_at=now, updated_at=now,
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip

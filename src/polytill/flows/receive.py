@@ -13,18 +13,17 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import Environment, EventState
+from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints
-from polytill.flows.calling import admits, build, handler_class
+from polytill.flows.calling import admits, build, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import finish, finishing, wait
+from polytill.flows.inbox import finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
-    DisputeFact,
     Fact,
     Handler,
     PaymentFact,
@@ -157,12 +156,11 @@ def _read(
 
 async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     """Apply a delivery that is stored already: read again from what was kept."""
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == event.config_id)
-    entry = (await desk.catalog()).get(configuration.provider_code)
-    credentials = configuration.newest(event.environment)
-    handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
-    if handler is None or isinstance(handler, NotSent) or event.body is None:
+    configuration = await configuration_of(desk, db, event.config_id)
+    entry = (await desk.catalog()).get(event.provider_code)
+    credentials = configuration.newest(event.environment) if configuration else None
+    handler = build(desk, db, entry, configuration, credentials) if entry and configuration and credentials else None
+    if configuration is None or handler is None or isinstance(handler, NotSent) or event.body is None:
         await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
@@ -221,7 +219,7 @@ async def _apply(
             return
         payment = await payments.by_id(db, attempt.payment_id)
         assert payment is not None
-        await _apply_fact(desk, db, configuration, event, result, fact, payment, attempt)
+        await _apply_fact(desk, db, event, result, fact, payment, attempt)
 
 
 async def _notify(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
@@ -273,28 +271,28 @@ async def _is_anothers(
 
 
 async def _apply_fact(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult,
-    fact: Fact, payment: Payment, attempt: Attempt,
+    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment,
+    attempt: Attempt,
 ) -> None:  # fmt: skip
     also = finishing(desk, event, payment.id)
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
         if result.must_fetch:
-            outcome = await fetched(desk, db, configuration, attempt, fact.provider_transaction_id)
+            outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
-        before = payment.amount_captured
         payment, settled = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
-        if payment.amount_captured > before:
+        if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
         return
-    if isinstance(fact, RefundFact):
-        await apply_refund(desk, db, configuration, event, result, fact, payment, attempt, also)
+    if await in_other_currency(desk, db, event, payment, fact):
         return
-    assert isinstance(fact, DisputeFact)
-    await apply_dispute_fact(desk, db, payment, fact, also)
+    if isinstance(fact, RefundFact):
+        await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+    else:
+        await apply_dispute_fact(desk, db, payment, fact, also)
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:

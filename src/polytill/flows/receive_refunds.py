@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
-from polytill.flows.inbox import finish, wait
+from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
 from polytill.providers.contract import ConfirmPaymentParams, RefundFact, RefundLookupParams, WebhookResult
@@ -19,35 +19,30 @@ from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome,
 from polytill.storage import refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
-from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 
-async def fetched(
-    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, hinted_id: str | None
-) -> Outcome:
+async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
     """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency)
     )
-    return await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "confirm_payment", params
-    )
+    return await call_for(desk, db, attempt, "confirm_payment", params)
 
 
 async def apply_refund(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult,
+    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult,
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
     """Apply what a delivery says of a refund of ``payment``; ``also`` finishes the delivery."""
-    if payment.amount_captured == 0:
+    if attempt.state is not AttemptState.succeeded:
         # The refund's news came before the payment's: learn of the payment first.
-        outcome = await fetched(desk, db, configuration, attempt, None)
+        outcome = await fetched(desk, db, attempt, None)
         if not isinstance(outcome, Unknown | NotSent):
             payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
-        if payment.amount_captured == 0:
+        if attempt.state is not AttemptState.succeeded:
             await wait(desk, db, event, payment.id, "payment_not_captured")
             return
     if result.must_fetch:
@@ -55,14 +50,16 @@ async def apply_refund(
         if about or fact.provider_refund_id is None:
             await _look_up(desk, db, event, payment.id, about, fact)
             return
-        told = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+        told = await fetched_refund(desk, db, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
             await wait(desk, db, event, payment.id, told.reason.value)
+            return
+        if await in_other_currency(desk, db, event, payment, told):
             return
         fact = told
     several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
     if several and await _look_up(desk, db, event, payment.id, several, fact):
-        await _apply_other_refund(desk, db, configuration, event, fact, payment, attempt, also)
+        await _apply_other_refund(desk, db, event, fact, payment, attempt, also)
 
 
 async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
@@ -74,8 +71,8 @@ async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: Ref
     return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
 
 
-async def _fetched_refund(
-    desk: Desk, db: PracticeDb, configuration: Configuration, payment: Payment, attempt: Attempt, hint: RefundFact
+async def fetched_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
 ) -> RefundFact | Unknown | NotSent:
     """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
     known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
@@ -83,9 +80,7 @@ async def _fetched_refund(
         "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
         hint.amount or Money(0, payment.currency), False, known=known,
     )  # fmt: skip
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
-    )
+    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     if isinstance(outcome, Unknown | NotSent):
         return outcome
     state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
@@ -123,7 +118,7 @@ async def _look_up(
 
 
 async def _apply_other_refund(
-    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, fact: RefundFact, payment: Payment,
+    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment,
     attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
     """A success without a name, now that all is certain: adopt the provider's own refund, if there is one.
@@ -145,10 +140,10 @@ async def _apply_other_refund(
         also(unit)
         await db.commit(unit)
         return
-    found = await _fetched_refund(desk, db, configuration, payment, attempt, fact)
+    found = await fetched_refund(desk, db, payment, attempt, fact)
     if isinstance(found, NotSent) and found.reason is Reason.not_found:
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
     elif isinstance(found, Unknown | NotSent):
         await wait(desk, db, event, payment.id, found.reason.value)
-    else:
+    elif not await in_other_currency(desk, db, event, payment, found):
         await apply_refund_fact(desk, db, payment, attempt, found, also)

@@ -13,7 +13,7 @@ from functools import partial
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
-from polytill.flows.calling import call_for, handler_class
+from polytill.flows.calling import call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
@@ -23,7 +23,6 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
-from polytill.storage.provider_configs import Configuration
 
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
@@ -69,8 +68,6 @@ async def _refreshed(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str
 ) -> tuple[Payment, Outcome]:
     """``refresh``, and what the provider said."""
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     entry = (await desk.catalog()).get(attempt.provider_code)
     try:
         handler = handler_class(desk, entry) if entry else None
@@ -79,7 +76,7 @@ async def _refreshed(
     if handler is None:
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
-    outcome = await _ask(desk, db, payment, attempt, configuration)
+    outcome = await _ask(desk, db, payment, attempt)
     outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)
@@ -94,6 +91,8 @@ async def _refreshed(
         return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
     follows.credential_version = closed.credential_version
+    configuration = await configuration_of(desk, db, follows.config_id)
+    assert configuration is not None  # the provider was asked by it just now
     answer = await start(desk, db, practice.name, payment, follows, configuration)
     return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
 
@@ -106,12 +105,11 @@ async def _settled(
     return payment, outcome
 
 
-async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, configuration: Configuration) -> Outcome:
+async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
-    version, environment = attempt.credential_version, attempt.environment
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
         confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount)
-        return await call_for(desk, db, configuration, version, environment, "confirm_payment", confirm_params)
+        return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
     # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.
     first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
@@ -119,7 +117,7 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, c
         attempt.id, attempt.provider_transaction_id, amount, first,
         (desk.world.now() - attempt.created_at).total_seconds(), int(attempt.created_at.timestamp()),
     )  # fmt: skip
-    return await call_for(desk, db, configuration, version, environment, "lookup_payment", params)
+    return await call_for(desk, db, attempt, "lookup_payment", params)
 
 
 def _charges_at_once(payment: Payment) -> bool:
@@ -161,15 +159,11 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
             payment = await refresh(desk, db, payment, attempt)
     if payment.status is not PaymentStatus.requires_action:
         return payment
-    snapshot = await desk.configured(db)
     for attempt in await payments.attempts_of(db, payment.id):
         if attempt.state is not AttemptState.needs_action:
             continue
-        configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
-        outcome = await call_for(
-            desk, db, configuration, attempt.credential_version, attempt.environment, "cancel_payment", params
-        )
+        outcome = await call_for(desk, db, attempt, "cancel_payment", params)
         if (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent):
             # Closed over there, or there is no way to close it: a late success would still be settled.
             outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")

@@ -91,16 +91,17 @@ async def can_refund(desk: Desk, attempt: Attempt) -> None:
 
 async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
     """Call the provider for a refund that is on disk, and settle by its answer."""
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = RefundParams(
         refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
-        refund.amount == payment.amount_captured, refund.reason,
+        _is_full(payment, attempt, refund), refund.reason,
     )  # fmt: skip
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "refund_payment", params
-    )
+    outcome = await call_for(desk, db, attempt, "refund_payment", params)
     return await settle_refund(desk, db, refund, outcome, "answer")
+
+
+def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
+    """Whether it gives back everything that its attempt has taken."""
+    return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
 
 
 async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
@@ -114,19 +115,15 @@ async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
     payment = await payments.by_id(db, refund.payment_id)
     assert attempt is not None
     assert payment is not None
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
     age_s = (desk.world.now() - refund.created_at).total_seconds()
     params = RefundLookupParams(
         refund.id, attempt.id, attempt.provider_transaction_id, refund.provider_refund_id,
-        Money(refund.amount, refund.currency), refund.amount == payment.amount_captured, refund.reason, known, age_s,
+        Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,
         int(refund.created_at.timestamp()),
     )  # fmt: skip
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "lookup_refund", params
-    )
+    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
     open_s = (desk.world.now() - refund.updated_at).total_seconds() if refund.state is not RefundState.sent else 0.0
     return _interpreted(await handler_of(desk, attempt), outcome, open_s)

@@ -19,6 +19,7 @@ from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
 from polytill.flows import saved
+from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
@@ -85,11 +86,14 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case NotSent():
             return _closed(payment, attempt, AttemptState.not_sent, outcome, successor)
         case Unknown():
+            # Time alone does not find this out.
+            detail = {"attempt": attempt.id, "provider": attempt.provider_code}
+            cases = [Case(OTHER_ACCOUNT, attempt.id, detail)] if outcome.code == OTHER_ACCOUNT else []
             if attempt.state is not AttemptState.sent:
-                return Verdict()
+                return Verdict(cases=cases)
             undecided = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
             changed = _with(attempt, AttemptState.unknown, outcome)
-            return Verdict(changed, Change(PaymentStatus.processing) if undecided else None)
+            return Verdict(changed, Change(PaymentStatus.processing) if undecided else None, cases=cases)
         case _:
             assert_never(outcome)
 
@@ -132,16 +136,16 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
     if not _fits(payment, attempt, outcome.amount):
         return _mismatch(attempt, outcome.amount)
     amount, provider = outcome.amount.minor, f"provider:{attempt.provider_code}"
-    changed = _with(attempt, AttemptState.succeeded, outcome)
+    changed, fee = _with(attempt, AttemptState.succeeded, outcome), []
+    if outcome.fee is not None and outcome.fee.minor > 0:
+        fee = [Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency)]
     if payment.status is PaymentStatus.succeeded or (
         payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
     ):
         # Another attempt has won already: the payer paid twice. Booked apart, and a person gives it back.
         case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
-        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency)], [case])
-    entries = [Entry("payment", provider, "payments", amount, attempt.currency)]
-    if outcome.fee is not None and outcome.fee.minor > 0:
-        entries.append(Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency))
+        return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency), *fee], [case])
+    entries = [Entry("payment", provider, "payments", amount, attempt.currency), *fee]
     change = Change(
         PaymentStatus.succeeded,
         add_authorized=max(0, amount - payment.amount_authorized),
@@ -352,7 +356,7 @@ def _write_books(
     if verdict.change is not None and verdict.change.status is not payment.status:
         _tell(desk, unit, payment, verdict.change)
     for case in verdict.cases:
-        tell(desk, unit, payment, f"payment.{case.kind}", case.detail)
+        tell(desk, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
             unit, new_id(desk.world), payment.practice_id, payment.environment, case.kind, case.subject, payment.id,
             case.detail, now,

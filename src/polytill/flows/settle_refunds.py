@@ -14,8 +14,10 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
+from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
+from polytill.flows.pay import current_attempt
 from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
 from polytill.providers.contract import DisputeFact, RefundFact
@@ -24,7 +26,7 @@ from polytill.storage import audit, ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
-from polytill.storage.refunds import Dispute, Refund
+from polytill.storage.refunds import Dispute, Refund, excess_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
@@ -61,11 +63,13 @@ async def settle_refund(
         assert payment is not None
         unit = Unit()
         now = desk.world.now()
-        amount_differs = isinstance(outcome, Succeeded) and outcome.amount.minor != refund.amount
+        amount_differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
         state = None if amount_differs else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:
             _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+        if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+            _case(desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id})
         if state is None:
             _learn_id(unit, refund, outcome, source, desk)
         else:
@@ -114,14 +118,19 @@ def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, source: str, desk: D
 
 
 async def _move(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str
-) -> None:
-    """The amounts, the refund row, the ledger and the audit line of one change of state."""
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str,
+    adopted: bool = False,
+) -> None:  # fmt: skip
+    """The amounts, the refund row, the ledger and the audit line of one change of state.
+
+    ``adopted``: the row is new, and nothing about the payment may have changed since it was read.
+    """
     change = Change(payment.status)
     entries: list[Entry] = []
     attempt = await payments.attempt_by_id(db, after.attempt_id)
     assert attempt is not None
     account = f"provider:{attempt.provider_code}"
+    given = "excess" if after.returns_excess else "refunds"
     if before.state in REFUND_RESERVES and before.reserves:
         change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
     if after.state in REFUND_DONE and before.state not in REFUND_DONE:
@@ -129,18 +138,21 @@ async def _move(
         after.booked = 0 if after.returns_excess else max(0, min(after.amount, available))
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
-        entries.append(Entry("refund", "refunds", account, after.amount, after.currency))
+        entries.append(Entry("refund", given, account, after.amount, after.currency))
         if after.booked_excess and not after.returns_excess:
             detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
             _case(desk, unit, payment, "over_refund", after.id, detail)
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
         change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
         after.booked = after.booked_excess = 0
-        entries.append(Entry("refund_failed", account, "refunds", after.amount, after.currency))
+        entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
         _case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
     now = after.updated_at
-    payments.change(unit, payment, change, now)
-    refunds.change(unit, before.state, after)
+    payments.change(unit, payment, change, now, payment.version if adopted else None)
+    if adopted:
+        refunds.insert(unit, after)
+    else:
+        refunds.change(unit, before.state, after)
     for entry in entries:
         ledger.book(
             unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
@@ -163,14 +175,15 @@ def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, det
 # ── Facts that a delivery brings ──
 
 
-def _matching(known: list[Refund], fact: RefundFact) -> list[Refund]:
-    """The refunds of ours that a fact may be about: by our reference, by the provider's id, else by amount and state."""
+def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[Refund]:
+    """The refunds of ours that a fact about an attempt may be about: by our reference, by the provider's id, else those
+    of the attempt by amount and state."""
     for attribute, wanted in (("id", fact.reference), ("provider_refund_id", fact.provider_refund_id)):
         exact = [r for r in known if wanted is not None and getattr(r, attribute) == wanted]
         if exact:
             return exact
     assert fact.amount is not None
-    same = [r for r in known if r.amount == fact.amount.minor]
+    same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
     if fact.provider_refund_id is not None:
         same = [r for r in same if r.provider_refund_id is None]
     if fact.state == "failed":
@@ -199,6 +212,7 @@ async def apply_refund_fact(
         amount = fact.amount
         if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
             assert fact.total is not None
+            known = [r for r in known if r.attempt_id == attempt.id]
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
@@ -211,18 +225,21 @@ async def apply_refund_fact(
                 return uncertain
             matching: list[Refund] = []
         else:
-            matching = _matching(known, fact)
+            matching = _matching(known, attempt, fact)
         # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
         # be one that is known, or a further one of the same amount. Only the provider can say.
         is_over = any(r.state in REFUND_VOID for r in matching) and fact.state != "failed"
         is_known = fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching)
         if is_over or is_known or len(matching) > 1:
             return matching
+        outcome = _outcome_of(fact, amount)
+        if matching:
+            await settle_refund(desk, db, matching[0], outcome, "webhook", also)
+            return []
         try:
-            refund = matching[0] if matching else await _adopt(desk, db, fresh, attempt, fact, amount.minor)
-        except (Stale, Duplicate):
+            await _adopt(desk, db, fresh, attempt, fact, amount.minor, outcome, also)
+        except (Stale, CheckRefused, Duplicate):
             continue  # another delivery about this payment was first: look again at what is known
-        await settle_refund(desk, db, refund, _outcome_of(fact, amount), "webhook", also)
         return []
     raise Stale
 
@@ -236,23 +253,32 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int
-) -> Refund:
-    """A refund that was made in the provider's own dashboard becomes a row of ours. It reserves nothing."""
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome,
+    also: Also,
+) -> None:  # fmt: skip
+    """A refund that was made in the provider's own dashboard becomes a row of ours and is booked, as one unit: a crash
+    in between would leave a row that later totals count, and that nobody books. It reserves nothing."""
     now = desk.world.now()
     refund_id = new_id(desk.world)
+    key = f"provider:{refund_id}"
+    if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
+        # Of a second success: it touches nothing of what the payment itself has captured.
+        key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
     refund = Refund(
         id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
         attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
-        reason="Made at the provider", origin="provider", idempotency_key=f"provider:{refund_id}", request_hash="",
-        created_by="provider", created_at=now, updated_at=now, provider_refund_id=fact.provider_refund_id,
+        reason="Made at the provider", origin="provider", idempotency_key=key, request_hash="",
+        created_by="provider", created_at=now, updated_at=now,
     )  # fmt: skip
+    state = decide_refund(refund, outcome)
+    assert state is not None
+    adopted = _with(refund, state, outcome)
+    adopted.next_lookup_at = next_lookup(state, 0, now)
     unit = Unit()
-    payments.guard(unit, payment, now)
-    refunds.insert(unit, refund)
-    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund.id, "amount": amount})
+    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
+    await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
+    also(unit)
     await db.commit(unit)
-    return refund
 
 
 async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact: DisputeFact, also: Also) -> None:

@@ -71,15 +71,11 @@ def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
 async def _pass_on(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, wants: Wants, values: Mapping[str, Secret]
 ) -> Taken:
-    snapshot = await desk.configured(db)
-    configuration = next(c for c in snapshot.configurations.values() if c.id == attempt.config_id)
     params = ContinuePaymentParams(
         attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
         new_id(desk.world),
     )  # fmt: skip
-    outcome = await call_for(
-        desk, db, configuration, attempt.credential_version, attempt.environment, "continue_payment", params
-    )
+    outcome = await call_for(desk, db, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
         return await taken(db, await reconcile.refresh(desk, db, payment, attempt))
     payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, values), "answer")

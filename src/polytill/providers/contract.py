@@ -225,6 +225,7 @@ class Handler:
     save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
     charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
+    list_refunds: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[RefundFact] | NotSent | Unknown
     list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown
     get_balance: ClassVar[Any] = None  # () -> Balance | NotSent | Unknown
     fetch_webhook_key: ClassVar[Any] = None  # (headers) -> None; before validate_webhook: PayPal's certificate

@@ -57,7 +57,7 @@ class DisputeFact:
 
 Fact = PaymentFact | RefundFact | DisputeFact
 
-FactT = TypeVar("FactT", PaymentFact, DisputeFact)
+FactT = TypeVar("FactT", PaymentFact, RefundFact, DisputeFact)
 
 
 @dataclass(frozen=True, slots=True)

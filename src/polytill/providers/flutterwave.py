@@ -27,6 +27,7 @@ from polytill.providers.contract import (
     Page,
     PaymentFact,
     ProviderConfig,
+    RefundFact,
     RefundLookupParams,
     RefundParams,
     WebhookProof,
@@ -50,6 +51,7 @@ from polytill.providers.flutterwave_reading import (
     read_transaction,
     read_v3,
     read_v4,
+    refund_fact,
     refunded_in,
     too_fine,
     transaction_of,
@@ -259,6 +261,17 @@ class FlutterwaveProvider(Handler):
         facts = (payment_fact(item) for item in items)
         found = tuple(fact for fact in facts if fact.reference or fact.provider_transaction_id)
         return Page(found, str(int(page) + 1) if items else None)
+
+    async def list_refunds(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[RefundFact] | NotSent | Unknown:
+        """GET /refunds over whole days (UTC), paged like transactions."""
+        page = digits(cursor) or "1"
+        items = await self._list("/refunds", {**_days(since_s, until_s), "page": page})
+        if not isinstance(items, list):
+            return items
+        facts = (refund_fact(item) for item in items)
+        return Page(tuple(fact for fact in facts if fact is not None), str(int(page) + 1) if items else None)
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balances."""

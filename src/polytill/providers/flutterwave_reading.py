@@ -204,22 +204,24 @@ def read_v3(event: JsonObject, data: JsonObject) -> tuple[str, str, tuple[Fact, 
         return kind, f"{kind}:{id_in(data)}", (), "ignore"
     if kind.startswith("charge."):
         return _read_v3_charge(kind, data)
-    state, status = _refund_state(data), text_of(data.get("status"))
+    status = text_of(data.get("status"))
     if kind.startswith("refund"):
-        refund_id, number = id_in(data), transaction_of(data)
-        if refund_id is None or number is None:
+        fact = refund_fact(data)
+        if fact is None:
             raise ValueError("a refund that names no transaction")
-        fact = RefundFact(
-            state or "pending",
-            noted_reference(data.get("comments")),
-            refund_id,
-            provider_transaction_id=number,
-            response=redact(data, REDACTED),
-        )
-        return kind, f"refund:{refund_id}:{status}", (fact,), "apply"
+        return kind, f"refund:{fact.provider_refund_id}:{status}", (fact,), "apply"
     # transfer.* and others: their ids live in another number space.
     action = "notify" if kind.startswith("chargeback") else "ignore"
     return kind, f"{kind}:{id_in(data)}:{status}", (), action
+
+
+def refund_fact(data: JsonObject) -> RefundFact | None:
+    """What a v3 refund object says, without a currency; None where it does not say what it is of."""
+    refund_id, number = id_in(data), transaction_of(data)
+    if refund_id is None or number is None:
+        return None
+    ours, state = noted_reference(data.get("comments")), _refund_state(data) or "pending"
+    return RefundFact(state, ours, refund_id, provider_transaction_id=number, response=redact(data, REDACTED))
 
 
 def _read_v3_charge(kind: str, data: JsonObject) -> tuple[str, str, tuple[Fact, ...], str]:

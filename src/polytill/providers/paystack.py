@@ -33,6 +33,7 @@ from polytill.providers.contract import (
     LookupParams,
     Page,
     PaymentFact,
+    RefundFact,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
@@ -177,6 +178,16 @@ class PaystackProvider(Handler):
         if not isinstance(items, list):
             return items
         return Page(tuple(reading.payment_fact(item) for item in items), _following(cursor, items))
+
+    async def list_refunds(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[RefundFact] | NotSent | Unknown:
+        """GET /refund over seconds since the epoch, paged like transactions."""
+        items = await self._list("/refund", since_s, until_s, cursor)
+        if not isinstance(items, list):
+            return items
+        facts = (reading.listed_refund(item) for item in items)
+        return Page(tuple(fact for fact in facts if fact is not None), _following(cursor, items))
 
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None

@@ -277,6 +277,16 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     return key, (fact,), "apply", None
 
 
+def listed_refund(data: JsonObject) -> RefundFact | None:
+    """A refund out of a listing; None where it does not say what it is of."""
+    state, number = REFUND_WORDS.get(text_of(data.get("status"))), id_in(data, "transaction")
+    number = number or id_in(object_in(data, "transaction"))
+    if state is None or number is None or id_in(data) is None:
+        return None
+    ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
+    return RefundFact(state, ours, id_in(data), provider_transaction_id=number, response=kept)
+
+
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     inner = object_in(data, "transaction")
     amount = _money(data.get("captured_amount") or data.get("amount"), data)

@@ -32,6 +32,7 @@ from polytill.providers.contract import (
     OperationParams,
     Page,
     PaymentFact,
+    RefundFact,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
@@ -53,6 +54,7 @@ from polytill.providers.stripe_forms import (
     metadata,
     optional,
 )
+from polytill.providers.stripe_listing import read_balance, read_list
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND, unproven
 from polytill.providers.wire_json import object_in
 
@@ -210,6 +212,16 @@ class StripeProvider(PaymentElement):
         facts = (reading.payment_fact(item) for item in found[0])
         return Page(tuple(fact for fact in facts if fact.provider_transaction_id), found[1])
 
+    async def list_refunds(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[RefundFact] | NotSent | Unknown:
+        """Refunds over seconds since the epoch, newest first."""
+        found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.listed_refund(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
@@ -223,7 +235,7 @@ class StripeProvider(PaymentElement):
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /v1/balance."""
         answer = await self._call("GET", "/v1/balance")
-        return reading.read_balance(answer) if isinstance(answer, Answer) else answer
+        return read_balance(answer) if isinstance(answer, Answer) else answer
 
     async def test_credentials(self) -> CredentialTest:
         """GET /v1/balance, which says the mode of the key."""
@@ -361,7 +373,7 @@ class StripeProvider(PaymentElement):
         answer = await self._call("GET", f"{path}?{encoded(query)}")
         if not isinstance(answer, Answer):
             return answer
-        return reading.read_list(answer)
+        return read_list(answer)
 
     async def _find(self, path: str, query: Form, mark: tuple[str, str]) -> JsonObject | Outcome:
         """The first listed object with our mark in its metadata, through all pages. Lists are current."""

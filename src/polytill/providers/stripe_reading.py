@@ -6,14 +6,13 @@ too. No reader raises for what an answer holds; reading a delivery may (``ValueE
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, redact
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import (
     Declined,
@@ -30,8 +29,8 @@ from polytill.providers.outcomes import (
 )
 from polytill.providers.stripe_saved import saved_method
 from polytill.providers.stripe_terms import money_of, wire_exponent
-from polytill.providers.wire_amounts import fee_from_wire, from_wire
-from polytill.providers.wire_json import moment_text, object_in, objects_in, text_of
+from polytill.providers.wire_amounts import fee_from_wire
+from polytill.providers.wire_json import moment_text, object_in, text_of
 
 # ── Facts ──
 
@@ -159,34 +158,6 @@ def read_refund(data: JsonObject) -> Outcome:
     return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
 
 
-def read_list(answer: Answer) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
-    """The objects of one page of a listing, and the cursor of the next."""
-    items = objects_in(answer.data, "data")
-    if answer.status != 200 or items is None:
-        error = read_error(answer)
-        return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
-    return items, id_of(items[-1].get("id")) if items and answer.data.get("has_more") else None
-
-
-def read_balance(answer: Answer) -> Balance | NotSent | Unknown:
-    """What GET /v1/balance answers."""
-    available, pending = objects_in(answer.data, "available"), objects_in(answer.data, "pending")
-    if answer.status != 200 or available is None or pending is None:
-        error = read_error(answer)
-        return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
-    return Balance(_moneys(available), _moneys(pending))
-
-
-def _moneys(items: list[JsonObject]) -> tuple[Money, ...]:
-    # A balance can be owed: unlike a payment's amount it may be below zero.
-    found = []
-    for item in items:
-        code = text_of(item.get("currency")).upper()
-        with suppress(InvalidAmount):
-            found.append(from_wire(item.get("amount"), code, wire_exponent(code)))
-    return tuple(found)
-
-
 def payment_fact(data: JsonObject) -> PaymentFact:
     """A PaymentIntent from a listing, as a fact."""
     return _fact_of(read_intent(data), data)
@@ -302,6 +273,15 @@ def _refund_fact(data: JsonObject) -> RefundFact | str:
         amount=money_of(data.get("amount"), data.get("currency")),
         response=redact(data, REDACTED),
     )
+
+
+def listed_refund(data: JsonObject) -> RefundFact | None:
+    """A refund out of a listing; None where it cannot be read."""
+    try:
+        fact = _refund_fact(data)
+    except InvalidAmount:
+        return None
+    return fact if isinstance(fact, RefundFact) and fact.provider_refund_id else None
 
 
 def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:

@@ -25,13 +25,14 @@ class Event:
     position: int = 0
 
 
-def append(unit: Writes, event: Event) -> None:
-    """Into the practice's own outbox, in the transaction that makes it true."""
+def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = None) -> None:
+    """Into the practice's own outbox, in the transaction that makes it true; not where the case is there already."""
     unit.add(
         "INSERT INTO events (event_id, practice_id, environment, type, payment_id, data, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        " SELECT $1, $2, $3, $4, $5, $6, $7"
+        " WHERE NOT EXISTS (SELECT 1 FROM operator_cases WHERE kind = $8 AND subject = $9)",
         event.event_id, event.practice_id, event.environment.value, event.type, event.payment_id,
-        json_text(event.data), event.created_at,
+        json_text(event.data), event.created_at, *(unless_case or (None, None)),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The double-entry ledger: append-only lines, whose sum is zero for every entry, environment and currency.
 
 Accounts: ``provider:<code>`` (what a provider holds for the practice), ``payments``, ``refunds``, ``fees``,
-``disputes``, ``excess`` (money taken that no payment asked for). Debits are positive, credits negative.
+``disputes``, ``excess`` (money taken that no payment asked for, until it is given back). Debits are positive, credits negative.
 """
 
 from __future__ import annotations

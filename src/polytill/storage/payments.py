@@ -175,10 +175,11 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
     )  # fmt: skip
 
 
-def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> None:
+def change(unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None) -> None:
     """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not.
 
-    The fee is learnt once: where another has written one meanwhile, this is ``Stale`` too.
+    The fee is learnt once: where another has written one meanwhile, this is ``Stale`` too. With ``version``, nothing
+    else about the payment may have changed either.
     """
     unit.add(
         "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
@@ -189,14 +190,15 @@ def change(unit: Writes, payment: Payment, change: Change, now: datetime) -> Non
         " provider_response = COALESCE($12, provider_response), provider_fee = COALESCE($13, provider_fee),"
         " provider_fee_currency = COALESCE($14, provider_fee_currency), failure_reason = $15, cancel_reason = $16,"
         " updated_at = $17, version = version + 1 WHERE id = $1 AND status = $2"
-        " AND (CAST($13 AS BIGINT) IS NULL OR provider_fee IS NULL)",
+        " AND (CAST($13 AS BIGINT) IS NULL OR provider_fee IS NULL)"
+        " AND version = COALESCE(CAST($18 AS BIGINT), version)",
         payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
         change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
         change.provider_fee, change.provider_fee_currency,
         None if change.clear_reasons else change.failure_reason or payment.failure_reason,
         None if change.clear_reasons else change.cancel_reason or payment.cancel_reason,
-        now, expect=1,
+        now, version, expect=1,
     )  # fmt: skip
 
 
@@ -304,6 +306,17 @@ async def attempt_of_provider(
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND provider_transaction_id = $2 AND environment = $3 ORDER BY created_at LIMIT 1",
         config_id, provider_transaction_id, environment.value,
+    )  # fmt: skip
+    return _attempt(row) if row else None
+
+
+async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
+    """The newest attempt that took money with the very credentials of another one."""
+    row = await db.one(
+        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
+        " WHERE config_id = $1 AND environment = $2 AND credential_version = $3 AND state = 'succeeded'"
+        " ORDER BY created_at DESC LIMIT 1",
+        like.config_id, like.environment.value, like.credential_version,
     )  # fmt: skip
     return _attempt(row) if row else None
 

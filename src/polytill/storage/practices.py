@@ -61,9 +61,10 @@ def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_k
     )  # fmt: skip
 
 
-def forget(unit: Writes, practice_id: int) -> None:
-    """Take back a reservation whose database could not be made."""
-    unit.add("DELETE FROM practices WHERE id = $1 AND state = 'provisioning'", practice_id)
+async def forget(tx: Tx, practice_id: int) -> bool:
+    """Take back a reservation; False where the practice is in use by now, and nothing may be taken back."""
+    deleted = await tx.one("DELETE FROM practices WHERE id = $1 AND state = 'provisioning' RETURNING id", practice_id)
+    return deleted is not None
 
 
 def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:

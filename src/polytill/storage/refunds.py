@@ -54,9 +54,9 @@ class Refund:
 _EXCESS = "excess "
 
 
-def excess_key(attempt_id: str, tries: int) -> str:
-    """The key of the refund of an excess: the same for everybody who asks, until one has come to nothing."""
-    return f"{_EXCESS}{attempt_id} {tries}"
+def excess_key(attempt_id: str, known: list[Refund]) -> str:
+    """The key of the next refund of an excess: the same for everybody who knows the same refunds of its payment."""
+    return f"{_EXCESS}{attempt_id} {sum(r.returns_excess and r.attempt_id == attempt_id for r in known)}"
 
 
 @dataclass(slots=True)
@@ -135,16 +135,17 @@ def _operation(row: Any) -> Operation:
 
 
 def insert(unit: Writes, refund: Refund) -> None:
-    """A new refund, on disk before its call is made. ``Duplicate`` where its idempotency key is used already."""
+    """A new refund; one of ours is on disk before its call is made. ``Duplicate`` where its idempotency key is used already."""
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-        " created_by, next_lookup_at, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
+        refund.failure_reason, refund.raw_code,
     )  # fmt: skip
 
 

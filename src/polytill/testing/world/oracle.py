@@ -262,11 +262,13 @@ def _accounts(
     booked = sum(r["booked"] for r in refunds)
     reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
     lost = sum(d["amount"] or 0 for d in rows.of("disputes", name) if d["state"] == "lost")
+    returned = sum(r["booked_excess"] for r in refunds if r["idempotency_key"].startswith("excess "))
+    twice = sum(a["amount"] for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess"))
     for what, is_, should in (
         ("payments", -sums["payments"], payment["amount_captured"]),
-        ("refunds", sums["refunds"], payment["amount_refunded"] + payment["excess_refunded"]),
+        ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["excess_refunded"]),
+        ("excess", -sums["excess"], twice - returned),
         ("disputes", sums["disputes"], payment["amount_lost"]),
-        ("fees", sums["fees"], payment["provider_fee"] or 0),
         ("booked refunds", booked, payment["amount_refunded"]),
         ("reserved", reserved, payment["refund_reserved"]),
         ("lost", lost, payment["amount_lost"]),
@@ -277,6 +279,10 @@ def _accounts(
     there = [books[a["id"]] for a in attempts if a["id"] in books]
     net = sum(tx.captured - tx.refunded - sum(d.amount for d in tx.disputes if d.status == "lost") for tx in there)
     fees = {tx.id: tx.fee for tx in there if tx.captured}
+    # A second success costs its own fee, which some providers say only of the payment that is asked about.
+    of_others = sum(fees.values()) - (payment["provider_fee"] or 0)
+    if not 0 <= sums["fees"] - (payment["provider_fee"] or 0) <= max(0, of_others):
+        yield f"arithmetic: fees of {name} are {sums['fees']}, the payment says {payment['provider_fee']}"
     if payment["provider_fee"] is not None and payment["provider_fee"] not in fees.values():
         yield f"fee of {name}: {payment['provider_fee']}, the books say {sorted(fees.values())}"
     providers = sum(amount for account, amount in sums.items() if account.startswith("provider:"))

@@ -14,7 +14,7 @@ from typing import Any
 from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
-from polytill.flows import calling, operate, pay, receive, receive_refunds, reconcile, refund, settle, settle_refunds
+from polytill.flows import calling, pay, receive, receive_refunds, reconcile, refund, settle, settle_refunds
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack import PaystackProvider
@@ -187,13 +187,11 @@ def refund_repeated_after_unknown() -> list[Swap]:
     """A lost answer to a refund is followed by another refund."""
     call_for = calling.call_for
 
-    async def again(
-        desk: Any, db: Any, configuration: Any, version: Any, environment: Any, verb: str, params: Any
-    ) -> Outcome:  # fmt: skip
-        outcome = await call_for(desk, db, configuration, version, environment, verb, params)
+    async def again(desk: Any, db: Any, attempt: Any, verb: str, params: Any) -> Outcome:
+        outcome = await call_for(desk, db, attempt, verb, params)
         if verb == "refund_payment" and isinstance(outcome, Unknown):
             fresh = replace(params, reference=new_id(desk.world))
-            outcome = await call_for(desk, db, configuration, version, environment, verb, fresh)
+            outcome = await call_for(desk, db, attempt, verb, fresh)
         return outcome
 
     return [(refund, "call_for", again)]
@@ -365,7 +363,7 @@ def dashboard_refund_ignored() -> list[Swap]:
 
     async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
         known = await refunds.of_payment(db, payment.id)
-        if fact.amount is None or not settle_refunds._matching(known, fact):
+        if fact.amount is None or not settle_refunds._matching(known, attempt, fact):
             unit = Unit()
             also(unit)
             await db.commit(unit)
@@ -416,10 +414,10 @@ def operation_lookups_forgotten() -> list[Swap]:
 @bug
 def old_keys_only() -> list[Swap]:
     """After a rotation, older payments are asked about with keys that have ended."""
-    call_for = calling.call_for
+    call_with = calling.call_with
 
-    async def with_its_own(desk: Any, db: Any, configuration: Any, version: int, *rest: Any) -> Outcome:
-        only = configuration.credentials(version) or configuration.active
-        return await call_for(desk, db, replace(configuration, active=only, others=[]), version, *rest)
+    async def with_its_own(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
+        only = configuration.credentials(attempt.credential_version) or configuration.active
+        return await call_with(desk, db, replace(configuration, active=only, others=[]), attempt, *rest)
 
-    return [(module, "call_for", with_its_own) for module in (reconcile, refund, operate, receive_refunds)]
+    return [(calling, "call_with", with_its_own)]

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "practice_0008"
+revision = "practice_0007"
 down_revision = "practice_0006"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,82 @@
+"""``polytill import-legacy``: what a platform kept in one JSON field becomes sealed configurations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from polytill.app import Polytill
+from polytill.domain.errors import Invalid
+from polytill.domain.states import Environment
+from polytill.flows import import_legacy
+from polytill.storage import practices, provider_configs
+from tests.installation import TEST_KEYS
+
+LIVE = {"publicKey": "pk_live_0123456789abcdef", "secretKey": "sk_live_0123456789abcdef0123456789abcdef01234567"}
+
+
+def file_of(*entries: dict[str, Any]) -> bytes:
+    return json.dumps(entries).encode()
+
+
+async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) -> None:
+    there, _ = await till.create_practice("Old Clinic", "USD")
+    given = file_of(
+        {"name": "Lagos", "defaultCurrency": "NGN", "paymentProviders": {
+            "paystack": {**LIVE, "isEnabled": True, "isDefault": True, "supportedCurrencies": ["NGN"]},
+            "flutterwave": TEST_KEYS["flutterwave"],
+        }},
+        {"id": there.id, "paymentProviders": {"stripe": TEST_KEYS["stripe"]}},
+    )  # fmt: skip
+    arrivals = await import_legacy.plan(till.desk, given)
+    first, second = [await import_legacy.bring(till.desk, arrival, "test") for arrival in arrivals]
+    assert (first.added, first.kept, first.key is not None) == (["paystack", "flutterwave"], [], True)
+    assert (second.practice_id, second.added, second.key) == (there.id, ["stripe"], None)
+    db = await till.desk.opening.practice(first.practice_id)
+    held = await provider_configs.all_of(db)
+    assert (held["paystack"].environment, held["flutterwave"].environment) == (
+        Environment.production,
+        Environment.sandbox,
+    )
+    assert (held["paystack"].is_enabled, held["paystack"].is_default) == (True, True)
+    rows = [dict(row) for row in await db.fetch("SELECT * FROM practice_payment_providers")]
+    assert LIVE["secretKey"] not in repr(rows)
+    again = [
+        await import_legacy.bring(till.desk, arrival, "test") for arrival in await import_legacy.plan(till.desk, given)
+    ]
+    assert [(one.added, one.key) for one in again] == [([], None), ([], None)]
+    assert len(await practices.listed(till.desk.owner)) == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "pointer"),
+    [
+        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secretKey": "sk_what"}}},
+         "/1/paymentProviders/paystack/environment"),
+        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {**LIVE, "environment": "sandbox"}}},
+         "/1/paymentProviders/paystack/publicKey"),
+        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"nobody": LIVE}},
+         "/1/paymentProviders/nobody/providerCode"),
+        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secret": "sk_what"}}},
+         "/1/paymentProviders/paystack"),
+        ({"name": "A", "defaultCurrency": "XXQ", "paymentProviders": {}}, "/1/defaultCurrency"),
+        ({"id": 4711, "paymentProviders": {}}, "/1/id"),
+        ({"id": 1, "name": "A", "defaultCurrency": "NGN", "paymentProviders": {}}, "/1"),
+        ({"name": "A"}, "/1"),
+    ],
+)  # fmt: skip
+async def test_one_wrong_entry_and_nothing_is_written(till: Polytill, entry: dict[str, Any], pointer: str) -> None:
+    good = {"name": "Good", "defaultCurrency": "NGN", "paymentProviders": {"paystack": LIVE}}
+    with pytest.raises(Invalid) as found:
+        await import_legacy.plan(till.desk, file_of(good, entry))
+    assert pointer in [error.pointer for error in found.value.errors]
+    assert "sk_what" not in repr([error.detail for error in found.value.errors])
+    assert await practices.listed(till.desk.owner) == []
+
+
+@pytest.mark.parametrize("file", [b"", b"{", b"{}", b"[1]", b"\xff\xfe", b'[{"id": 1e400}]'])
+async def test_a_file_that_is_none(till: Polytill, file: bytes) -> None:
+    with pytest.raises(Invalid):
+        await import_legacy.plan(till.desk, file)

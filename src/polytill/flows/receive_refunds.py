@@ -45,7 +45,7 @@ async def apply_refund(
         if attempt.state is not AttemptState.succeeded:
             await wait(desk, db, event, payment.id, "payment_not_captured")
             return
-    if result.must_fetch:
+    if result.must_fetch or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:
             await _look_up(desk, db, event, payment.id, about, fact)

@@ -28,6 +28,7 @@ BY_VERB: Mapping[str, tuple[str, ...]] = {
     "charge_saved_method": ("saved", "charged", "charge_declined"),
     "continue_payment": ("asked", "continued"),
     "list_transactions": ("transactions",),
+    "list_refunds": ("refunds",),
     "list_disputes": ("disputes",),
     "get_balance": ("balance",),
 }

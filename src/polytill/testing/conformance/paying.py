@@ -332,6 +332,19 @@ async def a_cursor_is_used(stand: Stand) -> None:
     assert all(one.url + one.body.decode() not in urls for one in wire.payments[first:]), "the cursor is ignored"
 
 
+@check(LISTS, verb="list_refunds")
+async def refunds_are_listed(stand: Stand) -> None:
+    """A listing of refunds names each refund by the provider's id, whose payment it is of, and how it stands."""
+    page = await stand.handler(stand.wire("refunds")).list_refunds(0, stand.fixture.now_s)
+    assert isinstance(page, Page), f"a listing is {page!r}"
+    assert [fact.provider_refund_id for fact in page.facts] == [stand.fixture.refund_id], (
+        "the refund is not in the listing"
+    )
+    [fact] = page.facts
+    assert fact.state in ("pending", "requires_action", "succeeded", "failed"), f"{fact.state} is no state of a refund"
+    assert fact.payment_reference or fact.provider_transaction_id == stand.fixture.transaction_id, "whose is it?"
+
+
 @check(LISTS, verb="list_disputes")
 async def disputes_are_listed(stand: Stand) -> None:
     """A listing of disputes names each dispute, and whose payment it is about."""

@@ -75,6 +75,20 @@ def bad_keys_are_good(base: Class) -> Class:
 
 
 @plant("paystack")
+def refunds_lose_their_payment(base: Class) -> Class:
+    """A listed refund does not say whose payment it is of: nothing could be booked by it."""
+
+    def forgotten(_: Any, page: Any) -> Any:
+        if not isinstance(page, Page):
+            return page
+        return replace(
+            page, facts=tuple(replace(f, payment_reference=None, provider_transaction_id=None) for f in page.facts)
+        )
+
+    return after(base, "list_refunds", forgotten)
+
+
+@plant("paystack")
 def failed_listing_is_empty(base: Class) -> Class:
     """A listing that could not be read is an empty one: nothing would be missed."""
     return after(base, "list_transactions", lambda _, o: o if isinstance(o, Page) else Page(()))

@@ -191,6 +191,7 @@ class Stand:
             "charge_saved_method": (self.charge(),),
             "continue_payment": (self.answered(),),
             "list_transactions": (0, 86_400),
+            "list_refunds": (0, 86_400),
             "list_disputes": (0, 86_400),
             "get_balance": (),
         }

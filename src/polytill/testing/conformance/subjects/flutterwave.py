@@ -87,6 +87,7 @@ FLUTTERWAVE = ProviderFixture(
         "charged": (Sample(_ok(_transaction("successful"))),),
         "charge_declined": (Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),),
         "transactions": (Sample(_ok([_transaction("successful")])),),
+        "refunds": (Sample(_ok([REFUND])),),
         "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
     },
     deliveries={

@@ -88,6 +88,7 @@ PAYSTACK = ProviderFixture(
         "asked": (Sample(_ok({"reference": "<reference>", "status": "send_phone", "display_text": "Please send it"})),),
         "continued": (Sample(_ok(_transaction("success"))),),
         "transactions": (Sample(_ok([_transaction("success")])),),
+        "refunds": (Sample(_ok([REFUND])),),
         "disputes": (
             Sample(
                 _ok(

@@ -93,6 +93,7 @@ STRIPE = ProviderFixture(
         "charged": (Sample(_intent("succeeded"), to="POST"), Sample(_intent("succeeded"))),
         "charge_declined": (Sample({"error": {**DECLINE, "payment_intent": _intent("requires_payment_method")}}, 402),),
         "transactions": (_list(_intent("succeeded")),),
+        "refunds": (_list(REFUND),),
         "disputes": (_list(DISPUTE),),
         "balance": (Sample({**BALANCE, "pending": []}),),
     },

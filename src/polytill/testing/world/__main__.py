@@ -18,6 +18,7 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="the first seed; without it, a fresh one")
     parser.add_argument("--seed-file", type=Path, help="replay the seeds in this file, one a line (# comments)")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--server", metavar="URL", help="play on this PostgreSQL server, as a superuser")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="keep the campaign here, and take it up again")
     parser.add_argument("--json", action="store_true", help="end with the score as one line of JSON")
     parser.add_argument("--planted", metavar="NAME", help="plant a bug (or `all`, one by one) and find it")
@@ -25,8 +26,8 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def _one(seed: int) -> int:
-    lines, problems = replay(seed)
+def _one(seed: int, server: str | None = None) -> int:
+    lines, problems = replay(seed, server)
     for line in lines:
         say(line)
     for text in problems:
@@ -65,14 +66,17 @@ def main(given: list[str]) -> int:
     seed = wish.seed if wish.seed is not None else secrets.randbelow(10**9)
     if wish.planted is not None:
         return _planted(wish.planted, seed, wish.bound, wish.json)
+    if wish.server is not None and wish.processes > 1:
+        say("On one server there is one process: its databases belong to one history at a time.")
+        return 2
     if wish.histories == 1 and wish.resume is None:
-        return _one(seed)
+        return _one(seed, wish.server)
     campaign = Campaign(seed, wish.histories)
     if wish.resume is not None and wish.resume.exists():
         campaign = Campaign.load(wish.resume)
         campaign.wanted = max(campaign.wanted, wish.histories)
     say(f"seeds {campaign.first} to {campaign.first + campaign.wanted - 1}")
-    whole = carry_on(campaign, wish.processes, wish.resume, say)
+    whole = carry_on(campaign, wish.processes, wish.resume, say, wish.server)
     for line in score(campaign):
         say(line)
     if not whole:

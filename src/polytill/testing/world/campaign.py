@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polytill.testing.world.ground import ground
 from polytill.testing.world.history import run_history
+from polytill.testing.world.on_postgres import ground_on
 from polytill.testing.world.telling import KINDS, Tally
 
 BATCH = 50
@@ -102,7 +102,7 @@ Batch = tuple[int, int, dict[str, object], dict[int, list[str]]]
 def _work(seeds: Any, results: Any) -> None:
     """A process: takes batches of seeds until there are none left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    with ground() as laid:
+    with ground_on(None) as laid:
         while (batch := seeds.get()) is not None:
             results.put(_batch(laid, *batch))
 
@@ -121,11 +121,11 @@ def _batches(first: int, count: int) -> list[tuple[int, int]]:
     return [(at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)]
 
 
-def _results(campaign: Campaign, processes: int) -> Iterator[Batch]:
+def _results(campaign: Campaign, processes: int, server: str | None) -> Iterator[Batch]:
     """Batches in the order of their seeds, so that what is done is always one unbroken run of seeds."""
     todo = _batches(campaign.first + campaign.done, campaign.wanted - campaign.done)
     if processes <= 1:
-        with ground() as laid:
+        with ground_on(server) as laid:
             for batch in todo:
                 yield _batch(laid, *batch)
         return
@@ -150,12 +150,12 @@ def _results(campaign: Campaign, processes: int) -> Iterator[Batch]:
             worker.join()
 
 
-def carry_on(campaign: Campaign, processes: int, keep: Path | None, say: Any) -> bool:
-    """Run what is left of a campaign. False where it was stopped before its end."""
+def carry_on(campaign: Campaign, processes: int, keep: Path | None, say: Any, server: str | None = None) -> bool:
+    """Run what is left of a campaign, on files or on a PostgreSQL ``server``. False where it was stopped early."""
     started, before = time.monotonic(), campaign.seconds
     shown = 0.0
     try:
-        for _, count, tally, failed in _results(campaign, processes):
+        for _, count, tally, failed in _results(campaign, processes, server):
             campaign.done += count
             campaign.tally.add(Tally.from_json(tally))  # type: ignore[arg-type]
             campaign.failed |= failed
@@ -189,9 +189,9 @@ def score(campaign: Campaign) -> list[str]:
     return lines
 
 
-def replay(seed: int) -> tuple[list[str], list[str]]:
+def replay(seed: int, server: str | None = None) -> tuple[list[str], list[str]]:
     """One history, told: its lines and what is wrong with it."""
-    with ground() as laid:
+    with ground_on(server) as laid:
         judged = run_history(laid, seed, telling=True)
     return judged.lines, judged.problems
 

@@ -10,7 +10,7 @@ import gc
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from polytill.storage import migrating, practices
 from polytill.storage.databases import OwnerDb
 from polytill.storage.opening import Opening, create_owner
 from polytill.storage.sqlite import SqliteEngine, inline_hop
-from polytill.testing.world.keeping import Kept
-from polytill.testing.world.loop import VirtualLoop, run
+from polytill.testing.world.keeping import Kept, KeptDatabase
+from polytill.testing.world.loop import VirtualLoop, WorldLoop, run
 
 EPOCH_S = 1_790_000_000.0
 SIMULATOR = "http://network.invalid"
@@ -83,9 +83,51 @@ def keys_of(practice: int, provider: str, environment: Environment, version: int
     return Keys(public, Secret(secret_key(practice, provider, environment, version)), hook)
 
 
-class _NoNetwork:
+class NoNetwork:
+    """Stands where the way to the providers would."""
+
     async def send(self, *call: object) -> tuple[int, dict[str, str], bytes]:
+        """Nobody is there."""
         raise AssertionError("nothing is called while the ground is laid")
+
+
+def settings_for(folder: Path, owner_database_url: str, practice_databases: str) -> Settings:
+    """What every installation of the world is set to."""
+    return Settings(
+        _env_file=None,
+        owner_database_url=owner_database_url,
+        practice_databases=practice_databases,
+        keyring=folder / "made" / "keyring",
+        public_url="http://127.0.0.1:8420",
+        allowed_provider_origins=frozenset({SIMULATOR}),
+        payment_expires_s=EXPIRES_S,
+    )
+
+
+async def fill_catalog(desk: Desk) -> None:
+    """The providers, as the simulator pretends them."""
+    for code, path in PATHS.items():
+        given = {
+            "code": code, "name": code.capitalize(), "api_base_url": SIMULATOR + path,
+            "sandbox_api_base_url": SIMULATOR + path,
+        }  # fmt: skip
+        await catalog.add(desk, given, list(CURRENCIES), "world")
+
+
+async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
+    """A practice's configurations; the tokens of its hooks by provider."""
+    tokens = {}
+    for place, code in enumerate(profile.providers):
+        wish = Wish(
+            code, profile.environment, keys_of(number, code, profile.environment), is_enabled=True,
+            supported_currencies=list(CURRENCIES), priority=10 - place,
+        )  # fmt: skip
+        saved, _ = await configure.configure(desk, number, wish, "world")
+        tokens[code] = saved.hook_token
+        if profile.sandbox_beside:
+            beside = keys_of(number, code, Environment.sandbox)
+            await configure.prepare_credentials(desk, number, code, Environment.sandbox, beside, "world")
+    return tokens
 
 
 class Ground:
@@ -98,19 +140,11 @@ class Ground:
         self._kept: dict[tuple[int, Profile], bytes] = {}
         self._files: dict[tuple[Profile | str, int], Kept] = {}
         self._random = random.Random(7)
-        self.settings = Settings(
-            _env_file=None,
-            owner_database_url=f"sqlite:///{folder}/made/owner.db",
-            practice_databases=f"{folder}/made/practices",
-            keyring=folder / "made" / "keyring",
-            public_url="http://127.0.0.1:8420",
-            allowed_provider_origins=frozenset({SIMULATOR}),
-            payment_expires_s=EXPIRES_S,
-        )
+        self.settings = settings_for(folder, f"sqlite:///{folder}/made/owner.db", f"{folder}/made/practices")
         world = World(lambda: EPOCH_S - 86_400, self._random.randbytes)
         KeyRing.create(self.settings.keyring, world)
         self.ring = KeyRing.read(self.settings.keyring)
-        self.loop = VirtualLoop()
+        self.loop: WorldLoop = VirtualLoop()
         self.owners: dict[int, bytes] = {}
         run(self.loop, self._make(world))
         self.pristine: dict[int, bytes] = {
@@ -121,18 +155,13 @@ class Ground:
         made = self.folder / "made"
         owner = OwnerDb(SqliteEngine(made / "owner.db", inline_hop))
         opening = Opening(owner, self.ring, str(made / "practices"), 2, world, inline_hop)
-        return Desk(self.settings, world, self.ring, owner, opening, Registry(), Http(_NoNetwork()))
+        return Desk(self.settings, world, self.ring, owner, opening, Registry(), Http(NoNetwork()))
 
     async def _make(self, world: World) -> None:
         await create_owner(self.settings.owner_database_url.get_secret_value())
         desk = self._desk(world)
         await migrating.migrate(desk.owner, "owner")
-        for code, path in PATHS.items():
-            given = {
-                "code": code, "name": code.capitalize(), "api_base_url": SIMULATOR + path,
-                "sandbox_api_base_url": SIMULATOR + path,
-            }  # fmt: skip
-            await catalog.add(desk, given, list(CURRENCIES), "world")
+        await fill_catalog(desk)
         for number in range(1, PRACTICES + 1):
             entry, _ = await onboarding.create_practice(desk, f"Practice {number}", "NGN", "default", "world")
             assert entry.id == number
@@ -162,23 +191,14 @@ class Ground:
         desk = self._desk(World(lambda: EPOCH_S - 3600, chance.randbytes))
         path = self.folder / "made" / "practices" / f"{self.names[number]}.db"
         path.write_bytes(self.pristine[number])
-        for place, code in enumerate(profile.providers):
-            wish = Wish(
-                code, profile.environment, keys_of(number, code, profile.environment), is_enabled=True,
-                supported_currencies=list(CURRENCIES), priority=10 - place,
-            )  # fmt: skip
-            saved, _ = await configure.configure(desk, number, wish, "world")
-            self.tokens.setdefault((number, profile), {})[code] = saved.hook_token
-            if profile.sandbox_beside:
-                beside = keys_of(number, code, Environment.sandbox)
-                await configure.prepare_credentials(desk, number, code, Environment.sandbox, beside, "world")
+        self.tokens[number, profile] = await set_up(desk, number, profile)
         await desk.opening.close()
         await desk.owner.engine.close()
         return self._bytes(path)
 
-    def lay(self, profiles: dict[int, Profile]) -> dict[str, Kept]:
+    def lay(self, profiles: dict[int, Profile]) -> Mapping[str, KeptDatabase]:
         """The databases of one history as they were made: ``owner``, and those of its practices by their names."""
-        kept = {"owner": self._rewound("owner", len(profiles), self.owners[len(profiles)])}
+        kept: dict[str, KeptDatabase] = {"owner": self._rewound("owner", len(profiles), self.owners[len(profiles)])}
         for number, profile in profiles.items():
             kept[self.names[number]] = self._rewound(profile, number, self.practice(number, profile))
         return kept
@@ -200,12 +220,12 @@ class Ground:
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
+def ground(lay: Callable[[Path], Ground] = Ground) -> Iterator[Ground]:
     """Lay the ground in memory where there is such a place, else in the temporary folder."""
     memory = Path("/dev/shm")  # noqa: S108 — files that live as long as the campaign
     parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="polytill-world-", dir=parent) as folder:
-        laid = Ground(Path(folder))
+        laid = lay(Path(folder))
         gc.freeze()  # what was loaded until now stays: there is no use in looking through it again and again
         try:
             yield laid

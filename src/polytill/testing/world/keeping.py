@@ -6,17 +6,40 @@ that a dying node leaves behind is rolled back, which is all that its closing wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from polytill.storage.databases import Engine
 from polytill.storage.sqlite import SqliteEngine, connect, inline_hop
 from polytill.storage.units import Step
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from polytill.testing.world.nodes import Life
+
+
+class LivingEngine(Engine, Protocol):
+    """An engine that ends with its node."""
+
+    def end(self) -> None:
+        """Let go at once, and undo what is not committed."""
+
+
+class KeptDatabase(Protocol):
+    """A database that histories use one after the other, on either engine."""
+
+    def engine(self, life: Life, prefix: str) -> LivingEngine:
+        """One node's way to it."""
+
+    def rows(self, sql: str) -> list[Any]:
+        """What is committed, read past every node."""
+
+
 # Written when a database is made, and never again.
-_CONSTANT = ("alembic_version", "currencies", "identity")
+CONSTANT = ("alembic_version", "currencies", "identity")
 
 
 class Kept:
@@ -28,7 +51,7 @@ class Kept:
         self._reader = SqliteEngine(path, inline_hop)
         self._reader._connection = self.take()
         found = self.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        self._tables = [row["name"] for row in found if row["name"] not in _CONSTANT]
+        self._tables = [row["name"] for row in found if row["name"] not in CONSTANT]
         self._made = [step for table in self._tables for step in self._steps(table)]
 
     def _steps(self, table: str) -> list[Step]:
@@ -69,3 +92,32 @@ class Kept:
         if connection.in_transaction:
             connection.rollback()
         self.idle.append(connection)
+
+    def engine(self, life: Life, prefix: str) -> LivingEngine:
+        """One node's way to this file."""
+        return KeptEngine(self, life, prefix)
+
+
+class KeptEngine(SqliteEngine):
+    """The product's engine over a kept file. Work runs in place, so no task of its own has to guard a thread's turn."""
+
+    def __init__(self, kept: Kept, life: Life, prefix: str) -> None:
+        super().__init__(kept.path, partial(life.hop, prefix))
+        self._kept, self._life = kept, life
+
+    def _opened(self) -> sqlite3.Connection:
+        self._life.check()
+        if self._connection is None:
+            self._connection = self._kept.take()
+            self._life.engines.append(self)
+        return self._connection
+
+    async def _alone(self, work: Callable[[], Any]) -> Any:
+        async with self._turn:
+            return await self._hop(work)
+
+    def end(self) -> None:
+        """Let go at once; an open transaction is rolled back."""
+        if self._connection is not None:
+            self._kept.give_back(self._connection)
+            self._connection = None

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
+import time
 from asyncio.base_events import BaseEventLoop
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -47,7 +51,60 @@ class VirtualLoop(BaseEventLoop):
         """Nobody calls from another thread."""
 
 
-def run(loop: VirtualLoop, main: Any) -> Any:
+class _Wait:
+    """Waits for real where a database is at work, and jumps where nothing but time is waited for."""
+
+    def __init__(self, loop: RealLoop, selector: selectors.BaseSelector) -> None:
+        self._loop, self._selector = loop, selector
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Let up to ``timeout`` seconds pass: as they really pass while a database works, else at once."""
+        loop = self._loop
+        if loop.at_work:
+            started = time.monotonic()
+            ready = self._selector.select(timeout)
+            loop.now += time.monotonic() - started
+            return ready
+        ready = self._selector.select(0)
+        if not ready and timeout is None:
+            raise NothingToDo
+        if not ready and timeout:
+            loop.now += timeout
+        return ready
+
+
+class RealLoop(asyncio.SelectorEventLoop):
+    """For a database behind a socket: who is served first is up to the server; between its answers the time jumps."""
+
+    def __init__(self) -> None:
+        selector = selectors.DefaultSelector()
+        super().__init__(selector)
+        self.now = 0.0
+        self.at_work = 0
+        self._selector = _Wait(self, selector)
+        self.set_exception_handler(lambda loop, context: None)
+
+    def time(self) -> float:
+        """The virtual time."""
+        return self.now
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a database is at work."""
+        self.at_work += 1
+        try:
+            yield
+        finally:
+            self.at_work -= 1
+
+
+WorldLoop = VirtualLoop | RealLoop
+
+
+def run(loop: WorldLoop, main: Any) -> Any:
     """Run ``main`` to its end on ``loop``, then cancel what is left of it."""
     try:
         return loop.run_until_complete(main)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,13 @@ from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage.databases import Engine, OwnerDb
 from polytill.storage.opening import Cluster, Opening
-from polytill.storage.sqlite import SqliteEngine
+from polytill.storage.units import Step
 from polytill.testing.world.deaths import Cut, NodeDied
 from polytill.testing.world.ground import EPOCH_S
-from polytill.testing.world.keeping import Kept
+from polytill.testing.world.keeping import KeptDatabase, LivingEngine
 from polytill.testing.world.wires import Wire
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from polytill.testing.world.history import History
 
 BUSY_S = 10.0
@@ -43,50 +41,30 @@ def label_of(work: Callable[[], Any]) -> str | None:
         return None
     name = work.func.__name__
     if name in ("_commit_now", "_run_now"):
-        texts = tuple(step.sql for step in work.args[0])
-        label = _labels.get(texts)
-        if label is None:
-            found = (_TOUCHES.match(text) for text in texts)
-            label = " ".join(dict.fromkeys(_SIGNS[m[1]] + m[2] for m in found if m)) or "other"
-            _labels[texts] = label
-        return label
+        return label_of_steps(work.args[0])
     if name == "_fetch_now" and work.args[0] == "COMMIT":
         return "end of a transaction"
     return None
 
 
-class _Engine(SqliteEngine):
-    """The product's engine over a kept file. Work runs in place, so no task of its own has to guard a thread's turn."""
-
-    def __init__(self, kept: Kept, life: Life, prefix: str) -> None:
-        super().__init__(kept.path, partial(life.hop, prefix))
-        self._kept, self._life = kept, life
-
-    def _opened(self) -> sqlite3.Connection:
-        self._life.check()
-        if self._connection is None:
-            self._connection = self._kept.take()
-            self._life.engines.append(self)
-        return self._connection
-
-    async def _alone(self, work: Callable[[], Any]) -> Any:
-        async with self._turn:
-            return await self._hop(work)
-
-    def end(self) -> None:
-        """Let go at once; an open transaction is rolled back."""
-        if self._connection is not None:
-            self._kept.give_back(self._connection)
-            self._connection = None
+def label_of_steps(steps: list[Step]) -> str:
+    """What a unit writes."""
+    texts = tuple(step.sql for step in steps)
+    label = _labels.get(texts)
+    if label is None:
+        found = (_TOUCHES.match(text) for text in texts)
+        label = " ".join(dict.fromkeys(_SIGNS[m[1]] + m[2] for m in found if m)) or "other"
+        _labels[texts] = label
+    return label
 
 
 class _Cluster(Cluster):
-    def __init__(self, kept: dict[str, Kept], life: Life) -> None:
+    def __init__(self, kept: Mapping[str, KeptDatabase], life: Life) -> None:
         super().__init__("nowhere", 2, partial(life.hop, ""))
         self._kept, self._life = kept, life
 
     def engine(self, database_name: str) -> Engine:
-        return _Engine(self._kept[database_name], self._life, "")
+        return self._kept[database_name].engine(self._life, "")
 
 
 class Life:
@@ -98,12 +76,12 @@ class Life:
         self.alive = True
         self.loop = history.loop
         self.died: asyncio.Future[None] = self.loop.create_future()
-        self.engines: list[_Engine] = []
+        self.engines: list[LivingEngine] = []
         self.tasks: set[asyncio.Task[Any]] = set()
         self.swept = False
         ground, kept = history.ground, history.kept
         world = World(lambda: EPOCH_S + self.loop.now + skew[0], history.bytes)
-        owner = OwnerDb(_Engine(kept["owner"], self, "owner: "))
+        owner = OwnerDb(kept["owner"].engine(self, "owner: "))
         opening = Opening(owner, ground.ring, "nowhere", 2, world, partial(self.hop, ""))
         opening._clusters["default"] = _Cluster(kept, self)
         http = Http(Wire(history, self))

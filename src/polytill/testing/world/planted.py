@@ -347,6 +347,18 @@ def deliveries_of_others_applied() -> list[Swap]:
 
 
 @bug
+def settled_in_another_practice() -> list[Swap]:
+    """A delivery is verified for one practice, and applied in the database of another one that is open."""
+    apply = receive._apply
+
+    async def elsewhere(desk: Any, db: PracticeDb, *rest: Any) -> None:
+        others = [number for number in desk.opening.opened() if number != db.practice_id]
+        await apply(desk, await desk.opening.practice(others[0]) if others else db, *rest)
+
+    return [(receive, "_apply", elsewhere)]
+
+
+@bug
 def stored_deliveries_forgotten() -> list[Swap]:
     """A delivery whose process died before it was applied is never taken up."""
     return [(webhook_events, "waiting", _nothing_due), (webhook_events, "by_dedupe_key", _no_row)]

@@ -449,6 +449,20 @@ async def test_another_accounts_not_found_proves_nothing(scene: Scene) -> None:
     assert len(told) == 1
 
 
+async def test_a_link_that_nobody_held_is_given_up_whichever_account_has_it(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LOST)
+    taken = await scene.pay()
+    await scene.configure("scripted", keys("2"))
+    scene.wire.says("lookup", REFUSED_KEYS, NOWHERE)
+    scene.wire.says("create", LINK)
+    await scene.later(200)
+    first, second = await scene.attempts(taken.payment.id)
+    assert (first.state, second.state) == (A.expired, A.needs_action)
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    assert await scene.cases() == []
+
+
 @pytest.mark.parametrize("found", [True, False])
 async def test_the_same_accounts_not_found_is_proof(scene: Scene, found: bool) -> None:
     """What was taken with the old keys and is found with the new ones shows that they are the same account's."""

@@ -10,7 +10,7 @@ from benchmarks.survival import run
 
 @pytest.mark.postgres
 async def test_nothing_acknowledged_is_lost_when_processes_die() -> None:
-    score = await run(argparse.Namespace(kills=3, failover=True, owner_outage=0.0, seed=7))
+    score = await run(argparse.Namespace(kills=3, failover=True, owner_outage=0.0, provider_outage=0.0, seed=7))
     assert score["unproven"] == {}, score
     assert score["provider"] == score["ledger"] > 0, score
     assert score["paidTwice"] == 0, score

@@ -13,7 +13,7 @@ from functools import partial
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
-from polytill.flows.calling import call_for, configuration_of, handler_class
+from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
@@ -145,6 +145,9 @@ def _interpreted(
         # may have been wrong: that counts from when it was first found open, by whoever found it.
         open_s = (desk.world.now() - attempt.updated_at).total_seconds() if attempt.state is AttemptState.unknown else 0
         return (outcome, True) if open_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
+    if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+        # Whichever account has it: nobody ever held this link, and it is still asked about.
+        return _LINK_LOST, True
     payable = isinstance(outcome, NeedsAction) and outcome.action is not None
     waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if undecided and waits_for_payer and not payable and not moves_money:

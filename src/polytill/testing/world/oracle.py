@@ -56,7 +56,7 @@ def judge(history: History) -> list[str]:
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
         mine = [m for m in history.merchants if m.practice == practice]
-        found += _stuck(rows, mine)
+        found += _stuck(rows)
         found += _foreign(rows)
         found += _books(history, rows, mine)
         found += _payments(history, rows, mine)
@@ -84,15 +84,9 @@ def unpayable(history: History) -> list[str]:
 # ── Open and foreign ──
 
 
-def _stuck(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
-    attempts = rows.tables["payment_attempts"]
-    # Keys that have ended took with them what they alone could see: that newer ones find nothing is no proof, and a
-    # person is asked. Only where keys were really rotated; money in the books that is not in the rows stays "lost".
-    rotated = {merchant.provider for merchant in merchants if merchant.version > 1}
-    unseen = rows.cases("other_account")
-    of_rotated = {a["id"] for a in attempts if a["provider_code"] in rotated}
-    by_hand = rows.cases("amount_mismatch") | (unseen & of_rotated)
-    parked = {a["payment_id"] for a in attempts if a["id"] in by_hand}
+def _stuck(rows: Rows) -> Iterator[str]:
+    mismatched = rows.cases("amount_mismatch")
+    parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in mismatched}
     for payment in rows.tables["payments"]:
         if payment["status"] in ("requires_action", "processing") and payment["id"] not in parked:
             yield f"stuck: payment {payment['id']} is {payment['status']}"
@@ -101,8 +95,7 @@ def _stuck(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
             yield f"stuck: attempt {attempt['id']} is {attempt['state']}"
     for name in ("refunds", "payment_operations"):
         for row in rows.tables[name]:
-            asked = row["id"] in unseen and row["attempt_id"] in of_rotated
-            if row["state"] in UNDECIDED and not asked:
+            if row["state"] in UNDECIDED:
                 yield f"stuck: {name} {row['id']} is {row['state']}"
     for event in rows.tables["webhook_events"]:
         if event["state"] == "received":

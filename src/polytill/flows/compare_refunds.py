@@ -11,7 +11,6 @@ from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, Refund
 from polytill.flows import refund as refunding
 from polytill.flows.calling import handler_class, listing_page
 from polytill.flows.desk import Desk
-from polytill.flows.receive_refunds import fetched_refund
 from polytill.flows.settle_refunds import apply_refund_fact
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import NotSent, Unknown
@@ -24,12 +23,18 @@ from polytill.storage.units import Unit
 MAX_PAGES = 50
 
 
+async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
+    """Whether the provider that an attempt was made at lists refunds."""
+    handler = await refunding.handler_of(desk, attempt)
+    return handler is not None and handler.list_refunds is not None
+
+
 async def compare_refunds(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
 ) -> bool:
     """Look at each refund that is listed between two moments. False where not all of it is settled yet: ask again."""
-    entry = (await desk.catalog())[configuration.provider_code]
-    if handler_class(desk, entry).list_refunds is None:
+    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    if handler.list_refunds is None:
         return True
     settled, cursor = True, None
     for _ in range(MAX_PAGES):
@@ -64,7 +69,7 @@ async def _look_at(
         return False
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    told = await fetched_refund(desk, db, payment, attempt, fact)
+    told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
     if isinstance(told, Unknown | NotSent) or payment.amount_captured == 0:
         return False
     await apply_refund_fact(desk, db, payment, attempt, told, _nothing_else)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import timedelta
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import call_for
+from polytill.flows.calling import call_for, configuration_of
+from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
-from polytill.providers.contract import ConfirmPaymentParams, RefundFact, RefundLookupParams, WebhookResult
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.providers.contract import ConfirmPaymentParams, RefundFact, WebhookResult
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
+
+# A list is asked for this much wider than our own clock says.
+CLOCKS_DIFFER = timedelta(seconds=600)
 
 
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
@@ -50,16 +54,36 @@ async def apply_refund(
         if about or fact.provider_refund_id is None:
             await _look_up(desk, db, event, payment.id, about, fact)
             return
-        told = await fetched_refund(desk, db, payment, attempt, fact)
+        told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
             await wait(desk, db, event, payment.id, told.reason.value)
             return
         if await in_other_currency(desk, db, event, payment, told):
             return
         fact = told
+    if fact.amount is None and await lists_refunds(desk, attempt):
+        await _apply_total(desk, db, event, fact, payment, attempt)
+        return
     several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
     if several and await _look_up(desk, db, event, payment.id, several, fact):
         await _apply_other_refund(desk, db, event, fact, payment, attempt, also)
+
+
+async def _apply_total(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
+) -> None:
+    """A sum of refunds of some moment: which of ours were in it nobody can tell. The provider's list names each."""
+    known = [r for r in await refunds.of_payment(db, payment.id) if r.attempt_id == attempt.id]
+    sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
+    if fact.total is not None and fact.total.minor > sure:
+        configuration = await configuration_of(desk, db, attempt.config_id)
+        since, until = attempt.created_at - CLOCKS_DIFFER, desk.world.now() + CLOCKS_DIFFER
+        if configuration is None or not await compare_refunds(
+            desk, db, configuration, attempt.environment, since, until
+        ):
+            await wait(desk, db, event, payment.id, "not_borne_out")
+            return
+    await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
 
 
 async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
@@ -69,24 +93,6 @@ async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: Ref
             await refunding.refresh(desk, db, refund, "webhook")
     ids = {fact.reference, fact.provider_refund_id} - {None}
     return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
-
-
-async def fetched_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
-) -> RefundFact | Unknown | NotSent:
-    """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
-    known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
-    params = RefundLookupParams(
-        "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
-        hint.amount or Money(0, payment.currency), False, known=known,
-    )  # fmt: skip
-    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
-    if isinstance(outcome, Unknown | NotSent):
-        return outcome
-    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
-    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
-    refund_id = hint.provider_refund_id or outcome.provider_transaction_id
-    return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
 
 
 async def _look_up(
@@ -140,7 +146,7 @@ async def _apply_other_refund(
         also(unit)
         await db.commit(unit)
         return
-    found = await fetched_refund(desk, db, payment, attempt, fact)
+    found = await refunding.fetched_refund(desk, db, payment, attempt, fact)
     if isinstance(found, NotSent) and found.reason is Reason.not_found:
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
     elif isinstance(found, Unknown | NotSent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
@@ -14,8 +15,18 @@ from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle_refunds import settle_refund
-from polytill.providers.contract import Handler, RefundLookupParams, RefundParams
-from polytill.providers.outcomes import REFUSED_AGAIN, NotSent, Outcome, Reason, Unknown
+from polytill.providers.contract import Handler, RefundFact, RefundLookupParams, RefundParams
+from polytill.providers.outcomes import (
+    REFUSED_AGAIN,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payments, refunds
 from polytill.storage.databases import PracticeDb
@@ -127,6 +138,24 @@ async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
     # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
     open_s = (desk.world.now() - refund.updated_at).total_seconds() if refund.state is not RefundState.sent else 0.0
     return _interpreted(await handler_of(desk, attempt), outcome, open_s)
+
+
+async def fetched_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
+) -> RefundFact | Unknown | NotSent:
+    """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
+    known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
+    params = RefundLookupParams(
+        "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
+        hint.amount or Money(0, payment.currency), False, known=known,
+    )  # fmt: skip
+    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
+    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
+    refund_id = hint.provider_refund_id or outcome.provider_transaction_id
+    return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
 
 
 async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:

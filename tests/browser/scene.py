@@ -25,7 +25,7 @@ SIZES = {"desk": {"width": 1280, "height": 820}, "phone": {"width": 390, "height
 SCREENS = os.environ.get("POLYTILL_SCREENS")
 # Which pictures the documentation shows; the others are looked at and thrown away.
 KEPT = frozenset(
-    """login payments payment payment-unknown refund-sure overview providers provider provider-new payments-first
+    """login payments payment payment-unknown refund-sure case overview providers provider provider-new payments-first
     owner owner-catalog owner-provider owner-practices owner-waiting""".split()  # noqa: SIM905
 )
 KEPT_AS = (("desk", "light"), ("phone", "dark"))

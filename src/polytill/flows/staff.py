@@ -96,6 +96,14 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
     return await link(desk, db, email, actor)
 
 
+async def invite_first(desk: Desk, db: PracticeDb, email: str, name: str, actor: str) -> str:
+    """The owner invites a practice's first admin. ``Conflict`` once there is anybody: from then on the practice does."""
+    if await staff.listed(db):
+        detail = "This practice has people already. Its own admins invite the others."
+        raise Conflict(detail, code="has_people")
+    return await invite(desk, db, email, name, "admin", actor)
+
+
 async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
     """The address where a person chooses a new password. Earlier links end; sessions go on until it is used."""
     person = await existing(db, email)

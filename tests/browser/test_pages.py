@@ -178,7 +178,7 @@ async def test_the_owners_console(
             ("owner-catalog", "/catalog"), ("owner-provider", "/catalog/paystack"), ("owner-provider-large", "/catalog/stripe"),
             ("owner-provider-new", "/catalog/new?code=stripe"), ("owner-practices", "/practices"),
             ("owner-practice", f"/practices/{clinic.id}"), ("owner-practice-new", "/practices/new"),
-            ("owner-waiting", "/waiting"), ("owner-activity", "/activity"),
+            ("owner-waiting", "/waiting"), ("owner-activity", "/activity"), ("owner-people", "/people"),
         ):  # fmt: skip
             await seen.go(f"/owner{path}")
             await seen.look(name)
@@ -193,6 +193,79 @@ async def test_the_owners_console(
         await page.get_by_role("button", name="Make the practice").click()
         await expect(page.get_by_role("heading", name="API key")).to_be_visible()
         await seen.look("owner-practice-made")
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+async def test_the_desk_and_its_people(
+    house: Installation, clinic: Practice, browser: Browser, size: str, tmp_path: Path
+) -> None:
+    practice = Practice(house, *await house.practice(f"Ibadan Physiotherapy {size}", "NGN"))
+    door = f"/practice/{practice.id}"
+    await person(house, await practice.db, "pat@example.com", name="Pat Practice")
+    async with visit(house, browser, size, tmp_path) as seen:
+        page = seen.page
+        await seen.go("/")
+        await seen.look("doors")
+        await page.get_by_label("Number of the practice").fill("one")
+        await page.get_by_role("button", name="Go on").click()
+        await expect(page.get_by_text("not the number")).to_be_visible()
+        await seen.look("doors-wrong")
+        await page.get_by_label("Number of the practice").fill(str(practice.id))
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"**{door}/login")
+        await seen.sign_in(door, "pat@example.com")
+        # People
+        await page.get_by_role("link", name="People").click()
+        await page.get_by_label("E-mail").fill("nobody")
+        await page.get_by_role("button", name="Make the link").click()
+        await expect(page.get_by_text("not an e-mail address")).to_be_visible()
+        await seen.look("people-wrong")
+        await page.get_by_label("E-mail").fill("a.very.long.address.of.somebody.new@the-regional-hospital.example.com")
+        await page.get_by_label("Name").fill("Oluwaseun Adebayo-Ogunlesi of the Very Long Family Name")
+        await page.get_by_role("button", name="Make the link").click()
+        await expect(page.get_by_role("heading", name="A link for")).to_be_visible()
+        await seen.look("person-link")
+        await page.get_by_role("link", name="Done").click()
+        await seen.look("people")
+        await page.get_by_role("link", name="Oluwaseun").click()
+        await seen.look("person")
+        await page.get_by_label("admin").check()
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status")).to_contain_text("Saved")
+        # Money at the desk
+        await page.get_by_role("link", name="Payments", exact=True).click()
+        await page.get_by_role("link", name="Take a payment").click()
+        await seen.look("by-hand-off")
+        await page.get_by_role("link", name="Set it up").click()
+        await page.get_by_role("button", name="Save the keys").click()
+        await page.get_by_role("button", name="Switch on").click()
+        await seen.go(f"{door}/by-hand")
+        await page.get_by_label("Amount").fill("a lot")
+        await page.get_by_role("button", name="Go on").click()
+        await expect(page.get_by_text("not an amount")).to_be_visible()
+        await page.get_by_label("Amount").fill("7,500")
+        await page.get_by_label("Who pays").fill("Ngozi Eze")
+        await page.get_by_label("What it is for").fill("Four sessions")
+        await seen.look("by-hand")
+        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_label("Amount that you counted").fill("7,000")
+        await page.get_by_label("What you saw").fill("Cash at the desk")
+        await page.get_by_role("button", name="The money is there").click()
+        await expect(page.get_by_text("another amount cannot settle it")).to_be_visible()
+        await seen.look("by-hand-wrong")
+        await page.get_by_label("Amount that you counted").fill("7,500.00")
+        await seen.look("by-hand-confirm")
+        await page.get_by_role("button", name="The money is there").click()
+        await expect(page.get_by_role("status")).to_contain_text("Booked")
+        await seen.look("by-hand-paid")
+        # The colour
+        await page.get_by_role("link", name="Payment links").click()
+        await seen.look("links")
+        await page.get_by_role("link", name="Colour of the checkout").click()
+        await page.get_by_label("Colour").fill("#8a2be2")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status")).to_contain_text("Payers see it")
+        await seen.look("look")
 
 
 async def test_with_the_keyboard_alone(house: Installation, clinic: Practice, browser: Browser, tmp_path: Path) -> None:

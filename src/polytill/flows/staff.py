@@ -21,7 +21,7 @@ from polytill.domain.secret import Secret
 from polytill.flows.desk import Desk
 from polytill.storage import audit, staff
 from polytill.storage.databases import PracticeDb
-from polytill.storage.staff import Person, Session, StaffDb
+from polytill.storage.staff import Person, Presence, Session, StaffDb
 from polytill.storage.units import Unit
 
 ROLES = ("admin", "viewer")
@@ -96,6 +96,14 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
     return await link(desk, db, email, actor)
 
 
+async def invite_first(desk: Desk, db: PracticeDb, email: str, name: str, actor: str) -> str:
+    """The owner invites a practice's first admin. ``Conflict`` once there is anybody: from then on the practice does."""
+    if await staff.listed(db):
+        detail = "This practice has people already. Its own admins invite the others."
+        raise Conflict(detail, code="has_people")
+    return await invite(desk, db, email, name, "admin", actor)
+
+
 async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
     """The address where a person chooses a new password. Earlier links end; sessions go on until it is used."""
     person = await existing(db, email)
@@ -119,11 +127,13 @@ async def existing(db: StaffDb, email: str) -> Person:
 
 
 async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_active: bool | None, actor: str) -> Person:
-    """Another role, or in or out. Who is let out, or is given less, is signed out everywhere."""
+    """Another role, or in or out; signed out everywhere. Nobody does it to themselves: an admin always remains."""
     before = await existing(db, email)
     after_role, after_active = role or before.role, before.is_active if is_active is None else is_active
     if after_role not in ROLES:
         raise invalid("/role", "The role must be admin or viewer.")
+    if actor == f"user:{before.id}":
+        raise Conflict("Nobody changes their own role. Ask another admin.", code="own_role")
     now = desk.world.now()
     unit = Unit()
     staff.change(unit, before.id, after_role, after_active, now)
@@ -131,6 +141,20 @@ async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_activ
     audit.append(unit, now, actor, "person.changed", before.email, {"role": after_role, "active": after_active})
     await db.commit(unit)
     return await existing(db, email)
+
+
+async def end_sessions(desk: Desk, db: StaffDb, email: str, actor: str) -> None:
+    """Sign a person out in every browser. Their password and their role stay."""
+    person = await existing(db, email)
+    unit = Unit()
+    staff.end_sessions_of(unit, person.id)
+    audit.append(unit, desk.world.now(), actor, "person.signed_out", person.email, None)
+    await db.commit(unit)
+
+
+async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
+    """Who is signed in, by the person's id."""
+    return await staff.present(db, desk.world.after(-ABSOLUTE_S), desk.world.after(-IDLE_S))
 
 
 # ── Passwords ──

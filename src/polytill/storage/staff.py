@@ -35,6 +35,14 @@ class Session:
     last_seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """In how many browsers a person is signed in, and when one of them was last used."""
+
+    browsers: int
+    last_seen_at: datetime
+
+
 _PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash, u.created_at"
 
 
@@ -111,6 +119,21 @@ def end_sessions_of(unit: Writes, person_id: int) -> None:
 def forget_sessions(unit: Writes, created_before: datetime) -> None:
     """Sessions past their absolute limit are cleared away."""
     unit.add("DELETE FROM sessions WHERE created_at < $1", created_before)
+
+
+async def present(db: StaffDb, created_after: datetime, seen_after: datetime) -> dict[int, Presence]:
+    """The sessions that still count, by the person's id."""
+    rows = await db.fetch(
+        "SELECT user_id, count(*) AS browsers, max(last_seen_at) AS last_seen_at FROM sessions"
+        " WHERE created_at >= $1 AND last_seen_at >= $2 GROUP BY user_id",
+        created_after, seen_after,
+    )  # fmt: skip
+    found = {}
+    for row in rows:
+        seen_at = moment(row["last_seen_at"])
+        assert seen_at is not None
+        found[row["user_id"]] = Presence(row["browsers"], seen_at)
+    return found
 
 
 async def session(db: StaffDb, token_hash: str) -> Session | None:

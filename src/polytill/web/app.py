@@ -28,11 +28,14 @@ from polytill.web import (
     api_practice,
     api_saved,
     checkout,
+    console_by_hand,
     console_catalog,
     console_links,
+    console_look,
     console_overview,
     console_owner,
     console_payments,
+    console_people,
     console_providers,
     console_settings,
     console_waiting,
@@ -81,7 +84,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 PAGES = (
     signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
     console_providers.router, console_settings.router, console_links.router, console_waiting.router,
-    signing_in.nowhere,
+    console_people.router, console_look.router, console_by_hand.router, signing_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024

@@ -12,6 +12,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotFound, PolytillError, invalid
 from polytill.domain.states import EventState
 from polytill.flows import onboarding, receive, reconcile
+from polytill.flows import staff as people
 from polytill.flows.desk import Desk
 from polytill.storage import audit, cases, leases, migrating, overview, practices, staff, webhook_events
 from polytill.storage.overview import Waiting
@@ -146,15 +147,17 @@ async def _practice_page(
     try:
         db = await desk.opening.practice(practice_id)
         waiting = await overview.waiting(db, desk.world.after(-A_DAY_S))
+        nobody = not await staff.listed(db)
         configured = [c for c in (await desk.configured(db)).configurations.values() if c.removed_at is None]
     except PolytillError:
-        waiting, configured = None, []
+        waiting, configured, nobody = None, [], False
     volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    more.setdefault("email", "")
     more.setdefault("given", {"name": entry.name, "defaultCurrency": entry.default_currency})
     return page(
         request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
         configured=configured, head=migrating.head("practice"), payments=volumes.get(practice_id, 0),
-        currencies=sorted(CURRENCIES), **more,
+        currencies=sorted(CURRENCIES), nobody=nobody, **more,
     )  # fmt: skip
 
 
@@ -178,6 +181,23 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
             request, visitor, practice_id, error.status, given=given, errors=errors_by_field(error)
         )
     return see(f"/owner/practices/{practice_id}", "saved")
+
+
+@router.post("/practices/{practice_id}/invite")
+async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Invite the practice's first admin; who comes after is the practice's own to invite."""
+    form, desk = form_of(request), visitor.desk
+    db = await desk.opening.practice(practice_id)
+    try:
+        actor = f"owner:{visitor.person.id}"
+        link = await people.invite_first(desk, db, form.text("email"), "", actor)
+    except EXPECTED as error:
+        errors = errors_by_field(error)
+        return await _practice_page(
+            request, visitor, practice_id, error.status, email=form.text("email"), errors=errors
+        )
+    back = f"/owner/practices/{practice_id}"
+    return page(request, "person_link.html", 201, visitor=visitor, email=form.text("email"), link=link, back=back)
 
 
 @router.post("/practices/{practice_id}/migrate")

@@ -22,6 +22,7 @@ from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
 from polytill.flows.pay import find, taken
 from polytill.flows.refund import refundable
+from polytill.providers.manual import ManualProvider
 from polytill.storage import audit, payments, refunds, staff, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Filters, Payment
@@ -205,6 +206,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
         refunds=given_back, refundable=max(0, refundable(payment)), names=names,
         disputes=await refunds.disputes_of(db, payment_id),
+        by_hand=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
         story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
     )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.errors import CallerError, Forbidden, Invalid, NotFound, PolytillError, TooMany, Unauthorized
 from polytill.flows import staff
@@ -21,6 +23,7 @@ from polytill.web.visitors import (
 from polytill.web.words import LANGUAGES
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+MOST_PRACTICES = 2**31 - 1
 A_YEAR_S = 365 * 24 * 3600
 
 
@@ -106,6 +109,19 @@ def _named(error: PolytillError) -> dict[str, str]:
     return errors_by_field(error) or {"": error.detail}
 
 
+# ── Where the doors are ──
+
+
+@router.get("/")
+async def doors(request: Request, practice: Annotated[str, Query(max_length=20)] = "") -> Response:
+    """The way to either door; with ``?practice=`` straight to that practice's, whether there is one or not."""
+    number = practice.strip()
+    if number.isascii() and number.isdigit() and 0 < int(number) <= MOST_PRACTICES:
+        return see(f"/practice/{int(number)}/login")
+    errors = {"practice": words_of(request)("doors.no_number")} if practice else {}
+    return page(request, "doors.html", 422 if errors else 200, given=practice, errors=errors)
+
+
 # ── The owner's door ──
 
 
@@ -184,7 +200,7 @@ async def choose_language(request: Request, language: str) -> Response:
     if language not in LANGUAGES:
         raise NotFound
     back = request.query_params.get("back", "/owner")
-    ours = back.startswith(("/owner", "/practice/")) and "\\" not in back and "//" not in back
+    ours = back == "/" or (back.startswith(("/owner", "/practice/")) and "\\" not in back and "//" not in back)
     response = see(back if ours and not any(c < " " for c in back) else "/owner")
     response.set_cookie(LANGUAGE_COOKIE, language, max_age=A_YEAR_S, path="/", httponly=True, samesite="lax")
     return response

@@ -14,7 +14,7 @@ TONES = {
     "succeeded": "good", "authorized": "info", "failed": "bad", "declined": "bad", "canceled": "bad", "lost": "bad",
     "unknown": "warn", "processing": "warn", "parked": "warn", "open": "warn", "won": "good", "adopted": "good",
 }  # fmt: skip
-SOURCES = ("answer", "webhook", "lookup", "provider")
+SOURCES = ("answer", "webhook", "lookup", "provider", "staff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ def who(words: Words, actor: str, people: dict[str, str]) -> str:
     if actor in SOURCES:
         return words(f"source.{actor}")
     kind, _, number = actor.partition(":")
+    if kind == "owner":
+        return words("source.owner")
     return words("source.key", number=number) if kind == "key" else actor
 
 

@@ -56,3 +56,5 @@ document.addEventListener("dragend", () => {
   form.requestSubmit();
 });
 document.querySelectorAll("[data-script]").forEach((element) => { element.hidden = false; });
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentNode.scrollLeft = tab.offsetLeft - tab.parentNode.offsetLeft - 40;

@@ -227,7 +227,8 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "cases": await cases.listed(db, limit=20),
             }
         )
-    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT)
+    names = {code: entry.name for code, entry in (await desk.catalog()).items()}
+    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names)
 
 
 @router.post("/waiting/{practice_id}/events/{event_id}")

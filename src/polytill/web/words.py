@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -72,6 +73,10 @@ class Words:
         """The text of a name from a closed list; the name itself where the list has grown since."""
         key = f"{group}.{name}"
         return self(key) if self.has(key) else str(name or "").replace("_", " ")
+
+    def methods(self, names: Iterable[str]) -> str:
+        """Payment methods, one after the other."""
+        return ", ".join(self.of("method", name) for name in names)
 
     def money(self, minor: int, currency: str) -> str:
         """An amount as people write it."""

@@ -97,7 +97,7 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
     providers = sorted(month.by_provider, key=lambda code: -month.by_provider[code].captured)[:4]
 
     def axis(minor: int) -> str:
-        return words.number(int(to_major(minor, currency)))
+        return words.short(int(to_major(minor, currency)))
 
     def volume_title(series: int, day: int) -> str:
         code = providers[series]

@@ -17,7 +17,14 @@ from typing import Any
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime, get_month_names
-from babel.numbers import NumberFormatError, NumberPattern, format_decimal, parse_decimal, parse_pattern
+from babel.numbers import (
+    NumberFormatError,
+    NumberPattern,
+    format_compact_decimal,
+    format_decimal,
+    parse_decimal,
+    parse_pattern,
+)
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, InvalidAmount, PolytillError
@@ -121,6 +128,12 @@ class Words:
     def number(self, value: int | Decimal) -> str:
         """A plain number."""
         return format_decimal(value, locale=self.locale)
+
+    def short(self, value: int) -> str:
+        """A number for an axis: millions and more as a word."""
+        if abs(value) < 1_000_000:
+            return self.number(value)
+        return format_compact_decimal(value, locale=self.locale, fraction_digits=1)
 
     def percent(self, ppm: int | None) -> str:
         """A share in parts per million as percent."""

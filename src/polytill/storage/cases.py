@@ -69,3 +69,13 @@ def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: st
         " WHERE id = $1 AND state = 'open'",
         case.id, json_text({**case.detail, "resolution": resolution}), now, by, expect=1,
     )  # fmt: skip
+
+
+async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
+    """Whose keys a person has said to be one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
+    found = []
+    for case in await listed(db, "resolved", "other_account", limit=1000):
+        resolution = case.detail["resolution"]
+        if resolution["action"] == "same_account":
+            found.append({name: resolution[name] for name in ("config", "made_with", "same_as")})
+    return found

@@ -216,14 +216,15 @@ async def apply_refund_fact(
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
-                unit = Unit()
-                also(unit)
-                await db.commit(unit)
+                await _nothing_new(db, also)
                 return []
             over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
             if uncertain := over + [r for r in known if r.state in (RefundState.sent, RefundState.unknown)]:
                 return uncertain
             matching: list[Refund] = []
+        elif amount.minor == 0:
+            await _nothing_new(db, also)
+            return []
         else:
             matching = _matching(known, attempt, fact)
         # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
@@ -242,6 +243,12 @@ async def apply_refund_fact(
             continue  # another delivery about this payment was first: look again at what is known
         return []
     raise Stale
+
+
+async def _nothing_new(db: PracticeDb, also: Also) -> None:
+    unit = Unit()
+    also(unit)
+    await db.commit(unit)
 
 
 def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:

@@ -259,7 +259,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     message = text_of(answer.data.get("message"))
     lower = message.lower()
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
     if answer.status == 409:  # something else is under way over there
         return Unknown(Reason.conflict, code or "409", message)
@@ -290,10 +290,10 @@ def too_fine(money: Money) -> NotSent:
     return NotSent(Reason.validation, detail=f"Flutterwave takes no amount as fine as {money}.")
 
 
-def money_in(value: Any, currency: str) -> Money | None:
+def money_in(value: Any, currency: str, owed: bool = False) -> Money | None:
     """The money behind a number of major units; None where there is none."""
     try:
-        return from_wire(value, currency, MAJOR)
+        return from_wire(value, currency, MAJOR, owed)
     except InvalidAmount:
         return None
 

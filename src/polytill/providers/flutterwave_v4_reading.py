@@ -130,7 +130,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     """An error envelope, sorted by what can have happened over there."""
     error = object_in(answer.data, "error")
     code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code, text)

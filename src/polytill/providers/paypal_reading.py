@@ -200,7 +200,7 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
     code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
     text = text_of(data.get("message") or data.get("error_description"))
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code, text)

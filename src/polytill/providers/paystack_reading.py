@@ -83,8 +83,9 @@ def read_transaction(data: JsonObject) -> Outcome:
         return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
     if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
         fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
-        paid = charged if charged != asked else None
-        return Succeeded(asked, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
+        # Who pays more than was asked bears the fee; who paid less has not paid what was asked.
+        amount, paid = min(asked, charged, key=lambda money: money.minor), charged if charged != asked else None
+        return Succeeded(amount, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
     if status == "abandoned":
         return NeedsAction(None, asked, transaction_id, response=kept)
     if status in PENDING_WORDS:
@@ -185,7 +186,7 @@ def read_balance(items: list[JsonObject]) -> Balance:
     held = []
     for item in items:
         with suppress(InvalidAmount):
-            held.append(_money(item.get("balance"), item))
+            held.append(_money(item.get("balance"), item, owed=True))
     return Balance(tuple(held))
 
 
@@ -289,7 +290,8 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
 
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     inner = object_in(data, "transaction")
-    amount = _money(data.get("captured_amount") or data.get("amount"), data)
+    captured = data.get("captured_amount") if kind == "preauthorization.capture.success" else None
+    amount = _money(captured or data.get("amount"), data)
     transaction_id = id_in(data, "transaction_id") or id_in(inner)
     kept = redact(data, REDACTED)
     outcome: Outcome
@@ -370,5 +372,5 @@ def read_error(answer: Answer) -> Outcome:
 # ── Values ──
 
 
-def _money(value: Any, data: JsonObject) -> Money:
-    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT)
+def _money(value: Any, data: JsonObject, owed: bool = False) -> Money:
+    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT, owed)

@@ -1,0 +1,224 @@
+"""Variations of what providers write, across all of them: what is not as documented is never guessed.
+
+What a provider says in its usual words stands in its own tests; here are the words, numbers and gaps between them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from polytill.domain.clock import World
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import ConfirmPaymentParams, CreatePaymentParams, Customer, ProviderConfig
+from polytill.providers.http import Http
+from polytill.providers.outcomes import NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.registry import BUILT_IN
+
+Json = dict[str, Any]
+REFERENCE = "ref-000001"
+TOKEN = {"access_token": "tok-1", "expires_in": 3600}
+
+
+class Script:
+    """A transport that gives an access token to whoever asks, and prepared answers to all else, the last one for ever."""
+
+    def __init__(self, *answers: tuple[Any, ...]) -> None:
+        self.answers, self.calls = list(answers), list[str]()
+
+    async def send(self, method: str, url: str, headers: Any, body: bytes | None) -> tuple[int, Json, bytes]:
+        path = url.split("/", 3)[3]
+        if "oauth" in path or "openid-connect" in path:
+            return 200, {}, json.dumps(TOKEN).encode()
+        self.calls.append(f"{method} /{path}")
+        status, data, *more = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return status, more[0] if more else {}, data if isinstance(data, bytes) else json.dumps(data).encode()
+
+
+def made(code: str, *answers: tuple[Any, ...]) -> tuple[Any, Script]:
+    """A provider's handler over prepared answers, and what it asks for."""
+    cls, script = BUILT_IN[code], Script(*answers)
+    config = ProviderConfig(
+        Environment.sandbox, cls.catalog.sandbox_api_base_url, "pk_test_0123456789", Secret("sk_test_0123456789abcdef"),
+        (Secret("whsec_0123456789"),), {"shortCode": "174379", "passkey": Secret("0123456789abcdef")},
+        "https://till.example/hooks/abc",
+    )  # fmt: skip
+    return cls(config, Http(script), World()), script
+
+
+async def asked(code: str, data: Json, amount: Money, transaction: str | None = "1001") -> Outcome:
+    """What a handler makes of the provider's word about a payment."""
+    found = await made(code, (200, data))[0].confirm_payment(ConfirmPaymentParams(REFERENCE, transaction, amount))
+    assert isinstance(found, Outcome)
+    return found
+
+
+def told(code: str, event: Any) -> Any:
+    return made(code, (500, {}))[0].process_webhook(json.dumps(event).encode())
+
+
+# ── What is paid ──
+
+
+def paystack(**changes: Any) -> Json:
+    data = {"id": 1001, "reference": REFERENCE, "status": "success", "amount": 7550, "currency": "NGN"} | changes
+    return {"status": True, "message": "ok", "data": data}
+
+
+@pytest.mark.parametrize(
+    ("amount", "requested", "booked", "charged"),
+    [
+        (7550, 7550, 7550, None),
+        (40333, 30050, 30050, 40333),  # the payer bears the fee
+        ("7550", None, 7550, None),
+        (7550, 0, 7550, None),
+        (7000, 7550, 7000, 7000),  # underpaid: what came is what counts, and will not fit the payment
+        ("0", "7550", 0, 0),
+    ],
+)
+async def test_paystack_books_no_more_than_came(amount: Any, requested: Any, booked: int, charged: int | None) -> None:
+    found = await asked("paystack", paystack(amount=amount, requested_amount=requested), Money(7550, "NGN"))
+    assert isinstance(found, Succeeded)
+    assert found.amount == Money(booked, "NGN")
+    assert found.charged == (None if charged is None else Money(charged, "NGN"))
+
+
+def stripe(**changes: Any) -> Json:
+    whole = {"id": "1001", "object": "payment_intent", "amount": 7550, "currency": "usd", "status": "succeeded"}
+    return whole | changes
+
+
+def flutterwave(**changes: Any) -> Json:
+    data = {"id": 1001, "tx_ref": REFERENCE, "status": "successful", "amount": 75.5, "currency": "NGN"} | changes
+    return {"status": "success", "message": "ok", "data": data}
+
+
+def flutterwave_v4(**changes: Any) -> Json:
+    data = {"id": "1001", "reference": REFERENCE, "status": "succeeded", "amount": 75.5, "currency": "NGN"} | changes
+    return {"status": "success", "message": "ok", "data": data}
+
+
+def paypal(value: Any = "75.50", currency: Any = "USD", status: Any = "COMPLETED") -> Json:
+    capture = {"id": "CAP1", "status": status, "amount": {"value": value, "currency_code": currency}}
+    unit = {"custom_id": REFERENCE, "payments": {"captures": [capture]}}
+    return {"id": "1001", "status": "COMPLETED", "intent": "CAPTURE", "purchase_units": [unit]}
+
+
+# Each currency as each provider writes it: (handler, answer, money).
+WRITTEN: list[tuple[str, Json, Money]] = [
+    ("stripe", stripe(amount=500, currency="jpy"), Money(500, "JPY")),
+    ("stripe", stripe(amount=500, currency="rwf"), Money(500, "RWF")),
+    ("stripe", stripe(amount=500, currency="xof"), Money(500, "XOF")),
+    ("stripe", stripe(amount=50000, currency="ugx"), Money(500, "UGX")),
+    ("stripe", stripe(amount=50000, currency="isk"), Money(500, "ISK")),
+    ("stripe", stripe(amount=5, currency="mga"), Money(500, "MGA")),
+    ("stripe", stripe(amount=5120, currency="kwd"), Money(5120, "KWD")),
+    ("stripe", stripe(amount="7550", currency="USD"), Money(7550, "USD")),
+    ("stripe", stripe(amount=7550, amount_received=7000), Money(7000, "USD")),
+    ("stripe", stripe(amount=7550, amount_received=None), Money(7550, "USD")),
+    ("paystack", paystack(amount=100000, currency="XOF"), Money(1000, "XOF")),
+    ("paystack", paystack(amount="100000", currency="RWF"), Money(1000, "RWF")),
+    ("paystack", paystack(amount=100000.0, currency="KES"), Money(100000, "KES")),
+    ("flutterwave", flutterwave(amount="75.50"), Money(7550, "NGN")),
+    ("flutterwave", flutterwave(amount=3100.0, currency="UGX"), Money(3100, "UGX")),
+    ("flutterwave", flutterwave(amount="1000", currency="XOF"), Money(1000, "XOF")),
+    ("flutterwave", flutterwave(amount=500, currency="RWF"), Money(500, "RWF")),
+    ("flutterwave", flutterwave(amount=500, currency="JPY"), Money(500, "JPY")),
+    ("flutterwave_v4", flutterwave_v4(amount="75.50"), Money(7550, "NGN")),
+    ("flutterwave_v4", flutterwave_v4(amount=200, currency="UGX"), Money(200, "UGX")),
+    ("paypal", paypal("500", "JPY"), Money(500, "JPY")),
+    ("paypal", paypal("500", "HUF"), Money(50_000, "HUF")),
+    ("paypal", paypal("2.5"), Money(250, "USD")),
+]
+
+
+@pytest.mark.parametrize(("code", "answer", "money"), WRITTEN, ids=[f"{c}-{m}" for c, _, m in WRITTEN])
+async def test_money_is_read_by_the_providers_own_decimals(code: str, answer: Json, money: Money) -> None:
+    found = await asked(code, answer, money)
+    assert isinstance(found, Succeeded), found
+    assert found.amount == money
+
+
+# What is no exact amount of its currency, and whatever else stands where one was expected.
+NO_AMOUNTS = [None, True, [], {}, "", "x", "1_000", " 75", "-75", -75, "NaN", "1e999999", 1e300, "７５", "75,50"]
+NO_CURRENCIES = [None, 5, "", "XXX", "US", [], {"code": "USD"}]
+ANSWERS: dict[str, Any] = {"stripe": stripe, "paystack": paystack, "flutterwave": flutterwave, "paypal": paypal}
+ANSWERS["flutterwave_v4"] = flutterwave_v4
+FINER: list[tuple[str, Json]] = [
+    ("stripe", stripe(amount=50, currency="ugx")),
+    ("stripe", stripe(amount=550, currency="isk")),
+    ("stripe", stripe(amount=75.5)),
+    ("paystack", paystack(amount=50, currency="XOF")),
+    ("paystack", paystack(amount=75.5)),
+    ("flutterwave", flutterwave(amount=75.5, currency="UGX")),
+    ("flutterwave", flutterwave(amount="75.505")),
+    ("flutterwave_v4", flutterwave_v4(amount=0.5, currency="RWF")),
+    ("paypal", paypal("75.505")),
+    ("paypal", paypal("0.5", "JPY")),
+]
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+async def test_what_is_no_amount_is_unknown(code: str) -> None:
+    field = "value" if code == "paypal" else "amount"
+    wrong = [ANSWERS[code](**{field: value}) for value in NO_AMOUNTS]
+    wrong += [ANSWERS[code](currency=value) for value in NO_CURRENCIES]
+    wrong += [answer for other, answer in FINER if other == code]
+    for answer in wrong:
+        found = await asked(code, answer, Money(7550, "NGN"))
+        assert isinstance(found, Unknown), answer
+
+
+# ── Words that nobody knows ──
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+@pytest.mark.parametrize("word", ["", None, 5, [], {}, "new_word", "SUCCESS", "Failed", "success ", "not_failed"])
+async def test_a_status_that_is_not_known_is_unknown(code: str, word: Any) -> None:
+    found = await asked(code, ANSWERS[code](status=word), Money(7550, "NGN"))
+    assert isinstance(found, Unknown), found
+
+
+@pytest.mark.parametrize("code", ["4999", "2", "1033", "00", "0.0", "-1", "", "500.001.1001", "success", "99999"])
+async def test_a_result_of_mpesa_that_is_not_known_is_unknown(code: str) -> None:
+    answer = {
+        "CheckoutRequestID": "1001",
+        "ResultCode": code,
+        "ResultDesc": "The transaction is still under processing",
+    }
+    assert isinstance(await asked("mpesa", answer, Money(100, "KES")), Unknown)
+
+
+# ── A call that was refused, or not ──
+
+
+@pytest.mark.parametrize("code", [code for code in BUILT_IN if code != "manual"])
+@pytest.mark.parametrize(
+    ("headers", "waits_s"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Mon, 23 Nov 2026 09:00:30 GMT", "date": "Mon, 23 Nov 2026 09:00:00 GMT"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 08:00:00 GMT", "date": "Mon, 23 Nov 2026 09:00:00 GMT"}, 0.0),
+        ({"retry-after": "Mon, 30 Nov 2026 09:00:00 GMT", "date": "Mon, 23 Nov 2026 09:00:00 GMT"}, 3600.0),
+        ({"retry-after": "Mon, 23 Nov 2026 09:00:30 GMT"}, None),
+        ({"retry-after": "soon", "date": "Mon, 23 Nov 2026 09:00:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+async def test_slow_down_says_how_long(code: str, headers: dict[str, str], waits_s: float | None) -> None:
+    handler, _ = made(code, (429, {"message": "x"}, headers))
+    found = await handler.create_payment_intent(creation(code))
+    assert isinstance(found, NotSent)
+    assert (found.reason, found.retry_after_s) == (Reason.rate_limited, waits_s)
+
+
+def creation(code: str) -> CreatePaymentParams:
+    currency = "KES" if code == "mpesa" else "NGN"
+    return CreatePaymentParams(
+        REFERENCE, "pay-1", Money(10_000, currency), Customer("a@example.com", phone="254708374149"),
+        "https://shop.example/back",
+    )  # fmt: skip

@@ -113,3 +113,35 @@ async def test_an_altered_delivery_is_refused(shared: Installation) -> None:
         await practice.deliver(body, {**headers, "PAYPAL-CERT-URL": "https://evil.example/c"}), 401, "bad_signature"
     )
     assert (await practice.deliver(body, headers)).status == 200
+
+
+@pytest.mark.parametrize("capture", ["automatic", "manual"])
+async def test_an_unpaid_order_is_called_off_and_a_late_approval_takes_nothing(
+    shared: Installation, capture: str
+) -> None:
+    practice = await practice_of(shared)
+    payment, reference = await created(practice, capture=capture)
+    done = await practice.call("POST", f"/payments/{payment['id']}/cancel", {}, idempotency="stop")
+    assert (done.status, done.body["status"], done.body["nextAction"]) == (200, "canceled", None)
+    await practice.act(reference)  # PayPal's page is still there
+    await until(lambda: practice.call("GET", "/webhook-events"), lambda a: [e["status"] for e in a.body] == ["applied"])
+    await shared.call("GET", f"/pay/{payment['clientToken']}/return")
+    await practice.call("POST", f"/payments/{payment['id']}/confirm")
+    assert (await practice.payment(payment["id"]))["status"] == "canceled"
+    [books] = await practice.books()
+    assert (books["captured"], books["status"]) == (0, "processing")
+
+
+async def test_what_is_approved_and_not_taken_yet_can_be_called_off(shared: Installation) -> None:
+    practice = await practice_of(shared)
+    await practice.fault("webhook", "drop", count=None)
+    payment, reference = await created(practice)
+    await practice.act(reference)
+    done = await practice.call("POST", f"/payments/{payment['id']}/cancel", {}, idempotency="stop-1")
+    assert done.body["status"] == "canceled"
+    assert [books["captured"] for books in await practice.books()] == [0]
+    paid, reference = await created(practice)
+    await practice.act(reference)
+    await practice.call("POST", f"/payments/{paid['id']}/confirm")
+    refused = await practice.call("POST", f"/payments/{paid['id']}/cancel", {}, idempotency="stop-2")
+    is_problem(refused, 409, "not_cancelable")

@@ -36,7 +36,15 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
-from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    JsonObject,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Reason,
+    Unknown,
+)
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.wire_json import string_in
 
@@ -118,7 +126,7 @@ class PayPalProvider(Handler):
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET the order. What the payer has approved is captured or held now: an order allows that once."""
-        return await self._settled(params.reference, params.provider_transaction_id)
+        return await self._settled(params.reference, params.provider_transaction_id, params.only_ask)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """As ``confirm_payment``; where the order's id was lost, the identical create is repeated under its request id."""
@@ -150,7 +158,8 @@ class PayPalProvider(Handler):
         order = await self._order(params.provider_transaction_id)
         held = reading.authorization_of(order) if isinstance(order, dict) else order
         if not isinstance(held, str) or not isinstance(order, dict):
-            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
+            nothing = NotSent(Reason.invalid_state, NOTHING_TO_CLOSE, "An order that holds nothing cannot be closed.")
+            return held if isinstance(held, NotSent | Unknown) else nothing
         path = f"/v2/payments/authorizations/{quote(held, safe='')}/void"
         answer = await self._call("POST", path, {}, params.reference)
         if not isinstance(answer, Answer):
@@ -267,13 +276,13 @@ class PayPalProvider(Handler):
         answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
 
-    async def _settled(self, reference: str, order_id: str | None) -> Outcome:
+    async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
         if not isinstance(order, dict) or order_id is None:
             return order if isinstance(order, NotSent | Unknown) else _nothing("order")
         if reading.reference_of(order) not in (reference, None):
             return Unknown(Reason.unreadable, detail="PayPal answered about another payment.")
-        if order.get("status") != "APPROVED":
+        if order.get("status") != "APPROVED" or only_ask:
             return reading.read_order(order)
         act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
         path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"

@@ -245,6 +245,8 @@ async def _attempt_of(db: PracticeDb, configuration: Configuration, event: Webho
             return await payments.attempt_by_id(db, refund.attempt_id)
     if fact.provider_transaction_id:
         return await payments.attempt_of_provider(db, configuration.id, event.environment, fact.provider_transaction_id)
+    if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
+        return await payments.attempt_of_charge(db, configuration.id, event.environment, fact.provider_charge_id)
     return None
 
 

@@ -14,9 +14,16 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.providers.contract import ConfirmPaymentParams, CreatePaymentParams, Customer, ProviderConfig
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    Customer,
+    OperationParams,
+    ProviderConfig,
+    RefundParams,
+)
 from polytill.providers.http import Http
-from polytill.providers.outcomes import NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import BUILT_IN
 
 Json = dict[str, Any]
@@ -183,6 +190,55 @@ async def test_a_status_that_is_not_known_is_unknown(code: str, word: Any) -> No
     assert isinstance(found, Unknown), found
 
 
+# Deliveries about money in words that nobody knows: (handler, event). A person hears of them; nothing is booked.
+REFUND = {"id": "REF1", "status": "REVIEWED", "amount": {"value": "1.00", "currency_code": "USD"}}
+PAID_BACK = {"transaction_reference": REFERENCE, "amount": "100", "currency": "NGN"}
+UNHEARD_OF: list[tuple[str, Json]] = [
+    ("paystack", {"event": "refund.reviewed", "data": PAID_BACK}),
+    ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.REFUNDED", "resource": REFUND}),
+    ("paypal", {"id": "WH-1", "event_type": "PAYMENT.REFUND.REVIEWED", "resource": REFUND}),
+    ("paypal", {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.CREATED", "resource": {}}),
+    ("flutterwave_v4", {"id": "w1", "type": "refund.completed", "data": {"charge_id": "1", "status": "reviewed"}}),
+    ("flutterwave_v4", {"id": "w1", "type": "charge.completed", "data": {"status": "succeeded"}}),
+    ("stripe", {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": stripe(status="reviewed")}}),
+]
+UNREAD: list[tuple[str, Json]] = [
+    ("paystack", {"event": "charge.success", "data": paystack(status="reviewed")["data"]}),
+    ("flutterwave", {"event": "charge.completed", "data": flutterwave(status="reviewed")["data"]}),
+    ("flutterwave_v4", {"id": "w1", "type": "charge.completed", "data": flutterwave_v4(status="reviewed")["data"]}),
+    ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": {**REFUND, "custom_id": "x"}}),
+    ("mpesa", {"Body": {"stkCallback": {"CheckoutRequestID": "c", "ResultCode": 4999, "ResultDesc": "under way"}}}),
+]
+NOT_OURS: list[tuple[str, Json]] = [
+    ("stripe", {"id": "evt_1", "type": "payment_intent.reviewed", "data": {"object": stripe()}}),
+    ("paystack", {"event": "charge.failed", "data": paystack(status="failed")["data"]}),
+    ("paystack", {"event": "transfer.success", "data": paystack()["data"]}),
+    ("flutterwave", {"event": "transfer.completed", "data": flutterwave()["data"]}),
+    ("flutterwave_v4", {"id": "w1", "type": "transfer.completed", "data": flutterwave_v4()["data"]}),
+    ("paypal", {"id": "WH-1", "event_type": "PAYMENT.SALE.COMPLETED", "resource": {"id": "1"}}),
+    ("mpesa", {"Result": {"ResultCode": 0}}),
+]
+
+
+@pytest.mark.parametrize(("code", "event"), UNHEARD_OF, ids=lambda value: value if isinstance(value, str) else "")
+def test_news_of_money_that_nobody_understands_go_to_a_person(code: str, event: Json) -> None:
+    result = told(code, event)
+    assert (result.action, result.facts) == ("notify", ())
+    assert result.reason
+
+
+@pytest.mark.parametrize(("code", "event"), UNREAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_told_status_that_is_not_known_is_unknown(code: str, event: Json) -> None:
+    [fact] = told(code, event).facts
+    assert isinstance(fact.outcome, Unknown)
+
+
+@pytest.mark.parametrize(("code", "event"), NOT_OURS, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_looks_like_a_payment_and_is_none_is_ignored(code: str, event: Json) -> None:
+    result = told(code, event)
+    assert (result.action, result.facts) == ("ignore", ())
+
+
 @pytest.mark.parametrize("code", ["4999", "2", "1033", "00", "0.0", "-1", "", "500.001.1001", "success", "99999"])
 async def test_a_result_of_mpesa_that_is_not_known_is_unknown(code: str) -> None:
     answer = {
@@ -222,3 +278,53 @@ def creation(code: str) -> CreatePaymentParams:
         REFERENCE, "pay-1", Money(10_000, currency), Customer("a@example.com", phone="254708374149"),
         "https://shop.example/back",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Invalid authorization key", Reason.config),
+        ("Authorization required", Reason.config),
+        ("The bank declined the authorization", Reason.validation),  # of a charge, not of our keys
+    ],
+)
+async def test_whose_authorization_flutterwave_means(message: str, reason: Reason) -> None:
+    handler, _ = made("flutterwave", (400, {"status": "error", "message": message, "data": None}))
+    found = await handler.create_payment_intent(creation("flutterwave"))
+    assert isinstance(found, NotSent)
+    assert found.reason is reason
+
+
+HELD = {"custom_id": REFERENCE, "payments": {"authorizations": [{"id": "A1", "status": "CREATED"}]}}
+ORDER = {"id": "1001", "status": "COMPLETED", "intent": "AUTHORIZE"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "issue", "part", "kind"),
+    [
+        ("capture_payment", "AUTHORIZATION_ALREADY_CAPTURED", {"captures": "COMPLETED"}, Succeeded),
+        ("capture_payment", "AUTHORIZATION_VOIDED", {"authorizations": "VOIDED"}, Declined),
+        ("cancel_payment", "PREVIOUSLY_CAPTURED", {"captures": "COMPLETED"}, Succeeded),
+        ("cancel_payment", "PREVIOUSLY_VOIDED", {"authorizations": "VOIDED"}, Declined),
+    ],
+)
+async def test_a_hold_that_is_not_as_we_believe_is_read_again(
+    verb: str, issue: str, part: dict[str, str], kind: type
+) -> None:
+    [(name, status)] = part.items()
+    now = {"id": "P1", "status": status, "amount": {"value": "75.50", "currency_code": "USD"}}
+    again = {**ORDER, "purchase_units": [{"custom_id": REFERENCE, "payments": {name: [now]}}]}
+    handler, script = made(
+        "paypal", (200, {**ORDER, "purchase_units": [HELD]}), (422, {"details": [{"issue": issue}]}), (200, again)
+    )
+    found = await getattr(handler, verb)(OperationParams("op-1", REFERENCE, "1001", Money(7550, "USD")))
+    assert type(found) is kind
+    assert [call.split()[0] for call in script.calls] == ["GET", "POST", "GET"]
+
+
+async def test_a_paypal_refund_whose_name_is_known_already_is_unknown() -> None:
+    paid = {"id": "1001", "purchase_units": [{"payments": {"captures": [{"id": "CAP1", "status": "COMPLETED"}]}}]}
+    handler, _ = made("paypal", (200, paid), (422, {"details": [{"issue": "DUPLICATE_INVOICE_ID"}]}))
+    found = await handler.refund_payment(RefundParams("re-1", REFERENCE, "1001", Money(100, "USD"), False))
+    assert isinstance(found, Unknown)
+    assert found.reason is Reason.duplicate

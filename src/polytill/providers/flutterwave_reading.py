@@ -265,7 +265,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
-    if answer.status in (401, 403) or "authorization" in lower:
+    if answer.status in (401, 403) or lower.startswith(("invalid authorization", "authorization required")):
         return NotSent(Reason.config, code or str(answer.status), message)
     if answer.status == 404 or "not found" in lower or (lower.startswith("no ") and " found" in lower):
         return NotSent(Reason.not_found, code, message)

@@ -114,8 +114,9 @@ def read_event(body: bytes) -> WebhookResult:
         replace(fact, outcome=_closed(fact.outcome)) if isinstance(fact, PaymentFact) else _marked(fact, data)
         for fact in shared.read_v4(kind, data)
     )
-    action, kept = "apply" if facts else "ignore", redact(event, REDACTED)
-    return WebhookResult(kind, event_id, action, None, event_id, facts, body=kept)
+    action = "apply" if facts else "notify" if kind.startswith(("charge.", "refund.")) else "ignore"
+    reason = "What Flutterwave says of this could not be read." if action == "notify" else None
+    return WebhookResult(kind, event_id, action, None, event_id, facts, reason=reason, body=redact(event, REDACTED))
 
 
 def _marked(fact: Fact, data: JsonObject) -> Fact:

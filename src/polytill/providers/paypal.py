@@ -151,7 +151,7 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, body, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        return reading.read_part(answer, reading.read_capture, string_in(order, "id"))
+        return await self._as_it_stands(order, reading.read_part(answer, reading.read_capture, string_in(order, "id")))
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
@@ -164,7 +164,8 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, {}, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        return reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        return await self._as_it_stands(order, outcome)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /v2/payments/captures/{id}/refund, under the refund's own request id."""
@@ -275,6 +276,13 @@ class PayPalProvider(Handler):
             return NotSent(Reason.invalid_state, "no_order", "The order's id is not known.")
         answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
+
+    async def _as_it_stands(self, order: JsonObject, outcome: Outcome) -> Outcome:
+        """A hold that is not as we believe (captured or voided already): what it is, the order tells."""
+        if not isinstance(outcome, NotSent) or outcome.reason is not Reason.invalid_state:
+            return outcome
+        again = await self._order(string_in(order, "id"))
+        return reading.read_order(again) if isinstance(again, dict) else outcome
 
     async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)

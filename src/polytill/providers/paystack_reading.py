@@ -272,7 +272,7 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     refund_reference = text_of(data.get("refund_reference"))
     key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
     if state is None:
-        return key, (), "ignore", None
+        return key, (), "notify", f"Paystack told of a refund in a way that is not known: {kind}"
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept)
     return key, (fact,), "apply", None

@@ -7,6 +7,7 @@ own words stands in its own tests.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -134,6 +135,25 @@ ANSWERED: dict[str, tuple[bytes, type, Reason, str]] = {
         "307",
     ),
     "a broken body": (told("200 OK", b'{"status"', length=900), Unknown, Reason.timeout, "ClientPayloadError"),
+    "gzip that is none": (
+        told("200 OK", b'{"status":true}', "Content-Encoding: gzip"),
+        Unknown,
+        Reason.timeout,
+        "ClientPayloadError",
+    ),
+    "gzip that breaks off": (
+        told("200 OK", gzip.compress(json.dumps({"data": list(range(500))}).encode())[:-20], "Content-Encoding: gzip"),
+        Unknown,
+        Reason.unreadable,
+        "200",
+    ),
+    "too much once unpacked": (
+        told("200 OK", gzip.compress(b" " * 5_000_000), "Content-Encoding: gzip"),
+        Unknown,
+        Reason.timeout,
+        "the answer was too large",
+    ),
+    "JSON with a mark before it": (told("200 OK", b"\xef\xbb\xbf{}"), Unknown, Reason.unreadable, "200"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Unknown, Reason.timeout, "ClientResponseError"),
     "a closed door": (b"", Unknown, Reason.timeout, "ServerDisconnectedError"),
 }

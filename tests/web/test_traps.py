@@ -67,3 +67,21 @@ async def refunded(house: Installation, amount: Any) -> tuple[Practice, Json]:
     event = {"event": "refund.processed", "data": data}
     assert (await practice.deliver(*paystack_signed(practice.keys["secretKey"], event))).status == 200
     return practice, await practice.payment(payment_id)
+
+
+async def test_a_dispute_is_decided_once_and_not_by_a_word_that_nobody_knows(shared: Installation) -> None:
+    practice = await silent(shared, "paystack")
+    payment_id = await paid_silently(practice)
+    await practice.deliver(*practice.delivery())
+    payment = await practice.settled(payment_id, status="succeeded")
+    about = {"reference": payment["attempts"][0]["reference"], "amount": 500_000, "currency": "NGN"}
+    for kind, resolution, lost in (
+        ("create", None, 0), ("remind", None, 0), ("resolve", None, 0), ("resolve", "split", 0),
+        ("resolve", "merchant-accepted", 500_000), ("resolve", "declined", 500_000), ("resolve", "split", 500_000),
+    ):  # fmt: skip
+        data = {"id": 77, "currency": "NGN", "refund_amount": 500_000, "transaction": about, "resolution": resolution}
+        event = {"event": f"charge.dispute.{kind}", "data": {**data, "domain": "test"}}
+        assert (await practice.deliver(*paystack_signed(practice.keys["secretKey"], event))).status == 200
+        assert (await practice.payment(payment_id))["amountLost"] == lost, (kind, resolution)
+    assert await open_cases(practice) == ["dispute_lost", "dispute_open"]
+    assert (await practice.ledger())["NGN"]["disputes"] == 500_000

@@ -239,7 +239,11 @@ def read_event(kind: str, data: JsonObject) -> Reading:
         return _read_refund_event(kind, data)
     if kind.startswith("charge.dispute."):
         dispute = _dispute_fact(data)
-        return dispute.provider_dispute_id, (dispute,), "apply", None
+        # One that decides nothing yet must not stand in the way of the one that does.
+        undecided = (
+            f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
+        )
+        return f"{dispute.provider_dispute_id}{undecided}", (dispute,), "apply", None
     if kind.startswith("preauthorization."):
         return _read_preauthorization(kind, data)
     if kind == "bank.transfer.rejected":

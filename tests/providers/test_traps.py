@@ -328,3 +328,18 @@ async def test_a_paypal_refund_whose_name_is_known_already_is_unknown() -> None:
     found = await handler.refund_payment(RefundParams("re-1", REFERENCE, "1001", Money(100, "USD"), False))
     assert isinstance(found, Unknown)
     assert found.reason is Reason.duplicate
+
+
+@pytest.mark.parametrize("said", [False, None, "success", 1])
+async def test_a_no_of_paystack_with_something_in_it_proves_nothing(said: Any) -> None:
+    """The link of a hosted try that failed can still be paid, and a refund that is there may be paid out."""
+    amount = Money(7550, "NGN")
+    failed = {**paystack(status="failed", gateway_response="Declined"), "status": said}
+    assert isinstance(await asked("paystack", failed, amount), Unknown)
+    refund = {
+        "status": said,
+        "message": "No",
+        "data": {"id": 5, "status": "pending", "amount": 7550, "currency": "NGN"},
+    }
+    handler, _ = made("paystack", (200, refund))
+    assert isinstance(await handler.refund_payment(RefundParams("re-1", REFERENCE, "1001", amount, True)), Unknown)

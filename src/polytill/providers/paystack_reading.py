@@ -365,10 +365,8 @@ def read_error(answer: Answer) -> Outcome:
         return NotSent(Reason.config, code or "403", message)
     if answer.status == 422:
         return NotSent(Reason.invalid_state, code, message)
-    data = answer.data.get("data")
-    if answer.status < 400 and isinstance(data, dict) and data.get("status") == "failed":
-        return Declined(reason_of_decline(message), True, message)
-    if answer.status < 400 and answer.data.get("status") is not False:
+    # "No", and yet something is there: which of the two holds, only asking again tells.
+    if answer.status < 400 and (answer.data.get("status") is not False or answer.data.get("data")):
         return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
     return NotSent(Reason.validation, code, message)
 

@@ -205,8 +205,9 @@ def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
         return True
     if fact.state == "failed":
         # It may be about a refund that was made in the provider's dashboard. To believe it of one of ours would set
-        # that one's amount free, and invite a second refund.
-        return any(not _names(fact, r) for r in matching)
+        # that one's amount free, and invite a second refund. One that was adopted holds no amount of ours, and where it
+        # is the only one of its amount, nothing else can be meant.
+        return any(not _names(fact, r) and r.origin != "provider" for r in matching)
     # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
     # be one that is known, or a further one of the same amount.
     is_over = any(r.state in REFUND_VOID for r in matching)

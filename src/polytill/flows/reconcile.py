@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
 from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
@@ -113,7 +113,8 @@ async def _settled(
 async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
-        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount)
+        closed = attempt.state in ATTEMPT_CLOSED
+        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=closed)
         return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
     # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.

@@ -205,8 +205,9 @@ def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
         return True
     if fact.state == "failed":
         # It may be about a refund that was made in the provider's dashboard. To believe it of one of ours would set
-        # that one's amount free, and invite a second refund.
-        return any(not _names(fact, r) for r in matching)
+        # that one's amount free, and invite a second refund. One that was adopted holds no amount of ours, and where it
+        # is the only one of its amount, nothing else can be meant.
+        return any(not _names(fact, r) and r.origin != "provider" for r in matching)
     # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
     # be one that is known, or a further one of the same amount.
     is_over = any(r.state in REFUND_VOID for r in matching)
@@ -232,14 +233,15 @@ async def apply_refund_fact(
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
-                unit = Unit()
-                also(unit)
-                await db.commit(unit)
+                await _nothing_new(db, also)
                 return []
             over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
             if uncertain := over + [r for r in known if r.state in OUTCOME_OPEN]:
                 return uncertain
             matching: list[Refund] = []
+        elif amount.minor == 0:
+            await _nothing_new(db, also)
+            return []
         else:
             matching = _matching(known, attempt, fact)
         if _must_ask(matching, fact):
@@ -254,6 +256,12 @@ async def apply_refund_fact(
             continue  # another delivery about this payment was first: look again at what is known
         return []
     raise Stale
+
+
+async def _nothing_new(db: PracticeDb, also: Also) -> None:
+    unit = Unit()
+    also(unit)
+    await db.commit(unit)
 
 
 def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:

@@ -292,7 +292,7 @@ class FlutterwaveProvider(Handler):
         items = await self._list("/balances", {})
         if not isinstance(items, list):
             return items
-        held = [money_in(item.get("available_balance"), text_of(item.get("currency"))) for item in items]
+        held = [money_in(item.get("available_balance"), text_of(item.get("currency")), owed=True) for item in items]
         return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:

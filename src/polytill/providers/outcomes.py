@@ -177,6 +177,10 @@ class Unknown:
     detail: str | None = None
 
 
+# The code of the ``NotSent`` with which a cancel says that there is nothing over there that could be closed (PayPal's
+# orders): the payment can only be called off here.
+NOTHING_TO_CLOSE = "nothing_to_close"
+
 Outcome = Succeeded | NeedsAction | Pending | Declined | NotSent | Unknown
 
 # Where a provider replays by idempotency key, an identical request that is refused for one of these proves that the

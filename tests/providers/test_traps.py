@@ -5,6 +5,8 @@ What a provider says in its usual words stands in its own tests; here are the wo
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from typing import Any
 
@@ -343,3 +345,44 @@ async def test_a_no_of_paystack_with_something_in_it_proves_nothing(said: Any) -
     }
     handler, _ = made("paystack", (200, refund))
     assert isinstance(await handler.refund_payment(RefundParams("re-1", REFERENCE, "1001", amount, True)), Unknown)
+
+
+# ── Signatures over odd bytes ──
+
+WORD, AT = "whsec_0123456789", 1_795_378_150
+ODD_BODIES = [
+    b' \r\n\t{"a" : "\xc3\xa9\xe2\x80\xa8" ,\n"b":1.50}\n\n',
+    b'{"b":1.5e0,"a":"\\u00e9","a":"twice"}',
+    b"",
+    b"\xff\xfe not JSON",
+    b'{"a":"' + "ß😀".encode() * 5_000 + b'"}',
+]
+
+
+def signed(code: str, body: bytes) -> dict[str, str]:
+    """The header of a delivery of these very bytes."""
+    if code == "stripe":
+        tag = hmac.new(WORD.encode(), f"{AT}.".encode() + body, "sha256").hexdigest()
+        return {"Stripe-Signature": f"t={AT},v1={'0' * 64},v0={tag},v1={tag}"}
+    if code == "paystack":
+        return {"x-paystack-signature": hmac.new(WORD.encode(), body, "sha512").hexdigest()}
+    tag = base64.b64encode(hmac.new(WORD.encode(), body, "sha256").digest()).decode()
+    return {"flutterwave-signature": tag}
+
+
+@pytest.mark.parametrize("code", ["stripe", "paystack", "flutterwave", "flutterwave_v4"])
+@pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
+def test_the_very_bytes_are_what_is_signed(code: str, body: bytes) -> None:
+    handler, _ = made(code, (500, {}))
+    handler.world = World(time_s=lambda: float(AT + 200))
+    [(name, tag)] = signed(code, body).items()
+    for spelt in (name, name.upper(), name.lower(), name.title()):
+        assert handler.validate_webhook({"Host": "x", spelt: tag}, body), spelt
+    for altered in (body + b"\n", b" " + body, body.replace(b"a", b"A"), body.strip() + b" "):
+        if altered != body:
+            assert not handler.validate_webhook({name: tag}, altered)
+    for wrong in (tag.upper(), tag[:-1], f"{tag}0", f" {tag}" if code != "stripe" else tag.replace("t=", "t=9"), ""):
+        if wrong != tag:
+            assert not handler.validate_webhook({name: wrong}, body), wrong
+    # v3's word does not open what came with a signature that is wrong.
+    assert not handler.validate_webhook({name: tag + "x", "verif-hash": WORD}, body)

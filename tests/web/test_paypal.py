@@ -189,3 +189,17 @@ async def test_news_that_name_only_the_capture_find_their_payment(shared: Instal
     assert (await practice.deliver(*told(practice, "CUSTOMER.DISPUTE.RESOLVED", dispute))).status == 200
     await practice.settled(first, amountLost=1_000, amountRefunded=99)
     assert (await practice.payment(payment["id"]))["amountRefunded"] == 0
+
+
+@pytest.mark.parametrize(("currency", "amount"), [("HUF", 50_000), ("TWD", 70_100), ("JPY", 701)])
+async def test_currencies_without_decimals_at_paypal(shared: Installation, currency: str, amount: int) -> None:
+    practice = await Practice.make(shared, currency=currency)
+    await practice.configure("paypal", [currency])
+    payment = await practice.paid(amount, currency=currency)
+    assert payment["amountCaptured"] == amount
+    made = await practice.refund(payment["id"])
+    assert (made.status, made.body["amount"]) == (201, amount)
+    await practice.settled(payment["id"], amountRefunded=amount)
+    [books] = await practice.books()
+    assert payment["providerFee"] == books["fee"] > 0
+    books_balance(await practice.ledger(), [books], "paypal")

@@ -22,7 +22,7 @@ from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.storage import audit, ledger, payments, refunds, webhook_events
+from polytill.storage import audit, cases, ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
@@ -139,6 +139,8 @@ async def _move(
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
         entries.append(Entry("refund", given, account, after.amount, after.currency))
+        if after.returns_excess and after.origin == "provider":
+            await _excess_returned(db, unit, attempt, after)
         if after.booked_excess and not after.returns_excess:
             detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
             _case(desk, unit, payment, "over_refund", after.id, detail)
@@ -163,6 +165,17 @@ async def _move(
         kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
         tell(desk, unit, payment, kind, told)
+
+
+async def _excess_returned(db: PracticeDb, unit: Unit, attempt: Attempt, made: Refund) -> None:
+    """Staff gave a second success back at the provider: once that is all of it, nobody has to decide any more."""
+    others = [
+        r for r in await refunds.of_payment(db, made.payment_id) if r.attempt_id == attempt.id and r.id != made.id
+    ]
+    if made.amount + sum(r.amount for r in others if r.state in REFUND_DONE) < attempt.amount:
+        return
+    for case in await cases.listed(db, kind="excess", subject=attempt.id):
+        cases.close(unit, case, {"action": "refunded_at_provider", "refund": made.id}, "provider", made.updated_at)
 
 
 def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:

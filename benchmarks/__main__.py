@@ -11,10 +11,13 @@ from rich.console import Console
 from tests.postgres.server import PostgresError
 
 from benchmarks.load import WrongAnswer
-from benchmarks.measuring import BENCHMARKS, FULL, QUICK
+from benchmarks.measuring import FULL, PAYMENTS, QUICK
+from benchmarks.pages import pages
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
 from polytill.web import logs
+
+BENCHMARKS = {**PAYMENTS, "pages": pages}
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

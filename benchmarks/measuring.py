@@ -44,7 +44,7 @@ NEEDED_BY_USUAL = ("httpx", "greenlet")
 
 
 @contextmanager
-def _stage(engine: str, size: Size, sweeping: bool = False) -> Iterator[tuple[Ground, Path, ExitStack]]:
+def stage(engine: str, size: Size, sweeping: bool = False) -> Iterator[tuple[Ground, Path, ExitStack]]:
     """A folder, a stand-in provider, the databases, the practices; the stack ends whatever is started later."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="polytill-bench-")))
@@ -55,7 +55,7 @@ def _stage(engine: str, size: Size, sweeping: bool = False) -> Iterator[tuple[Gr
         yield ground, folder, stack
 
 
-def _start(name: str, folder: Path, stack: ExitStack) -> Program:
+def start(name: str, folder: Path, stack: ExitStack) -> Program:
     return stack.enter_context(running(name, folder, str(folder / "ground.json")))
 
 
@@ -99,8 +99,8 @@ def payment(size: Size) -> Result:
     missing = [name for name in NEEDED_BY_USUAL if importlib.util.find_spec(name) is None]
     names = ["floor", "libraries", "product"] + ([] if missing else ["usual"])
     found = {name: Rounds() for name in names}
-    with _stage("postgresql", size) as (ground, folder, stack):
-        programs = [_start(name, folder, stack) for name in names]
+    with stage("postgresql", size) as (ground, folder, stack):
+        programs = [start(name, folder, stack) for name in names]
 
         async def measure() -> None:
             for program in programs:
@@ -179,8 +179,8 @@ def _equal_rows(written: dict[str, dict[str, int]], columns: dict[str, str], exp
 def _alone(
     engine: str, size: Size, work: Callable[[Program, Ground], Coroutine[Any, Any, Any]], sweeping: bool = False
 ) -> Any:
-    with _stage(engine, size, sweeping) as (ground, folder, stack):
-        return asyncio.run(work(_start("product", folder, stack), ground))
+    with stage(engine, size, sweeping) as (ground, folder, stack):
+        return asyncio.run(work(start("product", folder, stack), ground))
 
 
 def sqlite(size: Size) -> Result:
@@ -260,7 +260,7 @@ def webhook(size: Size) -> Result:
     return Result("webhook", "one signed delivery until applied, on PostgreSQL", columns, [row], f, notes=[note])
 
 
-BENCHMARKS: dict[str, Callable[[Size], Result]] = {
+PAYMENTS: dict[str, Callable[[Size], Result]] = {
     "payment": payment,
     "webhook": webhook,
     "sqlite": sqlite,

@@ -15,7 +15,7 @@ from typing import Any
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow, OperatorError, PolytillError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import lease, notify, onboarding, operate, pay, reconcile, refund, rounds
+from polytill.flows import fleet, lease, notify, onboarding, operate, pay, reconcile, refund, rounds
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.http import AiohttpTransport, Http, Transport
@@ -33,6 +33,7 @@ class Polytill:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._migration: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -58,7 +59,11 @@ class Polytill:
             at = await migrating.current(owner)
             if at != migrating.head("owner"):
                 raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
-            yield cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+            till = cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+            try:
+                yield till
+            finally:
+                await till._stop_migrating()
         finally:
             if own_transport is not None:
                 await own_transport.close()
@@ -99,6 +104,28 @@ class Polytill:
     async def sweep(self, everyone: bool = False) -> int:
         """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
         return await rounds.sweep(self.desk, everyone) + await notify.deliver(self.desk)
+
+    async def migrate_fleet(self, actor: str) -> bool:
+        """Begin to bring every practice to the present schema, beside everything else; False where that is under way."""
+        run = await fleet.begin(self.desk, actor)
+        if run is None:
+            return False
+        await self._stop_migrating()  # one whose claim has ended
+        self._migration = asyncio.create_task(self._migrate(run, actor))
+        await asyncio.sleep(0)  # a task that is cancelled before it begins gives nothing back
+        return True
+
+    async def _migrate(self, run: str, actor: str) -> None:
+        try:
+            await fleet.carry_out(self.desk, run, actor)
+        except Exception as error:
+            log.error("fleet_migration_stopped", error=type(error).__name__)
+
+    async def _stop_migrating(self) -> None:
+        if self._migration is not None:
+            self._migration.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._migration
 
     async def renew_for_ever(self) -> None:
         """Keep the leases of this process, until it is cancelled."""

@@ -26,7 +26,8 @@ SCREENS = os.environ.get("POLYTILL_SCREENS")
 # Which pictures the documentation shows; the others are looked at and thrown away.
 KEPT = frozenset(
     """login payments payment payment-unknown refund-sure case overview providers provider provider-new payments-first
-    owner owner-catalog owner-provider owner-practices owner-waiting""".split()  # noqa: SIM905
+    owner owner-catalog owner-provider owner-practices owner-waiting owner-fleet
+    waiting people person-link by-hand-confirm look doors links""".split()  # noqa: SIM905
 )
 KEPT_AS = (("desk", "light"), ("phone", "dark"))
 DAYS = 21

@@ -162,7 +162,7 @@ async def test_setting_a_provider_up(
             await expect(names).to_have_text(["Paystack", "Flutterwave"])
         await page.get_by_label("Amount").fill("20")
         await page.keyboard.press("Tab")
-        await expect(page.locator("#answer")).to_contain_text("takes no less than 50.00 NGN")
+        await expect(page.locator("#answer")).to_contain_text("Takes no less than ₦50.00")
         await seen.look("providers")
 
 

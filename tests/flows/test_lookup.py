@@ -12,8 +12,9 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import checkout, operator, reconcile
+from polytill.flows.next_action import open_action
 from polytill.flows.schedule import after_sent, next_lookup
-from polytill.flows.settle import open_action, settle
+from polytill.flows.settle import settle
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, payments, refunds

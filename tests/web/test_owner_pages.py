@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from polytill.flows import fleet
+from polytill.storage.fleet import read as read_fleet
+from tests.fleets import NEWER, a_newer_schema, break_it, mend
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh, snapshot
@@ -59,6 +62,55 @@ async def test_bad_practices(shared: Installation, browser: Browser, fields: dic
     seen = await browser.send("/owner/practices/new", "", **fields)
     assert (seen.status, said in seen.text) == (422, True), seen.text
     assert await snapshot(shared) == before
+
+
+async def test_all_practices_are_migrated(shared: Installation, browser: Browser) -> None:
+    broken, whole = await Practice.make(shared, "paystack"), await Practice.make(shared, "paystack")
+    path, form = "/owner/practices", "/owner/practices/migration"
+    assert form not in (await browser.get(path)).forms  # nothing is behind
+    with a_newer_schema():
+        await break_it(await broken.db)
+        assert "stand at an older version" in (await browser.get(path)).text
+        begun = await browser.send(path, form)
+        assert (begun.status, begun.headers["Location"]) == (303, f"{path}?done=migration_begun")
+        migration = shared.till._migration
+        assert migration is not None
+        await migration
+        after = await browser.get(path)
+        assert "The database refused the step after practice_0" in after.text
+        assert f'<a class="go" href="/owner/practices/{broken.id}">' in after.html.partition('id="fleet"')[2]
+        assert (await shared.till.desk.opening.entry(whole.id)).schema_version == NEWER
+        # A process elsewhere is at it: the page says so, asks again by itself, and begins nothing.
+        await mend(await broken.db)
+        elsewhere = await fleet.begin(shared.till.desk, "elsewhere")
+        assert elsewhere is not None
+        running = await browser.get(path)
+        assert 'hx-get="/owner/practices"' in running.html
+        assert "<progress" in running.html
+        token = running.forms["/owner/logout"]
+        again = await browser.post(form, token)
+        assert again.headers["Location"] == f"{path}?done=migration_goes_on"
+        await fleet.carry_out(shared.till.desk, elsewhere, "elsewhere")
+        after = await browser.get(path)
+        assert "hx-get" not in after.html
+        assert "refused" not in after.text
+
+
+async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
+    email = f"{fresh('viewer')}@example.com"
+    await person(shared, shared.till.desk.owner, email, role="viewer")
+    async with Browser(shared) as viewer:
+        await viewer.sign_in("/owner", email)
+        await Practice.make(shared, "paystack")
+        with a_newer_schema():
+            seen = await viewer.get("/owner/practices")
+            assert "stand at an older version" in seen.text
+            assert "/owner/practices/migration" not in seen.forms
+            refused = await viewer.post("/owner/practices/migration", seen.forms["/owner/logout"])
+            assert refused.status == 403
+            found = await read_fleet(shared.till.desk.owner, NEWER, shared.till.desk.world.now())
+            assert found.behind > 0
+            assert not found.running
 
 
 async def test_a_provider_is_edited(shared: Installation, browser: Browser) -> None:

@@ -187,7 +187,7 @@ def migrate() -> None:
     from polytill.app import Polytill, migrate_owner
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
-    from polytill.flows import catalog, onboarding
+    from polytill.flows import catalog, fleet, onboarding
     from polytill.settings import Settings
     from polytill.storage import practices
 
@@ -206,11 +206,17 @@ def migrate() -> None:
             if cleared := await onboarding.clear_half_made(till.desk):
                 console.print(f"Took back {cleared} half-made practices.")
             entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]
-            changed = 0
+            failures: dict[int, str] = {}
             with Progress(console=console, transient=True) as progress:
-                for entry in progress.track(entries, description="Practices"):
-                    changed += bool(await onboarding.migrate_practice(till.desk, entry.id, "cli"))
-            console.print(f"Practices: {len(entries)}, migrated now: {changed}")
+                task = progress.add_task("Practices", total=len(entries))
+                async for done in fleet.migrate_each(till.desk, [entry.id for entry in entries], "cli"):
+                    progress.advance(task, len(done))
+                    failures |= {practice_id: why for practice_id, why in done if why is not None}
+            console.print(f"Practices: {len(entries)}, at the present version: {len(entries) - len(failures)}")
+            for practice_id, why in sorted(failures.items()):
+                console.print(f"[red]Practice {practice_id}[/]: {why}")
+            if failures:
+                fail("Not every practice could be migrated. The others are done; mend these, then migrate again.")
 
     asyncio.run(run())
 

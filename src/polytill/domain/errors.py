@@ -14,15 +14,23 @@ A provider's "no" is a value (``providers.contract.Outcome``), never an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with one field: a JSON pointer and a sentence."""
+    """One thing wrong with one field: a JSON pointer and a sentence.
+
+    ``reason`` names the sentence, from a closed list, so that a page can say it in the reader's language; ``about`` holds
+    what stands in it.
+    """
 
     pointer: str
     detail: str
+    reason: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PolytillError(Exception):
@@ -31,10 +39,15 @@ class PolytillError(Exception):
     status = 500
     code = "internal"
 
-    def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
+    def __init__(
+        self, detail: str | None = None, *, code: str | None = None, reason: str | None = None, **about: Any
+    ) -> None:
         self.detail = detail or (self.__doc__ or "").strip()
         if code is not None:
             self.code = code
+        # Names the sentence for pages, where the code, which programs read, names a wider thing.
+        self.reason = reason or self.code
+        self.about = about
         super().__init__(self.detail)
 
 
@@ -93,14 +106,16 @@ class Invalid(CallerError):
     status = 422
     code = "invalid"
 
-    def __init__(self, errors: list[FieldError], detail: str | None = None, *, code: str | None = None) -> None:
+    def __init__(
+        self, errors: list[FieldError], detail: str | None = None, *, code: str | None = None, reason: str | None = None
+    ) -> None:
         self.errors = errors
-        super().__init__(detail or (errors[0].detail if len(errors) == 1 else None), code=code)
+        super().__init__(detail or (errors[0].detail if len(errors) == 1 else None), code=code, reason=reason)
 
 
-def invalid(pointer: str, detail: str, *, code: str | None = None) -> Invalid:
+def invalid(pointer: str, detail: str, *, code: str | None = None, reason: str | None = None, **about: Any) -> Invalid:
     """An ``Invalid`` for a single field."""
-    return Invalid([FieldError(pointer, detail)], code=code)
+    return Invalid([FieldError(pointer, detail, reason or code, about)], code=code)
 
 
 class InvalidAmount(ValueError):

@@ -31,10 +31,10 @@ async def confirm_by_hand(
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_by_hand")
     if not note.strip():
-        raise invalid("/note", "Say what you saw.")
+        raise invalid("/note", "Say what you saw.", reason="say_what_you_saw")
     if amount != payment.amount:
         detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
-        raise invalid("/amount", detail)
+        raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
     if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
         return await taken(db, (await find(desk, practice_id, payment_id))[1])
     await ensure_lease(desk, practice_id)

@@ -99,7 +99,9 @@ def check_keys(
             old = getattr(held, column) if held else None
             values[column] = old.reveal() if isinstance(old, Secret) else old
             if values[column] is None and required[name]:
-                errors.append(FieldError(f"/{name}", f"{entry.name} needs its {spec.label.lower()}."))
+                about = {"provider": entry.name, "key": spec.label.lower()}
+                detail = f"{entry.name} needs its {spec.label.lower()}."
+                errors.append(FieldError(f"/{name}", detail, "key_needed", about))
             continue
         errors += _wrong_key(entry.name, name, spec, environment, text)
         values[column] = text
@@ -121,10 +123,10 @@ def _wrong_key(provider: str, name: str, spec: Any, environment: Environment, te
         return []
     if re.fullmatch(there, text):
         kind = "live" if environment is Environment.sandbox else "test"
-        return [FieldError(f"/{name}", f"This is a {kind} key, but the environment is {environment.value}.")]
-    return [
-        FieldError(f"/{name}", f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip())
-    ]
+        detail = f"This is a {kind} key, but the environment is {environment.value}."
+        return [FieldError(f"/{name}", detail, f"{kind}_key")]
+    detail = f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip()
+    return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]
 
 
 def _no_remote(uri: str) -> Any:
@@ -166,7 +168,12 @@ def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing
         return existing.supported_currencies if existing else entry.supported_currencies
     known = set(entry.supported_currencies)
     errors = [
-        FieldError(f"/supportedCurrencies/{number}", f"{entry.name} does not support {code!r}.")
+        FieldError(
+            f"/supportedCurrencies/{number}",
+            f"{entry.name} does not support {code!r}.",
+            "no_such_currency",
+            {"currency": code, "provider": entry.name},
+        )
         for number, code in enumerate(wanted)
         if code not in known
     ]

@@ -57,7 +57,7 @@ async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) 
     """Make a link that somebody here can really take a payment for."""
     entry = await desk.opening.entry(practice_id)
     if entry.state != "active":
-        raise Forbidden("This practice is suspended.")
+        raise Forbidden("This practice is suspended.", reason="practice_suspended")
     now = desk.world.now()
     expires_at = wish.expires_at or now + timedelta(days=LASTS_DAYS)
     if not now < expires_at <= now + timedelta(days=LONGEST_DAYS):

@@ -58,7 +58,7 @@ async def create_key(
 async def create_practice(desk: Desk, name: str, currency: str, cluster: str, actor: str) -> tuple[PracticeEntry, str]:
     """Onboard a practice: its database made, migrated, sealed and registered; its first key."""
     if currency not in CURRENCIES:
-        raise invalid("/defaultCurrency", f"{currency} is not an ISO 4217 currency.")
+        raise invalid("/defaultCurrency", f"{currency} is not an ISO 4217 currency.", reason="no_currency")
     place = await desk.opening.cluster(cluster)
     now = desk.world.now()
     database_name = f"practice_{desk.world.random_bytes(8).hex()}"
@@ -126,7 +126,8 @@ async def change_practice(
         state=state or before.state,
     )  # fmt: skip
     if after.default_currency not in CURRENCIES:
-        raise invalid("/defaultCurrency", f"{after.default_currency} is not an ISO 4217 currency.")
+        detail = f"{after.default_currency} is not an ISO 4217 currency."
+        raise invalid("/defaultCurrency", detail, reason="no_currency")
     now = desk.world.now()
     db = await desk.opening.practice(practice_id)
     own = Unit()

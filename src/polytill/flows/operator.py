@@ -107,7 +107,7 @@ async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> None:
 async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
     """Mark a case as handled, with a note that says how or on what proof. Nothing about money changes."""
     if not note.strip():
-        raise invalid("/note", "Say how the case was handled, or on what proof.")
+        raise invalid("/note", "Say how the case was handled, or on what proof.", reason="say_how")
     db = await desk.opening.practice(practice_id)
     case = await _open(db, case_id)
     await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)

@@ -190,7 +190,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
         if known is not None:
             return await _replayed(db, known, request)
         if entry.state != "active":
-            raise Forbidden("This practice is suspended.")
+            raise Forbidden("This practice is suspended.", reason="practice_suspended")
         raise refused(found, request.currency)
     await ensure_lease(desk, practice_id)
     now = desk.world.now()
@@ -205,7 +205,9 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     if desk.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
-    audit.append(unit, now, actor, "payment.created", payment.id, {"route": found.reason, "excluded": out})
+    audit.append(
+        unit, now, actor, "payment.created", payment.id, {"route": found.reason, "why": found.why, "excluded": out}
+    )
     if also is not None:
         also(unit, payment)
     try:

@@ -15,10 +15,11 @@ from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, P
 from polytill.flows import operate, receive, refund
 from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
-from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -77,6 +78,10 @@ async def _refreshed(
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
     outcome = await _ask(desk, db, payment, attempt)
+    action = open_action(db, attempt)
+    if isinstance(outcome, Pending) and action is not None and action.wants is not None:
+        # To the provider it is under way; what it waits for is what the payer was asked for.
+        outcome = NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
     outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)

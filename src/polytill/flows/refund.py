@@ -84,7 +84,7 @@ async def create_refund(
 
 def _exceeds(payment: Payment) -> Conflict:
     left = Money(max(0, refundable(payment)), payment.currency)
-    return Conflict(f"No more than {left} can still be refunded.", code="refund_exceeds_captured")
+    return Conflict(f"No more than {left} can still be refunded.", code="refund_exceeds_captured", left=left)
 
 
 def _replayed(refund: Refund, request_hash: str) -> Refund:

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.storage.catalog import CurrencySupport
 
+# Why the first one is first, and why others are out: closed lists, so that pages can say it in the reader's language.
+WHY = frozenset({"nobody", "asked_for", "default", "only", "priority", "recommended", "catalog_priority", "code"})
+EXCLUDED = frozenset(
+    {
+        "not_asked_for", "not_enabled", "catalog_status", "handler_missing", "environment", "currency_not_configured",
+        "currency_not_supported", "payment_method", "capture_mode", "saved_methods", "method_details", "customer_field",
+        "below_minimum", "above_maximum",
+    }
+)  # fmt: skip
 TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
 
 
@@ -63,6 +73,7 @@ class Excluded:
     reason: str
     detail: str
     pointer: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)  # what stands in the sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ class Route:
     """Who may take the payment, in order, why the first one, and why nobody else."""
 
     ranked: tuple[Candidate, ...]
+    why: str  # from WHY
     reason: str
     excluded: tuple[Excluded, ...]
 
@@ -86,7 +98,7 @@ def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
         else:
             excluded.append(out)
     ranked.sort(key=rank)
-    return Route(tuple(ranked), _why_first(ranked, wanted), tuple(excluded))
+    return Route(tuple(ranked), *_why_first(ranked, wanted), tuple(excluded))
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
@@ -105,7 +117,7 @@ def _environment(everyone: list[Candidate], currency: str) -> Environment:
 
 def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded | None:
     def out(reason: str, detail: str, pointer: str | None = None) -> Excluded:
-        return Excluded(c.code, reason, detail, pointer)
+        return Excluded(c.code, reason, detail, pointer, {"currency": wanted.currency})
 
     if wanted.provider_code is not None and c.code != wanted.provider_code:
         return out("not_asked_for", f"The request asks for {wanted.provider_code}.", "/providerCode")
@@ -127,8 +139,8 @@ def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded
 
 
 def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Excluded | None:
-    def out(reason: str, detail: str, pointer: str) -> Excluded:
-        return Excluded(c.code, reason, detail, pointer)
+    def out(reason: str, detail: str, pointer: str, **about: Any) -> Excluded:
+        return Excluded(c.code, reason, detail, pointer, about)
 
     if wanted.payment_method is not None and wanted.payment_method not in c.methods:
         return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
@@ -150,28 +162,28 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
             return out("customer_field", f"{c.name} needs the customer's {missing[0]}.", f"/customer/{missing[0]}")
     if wanted.amount is not None and support.min_amount is not None and wanted.amount < support.min_amount:
         least = Money(support.min_amount, wanted.currency)
-        return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount")
+        return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount", least=least)
     if wanted.amount is not None and support.max_amount is not None and wanted.amount > support.max_amount:
         most = Money(support.max_amount, wanted.currency)
-        return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount")
+        return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount", most=most)
     return None
 
 
-def _why_first(ranked: list[Candidate], wanted: Wanted) -> str:
+def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[str, str]:
     if not ranked:
-        return f"No configured provider can take this payment in {wanted.currency}."
+        return "nobody", f"No configured provider can take this payment in {wanted.currency}."
     first = ranked[0]
     if wanted.provider_code is not None:
-        return f"{first.name} was asked for."
+        return "asked_for", f"{first.name} was asked for."
     if first.is_default:
-        return f"{first.name} is this practice's default for {wanted.currency}."
+        return "default", f"{first.name} is this practice's default for {wanted.currency}."
     if len(ranked) == 1:
-        return f"{first.name} is the only provider that can take this payment."
+        return "only", f"{first.name} is the only provider that can take this payment."
     second = ranked[1]
     if first.priority != second.priority:
-        return f"{first.name} has the practice's highest priority ({first.priority})."
+        return "priority", f"{first.name} has the practice's highest priority ({first.priority})."
     if rank(first)[2] != rank(second)[2]:
-        return f"{first.name} is recommended for {wanted.currency}."
+        return "recommended", f"{first.name} is recommended for {wanted.currency}."
     if first.catalog_priority != second.catalog_priority:
-        return f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
-    return f"{first.name} comes first by code."
+        return "catalog_priority", f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
+    return "code", f"{first.name} comes first by code."

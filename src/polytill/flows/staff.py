@@ -82,9 +82,9 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
     """Make a person; the address where they choose their password, good for three days and once."""
     email = normalized(email)
     if len(email) > 254 or not _EMAIL.fullmatch(email):
-        raise invalid("/email", "This is not an e-mail address.")
+        raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
     if role not in ROLES:
-        raise invalid("/role", "The role must be admin or viewer.")
+        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
     now = desk.world.now()
     unit = Unit()
     staff.insert(unit, email, name.strip(), role, now)
@@ -92,7 +92,9 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
     try:
         await db.commit(unit)
     except Duplicate:
-        raise Conflict(f"There is a person with the e-mail {email} already.", code="duplicate_email") from None
+        raise Conflict(
+            f"There is a person with the e-mail {email} already.", code="duplicate_email", email=email
+        ) from None
     return await link(desk, db, email, actor)
 
 
@@ -131,7 +133,7 @@ async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_activ
     before = await existing(db, email)
     after_role, after_active = role or before.role, before.is_active if is_active is None else is_active
     if after_role not in ROLES:
-        raise invalid("/role", "The role must be admin or viewer.")
+        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
     if actor == f"user:{before.id}":
         raise Conflict("Nobody changes their own role. Ask another admin.", code="own_role")
     now = desk.world.now()
@@ -162,11 +164,13 @@ async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
 
 def _checked(password: str, person: Person) -> str:
     if len(password) < SHORTEST:
-        raise invalid("/password", f"A password has at least {SHORTEST} characters.")
+        raise invalid(
+            "/password", f"A password has at least {SHORTEST} characters.", reason="password_short", n=SHORTEST
+        )
     if len(password) > LONGEST:
-        raise invalid("/password", f"A password has at most {LONGEST} characters.")
+        raise invalid("/password", f"A password has at most {LONGEST} characters.", reason="password_long", n=LONGEST)
     if normalized(password) == person.email:
-        raise invalid("/password", "The password must not be the e-mail address.")
+        raise invalid("/password", "The password must not be the e-mail address.", reason="password_is_email")
     return password
 
 
@@ -174,7 +178,7 @@ async def whose_link(desk: Desk, db: StaffDb, token: str) -> Person:
     """Whom a link is for; ``NotFound`` where it was used, has expired or never was."""
     found = await staff.by_link(db, token_hash(token), desk.world.now())
     if found is None:
-        raise NotFound("This link has been used or has expired. Ask for a new one.")
+        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone")
     return found
 
 
@@ -190,7 +194,7 @@ async def choose_password(desk: Desk, db: StaffDb, token: str, password: str) ->
     try:
         await db.commit(unit)
     except Stale:
-        raise NotFound("This link has been used or has expired. Ask for a new one.") from None
+        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone") from None
     return await _begin(desk, db, person)
 
 
@@ -198,7 +202,7 @@ async def change_password(desk: Desk, db: StaffDb, session: Session, old: str, n
     """A new password by who knows the old one. Every session ends; this browser gets a fresh one."""
     person = await _proven(desk, db, session.person.email, old, address)
     if person is None:
-        raise invalid("/old", "This is not your present password.")
+        raise invalid("/old", "This is not your present password.", reason="not_present_password")
     hashed = await asyncio.to_thread(_hasher.hash, _checked(new, person))
     unit = Unit()
     staff.set_password(unit, person.id, hashed, desk.world.now())

@@ -145,7 +145,9 @@ def read_charge(answer: Answer) -> Outcome:
     if link:
         return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
     if mode in INPUT_MODES:
-        return NeedsAction(NextAction(NextKind.input, wants=INPUT_MODES[mode]), amount, number, response=kept)
+        named = {name: text_of(data.get(name)) for name in ("flw_ref", "payment_type") if data.get(name)}
+        action = NextAction(NextKind.input, wants=INPUT_MODES[mode], continuation=named)
+        return NeedsAction(action, amount, number, response=kept)
     if text:
         action = NextAction(NextKind.instructions, instructions=text)
         return NeedsAction(action, amount, number, response=kept)

@@ -81,7 +81,8 @@ class ConfirmPaymentParams:
 class ContinuePaymentParams:
     """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
 
-    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer.
+    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer;
+    ``continuation`` is what came with the question (``NextAction.continuation``).
     """
 
     reference: str
@@ -90,6 +91,7 @@ class ContinuePaymentParams:
     wants: Wants
     values: Mapping[str, Secret]
     operation_reference: str
+    continuation: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

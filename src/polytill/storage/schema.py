@@ -186,6 +186,19 @@ sa.Table(
     sa.Index(None, "lease_until"), sa.Index(None, "visit_due_at"), sa.Index(None, "claimed_by"),
 )  # fmt: skip
 
+# All practices are brought to the present schema by one process at a time, which holds the one row; what it could not do.
+sa.Table(
+    "fleet_migration", owner,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("run"), _text("started_by"), _whole("to_migrate"), _moment("started_at"), _moment("claimed_until"),
+    _maybe("ended_at", Moment), sa.CheckConstraint("id = 1", name="one_row"),
+)  # fmt: skip
+sa.Table(
+    "fleet_migration_failures", owner,
+    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
+    _text("code"), _text("detail"), _moment("at"),
+)  # fmt: skip
+
 # What happened in all practices, in one order; and where the platform is told.
 sa.Table(
     "event_feed", owner, _serial(), _text("event_id"), _whole("practice_id", kind=sa.Integer),

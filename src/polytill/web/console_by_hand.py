@@ -77,7 +77,9 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
 def _key(form: Form) -> str:
     key = form.text("key")
     if not 20 <= len(key) <= 40 or not key.isalnum():
-        raise Forbidden("This form is out of date. Load the page again; nothing was changed.")
+        raise Forbidden(
+            "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+        )
     return key
 
 

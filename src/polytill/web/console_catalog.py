@@ -143,12 +143,12 @@ async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> R
         try:
             values["priority"] = int(form.text("priority") or "0")
         except ValueError:
-            raise invalid("/priority", "The priority is a whole number.") from None
+            raise invalid("/priority", "The priority is a whole number.", reason="whole_number") from None
         values["status"] = form.text("status")
         if form.has("methods"):
             values["supportedPaymentMethods"] = form.many("method")
         if not values.get("name"):
-            raise invalid("/name", "A provider needs a name.")
+            raise invalid("/name", "A provider needs a name.", reason="needs_name")
         body = shaped(shapes.ProviderColumns, values)
         await catalog.change(visitor.desk, code, body.model_dump(exclude_unset=True), None, visitor.actor)
     except EXPECTED as error:
@@ -171,7 +171,14 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
             if minor is not None and minor < 0:
                 raise InvalidAmount
         except InvalidAmount:
-            errors.append(FieldError(f"/{name}-{currency}", f"“{text[:20]}” is not an amount in {currency}."))
+            errors.append(
+                FieldError(
+                    f"/{name}-{currency}",
+                    f"“{text[:20]}” is not an amount in {currency}.",
+                    "no_amount",
+                    {"text": text[:20], "currency": currency},
+                )
+            )
             return None
         return minor
 
@@ -180,7 +187,14 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
         try:
             ppm = percent_to_ppm(percent.replace(",", "."))
         except InvalidAmount:
-            errors.append(FieldError(f"/percent-{currency}", f"“{percent[:20]}” is not a percentage from 0 to 100."))
+            errors.append(
+                FieldError(
+                    f"/percent-{currency}",
+                    f"“{percent[:20]}” is not a percentage from 0 to 100.",
+                    "no_percentage",
+                    {"text": percent[:20]},
+                )
+            )
     found = CurrencySupport(
         currency, form.has(f"recommended-{currency}"), ppm, amount("fixed"), amount("min"), amount("max"),
         form.has(f"active-{currency}"),
@@ -200,11 +214,11 @@ async def save_currencies(request: Request, visitor: OwnerAdmin, code: str) -> R
     for currency in form.many("currency"):
         try:
             if currency not in CURRENCIES:
-                raise invalid("/add", "This is not an ISO 4217 currency.")
+                raise invalid("/add", "This is not an ISO 4217 currency.", reason="no_currency")
             support = _support(form, words, currency)
             low, high = support.min_amount, support.max_amount
             if low is not None and high is not None and low > high:
-                raise invalid(f"/max-{currency}", "The maximum is below the minimum.")
+                raise invalid(f"/max-{currency}", "The maximum is below the minimum.", reason="maximum_below")
             if support != entry.currencies.get(currency):
                 changed.append(support)
         except Invalid as error:

@@ -14,7 +14,7 @@ from polytill.domain.states import EventState
 from polytill.flows import onboarding, receive, reconcile
 from polytill.flows import staff as people
 from polytill.flows.desk import Desk
-from polytill.storage import audit, cases, leases, migrating, overview, practices, staff, webhook_events
+from polytill.storage import audit, cases, fleet, leases, migrating, overview, practices, staff, webhook_events
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
@@ -95,14 +95,22 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
 async def list_practices(
     request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
 ) -> Response:
-    """The practices, with how many payments each took lately."""
-    desk = visitor.desk
+    """The practices, with how many payments each took lately. While all are being migrated the page follows that."""
+    desk, head = visitor.desk, migrating.head("practice")
     found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
     return page(
         request, "owner/practices.html", visitor=visitor, practices=found[:PER_PAGE],
-        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=migrating.head("practice"),
+        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=head,
         volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
+        fleet=await fleet.read(desk.owner, head, desk.world.now()), after=after,
     )  # fmt: skip
+
+
+@router.post("/practices/migration")
+async def migrate_all(visitor: OwnerAdmin) -> Response:
+    """Begin to bring every practice to the present schema. Under way already: nothing is begun twice."""
+    begun = await visitor.till.migrate_fleet(visitor.actor)
+    return see("/owner/practices", "migration_begun" if begun else "migration_goes_on")
 
 
 async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
@@ -227,7 +235,8 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "cases": await cases.listed(db, limit=20),
             }
         )
-    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT)
+    names = {code: entry.name for code, entry in (await desk.catalog()).items()}
+    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names)
 
 
 @router.post("/waiting/{practice_id}/events/{event_id}")

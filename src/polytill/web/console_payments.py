@@ -265,7 +265,9 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
     _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
     key, reason = form.text("key"), form.text("reason")[:500] or None
     if not 20 <= len(key) <= 40 or not key.isalnum() or not form.text("minor").isdecimal():
-        raise Forbidden("This form is out of date. Load the page again; nothing was changed.")
+        raise Forbidden(
+            "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+        )
     minor = int(form.text("minor")[:16])
     try:
         await refund.create_refund(
@@ -273,7 +275,7 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
             request_hash("refund", payment.id, minor, reason), visitor.actor,
         )  # fmt: skip
     except CallerError as error:
-        return await _page(request, found, payment_id, error.status, errors={"": error.detail})
+        return await _page(request, found, payment_id, error.status, errors={"": error})
     return see(f"{visitor.door}/payments/{payment_id}", "refunded")
 
 

@@ -19,8 +19,9 @@ from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, Opened, open_credentials
 from polytill.web.console_providers import defaults_of
-from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see
+from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
+from polytill.web.words import Said
 
 router = APIRouter(prefix="/practice/{practice_id}/providers/{code}", route_class=PageRoute, include_in_schema=False)
 
@@ -54,7 +55,7 @@ def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
     """The credentials of a form. What is left empty stays as it is held; a secret is never sent back to a page."""
     for name in CREDENTIALS:
         if len(form.text(name)) > MAX_KEY:
-            raise invalid(f"/{name}", "This is too long for a key.")
+            raise invalid(f"/{name}", "This is too long for a key.", reason="too_long_for_a_key")
     config: dict[str, Any] = {}
     for name, spec in handler.config_schema.get("properties", {}).items():
         text = form.text(f"config-{name}")
@@ -65,7 +66,7 @@ def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
             try:
                 config[name] = int(text) if spec.get("type") == "integer" else text
             except ValueError:
-                raise invalid(f"/config/{name}", "This is a whole number.") from None
+                raise invalid(f"/config/{name}", "This is a whole number.", reason="whole_number") from None
         elif isinstance(before, Secret) and spec.get("secret"):
             config[name] = before.reveal()
     secret, webhook = form.text("secretKey"), form.text("webhookSecret")
@@ -111,7 +112,7 @@ async def show(request: Request, found: PracticeViewer, code: str) -> Response:
     return await _page(request, found, code)
 
 
-def _safe(form: Form, errors: dict[str, str]) -> dict[str, str]:
+def _safe(form: Form, errors: dict[str, Said]) -> dict[str, str]:
     """What may stand in the form again: never a secret, and nothing that looks like one in another field."""
     given = {"environment": form.text("environment")}
     public = form.text("publicKey")
@@ -131,7 +132,7 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
         keys = _keys(form, handler, _held(found, before, environment))
         currencies = form.many("currency")
         if not currencies:
-            raise invalid("/supportedCurrencies", "Choose at least one currency.")
+            raise invalid("/supportedCurrencies", "Choose at least one currency.", reason="choose_a_currency")
         wish = Wish(
             code, None if before else environment, keys, supported_currencies=currencies,
             is_enabled=None if before else False, configured_by=visitor.person.id,
@@ -143,7 +144,7 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
     return see(f"{visitor.door}/providers/{code}", "saved" if before else "keys_saved")
 
 
-def _by_field(error: CallerError) -> dict[str, str]:
+def _by_field(error: CallerError) -> dict[str, Said]:
     found = errors_by_field(error)
     return {("supportedCurrencies" if name.startswith("supportedCurrencies") else name): found[name] for name in found}
 
@@ -162,7 +163,7 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
         try:
             configure.check_keys(handler, entry, _environment(form), given, None)
         except Invalid as error:
-            problem = errors_by_field(error).get(name, "")
+            problem = words_of(request).told(errors_by_field(error).get(name, ""))
     return page(request, "practice/key_check.html", filled=bool(text), problem=problem)
 
 

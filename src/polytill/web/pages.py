@@ -32,7 +32,7 @@ from polytill.domain.errors import (
 from polytill.flows.desk import log
 from polytill.web.metrics import pattern_of
 from polytill.web.problems import sentence
-from polytill.web.words import LANGUAGES, Words, words_for
+from polytill.web.words import LANGUAGES, Said, Words, words_for
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
@@ -62,6 +62,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     values.setdefault("visitor", None)
     values.setdefault("errors", {})
     words = words_of(request)
+    values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
     done = request.query_params.get("done", "")
     html = _templates.get_template(template).render(
         t=words, languages=LANGUAGES, path=request.url.path, done=done if words.has(f"done.{done}") else "", **values
@@ -138,13 +139,14 @@ def shaped(shape: type[Model], values: dict[str, Any]) -> Model:
         raise Invalid(found) from None
 
 
-def errors_by_field(error: CallerError) -> dict[str, str]:
-    """What is wrong with each field of a form, by its pointer without the slash; "" is the form as a whole."""
-    if not isinstance(error, Invalid):
-        return {"": error.detail}
-    found: dict[str, str] = {}
+def errors_by_field(error: CallerError) -> dict[str, Said]:
+    """What is wrong with each field of a form, by its pointer without the slash; "" is the form as a whole. ``page`` says
+    it in the reader's language."""
+    if not isinstance(error, Invalid) or not error.errors:
+        return {"": error}
+    found: dict[str, Said] = {}
     for one in error.errors:
-        found.setdefault(one.pointer.strip("/"), one.detail)
+        found.setdefault(one.pointer.strip("/"), one)
     return found
 
 
@@ -179,13 +181,15 @@ def _failed(request: Request, status: int, detail: str) -> Response:
 def _error_page(request: Request, error: Exception) -> Response:
     words = words_of(request)
     if isinstance(error, Stale | Duplicate):
-        error = NotNow("Somebody else changed this at the same moment. Look again, then try again.")
+        error = NotNow(
+            "Somebody else changed this at the same moment. Look again, then try again.", reason="somebody_else"
+        )
     if isinstance(error, NotFound):
         return _failed(request, 404, words("error.not_found"))
     if isinstance(error, PolytillError):
         if error.status >= 500:
             log.error("page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope))
-        return _failed(request, error.status, error.detail)
+        return _failed(request, error.status, words.told(error))
     if isinstance(error, RequestValidationError):
         return _failed(request, 404, words("error.not_found"))
     assert isinstance(error, HTTPException)
@@ -203,7 +207,9 @@ class PageRoute(APIRoute):
             try:
                 if request.method == "POST":
                     if not same_site(request):
-                        raise Forbidden("This form was sent from another site. Nothing was changed.")
+                        raise Forbidden(
+                            "This form was sent from another site. Nothing was changed.", reason="other_site"
+                        )
                     request.state.form = read_form(await request.body())
                 return await handle(request)
             except SignInNeeded as needed:

@@ -20,7 +20,7 @@ from polytill.web.visitors import (
     forget,
     remember,
 )  # fmt: skip
-from polytill.web.words import LANGUAGES
+from polytill.web.words import LANGUAGES, Said
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 MOST_PRACTICES = 2**31 - 1
@@ -69,7 +69,7 @@ async def _login(request: Request, door: str, db: StaffDb | None) -> Response:
 def _chosen(request: Request) -> str:
     form = form_of(request)
     if form.exact("password") != form.exact("again"):
-        raise Invalid(errors=[], detail="The two passwords are not the same.")
+        raise Invalid(errors=[], detail="The two passwords are not the same.", reason="two_passwords")
     return form.exact("password")
 
 
@@ -80,13 +80,13 @@ async def _welcome(request: Request, door: str, db: StaffDb | None, token: str) 
     try:
         person = await staff.whose_link(_desk(request), db, token)
     except NotFound as error:
-        return page(request, "link_gone.html", 404, door=door, detail=error.detail)
+        return page(request, "link_gone.html", 404, door=door, detail=words_of(request).told(error))
     if request.method == "POST":
         try:
             signed_in = await staff.choose_password(_desk(request), db, token, _chosen(request))
             return remember(see(door), _desk(request), door, signed_in)
         except (Invalid, NotFound) as error:
-            status, problem = error.status, error.detail
+            status, problem = error.status, words_of(request).told(next(iter(errors_by_field(error).values())))
     return page(request, "welcome.html", status, door=door, person=person, problem=problem)
 
 
@@ -104,9 +104,9 @@ async def _password(request: Request, visitor: Visitor, db: StaffDb) -> Response
     return page(request, "password.html", status, visitor=visitor, errors=errors)
 
 
-def _named(error: PolytillError) -> dict[str, str]:
+def _named(error: PolytillError) -> dict[str, Said]:
     assert isinstance(error, CallerError)
-    return errors_by_field(error) or {"": error.detail}
+    return errors_by_field(error)
 
 
 # ── Where the doors are ──

@@ -55,7 +55,13 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
     detail = line["detail"] or {}
     by = who(words, line["actor"], people)
     if line["action"] == "payment.created":
-        return Step(line["at"], words("story.created"), detail.get("route", ""), by, "info")
+        return Step(
+            line["at"],
+            words("story.created"),
+            words.named("why", detail.get("why"), detail.get("route", ""), {"currency": payment.currency}),
+            by,
+            "info",
+        )
     if "to" in detail and "provider" in detail:  # an attempt moved
         provider = names.get(detail["provider"], detail["provider"])
         told = words.of("story.attempt", detail["to"]).format(provider=provider)

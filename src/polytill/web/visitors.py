@@ -97,13 +97,15 @@ async def _visitor(request: Request, db: StaffDb, door: str, practice: PracticeE
     if request.method == "POST":
         sent = form_of(request).exact(FORM_TOKEN)
         if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), visitor.form_token.encode()):
-            raise Forbidden("This form is out of date. Load the page again; nothing was changed.")
+            raise Forbidden(
+                "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+            )
     return visitor
 
 
 def _allowed(visitor: Visitor) -> Visitor:
     if not visitor.is_admin:
-        raise Forbidden("Your role shows everything here, but changes nothing. Ask an admin.")
+        raise Forbidden("Your role shows everything here, but changes nothing. Ask an admin.", reason="only_looks")
     return visitor
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,9 +20,10 @@ from babel.dates import format_date, format_datetime, get_month_names
 from babel.numbers import NumberFormatError, NumberPattern, format_decimal, parse_decimal, parse_pattern
 
 from polytill.domain.currencies import exponent_of
-from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import PPM, from_major, ppm_to_percent, to_major
+from polytill.domain.errors import FieldError, InvalidAmount, PolytillError
+from polytill.domain.money import PPM, Money, from_major, ppm_to_percent, to_major
 
+Said = str | FieldError | PolytillError  # a text already, or what the rules say in English and by name
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 _FOLDER = Path(__file__).parent / "texts"
 _AMOUNT = re.compile("-?[0-9][0-9.,'’ \u00a0\u202f]{0,30}")
@@ -59,7 +61,7 @@ class Words:
         """Which of our languages it is."""
         return str(self.locale.language)
 
-    def __call__(self, key: str, **values: Any) -> str:
+    def __call__(self, key: str, /, **values: Any) -> str:
         """The text of a key, with its places filled."""
         text = texts(self.language)[key]
         return text.format(**values) if values else text
@@ -72,6 +74,24 @@ class Words:
         """The text of a name from a closed list; the name itself where the list has grown since."""
         key = f"{group}.{name}"
         return self(key) if self.has(key) else str(name or "").replace("_", " ")
+
+    def told(self, said: Said) -> str:
+        """What the rules say, by the closed name of the sentence; in English where it has no name."""
+        if isinstance(said, str):
+            return said
+        return self.named("fault", said.reason, said.detail, said.about)
+
+    def named(self, group: str, name: str | None, otherwise: str, about: Mapping[str, Any]) -> str:
+        """The text of a name from a closed list, with amounts as people write them; else a sentence."""
+        key = f"{group}.{name}"
+        if not self.has(key):
+            return otherwise
+        places = {n: self.money(v.minor, v.currency) if isinstance(v, Money) else v for n, v in about.items()}
+        return self(key, **places)
+
+    def methods(self, names: Iterable[str]) -> str:
+        """Payment methods, one after the other."""
+        return ", ".join(self.of("method", name) for name in names)
 
     def money(self, minor: int, currency: str) -> str:
         """An amount as people write it."""

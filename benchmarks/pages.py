@@ -1,0 +1,210 @@
+"""Every page's time on the server with many payments in one practice, and how much of it travels to the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from benchmarks.ground import Ground
+from benchmarks.load import WrongAnswer, deliveries, drive, payments
+from benchmarks.measuring import Size, stage, start
+from benchmarks.processes import Program
+from benchmarks.results import Aim, Result
+from polytill.app import Polytill
+from polytill.domain.states import Environment
+from polytill.flows import configure, links, staff
+from polytill.flows.desk import Desk
+from polytill.flows.pay import PaymentRequest
+from polytill.storage import cases
+from polytill.storage.databases import PracticeDb
+from polytill.storage.staff import StaffDb
+from polytill.storage.units import Unit, moment
+from polytill.web.app import PAGES
+from polytill.web.visitors import cookie_name
+
+EMAIL, PASSWORD = "bench@example.com", "correct-horse-battery"
+DAYS = 60  # the payments are spread over so many
+PAID = 0.85  # the share of them that a delivery settles
+ODD = 40  # deliveries that nobody here belongs to, and as many about another amount: they wait for a person
+AT_ONCE = 500  # rows that one transaction sets back
+EACH_OTHER = 4  # payments of each other practice, so that the owner's pages have to look into it
+ASSETS = ("tokens.css", "app.css", "app.js", "htmx.min.js")
+# Addresses that show no page of their own: they lead on, or are a piece or a file.
+NO_PAGES = frozenset(
+    """/language/{language} /practice/{practice_id} /practice/{practice_id}/payments.csv /practice/{rest:path}
+    /owner/{rest:path} /owner/welcome/{token} /practice/{practice_id}/welcome/{token}
+    /practice/{practice_id}/providers/{code}/delivery""".split()  # noqa: SIM905
+)
+# What payers see, who are not signed in; the addresses of others only lead on.
+PAYERS = (
+    "/pay/{client_token}",
+    "/pay/{client_token}/receipt",
+    "/pay/link/{link_token}",
+    "/pay/link/{link_token}/poster",
+)
+PAYERS_ASSETS = ("tokens.css", "checkout.css", "checkout.js")
+# The same page with another question: pages whose cost hangs on it.
+ASKED = (
+    ("/practice/{practice_id}/payments", "q=nobody at all"), ("/practice/{practice_id}/payments", "status=succeeded"),
+    ("/practice/{practice_id}/providers", "amount=5000&currency=NGN"),
+)  # fmt: skip
+
+
+@dataclass
+class Timed:
+    """One page as it was answered, again and again."""
+
+    path: str
+    bytes_html: int = 0  # compressed, like the next
+    bytes_with_assets: int = 0
+    took_ms: list[float] = field(default_factory=list)
+
+    @property
+    def median_ms(self) -> float:
+        """The middle one."""
+        return statistics.median(self.took_ms)
+
+
+def pages(size: Size) -> Result:
+    """Every page over both engines; the goal is 100 ms each, and 100 KB with all that belongs to it."""
+    figures: dict[str, Any] = {"payments": size.memory_payments, "practices": size.practices}
+    found: dict[str, list[Timed]] = {}
+    for engine in ("sqlite", "postgresql"):
+        with stage(engine, size) as (ground, folder, stack):
+            program = start("product", folder, stack)
+            cookies, values = asyncio.run(_fill(ground, program, size))
+            found[engine] = _measure(program, cookies, values, size)
+    table = [_row(one, other) for one, other in zip(found["sqlite"], found["postgresql"], strict=True)]
+    every = [page for timed in found.values() for page in timed]
+    for engine, timed in found.items():
+        figures[engine] = {page.path: round(page.median_ms, 1) for page in timed}
+    aims = [
+        Aim("ms of the slowest page", max(page.median_ms for page in every), 100),
+        Aim("KB of the largest page with its CSS and JS", max(page.bytes_with_assets for page in every) / 1000, 100),
+    ]
+    columns = ["page", "SQLite ms", "worst", "PostgreSQL ms", "worst", "KB of HTML", "with CSS and JS"]
+    title = f"server time with {size.memory_payments} payments in the practice, {size.practices} practices"
+    note = f"Medians of {_times(size)} visits, one at a time, over loopback; sizes as gzip makes them."
+    return Result("pages", title, columns, table, figures, aims, [note])
+
+
+def _row(one: Timed, other: Timed) -> list[str]:
+    times = [f"{ms:.0f}" for page in (one, other) for ms in (page.median_ms, max(page.took_ms))]
+    html, whole = max(one.bytes_html, other.bytes_html), max(one.bytes_with_assets, other.bytes_with_assets)
+    return [one.path, *times, f"{html / 1000:.1f}", f"{whole / 1000:.1f}"]
+
+
+def _times(size: Size) -> int:
+    return max(5, size.rounds * 3)
+
+
+# ── A practice at work for two months ──
+
+
+async def _fill(ground: Ground, program: Program, size: Size) -> tuple[dict[str, str], dict[str, str]]:
+    """Payments, deliveries, people. Cookies by door, and what stands for each name in an address."""
+    practice, others = ground.practices[:1], ground.practices[1:]
+    taken = await drive(program.port, payments("pages", practice, size.memory_payments), 201, keep=True)
+    told = [json.loads(body) for body in taken.bodies]
+    paid, odd = told[: int(len(told) * PAID)], told[-ODD:]
+    await drive(program.port, deliveries(practice, paid), 200)
+    await drive(program.port, deliveries(practice, [{**one, "amount": one["amount"] - 1} for one in odd]), 200)
+    await drive(program.port, deliveries(practice, [_of_nobody(one, n) for n, one in enumerate(odd)]), 200)
+    if others:
+        await drive(program.port, payments("pages", others, EACH_OTHER * len(others)), 201)
+    async with Polytill.open(ground.opened_settings()) as till:
+        db = await till.desk.opening.practice(practice[0].id)
+        await _spread(db)
+        doors: dict[str, StaffDb] = {"/owner": till.desk.owner, f"/practice/{db.practice_id}": db}
+        cookies = {door: await _signed_in(till.desk, door, people) for door, people in doors.items()}
+        values = await _names(till, db, paid[-1])
+    return cookies, values
+
+
+def _of_nobody(payment: dict[str, Any], number: int) -> dict[str, Any]:
+    return {**payment, "reference": f"x-{10**8 + number}", "attempts": [{"reference": f"nobody-knows-{number:06d}"}]}
+
+
+async def _spread(db: PracticeDb) -> None:
+    """Set back the moments at which the payments were made, as if they had come one after the other for two months."""
+    every = await db.fetch("SELECT id, created_at FROM payments ORDER BY id")
+    for at in range(0, len(every), AT_ONCE):
+        unit = Unit()
+        for place, row in enumerate(every[at : at + AT_ONCE], at):
+            made = moment(row["created_at"])
+            assert made is not None
+            made -= timedelta(days=DAYS * (len(every) - place) / len(every))
+            unit.add("UPDATE payments SET created_at = $2 WHERE id = $1", row["id"], made, expect=1)
+        await db.commit(unit)
+
+
+async def _signed_in(desk: Desk, door: str, db: StaffDb) -> str:
+    link = await staff.invite(desk, db, EMAIL, "Bench", "admin", "benchmark")
+    session = await staff.choose_password(desk, db, link.rpartition("/")[2], PASSWORD)
+    return f"{cookie_name(door)}={session.token.reveal()}"
+
+
+async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[str, str]:
+    """What stands for each name in an address; makes a payment at the desk and a link on the way."""
+    desk = till.desk
+    wish = configure.Wish("manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"])
+    await configure.configure(desk, db.practice_id, wish, "benchmark")
+    at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", "bench", "hash", provider_code="manual"))
+    link = await links.create_link(desk, db.practice_id, links.LinkWish(500_000, "NGN", "Deposit"), "benchmark")
+    opened = await cases.listed(db, "open", None, None, 1)
+    return {
+        "practice_id": str(db.practice_id), "payment_id": paid["id"], "client_token": paid["clientToken"],
+        "at_desk": at_desk.payment.id, "link_token": links.link_token(desk, link), "case_id": opened[0].id,
+        "code": "paystack", "person_id": "1",
+    }  # fmt: skip
+
+
+# ── Measuring ──
+
+
+def _addresses() -> list[tuple[str, str]]:
+    """Every address that shows a page, so that none can be forgotten, and the questions."""
+    every = {route.path for router in PAGES for route in router.routes if "GET" in route.methods}  # type: ignore[attr-defined]
+    shown = sorted(path.replace("{payment_id}/by-hand", "{at_desk}/by-hand") for path in every - NO_PAGES)
+    return [*((path, "") for path in (*shown, *PAYERS)), *ASKED]
+
+
+def _measure(program: Program, cookies: dict[str, str], values: dict[str, str], size: Size) -> list[Timed]:
+    line = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
+    assets = {names: sum(_compressed(line, f"/static/{name}") for name in names) for names in (ASSETS, PAYERS_ASSETS)}
+    found = []
+    for pattern, query in _addresses():
+        door = next((door for door in cookies if pattern.format(**values).startswith(door)), "")
+        headers = {"Accept-Language": "en-NG"} | ({"Cookie": cookies[door]} if door else {})
+        timed = Timed(pattern.replace("{practice_id}", "…") + (f"?{query}" if query else ""))
+        path = pattern.format(**values) + (f"?{quote(query, safe='=&')}" if query else "")
+        timed.bytes_html = _compressed(line, path, headers)  # the first visit compiles the template
+        timed.bytes_with_assets = timed.bytes_html + assets[PAYERS_ASSETS if pattern.startswith("/pay") else ASSETS]
+        for _ in range(_times(size)):
+            began = time.perf_counter()
+            _read(line, path, headers)
+            timed.took_ms.append((time.perf_counter() - began) * 1000)
+        found.append(timed)
+    line.close()
+    return found
+
+
+def _read(line: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> bytes:
+    line.request("GET", path, headers=headers)
+    answer = line.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise WrongAnswer(f"{path} answered {answer.status}, {answer.getheader('Location', '')}")
+    return body
+
+
+def _compressed(line: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None) -> int:
+    return len(gzip.compress(_read(line, path, headers or {})))

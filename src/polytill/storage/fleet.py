@@ -1,0 +1,126 @@
+"""Bringing all practices to the present schema, as rows: who is at it, how far it is, and what could not be done.
+
+How far it is, the directory itself says: how many practices stand at an older revision. Nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.storage.databases import OwnerDb, Writes
+from polytill.storage.units import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A practice that could not be migrated, and the one sentence that says why."""
+
+    practice_id: int
+    name: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All practices: how many there are and stand at an older revision; the last run, where there was one."""
+
+    practices: int
+    behind: int
+    to_migrate: int
+    started_at: datetime | None
+    started_by: str
+    ended_at: datetime | None
+    running: bool
+    failures: tuple[Failure, ...]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last run came to no end: its process is gone."""
+        return self.started_at is not None and self.ended_at is None and not self.running
+
+    @property
+    def done(self) -> int:
+        """How many of those that the run set out to migrate are at the present revision."""
+        return max(0, self.to_migrate - self.behind)
+
+
+def begin(unit: Writes, run: str, actor: str, to_migrate: int, now: datetime, until: datetime) -> None:
+    """Take the one row; ``Stale`` where another process holds it. What the run before could not do is forgotten."""
+    unit.add(
+        "INSERT INTO fleet_migration (id, run, started_by, to_migrate, started_at, claimed_until)"
+        " VALUES (1, $1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET run = excluded.run,"
+        " started_by = excluded.started_by, to_migrate = excluded.to_migrate, started_at = excluded.started_at,"
+        " claimed_until = excluded.claimed_until, ended_at = NULL"
+        " WHERE fleet_migration.ended_at IS NOT NULL OR fleet_migration.claimed_until < excluded.started_at",
+        run, actor, to_migrate, now, until, expect=1,
+    )  # fmt: skip
+    unit.add("DELETE FROM fleet_migration_failures")
+
+
+def prolong(unit: Writes, run: str, until: datetime) -> None:
+    """Keep the row while the run goes on; ``Stale`` where another run has taken over."""
+    unit.add(
+        "UPDATE fleet_migration SET claimed_until = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL",
+        run, until, expect=1,
+    )  # fmt: skip
+
+
+def end(unit: Writes, run: str, now: datetime) -> None:
+    """The run came to its end."""
+    unit.add("UPDATE fleet_migration SET ended_at = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL", run, now)
+
+
+def give_up(unit: Writes, run: str, now: datetime) -> None:
+    """The run stops before its end, and whoever wants may begin another at once."""
+    unit.add("UPDATE fleet_migration SET claimed_until = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL", run, now)
+
+
+def failed(unit: Writes, practice_id: int, code: str, detail: str, now: datetime) -> None:
+    """A practice could not be migrated."""
+    unit.add(
+        "INSERT INTO fleet_migration_failures (practice_id, code, detail, at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (practice_id) DO UPDATE SET code = excluded.code, detail = excluded.detail, at = excluded.at",
+        practice_id, code, detail, now,
+    )  # fmt: skip
+
+
+def mended(unit: Writes, practice_id: int) -> None:
+    """A practice is at the present schema, whatever was wrong with it before."""
+    unit.add("DELETE FROM fleet_migration_failures WHERE practice_id = $1", practice_id)
+
+
+async def behind(owner: OwnerDb, head: str) -> list[int]:
+    """The practices that stand at another revision."""
+    rows = await owner.fetch(
+        "SELECT id FROM practices WHERE state <> 'provisioning' AND schema_version <> $1 ORDER BY id", head
+    )
+    return [row["id"] for row in rows]
+
+
+async def read(owner: OwnerDb, head: str, now: datetime, limit: int = 100) -> Fleet:
+    """How far it is; at most ``limit`` failures."""
+    counts = await owner.one(
+        "SELECT count(*) AS practices, count(CASE WHEN schema_version <> $1 THEN 1 END) AS behind FROM practices"
+        " WHERE state <> 'provisioning'",
+        head,
+    )
+    assert counts is not None
+    run = await owner.one(
+        "SELECT to_migrate, started_at, started_by, ended_at, claimed_until FROM fleet_migration WHERE id = 1"
+    )
+    rows = await owner.fetch(
+        "SELECT f.practice_id, p.name, f.code, f.detail FROM fleet_migration_failures f"
+        " JOIN practices p ON p.id = f.practice_id ORDER BY f.practice_id LIMIT $1",
+        limit,
+    )
+    failures = tuple(Failure(row["practice_id"], row["name"], row["code"], row["detail"]) for row in rows)
+    if run is None:
+        return Fleet(counts["practices"], counts["behind"], 0, None, "", None, False, failures)
+    until, ended = moment(run["claimed_until"]), moment(run["ended_at"])
+    running = ended is None and until is not None and until >= now
+    return Fleet(
+        counts["practices"], counts["behind"], run["to_migrate"], moment(run["started_at"]), run["started_by"], ended,
+        running, failures,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""What the rules say is said in the reader's language: every sentence with a closed name has a text in each of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from polytill.domain.errors import Conflict, FieldError, invalid
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.flows.route import EXCLUDED, WHY, Candidate, Wanted, route
+from polytill.storage.catalog import CurrencySupport
+from polytill.web.words import LANGUAGES, words_for
+from tests.house.reading import modules
+
+# Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
+TO_PROGRAMS = {
+    "already_removed", "bad_signature", "nothing_wanted", "payment_changed", "not_capturable", "not_cancelable",
+    "outcome_unknown", "operation_under_way", "no_provider_for_currency",
+}  # fmt: skip
+SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "TooMany", "FieldError"}
+
+
+def reasons() -> Iterator[tuple[str, str]]:
+    """Each closed name under which a flow or a page refuses something, and the module."""
+    for module in modules():
+        if module.name.startswith(("flows.", "web.console", "web.pages", "web.visitors", "web.signing_in", "storage.")):
+            for call in ast.walk(ast.parse(module.source)):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in SAYS:
+                    given = [k.value for k in call.keywords if k.arg in ("code", "reason")]
+                    given += call.args[2:3] if call.func.id == "FieldError" else []
+                    yield from ((v.value, module.name) for v in given if isinstance(v, ast.Constant))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_closed_reason_has_its_text(language: str) -> None:
+    words, found = words_for(language, ""), set(reasons())
+    assert len(found) > 40
+    assert [f"{name} ({module})" for name, module in sorted(found)
+            if name not in TO_PROGRAMS and not words.has(f"fault.{name}")] == []  # fmt: skip
+    assert {name for name in WHY if not words.has(f"why.{name}")} == set()
+    assert {name for name in EXCLUDED if not words.has(f"excluded.{name}")} == set()
+
+
+def candidate(**more: object) -> Candidate:
+    terms = CurrencySupport("NGN", min_amount=5_000, max_amount=100_000)
+    values = {
+        "code": "paystack", "name": "Paystack", "config_id": 1, "environment": Environment.sandbox, "is_enabled": True,
+        "catalog_status": "active", "handler_missing": None, "practice_currencies": frozenset({"NGN"}),
+        "support": terms, "methods": frozenset({"card"}), "captures_manually": False,
+        "required_customer_fields": ("email",), "is_default": False, "priority": 0, "catalog_priority": 0,
+    }  # fmt: skip
+    return Candidate(**{**values, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("of", "wanted"),
+    [
+        ({"is_enabled": False}, {}), ({"catalog_status": "inactive"}, {}), ({"handler_missing": "None."}, {}),
+        ({}, {"environment": Environment.production}), ({}, {"currency": "USD"}), ({"support": None}, {}),
+        ({}, {"payment_method": "pix"}), ({}, {"capture": "manual"}), ({}, {"saved_method": "/savedMethod"}),
+        ({}, {"details": frozenset()}), ({}, {"customer_fields": frozenset()}), ({}, {"amount": 1}),
+        ({}, {"amount": 10**9}), ({}, {"provider_code": "stripe"}), ({}, {}),
+    ],
+)  # fmt: skip
+def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, object], wanted: dict[str, object]) -> None:
+    found = route([candidate(**of)], Wanted(**{"currency": "NGN", **wanted}))  # type: ignore[arg-type]
+    assert found.why in WHY
+    for language in LANGUAGES:
+        words = words_for(language, "")
+        said = words.named("why", found.why, "?", {"currency": "NGN"})
+        assert said != "?"
+        assert "{" not in said
+        for out in found.excluded:
+            assert out.reason in EXCLUDED
+            said = words.named("excluded", out.reason, "?", out.about)
+            assert said != "?"
+            assert "{" not in said
+
+
+def test_amounts_stand_in_it_as_the_reader_writes_them() -> None:
+    error = Conflict("No more than 12.50 EUR.", code="refund_exceeds_captured", left=Money(1250, "EUR"))
+    assert words_for("fr", "fr").told(error) == "On ne peut plus rendre que 12,50\xa0€."
+    assert words_for("en", "en").told(error) == "No more than €12.50 can still be given back."
+    other = invalid("/amount", "?", reason="another_amount", amount=Money(750_000, "NGN")).errors[0]
+    assert "7,500.00" in words_for("sw", "sw").told(other)
+
+
+def test_what_has_no_name_is_said_in_english() -> None:
+    assert words_for("fr", "").told(FieldError("/name", "This is odd.")) == "This is odd."
+    assert words_for("fr", "").told(Conflict("This is odd.")) == "This is odd."
+    assert words_for("fr", "").told("Déjà dit.") == "Déjà dit."

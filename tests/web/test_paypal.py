@@ -71,9 +71,10 @@ async def test_a_lost_capture_is_done_once(shared: Installation, fault: str) -> 
     books_balance(await practice.ledger(), [books], "paypal")
 
 
-async def test_a_lost_order_is_had_again_under_its_request_id(shared: Installation) -> None:
+@pytest.mark.parametrize("fault", ["lose_answer", "error_500", "error_500_after", "truncate"])
+async def test_a_lost_order_is_had_again_under_its_request_id(shared: Installation, fault: str) -> None:
     practice = await practice_of(shared)
-    await practice.fault("create", "lose_answer")
+    await practice.fault("create", fault)
     made = await practice.create(12_345, currency="USD")
     payment = (await practice.call("POST", f"/payments/{made.body['id']}/confirm")).body
     assert payment["status"] == "requires_action"

@@ -16,7 +16,6 @@ import itertools
 import json
 import os
 import random
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.installation import BASES, TEST_KEYS
 from tests.postgres.server import MISSING, PostgresError, PostgresServer, find_binaries, free_port
 
 from benchmarks.standby import Standby, make_synchronous
@@ -41,7 +41,8 @@ from polytill.settings import Settings
 from polytill.simulator.app import start
 from polytill.storage import ledger
 
-PRACTICES, PAYERS = 3, 6
+PROVIDERS = ("paystack", "flutterwave", "stripe")  # of one practice each
+PAYERS = 6
 AMOUNT, GIVEN_BACK = 500_000, 120_000
 REFUND_EVERY = 3  # of each payer's payments, so many of which one is given back in part
 DRAIN_S = 240.0
@@ -211,11 +212,11 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
     async with aiohttp.ClientSession(timeout=timeout) as http:
         made = House(folder, settings, str(settings["public_url"]), f"{simulator.url}/_network", http)
         async with Polytill.open(opened) as till:
-            await catalog.seed(till.desk, ["paystack"])
-            base = f"{simulator.url}/paystack"
-            await catalog.change(till.desk, "paystack", {"api_base_url": base, "sandbox_api_base_url": base}, None, "x")
-            for number in range(PRACTICES):
-                await _practice(till, made, number)
+            await catalog.seed(till.desk, list(PROVIDERS))
+            for code in PROVIDERS:
+                base = simulator.url + BASES[code]
+                await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "x")
+                await _practice(till, made, code)
         try:
             for name in ("serve", "worker-1", "worker-2"):
                 made.begin(name)
@@ -226,16 +227,19 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
             await simulator.stop()
 
 
-async def _practice(till: Polytill, made: House, number: int) -> None:
-    entry, key = await till.create_practice(f"Practice {number}", "NGN")
-    account = f"sk_test_{secrets.token_hex(20)}"
-    keys = configure.Keys("pk_test_0123456789abcdef", Secret(account))
+async def _practice(till: Polytill, made: House, code: str) -> None:
+    entry, key = await till.create_practice(f"Practice with {code}", "NGN")
+    given = TEST_KEYS[code]
+    account, signed_with = given["secretKey"], given.get("webhookSecret", given["secretKey"])
+    keys = configure.Keys(
+        given["publicKey"], Secret(account), Secret(signed_with) if "webhookSecret" in given else None
+    )
     wish = configure.Wish(
-        "paystack", Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
+        code, Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
     )
     saved, _ = await configure.configure(till.desk, entry.id, wish, "survival")
     hook = hook_url(till.desk, saved.hook_token)
-    body = {"provider": "paystack", "account": account, "url": hook, "secret": account}
+    body = {"provider": code, "account": account, "url": hook, "secret": signed_with}
     async with made.http.post(f"{made.network}/webhooks", json=body) as answer:
         assert answer.status < 300
     made.practices.append((entry.id, key, account))
@@ -247,7 +251,7 @@ async def suffer(
     """Kill, promote, take away, under load; the times until payments were acknowledged again."""
     chance = random.Random(options.seed)
     until, times = asyncio.Event(), {"serve": [], "worker": [], "failover": [], "owner": []}  # type: ignore[var-annotated]
-    faults = {"provider": "paystack", "operation": "create", "fault": "lose_answer", "probability": 0.05}
+    faults = {"provider": "*", "operation": "create", "fault": "lose_answer", "probability": 0.05}
     async with made.http.post(f"{made.network}/faults", json=faults) as answer:
         assert answer.status < 300
     payers = [asyncio.create_task(made.payer(number, until)) for number in range(PAYERS)]
@@ -288,7 +292,7 @@ async def _provider_away(made: House, seconds: float, until: asyncio.Event) -> l
     """Every answer of the provider is lost for a while. How long each payment stayed unknown once it answered again."""
     before = set(made.acknowledged)
     async with made.http.post(
-        f"{made.network}/faults", json={"provider": "paystack", "operation": "*", "fault": "lose_answer"}
+        f"{made.network}/faults", json={"provider": "*", "operation": "*", "fault": "lose_answer"}
     ) as answer:
         assert answer.status < 300
     await asyncio.sleep(seconds)

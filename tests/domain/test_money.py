@@ -60,6 +60,7 @@ def test_finer_parts_than_the_currency_has_are_refused(minor: int, places: int) 
     [
         *("12.345", "0.001", "NaN", "sNaN", "Infinity", "-Infinity", "", "abc", "1,5", "0x10", "1e999999", "1e-999999"),
         *("1e99999999999999999999", "9" * 40, True, False, 1.5, 1.0, None, [], {}, b"1"),
+        *("1_000", " 1", "1 ", "1\n", "１", "١", "1e", "+", ".", "--1", "1.2.3"),
     ],
     ids=repr,
 )

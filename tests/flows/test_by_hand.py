@@ -12,8 +12,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import by_hand, configure, reconcile
 from polytill.flows.configure import Keys, Wish
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import PaymentRequest, Taken
-from polytill.flows.settle import open_action
 from polytill.providers.contract import Customer
 from polytill.storage import audit, ledger
 
@@ -54,11 +54,12 @@ async def test_the_payer_is_told_how(
     assert taken.payment.status.value == "requires_action"
     action = open_action(await till.desk.opening.practice(practice_id), taken.attempts[0])
     assert action is not None
-    kind, url, token, told, wants, offline = action
-    assert (kind, url, token, wants) == ("instructions", None, None, None)
+    assert (action.kind, action.url, action.provider_token, action.wants) == ("instructions", None, None, None)
+    told, offline = action.instructions, action.offline
+    assert told is not None
     assert told.startswith(text)
     assert told.rstrip(".").endswith(taken.attempts[0].id[-8:])
-    assert offline.get("account_number") == number
+    assert (offline.account_number if offline else None) == number
 
 
 async def test_staff_confirm_it_once(till: Polytill) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import checkout, reconcile
+from polytill.flows import checkout, operator, reconcile
+from polytill.flows.next_action import open_action
 from polytill.flows.schedule import after_sent, next_lookup
-from polytill.flows.settle import open_action, settle
+from polytill.flows.settle import settle
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from polytill.storage import payments, refunds
+from polytill.storage import cases, payments, refunds
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -461,6 +463,36 @@ async def test_a_link_that_nobody_held_is_given_up_whichever_account_has_it(scen
     assert (first.state, second.state) == (A.expired, A.needs_action)
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
     assert await scene.cases() == []
+
+
+async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> None:
+    """One word ends every case about the same two sets of keys, and what they do not find is proof from then on."""
+    await scene.configure("mover")
+    scene.wire.says("create", LOST, LOST)
+    both = [await scene.pay(key=key) for key in ("a", "b")]
+    await scene.configure("mover", keys("2"))
+    scene.wire.says("lookup", *[REFUSED_KEYS, NOWHERE] * 50)
+    for _ in range(3):
+        await scene.later(200)
+    assert await scene.cases() == ["other_account", "other_account"]
+    [case, other] = await cases.listed(scene.db)
+    with pytest.raises(Invalid):
+        await operator.same_account(scene.desk, scene.practice_id, case.id, " ", "ada")
+    scene.wire.always("create", REFUSED)
+    found = await operator.same_account(
+        scene.desk, scene.practice_id, case.id, "Asked the provider: one account", "ada"
+    )
+    assert (found.case.state, found.case.detail["resolution"]["note"]) == (
+        "resolved",
+        "Asked the provider: one account",
+    )
+    assert await cases.listed(scene.db) == []
+    await scene.later(200)
+    for taken in both:
+        assert (await scene.attempts(taken.payment.id))[0].state is A.not_sent
+    with pytest.raises(Conflict) as caught:
+        await operator.same_account(scene.desk, scene.practice_id, other.id, "again", "ada")
+    assert caught.value.code == "case_resolved"
 
 
 @pytest.mark.parametrize("found", [True, False])

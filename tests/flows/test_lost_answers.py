@@ -19,8 +19,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows import configure
 from polytill.flows.configure import Keys, Wish
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import PaymentRequest
-from polytill.flows.settle import open_action
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from tests.flows.scenes import Clock
@@ -136,13 +136,14 @@ async def test_a_lost_answer(tmp_path: Path, engine_url: str | None, code: str, 
             assert len(taken.attempts) == 1
             assert first[1:] == second[1:], "the identical request, byte for byte"
             assert first[2]["Idempotency-Key"] == current.id
-            assert action[2] == "pi_0_secret_x"
+            assert action.provider_token is not None
+            assert action.provider_token.reveal() == "pi_0_secret_x"
             assert len(provider.known) == 1
         else:
             assert [a.state for a in taken.attempts][1:] == [AttemptState.needs_action]
             assert taken.attempts[0].state in (AttemptState.expired, AttemptState.not_sent)
             assert current.id != taken.attempts[0].id
-            assert current.id in action[1]
+            assert current.id in str(action.url)
             assert taken.attempts[0].id.encode() in first[3]
             assert current.id.encode() in second[3]
         assert len(provider.creates()) == 2

@@ -76,10 +76,10 @@ async def test_an_excess_given_back_at_the_provider_leaves_the_payment_alone(sce
     payment = await scene.payment(str(case.payment_id))
     assert (payment.amount_refunded, payment.excess_refunded) == (400, 1000)
     assert await excess_held(scene) == 0
-    assert [one.kind for one in await cases.listed(scene.db)] == ["excess"]
+    assert await cases.listed(scene.db) == [], "nobody has to decide any more"
     with pytest.raises(Conflict) as caught:
         await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
-    assert caught.value.code == "already_refunded"
+    assert caught.value.code == "case_resolved"
 
 
 async def test_a_refund_of_a_second_success_that_nobody_knew_of(scene: Scene) -> None:

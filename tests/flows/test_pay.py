@@ -15,10 +15,10 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows import catalog, configure, onboarding
 from polytill.flows.calling import TransactionOpen, call, call_test
 from polytill.flows.configure import Wish
-from polytill.flows.settle import open_action
+from polytill.flows.next_action import open_action
 from polytill.providers.contract import CredentialTest
 from polytill.providers.http import AnswerLost, ConnectionNotMade
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, NotSent, Pending, Reason, Unknown
 from polytill.storage import payments
 from polytill.storage.opening import open_owner
 from polytill.storage.units import Unit
@@ -249,14 +249,7 @@ async def test_what_the_payer_needs_is_sealed(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay()
-    assert open_action(scene.db, taken.attempts[0]) == [
-        "redirect",
-        "https://scripted.example/pay",
-        None,
-        None,
-        None,
-        None,
-    ]
+    assert open_action(scene.db, taken.attempts[0]) == NextAction(NextKind.redirect, "https://scripted.example/pay")
     rows = repr(await plain(scene.db, "SELECT next_action, provider_transaction_id FROM payment_attempts"))
     assert "scripted.example" not in rows
 

@@ -50,8 +50,8 @@ async def states(scene: Scene, payment: Any) -> list[tuple[str, str, int]]:
 
 async def test_a_total_that_is_older_than_a_failure_is_not_adopted(scene: Scene) -> None:
     configuration, payment = await refunded(scene, 700, given(700))
+    scene.wire.says("lookup_refund", FAILED, FAILED)
     await scene.delivery(configuration, of(payment, "failed", 700))
-    scene.wire.says("lookup_refund", FAILED)
     event = await scene.delivery(configuration, of(payment, "succeeded", total=700))
     assert event is not None
     assert await states(scene, payment) == [("api", "failed", 700)]
@@ -78,6 +78,7 @@ async def test_a_total_beside_an_open_refund_waits_until_that_is_certain(scene: 
 
 async def test_a_late_success_without_a_name_is_no_second_refund(scene: Scene) -> None:
     configuration, payment = await refunded(scene, 700, Unknown(Reason.timeout))
+    scene.wire.says("lookup_refund", FAILED)
     await scene.delivery(configuration, of(payment, "failed", 700))
     assert await states(scene, payment) == [("api", "declined", 700)]
     scene.wire.says("lookup_refund", FAILED, NOWHERE)
@@ -87,12 +88,45 @@ async def test_a_late_success_without_a_name_is_no_second_refund(scene: Scene) -
     assert await states(scene, payment) == [("api", "declined", 700)]
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_failure_is_not_believed_of_a_refund_whose_answer_was_lost(scene: Scene, named: bool) -> None:
+    """It may be about a refund that staff made at the provider: to set the amount free would invite a second refund."""
+    configuration, payment = await refunded(scene, 700, Unknown(Reason.timeout))
+    scene.wire.says("lookup_refund", Unknown(Reason.timeout))
+    told = of(payment, "failed", 700)
+    event = await scene.delivery(configuration, replace(told, provider_refund_id="dash-1") if named else told)
+    assert event is not None
+    assert event.reason == "not_borne_out"
+    assert await states(scene, payment) == [("api", "unknown", 700)]
+    scene.wire.always("lookup_refund", given(700))
+    await scene.later(121)
+    await scene.later(121)
+    assert ("api", "succeeded", 700) in await states(scene, payment)
+
+
+@pytest.mark.parametrize("second", [Unknown(Reason.timeout), given(300, "r2")], ids=["lost", "done"])
+async def test_a_failure_without_a_name_is_of_the_refund_that_the_provider_says(scene: Scene, second: Any) -> None:
+    """Two refunds of one amount, and one of them comes back: found by seeds 8017058 and 8030057."""
+    configuration, payment = await refunded(scene, 300, given(300))
+    scene.wire.says("refund", second)
+    await scene.till.refund(scene.practice_id, payment.id, key="again", amount=300)
+
+    async def by_id(params: Any) -> Any:
+        return FAILED if params.provider_refund_id == "r1" else NOWHERE if params.provider_refund_id is None else second
+
+    scene.wire.always("lookup_refund", by_id)
+    await scene.delivery(configuration, of(payment, "failed", 300))
+    found = {r.idempotency_key: r.state for r in await refunds.of_payment(scene.db, payment.id)}
+    assert found == {"back": R.failed, "again": R.succeeded if isinstance(second, Succeeded) else R.unknown}
+
+
 @pytest.mark.parametrize(("before", "answer"), [("failed", FAILED), ("succeeded", given(500))])
 async def test_a_dashboard_refund_without_a_name_is_found_beside_one_of_ours(
     scene: Scene, before: str, answer: Any
 ) -> None:  # fmt: skip
     configuration, payment = await refunded(scene, 500, given(500))
     if before == "failed":
+        scene.wire.says("lookup_refund", FAILED)
         await scene.delivery(configuration, of(payment, "failed", 500))
     scene.wire.says("lookup_refund", answer, given(500, "dash-1"))
     await scene.delivery(configuration, of(payment, "succeeded", 500))
@@ -106,10 +140,10 @@ async def test_a_provider_with_keys_is_never_asked_for_a_refund_without_its_id(
 ) -> None:
     monkeypatch.setattr(Scripted, "idempotency", Idempotency.key)
     configuration, payment = await refunded(scene, 500, given(500))
+    scene.wire.says("lookup_refund", FAILED, FAILED)
     await scene.delivery(configuration, of(payment, "failed", 500))
-    scene.wire.says("lookup_refund", FAILED)
     await scene.delivery(configuration, of(payment, "succeeded", 500))
-    assert len(scene.wire.of("lookup_refund")) == 1
+    assert [call.params.provider_refund_id for call in scene.wire.of("lookup_refund")] == ["r1", "r1"]
     assert await scene.cases() == ["refund_failed", "refund_unclear"]
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from polytill.providers.stripe_reading import OUR_ATTEMPT
 from tests.installation import Installation, running
-from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, fresh, fresh_keys, is_problem, snapshot
+from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, fresh, fresh_keys, is_problem, snapshot, until
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers"
 SCENARIOS = {entry["id"]: entry for entry in json.loads((ROOT / "scenarios.json").read_text())}
@@ -132,6 +132,7 @@ async def dup(house: Installation, clock: Clock) -> None:
     delivery = json.loads((ROOT / "stripe/signed" / f"{INTENT}.valid.json").read_text())
     practice = await with_keys(house, "stripe", webhookSecret=delivery["secret"])
     made = (await practice.create(2000)).body
+    await until(lambda: practice.call("GET", "/webhook-events?status=applied"), lambda told: told.body)  # of the intent
     body = base64.b64decode(delivery["body_b64"])
     db = await practice.db
     async with db.transaction() as tx:  # the bytes as they were signed: so the intent has the fixture's name

@@ -30,6 +30,8 @@ MISSING = (
 )
 USER = "polytill"
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
+MEMORY = "/dev/shm"
+MEMORY_NEEDED = 4 * 1024**3  # databases of 8 MB that come and go, and the write-ahead log
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
@@ -109,16 +111,25 @@ def free_port() -> int:
     raise PostgresError("No free port was found on 127.0.0.1 between 20000 and 32000.")
 
 
+def folder_for_data(durable: bool) -> str | None:
+    """Choose where a server's data lives; None for wherever the environment keeps temporary files.
+
+    Not the environment's choice if it can be helped: that may be in HOME, closed to the server's account, or too
+    long for a socket's path. What need not be durable lives in memory where there is enough: making a database
+    there took 0.02 s instead of 0.3, and a test run makes two thousand.
+    """
+    if not durable and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
+        return MEMORY
+    return "/tmp" if os.access("/tmp", os.W_OK) else None
+
+
 class PostgresServer:
     """One running server. `kill` and `start` play a crash and the recovery from it."""
 
     def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         self.binaries = binaries
         self.port = free_port()
-        # Not the folder for temporary files that the environment names: it may be in HOME, closed to
-        # the server's account, or too long for a socket's path.
-        parent = "/tmp" if os.access("/tmp", os.W_OK) else None
-        self.folder = Path(tempfile.mkdtemp(prefix="polytill-pg-", dir=parent))
+        self.folder = Path(tempfile.mkdtemp(prefix="polytill-pg-", dir=folder_for_data(durable)))
         self.data_folder = self.folder / "data"
         self._account = server_account()
         if self._account is not None:
@@ -185,7 +196,7 @@ class PostgresServer:
         }
         if not durable:
             # Nothing has to outlive a power cut, and waiting for the disk is most of a commit's time.
-            settings |= {"fsync": "off", "full_page_writes": "off"}
+            settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "'512MB'"}
         with (self.data_folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 

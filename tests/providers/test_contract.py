@@ -82,12 +82,14 @@ BALANCES: dict[str, tuple[Any, Balance]] = {
         Balance((Money(-250, "USD"), Money(5, "UGX")), (Money(7, "JPY"),)),
     ),
     "paystack": (
-        {"status": True, "data": [{"currency": "NGN", "balance": 1700000}, {"currency": "XOF", "balance": "500"}, 5]},
-        Balance((Money(1700000, "NGN"), Money(5, "XOF"))),
+        {"status": True, "data": [{"currency": "NGN", "balance": 1700000}, {"currency": "XOF", "balance": "500"}, 5,
+                                  {"currency": "KES", "balance": -100}]},
+        Balance((Money(1700000, "NGN"), Money(5, "XOF"), Money(-100, "KES"))),
     ),
     "flutterwave": (
-        {"status": "success", "data": [{"currency": "NGN", "available_balance": 75.5, "ledger_balance": 80}, {}]},
-        Balance((Money(7550, "NGN"),)),
+        {"status": "success", "data": [{"currency": "NGN", "available_balance": 75.5, "ledger_balance": 80}, {},
+                                        {"currency": "KES", "available_balance": -1}]},
+        Balance((Money(7550, "NGN"), Money(-100, "KES"))),
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ own words stands in its own tests.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -113,6 +114,7 @@ def told(status: str, body: bytes, *headers: str, length: int | None = None) -> 
 
 # What is answered; the outcome, the reason, the code that is kept.
 ANSWERED: dict[str, tuple[bytes, type, Reason, str]] = {
+    "408": (told("408 Given up", b'{"message":"x"}'), Unknown, Reason.provider_unavailable, "408"),
     "409": (told("409 Conflict", b'{"message":"x"}'), Unknown, Reason.conflict, "409"),
     "429": (told("429 Slow", b'{"message":"x"}', "Retry-After: 7"), NotSent, Reason.rate_limited, "429"),
     "429 as a page": (told("429 Slow", b"<html>", "Retry-After: 7"), NotSent, Reason.rate_limited, "429"),
@@ -126,7 +128,32 @@ ANSWERED: dict[str, tuple[bytes, type, Reason, str]] = {
     "a list": (told("200 OK", b"[]"), Unknown, Reason.unreadable, "200"),
     "wrong types": (told("200 OK", b'{"status":[],"data":7,"object":{}}'), Unknown, Reason.unreadable, "200"),
     "a redirect": (told("302 Found", b"{}", "Location: https://x.example"), Unknown, Reason.unreadable, "302"),
+    "a redirect with words": (
+        told("307 There", b'{"status":"error","message":"x"}', "Location: https://x.example"),
+        Unknown,
+        Reason.unreadable,
+        "307",
+    ),
     "a broken body": (told("200 OK", b'{"status"', length=900), Unknown, Reason.timeout, "ClientPayloadError"),
+    "gzip that is none": (
+        told("200 OK", b'{"status":true}', "Content-Encoding: gzip"),
+        Unknown,
+        Reason.timeout,
+        "ClientPayloadError",
+    ),
+    "gzip that breaks off": (
+        told("200 OK", gzip.compress(json.dumps({"data": list(range(500))}).encode())[:-20], "Content-Encoding: gzip"),
+        Unknown,
+        Reason.unreadable,
+        "200",
+    ),
+    "too much once unpacked": (
+        told("200 OK", gzip.compress(b" " * 5_000_000), "Content-Encoding: gzip"),
+        Unknown,
+        Reason.timeout,
+        "the answer was too large",
+    ),
+    "JSON with a mark before it": (told("200 OK", b"\xef\xbb\xbf{}"), Unknown, Reason.unreadable, "200"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Unknown, Reason.timeout, "ClientResponseError"),
     "a closed door": (b"", Unknown, Reason.timeout, "ServerDisconnectedError"),
 }

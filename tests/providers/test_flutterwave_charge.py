@@ -1,6 +1,7 @@
 """Flutterwave's direct charges and saved cards against the simulator, which shares no code with the handler."""
 
 import json
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,7 @@ from polytill.domain.states import Environment
 from polytill.providers.contract import (
     ChargeSavedMethodParams,
     ConfirmPaymentParams,
+    ContinuePaymentParams,
     CreatePaymentParams,
     Customer,
     LookupParams,
@@ -32,6 +34,7 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    Wants,
 )
 
 KEY = "FLWSECK_TEST-0123456789abcdef0123456789abcdef-X"
@@ -86,7 +89,7 @@ def house() -> House:
         (Money(5_000, "GHS"), {"provider": "mtn"}),
         (Money(5_000, "UGX"), {"provider": "airtel"}),
         (Money(5_000, "RWF"), {}),
-        (Money(5_000, "XOF"), {"provider": "orange", "country": "CI"}),
+        (Money(5_000, "XOF"), {"provider": "mtn", "country": "CI"}),
     ],
 )
 async def test_mobile_money_sends_the_payer_to_confirm(house: House, amount: Money, details: dict[str, str]) -> None:
@@ -148,6 +151,59 @@ async def test_a_bank_that_wants_the_payer_gives_a_link(house: House) -> None:
     assert outcome.action.url is not None
     house.wire.pay("flutterwave", KEY, reference)
     assert isinstance(await house.ask(reference), Succeeded)
+
+
+XOF = Money(5_000, "XOF")
+
+
+def typed(reference: str, asked: Outcome, password: str, amount: Money = XOF) -> ContinuePaymentParams:
+    """The payer's answer to a question, with what came with the question."""
+    assert isinstance(asked, NeedsAction)
+    assert asked.action is not None
+    assert (asked.action.kind, asked.action.wants, asked.action.url) == (NextKind.input, Wants.otp, None)
+    return ContinuePaymentParams(
+        reference, asked.provider_transaction_id, amount, Wants.otp, {"otp": Secret(password)}, "op-1",
+        asked.action.continuation or {},
+    )  # fmt: skip
+
+
+async def test_a_wallet_that_wants_a_password(house: House) -> None:
+    reference, asked = await house.begin(XOF, provider="orange", country="CI")
+    assert isinstance(await house.ask(reference, XOF), Pending)
+    paid = await house.handler.continue_payment(typed(reference, asked, "123456"))
+    assert isinstance(paid, Succeeded)
+    assert (paid.amount, await house.ask(reference, XOF)) == (XOF, paid)
+    again = await house.handler.continue_payment(typed(reference, asked, "123456"))
+    assert isinstance(again, Unknown), "a password that was used proves nothing of the charge"
+
+
+async def test_a_wrong_password_ends_the_charge(house: House) -> None:
+    reference, asked = await house.begin(XOF, provider="orange", country="CI")
+    assert isinstance(await house.handler.continue_payment(typed(reference, asked, "000000")), Unknown)
+    refused = await house.ask(reference, XOF)
+    assert isinstance(refused, Declined)
+    assert refused.final
+
+
+async def test_a_bank_that_wants_a_password_for_a_saved_card(house: House) -> None:
+    token = await house.saved_card("ada+otp@example.com")
+    reference, asked = await house.charge(token, "ada+otp@example.com")
+    body = typed(reference, asked, "12345", NGN)
+    assert body.continuation["payment_type"] == "card"
+    assert isinstance(await house.handler.continue_payment(body), Succeeded)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"wants": Wants.pin, "values": {"pin": Secret("1234")}}, {"values": {}}, {"continuation": {}}],
+    ids=["another question", "nothing typed", "no name"],
+)
+async def test_what_is_no_password_is_not_sent(house: House, change: dict[str, Any]) -> None:
+    reference, asked = await house.begin(XOF, provider="orange", country="CI")
+    before = len(house.wire.calls)
+    outcome = await house.handler.continue_payment(replace(typed(reference, asked, "123456"), **change))
+    assert isinstance(outcome, NotSent)
+    assert len(house.wire.calls) == before
 
 
 async def test_a_declined_card_and_another_mans_card(house: House) -> None:

@@ -518,7 +518,7 @@ async def test_capture_of_a_part_and_cancel() -> None:
         (424, error(), Unknown(Reason.provider_unavailable, "424", "No.")),
         (500, error(kind="api_error"), Unknown(Reason.provider_unavailable, "500", "No.")),
         (503, {}, Unknown(Reason.provider_unavailable, "503", None)),
-        (302, {}, Unknown(Reason.unreadable, "302", "Stripe's answer could not be read.")),
+        (302, {}, Unknown(Reason.unreadable, "302", "The provider's answer could not be read.")),
         (200, {}, Unknown(Reason.unreadable, "200", "Stripe's answer could not be read.")),
         (400, {"error": "text"}, NotSent(Reason.validation, None, None)),
     ],

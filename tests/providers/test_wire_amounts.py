@@ -87,7 +87,10 @@ def test_there_and_back(minor: int, currency: str, exponent: int) -> None:
     except InvalidAmount:
         assert minor % 10 ** (exponent_of(currency) - exponent)
         return
-    assert from_wire(wire, currency, exponent) == money
+    assert from_wire(wire, currency, exponent, owed=True) == money
+    if minor < 0:
+        with pytest.raises(InvalidAmount):
+            from_wire(wire, currency, exponent)
 
 
 @given(anything, currencies | st.text(max_size=4), st.integers(0, 4))

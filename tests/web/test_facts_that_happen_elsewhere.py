@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+
 import pytest
 
 from polytill.flows.compare import compare
@@ -125,3 +128,47 @@ async def test_a_dashboard_refund_that_nobody_told_us_of_is_found_in_the_listing
     assert {(refund["amount"], refund["status"]) for refund in found} == {(30_000, "succeeded"), (120_000, "succeeded")}
     assert made.body["id"] in {refund["id"] for refund in found}
     books_balance(await practice.ledger(), await practice.books(), code)
+
+
+@pytest.mark.parametrize("news", ["delivery", "listing"])
+async def test_a_link_that_was_paid_twice(shared: Installation, clock: Clock, news: str) -> None:
+    """Flutterwave lets one reference have several transactions: a second one that went through is an excess."""
+    practice = await Practice.make(shared, "flutterwave")
+    payment = await practice.paid()
+    body, headers = practice.delivery()
+    account = shared.simulator.network.account("flutterwave", practice.keys["secretKey"])
+    [first] = account.transactions
+    second = copy.deepcopy(first)
+    second.wire.number += 500
+    second.id = str(second.wire.number)
+    account.transactions.append(second)
+    flutterwave = shared.simulator.network.providers["flutterwave"]
+    flutterwave.attempts(account)[second.id] = second
+    flutterwave.attempts_of(account, first.reference).append(second)
+    event = json.loads(body)
+    event["data"]["id"] = int(second.id)
+    if news == "delivery":
+        told_twice = json.dumps(event).encode()
+        for _ in range(2):
+            assert (await practice.deliver(told_twice, headers)).status == 200
+        failed = {**event, "data": {**event["data"], "id": int(second.id) + 1}}  # nobody knows that one
+        assert (await practice.deliver(json.dumps(failed).encode(), headers)).status == 200
+    else:
+        clock.advance(AN_HOUR_S)
+        try:
+            for _ in range(2):
+                await compare(shared.till.desk, practice.id)
+                clock.advance(AN_HOUR_S)
+        finally:
+            clock.advance(-3 * AN_HOUR_S)
+    await until(lambda: cases(practice, payment["id"]), lambda kinds: kinds == ["excess"])
+    now = await practice.payment(payment["id"])
+    assert (now["amountCaptured"], now["providerTransactionId"]) == (500_000, first.id)
+    assert [a["providerTransactionId"] for a in now["attempts"]] == [first.id, second.id]
+    books_balance(await practice.ledger(), await practice.books(), "flutterwave")
+    [case] = (await practice.call("GET", "/cases?status=open")).body
+    given = await practice.call("POST", f"/cases/{case['id']}/resolve", {"action": "refund_excess"})
+    assert given.status == 200, given.body
+    rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
+    assert {row["id"]: row["refunded"] for row in rows} == {first.id: 0, second.id: 500_000}
+    assert (await practice.payment(payment["id"]))["amountRefunded"] == 0

@@ -29,11 +29,15 @@ async def test_pay_by_transfer_and_refund(shared: Installation) -> None:
     assert (await practice.call("GET", "/webhook-events?status=parked")).body == []
 
 
-async def test_a_lost_answer_is_had_again_under_its_key(shared: Installation) -> None:
+@pytest.mark.parametrize("fault", ["lose_answer", "error_500", "error_500_after"])
+async def test_a_lost_answer_is_had_again_under_its_key(shared: Installation, fault: str) -> None:
     practice = await Practice.make(shared, currency="NGN")
     await practice.configure("flutterwave_v4", ["NGN"])
-    await practice.fault("create", "lose_answer")
+    await practice.fault("create", fault)
     made = await practice.create(5_000)
+    if fault != "lose_answer":
+        made = await practice.call("POST", f"/payments/{made.body['id']}/confirm")
+        assert made.body["status"] == "requires_action"
     reference = made.body["attempts"][0]["reference"]
     await practice.act(reference)
     await practice.settled(made.body["id"], status="succeeded")

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.installation import Installation
-from tests.web.support import Practice, books_balance
+from tests.installation import TEST_KEYS, Installation
+from tests.web.support import Practice, books_balance, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAYER = {"phone": "0708374149"}
@@ -128,3 +128,24 @@ async def test_a_made_up_callback_moves_nothing(shared: Installation) -> None:
     assert (told.status, told.body["ResultCode"], told.body["ResultDesc"]) == (200, 0, "Accepted")
     assert (await practice.payment(str(payment["id"])))["status"] == "processing"
     assert await practice.ledger() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [({}, ["passkey", "shortCode"]), ({"config": {}}, ["passkey", "shortCode"]),
+     ({"config": {"shortCode": "174379"}}, ["passkey"])],
+)  # fmt: skip
+async def test_a_short_code_and_its_passkey_are_needed(
+    shared: Installation, given: dict[str, object], missing: list[str]
+) -> None:
+    practice = await Practice.make(shared, currency="KES")
+    body = {"providerCode": "mpesa", "environment": "sandbox", "isEnabled": True, **TEST_KEYS["mpesa"], **given}
+    refused = await practice.call("POST", "/payment-providers", body)
+    is_problem(refused, 422)
+    assert sorted(error["pointer"] for error in refused.body["errors"]) == [f"/config/{name}" for name in missing]
+    assert (await practice.call("GET", "/payment-providers")).body == []
+    made = await practice.call("POST", "/payment-providers", {**body, "config": CONFIG})
+    assert made.status == 201, made.body
+    # A later change that says nothing of the settings leaves them as they are.
+    changed = await practice.call("PATCH", "/payment-providers/mpesa", {"priority": 3})
+    assert (changed.status, changed.body["config"]["shortCode"]) == (200, "174379")

@@ -215,9 +215,17 @@ async def test_nothing_is_saved_that_was_not_asked_for(shared: Installation) -> 
 # ── Charges that ask the payer for something ──
 
 
-async def begun(practice: Practice, currency: str = "GHS", provider: str = "vod") -> Json:
+WALLETS = {  # that ask their owner for a one-time password
+    "paystack": ("GHS", {"provider": "vod"}),
+    "flutterwave": ("XOF", {"provider": "orange", "country": "CI"}),
+}
+
+
+async def begun(practice: Practice, currency: str | None = None, provider: str | None = None) -> Json:
+    usual, details = WALLETS[practice.code]
     made = await practice.create(
-        5_000, currency=currency, paymentMethod="mobile_money", methodDetails={"provider": provider},
+        5_000, currency=currency or usual, paymentMethod="mobile_money",
+        methodDetails={"provider": provider} if provider else details,
         customer={"email": "ada@example.com", "phone": "0551234987"},
     )  # fmt: skip
     assert made.status == 201, made.body
@@ -231,21 +239,30 @@ async def accra(shared: Installation) -> Practice:
     return practice
 
 
-async def test_a_payer_is_asked_and_pays(accra: Practice, caplog: pytest.LogCaptureFixture) -> None:
+@pytest_asyncio.fixture(loop_scope="module", params=list(WALLETS))
+async def asking(shared: Installation, request: pytest.FixtureRequest) -> Practice:
+    """A practice whose provider asks the owners of some wallets for a password."""
+    currency, _ = WALLETS[request.param]
+    practice = await Practice.make(shared, None, currency)
+    await practice.configure(request.param, [currency])
+    return practice
+
+
+async def test_a_payer_is_asked_and_pays(asking: Practice, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    made = await begun(accra)
+    made = await begun(asking)
     assert (made["status"], made["nextAction"]["type"], made["nextAction"]["wants"]) == (
         "requires_action",
         "input",
         "otp",
     )
-    paid = await accra.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
+    paid = await asking.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
     assert (paid.status, paid.body["status"], paid.body["amountCaptured"]) == (200, "succeeded", 5_000)
-    assert "123456" not in repr(await contents(await accra.db)).replace(made["id"], "")
+    assert "123456" not in repr(await contents(await asking.db)).replace(made["id"], "")
     assert "123456" not in caplog.text
-    actions = [line["action"] for line in (await accra.call("GET", "/audit-log")).body]
+    actions = [line["action"] for line in (await asking.call("GET", "/audit-log")).body]
     assert "payment.continued" in actions
-    late = await accra.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
+    late = await asking.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
     is_problem(late, 409, "nothing_wanted")
 
 
@@ -264,29 +281,38 @@ async def test_every_step_of_a_bank_charge(accra: Practice) -> None:
     assert [row["captured"] for row in await accra.books()] == [AMOUNT]
 
 
-async def test_a_wrong_answer_ends_the_charge(accra: Practice) -> None:
-    made = await begun(accra)
-    failed = await accra.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "918273"}})
+async def test_a_wrong_answer_ends_the_charge(asking: Practice) -> None:
+    made = await begun(asking)
+    failed = await asking.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "918273"}})
     assert (failed.status, failed.body["status"]) == (200, "failed")
     assert failed.body["failureReason"] == "incorrect_details"
-    assert "918273" not in repr(await contents(await accra.db))
+    assert "918273" not in repr(await contents(await asking.db))
 
 
-async def test_an_answer_that_is_lost_is_asked_about_not_sent_again(accra: Practice) -> None:
-    made = await begun(accra)
-    await accra.fault("confirm", "lose_answer")
-    paid = await accra.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
+async def test_an_answer_that_is_lost_is_asked_about_not_sent_again(asking: Practice) -> None:
+    made = await begun(asking)
+    await asking.fault("confirm", "lose_answer")
+    paid = await asking.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
     assert (paid.status, paid.body["status"]) == (200, "succeeded")
-    assert [row["captured"] for row in await accra.books()] == [5_000]
+    assert [row["captured"] for row in await asking.books()] == [5_000]
 
 
-async def test_two_answers_at_once_pay_once(accra: Practice) -> None:
-    made = await begun(accra)
+async def test_two_answers_at_once_pay_once(asking: Practice) -> None:
+    made = await begun(asking)
     path, body = f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}}
-    both = await asyncio.gather(accra.call("POST", path, body), accra.call("POST", path, body))
+    both = await asyncio.gather(asking.call("POST", path, body), asking.call("POST", path, body))
     assert {one.status for one in both} <= {200, 409}
-    await accra.settled(made["id"], status="succeeded")
-    assert [row["captured"] for row in await accra.books()] == [5_000]
+    await asking.settled(made["id"], status="succeeded")
+    assert [row["captured"] for row in await asking.books()] == [5_000]
+
+
+async def test_a_question_waits_for_its_answer_whatever_the_provider_calls_that(asking: Practice) -> None:
+    made = await begun(asking)
+    for _ in range(2):
+        asked = await asking.call("POST", f"/payments/{made['id']}/confirm")
+        assert (asked.body["status"], asked.body["nextAction"]["wants"]) == ("requires_action", "otp")
+    paid = await asking.call("POST", f"/payments/{made['id']}/continue", {"values": {"otp": "123456"}})
+    assert paid.body["status"] == "succeeded"
 
 
 async def test_a_prompt_keeps_its_words_until_it_is_answered(accra: Practice) -> None:

@@ -76,6 +76,7 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
         assert (await browser.send(address, address, action="handled", note="  ")).status == 422
         assert (await browser.send(address, address, action="refund_excess")).status == 409
         assert (await browser.send(address, address, action="look_up")).status == 409
+        assert (await browser.send(address, address, action="same_account", note="Asked")).status == 409
         assert (await cases.listed(db))[0].state == "open"
         done = await browser.send(address, address, action="handled", note="Called the bank")
         assert done.headers["Location"] == f"{address}?done=put_away"

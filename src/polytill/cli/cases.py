@@ -44,15 +44,18 @@ def cases_list(
 def cases_resolve(
     practice: Annotated[int, typer.Argument(help="The practice's id")],
     case: Annotated[str, typer.Argument(help="The case's id")],
-    action: Annotated[str, typer.Argument(help="look_up, refund_excess or handled")],
-    note: Annotated[str, typer.Option(help="How it was handled, or on what proof; needed for `handled`")] = "",
+    action: Annotated[str, typer.Argument(help="look_up, refund_excess, same_account or handled")],
+    note: Annotated[
+        str, typer.Option(help="How it was handled, or on what proof; needed for `handled` and `same_account`")
+    ] = "",
 ) -> None:
-    """Ask the provider again, give an excess back, or put a case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's, or put a case away with a note."""
     from polytill.flows import operator
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
         "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
+        "same_account": lambda till: operator.same_account(till.desk, practice, case, note, "cli"),
         "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
     }
     if action not in ways:

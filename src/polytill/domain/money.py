@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
@@ -14,6 +15,8 @@ MAX_MINOR = 10**15
 
 # Arithmetic that says so where it would have to round.
 _EXACT = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
+# A number as text. ``Decimal`` alone would also take "1_000", spaces around it and the digits of other scripts.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def from_major(value: Decimal | str | int, currency: str) -> int:
 
 def scaled(value: Decimal | str | int, exponent: int) -> int:
     """``value * 10**exponent`` as an exact integer; ``InvalidAmount`` where that is no integer."""
-    if isinstance(value, bool | float):
+    if isinstance(value, bool | float) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
         raise InvalidAmount
     try:
         number = _EXACT.scaleb(Decimal(value), exponent)

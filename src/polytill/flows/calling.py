@@ -15,7 +15,7 @@ from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Ha
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import payments
+from polytill.storage import cases, payments
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
@@ -148,7 +148,7 @@ async def call_with(
 
     If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead. Its
     keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing is
-    no proof, unless they find what is known to have been taken with the old ones.
+    no proof, unless they find what is known to have been taken with the old ones, or a person has said so.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
@@ -166,14 +166,18 @@ async def call_with(
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
         if credentials is not first and verb in LOOKUPS and isinstance(outcome, NotSent):
-            return await _nothing_found(db, handler, attempt, outcome)
+            return await _nothing_found(db, handler, attempt, credentials.version, outcome)
         if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
             break
     return outcome
 
 
-async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, outcome: NotSent) -> Outcome:
+async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, version: int, outcome: NotSent) -> Outcome:
     """What it is worth that newer keys find nothing of what was made with older ones."""
+    if {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": version} in (
+        await cases.same_accounts(db)
+    ):
+        return outcome
     taken = await payments.last_taken(db, attempt)
     if taken is not None:
         amount = Money(taken.amount, taken.currency)

@@ -19,6 +19,7 @@ from polytill.flows import reconcile
 from polytill.flows.calling import build, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import (
     MAX_ATTEMPTS,
     TRIES,
@@ -31,9 +32,9 @@ from polytill.flows.pay import (
     taken,
 )
 from polytill.flows.route import Wanted, route
-from polytill.flows.settle import open_action, reopen
+from polytill.flows.settle import reopen
 from polytill.providers.contract import Handler
-from polytill.providers.outcomes import JsonObject, NotSent, Wants
+from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, people, provider_configs
 from polytill.storage.catalog import ProviderEntry
@@ -65,18 +66,17 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
     action = open_action(db, attempt)
     if action is None:
         return None
-    kind, url, token, instructions, wants, _ = action
     entry = (await desk.catalog()).get(attempt.provider_code)
     cls = _handler_class(desk, entry)
-    public = await _public_config(desk, db, attempt) if kind == "client_token" else {}
+    public = await _public_config(desk, db, attempt) if action.kind is NextKind.client_token else {}
     methods: tuple[str, ...] = ()
     if cls is not None and entry is not None:
         narrowed = entry.supported_payment_methods
         methods = tuple(m for m in cls.methods_in(attempt.currency) if narrowed is None or m in narrowed)
     wanted = found.payment.payment_method
     return Step(
-        kind, url, Secret(token) if token else None, instructions, (wanted,) if wanted else methods, public,
-        Wants(wants) if wants else None,
+        action.kind.value, action.url, action.provider_token, action.instructions, (wanted,) if wanted else methods,
+        public, action.wants,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows import reconcile
+from polytill.flows import paid_again, reconcile
 from polytill.flows.calling import call_for, listing_page
 from polytill.flows.compare_refunds import compare_refunds
 from polytill.flows.desk import Desk, log
@@ -125,6 +125,9 @@ async def _look_at(
         return
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
+    if paid_again.is_another(attempt, fact):
+        await paid_again.book(desk, db, payment, attempt, fact, "lookup")
+        return
     if _agrees(payment, attempt, fact):
         return
     payment = await reconcile.refresh(desk, db, payment, attempt)

@@ -136,14 +136,23 @@ def _no_remote(uri: str) -> Any:
 def _checked_config(
     handler: type[Handler], given: dict[str, Any] | None, held: Opened | None, errors: list[FieldError]
 ) -> dict[str, Any]:
-    if given is None:
-        return dict(held.config) if held else {}
+    if given is None and held is not None:
+        return dict(held.config)
+    given, properties = given or {}, handler.config_schema.get("properties", {})
+    for name in handler.config_schema.get("required", ()):
+        if name not in given:
+            errors.append(
+                FieldError(
+                    f"/config/{name}", f"{handler.name} needs its {properties[name].get('title', name).lower()}."
+                )
+            )
     validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)
     for problem in validator.iter_errors(given):
+        if _kind_of(problem) == "required" and not problem.instance_path:
+            continue  # named above
         path = "".join(f"/{part}" for part in problem.instance_path)
         # The library's message quotes the value, which may be a secret.
         errors.append(FieldError(f"/config{path}", f"This does not fit the provider's settings ({_kind_of(problem)})."))
-    properties = handler.config_schema.get("properties", {})
     return {
         name: Secret(str(value)) if properties.get(name, {}).get("secret") else value for name, value in given.items()
     }

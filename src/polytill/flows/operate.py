@@ -18,7 +18,17 @@ from polytill.flows.pay import Taken, current_attempt, find, taken
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import TRIES, settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payments, refunds
 from polytill.storage.databases import PracticeDb
@@ -141,22 +151,29 @@ async def _send(
         operation.id, attempt.id, attempt.provider_transaction_id,
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
     )  # fmt: skip
-    if operation.kind == "cancel" and handler.cancel_payment is None:
-        # Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late
-        # success would still be booked.
-        asked = ConfirmPaymentParams(
-            attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
-        )
-        outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
-        if (
-            isinstance(outcome, NeedsAction)
-            or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
-            or (isinstance(outcome, Declined) and not outcome.final)
-        ):
-            outcome = Declined(Reason.canceled, True, "canceled_here")
-    else:
-        outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params)
+    closable = operation.kind == "capture" or handler.cancel_payment is not None
+    outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
+    if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
+        outcome = await _canceled_here(desk, db, attempt)
     return await _settle(desk, db, payment, attempt, operation, outcome)
+
+
+async def _canceled_here(desk: Desk, db: PracticeDb, attempt: Attempt) -> Outcome:
+    """Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late success
+    would still be booked."""
+    outcome = await call_for(desk, db, attempt, "confirm_payment", _question(attempt, only_ask=True))
+    if (
+        isinstance(outcome, NeedsAction)
+        or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
+        or (isinstance(outcome, Declined) and not outcome.final)
+    ):
+        return Declined(Reason.canceled, True, "canceled_here")
+    return outcome
+
+
+def _question(attempt: Attempt, only_ask: bool) -> ConfirmPaymentParams:
+    amount = Money(attempt.amount, attempt.currency)
+    return ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=only_ask)
 
 
 def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
@@ -230,8 +247,8 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if operation.kind == "cancel" and handler.cancel_payment is None:
         await _send(desk, db, handler, payment, attempt, operation)
         return
-    params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
-    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
+    question = _question(attempt, only_ask=operation.kind == "cancel")
+    outcome = await call_for(desk, db, attempt, "confirm_payment", question)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)

@@ -7,6 +7,7 @@ key that the case fixes (so that two clicks are one refund), and a case that is 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_VOID, AttemptState, RefundState
 from polytill.flows import reconcile, refund
+from polytill.flows.calling import OTHER_ACCOUNT, configuration_of
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.schedule import after_sent
@@ -89,11 +91,17 @@ async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evi
     unit = Unit()
     audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
     await db.commit(unit)
-    await reconcile.confirm(desk, practice_id, case.payment_id)
+    await _ask(desk, db, case)
+    return await _evidence(db, case)
+
+
+async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> None:
+    """Ask about the case's payment and those of its refunds whose end is not known."""
+    assert case.payment_id is not None
+    await reconcile.confirm(desk, db.practice_id, case.payment_id)
     for known in await refunds.of_payment(db, case.payment_id):
         if known.state in (RefundState.pending, RefundState.unknown):
             await refund.refresh(desk, db, known)
-    return await _evidence(db, case)
 
 
 async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
@@ -104,6 +112,38 @@ async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor:
     case = await _open(db, case_id)
     await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
     return await evidence(desk, practice_id, case_id)
+
+
+async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Say that the keys of today are of the account that the replaced ones were of, and on what proof.
+
+    From then on it is proof if they find nothing of what the old ones asked for. That holds for every case about the
+    same two sets of keys, so all of those end; the provider is asked at once about this one, by the worker about others.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await _open(db, case_id)
+    if not note.strip():
+        raise invalid("/note", "Say how it is known that the keys are of the same account.")
+    same = await _same_keys(desk, db, case)
+    if same is None:
+        raise Conflict("Only what was made with keys that were replaced can be answered so.", code="not_other_account")
+    for other in await cases.listed(db, kind=case.kind, limit=1000):
+        if other.id != case.id and await _same_keys(desk, db, other) == same:
+            with suppress(Conflict):  # somebody else ended it meanwhile
+                await _resolve(desk, db, other, {"action": "same_account", "note": note, **same}, actor)
+    await _resolve(desk, db, case, {"action": "same_account", "note": note, **same}, actor)
+    await _ask(desk, db, case)
+    return await evidence(desk, practice_id, case_id)
+
+
+async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:
+    """The configuration of a case about replaced keys, their version, and that of the keys which replaced them."""
+    attempt = await payments.attempt_by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
+    configuration = await configuration_of(desk, db, attempt.config_id) if attempt else None
+    newest = configuration.newest(attempt.environment) if attempt and configuration else None
+    if attempt is None or newest is None or newest.version == attempt.credential_version:
+        return None
+    return {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": newest.version}
 
 
 async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import AttemptState, Environment, EventState
-from polytill.flows import hints
+from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import finish, finishing, in_other_currency, wait
@@ -245,6 +245,8 @@ async def _attempt_of(db: PracticeDb, configuration: Configuration, event: Webho
             return await payments.attempt_by_id(db, refund.attempt_id)
     if fact.provider_transaction_id:
         return await payments.attempt_of_provider(db, configuration.id, event.environment, fact.provider_transaction_id)
+    if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
+        return await payments.attempt_of_charge(db, configuration.id, event.environment, fact.provider_charge_id)
     return None
 
 
@@ -261,7 +263,8 @@ async def _is_anothers(
         return False
     owner = await payments.attempt_of_provider(db, configuration.id, event.environment, named)
     if owner is not None and owner.id != attempt.id:
-        return True
+        # A second success under one reference has an attempt of its own, beside the one that the reference names.
+        return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None or handler_class(desk, entry).webhook_proof is not WebhookProof.address:
         return False
@@ -275,6 +278,13 @@ async def _apply_fact(
     attempt: Attempt,
 ) -> None:  # fmt: skip
     also = finishing(desk, event, payment.id)
+    if isinstance(fact, PaymentFact) and paid_again.is_another(attempt, fact):
+        unanswered = await paid_again.book(desk, db, payment, attempt, fact, "webhook")
+        if unanswered is not None:
+            await wait(desk, db, event, payment.id, unanswered.reason.value)
+        else:
+            await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+        return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
         if result.must_fetch:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
+from polytill.domain.states import ATTEMPT_CLOSED, REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import call_for, configuration_of
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
@@ -31,8 +31,9 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
     """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
     params = ConfirmPaymentParams(
-        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency)
-    )
+        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
+        only_ask=attempt.state in ATTEMPT_CLOSED,
+    )  # fmt: skip
     return await call_for(desk, db, attempt, "confirm_payment", params)
 
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_LIVE, AttemptState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
 from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
-from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -77,6 +78,10 @@ async def _refreshed(
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
     outcome = await _ask(desk, db, payment, attempt)
+    action = open_action(db, attempt)
+    if isinstance(outcome, Pending) and action is not None and action.wants is not None:
+        # To the provider it is under way; what it waits for is what the payer was asked for.
+        outcome = NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
     outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)
@@ -108,7 +113,8 @@ async def _settled(
 async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
-        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount)
+        closed = attempt.state in ATTEMPT_CLOSED
+        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=closed)
         return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
     # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.

@@ -8,19 +8,18 @@ does not fit is booked as what it is, and put before a person.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.sealing import Place
-from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
 from polytill.flows import saved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
+from polytill.flows.next_action import seal_action
 from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
 from polytill.providers.outcomes import (
@@ -38,7 +37,7 @@ from polytill.storage import audit, ledger, payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
-from polytill.storage.units import Unit, json_text, json_value
+from polytill.storage.units import Unit
 
 TRIES = 8
 
@@ -388,28 +387,3 @@ def _tell(desk: Desk, unit: Unit, payment: Payment, change: Change) -> None:
         "reason": change.failure_reason or change.cancel_reason,
     }
     tell(desk, unit, payment, f"payment.{kind}", data)
-
-
-# ── The payer's next step, sealed on the attempt ──
-
-
-def _action_place(attempt_id: str) -> Place:
-    return Place("payment_attempts", attempt_id, "next_action")
-
-
-def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction) -> str:
-    """What the payer must do, as it is kept: a client secret may be in it."""
-    token = action.provider_token.reveal() if action.provider_token else None
-    offline = {name: value for name, value in asdict(action.offline).items() if value} if action.offline else None
-    text = json_text([action.kind.value, action.url, token, action.instructions, action.wants, offline])
-    assert text is not None
-    return db.data_key.seal(Secret(text), _action_place(attempt_id), desk.world)
-
-
-def open_action(db: PracticeDb, attempt: Attempt) -> list[Any] | None:
-    """``[kind, url, provider token, instructions, wants, offline]`` of an attempt; None where the payer has nothing to do."""
-    if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
-        return None
-    opened = db.data_key.open(attempt.next_action, _action_place(attempt.id))
-    values: list[Any] = json_value(opened.reveal())
-    return values + [None] * (6 - len(values))  # one that was sealed before `offline` was there has five

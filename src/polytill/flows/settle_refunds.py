@@ -22,7 +22,7 @@ from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.storage import audit, ledger, payments, refunds, webhook_events
+from polytill.storage import audit, cases, ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
@@ -32,6 +32,7 @@ from polytill.storage.units import Unit
 Also = Callable[[Unit], None]
 # The provider took these on, and gave nothing back in the end.
 CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
+OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
 
 
 def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
@@ -43,8 +44,7 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
         case Pending() | NeedsAction():
             state = RefundState.pending
         case Declined():
-            asked_only = refund.state in (RefundState.sent, RefundState.unknown)
-            state = RefundState.declined if asked_only else RefundState.failed
+            state = RefundState.declined if refund.state in OUTCOME_OPEN else RefundState.failed
         case NotSent():
             state = RefundState.not_sent
         case Unknown():
@@ -139,6 +139,8 @@ async def _move(
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
         entries.append(Entry("refund", given, account, after.amount, after.currency))
+        if after.returns_excess and after.origin == "provider":
+            await _excess_returned(db, unit, attempt, after)
         if after.booked_excess and not after.returns_excess:
             detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
             _case(desk, unit, payment, "over_refund", after.id, detail)
@@ -165,6 +167,17 @@ async def _move(
         tell(desk, unit, payment, kind, told)
 
 
+async def _excess_returned(db: PracticeDb, unit: Unit, attempt: Attempt, made: Refund) -> None:
+    """Staff gave a second success back at the provider: once that is all of it, nobody has to decide any more."""
+    others = [
+        r for r in await refunds.of_payment(db, made.payment_id) if r.attempt_id == attempt.id and r.id != made.id
+    ]
+    if made.amount + sum(r.amount for r in others if r.state in REFUND_DONE) < attempt.amount:
+        return
+    for case in await cases.listed(db, kind="excess", subject=attempt.id):
+        cases.close(unit, case, {"action": "refunded_at_provider", "refund": made.id}, "provider", made.updated_at)
+
+
 def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
     webhook_events.open_case(
         unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
@@ -178,23 +191,40 @@ def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, det
 def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[Refund]:
     """The refunds of ours that a fact about an attempt may be about: by our reference, by the provider's id, else those
     of the attempt by amount and state."""
-    for attribute, wanted in (("id", fact.reference), ("provider_refund_id", fact.provider_refund_id)):
-        exact = [r for r in known if wanted is not None and getattr(r, attribute) == wanted]
-        if exact:
-            return exact
+    if exact := [r for r in known if _names(fact, r)]:
+        return exact
     assert fact.amount is not None
     same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
-    if fact.provider_refund_id is not None:
-        same = [r for r in same if r.provider_refund_id is None]
-    if fact.state == "failed":
-        return [r for r in same if r.state in REFUND_RESERVES] or [r for r in same if r.state in REFUND_DONE][-1:]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
     done = [r for r in same if r.state in REFUND_DONE]
-    if fact.provider_refund_id is not None:
-        # One that was adopted from a cumulative fact has no name yet: this is it.
-        return waiting or [r for r in done if r.origin == "provider"][:1]
-    # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
-    return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
+    if fact.provider_refund_id is None:
+        # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
+        return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
+    waiting, done = ([r for r in some if r.provider_refund_id is None] for some in (waiting, done))
+    # One that was adopted from a cumulative fact has no name yet: this is it.
+    return [*waiting, *done] if fact.state == "failed" else waiting or [r for r in done if r.origin == "provider"][:1]
+
+
+def _names(fact: RefundFact, refund: Refund) -> bool:
+    """Whether a fact says that it is about this refund: by our reference, else by the provider's id."""
+    if fact.reference == refund.id:
+        return True
+    return fact.provider_refund_id is not None and fact.provider_refund_id == refund.provider_refund_id
+
+
+def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
+    """Whether only the provider can say which of these a delivery is about, and whether it is about any."""
+    if len(matching) > 1:
+        return True
+    if fact.state == "failed":
+        # It may be about a refund that was made in the provider's dashboard. To believe it of one of ours would set
+        # that one's amount free, and invite a second refund. One that was adopted holds no amount of ours, and where it
+        # is the only one of its amount, nothing else can be meant.
+        return any(not _names(fact, r) and r.origin != "provider" for r in matching)
+    # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
+    # be one that is known, or a further one of the same amount.
+    is_over = any(r.state in REFUND_VOID for r in matching)
+    return is_over or (fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching))
 
 
 async def apply_refund_fact(
@@ -216,21 +246,18 @@ async def apply_refund_fact(
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
             amount = replace(fact.total, minor=fact.total.minor - expected)
             if amount.minor <= 0:
-                unit = Unit()
-                also(unit)
-                await db.commit(unit)
+                await _nothing_new(db, also)
                 return []
             over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
-            if uncertain := over + [r for r in known if r.state in (RefundState.sent, RefundState.unknown)]:
+            if uncertain := over + [r for r in known if r.state in OUTCOME_OPEN]:
                 return uncertain
             matching: list[Refund] = []
+        elif amount.minor == 0:
+            await _nothing_new(db, also)
+            return []
         else:
             matching = _matching(known, attempt, fact)
-        # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
-        # be one that is known, or a further one of the same amount. Only the provider can say.
-        is_over = any(r.state in REFUND_VOID for r in matching) and fact.state != "failed"
-        is_known = fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching)
-        if is_over or is_known or len(matching) > 1:
+        if _must_ask(matching, fact):
             return matching
         outcome = _outcome_of(fact, amount)
         if matching:
@@ -242,6 +269,12 @@ async def apply_refund_fact(
             continue  # another delivery about this payment was first: look again at what is known
         return []
     raise Stale
+
+
+async def _nothing_new(db: PracticeDb, also: Also) -> None:
+    unit = Unit()
+    also(unit)
+    await db.commit(unit)
 
 
 def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:

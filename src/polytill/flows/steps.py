@@ -19,8 +19,9 @@ from polytill.flows import reconcile
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, current_attempt, find, taken
-from polytill.flows.settle import open_action, settle
+from polytill.flows.settle import settle
 from polytill.providers.contract import ContinuePaymentParams
 from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
 from polytill.storage import audit, payments
@@ -44,9 +45,9 @@ async def continue_payment(
     db, payment = await find(desk, practice_id, payment_id)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     action = open_action(db, attempt)
-    if action is None or action[4] is None:
+    if action is None or action.wants is None:
         raise Conflict("This payment asks its payer for nothing at present.", code="nothing_wanted")
-    wants = Wants(action[4])
+    wants = action.wants
     _check(wants, values)
     await ensure_lease(desk, practice_id)
     now = desk.world.now()
@@ -57,7 +58,11 @@ async def continue_payment(
         await db.commit(unit)
     except Stale:
         raise Conflict("This payment has just changed; look at it again.", code="payment_changed") from None
-    return await asyncio.shield(_pass_on(desk, db, payment, attempt, wants, values))
+    params = ContinuePaymentParams(
+        attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
+        new_id(desk.world), action.continuation or {},
+    )  # fmt: skip
+    return await asyncio.shield(_pass_on(desk, db, payment, attempt, params))
 
 
 def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
@@ -69,16 +74,12 @@ def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
 
 
 async def _pass_on(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, wants: Wants, values: Mapping[str, Secret]
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, params: ContinuePaymentParams
 ) -> Taken:
-    params = ContinuePaymentParams(
-        attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
-        new_id(desk.world),
-    )  # fmt: skip
     outcome = await call_for(desk, db, attempt, "continue_payment", params)
     if isinstance(outcome, Unknown):
         return await taken(db, await reconcile.refresh(desk, db, payment, attempt))
-    payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, values), "answer")
+    payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, params.values), "answer")
     return await taken(db, payment)
 
 

@@ -220,7 +220,7 @@ class Handler:
     refund_payment: ClassVar[Any] = None  # (RefundParams) -> Outcome
     lookup_refund: ClassVar[Any] = None  # (RefundLookupParams) -> Outcome
     capture_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome
-    cancel_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome
+    cancel_payment: ClassVar[Any] = None  # (OperationParams) -> Outcome; NOTHING_TO_CLOSE: see outcomes.py
     continue_payment: ClassVar[Any] = None  # (ContinuePaymentParams) -> Outcome
     save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
     charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome

@@ -18,6 +18,7 @@ from polytill.providers.contract import (
     CatalogEntry,
     ChargeSavedMethodParams,
     ConfirmPaymentParams,
+    ContinuePaymentParams,
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
@@ -35,7 +36,14 @@ from polytill.providers.contract import (
     environment_of_key,
     redact,
 )
-from polytill.providers.flutterwave_charge import DETAILS, charge_of, read_direct, saved_body
+from polytill.providers.flutterwave_charge import (
+    DETAILS,
+    charge_of,
+    password_body,
+    read_direct,
+    read_validated,
+    saved_body,
+)
 from polytill.providers.flutterwave_reading import (
     REDACTED,
     about,
@@ -203,6 +211,12 @@ class FlutterwaveProvider(Handler):
             return too_fine(params.amount)
         return await self._charge("/tokenized-charges", body)
 
+    async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
+        """POST /validate-charge: the one-time password that a direct charge has asked for."""
+        body = password_body(params)
+        answer = body if isinstance(body, NotSent) else await self._call("POST", "/validate-charge", body)
+        return read_validated(answer, params.reference) if isinstance(answer, Answer) else answer
+
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /transactions/{id}/refund. Our reference travels in ``comments``, to be found again."""
         currency, number = params.amount.currency, digits(params.provider_transaction_id)
@@ -278,7 +292,7 @@ class FlutterwaveProvider(Handler):
         items = await self._list("/balances", {})
         if not isinstance(items, list):
             return items
-        held = [money_in(item.get("available_balance"), text_of(item.get("currency"))) for item in items]
+        held = [money_in(item.get("available_balance"), text_of(item.get("currency")), owed=True) for item in items]
         return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:

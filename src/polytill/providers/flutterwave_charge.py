@@ -1,4 +1,5 @@
-"""Flutterwave v3's direct charges: mobile money on the payer's phone, and cards that were saved with an earlier payment.
+"""Flutterwave v3's direct charges: mobile money on the payer's phone, cards that were saved with an earlier payment, and
+the one-time passwords that either may ask for.
 
 Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (direct charge and tokenised charge pages).
 What to know: nothing here is idempotent and no reference is refused twice, so a charge whose answer was lost is looked
@@ -11,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from polytill.providers.contract import ChargeSavedMethodParams, CreatePaymentParams
+from polytill.providers.contract import ChargeSavedMethodParams, ContinuePaymentParams, CreatePaymentParams
 from polytill.providers.flutterwave_reading import DIRECT, major_text, read_charge
 from polytill.providers.http import Answer
-from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown
-from polytill.providers.wire_json import object_in, string_in
+from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown, Wants
+from polytill.providers.wire_json import object_in, string_in, text_of
 
 # ── Facts ──
 
@@ -88,7 +89,25 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
     }
 
 
+def password_body(params: ContinuePaymentParams) -> JsonObject | NotSent:
+    """POST /validate-charge: the one-time password, and Flutterwave's own name of the charge that asked for it."""
+    password, charge = params.values.get("otp"), params.continuation.get("flw_ref")
+    if params.wants is not Wants.otp or not password or not charge:
+        text = "Flutterwave takes nothing but a one-time password here, for a charge that it has named."
+        return NotSent(Reason.validation, params.wants.value, text)
+    kind = params.continuation.get("payment_type")
+    return {"otp": password.reveal(), "flw_ref": charge, **({"type": kind} if kind in ("card", "account") else {})}
+
+
 # ── Response readers ──
+
+
+def read_validated(answer: Answer, reference: str) -> Outcome:
+    """What came of a one-time password. A wrong one ends the charge, and a slow bank does not: then it is asked about."""
+    if 300 <= answer.status < 500 and answer.status not in (401, 403):
+        code = text_of(answer.data.get("code")) or str(answer.status)
+        return Unknown(Reason.provider_unavailable, code, "Flutterwave did not take the one-time password.")
+    return read_direct(answer, reference)
 
 
 def read_direct(answer: Answer, reference: str) -> Outcome:

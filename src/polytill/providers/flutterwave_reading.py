@@ -145,7 +145,9 @@ def read_charge(answer: Answer) -> Outcome:
     if link:
         return NeedsAction(NextAction(NextKind.redirect, link), amount, number, response=kept)
     if mode in INPUT_MODES:
-        return NeedsAction(NextAction(NextKind.input, wants=INPUT_MODES[mode]), amount, number, response=kept)
+        named = {name: text_of(data.get(name)) for name in ("flw_ref", "payment_type") if data.get(name)}
+        action = NextAction(NextKind.input, wants=INPUT_MODES[mode], continuation=named)
+        return NeedsAction(action, amount, number, response=kept)
     if text:
         action = NextAction(NextKind.instructions, instructions=text)
         return NeedsAction(action, amount, number, response=kept)
@@ -259,13 +261,13 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     message = text_of(answer.data.get("message"))
     lower = message.lower()
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
     if answer.status == 409:  # something else is under way over there
         return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
-    if answer.status in (401, 403) or "authorization" in lower:
+    if answer.status in (401, 403) or lower.startswith(("invalid authorization", "authorization required")):
         return NotSent(Reason.config, code or str(answer.status), message)
     if answer.status == 404 or "not found" in lower or (lower.startswith("no ") and " found" in lower):
         return NotSent(Reason.not_found, code, message)
@@ -290,10 +292,10 @@ def too_fine(money: Money) -> NotSent:
     return NotSent(Reason.validation, detail=f"Flutterwave takes no amount as fine as {money}.")
 
 
-def money_in(value: Any, currency: str) -> Money | None:
+def money_in(value: Any, currency: str, owed: bool = False) -> Money | None:
     """The money behind a number of major units; None where there is none."""
     try:
-        return from_wire(value, currency, MAJOR)
+        return from_wire(value, currency, MAJOR, owed)
     except InvalidAmount:
         return None
 

@@ -114,8 +114,9 @@ def read_event(body: bytes) -> WebhookResult:
         replace(fact, outcome=_closed(fact.outcome)) if isinstance(fact, PaymentFact) else _marked(fact, data)
         for fact in shared.read_v4(kind, data)
     )
-    action, kept = "apply" if facts else "ignore", redact(event, REDACTED)
-    return WebhookResult(kind, event_id, action, None, event_id, facts, body=kept)
+    action = "apply" if facts else "notify" if kind.startswith(("charge.", "refund.")) else "ignore"
+    reason = "What Flutterwave says of this could not be read." if action == "notify" else None
+    return WebhookResult(kind, event_id, action, None, event_id, facts, reason=reason, body=redact(event, REDACTED))
 
 
 def _marked(fact: Fact, data: JsonObject) -> Fact:
@@ -130,7 +131,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     """An error envelope, sorted by what can have happened over there."""
     error = object_in(answer.data, "error")
     code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code, text)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -84,9 +85,20 @@ class Answer:
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long the provider asks us to wait, where it says so in seconds."""
+        """How long the provider asks us to wait: seconds, or a moment by the clock that its answer shows."""
         value = self.headers.get("retry-after", "")
-        return min(float(value[:9]), MAX_RETRY_AFTER_S) if value.isascii() and value.isdecimal() else None
+        if value.isascii() and value.isdecimal():
+            return min(float(value[:9]), MAX_RETRY_AFTER_S)
+        until, now = _moment_in(value), _moment_in(self.headers.get("date", ""))
+        return min(max(0.0, until - now), MAX_RETRY_AFTER_S) if until is not None and now is not None else None
+
+
+def _moment_in(text: str) -> float | None:
+    """Seconds since the epoch of an HTTP date; None where it is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class Transport(Protocol):
@@ -182,9 +194,9 @@ class Http:
         if status == 429:
             answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
             return NotSent(Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s)
-        if not isinstance(data, dict) and status >= 500:
+        if status == 408 or (not isinstance(data, dict) and status >= 500):  # 408: given up, after who knows what
             return Unknown(Reason.provider_unavailable, str(status), "The provider has trouble of its own.")
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or 300 <= status < 400:
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
         return Answer(status, data, answer_headers)
 

@@ -128,7 +128,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.config, code or str(answer.status), text)
     if code == TOO_MANY:
         return NotSent(Reason.rate_limited, code, text)
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code or "409", text)

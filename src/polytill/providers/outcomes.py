@@ -6,6 +6,7 @@ come back from a handler, and ``flows/settle.py`` matches them exhaustively.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -111,7 +112,10 @@ class PayOffline:
 
 @dataclass(frozen=True, slots=True)
 class NextAction:
-    """What the payer must do. ``provider_token`` goes to the paying browser only and is never logged."""
+    """What the payer must do. ``provider_token`` goes to the paying browser only and is never logged.
+
+    ``continuation``: what the provider must be told again together with the payer's answer; sealed, shown to nobody.
+    """
 
     kind: NextKind
     url: str | None = None
@@ -119,6 +123,7 @@ class NextAction:
     instructions: str | None = None
     wants: Wants | None = None
     offline: PayOffline | None = None  # beside ``instructions``, for a program to read
+    continuation: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,10 @@ class Unknown:
     code: str | None = None
     detail: str | None = None
 
+
+# The code of the ``NotSent`` with which a cancel says that there is nothing over there that could be closed (PayPal's
+# orders): the payment can only be called off here.
+NOTHING_TO_CLOSE = "nothing_to_close"
 
 Outcome = Succeeded | NeedsAction | Pending | Declined | NotSent | Unknown
 

@@ -64,7 +64,8 @@ class ConfirmPaymentParams:
     """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe).
 
     A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
-    the provider's idempotency key where it has one. Without it the question must be safe to repeat.
+    the provider's idempotency key where it has one. Without it the question must be safe to repeat. ``only_ask``: the
+    payment is called off here, so what the payer has approved meanwhile must not be taken (PayPal).
     """
 
     reference: str
@@ -73,13 +74,15 @@ class ConfirmPaymentParams:
     payment_method: str | None = None
     return_url: str | None = None
     operation_reference: str | None = None
+    only_ask: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ContinuePaymentParams:
     """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
 
-    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer.
+    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer;
+    ``continuation`` is what came with the question (``NextAction.continuation``).
     """
 
     reference: str
@@ -88,6 +91,7 @@ class ContinuePaymentParams:
     wants: Wants
     values: Mapping[str, Secret]
     operation_reference: str
+    continuation: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

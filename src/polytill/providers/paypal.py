@@ -36,7 +36,15 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
-from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    JsonObject,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Reason,
+    Unknown,
+)
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.wire_json import string_in
 
@@ -118,7 +126,7 @@ class PayPalProvider(Handler):
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET the order. What the payer has approved is captured or held now: an order allows that once."""
-        return await self._settled(params.reference, params.provider_transaction_id)
+        return await self._settled(params.reference, params.provider_transaction_id, params.only_ask)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """As ``confirm_payment``; where the order's id was lost, the identical create is repeated under its request id."""
@@ -143,19 +151,21 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, body, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        return reading.read_part(answer, reading.read_capture, string_in(order, "id"))
+        return await self._as_it_stands(order, reading.read_part(answer, reading.read_capture, string_in(order, "id")))
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
         order = await self._order(params.provider_transaction_id)
         held = reading.authorization_of(order) if isinstance(order, dict) else order
         if not isinstance(held, str) or not isinstance(order, dict):
-            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
+            nothing = NotSent(Reason.invalid_state, NOTHING_TO_CLOSE, "An order that holds nothing cannot be closed.")
+            return held if isinstance(held, NotSent | Unknown) else nothing
         path = f"/v2/payments/authorizations/{quote(held, safe='')}/void"
         answer = await self._call("POST", path, {}, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        return reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        return await self._as_it_stands(order, outcome)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /v2/payments/captures/{id}/refund, under the refund's own request id."""
@@ -267,13 +277,20 @@ class PayPalProvider(Handler):
         answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
 
-    async def _settled(self, reference: str, order_id: str | None) -> Outcome:
+    async def _as_it_stands(self, order: JsonObject, outcome: Outcome) -> Outcome:
+        """A hold that is not as we believe (captured or voided already): what it is, the order tells."""
+        if not isinstance(outcome, NotSent) or outcome.reason is not Reason.invalid_state:
+            return outcome
+        again = await self._order(string_in(order, "id"))
+        return reading.read_order(again) if isinstance(again, dict) else outcome
+
+    async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
         if not isinstance(order, dict) or order_id is None:
             return order if isinstance(order, NotSent | Unknown) else _nothing("order")
         if reading.reference_of(order) not in (reference, None):
             return Unknown(Reason.unreadable, detail="PayPal answered about another payment.")
-        if order.get("status") != "APPROVED":
+        if order.get("status") != "APPROVED" or only_ask:
             return reading.read_order(order)
         act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
         path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"

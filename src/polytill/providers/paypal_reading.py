@@ -38,7 +38,6 @@ REFUND_WORDS = {"COMPLETED": "succeeded", "PENDING": "pending", "FAILED": "faile
 ISSUES = {  # of a request that was refused
     "ORDER_ALREADY_CAPTURED": Reason.duplicate,
     "ORDER_ALREADY_AUTHORIZED": Reason.duplicate,
-    "DUPLICATE_INVOICE_ID": Reason.duplicate,
     "CURRENCY_NOT_SUPPORTED": Reason.currency_not_supported,
     "INVALID_CURRENCY_CODE": Reason.currency_not_supported,
     "ORDER_NOT_APPROVED": Reason.invalid_state,
@@ -200,10 +199,12 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
     code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
     text = text_of(data.get("message") or data.get("error_description"))
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code, text)
+    if issue == "DUPLICATE_INVOICE_ID":  # a refund's own name is used for it alone: an earlier request did arrive
+        return Unknown(Reason.duplicate, code, text)
     if answer.status in (401, 403):
         return NotSent(Reason.config, code, text)
     if answer.status == 404:

@@ -27,6 +27,7 @@ from polytill.providers.signing import header
 from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
 
 ALGORITHM = "SHA256withRSA"
+ABOUT_MONEY = ("PAYMENT.CAPTURE.", "PAYMENT.REFUND.", "PAYMENT.AUTHORIZATION.", "CUSTOMER.DISPUTE.")
 DISPUTE_OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
 
 # ── Signatures ──
@@ -78,9 +79,10 @@ def read_event(body: bytes) -> WebhookResult:
     # An approval is not yet money: whoever asks the order now captures it.
     approved = isinstance(fact, PaymentFact) and isinstance(fact.outcome, NeedsAction)
     kept = redact(event, reading.REDACTED - {"links"})  # a refund names its capture only in a link
-    return WebhookResult(
-        kind, event_id, "apply" if fact else "ignore", None, event_id, (fact,) if fact else (), approved, body=kept
-    )
+    # News about money that cannot be understood are put before a person; all else changes nothing here.
+    action = "apply" if fact else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
+    reason = "What PayPal says of this could not be read." if action == "notify" else None
+    return WebhookResult(kind, event_id, action, None, event_id, (fact,) if fact else (), approved, reason, kept)
 
 
 def _fact_in(kind: str, resource: JsonObject) -> Fact | None:

@@ -83,8 +83,9 @@ def read_transaction(data: JsonObject) -> Outcome:
         return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
     if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
         fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
-        paid = charged if charged != asked else None
-        return Succeeded(asked, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
+        # Who pays more than was asked bears the fee; who paid less has not paid what was asked.
+        amount, paid = min(asked, charged, key=lambda money: money.minor), charged if charged != asked else None
+        return Succeeded(amount, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
     if status == "abandoned":
         return NeedsAction(None, asked, transaction_id, response=kept)
     if status in PENDING_WORDS:
@@ -185,7 +186,7 @@ def read_balance(items: list[JsonObject]) -> Balance:
     held = []
     for item in items:
         with suppress(InvalidAmount):
-            held.append(_money(item.get("balance"), item))
+            held.append(_money(item.get("balance"), item, owed=True))
     return Balance(tuple(held))
 
 
@@ -238,7 +239,11 @@ def read_event(kind: str, data: JsonObject) -> Reading:
         return _read_refund_event(kind, data)
     if kind.startswith("charge.dispute."):
         dispute = _dispute_fact(data)
-        return dispute.provider_dispute_id, (dispute,), "apply", None
+        # One that decides nothing yet must not stand in the way of the one that does.
+        undecided = (
+            f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
+        )
+        return f"{dispute.provider_dispute_id}{undecided}", (dispute,), "apply", None
     if kind.startswith("preauthorization."):
         return _read_preauthorization(kind, data)
     if kind == "bank.transfer.rejected":
@@ -271,7 +276,7 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     refund_reference = text_of(data.get("refund_reference"))
     key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
     if state is None:
-        return key, (), "ignore", None
+        return key, (), "notify", f"Paystack told of a refund in a way that is not known: {kind}"
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept)
     return key, (fact,), "apply", None
@@ -289,7 +294,8 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
 
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     inner = object_in(data, "transaction")
-    amount = _money(data.get("captured_amount") or data.get("amount"), data)
+    captured = data.get("captured_amount") if kind == "preauthorization.capture.success" else None
+    amount = _money(captured or data.get("amount"), data)
     transaction_id = id_in(data, "transaction_id") or id_in(inner)
     kept = redact(data, REDACTED)
     outcome: Outcome
@@ -359,10 +365,8 @@ def read_error(answer: Answer) -> Outcome:
         return NotSent(Reason.config, code or "403", message)
     if answer.status == 422:
         return NotSent(Reason.invalid_state, code, message)
-    data = answer.data.get("data")
-    if answer.status < 400 and isinstance(data, dict) and data.get("status") == "failed":
-        return Declined(reason_of_decline(message), True, message)
-    if answer.status < 400 and answer.data.get("status") is not False:
+    # "No", and yet something is there: which of the two holds, only asking again tells.
+    if answer.status < 400 and (answer.data.get("status") is not False or answer.data.get("data")):
         return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
     return NotSent(Reason.validation, code, message)
 
@@ -370,5 +374,5 @@ def read_error(answer: Answer) -> Outcome:
 # ── Values ──
 
 
-def _money(value: Any, data: JsonObject) -> Money:
-    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT)
+def _money(value: Any, data: JsonObject, owed: bool = False) -> Money:
+    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT, owed)

@@ -34,10 +34,9 @@ def read_balance(answer: Answer) -> Balance | NotSent | Unknown:
 
 
 def _moneys(items: list[JsonObject]) -> tuple[Money, ...]:
-    # A balance can be owed: unlike a payment's amount it may be below zero.
     found = []
     for item in items:
         code = text_of(item.get("currency")).upper()
         with suppress(InvalidAmount):
-            found.append(from_wire(item.get("amount"), code, wire_exponent(code)))
+            found.append(from_wire(item.get("amount"), code, wire_exponent(code), owed=True))
     return tuple(found)

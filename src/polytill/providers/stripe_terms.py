@@ -63,10 +63,7 @@ def wire_amount(money: Money) -> int:
 def money_of(value: Any, currency: Any) -> Money:
     """The money behind an integer and a lower-case currency. ``InvalidAmount`` where it is none."""
     code = str(currency).upper()
-    money = from_wire(value, code, wire_exponent(code))
-    if money.minor < 0:
-        raise InvalidAmount
-    return money
+    return from_wire(value, code, wire_exponent(code))
 
 
 def _terms(currency: str) -> CurrencyTerms:

@@ -18,11 +18,15 @@ def to_wire(money: Money, wire_exponent: int) -> int:
     return scaled(Decimal(money.minor), wire_exponent - exponent_of(money.currency))
 
 
-def from_wire(value: Any, currency: str, wire_exponent: int) -> Money:
-    """The money behind a number or numeric string on the wire. ``InvalidAmount`` where it is no exact amount."""
+def from_wire(value: Any, currency: str, wire_exponent: int, owed: bool = False) -> Money:
+    """The money behind a number or numeric string on the wire. ``InvalidAmount`` where it is no exact amount, or below
+    zero: a balance can be ``owed``, nobody pays or gets back less than nothing."""
     if currency not in CURRENCIES or not isinstance(value, int | str | Decimal) or isinstance(value, bool):
         raise InvalidAmount
-    return Money(scaled(value, exponent_of(currency) - wire_exponent), currency)
+    minor = scaled(value, exponent_of(currency) - wire_exponent)
+    if minor < 0 and not owed:
+        raise InvalidAmount
+    return Money(minor, currency)
 
 
 def fee_from_wire(value: Any, currency: str, wire_exponent: int) -> Money | None:

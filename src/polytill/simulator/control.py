@@ -2,8 +2,8 @@
 
 They read and steer the network; every bad body is a 400 with a sentence, never a 500. Members that are not needed:
 a fault takes ``count``, ``delaySeconds``, ``account`` (strike one account only), ``acts`` (timeout and not_json: whether
-the provider acts; by default the dice say), ``status`` (not_json: 200 or 502) and ``stored`` (a 500 under an idempotency
-key: whether it is kept and replayed, by default yes); a webhook takes ``refundEvents`` (Flutterwave's own switch); pay,
+the provider acts; by default the dice say), ``status`` (not_json: 200 or 502) and ``stored`` (a 500 of Stripe's under an
+idempotency key: whether it is kept and replayed, by default yes); a webhook takes ``refundEvents`` (Flutterwave's own switch); pay,
 refund and dispute take ``provider`` and ``account`` where several transactions share a reference; the oracle takes
 ``provider``, ``account``, ``reference`` and ``status`` as a query.
 """

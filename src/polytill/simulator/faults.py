@@ -214,7 +214,7 @@ async def _broken(
 
 
 def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
-    """A 500 before or after acting. A provider with idempotency keys keeps it as the first answer."""
+    """A 500 before or after acting. Stripe keeps it as the first answer under an idempotency key."""
     early = provider.enter(call)
     if early is not None:
         return early

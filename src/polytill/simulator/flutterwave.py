@@ -19,6 +19,7 @@ from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, ro
 _KEY = re.compile(r"^FLWSECK(_TEST)?-[0-9A-Za-z]+(-[0-9A-Za-z]+)?-X$")
 _NOT_FOUND = "No transaction was found for this id"
 _PAGE = 10
+_CARD_PASSWORD, _PHONE_PASSWORD, _NO_FUNDS = "12345", "123456", "6648"  # Flutterwave's test data
 
 
 def yes(message: str, data: Any = None, meta: Json | None = None) -> Answer:
@@ -40,6 +41,7 @@ class Flutterwave(FlutterwaveMoney):
             route("POST", "/payments/link/disable", "cancel", self._disable),
             route("POST", "/charges", "create", self._charges),
             route("POST", "/tokenized-charges", "create", self._tokenized),
+            route("POST", "/validate-charge", "confirm", self._validate),
             route("GET", "/transactions", "lookup", self._list),
             route("GET", "/transactions/verify_by_reference", "lookup", self._verify_by_reference),
             route("GET", "/transactions/fee", "other", self._fee),
@@ -123,11 +125,14 @@ class Flutterwave(FlutterwaveMoney):
             return yes("Charge initiated", {**body, "payment_code": str(tx.wire.number)}, meta)
         if kind == "bank_transfer":
             return yes("Charge initiated", None, self._authorization(tx, "banktransfer"))
+        if str(given.get("network")).upper() == "ORANGE":
+            return self._asks_password(account, tx)
         url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
         return yes("Charge initiated", None, {"authorization": {"redirect": url, "mode": "redirect"}})
 
     def _tokenized(self, account: Account, given: Json) -> Answer:
-        """A saved card: of an e-mail with ``+2fa`` its owner must come, of one with ``+nofunds`` it is declined."""
+        """A saved card: of an e-mail with ``+2fa`` its owner must come, of one with ``+otp`` the owner must type a
+        password, of one with ``+nofunds`` it is declined."""
         token, email = given.get("token"), str(given.get("email"))
         paid = (tx for tx in self.attempts(account).values() if tx.captured and tx.wire.payment_type == "card")
         owner = next((tx for tx in paid if shapes.card_json(tx.wire)["token"] == token), None)
@@ -139,11 +144,35 @@ class Flutterwave(FlutterwaveMoney):
             url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
             meta = {"authorization": {"mode": "redirect", "redirect": url}}
             return yes("Charge initiated", shapes.transaction_json(account, tx), meta)
+        if "+otp" in email:
+            return self._asks_password(account, tx)
         self.pay(account, tx, "decline" if "+nofunds" in email else "success")
         tx.closed = True
         if tx.status == "failed":
             tx.wire.response = "Insufficient Funds"
         return yes("Charge successful", shapes.transaction_json(account, tx))
+
+    def _asks_password(self, account: Account, tx: Transaction) -> Answer:
+        tx.wire.extra["password"] = _CARD_PASSWORD if tx.wire.payment_type == "card" else _PHONE_PASSWORD
+        tx.wire.response = "Please enter the OTP sent to your mobile number"
+        meta = {"authorization": {"mode": "otp", "endpoint": "/v3/validate-charge"}}
+        return yes("Charge initiated", shapes.transaction_json(account, tx), meta)
+
+    def _validate(self, account: Account, given: Json) -> Answer:
+        """A one-time password. A wrong one ends the charge."""
+        name, typed = given.get("flw_ref"), given.get("otp")
+        tx = next((tx for tx in self.attempts(account).values() if tx.wire.flw_ref == name), None)
+        if tx is None or not isinstance(typed, str):
+            raise No(400, "otp and flw_ref are required")
+        password = tx.wire.extra.pop("password", None)
+        if password is None or tx.status != "requires_action":
+            raise No(400, "Transaction already verified")
+        self.pay(account, tx, "success" if typed == password else "decline")
+        tx.closed = True
+        if typed != password:
+            tx.wire.response = "Insufficient Funds" if typed == _NO_FUNDS else "Wrong OTP"
+            raise No(400, "Charge could not be validated")
+        return yes("Charge validated", shapes.transaction_json(account, tx))
 
     def _authorization(self, tx: Transaction, mode: str) -> Json:
         if mode == "pin":

@@ -98,7 +98,7 @@ class FlutterwaveV4(Provider):
 
     def remember(self, call: Call, answer: Answer) -> None:
         place = self._kept(call)
-        if place:
+        if place and answer.status < 500:  # a request that broke may be made again under its key
             place[0][place[1]] = answer
 
     def handle(self, call: Call) -> Answer:

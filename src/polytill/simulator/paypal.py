@@ -100,7 +100,7 @@ class PayPal(PayPalMoney):
 
     def remember(self, call: Call, answer: Answer) -> None:
         place = self._place(call)
-        if place:
+        if place and answer.status < 500:  # a request that broke may be made again under its id
             place[0][place[1]] = answer
 
     def handle(self, call: Call) -> Answer:

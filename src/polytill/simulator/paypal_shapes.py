@@ -49,8 +49,9 @@ def amount_json(minor: int, code: str) -> Json:
 
 
 def fee_of(minor: int, code: str) -> int:
-    """3.49 %, for dollars and 49 cents, in ISO minor units, half up."""
-    part = int((Decimal(minor) * _RATE).quantize(Decimal(1), ROUND_HALF_UP))
+    """3.49 %, for dollars and 49 cents, in ISO minor units, half up to what PayPal can print."""
+    least = Decimal(10) ** exponent_of(code) if code in _NO_DECIMALS else Decimal(1)
+    part = int((Decimal(minor) * _RATE / least).quantize(Decimal(1), ROUND_HALF_UP) * least)
     return min(part + (49 if code == "USD" else 0), minor)
 
 

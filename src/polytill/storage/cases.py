@@ -28,6 +28,10 @@ class OperatorCase:
 
 
 _COLUMNS = "id, environment, kind, subject, payment_id, state, detail, created_at, resolved_at, resolved_by"
+_RESOLVED = (
+    "UPDATE operator_cases SET state = 'resolved', detail = $2, resolved_at = $3, resolved_by = $4"
+    " WHERE id = $1 AND state = 'open'"
+)
 
 
 def _case(row: Any) -> OperatorCase:
@@ -45,11 +49,12 @@ async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
 
 
 async def listed(
-    db: PracticeDb, state: str | None = "open", kind: str | None = None, before: str | None = None, limit: int = 50
-) -> list[OperatorCase]:
+    db: PracticeDb, state: str | None = "open", kind: str | None = None, before: str | None = None, limit: int = 50,
+    subject: str | None = None,
+) -> list[OperatorCase]:  # fmt: skip
     """Cases, newest first (ids are ordered by time)."""
     where, args = ["id < $1"], [before or "~"]
-    for clause, value in (("state = ", state), ("kind = ", kind)):
+    for clause, value in (("state = ", state), ("kind = ", kind), ("subject = ", subject)):
         if value is not None:
             args.append(value)
             where.append(f"{clause}${len(args)}")
@@ -64,8 +69,19 @@ async def listed(
 
 def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
     """End an open case. ``Stale`` where another was first."""
-    unit.add(
-        "UPDATE operator_cases SET state = 'resolved', detail = $2, resolved_at = $3, resolved_by = $4"
-        " WHERE id = $1 AND state = 'open'",
-        case.id, json_text({**case.detail, "resolution": resolution}), now, by, expect=1,
-    )  # fmt: skip
+    unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by, expect=1)
+
+
+def close(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
+    """End a case that facts have overtaken. Where a person was first, theirs stands."""
+    unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by)
+
+
+async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
+    """Whose keys a person has said to be one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
+    found = []
+    for case in await listed(db, "resolved", "other_account", limit=1000):
+        resolution = case.detail["resolution"]
+        if resolution["action"] == "same_account":
+            found.append({name: resolution[name] for name in ("config", "made_with", "same_as")})
+    return found

@@ -310,6 +310,24 @@ async def attempt_of_provider(
     return _attempt(row) if row else None
 
 
+async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:
+    """The attempt that a charge or capture belongs to: the one whose payment's kept answer is that object itself.
+
+    Rare enough for a walk through the payments: where a provider names neither our reference nor the payment's own id.
+    """
+    rows = await db.fetch(
+        "SELECT payment_attempts.id AS attempt_id, provider_response FROM payments"
+        " JOIN payment_attempts ON payment_attempts.payment_id = payments.id"
+        " AND payment_attempts.provider_transaction_id = payments.provider_transaction_id"
+        " WHERE config_id = $1 AND payments.environment = $2 AND lower(CAST(provider_response AS TEXT)) LIKE $3 ESCAPE '!'"
+        " ORDER BY payment_attempts.id",
+        config_id, environment.value, _like(charge_id),
+    )  # fmt: skip
+    found = (row["attempt_id"] for row in rows if (json_value(row["provider_response"]) or {}).get("id") == charge_id)
+    attempt_id = next(found, None)
+    return await attempt_by_id(db, attempt_id) if attempt_id else None
+
+
 async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
     """The newest attempt that took money with the very credentials of another one."""
     row = await db.one(

@@ -72,9 +72,9 @@ class CaseEvidence(answers.Answer):
 
 
 class ResolveShape(shapes.Shape):
-    """What to do about a case. ``handled`` needs a note."""
+    """What to do about a case. ``handled`` and ``same_account`` need a note."""
 
-    action: Literal["look_up", "refund_excess", "handled"]
+    action: Literal["look_up", "refund_excess", "same_account", "handled"]
     note: shapes.Text | None = None
 
 
@@ -135,12 +135,14 @@ async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> R
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
 async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveShape) -> Response:
-    """Ask the provider again, give an excess back, or put the case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's, or put the case away with a note."""
     desk, actor = caller.desk, caller.actor
     if body.action == "look_up":
         found = await operator.look_up(desk, practice_id, case_id, actor)
     elif body.action == "refund_excess":
         found = await operator.refund_excess(desk, practice_id, case_id, actor)
+    elif body.action == "same_account":
+        found = await operator.same_account(desk, practice_id, case_id, body.note or "", actor)
     else:
         found = await operator.put_away(desk, practice_id, case_id, body.note or "", actor)
     return answer(evidence_view(practice_id, found))

@@ -54,17 +54,21 @@ async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Respo
 
 @router.post("/{case_id}")
 async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
-    """Ask the provider again, give an excess back, or put the case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's, or put the case away with a note."""
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
     action = form.text("action")
-    done = {"look_up": "asked", "refund_excess": "given_back", "handled": "put_away"}.get(action, "")
+    done = {"look_up": "asked", "refund_excess": "given_back", "same_account": "asked", "handled": "put_away"}.get(
+        action, ""
+    )
     try:
         if action == "look_up":
             await operator.look_up(desk, practice_id, case_id, actor)
         elif action == "refund_excess":
             evidence = await operator.refund_excess(desk, practice_id, case_id, actor)
             done = done if evidence.case.state != "open" else "refused"
+        elif action == "same_account":
+            await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
         elif action == "handled":
             await operator.put_away(desk, practice_id, case_id, form.text("note"), actor)
     except EXPECTED as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,8 +24,8 @@ from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import percent_to_ppm, ppm_to_percent
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk
+from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, client_token, current_attempt
-from polytill.flows.settle import open_action
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -355,13 +356,11 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
     action = open_action(db, current_attempt(taken.payment, taken.attempts)) if taken.attempts else None
     if action is None:
         return None
-    kind, url, token, instructions, wants, offline = action
-    view: dict[str, Any] = {"type": kind}
-    for name, value in (("url", url), ("providerToken", token), ("instructions", instructions), ("wants", wants)):
-        if value is not None:
-            view[name] = value
-    if offline is not None:
-        view["offline"] = {to_camel(name): value for name, value in offline.items()}
+    token = action.provider_token.reveal() if action.provider_token else None
+    told = {"url": action.url, "providerToken": token, "instructions": action.instructions, "wants": action.wants}
+    view: dict[str, Any] = {"type": action.kind.value, **{name: value for name, value in told.items() if value}}
+    if action.offline is not None:
+        view["offline"] = {to_camel(name): value for name, value in asdict(action.offline).items() if value}
     if token is not None and public_key is not None:
         view["publicKey"] = public_key
     return view

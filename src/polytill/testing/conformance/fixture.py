@@ -102,6 +102,7 @@ class ProviderFixture:
     refund_id: str = "re-1"
     customer: Customer = field(default_factory=lambda: Customer("payer@example.com", "Ada Payer", "254708374149"))
     token_at: str | None = None  # part of the ``METHOD url`` that fetches an access token: not a payment call
+    continuation: Mapping[str, str] = field(default_factory=dict)  # what came with a question to the payer
     now_s: int = 1_795_340_000  # the frozen moment
 
     def sample(self, name: str) -> tuple[Sample, ...]:

@@ -152,8 +152,8 @@ async def the_amount_is_the_providers(stand: Stand) -> None:
 
 @check(READING, only=names_amounts)
 async def an_unreadable_amount_is_unknown(stand: Stand) -> None:
-    """A paid answer whose amount is missing or nonsense is never ``Succeeded``."""
-    nonsenses: tuple[Any, ...] = (None, "", "ten", {}, True, "1e999999", "NaN")
+    """A paid answer whose amount is missing, nonsense or below zero is never ``Succeeded``."""
+    nonsenses: tuple[Any, ...] = (None, "", "ten", {}, True, "1e999999", "NaN", -10, "-10", "1_000", " 10")
     for nonsense in nonsenses:
         outcome = await read(stand, "paid", Example(stand.first.money, "", nonsense))
         assert not isinstance(outcome, Succeeded), f"the amount {nonsense!r} is read as {outcome!r}"

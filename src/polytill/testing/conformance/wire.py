@@ -157,7 +157,7 @@ class Stand:
         """What the payer typed."""
         return ContinuePaymentParams(
             REFERENCE, self.fixture.transaction_id, self.first.money, Wants.otp, {"otp": Secret(INPUT)},
-            "01conformance-operation-0002",
+            "01conformance-operation-0002", self.fixture.continuation,
         )  # fmt: skip
 
     def refund(self, reference: str = REFUND) -> RefundParams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import signal
 import sys
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def _planted(name: str, seed: int, bound: int, as_json: bool) -> int:
 def main(given: list[str]) -> int:
     """The command. 0: nothing is wrong."""
     wish = _arguments(given)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)  # also where a shell that put it aside has them ignored
     if wish.seed_file is not None:
         return _file(wish.seed_file)
     seed = wish.seed if wish.seed is not None else secrets.randbelow(10**9)

@@ -100,10 +100,12 @@ Batch = tuple[int, int, dict[str, object], dict[int, list[str]]]
 
 
 def _work(seeds: Any, results: Any) -> None:
-    """A process: takes batches of seeds until there are none left."""
+    """A process: takes batches of seeds until there are none left, or nobody is there to take the results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
     with ground_on(None) as laid:
-        while (batch := seeds.get()) is not None:
+        while (batch := seeds.get()) is not None and parent is not None and parent.is_alive():
             results.put(_batch(laid, *batch))
 
 

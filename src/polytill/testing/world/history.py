@@ -31,7 +31,7 @@ from polytill.testing.world.wires import WorldNetwork
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 # After the last act: time passes in these steps, with a sweep on every node after each.
 SOON = (20.0, 60.0, 150.0, 400.0)
-LATER = (1800.0, 1900.0, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 4 * DAY, 4 * DAY)
+LATER = (1800.0, 1900.0, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 4 * DAY, 4 * DAY, HOUR, HOUR)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ def _ok(data: Any) -> dict[str, Any]:
     return {"status": "success", "message": "Done", "data": data}
 
 
+CHARGE = "FLW-MOCK-0a1b2c3d"
 KEPT = {"token": "<token>", "last_4digits": "2950", "type": "MASTERCARD", "expiry": "09/32"}
 REFUND = {
     "id": "<refund id>", "tx_id": "<transaction>", "amount_refunded": "<amount>", "status": "completed",
@@ -86,6 +87,10 @@ FLUTTERWAVE = ProviderFixture(
         "saved": (Sample(_ok(_transaction("successful", card=KEPT))),),
         "charged": (Sample(_ok(_transaction("successful"))),),
         "charge_declined": (Sample(_ok(_transaction("failed", processor_response="Insufficient Funds"))),),
+        "asked": (
+            Sample({**_ok(_transaction("pending", flw_ref=CHARGE)), "meta": {"authorization": {"mode": "otp"}}}),
+        ),
+        "continued": (Sample(_ok(_transaction("successful", flw_ref=CHARGE))),),
         "transactions": (Sample(_ok([_transaction("successful")])),),
         "refunds": (Sample(_ok([REFUND])),),
         "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
@@ -103,4 +108,5 @@ FLUTTERWAVE = ProviderFixture(
     signature=Signature("verif-hash", digest=""),
     transaction_id="288200108",
     refund_id="75923",
+    continuation={"flw_ref": CHARGE},
 )

@@ -1,0 +1,63 @@
+"""A link that was paid twice: one attempt of ours, two transactions of the provider's that both went through.
+
+Where a provider lets a payer try again under one reference (Flutterwave), nothing keeps a second success away. It becomes
+an attempt of its own, since refunds need a name to go back under, and settles as what it is: an excess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polytill.domain.errors import Duplicate
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState
+from polytill.flows.calling import call_for
+from polytill.flows.desk import Desk
+from polytill.flows.schedule import after_sent
+from polytill.flows.settle import settle
+from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
+from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
+from polytill.storage import audit, payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+
+def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
+    """Whether a success is told of another transaction than the one that paid this attempt."""
+    is_paid = attempt.state is AttemptState.succeeded and attempt.provider_transaction_id is not None
+    other = fact.provider_transaction_id not in (None, attempt.provider_transaction_id)
+    return is_paid and other and isinstance(fact.outcome, Succeeded)
+
+
+async def book(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
+) -> Unknown | NotSent | None:
+    """Ask the provider about that other transaction, and book what it says. Why not, where it could not be asked."""
+    named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
+    assert named is not None
+    if await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named) is not None:
+        return None
+    asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
+    outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
+        return None
+    now = desk.world.now()
+    again = replace(
+        attempt, id=new_id(desk.world), number=len(await payments.attempts_of(db, payment.id)) + 1,
+        state=AttemptState.sent, created_at=now, updated_at=now, provider_transaction_id=None, lookups=0,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    payments.insert_attempt(unit, again)
+    detail = {"attempt": again.id, "of": attempt.id, "transaction": named}
+    audit.append(unit, now, source, "payment.paid_again", payment.id, detail)
+    try:
+        await db.commit(unit)
+    except Duplicate:  # another delivery of it came first
+        return Unknown(Reason.conflict)
+    await settle(desk, db, payment, again, outcome, source)
+    return None

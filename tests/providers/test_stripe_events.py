@@ -96,7 +96,7 @@ def test_events_of_refunds() -> None:
             assert isinstance(fact, RefundFact)
             assert (fact.state, fact.reference, fact.provider_refund_id) == (state, "ref-1", "re_1")
             assert (fact.amount, fact.provider_transaction_id) == (Money(500, "USD"), "pi_1")
-    assert delivered("refund.updated", refund("new")).action == "ignore"
+    assert delivered("refund.updated", refund("new")).action == "notify"
 
 
 def test_what_was_refunded_of_a_charge() -> None:

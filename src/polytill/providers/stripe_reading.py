@@ -211,7 +211,7 @@ def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
     except InvalidAmount as error:
         raise ValueError(f"a Stripe event {kind} with an amount that cannot be read") from error
     if isinstance(fact, str):
-        return (), "ignore", fact
+        return (), "notify" if kind in REFUND_EVENTS else "ignore", fact
     if isinstance(fact, PaymentFact) and isinstance(fact.outcome, Unknown):
         return (), "notify", f"Stripe gave the status {fact.outcome.code!r}, which is not known."
     return (fact,), "apply", None

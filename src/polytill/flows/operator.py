@@ -123,7 +123,8 @@ async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, ac
     db = await desk.opening.practice(practice_id)
     case = await _open(db, case_id)
     if not note.strip():
-        raise invalid("/note", "Say how it is known that the keys are of the same account.")
+        detail = "Say how it is known that the keys are of the same account."
+        raise invalid("/note", detail, reason="say_how_same_account")
     same = await _same_keys(desk, db, case)
     if same is None:
         raise Conflict("Only what was made with keys that were replaced can be answered so.", code="not_other_account")

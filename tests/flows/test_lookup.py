@@ -451,6 +451,20 @@ async def test_another_accounts_not_found_proves_nothing(scene: Scene) -> None:
     assert len(told) == 1
 
 
+async def test_keys_that_another_node_has_just_made_are_read_anew(scene: Scene) -> None:
+    """An attempt is asked about with its own keys, also by a node that remembers those before (world seed 8090645)."""
+    await scene.configure("mover")
+    before = await scene.desk.configured(scene.db)
+    await scene.configure("mover", keys("2"))
+    scene.wire.says("create", LOST)
+    taken = await scene.pay()
+    scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.desk.world.time_s())
+    scene.wire.says("lookup", paid())
+    await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
+    assert [call.key for call in scene.wire.of("lookup")] == ["sk_test_2"]
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
 async def test_a_link_that_nobody_held_is_given_up_whichever_account_has_it(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LOST)

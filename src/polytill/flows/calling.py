@@ -122,19 +122,24 @@ def _clean(handler: Handler, text: str | None) -> str | None:
     return without_secrets(text)
 
 
-async def configuration_of(desk: Desk, db: PracticeDb, config_id: int) -> Configuration | None:
-    """A practice's configuration by its id. Where a snapshot does not know it, another node may just have made it."""
+async def configuration_of(
+    desk: Desk, db: PracticeDb, config_id: int, version: int | None = None
+) -> Configuration | None:
+    """A practice's configuration by its id, with the credentials of a version where they are still kept. What a snapshot
+    does not know, another node may just have made."""
+    configuration = None
     for _ in range(2):
-        for configuration in (await desk.configured(db)).configurations.values():
-            if configuration.id == config_id:
-                return configuration
+        found = (await desk.configured(db)).configurations.values()
+        configuration = next((one for one in found if one.id == config_id), None)
+        if configuration is not None and (version is None or configuration.credentials(version) is not None):
+            break
         desk.forget(db.practice_id)
-    return None
+    return configuration
 
 
 async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
     """Call a verb about an attempt, or a refund of it, with the credentials that it was made with."""
-    configuration = await configuration_of(desk, db, attempt.config_id)
+    configuration = await configuration_of(desk, db, attempt.config_id, attempt.credential_version)
     if configuration is None:
         log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
         return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")

@@ -96,7 +96,7 @@ async def _refreshed(
         return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
     follows.credential_version = closed.credential_version
-    configuration = await configuration_of(desk, db, follows.config_id)
+    configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
     assert configuration is not None  # the provider was asked by it just now
     answer = await start(desk, db, practice.name, payment, follows, configuration)
     return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer

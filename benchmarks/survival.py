@@ -63,6 +63,7 @@ class House:
     acknowledged_at_s: list[float] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     refused: int = 0
+    restarted: int = 0
     never_sent: int = 0
 
     def begin(self, name: str) -> None:
@@ -79,6 +80,16 @@ class House:
         process = self.processes.pop(name)
         process.kill()
         process.wait()
+
+    async def supervise(self) -> None:
+        """What every installation has: a process that ended by itself (its owner database was away while it started) is
+        started again."""
+        while True:
+            for name, process in list(self.processes.items()):
+                if process.poll() is not None:
+                    self.restarted += 1
+                    self.begin(name)
+            await asyncio.sleep(1)
 
     async def ask(self, method: str, path: str, key: str, body: Any = None, idempotency: str | None = None) -> Any:
         """One request; None where it was not answered, or not with success."""
@@ -217,11 +228,13 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
                 base = simulator.url + BASES[code]
                 await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "x")
                 await _practice(till, made, code)
+        supervisor = asyncio.create_task(made.supervise())
         try:
             for name in ("serve", "worker-1", "worker-2"):
                 made.begin(name)
             yield made
         finally:
+            supervisor.cancel()
             for name in list(made.processes):
                 made.end(name)
             await simulator.stop()
@@ -340,7 +353,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
                 "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
                 "providerOutageS": options.provider_outage, "seed": options.seed,
                 "acknowledged": len(made.acknowledged), "refunds": len(made.refunds),
-                "refundsNeverSent": made.never_sent, "refused": made.refused,
+                "refundsNeverSent": made.never_sent, "refused": made.refused, "restarted": made.restarted,
                 "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
                 "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
             }  # fmt: skip

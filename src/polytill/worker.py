@@ -60,7 +60,8 @@ async def jobs(till: Polytill) -> AsyncIterator[None]:
         }
     )
     try:
-        await asyncio.to_thread(_launch, till, asyncio.get_running_loop())
+        with durable.reached():
+            await asyncio.to_thread(_launch, till, asyncio.get_running_loop())
         yield
     finally:
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)

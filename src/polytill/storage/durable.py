@@ -5,8 +5,11 @@ On PostgreSQL they have a schema of their own (``dbos``); on SQLite they stand i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from polytill.domain.errors import OperatorError
 from polytill.storage.opening import is_postgres
 
 
@@ -25,3 +28,14 @@ def system_database(owner_url: str) -> dict[str, Any]:
         pool_size=2, max_overflow=2, pool_pre_ping=True,
     )  # fmt: skip
     return {"system_database_url": None, "system_database_engine": engine}
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """One sentence where the database was away: whoever keeps a worker running starts it again."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        raise OperatorError("The owner database cannot be reached, and a worker begins with it.") from error

@@ -48,6 +48,25 @@ async def states(scene: Scene, payment: Any) -> list[tuple[str, str, int]]:
     return sorted((r.origin, r.state.value, r.amount) for r in await refunds.of_payment(scene.db, payment.id))
 
 
+@pytest.mark.parametrize(("answered", "ours"), [("r1", "declined"), ("r2", "succeeded")], ids=["itself", "another"])
+async def test_an_answer_that_is_older_than_the_news_of_its_end_changes_nothing(
+    scene: Scene, answered: str, ours: str
+) -> None:
+    """A refund that came back while its own call was still answering (world seed 9038308)."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+
+    async def comes_back(params: Any) -> Succeeded:
+        told = replace(of(payment, "failed", 700), reference=params.reference, provider_refund_id="r1")
+        await scene.delivery(configuration, told)
+        return given(700, answered)
+
+    scene.wire.says("refund", comes_back)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    assert await states(scene, payment) == [("api", ours, 700)]
+    assert (await scene.payment(payment.id)).amount_refunded == (700 if ours == "succeeded" else 0)
+
+
 async def test_a_total_that_is_older_than_a_failure_is_not_adopted(scene: Scene) -> None:
     configuration, payment = await refunded(scene, 700, given(700))
     scene.wire.says("lookup_refund", FAILED, FAILED)

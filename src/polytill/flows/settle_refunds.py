@@ -64,7 +64,7 @@ async def settle_refund(
         unit = Unit()
         now = desk.world.now()
         amount_differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
-        state = None if amount_differs else decide_refund(refund, outcome)
+        state = None if amount_differs or _outrun(refund, outcome, source) else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:
             _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
@@ -93,6 +93,13 @@ async def settle_refund(
             )  # fmt: skip
         return changed
     raise Stale
+
+
+def _outrun(refund: Refund, outcome: Outcome, source: str) -> bool:
+    """Whether the end of a refund was told before the answer to its own call was read: that answer is the older word."""
+    answered = getattr(outcome, "provider_transaction_id", None)
+    is_it = answered is not None and answered == refund.provider_refund_id
+    return source == "answer" and is_it and refund.state in CAME_TO_NOTHING
 
 
 def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:

@@ -14,9 +14,10 @@ from polytill.testing.world.plan import PlannedFault
 from polytill.testing.world.stories import Story
 
 if TYPE_CHECKING:
-    from polytill.testing.world.history import History
+    from polytill.testing.world.history import History, Merchant
 
 LEAST_OPERATIONS = 5
+ANOTHER_ACCOUNT = 50  # the versions of its keys are counted from here: a rotation may be under way beside
 
 
 async def direct(history: History) -> None:
@@ -26,6 +27,7 @@ async def direct(history: History) -> None:
     acts += [director.fault(planned) for planned in plan.faults]
     acts += [director.clock(*jump) for jump in plan.clock_jumps]
     acts += [director.rotation(at) for at in plan.rotations]
+    acts += [director.move(at) for at in plan.moves]
     for task in [history.loop.create_task(act) for act in acts]:
         await task
     number, rules = plan.payments, history.network.faults.rules
@@ -59,24 +61,39 @@ class _Director(Host):
     async def rotation(self, at: float) -> None:
         """New keys at the provider, then here; deliveries are signed anew; some time later the old keys end."""
         await asyncio.sleep(at)
-        h = self.h
-        merchant = self.chance.choice(
-            [m for m in h.merchants if m.environment is h.plan.profiles[m.practice].environment]
-        )
+        h, merchant = self.h, self._any_merchant()
         old, version = merchant.account.key, merchant.version + 1
         fresh = secret_key(merchant.practice, merchant.provider, merchant.environment, version)
         h.network.accounts[merchant.provider, fresh] = merchant.account
-        keys = keys_of(merchant.practice, merchant.provider, merchant.environment, version)
-        wish = Wish(merchant.provider, merchant.environment, keys)
         h.count("fault.rotation")
-        done = await self.ask(
-            f"new keys for practice {merchant.practice} at {merchant.provider}",
-            lambda desk: configure.configure(desk, merchant.practice, wish, "host", True),
-        )
-        if done is None:
+        if not await self._configure(merchant, version):
             return
         merchant.account.key, merchant.version = fresh, version
         h.register(merchant)
         await asyncio.sleep(self.chance.uniform(3, 60))
         h.revoked.add((merchant.provider, old))
         h.tell(f"the old keys of practice {merchant.practice} at {merchant.provider} end")
+
+    async def move(self, at: float) -> None:
+        """A practice opens another account at its provider and pastes those keys; what the old one holds stays there."""
+        await asyncio.sleep(at)
+        h, old = self.h, self._any_merchant()
+        old.left = True
+        new = h.open_account(old.practice, old.provider, old.environment, old.version + ANOTHER_ACCOUNT)
+        h.count("fault.move")
+        await self._configure(new, new.version)
+
+    def _any_merchant(self) -> Merchant:
+        h = self.h
+        return self.chance.choice(
+            [m for m in h.merchants if m.environment is h.plan.profiles[m.practice].environment and not m.left]
+        )
+
+    async def _configure(self, merchant: Merchant, version: int) -> bool:
+        keys = keys_of(merchant.practice, merchant.provider, merchant.environment, version)
+        wish = Wish(merchant.provider, merchant.environment, keys)
+        done = await self.ask(
+            f"new keys for practice {merchant.practice} at {merchant.provider}",
+            lambda desk: configure.configure(desk, merchant.practice, wish, "host", True),
+        )
+        return done is not None

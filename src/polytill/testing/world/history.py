@@ -44,6 +44,7 @@ class Merchant:
     account: Account
     version: int = 1
     seen: int = 0
+    left: bool = False  # for another account: no new payments, but everything else goes on
 
 
 @dataclass(slots=True)
@@ -94,10 +95,15 @@ class History:
     def _open_accounts(self, number: int, code: str, profile: Profile) -> None:
         environments = [profile.environment] + ([Environment.sandbox] if profile.sandbox_beside else [])
         for environment in environments:
-            account = self.network.account(code, secret_key(number, code, environment))
-            merchant = Merchant(number, code, environment, account)
-            self.merchants.append(merchant)
-            self.register(merchant)
+            self.open_account(number, code, environment)
+
+    def open_account(self, number: int, code: str, environment: Environment, version: int = 1) -> Merchant:
+        """A practice's account at a provider, which knows where its events go."""
+        account = self.network.account(code, secret_key(number, code, environment, version))
+        merchant = Merchant(number, code, environment, account, version)
+        self.merchants.append(merchant)
+        self.register(merchant)
+        return merchant
 
     def register(self, merchant: Merchant) -> None:
         """Tell a provider where an account's events go, and what to sign them with."""

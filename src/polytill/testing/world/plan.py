@@ -60,6 +60,7 @@ class Plan:
     crashes: list[Trigger] = field(default_factory=list)
     clock_jumps: list[tuple[float, float, float]] = field(default_factory=list)  # when, how far, for how long
     rotations: list[float] = field(default_factory=list)
+    moves: list[float] = field(default_factory=list)  # to another account at the same provider
     to_the_end: bool = False
 
     @classmethod
@@ -85,6 +86,8 @@ class Plan:
         if not (plan.faults or plan.crashes):
             plan.faults.append(_call_fault(chance, plan))
         plan.to_the_end = chance.random() < 0.1
+        if chance.random() < 0.06:
+            plan.moves.append(chance.uniform(0, 40))
         return plan
 
 

@@ -194,14 +194,15 @@ async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, ver
 
 
 async def listing_page(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
+    desk: Desk, db: PracticeDb, configuration: Configuration, credentials: CredentialSet, verb: str, since: datetime,
     until: datetime, cursor: str | None,
-) -> Page[Any] | None:  # fmt: skip
-    """One page of the provider's own listing. None where it lists nothing, refuses, or cannot be understood."""
+) -> Page[Any] | NotSent | Unknown | None:  # fmt: skip
+    """One page of the provider's own listing, by one set of keys. None where it lists nothing, or its answer cannot be
+    understood."""
     if work_is_open():
         raise TransactionOpen
-    entry, credentials = (await desk.catalog()).get(configuration.provider_code), configuration.newest(environment)
-    handler = build(desk, db, entry, configuration, credentials) if entry and credentials else None
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    handler = build(desk, db, entry, configuration, credentials) if entry else None
     listing = None if handler is None or isinstance(handler, NotSent) else getattr(handler, verb)
     if handler is None or listing is None:
         return None
@@ -210,7 +211,7 @@ async def listing_page(
     except Exception as error:
         log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return None
-    return page if isinstance(page, Page) else None
+    return page if isinstance(page, Page | NotSent | Unknown) else None
 
 
 async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool:

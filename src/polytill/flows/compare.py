@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +16,11 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows import paid_again, reconcile
-from polytill.flows.calling import call_for, listing_page
+from polytill.flows.calling import call_for
+from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import compare_refunds
 from polytill.flows.desk import Desk, log
+from polytill.flows.listing import attempt_listed, listed
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded
 from polytill.storage import listings, payments, webhook_events
@@ -35,7 +37,6 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 FIRST_WINDOW = timedelta(days=2)
 LONGEST_WINDOW = timedelta(days=1)
 WINDOWS_AT_ONCE = 8
-MAX_PAGES = 50
 SHORTEST_WINDOW = timedelta(seconds=60)
 _OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
 
@@ -46,14 +47,14 @@ class Window:
 
     since: datetime
     until: datetime
-    whole: bool = True
-    facts: dict[str, PaymentFact] = field(default_factory=dict)
+    whole: bool
+    facts: dict[str, PaymentFact]
 
 
 async def compare(desk: Desk, practice_id: int) -> int:
     """Compare each configuration of a practice from where the last run ended. How many transactions were listed."""
     db = await desk.opening.practice(practice_id)
-    listed = 0
+    count = 0
     for configuration in (await desk.configured(db)).configurations.values():
         for environment in Environment:
             if configuration.newest(environment) is None:
@@ -62,8 +63,8 @@ async def compare(desk: Desk, practice_id: int) -> int:
                 found = await _compare(desk, db, configuration, environment)
                 if found is None:
                     break
-                listed += found
-    return listed
+                count += found
+    return count
 
 
 async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int | None:
@@ -82,8 +83,9 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
-    if not await compare_refunds(desk, db, configuration, environment, since, window.until):
-        return None
+    for compare_others in (compare_refunds, compare_disputes):
+        if not await compare_others(desk, db, configuration, environment, since, window.until):
+            return None
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
     await db.commit(unit)
@@ -93,30 +95,23 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
 async def _listed(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
 ) -> Window | None:
-    """The pages of a window, which is made shorter until it fits. None where the provider lists nothing or says no."""
+    """A window, which is made shorter until it fits. None where the provider lists nothing or says no."""
     while True:
-        window = Window(since, until)
-        cursor: str | None = None
-        for _ in range(MAX_PAGES):
-            page = await listing_page(desk, db, configuration, environment, "list_transactions", since, until, cursor)
-            if page is None:
-                return None
-            for fact in page.facts:
-                window.facts[fact.provider_transaction_id or fact.reference or ""] = fact
-            cursor = page.next
-            if cursor is None:
-                return window
-        if until - since <= OVERLAP + SHORTEST_WINDOW:
-            window.whole = False
-            log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code)
-            return window
+        found = await listed(desk, db, configuration, environment, "list_transactions", since, until)
+        if found is None:
+            return None
+        if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
+            facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
+            if not found.whole:
+                log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code)
+            return Window(since, until, found.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 
 
 async def _look_at(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> None:
-    attempt = await _attempt_of(db, configuration, environment, fact)
+    attempt = await attempt_listed(db, configuration, environment, fact)
     told = _told(fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
@@ -139,15 +134,6 @@ async def _look_at(
     kind = "listing_amount_differs" if same_state else "listing_status_differs"
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
     await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": told})
-
-
-async def _attempt_of(
-    db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
-) -> Attempt | None:
-    found = await payments.attempt_by_id(db, fact.reference) if fact.reference else None
-    if found is None and fact.provider_transaction_id:
-        found = await payments.attempt_of_provider(db, configuration.id, environment, fact.provider_transaction_id)
-    return found if found is None or found.config_id == configuration.id else None
 
 
 def _state_told(outcome: Succeeded) -> AttemptState:

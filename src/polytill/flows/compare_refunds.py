@@ -9,8 +9,9 @@ from datetime import datetime
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import handler_class, listing_page
+from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
+from polytill.flows.listing import attempt_listed, listed
 from polytill.flows.settle_refunds import apply_refund_fact
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import NotSent, Unknown
@@ -19,8 +20,6 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
-
-MAX_PAGES = 50
 
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
@@ -36,31 +35,27 @@ async def compare_refunds(
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_refunds is None:
         return True
-    settled, cursor = True, None
-    for _ in range(MAX_PAGES):
-        page = await listing_page(desk, db, configuration, environment, "list_refunds", since, until, cursor)
-        if page is None:
-            return False
-        for fact in page.facts:
-            settled = await _look_at(desk, db, configuration, environment, fact) and settled
-        cursor = page.next
-        if cursor is None:
-            return settled
-    return False
+    found = await listed(desk, db, configuration, environment, "list_refunds", since, until)
+    if found is None:
+        return False
+    settled = found.whole
+    for fact in found.facts:
+        settled = await _look_at(desk, db, configuration, environment, fact) and settled
+    return settled
 
 
 async def _look_at(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
-    attempt = await _attempt_of(db, configuration, environment, fact)
+    attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
         return True  # of a payment that is none of ours
     for refund in await refunds.of_payment(db, attempt.payment_id):
         known = refund.provider_refund_id == fact.provider_refund_id
         if known and refund.state in {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state, (refund.state,)):
             return True
-        # It may be this one, whose answer was lost.
-        if known or (refund.provider_refund_id is None and refund.state in (RefundState.sent, RefundState.unknown)):
+        # It may be this one, whose answer was lost, or whose end was told without a name.
+        if known or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
             await refunding.refresh(desk, db, refund)
     ours = await refunds.of_payment(db, attempt.payment_id)
     if any(refund.provider_refund_id == fact.provider_refund_id for refund in ours):
@@ -72,17 +67,10 @@ async def _look_at(
     told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
     if isinstance(told, Unknown | NotSent) or payment.amount_captured == 0:
         return False
+    if told.amount is None:
+        return True  # it failed, and is none of ours: nothing was given back
     await apply_refund_fact(desk, db, payment, attempt, told, _nothing_else)
     return True
-
-
-async def _attempt_of(
-    db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
-) -> Attempt | None:
-    found = await payments.attempt_by_id(db, fact.payment_reference) if fact.payment_reference else None
-    if found is None and fact.provider_transaction_id:
-        found = await payments.attempt_of_provider(db, configuration.id, environment, fact.provider_transaction_id)
-    return found if found is None or found.config_id == configuration.id else None
 
 
 def _nothing_else(_: Unit) -> None:

@@ -64,6 +64,8 @@ class Desk:
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
     leased_until_s: dict[int, float] = field(default_factory=dict)
+    # When replaced keys were refused by their provider: practice, configuration, version.
+    refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
 

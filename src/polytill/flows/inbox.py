@@ -1,17 +1,17 @@
-"""What becomes of a stored delivery: applied, ignored, left to be taken up again, or parked for a person."""
+"""What a stored delivery is about, and what becomes of it: applied, ignored, left for later, or parked for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from polytill.domain.ids import new_id
-from polytill.domain.states import EventState
+from polytill.domain.states import Environment, EventState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import tell_practice
-from polytill.providers.contract import DisputeFact, RefundFact
-from polytill.storage import webhook_events
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact
+from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Payment
+from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
@@ -83,3 +83,21 @@ async def in_other_currency(
 
     await finish(desk, db, event, EventState.parked, "currency_mismatch", payment.id, also)
     return True
+
+
+async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:
+    """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
+    reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
+    if reference:
+        found = await payments.attempt_by_id(db, str(reference))
+        if found is not None:
+            return found
+    if isinstance(fact, RefundFact) and fact.reference:
+        refund = await refunds.by_id(db, fact.reference)
+        if refund is not None:
+            return await payments.attempt_by_id(db, refund.attempt_id)
+    if fact.provider_transaction_id:
+        return await payments.attempt_of_provider(db, config_id, environment, fact.provider_transaction_id)
+    if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
+        return await payments.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
+    return None

@@ -17,7 +17,7 @@ from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import finish, finishing, in_other_currency, wait
+from polytill.flows.inbox import attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund, fetched
 from polytill.flows.settle import settle
@@ -33,7 +33,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
-from polytill.storage import payments, refunds, webhook_events
+from polytill.storage import payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
@@ -71,7 +71,7 @@ async def receive(
     event, result = _read(desk, db, configuration, environment, handler, body)
     await ensure_lease(desk, db.practice_id)
     if event.must_fetch:
-        attempt = await _attempt_of(db, configuration, event, result.facts[0]) if result.facts else None
+        attempt = await attempt_of(db, configuration.id, event.environment, result.facts[0]) if result.facts else None
         event, now = await hints.store(db, event, result.facts, attempt)
         if not now:
             return event
@@ -205,7 +205,7 @@ async def _apply(
         await finish(desk, db, event, EventState.ignored, result.reason)
         return
     for fact in result.facts:
-        attempt = await _attempt_of(db, configuration, event, fact)
+        attempt = await attempt_of(db, configuration.id, event.environment, fact)
         if attempt is None:
             await finish(desk, db, event, EventState.parked, "unknown_reference")
             return
@@ -231,23 +231,6 @@ async def _notify(desk: Desk, db: PracticeDb, event: WebhookEvent, result: Webho
     )
     webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)
     await db.commit(unit)
-
-
-async def _attempt_of(db: PracticeDb, configuration: Configuration, event: WebhookEvent, fact: Fact) -> Attempt | None:
-    reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
-    if reference:
-        found = await payments.attempt_by_id(db, str(reference))
-        if found is not None:
-            return found
-    if isinstance(fact, RefundFact) and fact.reference:
-        refund = await refunds.by_id(db, fact.reference)
-        if refund is not None:
-            return await payments.attempt_by_id(db, refund.attempt_id)
-    if fact.provider_transaction_id:
-        return await payments.attempt_of_provider(db, configuration.id, event.environment, fact.provider_transaction_id)
-    if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
-        return await payments.attempt_of_charge(db, configuration.id, event.environment, fact.provider_charge_id)
-    return None
 
 
 async def _is_anothers(

@@ -19,10 +19,8 @@ from polytill.providers.contract import Handler, RefundFact, RefundLookupParams,
 from polytill.providers.outcomes import (
     REFUSED_AGAIN,
     Declined,
-    NeedsAction,
     NotSent,
     Outcome,
-    Pending,
     Reason,
     Succeeded,
     Unknown,
@@ -153,7 +151,7 @@ async def fetched_refund(
     if isinstance(outcome, Unknown | NotSent):
         return outcome
     state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
-    amount = outcome.amount if isinstance(outcome, Succeeded | Pending | NeedsAction) else hint.amount
+    amount = getattr(outcome, "amount", None) or hint.amount
     refund_id = hint.provider_refund_id or outcome.provider_transaction_id
     return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
 

@@ -208,8 +208,8 @@ def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[R
         # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
         return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
     waiting, done = ([r for r in some if r.provider_refund_id is None] for some in (waiting, done))
-    # One that was adopted from a cumulative fact has no name yet: this is it.
-    return [*waiting, *done] if fact.state == "failed" else waiting or [r for r in done if r.origin == "provider"][:1]
+    # One that is known from a fact without a name has none yet: this is it.
+    return [*waiting, *done] if fact.state == "failed" else waiting or done[:1]
 
 
 def _names(fact: RefundFact, refund: Refund) -> bool:

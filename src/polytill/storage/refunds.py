@@ -282,6 +282,17 @@ def change_dispute(unit: Writes, before: DisputeState, dispute: Dispute) -> None
     )  # fmt: skip
 
 
+async def oldest_open_dispute(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
+    """When the oldest dispute that is open was noted, of what one configuration has taken; None where none is."""
+    row = await db.one(
+        "SELECT MIN(d.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
+        " WHERE d.state = 'open' AND d.environment = $2"
+        " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
+        config_id, environment.value,
+    )  # fmt: skip
+    return moment(row["oldest"]) if row and row["oldest"] else None
+
+
 async def disputes_of(db: PracticeDb, payment_id: str) -> list[Dispute]:
     """A payment's disputes."""
     rows = await db.fetch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import queue
 import signal
 import sys
 import time
@@ -143,8 +144,13 @@ def _results(campaign: Campaign, processes: int, server: str | None) -> Iterator
     try:
         for first, _ in todo:
             while first not in early:
-                made = results.get()
-                early[made[0]] = made
+                try:
+                    made = results.get(timeout=5)
+                except queue.Empty:
+                    if any(worker.exitcode for worker in workers):
+                        raise RuntimeError("a process of the campaign has died; what it said stands above") from None
+                else:
+                    early[made[0]] = made
             yield early.pop(first)
     finally:
         for worker in workers:

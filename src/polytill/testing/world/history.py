@@ -13,7 +13,7 @@ import structlog
 
 from polytill.app import Polytill
 from polytill.domain.states import Environment
-from polytill.flows import lease
+from polytill.flows import compare, lease
 from polytill.providers.stripe_reading import OUR_PAYMENT
 from polytill.simulator.books import Account, Transaction
 from polytill.simulator.deliveries import Hook
@@ -251,9 +251,12 @@ class History:
         left = oracle.unpayable(self)
         for text in left:
             self.problem(text)
-        self._resend()
+        if not self.plan.compares:
+            self._resend()
         for step in LATER:
             await self._pass(step)
+            if self.plan.compares:
+                await self._compare()
             if not self.plan.to_the_end and not oracle.judge(self):
                 break
         for text in oracle.judge(self):
@@ -265,6 +268,17 @@ class History:
             life = node.up()
             if life is not None:
                 await self.sweep(life)
+
+    async def _compare(self) -> None:
+        """The job that is due every hour, for every practice."""
+        life = self.any_life()
+        assert life is not None
+        for practice in self.plan.profiles:
+            self.count("host.compare")
+            try:
+                await compare.compare(life.desk, practice)
+            except Exception as error:
+                self.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
 
     def _count_webhook_faults(self) -> None:
         for rule in self.network.faults.rules:

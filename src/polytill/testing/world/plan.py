@@ -62,6 +62,7 @@ class Plan:
     rotations: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)  # to another account at the same provider
     to_the_end: bool = False
+    compares: bool = False  # what no delivery has told is found in the provider's listings, instead of being sent again
 
     @classmethod
     def draw(cls, chance: random.Random) -> Plan:
@@ -88,6 +89,7 @@ class Plan:
         plan.to_the_end = chance.random() < 0.1
         if chance.random() < 0.06:
             plan.moves.append(chance.uniform(0, 40))
+        plan.compares = chance.random() < 0.3
         return plan
 
 

@@ -1,0 +1,60 @@
+"""Disputes that a provider lists and we do not know of, or know as open: their delivery was lost, or its secret ended."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from polytill.domain.states import DisputeState, Environment
+from polytill.flows.calling import handler_class
+from polytill.flows.desk import Desk, log
+from polytill.flows.listing import attempt_listed, listed
+from polytill.flows.settle_refunds import apply_dispute_fact
+from polytill.providers.contract import DisputeFact
+from polytill.storage import payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+
+# A provider lists a dispute by when it was opened: those that are open by our rows are asked for again, so far back.
+LONGEST_DISPUTE = timedelta(days=180)
+CLOCKS_DIFFER = timedelta(seconds=600)
+
+
+async def compare_disputes(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+) -> bool:
+    """Book what is listed of disputes opened between two moments, and of those still open. False: ask again."""
+    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    if handler.list_disputes is None:
+        return True
+    oldest = await refunds.oldest_open_dispute(db, configuration.id, environment)
+    if oldest is not None:
+        since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
+    found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
+    if found is None:
+        return False
+    for fact in found.facts:
+        await _look_at(desk, db, configuration, environment, fact)
+    return found.whole
+
+
+async def _look_at(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: DisputeFact
+) -> None:
+    attempt = await attempt_listed(db, configuration, environment, fact)
+    if attempt is None:
+        return  # of a payment that is none of ours
+    known = {dispute.provider_dispute_id: dispute for dispute in await refunds.disputes_of(db, attempt.payment_id)}
+    before = known.get(fact.provider_dispute_id)
+    if before is not None and (before.state is not DisputeState.open or before.state.value == fact.state):
+        return
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    if fact.amount is not None and fact.amount.currency != payment.currency:
+        log.warning("dispute_in_other_currency", practice=db.practice_id, payment=payment.id)
+        return
+    await apply_dispute_fact(desk, db, payment, fact, _nothing_else)
+
+
+def _nothing_else(_: Unit) -> None:
+    """No delivery brought it."""

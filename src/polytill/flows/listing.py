@@ -1,0 +1,93 @@
+"""What a provider lists between two moments: every page of it, with every set of keys that may still show something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from polytill.domain.states import Environment
+from polytill.flows.calling import listing_page
+from polytill.flows.desk import Desk
+from polytill.flows.inbox import attempt_of
+from polytill.providers.contract import Fact, Page
+from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+
+MAX_PAGES = 50
+# Replaced keys may be another account's, where what was taken with them is given back or disputed for months to come.
+REPLACED_KEYS_COUNT = timedelta(days=180)
+# Replaced keys that are refused have most likely ended.
+ASKED_AGAIN_S = 86_400.0
+
+
+@dataclass(slots=True)
+class Listing:
+    """Facts, not all of them where it was too long."""
+
+    facts: list[Any] = field(default_factory=list)
+    whole: bool = True
+
+
+async def listed(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
+    until: datetime,
+) -> Listing | None:  # fmt: skip
+    """Everything between two moments, by all keys. None where the provider lists nothing, or not all keys got an answer."""
+    found = Listing()
+    for credentials in _worth_asking(desk, db, configuration, environment):
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await listing_page(desk, db, configuration, credentials, verb, since, until, cursor)
+            if _have_ended(credentials, page):
+                desk.refused_at_s[db.practice_id, configuration.id, credentials.version] = desk.world.time_s()
+                break
+            if not isinstance(page, Page):
+                return None
+            found.facts += page.facts
+            cursor = page.next
+            if cursor is None:
+                break
+        else:
+            found.whole = False
+    return found
+
+
+async def attempt_listed(
+    db: PracticeDb, configuration: Configuration, environment: Environment, fact: Fact
+) -> Attempt | None:
+    """The attempt that an entry of a listing is about; None where it is none of this configuration and environment."""
+    found = await attempt_of(db, configuration.id, environment, fact)
+    is_its = found is not None and (found.config_id, found.environment) == (configuration.id, environment)
+    return found if is_its else None
+
+
+def _worth_asking(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment
+) -> Iterator[CredentialSet]:
+    """The newest keys, then other ones of the environment that were replaced by them and may be another account's."""
+    newest, seen = configuration.newest(environment), set()
+    replaced_since = desk.world.after(-REPLACED_KEYS_COUNT.total_seconds())
+    for credentials in (newest, *sorted(configuration.others, key=lambda one: -one.version)):
+        if credentials is None or credentials.environment is not environment:
+            continue
+        if credentials is not newest:
+            refused_at_s = desk.refused_at_s.get((db.practice_id, configuration.id, credentials.version))
+            if refused_at_s is not None and 0 <= desk.world.time_s() - refused_at_s < ASKED_AGAIN_S:
+                continue
+            if credentials.superseded_at is None or credentials.superseded_at < replaced_since:
+                continue
+        opened = open_credentials(db.data_key, configuration.provider_code, credentials)
+        account = (opened.public_key, opened.secret_key.reveal() if opened.secret_key else None)
+        if account not in seen:
+            seen.add(account)
+            yield credentials
+
+
+def _have_ended(credentials: CredentialSet, page: Any) -> bool:
+    return (
+        credentials.state == "superseded" and isinstance(page, NotSent | Unknown) and page.reason is Reason.config
+    )  # fmt: skip

@@ -58,13 +58,14 @@ async def settle_refund(
     desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None
 ) -> Refund:
     """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards."""
+    seen = refund.state
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
         assert payment is not None
         unit = Unit()
         now = desk.world.now()
         amount_differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
-        state = None if amount_differs or _outrun(refund, outcome, source) else decide_refund(refund, outcome)
+        state = None if amount_differs or _outrun(seen, refund, outcome) else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:
             _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
@@ -95,11 +96,12 @@ async def settle_refund(
     raise Stale
 
 
-def _outrun(refund: Refund, outcome: Outcome, source: str) -> bool:
-    """Whether the end of a refund was told before the answer to its own call was read: that answer is the older word."""
+def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
+    """Whether the end of a refund was told after this was: an answer to its own call that was read late, or a delivery
+    that was applied beside a later one. It does not bring the refund to life again."""
     answered = getattr(outcome, "provider_transaction_id", None)
     is_it = answered is not None and answered == refund.provider_refund_id
-    return source == "answer" and is_it and refund.state in CAME_TO_NOTHING
+    return is_it and seen is not refund.state and refund.state in CAME_TO_NOTHING
 
 
 def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:

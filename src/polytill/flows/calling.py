@@ -151,46 +151,60 @@ async def call_with(
 ) -> Outcome:
     """Call a verb about something that was made with a certain set of credentials.
 
-    If the provider refuses those keys, they were rotated: the newest set of the same environment is asked instead. Its
-    keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing is
-    no proof, unless they find what is known to have been taken with the old ones, or a person has said so.
+    If the provider refuses those keys, they were rotated: the sets that replaced them are asked instead, in their order.
+    Their keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing
+    is no proof, unless they find what is known to have been taken with the old ones, or a person has said so.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
         return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
-    environment = attempt.environment
-    first, newest = configuration.credentials(attempt.credential_version), configuration.newest(environment)
-    outcome: Outcome = NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
-    for credentials in (first, newest) if newest is not first else (first,):
-        if credentials is None:
-            continue
+    nothing: Outcome | None = None
+    for credentials in _made_with_or_after(configuration, attempt):
         handler = build(desk, db, entry, configuration, credentials)
         if isinstance(handler, NotSent):
             return handler
         if getattr(handler, verb, None) is None:
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
         outcome = await call(handler, verb, params)
-        if credentials is not first and verb in LOOKUPS and isinstance(outcome, NotSent):
-            return await _nothing_found(db, handler, attempt, credentials.version, outcome)
-        if not (isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.config):
-            break
-    return outcome
+        if is_refused(outcome):
+            nothing = nothing or outcome
+        elif credentials.version == attempt.credential_version or not isinstance(outcome, NotSent):
+            return outcome
+        elif verb in LOOKUPS and not await _is_same_account(db, handler, attempt, credentials.version):
+            detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
+            nothing = Unknown(Reason.config, OTHER_ACCOUNT, detail)
+        elif verb in LOOKUPS or outcome.reason is not Reason.not_found:
+            return outcome
+        else:
+            nothing = outcome
+    return nothing or NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
 
 
-async def _nothing_found(db: PracticeDb, handler: Handler, attempt: Attempt, version: int, outcome: NotSent) -> Outcome:
-    """What it is worth that newer keys find nothing of what was made with older ones."""
+def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[CredentialSet]:
+    """The set that an attempt was made with, and those of its environment that replaced it, one after the other."""
+    sets = [s for s in (configuration.active, *configuration.others) if s.environment is attempt.environment]
+    later = {s.version: s for s in sets if s.version >= attempt.credential_version}
+    if newest := configuration.newest(attempt.environment):
+        later.setdefault(newest.version, newest)
+    return sorted(later.values(), key=lambda s: (s is newest, s.version))
+
+
+def is_refused(answer: object) -> bool:
+    """Whether a provider would not have these keys."""
+    return isinstance(answer, NotSent | Unknown) and answer.reason is Reason.config
+
+
+async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, version: int) -> bool:
+    """Whether newer keys are known to be of the account that an attempt was made in."""
     if {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": version} in (
         await cases.same_accounts(db)
     ):
-        return outcome
+        return True
     taken = await payments.last_taken(db, attempt)
-    if taken is not None:
-        amount = Money(taken.amount, taken.currency)
-        asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, amount)
-        if isinstance(await call(handler, "confirm_payment", asked), Succeeded):
-            return outcome
-    detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
-    return Unknown(Reason.config, OTHER_ACCOUNT, detail)
+    if taken is None:
+        return False
+    asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, Money(taken.amount, taken.currency))
+    return isinstance(await call(handler, "confirm_payment", asked), Succeeded)
 
 
 async def listing_page(

@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.states import Environment
-from polytill.flows.calling import listing_page
+from polytill.flows.calling import is_refused, listing_page
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import attempt_of
 from polytill.providers.contract import Fact, Page
-from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
@@ -42,7 +41,7 @@ async def listed(
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await listing_page(desk, db, configuration, credentials, verb, since, until, cursor)
-            if _have_ended(credentials, page):
+            if credentials.state == "superseded" and is_refused(page):
                 desk.refused_at_s[db.practice_id, configuration.id, credentials.version] = desk.world.time_s()
                 break
             if not isinstance(page, Page):
@@ -85,9 +84,3 @@ def _worth_asking(
         if account not in seen:
             seen.add(account)
             yield credentials
-
-
-def _have_ended(credentials: CredentialSet, page: Any) -> bool:
-    return (
-        credentials.state == "superseded" and isinstance(page, NotSent | Unknown) and page.reason is Reason.config
-    )  # fmt: skip

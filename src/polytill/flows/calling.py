@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
-from polytill.domain.states import Environment
+from polytill.domain.states import ATTEMPT_CLOSED, Environment
 from polytill.flows.desk import Desk, log
 from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
@@ -144,6 +144,15 @@ async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, para
         log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
         return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")
     return await call_with(desk, db, configuration, attempt, verb, params)
+
+
+async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
+    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
+    params = ConfirmPaymentParams(
+        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
+        only_ask=attempt.state in ATTEMPT_CLOSED,
+    )  # fmt: skip
+    return await call_for(desk, db, attempt, "confirm_payment", params)
 
 
 async def call_with(

@@ -15,14 +15,15 @@ from typing import Any
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows import paid_again, reconcile
-from polytill.flows.calling import call_for
+from polytill.flows import paid_again, receive, reconcile
+from polytill.flows.calling import call_for, fetched
 from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import compare_refunds
 from polytill.flows.desk import Desk, log
 from polytill.flows.listing import attempt_listed, listed
+from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
 from polytill.storage import listings, payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -125,15 +126,29 @@ async def _look_at(
         return
     if _agrees(payment, attempt, fact):
         return
-    payment = await reconcile.refresh(desk, db, payment, attempt)
-    attempt = await payments.attempt_by_id(db, attempt.id)
-    assert attempt is not None
+    payment, attempt = await _asked(desk, db, payment, attempt, fact)
     if _agrees(payment, attempt, fact):
         return
     same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
     kind = "listing_amount_differs" if same_state else "listing_status_differs"
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
     await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": told})
+
+
+async def _asked(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact
+) -> tuple[Payment, Attempt]:
+    """A payment after its provider was asked. Where its answer was lost, the listing tells what it is called there."""
+    if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
+        outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        if not isinstance(outcome, Unknown | NotSent):
+            payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
+            await receive.take_up_parked(desk, db, attempt, settled)
+            return payment, settled
+    payment = await reconcile.refresh(desk, db, payment, attempt)
+    fresh = await payments.attempt_by_id(db, attempt.id)
+    assert fresh is not None
+    return payment, fresh
 
 
 def _state_told(outcome: Succeeded) -> AttemptState:

@@ -15,7 +15,8 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
-# A provider lists a dispute by when it was opened: those that are open by our rows are asked for again, so far back.
+# A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
+# rows, all since then is asked for again, so far back.
 LONGEST_DISPUTE = timedelta(days=180)
 CLOCKS_DIFFER = timedelta(seconds=600)
 
@@ -27,7 +28,7 @@ async def compare_disputes(
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
         return True
-    oldest = await refunds.oldest_open_dispute(db, configuration.id, environment)
+    oldest = await refunds.oldest_disputed(db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
     found = await listed(desk, db, configuration, environment, "list_disputes", since, until)

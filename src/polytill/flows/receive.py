@@ -15,11 +15,11 @@ from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints, paid_again
-from polytill.flows.calling import admits, build, configuration_of, handler_class
+from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.receive_refunds import apply_refund, fetched
+from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import (

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from polytill.domain.ids import new_id
-from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_CLOSED, REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import call_for, configuration_of
+from polytill.flows.calling import configuration_of, fetched
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
-from polytill.providers.contract import ConfirmPaymentParams, RefundFact, WebhookResult
-from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
+from polytill.providers.contract import RefundFact, WebhookResult
+from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -26,15 +25,6 @@ from polytill.storage.webhook_events import WebhookEvent
 
 # A list is asked for this much wider than our own clock says.
 CLOCKS_DIFFER = timedelta(seconds=600)
-
-
-async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
-    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
-    params = ConfirmPaymentParams(
-        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
-        only_ask=attempt.state in ATTEMPT_CLOSED,
-    )  # fmt: skip
-    return await call_for(desk, db, attempt, "confirm_payment", params)
 
 
 async def apply_refund(

@@ -282,10 +282,10 @@ def change_dispute(unit: Writes, before: DisputeState, dispute: Dispute) -> None
     )  # fmt: skip
 
 
-async def oldest_open_dispute(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """When the oldest dispute that is open was noted, of what one configuration has taken; None where none is."""
+async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
+    """When the oldest payment of a configuration was made whose dispute is open; None where none is."""
     row = await db.one(
-        "SELECT MIN(d.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
+        "SELECT MIN(p.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
         " WHERE d.state = 'open' AND d.environment = $2"
         " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
         config_id, environment.value,

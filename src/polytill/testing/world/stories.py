@@ -166,6 +166,7 @@ class Story(Host):
         for tx in self.h.transactions_of(payment_id):
             if tx.payable and tx.reference and tx.reference not in self.h.handed:
                 self.h.count("payer.lost_link")
+                self.h.told_only.append(tx.reference)  # its attempt is over: nobody asks about it any more
                 self._pays(practice, tx.reference, "success")
 
     def _changes_amount(self, practice: int, reference: str) -> None:

@@ -1,0 +1,277 @@
+"""Refunds and disputes in the provider's listing, and the listings of keys that were replaced."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from polytill.domain.money import Money
+from polytill.flows import compare
+from polytill.flows.compare_disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
+from polytill.flows.listing import ASKED_AGAIN_S, REPLACED_KEYS_COUNT
+from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
+from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
+from polytill.storage import refunds
+from tests.flows.scenes import LINK, Scene, keys, paid
+from tests.flows.scripted import HANDLERS
+
+HOUR = 3600.0
+REFUSED = NotSent(Reason.config, "401", "No such key.")
+
+
+class Lists:
+    """What the provider lists, by verb and secret key: facts, each from the moment that it is filed under."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], list[tuple[float, Any]]] = defaultdict(list)
+        self.refused: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+
+    def put(self, verb: str, at_s: float, fact: Any, key: str = "sk_test_1") -> None:
+        self.held[verb, key].append((at_s, fact))
+
+    def page(self, verb: str, key: str, since_s: int, until_s: int) -> Any:
+        self.asked.append((verb, key))
+        if key in self.refused:
+            return REFUSED
+        return Page(tuple(fact for at_s, fact in self.held[verb, key] if since_s <= at_s <= until_s))
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> Lists:
+    made = Lists()
+
+    def method(verb: str) -> Any:
+        async def call(self: Any, since_s: int, until_s: int, cursor: str | None) -> Any:
+            return made.page(verb, self.config.secret_key.reveal(), since_s, until_s)
+
+        return call
+
+    for verb in ("transactions", "refunds", "disputes"):
+        monkeypatch.setattr(HANDLERS["scripted"], f"list_{verb}", method(verb))
+    return made
+
+
+async def run(scene: Scene, seconds: float = HOUR) -> int:
+    """Time passes, and the comparison runs."""
+    scene.clock.at_s += seconds
+    return await compare.compare(scene.desk, scene.practice_id)
+
+
+async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | None]]:
+    """Its refunds: by whom, how they stand, and what the provider calls them."""
+    found = await refunds.of_payment(scene.db, payment.id)
+    return sorted((r.origin, r.state.value, r.provider_refund_id) for r in found)
+
+
+# ── Refunds ──
+
+
+async def listed_refund(scene: Scene, lists: Lists, payment: Any, state: str, key: str = "sk_test_1") -> None:
+    """A refund as listings have it: with an id, and without an amount."""
+    fact = RefundFact(state, None, "r1", provider_transaction_id=payment.provider_transaction_id)
+    lists.put("refunds", scene.clock.at_s, fact, key)
+
+
+async def test_a_refund_that_is_known_without_a_name_is_not_booked_again(scene: Scene, lists: Lists) -> None:
+    """World seed 200332: its process died before the call, and one of the same amount was made in the dashboard."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Pending(None))
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    told = RefundFact(
+        "succeeded", provider_transaction_id=payment.provider_transaction_id, amount=Money(700, "NGN")
+    )  # fmt: skip
+    await scene.delivery(configuration, told)
+    assert await given_back(scene, payment) == [("api", "succeeded", None)]
+    await listed_refund(scene, lists, payment, "succeeded")
+    scene.wire.always("lookup_refund", Succeeded(Money(700, "NGN"), "r1"))
+    scene.wire.always("confirm", paid())
+    await run(scene)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    assert (await scene.payment(payment.id)).amount_refunded == 700
+
+
+async def test_a_nameless_success_that_came_back_is_taken_back(scene: Scene, lists: Lists) -> None:
+    """World seed 200653: the delivery of its failure was lost."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Pending(None))
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    told = RefundFact(
+        "succeeded", provider_transaction_id=payment.provider_transaction_id, amount=Money(700, "NGN")
+    )  # fmt: skip
+    await scene.delivery(configuration, told)
+    await listed_refund(scene, lists, payment, "failed")
+    scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "r1"))
+    scene.wire.always("confirm", paid())
+    await run(scene)
+    assert await given_back(scene, payment) == [("api", "failed", "r1")]
+    assert (await scene.payment(payment.id)).amount_refunded == 0
+    assert await scene.cases() == ["refund_failed"]
+
+
+async def test_a_refund_in_the_dashboard_that_failed_gave_nothing_back(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    await listed_refund(scene, lists, payment, "failed")
+    scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "r1"))
+    scene.wire.always("confirm", paid())
+    await run(scene)
+    assert await given_back(scene, payment) == []
+    assert lists.asked.count(("disputes", "sk_test_1")) > 0, "the comparison went on"
+    assert (await scene.payment(payment.id)).amount_refunded == 0
+
+
+# ── Disputes ──
+
+
+def dispute(payment: Any, state: str, amount: Money | None = None) -> DisputeFact:
+    return DisputeFact(
+        state, provider_state=state, provider_dispute_id="d1", provider_transaction_id=payment.provider_transaction_id,
+        amount=amount or Money(1000, "NGN"),
+    )  # fmt: skip
+
+
+async def disputed(scene: Scene, payment: Any) -> list[tuple[str, int | None]]:
+    return [(d.state.value, d.amount) for d in await refunds.disputes_of(scene.db, payment.id)]
+
+
+async def test_a_dispute_that_no_delivery_told_is_booked_and_followed_to_its_end(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    opened_s = scene.clock.at_s
+    lists.put("disputes", opened_s, dispute(payment, "open"))
+    await run(scene)
+    assert await disputed(scene, payment) == [("open", 1000)]
+    assert await scene.cases() == ["dispute_open"]
+    lists.held.clear()
+    lists.put("disputes", opened_s, dispute(payment, "lost"))  # filed under the day on which it was opened
+    await run(scene, 5 * 24 * HOUR)
+    await run(scene)
+    assert await disputed(scene, payment) == [("lost", 1000)]
+    assert (await scene.payment(payment.id)).amount_lost == 1000
+    lists.held.clear()
+    lists.put("disputes", scene.clock.at_s, dispute(payment, "open"))
+    await run(scene)
+    assert await disputed(scene, payment) == [("lost", 1000)], "it was decided once"
+
+
+async def test_a_dispute_in_another_currency_or_of_another_shop_changes_nothing(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    lists.put("disputes", scene.clock.at_s, dispute(payment, "lost", Money(1000, "USD")))
+    other = DisputeFact("lost", "lost", "d2", provider_transaction_id="tx-of-a-shop", amount=Money(5, "NGN"))
+    lists.put("disputes", scene.clock.at_s, other)
+    await run(scene)
+    assert await disputed(scene, payment) == []
+    assert (await scene.payment(payment.id)).amount_lost == 0
+
+
+def test_open_disputes_are_asked_for_no_longer_than_old_keys_count() -> None:
+    assert CLOCKS_DIFFER < LONGEST_DISPUTE <= REPLACED_KEYS_COUNT
+
+
+# ── Keys that were replaced ──
+
+
+async def test_what_happens_in_an_account_that_was_left_is_still_found(scene: Scene, lists: Lists) -> None:
+    """The secret of its deliveries has ended with the overlap; the old account takes disputes for months."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("create", LINK)
+    late = await scene.pay()
+    await scene.configure("scripted", keys("2"))
+    await run(scene, 30 * 24 * HOUR)
+    scene.wire.always("confirm", paid())
+    scene.wire.always("lookup_refund", Succeeded(Money(300, "NGN"), "r1"))
+    lists.put("transactions", scene.clock.at_s, PaymentFact(paid(), late.attempts[0].id, "tx-1"))
+    lists.put("disputes", scene.clock.at_s, dispute(payment, "lost", Money(200, "NGN")))
+    await listed_refund(scene, lists, payment, "succeeded")
+    for _ in range(5):
+        await run(scene)
+    after = await scene.payment(payment.id)
+    assert (after.amount_refunded, after.amount_lost) == (300, 200)
+    assert (await scene.payment(late.payment.id)).status == "succeeded"
+    assert {call.key for call in scene.wire.of("lookup_refund")} == {"sk_test_1"}
+
+
+async def test_replaced_keys_that_are_refused_stop_nothing_and_are_spared_for_a_day(
+    scene: Scene, lists: Lists
+) -> None:  # fmt: skip
+    await scene.configure()
+    await scene.configure("scripted", keys("2"))
+    lists.refused.add("sk_test_1")
+    await run(scene)
+    assert lists.asked.count(("transactions", "sk_test_1")) == 1
+    assert ("refunds", "sk_test_1") not in lists.asked
+    lists.asked.clear()
+    await run(scene)
+    assert {key for _, key in lists.asked} == {"sk_test_2"}
+    lists.put("transactions", scene.clock.at_s, PaymentFact(LINK, "order-1", "tx-5"), "sk_test_2")
+    assert await run(scene) == 1, "its window went on"
+    lists.asked.clear()
+    await run(scene, ASKED_AGAIN_S)
+    assert ("transactions", "sk_test_1") in lists.asked
+    lists.asked.clear()
+    await run(scene, REPLACED_KEYS_COUNT.total_seconds())
+    assert {key for _, key in lists.asked} == {"sk_test_2"}, "too long ago to matter"
+
+
+async def test_a_listing_tells_the_name_of_what_was_paid_under_a_lost_answer(scene: Scene, lists: Lists) -> None:
+    """World seed 10002572: asked without the provider's id, a provider that knows payments by it alone has no answer."""
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout), LINK)
+    taken = await scene.pay()
+    scene.wire.says("lookup", NotSent(Reason.not_found))
+    await scene.later(200)
+    lost, _ = await scene.attempts(taken.payment.id)
+    assert (lost.state, lost.provider_transaction_id) == ("expired", None)
+
+    async def by_its_name(params: Any) -> Any:
+        return paid(transaction="tx-7") if params.provider_transaction_id == "tx-7" else Unknown(Reason.not_found)
+
+    lists.put("transactions", scene.clock.at_s, PaymentFact(paid(transaction="tx-7"), lost.id, "tx-7"))
+    scene.wire.always("confirm", by_its_name)
+    await run(scene)
+    assert (await scene.attempts(taken.payment.id))[0].state == "succeeded"
+    assert (await scene.payment(taken.payment.id)).status == "succeeded"
+
+
+async def test_while_the_newest_keys_are_refused_no_window_is_called_compared(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    lists.refused.add("sk_test_1")
+    assert await run(scene) == 0
+    lists.refused.clear()
+    lists.put("transactions", scene.clock.at_s - 1800, PaymentFact(LINK, "order-1", "tx-5"))
+    assert await run(scene) == 1
+
+
+async def test_keys_that_did_not_change_are_asked_once(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    await scene.configure("scripted", keys("1"))  # another webhook secret would be a new version as well
+    await run(scene)
+    windows = lists.asked.count(("transactions", "sk_test_1"))
+    assert windows == lists.asked.count(("refunds", "sk_test_1")) == 2
+
+
+async def test_the_keys_between_are_asked_before_the_newest(scene: Scene) -> None:
+    """World seed 212984: the keys were rotated once, and the practice moved to another account afterwards."""
+    await scene.configure("mover")
+    scene.wire.says("create", Unknown(Reason.timeout))
+    taken = await scene.pay()
+    await scene.configure("mover", keys("2"))
+    await scene.configure("mover", keys("3"))
+    scene.wire.says("lookup", REFUSED, paid())
+    await scene.later(200)
+    assert [call.key for call in scene.wire.of("lookup")] == ["sk_test_1", "sk_test_2"]
+    payment = await scene.payment(taken.payment.id)
+    assert payment.status == "succeeded"
+    scene.wire.says("refund", REFUSED, NotSent(Reason.not_found), Succeeded(Money(1000, "NGN"), "r1"))
+    made = await scene.till.refund(scene.practice_id, payment.id, key="back")
+    assert made.state == "succeeded"
+    assert [call.key for call in scene.wire.of("refund")] == ["sk_test_1", "sk_test_2", "sk_test_3"]

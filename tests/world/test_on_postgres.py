@@ -11,7 +11,7 @@ from polytill.testing.world.campaign import Campaign, carry_on
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
-from polytill.testing.world.planted import planted
+from polytill.testing.world.planting import planted
 
 pytestmark = pytest.mark.postgres
 

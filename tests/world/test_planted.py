@@ -6,7 +6,8 @@ import pytest
 
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
-from polytill.testing.world.planted import BUGS, planted
+from polytill.testing.world.planted import BUGS
+from polytill.testing.world.planting import planted
 
 SOME = (
     "attempt_written_after_the_call",

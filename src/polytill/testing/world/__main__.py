@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from polytill.testing.world.campaign import Campaign, carry_on, replay, say, score
-from polytill.testing.world.planted import BUGS, find
+from polytill.testing.world.planted import BUGS
+from polytill.testing.world.planting import find
 
 
 def _arguments(given: list[str]) -> argparse.Namespace:

@@ -1,12 +1,7 @@
-"""Deliberate mistakes, each one that a payment system has really made: the simulation must find every one of them.
-
-A bug is a list of swaps: an object (or a dictionary), the name in it, and what stands there instead.
-"""
+"""Deliberate mistakes, each one that a payment system has really made: the simulation must find every one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -14,7 +9,17 @@ from typing import Any
 from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
-from polytill.flows import calling, pay, receive, receive_refunds, reconcile, refund, settle, settle_refunds
+from polytill.flows import (
+    calling,
+    compare,
+    pay,
+    receive,
+    receive_refunds,
+    reconcile,
+    refund,
+    settle,
+    settle_refunds,
+)
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack import PaystackProvider
@@ -22,53 +27,9 @@ from polytill.providers.stripe import StripeProvider
 from polytill.storage import ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
-from polytill.testing.world.ground import ground
-from polytill.testing.world.history import run_history
+from polytill.testing.world.planting import BUGS, Swap, bug
 
-Swap = tuple[Any, Any, Any]
-BUGS: dict[str, Callable[[], list[Swap]]] = {}
-
-
-def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
-    """Register a bug under its name."""
-    BUGS[make.__name__] = make
-    return make
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """The product with one bug in it."""
-    swaps = [(owner, key, new, _get(owner, key)) for owner, key, new in BUGS[name]()]
-    try:
-        for owner, key, new, _ in swaps:
-            _set(owner, key, new)
-        yield
-    finally:
-        for owner, key, _, old in swaps:
-            _set(owner, key, old)
-
-
-def _get(owner: Any, key: Any) -> Any:
-    return owner[key] if isinstance(owner, dict) else getattr(owner, key)
-
-
-def _set(owner: Any, key: Any, value: Any) -> None:
-    if isinstance(owner, dict):
-        owner[key] = value
-    else:
-        setattr(owner, key, value)
-
-
-def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
-    """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
-    with ground() as laid:
-        for seed in range(first, first + bound):
-            with planted(name):
-                found = run_history(laid, seed).problems
-            if found and not run_history(laid, seed).problems:
-                return seed, found[0]
-    return None
-
+__all__ = ["BUGS"]  # all of them, once this module is read
 
 # ── Around the call ──
 
@@ -433,3 +394,26 @@ def old_keys_only() -> list[Swap]:
         return await call_with(desk, db, replace(configuration, active=only, others=[]), attempt, *rest)
 
     return [(calling, "call_with", with_its_own)]
+
+
+@bug
+def newest_keys_only() -> list[Swap]:
+    """What was made in an account that the practice has left is asked about in its new one."""
+    call_with = calling.call_with
+
+    async def with_the_newest(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
+        newest = configuration.newest(attempt.environment)
+        attempt = replace(attempt, credential_version=newest.version)
+        return await call_with(desk, db, replace(configuration, active=newest, others=[]), attempt, *rest)
+
+    return [(calling, "call_with", with_the_newest)]
+
+
+@bug
+def comparison_without_disputes() -> list[Swap]:
+    """A dispute whose delivery was lost is never heard of."""
+
+    async def compared(*_: Any) -> bool:
+        return True
+
+    return [(compare, "compare_disputes", compared)]

@@ -1,0 +1,57 @@
+"""Planting: the product with one deliberate mistake in it, and the search for the first history that shows it.
+
+A bug is a list of swaps: an object (or a dictionary), the name in it, and what stands there instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from polytill.testing.world.ground import ground
+from polytill.testing.world.history import run_history
+
+Swap = tuple[Any, Any, Any]
+BUGS: dict[str, Callable[[], list[Swap]]] = {}
+
+
+def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register a bug under its name."""
+    BUGS[make.__name__] = make
+    return make
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product with one bug in it."""
+    swaps = [(owner, key, new, _get(owner, key)) for owner, key, new in BUGS[name]()]
+    try:
+        for owner, key, new, _ in swaps:
+            _set(owner, key, new)
+        yield
+    finally:
+        for owner, key, _, old in swaps:
+            _set(owner, key, old)
+
+
+def _get(owner: Any, key: Any) -> Any:
+    return owner[key] if isinstance(owner, dict) else getattr(owner, key)
+
+
+def _set(owner: Any, key: Any, value: Any) -> None:
+    if isinstance(owner, dict):
+        owner[key] = value
+    else:
+        setattr(owner, key, value)
+
+
+def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
+    """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
+    with ground() as laid:
+        for seed in range(first, first + bound):
+            with planted(name):
+                found = run_history(laid, seed).problems
+            if found and not run_history(laid, seed).problems:
+                return seed, found[0]
+    return None

@@ -587,8 +587,13 @@ async def test_a_lost_refund_without_note_is_found_by_its_amount(items: list[Any
 
 async def test_not_found_needs_every_page() -> None:
     first, second = pages([refund(id=1, amount_refunded=1)], [])
-    broken = await handler(Script(first, error(500, "x"))).lookup_refund(LOST)
+    broken = await handler(Script(first, *[error(500, "x")] * 3)).lookup_refund(LOST)
     assert isinstance(broken, Unknown)
+    asked_again = Script(first, error(500, "x"), error(500, "x"), second)
+    assert isinstance(await handler(asked_again).lookup_refund(LOST), NotSent)
+    unreachable = Script(error(500, "x"), first, second)
+    assert isinstance(await handler(unreachable).lookup_refund(LOST), Unknown)
+    assert len(unreachable.answers) == 2, "a provider that does not answer is not asked again at once"
     slowed = await handler(Script(first, (429, {}))).lookup_refund(LOST)
     assert isinstance(slowed, NotSent)
     assert slowed.reason is Reason.rate_limited
@@ -598,10 +603,18 @@ async def test_not_found_needs_every_page() -> None:
     script = Script(*bare)
     assert isinstance(await handler(script).lookup_refund(LOST), NotSent)
     assert not script.answers
-    endless = Script(*[ok([refund(id=n, amount_refunded=1)]) for n in range(100)])
+    endless = Script(*[ok([refund(id=n, amount_refunded=1)]) for n in range(300)])
     outcome = await handler(endless).lookup_refund(LOST)
     assert outcome == Unknown(Reason.unreadable, None, "There are too many refunds to look through.")
-    assert len(endless.answers) == 80
+    assert len(endless.answers) == 100
+
+
+async def test_a_refund_with_our_note_ends_the_reading() -> None:
+    noted = refund(id=3, comments="polytill refund re-1")
+    script = Script(*pages([refund(id=1, amount_refunded=1)], [noted], [refund(id=9)]))
+    outcome = await handler(script).lookup_refund(LOST)
+    assert outcome.provider_transaction_id == "3"
+    assert len(script.answers) == 1
 
 
 async def test_a_refund_number_that_is_not_found_leads_to_the_list() -> None:

@@ -105,7 +105,8 @@ PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
 }
 NAIRA_ONLY = ("bank_transfer", "bank_account")  # asked for elsewhere they are refused by the page, not by the API
 MAX_SESSION_MINUTES = 1440
-MAX_REFUND_PAGES = 20
+MAX_REFUND_PAGES = 200
+PAGE_TRIES = 3
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys"
 WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a space at either end would be lost in a header
@@ -245,7 +246,7 @@ class FlutterwaveProvider(Handler):
             # A payment that is not found, or not paid, does not prove that nothing was refunded.
             certain = found.reason in (Reason.not_found, Reason.invalid_state)
             return Unknown(found.reason, found.code, found.detail) if certain else found
-        items = await self._refunds_of(found, params.created_at_s)
+        items = await self._refunds_of(found, params.created_at_s, params.reference)
         if not isinstance(items, list):
             return items
         mine = [item for item in items if noted_reference(item.get("comments")) == params.reference]
@@ -418,24 +419,39 @@ class FlutterwaveProvider(Handler):
         answer = await self._call("GET", f"{path}?{urlencode(query)}")
         return answer if not isinstance(answer, Answer) else items_of(answer)
 
-    async def _refunds_of(self, number: str, since_s: int) -> list[JsonObject] | NotSent | Unknown:
-        """All refunds of a transaction. Every page is read: "not found" must mean that it is not there."""
+    async def _refunds_of(self, number: str, since_s: int, reference: str) -> list[JsonObject] | NotSent | Unknown:
+        """All refunds of a transaction. Every page is read: "not found" must mean that it is not there. One with our note
+        on it is the one, and ends it."""
         window = _days(since_s - 86_400, int(self.world.time_s()) + 86_400) if since_s else {}
         found: dict[str, JsonObject] = {}
         for page in range(1, MAX_REFUND_PAGES + 1):
-            answer = await self._call("GET", f"/refunds?{urlencode({**window, 'page': page})}")
-            items = answer if not isinstance(answer, Answer) else items_of(answer)
+            items, total = await self._refund_page(urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
             if not isinstance(items, list):
                 return items
             fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
-            total = None
-            if isinstance(answer, Answer):
-                total = object_in(object_in(answer.data, "meta"), "page_info").get("total_pages")
             last = page >= total if isinstance(total, int) else fresh.keys() <= found.keys()
             found |= fresh
-            if last:
+            if last or any(_is_noted(item, number, reference) for item in items):
                 return [item for item in found.values() if transaction_of(item) in (number, None)]
         return Unknown(Reason.unreadable, detail="There are too many refunds to look through.")
+
+    async def _refund_page(self, query: str, tries: int) -> tuple[list[JsonObject] | NotSent | Unknown, object]:
+        """The refunds on a page, and how many pages there are. A page that is lost after others is asked for again, or
+        where many are read one of them would always be missing."""
+        items: list[JsonObject] | NotSent | Unknown = Unknown(Reason.unreadable)
+        total = None
+        for _ in range(tries):
+            answer = await self._call("GET", f"/refunds?{query}")
+            items = items_of(answer) if isinstance(answer, Answer) else answer
+            if not isinstance(items, Unknown):
+                break
+        if isinstance(answer, Answer):
+            total = object_in(object_in(answer.data, "meta"), "page_info").get("total_pages")
+        return items, total
+
+
+def _is_noted(item: JsonObject, number: str, reference: str) -> bool:
+    return transaction_of(item) == number and noted_reference(item.get("comments")) == reference
 
 
 def _days(since_s: int, until_s: int) -> dict[str, str]:

@@ -49,7 +49,7 @@ COUNTRY_CODES = {"GHS": "233", "KES": "254", "UGX": "256", "RWF": "250", "TZS": 
 FRANC_CODES = ("221", "225", "226", "228", "229", "237", "241", "242")
 FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHER_FEE_PPM = 38_000
-MAX_REFUND_PAGES = 20
+MAX_REFUND_PAGES = 200
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys (v4)"
 WORD = "[!-~]([ -~]{0,198}[!-~])?"

@@ -55,16 +55,14 @@ from polytill.providers.flutterwave_reading import (
     payment_fact,
     read_charge,
     read_refund,
-    read_refund_object,
     read_transaction,
     read_v3,
     read_v4,
     refund_fact,
-    refunded_in,
     too_fine,
-    transaction_of,
     v4_signature,
 )
+from polytill.providers.flutterwave_refunds import days, refunds_of, the_refund
 from polytill.providers.http import Answer, parse_json, to_json
 from polytill.providers.outcomes import (
     Declined,
@@ -77,7 +75,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.signing import header, same
-from polytill.providers.wire_json import id_in, moment_text, noted_reference, object_in, refund_note, string_in, text_of
+from polytill.providers.wire_json import id_in, object_in, refund_note, text_of
 
 # ── Facts ──
 
@@ -105,8 +103,6 @@ PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
 }
 NAIRA_ONLY = ("bank_transfer", "bank_account")  # asked for elsewhere they are refused by the page, not by the API
 MAX_SESSION_MINUTES = 1440
-MAX_REFUND_PAGES = 200
-PAGE_TRIES = 3
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys"
 WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a space at either end would be lost in a header
@@ -246,30 +242,16 @@ class FlutterwaveProvider(Handler):
             # A payment that is not found, or not paid, does not prove that nothing was refunded.
             certain = found.reason in (Reason.not_found, Reason.invalid_state)
             return Unknown(found.reason, found.code, found.detail) if certain else found
-        items = await self._refunds_of(found, params.created_at_s, params.reference)
-        if not isinstance(items, list):
-            return items
-        mine = [item for item in items if noted_reference(item.get("comments")) == params.reference]
-        alike = [
-            item
-            for item in items
-            if noted_reference(item.get("comments")) is None
-            and id_in(item) not in params.known
-            and money_in(refunded_in(item), string_in(item, "currency") or currency) == params.amount
-        ]
-        candidates = mine or alike
-        if not candidates:
-            return NotSent(Reason.not_found, detail="The transaction has no such refund.")
-        if len(candidates) > 1 or transaction_of(candidates[0]) is None:
-            return Unknown(Reason.conflict, detail="Several refunds could be this one.")
-        return read_refund_object(candidates[0], currency)
+        now_s = int(self.world.time_s())
+        items = await refunds_of(lambda path: self._call("GET", path), found, params, now_s)
+        return the_refund(items, params) if isinstance(items, list) else items
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[PaymentFact] | NotSent | Unknown:
         """GET /transactions over whole days (UTC). The cursor is the page's number; an empty page is the end."""
         page = digits(cursor) or "1"
-        query = {**_days(since_s, until_s), "page": page}
+        query = {**days(since_s, until_s), "page": page}
         items = await self._list("/transactions", query)
         if not isinstance(items, list):
             return items
@@ -282,7 +264,7 @@ class FlutterwaveProvider(Handler):
     ) -> Page[RefundFact] | NotSent | Unknown:
         """GET /refunds over whole days (UTC), paged like transactions."""
         page = digits(cursor) or "1"
-        items = await self._list("/refunds", {**_days(since_s, until_s), "page": page})
+        items = await self._list("/refunds", {**days(since_s, until_s), "page": page})
         if not isinstance(items, list):
             return items
         facts = (refund_fact(item) for item in items)
@@ -418,41 +400,3 @@ class FlutterwaveProvider(Handler):
     async def _list(self, path: str, query: Mapping[str, Any]) -> list[JsonObject] | NotSent | Unknown:
         answer = await self._call("GET", f"{path}?{urlencode(query)}")
         return answer if not isinstance(answer, Answer) else items_of(answer)
-
-    async def _refunds_of(self, number: str, since_s: int, reference: str) -> list[JsonObject] | NotSent | Unknown:
-        """All refunds of a transaction. Every page is read: "not found" must mean that it is not there. One with our note
-        on it is the one, and ends it."""
-        window = _days(since_s - 86_400, int(self.world.time_s()) + 86_400) if since_s else {}
-        found: dict[str, JsonObject] = {}
-        for page in range(1, MAX_REFUND_PAGES + 1):
-            items, total = await self._refund_page(urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
-            if not isinstance(items, list):
-                return items
-            fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
-            last = page >= total if isinstance(total, int) else fresh.keys() <= found.keys()
-            found |= fresh
-            if last or any(_is_noted(item, number, reference) for item in items):
-                return [item for item in found.values() if transaction_of(item) in (number, None)]
-        return Unknown(Reason.unreadable, detail="There are too many refunds to look through.")
-
-    async def _refund_page(self, query: str, tries: int) -> tuple[list[JsonObject] | NotSent | Unknown, object]:
-        """The refunds on a page, and how many pages there are. A page that is lost after others is asked for again, or
-        where many are read one of them would always be missing."""
-        items: list[JsonObject] | NotSent | Unknown = Unknown(Reason.unreadable)
-        total = None
-        for _ in range(tries):
-            answer = await self._call("GET", f"/refunds?{query}")
-            items = items_of(answer) if isinstance(answer, Answer) else answer
-            if not isinstance(items, Unknown):
-                break
-        if isinstance(answer, Answer):
-            total = object_in(object_in(answer.data, "meta"), "page_info").get("total_pages")
-        return items, total
-
-
-def _is_noted(item: JsonObject, number: str, reference: str) -> bool:
-    return transaction_of(item) == number and noted_reference(item.get("comments")) == reference
-
-
-def _days(since_s: int, until_s: int) -> dict[str, str]:
-    return {"from": moment_text(since_s)[:10], "to": moment_text(until_s)[:10]}

@@ -75,16 +75,21 @@ async def listed_refund(scene: Scene, lists: Lists, payment: Any, state: str, ke
     lists.put("refunds", scene.clock.at_s, fact, key)
 
 
-async def test_a_refund_that_is_known_without_a_name_is_not_booked_again(scene: Scene, lists: Lists) -> None:
-    """World seed 200332: its process died before the call, and one of the same amount was made in the dashboard."""
+async def given_back_without_a_name(scene: Scene) -> Any:
+    """A payment of 1000, and a refund of 700 whose success was told without the provider's name for it."""
     configuration = await scene.configure()
     payment = await scene.succeeded()
     scene.wire.says("refund", Pending(None))
     await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
-    told = RefundFact(
-        "succeeded", provider_transaction_id=payment.provider_transaction_id, amount=Money(700, "NGN")
-    )  # fmt: skip
+    about = payment.provider_transaction_id
+    told = RefundFact("succeeded", provider_transaction_id=about, amount=Money(700, "NGN"))
     await scene.delivery(configuration, told)
+    return payment
+
+
+async def test_a_refund_that_is_known_without_a_name_is_not_booked_again(scene: Scene, lists: Lists) -> None:
+    """World seed 200332: its process died before the call, and one of the same amount was made in the dashboard."""
+    payment = await given_back_without_a_name(scene)
     assert await given_back(scene, payment) == [("api", "succeeded", None)]
     await listed_refund(scene, lists, payment, "succeeded")
     scene.wire.always("lookup_refund", Succeeded(Money(700, "NGN"), "r1"))
@@ -96,14 +101,7 @@ async def test_a_refund_that_is_known_without_a_name_is_not_booked_again(scene: 
 
 async def test_a_nameless_success_that_came_back_is_taken_back(scene: Scene, lists: Lists) -> None:
     """World seed 200653: the delivery of its failure was lost."""
-    configuration = await scene.configure()
-    payment = await scene.succeeded()
-    scene.wire.says("refund", Pending(None))
-    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
-    told = RefundFact(
-        "succeeded", provider_transaction_id=payment.provider_transaction_id, amount=Money(700, "NGN")
-    )  # fmt: skip
-    await scene.delivery(configuration, told)
+    payment = await given_back_without_a_name(scene)
     await listed_refund(scene, lists, payment, "failed")
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "r1"))
     scene.wire.always("confirm", paid())

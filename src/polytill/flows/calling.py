@@ -147,7 +147,7 @@ async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, para
 
 
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
-    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery gives it."""
+    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery or a listing gives it."""
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
         only_ask=attempt.state in ATTEMPT_CLOSED,

@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.listing import attempt_listed, listed
+from polytill.flows.listing import attempt_listed, listed, no_delivery
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.units import Unit
 
 # A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
 # rows, all since then is asked for again, so far back.
@@ -54,8 +53,4 @@ async def _look_at(
     if fact.amount is not None and fact.amount.currency != payment.currency:
         log.warning("dispute_in_other_currency", practice=db.practice_id, payment=payment.id)
         return
-    await apply_dispute_fact(desk, db, payment, fact, _nothing_else)
-
-
-def _nothing_else(_: Unit) -> None:
-    """No delivery brought it."""
+    await apply_dispute_fact(desk, db, payment, fact, no_delivery)

@@ -11,7 +11,7 @@ from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, Refund
 from polytill.flows import refund as refunding
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed
+from polytill.flows.listing import attempt_listed, listed, no_delivery
 from polytill.flows.settle_refunds import apply_refund_fact
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import NotSent, Unknown
@@ -19,7 +19,6 @@ from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.units import Unit
 
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
@@ -69,9 +68,5 @@ async def _look_at(
         return False
     if told.amount is None:
         return True  # it failed, and is none of ours: nothing was given back
-    await apply_refund_fact(desk, db, payment, attempt, told, _nothing_else)
+    await apply_refund_fact(desk, db, payment, attempt, told, no_delivery)
     return True
-
-
-def _nothing_else(_: Unit) -> None:
-    """No delivery brought it."""

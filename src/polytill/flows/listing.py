@@ -15,6 +15,7 @@ from polytill.providers.contract import Fact, Page
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.units import Unit
 
 MAX_PAGES = 50
 # Replaced keys may be another account's, where what was taken with them is given back or disputed for months to come.
@@ -62,6 +63,10 @@ async def attempt_listed(
     found = await attempt_of(db, configuration.id, environment, fact)
     is_its = found is not None and (found.config_id, found.environment) == (configuration.id, environment)
     return found if is_its else None
+
+
+def no_delivery(_: Unit) -> None:
+    """What a delivery would have finished together with its fact: nothing, where a listing told it."""
 
 
 def _worth_asking(

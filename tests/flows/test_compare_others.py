@@ -10,14 +10,15 @@ import pytest
 from polytill.domain.money import Money
 from polytill.flows import compare
 from polytill.flows.compare_disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
-from polytill.flows.listing import ASKED_AGAIN_S, REPLACED_KEYS_COUNT
+from polytill.flows.compare_refunds import ASKED_AGAIN_AT
+from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import refunds
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.flows.scripted import HANDLERS
 
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 REFUSED = NotSent(Reason.config, "401", "No such key.")
 
 
@@ -123,6 +124,78 @@ async def test_a_refund_in_the_dashboard_that_failed_gave_nothing_back(scene: Sc
     assert (await scene.payment(payment.id)).amount_refunded == 0
 
 
+CAME_BACK = Declined(Reason.declined, True, "failed", None, "r1")
+
+
+async def given_back_and_compared(scene: Scene) -> Any:
+    """A payment of 1000 with a refund of 700 that is done, in a window that has been compared."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    scene.wire.says("refund", Succeeded(Money(700, "NGN"), "r1"))
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    await run(scene)
+    await run(scene)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    assert scene.wire.of("lookup_refund") == [], "it is young"
+    return payment
+
+
+async def days_pass(scene: Scene, days: int) -> None:
+    """Compared every six hours."""
+    for _ in range(days * 4):
+        await run(scene, DAY / 4)
+
+
+@pytest.mark.parametrize("after_days", [1, 6, 30])
+async def test_a_refund_that_comes_back_late_is_found_without_a_delivery(
+    scene: Scene, lists: Lists, after_days: int
+) -> None:
+    payment = await given_back_and_compared(scene)
+    scene.wire.always("lookup_refund", Succeeded(Money(700, "NGN"), "r1"))
+    await days_pass(scene, after_days)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    scene.wire.always("lookup_refund", CAME_BACK)
+    await days_pass(scene, 2)
+    assert await given_back(scene, payment) == [("api", "failed", "r1")]
+    assert (await scene.payment(payment.id)).amount_refunded == 0
+    assert await scene.cases() == ["refund_failed"]
+    await scene.books_agree()
+
+
+@pytest.mark.parametrize("answer", [Unknown(Reason.timeout), NotSent(Reason.not_found), REFUSED, Pending(None)])
+async def test_only_the_provider_s_no_takes_a_refund_back(scene: Scene, lists: Lists, answer: Any) -> None:
+    """And it is asked about a few times in all, however often the comparison runs."""
+    payment = await given_back_and_compared(scene)
+    scene.wire.always("lookup_refund", answer)
+    await days_pass(scene, 40)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    assert (await scene.payment(payment.id)).amount_refunded == 700
+    assert await scene.cases() == []
+    assert len(ASKED_AGAIN_AT) <= len(scene.wire.of("lookup_refund")) <= 2 * len(ASKED_AGAIN_AT)
+
+
+async def test_a_listing_that_is_too_long_does_not_stop_the_comparison(
+    scene: Scene, lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    pages = 0
+
+    async def endless(self: Any, since_s: int, until_s: int, cursor: str | None) -> Any:
+        nonlocal pages
+        pages += 1
+        return Page((), "more")
+
+    monkeypatch.setattr(HANDLERS["scripted"], "list_refunds", endless)
+    lists.put("disputes", scene.clock.at_s, dispute(payment, "open"))
+    await run(scene)
+    await run(scene)
+    assert pages > MAX_PAGES, "the second window was compared too"
+    assert await disputed(scene, payment) == [("open", 1000)]
+
+
 # ── Disputes ──
 
 
@@ -148,7 +221,7 @@ async def test_a_dispute_that_no_delivery_told_is_booked_and_followed_to_its_end
     assert await scene.cases() == ["dispute_open"]
     lists.held.clear()
     lists.put("disputes", opened_s, dispute(payment, "lost"))  # filed under the day on which it was opened
-    await run(scene, 5 * 24 * HOUR)
+    await run(scene, 5 * DAY)
     await run(scene)
     assert await disputed(scene, payment) == [("lost", 1000)]
     assert (await scene.payment(payment.id)).amount_lost == 1000
@@ -184,7 +257,7 @@ async def test_what_happens_in_an_account_that_was_left_is_still_found(scene: Sc
     scene.wire.says("create", LINK)
     late = await scene.pay()
     await scene.configure("scripted", keys("2"))
-    await run(scene, 30 * 24 * HOUR)
+    await run(scene, 30 * DAY)
     scene.wire.always("confirm", paid())
     scene.wire.always("lookup_refund", Succeeded(Money(300, "NGN"), "r1"))
     lists.put("transactions", scene.clock.at_s, PaymentFact(paid(), late.attempts[0].id, "tx-1"))

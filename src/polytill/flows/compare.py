@@ -18,9 +18,9 @@ from polytill.domain.states import AttemptState, Environment
 from polytill.flows import paid_again, receive, reconcile
 from polytill.flows.calling import call_for, fetched
 from polytill.flows.compare_disputes import compare_disputes
-from polytill.flows.compare_refunds import compare_refunds
-from polytill.flows.desk import Desk, log
-from polytill.flows.listing import attempt_listed, listed
+from polytill.flows.compare_refunds import ask_again, compare_refunds
+from polytill.flows.desk import Desk
+from polytill.flows.listing import attempt_listed, listed, tell_too_long
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
@@ -87,6 +87,7 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     for compare_others in (compare_refunds, compare_disputes):
         if not await compare_others(desk, db, configuration, environment, since, window.until):
             return None
+    await ask_again(desk, db, configuration, environment, since, window.until)
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
     await db.commit(unit)
@@ -104,7 +105,7 @@ async def _listed(
         if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
             facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
             if not found.whole:
-                log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code)
+                tell_too_long(db, configuration, "list_transactions")
             return Window(since, until, found.whole, facts)
         until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.listing import attempt_listed, listed, no_delivery
+from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
@@ -33,9 +33,11 @@ async def compare_disputes(
     found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
     if found is None:
         return False
+    if not found.whole:
+        tell_too_long(db, configuration, "list_disputes")
     for fact in found.facts:
         await _look_at(desk, db, configuration, environment, fact)
-    return found.whole
+    return True
 
 
 async def _look_at(

@@ -1,24 +1,29 @@
 """Refunds that a provider lists and we do not know: made in its dashboard, and their delivery lost or never switched on.
 
 As with payments, a listing is only a hint: what is booked is what the provider says of the one refund when it is asked.
+Refunds that we know as done are asked about again later, for they may come back.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, no_delivery
-from polytill.flows.settle_refunds import apply_refund_fact
+from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
 from polytill.providers.contract import RefundFact
-from polytill.providers.outcomes import NotSent, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Unknown
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
+
+# The ages at which a refund that is done is asked about again: a closed card sends the money back within days, and Stripe
+# speaks of up to 30 of them (https://docs.stripe.com/refunds).
+ASKED_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
 
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
@@ -37,10 +42,23 @@ async def compare_refunds(
     found = await listed(desk, db, configuration, environment, "list_refunds", since, until)
     if found is None:
         return False
-    settled = found.whole
+    if not found.whole:
+        tell_too_long(db, configuration, "list_refunds")
+    settled = True
     for fact in found.facts:
         settled = await _look_at(desk, db, configuration, environment, fact) and settled
     return settled
+
+
+async def ask_again(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+) -> None:
+    """Ask about each refund that is done and came of age between two moments. Only that it came back is news."""
+    for age in ASKED_AGAIN_AT:
+        for refund in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
+            outcome = await refunding.ask(desk, db, refund)
+            if isinstance(outcome, Declined):
+                await settle_refund(desk, db, refund, outcome, "lookup")
 
 
 async def _look_at(

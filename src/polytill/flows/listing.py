@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.states import Environment
 from polytill.flows.calling import is_refused, listing_page
-from polytill.flows.desk import Desk
+from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import attempt_of
 from polytill.providers.contract import Fact, Page
 from polytill.storage.databases import PracticeDb
@@ -17,7 +17,7 @@ from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.units import Unit
 
-MAX_PAGES = 50
+MAX_PAGES = 200
 # Replaced keys may be another account's, where what was taken with them is given back or disputed for months to come.
 REPLACED_KEYS_COUNT = timedelta(days=180)
 # Replaced keys that are refused have most likely ended.
@@ -54,6 +54,11 @@ async def listed(
         else:
             found.whole = False
     return found
+
+
+def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
+    """Say that a listing has more pages than are read, and that what stands on the others is left to deliveries."""
+    log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
 
 
 async def attempt_listed(

@@ -202,6 +202,19 @@ async def overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Refund
     return [_refund(row) for row in rows]
 
 
+async def done_between(
+    db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
+) -> list[Refund]:
+    """A configuration's refunds that were made in a window and have succeeded."""
+    rows = await db.fetch(
+        f"SELECT {_REFUND} FROM refunds WHERE state = 'succeeded' AND environment = $2"  # noqa: S608
+        " AND created_at >= $3 AND created_at < $4"
+        " AND attempt_id IN (SELECT id FROM payment_attempts WHERE config_id = $1) ORDER BY created_at, id",
+        config_id, environment.value, since, until,
+    )  # fmt: skip
+    return [_refund(row) for row in rows]
+
+
 # ── Captures and cancels ──
 
 

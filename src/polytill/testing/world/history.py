@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -13,12 +12,13 @@ import structlog
 
 from polytill.app import Polytill
 from polytill.domain.states import Environment
-from polytill.flows import compare, lease
+from polytill.flows import lease
 from polytill.providers.stripe_reading import OUR_PAYMENT
 from polytill.simulator.books import Account, Transaction
 from polytill.simulator.deliveries import Hook
 from polytill.simulator.wire import Provider
 from polytill.testing.world import oracle
+from polytill.testing.world.calm import come_to_rest
 from polytill.testing.world.deaths import NodeDied
 from polytill.testing.world.director import direct
 from polytill.testing.world.ground import Ground, Profile, secret_key, webhook_secret
@@ -27,11 +27,6 @@ from polytill.testing.world.nodes import Life, Node
 from polytill.testing.world.plan import Plan
 from polytill.testing.world.telling import Tally
 from polytill.testing.world.wires import WorldNetwork
-
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-# After the last act: time passes in these steps, with a sweep on every node after each.
-SOON = (20.0, 60.0, 150.0, 400.0)
-LATER = (1800.0, 1900.0, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 4 * DAY, 4 * DAY, HOUR, HOUR)
 
 
 @dataclass(slots=True)
@@ -224,7 +219,7 @@ class History:
             node.boot()
         await direct(self)
         self.active = False
-        await self._calm()
+        await come_to_rest(self)
         self.over = True
 
     def _describe(self) -> None:
@@ -236,64 +231,6 @@ class History:
         if self.plan.nodes > 1:
             self.count("shape.two_nodes")
         self.tell(f"nodes: {self.plan.nodes}; deaths: {', '.join(map(str, self.plan.crashes)) or 'none planned'}")
-
-    async def _calm(self) -> None:
-        """No more faults; time passes until nothing is open and the books agree."""
-        self._count_webhook_faults()
-        self.network.faults.rules.clear()
-        self.tell("CALM: faults cleared, clocks right, every node up")
-        for node in self.nodes:
-            node.skew[0] = 0.0
-            if node.up() is None:
-                node.boot()
-        for step in SOON:
-            await self._pass(step)
-        left = oracle.unpayable(self)
-        for text in left:
-            self.problem(text)
-        if not self.plan.compares:
-            self._resend()
-        for step in LATER:
-            await self._pass(step)
-            if self.plan.compares:
-                await self._compare()
-            if not self.plan.to_the_end and not oracle.judge(self):
-                break
-        for text in oracle.judge(self):
-            self.problem(text)
-
-    async def _pass(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        for node in self.nodes:
-            life = node.up()
-            if life is not None:
-                await self.sweep(life)
-
-    async def _compare(self) -> None:
-        """The job that is due every hour, for every practice."""
-        life = self.any_life()
-        assert life is not None
-        for practice in self.plan.profiles:
-            self.count("host.compare")
-            try:
-                await compare.compare(life.desk, practice)
-            except Exception as error:
-                self.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
-
-    def _count_webhook_faults(self) -> None:
-        for rule in self.network.faults.rules:
-            if rule.operation == "webhook" and rule.struck:
-                self.tally.counts[f"webhook.{rule.kind}"] += rule.struck
-
-    def _resend(self) -> None:
-        """What only a delivery can tell is sent once more, as a provider's dashboard does on request."""
-        wanted = [mark.encode() for mark in self.told_only]
-        for delivery in list(self.network.deliverer.log):
-            lost = delivery.state in ("dropped", "given_up") and not delivery.forged
-            if lost and any(mark in delivery.body for mark in wanted):
-                delivery.state, delivery.tries = "queued", 0
-                self.network.deliverer._put(delivery)
-                self.tell(f"the provider sends {delivery.event} again")
 
 
 # ── Running one ──

@@ -417,3 +417,13 @@ def comparison_without_disputes() -> list[Swap]:
         return True
 
     return [(compare, "compare_disputes", compared)]
+
+
+@bug
+def refunds_never_asked_again() -> list[Swap]:
+    """A refund that comes back after its window was compared, unheard, stays given back."""
+
+    async def asked(*_: Any) -> None:
+        return None
+
+    return [(compare, "ask_again", asked)]

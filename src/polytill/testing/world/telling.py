@@ -22,8 +22,8 @@ KINDS: tuple[str, ...] = (
     "payer.pay", "payer.decline", "payer.abandon", "payer.again", "payer.late", "payer.lost_link",
     "host.create", "host.confirm", "host.cancel", "host.refund", "host.capture", "host.same_key", "host.other_body",
     "host.compare",
-    "provider.dashboard_refund", "provider.refund_fails", "provider.dispute_open", "provider.dispute_won",
-    "provider.dispute_lost",
+    "provider.dashboard_refund", "provider.refund_fails", "provider.refund_back_late", "provider.dispute_open",
+    "provider.dispute_won", "provider.dispute_lost",
     "shape.two_nodes", "shape.several_practices", "shape.stripe", "shape.paystack", "shape.flutterwave",
 )  # fmt: skip
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
+from polytill.domain.states import EventState
 from polytill.flows import compare
 from polytill.flows.compare_disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
 from polytill.flows.compare_refunds import ASKED_AGAIN_AT
 from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.storage import refunds
+from polytill.storage import refunds, webhook_events
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.flows.scripted import HANDLERS
 
@@ -125,6 +126,31 @@ async def test_a_refund_in_the_dashboard_that_failed_gave_nothing_back(scene: Sc
 
 
 CAME_BACK = Declined(Reason.declined, True, "failed", None, "r1")
+
+
+async def test_a_total_does_not_ask_about_a_refund_that_is_under_way(scene: Scene, lists: Lists) -> None:
+    """To ask might repeat its call (world seed 11034728); the delivery waits until its answer is there."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    seen: list[Any] = []
+
+    async def meanwhile(params: Any) -> Succeeded:
+        await listed_refund(scene, lists, payment, "succeeded")
+        about = payment.provider_transaction_id
+        total = RefundFact("succeeded", provider_transaction_id=about, total=Money(700, "NGN"))
+        seen.append((await scene.delivery(configuration, total), scene.wire.of("lookup_refund")))
+        return Succeeded(Money(700, "NGN"), "r1")
+
+    scene.wire.says("refund", meanwhile)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    ((event, asked),) = seen
+    assert event is not None
+    assert asked == []
+    await scene.later(60)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is EventState.applied
 
 
 async def given_back_and_compared(scene: Scene) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from polytill.domain.money import Money
 from polytill.domain.states import EventState, RefundState
 from polytill.flows import receive
+from polytill.flows import refund as refunding
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Succeeded, Unknown
 from polytill.storage import refunds, webhook_events
@@ -65,6 +66,30 @@ async def test_an_answer_that_is_older_than_the_news_of_its_end_changes_nothing(
     await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
     assert await states(scene, payment) == [("api", ours, 700)]
     assert (await scene.payment(payment.id)).amount_refunded == (700 if ours == "succeeded" else 0)
+
+
+async def test_not_sent_proves_nothing_once_another_has_asked(scene: Scene) -> None:
+    """Who asks may repeat the call: ours was refused for its rate, and the other's was not (world seed 11034728)."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    asked: list[str] = []
+
+    async def meanwhile(params: Any) -> NotSent:
+        refund = await refunds.by_id(scene.db, params.reference)
+        assert refund is not None
+        scene.wire.says("lookup_refund", Unknown(Reason.timeout))
+        asked.append((await refunding.refresh(scene.desk, scene.db, refund)).state.value)
+        return NotSent(Reason.rate_limited)
+
+    scene.wire.says("refund", meanwhile)
+    done = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=700)
+    assert (asked, done.state) == (["unknown"], R.unknown)
+    assert (await scene.payment(payment.id)).refund_reserved == 700
+    scene.wire.always("lookup_refund", given(700))
+    await scene.later(60)
+    assert await states(scene, payment) == [("api", "succeeded", 700)]
+    rows = await plain(scene.db, "SELECT action FROM audit_log WHERE action = 'refund.not_sent'")
+    assert rows == []
 
 
 async def test_a_total_that_is_older_than_a_failure_is_not_adopted(scene: Scene) -> None:

@@ -56,9 +56,9 @@ async def ask_again(
     """Ask about each refund that is done and came of age between two moments. Only that it came back is news."""
     for age in ASKED_AGAIN_AT:
         for refund in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
-            outcome = await refunding.ask(desk, db, refund)
+            _, outcome = await refunding.ask(desk, db, refund, "lookup")
             if isinstance(outcome, Declined):
-                await settle_refund(desk, db, refund, outcome, "lookup")
+                await settle_refund(desk, db, _, outcome, "lookup")
 
 
 async def _look_at(
@@ -67,12 +67,16 @@ async def _look_at(
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
         return True  # of a payment that is none of ours
-    for refund in await refunds.of_payment(db, attempt.payment_id):
-        known = refund.provider_refund_id == fact.provider_refund_id
-        if known and refund.state in {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state, (refund.state,)):
-            return True
+    ours = await refunds.of_payment(db, attempt.payment_id)
+    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
+    the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
+    if the_one is not None and (agreeing is None or the_one.state in agreeing):
+        return True
+    if any(refund.state is RefundState.sent for refund in ours):
+        return False  # its call is under way, and it may be this one
+    for refund in ours:
         # It may be this one, whose answer was lost, or whose end was told without a name.
-        if known or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
+        if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
             await refunding.refresh(desk, db, refund)
     ours = await refunds.of_payment(db, attempt.payment_id)
     if any(refund.provider_refund_id == fact.provider_refund_id for refund in ours):

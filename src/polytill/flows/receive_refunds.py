@@ -94,7 +94,7 @@ async def _look_up(
     True, and the delivery is not finished, where it names no refund and its success is no news of any of them: it is a
     repeat, or older than the end of one, or about a refund that we do not know.
     """
-    answers = [(refund, await refunding.ask(desk, db, refund)) for refund in about]
+    answers = [await refunding.ask(desk, db, refund, "webhook") for refund in about]
     states = [(await settle_refund(desk, db, refund, answer, "webhook")).state for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:

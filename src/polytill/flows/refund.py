@@ -115,11 +115,18 @@ def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
 
 async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
     """Ask the provider what became of a refund, and settle by its answer."""
-    return await settle_refund(desk, db, refund, await ask(desk, db, refund), source)
+    refund, outcome = await ask(desk, db, refund, source)
+    return await settle_refund(desk, db, refund, outcome, source)
 
 
-async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
-    """What the provider says of a refund now. ``Unknown`` where its answer proves nothing."""
+async def ask(desk: Desk, db: PracticeDb, refund: Refund, source: str) -> tuple[Refund, Outcome]:
+    """A refund, and what the provider says of it now. ``Unknown`` where its answer proves nothing.
+
+    To ask may mean to repeat the call. One that is still on its way is called unknown first: if it then ends without
+    having got there, that proves nothing any more.
+    """
+    if refund.state is RefundState.sent:
+        refund = await settle_refund(desk, db, refund, Unknown(Reason.timeout), source)
     attempt = await payments.attempt_by_id(db, refund.attempt_id)
     payment = await payments.by_id(db, refund.payment_id)
     assert attempt is not None
@@ -134,8 +141,8 @@ async def ask(desk: Desk, db: PracticeDb, refund: Refund) -> Outcome:
     )  # fmt: skip
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
-    open_s = (desk.world.now() - refund.updated_at).total_seconds() if refund.state is not RefundState.sent else 0.0
-    return _interpreted(await handler_of(desk, attempt), outcome, open_s)
+    open_s = (desk.world.now() - refund.updated_at).total_seconds()
+    return refund, _interpreted(await handler_of(desk, attempt), outcome, open_s)
 
 
 async def fetched_refund(

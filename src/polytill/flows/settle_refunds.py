@@ -97,8 +97,11 @@ async def settle_refund(
 
 
 def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
-    """Whether the end of a refund was told after this was: an answer to its own call that was read late, or a delivery
-    that was applied beside a later one. It does not bring the refund to life again."""
+    """Whether a refund has moved on since this was told: an answer to its own call that was read late, or a delivery that
+    was applied beside a later one. It does not bring a refund that has ended to life again; and "not sent" of a call that
+    others have asked about since says nothing, for they may have repeated it."""
+    if isinstance(outcome, NotSent) and seen is not refund.state:
+        return True
     answered = getattr(outcome, "provider_transaction_id", None)
     is_it = answered is not None and answered == refund.provider_refund_id
     return is_it and seen is not refund.state and refund.state in CAME_TO_NOTHING

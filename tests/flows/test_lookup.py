@@ -176,20 +176,6 @@ async def test_the_confirm_of_a_payer_who_comes_back_does_the_same(scene: Scene)
     assert [a.number for a in confirmed.attempts] == [1, 2]
 
 
-async def test_a_link_that_arrives_during_the_lookup_is_not_lost(scene: Scene) -> None:
-    """The looking one read the attempt before its link was known: the payer holds one, and gets no second."""
-    await scene.configure()
-    scene.wire.says("create", LINK)
-    taken = await scene.pay()
-    as_it_was_read = replace(taken.attempts[0], state=A.sent)
-    scene.wire.says("lookup", NeedsAction(None))
-    await reconcile.refresh(scene.desk, scene.db, taken.payment, as_it_was_read)
-    [attempt] = await scene.attempts(taken.payment.id)
-    assert attempt.state is A.needs_action
-    assert open_action(scene.db, attempt) is not None
-    assert len(scene.wire.of("create")) == 1
-
-
 async def test_new_links_are_not_made_without_end(scene: Scene) -> None:
     taken = await lost(scene)
     scene.wire.always("lookup", NotSent(Reason.not_found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, Environment, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows import refund as refunding
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
@@ -86,8 +86,12 @@ async def _look_at(
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
-    if isinstance(told, Unknown | NotSent) or payment.amount_captured == 0:
+    if isinstance(told, Unknown | NotSent):
         return False
+    if attempt.state is not AttemptState.succeeded:
+        # Of money that is not booked, though its payment was compared before this: another amount was paid, and a person
+        # has been told; or what became of it is not known yet.
+        return attempt.state not in (AttemptState.sent, AttemptState.unknown)
     if told.amount is None:
         return True  # it failed, and is none of ours: nothing was given back
     await apply_refund_fact(desk, db, payment, attempt, told, no_delivery)

@@ -36,6 +36,8 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 
+CANCELED_HERE = "canceled_here"
+
 
 async def capture(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
@@ -155,7 +157,19 @@ async def _send(
     outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
         outcome = await _canceled_here(desk, db, attempt)
+        if isinstance(outcome, Declined) and outcome.code == CANCELED_HERE:
+            return await _end_here(desk, db, payment, attempt, operation, outcome)
     return await _settle(desk, db, payment, attempt, operation, outcome)
+
+
+async def _end_here(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+) -> Taken:
+    """Cancel what nobody has begun to pay; where somebody has since it was asked about, the cancel has not come about."""
+    payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
+    with suppress(Stale):  # a worker has ended it
+        await _end(desk, db, attempt, operation)
+    return await taken(db, payment)
 
 
 async def _canceled_here(desk: Desk, db: PracticeDb, attempt: Attempt) -> Outcome:
@@ -167,7 +181,7 @@ async def _canceled_here(desk: Desk, db: PracticeDb, attempt: Attempt) -> Outcom
         or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
         or (isinstance(outcome, Declined) and not outcome.final)
     ):
-        return Declined(Reason.canceled, True, "canceled_here")
+        return Declined(Reason.canceled, True, CANCELED_HERE)
     return outcome
 
 

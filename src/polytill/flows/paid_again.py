@@ -37,7 +37,10 @@ async def book(
     """Ask the provider about that other transaction, and book what it says. Why not, where it could not be asked."""
     named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
     assert named is not None
-    if await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named) is not None:
+    # Counted before anything is asked: of two who hear of it at once, one has its number, and the other begins anew.
+    number = len(await payments.attempts_of(db, payment.id)) + 1
+    again = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
+    if again is not None and (again.state is AttemptState.succeeded or again.payment_id != payment.id):
         return None
     asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
     outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
@@ -45,19 +48,26 @@ async def book(
         return outcome
     if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
         return None
+    if again is None:
+        try:
+            again = await _attempt_for(desk, db, attempt, named, number, source)
+        except Duplicate:  # another delivery of it came first
+            return Unknown(Reason.conflict)
+    # One that is there, and is not settled: whoever put it on disk is at it, or has died.
+    await settle(desk, db, payment, again, outcome, source)
+    return None
+
+
+async def _attempt_for(desk: Desk, db: PracticeDb, attempt: Attempt, named: str, number: int, source: str) -> Attempt:
+    """Put an attempt of its own on disk for another transaction that paid an attempt's link."""
     now = desk.world.now()
     again = replace(
-        attempt, id=new_id(desk.world), number=len(await payments.attempts_of(db, payment.id)) + 1,
-        state=AttemptState.sent, created_at=now, updated_at=now, provider_transaction_id=None, lookups=0,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        attempt, id=new_id(desk.world), number=number, state=AttemptState.sent, created_at=now, updated_at=now,
+        provider_transaction_id=named, lookups=0, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip
     unit = Unit()
     payments.insert_attempt(unit, again)
     detail = {"attempt": again.id, "of": attempt.id, "transaction": named}
-    audit.append(unit, now, source, "payment.paid_again", payment.id, detail)
-    try:
-        await db.commit(unit)
-    except Duplicate:  # another delivery of it came first
-        return Unknown(Reason.conflict)
-    await settle(desk, db, payment, again, outcome, source)
-    return None
+    audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
+    await db.commit(unit)
+    return again

@@ -227,7 +227,8 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
 async def attempt_in_turn(
     desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
 ) -> Taken:
-    """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain."""
+    """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain, and
+    the next one is on disk."""
     attempts = [attempt]
     for number, configuration in enumerate(ranked, 1):
         outcome = await start(desk, db, merchant, payment, attempt, configuration)
@@ -237,6 +238,9 @@ async def attempt_in_turn(
         payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
         if successor is None:
             break
+        if await payments.attempt_by_id(db, successor.id) is None:
+            # Another has moved this attempt while its call was under way. Nobody is called for what is not on disk.
+            return await taken(db, payment)
         attempt = successor
         attempts.append(attempt)
     return Taken(payment, attempts)

@@ -262,11 +262,7 @@ async def _apply_fact(
 ) -> None:  # fmt: skip
     also = finishing(desk, event, payment.id)
     if isinstance(fact, PaymentFact) and paid_again.is_another(attempt, fact):
-        unanswered = await paid_again.book(desk, db, payment, attempt, fact, "webhook")
-        if unanswered is not None:
-            await wait(desk, db, event, payment.id, unanswered.reason.value)
-        else:
-            await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+        await _book_another(desk, db, event, payment, attempt, fact)
         return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
@@ -279,6 +275,11 @@ async def _apply_fact(
         if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)
+        asked = replace(
+            fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
+        )
+        if paid_again.is_another(settled, asked):  # another transaction has paid it while this one was asked about
+            await _book_another(desk, db, event, payment, settled, asked)
         return
     if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
         return
@@ -289,6 +290,16 @@ async def _apply_fact(
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     else:
         await apply_dispute_fact(desk, db, payment, fact, also)
+
+
+async def _book_another(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, payment: Payment, attempt: Attempt, fact: PaymentFact
+) -> None:
+    unanswered = await paid_again.book(desk, db, payment, attempt, fact, "webhook")
+    if unanswered is not None:
+        await wait(desk, db, event, payment.id, unanswered.reason.value)
+    else:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:

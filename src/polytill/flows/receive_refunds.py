@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from polytill.domain.ids import new_id
@@ -43,8 +44,11 @@ async def apply_refund(
     if result.must_fetch or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:
-            await _look_up(desk, db, event, payment.id, about, fact)
-            return
+            if not await _look_up(desk, db, event, payment.id, about, fact):
+                return
+            if fact.provider_refund_id is None:
+                await _apply_other_refund(desk, db, event, replace(fact, total=None), payment, attempt, also)
+                return
         told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
         if isinstance(told, Unknown | NotSent):
             await wait(desk, db, event, payment.id, told.reason.value)
@@ -91,22 +95,29 @@ async def _look_up(
 ) -> bool:
     """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later.
 
-    True, and the delivery is not finished, where it names no refund and its success is no news of any of them: it is a
-    repeat, or older than the end of one, or about a refund that we do not know.
+    True, and the delivery is not finished, where its success is no news of any of them: it is about a refund that we do
+    not know; or it names none, and is a repeat or older than the end of one.
     """
-    answers = [await refunding.ask(desk, db, refund, "webhook") for refund in about]
-    states = [(await settle_refund(desk, db, refund, answer, "webhook")).state for refund, answer in answers]
+    answers = []
+    for refund in about:
+        called = fact.provider_refund_id if fact.reference == refund.id else None
+        answers.append(await refunding.ask(desk, db, refund, "webhook", called))
+    settled = [await settle_refund(desk, db, refund, answer, "webhook") for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:
         certain = not any(isinstance(answer, Unknown) for _, answer in answers)
-        found = zip(about, states, strict=True)
-        done = any(refund.state not in REFUND_DONE and state in REFUND_DONE for refund, state in found)
+        found = zip(about, settled, strict=True)
+        done = any(before.state not in REFUND_DONE and after.state in REFUND_DONE for before, after in found)
         if certain and (fact.total is not None or not done):
             return True
         done = certain
     else:
+        named = fact.provider_refund_id
+        its = [r for r in settled if named is None or r.provider_refund_id in (None, named)]
+        if about and not its and fact.state == "succeeded":
+            return True  # each of them is another one
         outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
-        done = borne_out is None or outdated or any(state in borne_out for state in states)
+        done = borne_out is None or outdated or not its or any(r.state in borne_out for r in its)
     if done:
         await finish(desk, db, event, EventState.applied, "looked_up", payment_id)
     else:
@@ -118,11 +129,12 @@ async def _apply_other_refund(
     desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment,
     attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
-    """A success without a name, now that all is certain: adopt the provider's own refund, if there is one.
+    """A success that is of none of ours, now that all is certain: adopt the provider's own refund, if there is one.
 
     Where the provider cannot be asked for it, a person decides.
     """
-    if fact.total is not None and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+    tells_all = fact.total is not None or fact.provider_refund_id is not None
+    if tells_all and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
         return
     handler = await refunding.handler_of(desk, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":

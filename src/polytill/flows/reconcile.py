@@ -77,6 +77,7 @@ async def _refreshed(
     if handler is None:
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
+    payment, attempt = await _about_to_ask(desk, db, attempt, source)
     outcome = await _ask(desk, db, payment, attempt)
     action = open_action(db, attempt)
     if isinstance(outcome, Pending) and action is not None and action.wants is not None:
@@ -100,6 +101,20 @@ async def _refreshed(
     assert configuration is not None  # the provider was asked by it just now
     answer = await start(desk, db, practice.name, payment, follows, configuration)
     return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
+
+
+async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
+    """Both rows as they stand now: to ask may mean to repeat the call, and what the caller read may be long ago.
+
+    An attempt that is still on its way is called unknown first: if its call then ends without having got there, that
+    proves nothing any more.
+    """
+    fresh = await payments.attempt_by_id(db, attempt.id)
+    assert fresh is not None
+    payment = await _read(db, fresh.payment_id)
+    if fresh.state is not AttemptState.sent:
+        return payment, fresh
+    return await settle(desk, db, payment, fresh, Unknown(Reason.timeout), source)
 
 
 async def _settled(
@@ -138,7 +153,9 @@ def _interpreted(
     moves_money = handler.create_moves_money or _charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     if isinstance(outcome, NotSent):
-        repeated = handler.idempotency == "key" and payment.saved_method_id is None
+        age_s = (desk.world.now() - attempt.created_at).total_seconds()
+        repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
+        repeated = repeated and payment.saved_method_id is None and attempt.provider_transaction_id is None
         if undecided and repeated and outcome.reason in REFUSED_AGAIN:
             # The identical request was refused: had the first one worked, its result had come back.
             return outcome, False
@@ -173,10 +190,11 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
             continue
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
         outcome = await call_for(desk, db, attempt, "cancel_payment", params)
-        if (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent):
+        concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
+        if concluded:
             # Closed over there, or there is no way to close it: a late success would still be settled.
             outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
-        payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry")
+        payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry", unless_moved=concluded)
     return payment
 
 

@@ -119,30 +119,41 @@ async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "loo
     return await settle_refund(desk, db, refund, outcome, source)
 
 
-async def ask(desk: Desk, db: PracticeDb, refund: Refund, source: str) -> tuple[Refund, Outcome]:
-    """A refund, and what the provider says of it now. ``Unknown`` where its answer proves nothing.
+async def ask(
+    desk: Desk, db: PracticeDb, refund: Refund, source: str, called: str | None = None
+) -> tuple[Refund, Outcome]:
+    """A refund as it stands now, and what the provider says of it. ``Unknown`` where its answer proves nothing.
 
-    To ask may mean to repeat the call. One that is still on its way is called unknown first: if it then ends without
-    having got there, that proves nothing any more.
+    ``called`` is the provider's id as a delivery gives it. To ask without an id may mean to repeat the call: one that is
+    still on its way is called unknown first (if it then ends without having got there, that proves nothing any more),
+    and one that was not sent is not asked about, for somebody was told so and may have asked for another.
     """
+    fresh = await refunds.by_id(db, refund.id)
+    assert fresh is not None
+    refund = fresh
     if refund.state is RefundState.sent:
         refund = await settle_refund(desk, db, refund, Unknown(Reason.timeout), source)
     attempt = await payments.attempt_by_id(db, refund.attempt_id)
     payment = await payments.by_id(db, refund.payment_id)
     assert attempt is not None
     assert payment is not None
+    handler, refund_id = await handler_of(desk, attempt), refund.provider_refund_id or called
+    if refund.state is RefundState.not_sent and refund_id is None:
+        return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
     others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
     age_s = (desk.world.now() - refund.created_at).total_seconds()
     params = RefundLookupParams(
-        refund.id, attempt.id, attempt.provider_transaction_id, refund.provider_refund_id,
+        refund.id, attempt.id, attempt.provider_transaction_id, refund_id,
         Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,
         int(refund.created_at.timestamp()),
     )  # fmt: skip
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
     open_s = (desk.world.now() - refund.updated_at).total_seconds()
-    return refund, _interpreted(await handler_of(desk, attempt), outcome, open_s)
+    repeated = handler is not None and handler.lookup_repeats_refund and refund_id is None
+    repeated = repeated and handler is not None and age_s < handler.idempotency_window_s
+    return refund, _interpreted(handler, outcome, open_s, repeated)
 
 
 async def fetched_refund(
@@ -172,11 +183,12 @@ async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
         return None
 
 
-def _interpreted(handler: type[Handler] | None, outcome: Outcome, open_s: float) -> Outcome:
+def _interpreted(handler: type[Handler] | None, outcome: Outcome, open_s: float, repeated: bool) -> Outcome:
     """What the answer to a lookup proves. A question that did not get through proves nothing."""
     if not isinstance(outcome, NotSent) or handler is None:
         return Unknown(Reason.config) if handler is None else outcome
-    if handler.idempotency == "key" and outcome.reason in REFUSED_AGAIN:
+    if repeated and outcome.reason in REFUSED_AGAIN:
+        # The identical request was refused: had the first one worked, its result had come back.
         return outcome
     # A refund moves money: "not found" proves nothing while the first call may still be running over there.
     if outcome.reason is Reason.not_found and open_s >= handler.settle_horizon_s:

@@ -162,6 +162,8 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
 
 def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
     is_the_one = payment.provider_transaction_id in (None, attempt.provider_transaction_id)
+    if None not in (attempt.provider_transaction_id, outcome.provider_transaction_id):
+        is_the_one = is_the_one and outcome.provider_transaction_id == attempt.provider_transaction_id
     if outcome.fee is None or payment.provider_fee is not None or not is_the_one:
         return Verdict()
     # Nothing but the fee is news; the lookups end with it.
@@ -270,6 +272,8 @@ async def settle(
     concluded_from = attempt.state
     for _ in range(TRIES):
         verdict = decide(payment, attempt, outcome, successor)
+        if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
+            verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:

@@ -64,8 +64,11 @@ async def settle_refund(
         assert payment is not None
         unit = Unit()
         now = desk.world.now()
-        amount_differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
-        state = None if amount_differs or _outrun(seen, refund, outcome) else decide_refund(refund, outcome)
+        another = _told_of_another(refund, outcome)
+        differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
+        amount_differs = differs and another is None
+        no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
+        state = None if no_news else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:
             _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
@@ -92,8 +95,24 @@ async def settle_refund(
                 "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
                 before=refund.state.value, after=state.value,
             )  # fmt: skip
+        if another is not None:
+            attempt = await payments.attempt_by_id(db, refund.attempt_id)
+            assert attempt is not None
+            await apply_refund_fact(desk, db, payment, attempt, another, lambda _: None)
         return changed
     raise Stale
+
+
+def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
+    """The further refund that an answer about one that is done tells of, under another id than the one it is known by: a
+    refund of the same amount was made in the dashboard meanwhile, and taken for ours."""
+    if refund.state not in REFUND_DONE or not isinstance(outcome, Succeeded | Pending) or outcome.amount is None:
+        return None
+    told, known = outcome.provider_transaction_id, refund.provider_refund_id
+    if told is None or known is None or told == known:
+        return None
+    state = "succeeded" if isinstance(outcome, Succeeded) else "pending"
+    return RefundFact(state, provider_refund_id=told, amount=outcome.amount, response=outcome.response)
 
 
 def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
@@ -218,10 +237,10 @@ def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[R
 
 
 def _names(fact: RefundFact, refund: Refund) -> bool:
-    """Whether a fact says that it is about this refund: by our reference, else by the provider's id."""
-    if fact.reference == refund.id:
-        return True
-    return fact.provider_refund_id is not None and fact.provider_refund_id == refund.provider_refund_id
+    """Whether a fact says that it is about this refund: by the provider's id, else by our reference. Where a refund made
+    in the dashboard was taken for ours, ours comes under another id, and is then the one that is not known yet."""
+    named, known = fact.provider_refund_id, refund.provider_refund_id
+    return named == known if named and known else fact.reference == refund.id
 
 
 def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:

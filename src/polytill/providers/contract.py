@@ -154,6 +154,9 @@ class Handler:
     idempotency_window_s: ClassVar[int] = 0
     # When "not found" proves that the first call did nothing: it cannot still be running over there.
     settle_horizon_s: ClassVar[float] = 60.0
+    # Whether ``lookup_refund`` repeats the refund's own request under its key, within that window and where the refund's
+    # id is not known. Only then is a refusal that it meets proof that the first request did nothing.
+    lookup_repeats_refund: ClassVar[bool] = False
     # Whether money can move although nobody has read the create's answer (a push to the payer's phone). False: a link,
     # a session, an unconfirmed intent, which nobody can pay whose answer was lost.
     create_moves_money: ClassVar[bool] = False

@@ -141,7 +141,9 @@ class FlutterwaveV4Provider(Handler):
             answer = await self._call("GET", f"/refunds/{quote(params.provider_refund_id, safe='')}")
             return reading.read_refund(answer, currency) if isinstance(answer, Answer) else answer
         items = await self._refunds_of(params.provider_transaction_id)
-        if not isinstance(items, list):
+        if isinstance(items, NotSent):  # the question did not get through: that proves nothing of the refund
+            return Unknown(items.reason, items.code, items.detail)
+        if isinstance(items, Unknown):
             return items
         for item in items:
             if object_in(item, "meta").get(reading.REFUND_META) == params.reference:

@@ -106,6 +106,7 @@ class StripeProvider(PaymentElement):
     )
     idempotency = Idempotency.key
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
+    lookup_repeats_refund = True
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
 

@@ -167,11 +167,12 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
     """A new attempt, on disk before its call is made."""
     unit.add(
         "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
-        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, attempt.number,
         attempt.provider_code, attempt.config_id, attempt.credential_version, attempt.state.value,
         attempt.amount, attempt.currency, attempt.next_lookup_at, attempt.created_at, attempt.updated_at,
+        attempt.provider_transaction_id,
     )  # fmt: skip
 
 

@@ -1,0 +1,372 @@
+"""What others did while a call or a question was under way, and what somebody read before that and acts on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
+from polytill.flows import operate, reconcile
+from polytill.flows import refund as refunding
+from polytill.flows.next_action import open_action
+from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.storage import ledger, payments, refunds, webhook_events
+from polytill.storage.units import Unit
+from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
+from tests.flows.scripted import Scripted
+
+A, P, R = AttemptState, PaymentStatus, RefundState
+OVERDUE_S = 45.0
+TOO_MANY = NotSent(Reason.rate_limited, "429", "Not now.")
+
+
+async def refunds_of(scene: Scene, payment: Any) -> list[tuple[str, str, str | None]]:
+    """Its refunds: by whom, how they stand, and what the provider calls them."""
+    found = await refunds.of_payment(scene.db, payment.id)
+    return sorted((r.origin, r.state.value, r.provider_refund_id) for r in found)
+
+
+async def every_call_has_a_row(scene: Scene) -> bool:
+    made = [call.params.reference for call in scene.wire.of("create")]
+    return None not in [await payments.attempt_by_id(scene.db, reference) for reference in made]
+
+
+# ── Payments ──
+
+
+async def test_no_second_provider_is_called_where_a_delivery_has_ended_the_attempt(scene: Scene) -> None:
+    """The signed final decline overtakes the answer: the next attempt was never put on disk, and may not be called."""
+    configuration = await scene.configure(priority=5)
+    await scene.configure("other")
+
+    async def told_first(params: Any) -> Declined:
+        await scene.delivery(configuration, PaymentFact(REFUSED, params.reference, None))
+        return REFUSED
+
+    scene.wire.says("create", told_first)
+    taken = await scene.pay()
+    assert [attempt.state for attempt in taken.attempts] == [A.declined]
+    assert taken.payment.status is P.failed
+    assert len(scene.wire.of("create")) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "state"), [(Pending(None, "tx-1"), A.pending), (Unknown(Reason.timeout), A.unknown)], ids=["made", "lost"]
+)
+async def test_not_sent_proves_nothing_once_others_have_repeated_the_call(
+    scene: Scene, found: Any, state: AttemptState
+) -> None:
+    """A slow call is asked about, which repeats it; that the call itself then did not get there closes nothing."""
+    await scene.configure(priority=5)
+    await scene.configure("other")
+
+    async def slow(_: Any) -> NotSent:
+        scene.clock.at_s += OVERDUE_S
+        scene.wire.says("lookup", found)
+        await scene.till.sweep()
+        return TOO_MANY
+
+    scene.wire.says("create", slow)
+    taken = await scene.pay()
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert attempt.state is state
+    assert (await scene.payment(taken.payment.id)).status is P.processing
+    assert len(scene.wire.of("create")) == 1
+
+
+async def test_not_sent_proves_nothing_while_others_ask(scene: Scene) -> None:
+    """The answer comes while the question is on its way: the question may yet make the payment."""
+    await scene.configure(priority=5)
+    await scene.configure("other")
+    called, asked, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any) -> NotSent:
+        scene.clock.at_s += OVERDUE_S
+        called.set()
+        await asked.wait()
+        return TOO_MANY
+
+    async def repeated(_: Any) -> Pending:
+        asked.set()
+        await answered.wait()
+        return Pending(None, "tx-1")
+
+    scene.wire.says("create", slow)
+    scene.wire.says("lookup", repeated)
+    paying = asyncio.create_task(scene.pay())
+    await called.wait()
+    looking = asyncio.create_task(scene.till.sweep())
+    taken = await paying
+    answered.set()
+    await looking
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert (attempt.state, attempt.provider_transaction_id) == (A.pending, "tx-1")
+    assert len(scene.wire.of("create")) == 1
+
+
+async def test_a_link_that_arrives_during_the_lookup_is_not_lost(scene: Scene) -> None:
+    """The payer holds one by the time that the lookup finds none: there is no second."""
+    await scene.configure()
+    called, asked, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any) -> NeedsAction:
+        scene.clock.at_s += OVERDUE_S
+        called.set()
+        await asked.wait()
+        return LINK
+
+    async def finds_none(_: Any) -> NeedsAction:
+        asked.set()
+        await answered.wait()
+        return NeedsAction(None)
+
+    scene.wire.says("create", slow)
+    scene.wire.says("lookup", finds_none)
+    paying = asyncio.create_task(scene.pay())
+    await called.wait()
+    looking = asyncio.create_task(scene.till.sweep())
+    taken = await paying
+    answered.set()
+    await looking
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert attempt.state is A.needs_action
+    assert open_action(scene.db, attempt) is not None
+    assert len(scene.wire.of("create")) == 1
+
+
+@pytest.mark.parametrize("known", ["tx-1", None], ids=["by its id", "after the keys' time"])
+async def test_a_refused_question_is_no_refused_repeat(
+    scene: Scene, known: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the payment's id is known, or its key has had its time, the lookup repeats nothing: "no" is about itself."""
+    monkeypatch.setattr(Scripted, "idempotency", Idempotency.key)
+    monkeypatch.setattr(Scripted, "idempotency_window_s", 3600 if known else 0)
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout))
+    taken = await scene.pay()
+    unit = Unit()
+    unit.add("UPDATE payment_attempts SET provider_transaction_id = $1", known)
+    await scene.db.commit(unit)
+    scene.wire.says("lookup", NotSent(Reason.validation, "400", "No such field."))
+    await scene.later(5)
+    [attempt] = await scene.attempts(taken.payment.id)
+    assert attempt.state is A.unknown
+
+
+async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene: Scene) -> None:
+    """There was nothing to call off when the provider was asked; by the time of writing, the money is held."""
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay(capture="manual")
+
+    async def meanwhile(_: Any) -> NeedsAction:
+        await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
+        return NeedsAction(None)
+
+    scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
+    scene.wire.says("confirm", meanwhile)
+    canceled = await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    assert canceled.payment.status is P.authorized
+    operation = await refunds.operation_by_key(scene.db, "off")
+    assert operation is not None
+    assert operation.state is OperationState.declined
+
+
+async def test_an_expiry_that_an_authorization_overtakes_cancels_nothing(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay(capture="manual")
+
+    async def meanwhile(_: Any) -> NotSent:
+        await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
+        return NotSent(Reason.invalid_state)
+
+    scene.wire.says("confirm", NeedsAction(None))
+    scene.wire.says("cancel", meanwhile)
+    await reconcile.expire(scene.desk, scene.db, taken.payment)
+    assert (await scene.payment(taken.payment.id)).status is P.authorized
+
+
+# ── A link that was paid twice ──
+
+
+async def test_a_second_success_that_is_told_twice_at_once_is_booked_once(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    reference = taken.attempts[0].id
+    await scene.delivery(configuration, PaymentFact(paid(), reference, "tx-1"))
+    called, other = asyncio.Event(), asyncio.Event()
+
+    async def late(_: Any) -> Succeeded:
+        called.set()
+        await other.wait()
+        return paid(transaction="tx-2")
+
+    scene.wire.says("confirm", late, paid(transaction="tx-2"))
+    fact = PaymentFact(paid(transaction="tx-2"), reference, "tx-2")
+    slow = asyncio.create_task(scene.delivery(configuration, fact))
+    await called.wait()
+    await scene.delivery(configuration, fact)
+    other.set()
+    await slow
+    scene.wire.always("confirm", paid(transaction="tx-2"))
+    await scene.later(10)
+    attempts = await scene.attempts(taken.payment.id)
+    assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
+    lines = await ledger.of_payment(scene.db, taken.payment.id)
+    assert sum(line["amount"] for line in lines if line["account"] == "excess") == -1000
+    assert await scene.cases() == ["excess"]
+
+
+async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died between the attempt and the money: the attempt is there already, and only the money is missing."""
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    fact = PaymentFact(paid(transaction="tx-2"), taken.attempts[0].id, "tx-2")
+    await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionError
+
+    scene.wire.always("confirm", paid(transaction="tx-2"))
+    with monkeypatch.context() as dying:
+        dying.setattr("polytill.flows.paid_again.settle", dies)
+        await scene.delivery(configuration, fact)
+    assert [a.state for a in await scene.attempts(taken.payment.id)] == [A.succeeded, A.sent]
+    await scene.later(10)
+    attempts = await scene.attempts(taken.payment.id)
+    assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
+    assert await scene.cases() == ["excess"]
+
+
+@pytest.mark.parametrize("fee", [15, None])
+async def test_a_second_success_that_the_first_overtakes_is_booked_beside_it(scene: Scene, fee: int | None) -> None:
+    """It was asked about while nothing was paid yet. The first keeps its name and its own fee."""
+    configuration = await scene.configure()
+    scene.wire.says("create", replace(LINK, provider_transaction_id=None))
+    taken = await scene.pay()
+    reference = taken.attempts[0].id
+
+    async def overtaken(_: Any) -> Succeeded:
+        await scene.delivery(configuration, PaymentFact(paid(fee=fee), reference, "tx-1"))
+        return paid(transaction="tx-2", fee=20)
+
+    scene.wire.says("confirm", overtaken, paid(transaction="tx-2", fee=20))
+    await scene.delivery(configuration, PaymentFact(paid(transaction="tx-2"), reference, "tx-2"), must_fetch=True)
+    attempts = await scene.attempts(taken.payment.id)
+    assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.provider_transaction_id, payment.provider_fee) == ("tx-1", fee)
+    assert await scene.cases() == ["excess"]
+
+
+# ── Refunds ──
+
+
+async def test_a_refund_in_the_dashboard_that_is_taken_for_ours_does_not_hide_ours(scene: Scene) -> None:
+    """Its delivery, with the same amount and no reference, comes while our own call is under way."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    about = payment.provider_transaction_id
+
+    async def overtaken(_: Any) -> Succeeded:
+        fact = RefundFact("succeeded", None, "re_dash", None, about, Money(400, "NGN"))
+        await scene.delivery(configuration, fact)
+        return Succeeded(Money(400, "NGN"), "re_ours")
+
+    scene.wire.says("refund", overtaken)
+    made, _ = await refunding.create_refund(
+        scene.desk, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+    )
+    both = [("api", "succeeded", "re_dash"), ("provider", "succeeded", "re_ours")]
+    assert await refunds_of(scene, payment) == both
+    ours = RefundFact("succeeded", made.id, "re_ours", None, about, Money(400, "NGN"))
+    await scene.delivery(configuration, ours)
+    assert {event.state.value for event in await webhook_events.listed(scene.db)} == {"applied"}
+    assert await refunds_of(scene, payment) == both
+    assert (await scene.payment(payment.id)).amount_refunded == 800
+
+
+async def test_a_refund_of_ours_whose_answer_was_lost_is_found_beside_its_double(scene: Scene) -> None:
+    """The delivery that carries our reference is about another refund than the one that was taken for ours."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    about = payment.provider_transaction_id
+    scene.wire.says("refund", Unknown(Reason.timeout))
+    made, _ = await refunding.create_refund(
+        scene.desk, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+    )
+    await scene.delivery(configuration, RefundFact("succeeded", None, "re_dash", None, about, Money(400, "NGN")))
+    await scene.delivery(configuration, RefundFact("succeeded", made.id, "re_ours", None, about, Money(400, "NGN")))
+    assert await refunds_of(scene, payment) == [("api", "succeeded", "re_dash"), ("provider", "succeeded", "re_ours")]
+    assert (await scene.payment(payment.id)).amount_refunded == 800
+
+
+async def test_a_named_delivery_that_is_about_none_of_those_asked_is_still_applied(scene: Scene) -> None:
+    """Two refunds of one amount are open; the provider names both otherwise, so the delivery's is a third."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    for key in ("one", "two"):
+        scene.wire.says("refund", Unknown(Reason.timeout))
+        await scene.till.refund(scene.practice_id, payment.id, key=key, amount=300)
+    scene.wire.says("lookup_refund", Succeeded(Money(300, "NGN"), "re_1"), Succeeded(Money(300, "NGN"), "re_2"))
+    fact = RefundFact("succeeded", None, "re_3", None, payment.provider_transaction_id, Money(300, "NGN"))
+    await scene.delivery(configuration, fact)
+    assert await refunds_of(scene, payment) == [
+        ("api", "succeeded", "re_1"), ("api", "succeeded", "re_2"), ("provider", "succeeded", "re_3"),
+    ]  # fmt: skip
+    [event] = await webhook_events.listed(scene.db)
+    assert event.state == "applied"
+
+
+async def test_a_refund_that_was_not_sent_is_not_asked_about(scene: Scene) -> None:
+    """Its caller was told so, and to ask may be to send it: whoever read it before must look again first."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", TOO_MANY)
+    made, _ = await refunding.create_refund(
+        scene.desk, scene.practice_id, payment.id, 400, None, "back", "hash", "test"
+    )
+    assert made.state is R.not_sent
+    for as_it_was_read in (R.sent, R.unknown):
+        settled = await refunding.refresh(scene.desk, scene.db, replace(made, state=as_it_was_read))
+        assert settled.state is R.not_sent
+    assert scene.wire.of("lookup_refund") == []
+
+
+@pytest.mark.parametrize(("repeats", "ends"), [(True, R.not_sent), (False, R.unknown)])
+async def test_only_a_refused_repeat_proves_that_a_refund_was_not_made(
+    scene: Scene, repeats: bool, ends: RefundState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a lookup only reads, "no" is about the question."""
+    monkeypatch.setattr(Scripted, "idempotency", Idempotency.key)
+    monkeypatch.setattr(Scripted, "idempotency_window_s", 3600)
+    monkeypatch.setattr(Scripted, "lookup_repeats_refund", repeats)
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Unknown(Reason.timeout))
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    scene.wire.says("lookup_refund", NotSent(Reason.validation, "400", "No such field."))
+    await scene.later(5)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert refund.state is ends
+    reserved = (await scene.payment(payment.id)).refund_reserved
+    assert reserved == (0 if ends is R.not_sent else 400)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.domain.states import EventState
+from polytill.domain.states import Environment, EventState
 from polytill.flows import compare
 from polytill.flows.compare_disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
 from polytill.flows.compare_refunds import ASKED_AGAIN_AT
 from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.storage import refunds, webhook_events
+from polytill.storage import listings, refunds, webhook_events
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.flows.scripted import HANDLERS
 
@@ -99,6 +99,24 @@ async def test_a_refund_that_is_known_without_a_name_is_not_booked_again(scene: 
     await run(scene)
     assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
     assert (await scene.payment(payment.id)).amount_refunded == 700
+
+
+async def test_a_refund_of_money_that_is_not_booked_holds_nothing_up(scene: Scene, lists: Lists) -> None:
+    """Another amount was paid than asked for; a person was told so, and gave it back in the dashboard."""
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    await scene.delivery(configuration, PaymentFact(paid(amount=900), taken.attempts[0].id, "tx-1"))
+    assert await scene.cases() == ["amount_mismatch"]
+    lists.put("refunds", scene.clock.at_s, RefundFact("succeeded", None, "r0", provider_transaction_id="tx-1"))
+    scene.wire.always("confirm", paid(amount=900))
+    scene.wire.always("cancel", NotSent(Reason.invalid_state))
+    scene.wire.says("lookup_refund", Succeeded(Money(900, "NGN"), "r0"))
+    await run(scene)
+    until = await listings.kept(scene.db, configuration.id, Environment.sandbox)
+    assert until is not None
+    assert until.timestamp() > scene.clock.at_s - HOUR
+    assert await refunds.of_payment(scene.db, taken.payment.id) == []
 
 
 async def test_a_nameless_success_that_came_back_is_taken_back(scene: Scene, lists: Lists) -> None:

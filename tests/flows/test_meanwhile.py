@@ -259,17 +259,17 @@ async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
 
 @pytest.mark.parametrize("fee", [15, None])
 async def test_a_second_success_that_the_first_overtakes_is_booked_beside_it(scene: Scene, fee: int | None) -> None:
-    """It was asked about while nothing was paid yet. The first keeps its name and its own fee."""
+    """It was asked about while nothing was paid yet. The first, found by a lookup, keeps its name and its own fee."""
     configuration = await scene.configure()
     scene.wire.says("create", replace(LINK, provider_transaction_id=None))
     taken = await scene.pay()
     reference = taken.attempts[0].id
 
     async def overtaken(_: Any) -> Succeeded:
-        await scene.delivery(configuration, PaymentFact(paid(fee=fee), reference, "tx-1"))
+        await reconcile.refresh(scene.desk, scene.db, taken.payment, taken.attempts[0])
         return paid(transaction="tx-2", fee=20)
 
-    scene.wire.says("confirm", overtaken, paid(transaction="tx-2", fee=20))
+    scene.wire.says("confirm", overtaken, paid(fee=fee), paid(transaction="tx-2", fee=20))
     await scene.delivery(configuration, PaymentFact(paid(transaction="tx-2"), reference, "tx-2"), must_fetch=True)
     attempts = await scene.attempts(taken.payment.id)
     assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]

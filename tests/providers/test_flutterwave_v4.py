@@ -230,5 +230,15 @@ async def test_a_lost_refund_is_looked_for(listed: list[Any], expected: type) ->
     assert type(found) is expected, found
 
 
+async def test_a_question_that_is_refused_is_no_proof_that_there_is_no_refund() -> None:
+    """Nothing is repeated here: the "no" is about the list, also where it is about its second page."""
+    lost = RefundLookupParams("re-1", REFERENCE, "chg_1", None, NGN, True)
+    for status in (400, 404, 429):
+        provider, _ = handler((status, {"status": "failed", "error": {"code": "10400", "message": "No."}}))
+        assert isinstance(await provider.lookup_refund(lost), Unknown)
+    provider, _ = handler(ok([refund(charge_id="chg_2")]), (404, {"status": "failed", "error": {"message": "No."}}))
+    assert isinstance(await provider.lookup_refund(lost), Unknown)
+
+
 def test_what_it_can_do() -> None:
     assert features_of(FlutterwaveV4Provider) == ["payments", "webhooks", "refunds", "partial_refunds"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Act = Callable[[Desk], Coroutine[Any, Any, Any]]
 TRIES = 9
+USUAL_REFUND = 50_00  # what is given back again and again, by the host and at the provider
 
 
 class Host:
@@ -109,7 +110,7 @@ class Host:
         await asyncio.sleep(chance.uniform(0, 3))
         h.count("host.refund")
         key = self.fresh("refund")
-        amount = chance.choice((None, chance.randrange(1_00, 60_000_00, 100), 50_00))
+        amount = chance.choice((None, chance.randrange(1_00, 60_000_00, 100), USUAL_REFUND))
 
         async def once() -> Any:
             return await self.ask(

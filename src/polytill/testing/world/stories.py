@@ -14,7 +14,7 @@ from polytill.providers.contract import Customer
 from polytill.simulator.books import Refund, Transaction
 from polytill.testing.world import forgery
 from polytill.testing.world.ground import CURRENCIES, EXPIRES_S
-from polytill.testing.world.hosts import Host
+from polytill.testing.world.hosts import USUAL_REFUND, Host
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import Merchant
@@ -235,7 +235,8 @@ class Story(Host):
         choice = chance.choice(("refund", "fail", "dispute", "dispute", "echo"))
         if choice == "refund" and tx.refundable > 100:
             h.count("provider.dashboard_refund")
-            amount = chance.choice((tx.refundable, tx.refundable // 2))
+            # At times as much as the host asks for at the same moment: neither may be taken for the other.
+            amount = chance.choice((tx.refundable, tx.refundable // 2, min(USUAL_REFUND, tx.refundable)))
             made = h.network.providers[merchant.provider].refund_in_dashboard(merchant.account, tx, amount)
             h.told_only += _marks(made)
             h.tell(f"dashboard: {amount} of {tx.reference} given back")

@@ -136,15 +136,17 @@ async def test_fifty_at_once_never_exceed_the_capture(scene: Scene) -> None:
     assert (await refunded(scene, payment, None, given(20, "rest"), "rest")).amount == 20
 
 
-async def test_the_same_key_gives_back_once(scene: Scene) -> None:
+@pytest.mark.parametrize("amount", [100, 600, 1000])
+async def test_the_same_key_gives_back_once(scene: Scene, amount: int) -> None:
+    """Also where the first has reserved so much that a second would be too much: it is no second."""
     await scene.configure()
     payment = await scene.succeeded()
-    scene.wire.always("refund", given(100))
+    scene.wire.always("refund", given(amount))
     made = await asyncio.gather(
-        *(scene.till.refund(scene.practice_id, payment.id, key="one", amount=100) for _ in range(20))
+        *(scene.till.refund(scene.practice_id, payment.id, key="one", amount=amount) for _ in range(20))
     )
     assert len({one.id for one in made}) == len(scene.wire.of("refund")) == 1
-    assert await amounts(scene, payment) == (100, 0)
+    assert await amounts(scene, payment) == (amount, 0)
     with pytest.raises(Conflict) as caught:
         await scene.till.refund(scene.practice_id, payment.id, key="one", amount=200)
     assert caught.value.code == "idempotency_key_reused"
@@ -298,6 +300,20 @@ async def test_another_amount_than_asked_for_is_parked(scene: Scene) -> None:
     assert made.state is R.sent
     assert await amounts(scene, payment) == (0, 300)
     assert await scene.cases() == ["refund_mismatch"]
+
+
+@pytest.mark.parametrize("ends", ["won", "lost"])
+async def test_the_host_hears_how_a_dispute_ends(scene: Scene, ends: str) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    for state in ("open", ends, ends):
+        about = payment.provider_transaction_id
+        fact = DisputeFact(state, state, "d1", provider_transaction_id=about, amount=Money(600, "NGN"))
+        await scene.delivery(configuration, fact)
+    told = await plain(scene.db, "SELECT type FROM events WHERE type LIKE 'dispute.%' ORDER BY id")
+    assert told == [("dispute.opened",), (f"dispute.{ends}",)]
+    lines = await plain(scene.db, "SELECT action FROM audit_log WHERE action LIKE 'dispute.%' ORDER BY id")
+    assert lines == [("dispute.open",), (f"dispute.{ends}",)]
 
 
 async def test_a_lost_dispute_lowers_what_can_be_refunded(scene: Scene) -> None:

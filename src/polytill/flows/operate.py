@@ -11,6 +11,7 @@ from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
+from polytill.flows import unresolved
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -43,19 +44,32 @@ async def capture(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
     """Take an amount that is held, or part of it; the rest is released."""
-    return await _unchanged(lambda: _capture(desk, practice_id, payment_id, amount, key, request_hash, actor))
+    asked = lambda: _capture(desk, practice_id, payment_id, amount, key, request_hash, actor)  # noqa: E731
+    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
 
 async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
     """Call a payment off before money has moved."""
-    return await _unchanged(lambda: _cancel(desk, practice_id, payment_id, key, request_hash, actor))
+    asked = lambda: _cancel(desk, practice_id, payment_id, key, request_hash, actor)  # noqa: E731
+    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
 
-async def _unchanged(ask: Callable[[], Awaitable[Taken]]) -> Taken:
-    """Decide anew where the payment has changed while its operation was being put on disk."""
+async def _once(
+    ask: Callable[[], Awaitable[Taken]], desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str
+) -> Taken:
+    """Decide anew where the payment has changed while its operation was being put on disk. Of two at once under one key,
+    the second may see what the first has done before it sees its key: it is no refusal then, but a repeat."""
     for _ in range(TRIES):
-        with suppress(Stale):
+        try:
             return await ask()
+        except Stale:
+            continue
+        except Conflict:
+            db, payment = await find(desk, practice_id, payment_id)
+            replayed = await _replayed(db, payment, key, request_hash)
+            if replayed is None:
+                raise
+            return replayed
     raise Stale
 
 
@@ -83,7 +97,7 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
     if replayed is not None:
         return replayed
     if payment.status is PaymentStatus.canceled:
-        return await taken(db, payment)
+        return await _nothing_left_to_cancel(desk, db, payment, key, request_hash, actor)
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
     await _none_open(db, payment)
@@ -94,6 +108,28 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
             code="outcome_unknown",
         )
     return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
+
+
+async def _nothing_left_to_cancel(
+    desk: Desk, db: PracticeDb, payment: Payment, key: str, request_hash: str, actor: str
+) -> Taken:
+    """It is canceled already. The key is kept all the same: it stands for this request from now on."""
+    found = await taken(db, payment)
+    now = desk.world.now()
+    operation = Operation(
+        new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        current_attempt(payment, found.attempts).id, "cancel", None, OperationState.succeeded, key, request_hash, actor,
+        now, now,
+    )  # fmt: skip
+    unit = Unit()
+    refunds.insert_operation(unit, operation)
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        replayed = await _replayed(db, payment, key, request_hash)
+        assert replayed is not None
+        return replayed
+    return found
 
 
 async def _none_open(db: PracticeDb, payment: Payment) -> None:
@@ -168,7 +204,7 @@ async def _end_here(
     """Cancel what nobody has begun to pay; where somebody has since it was asked about, the cancel has not come about."""
     payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
     with suppress(Stale):  # a worker has ended it
-        await _end(desk, db, attempt, operation)
+        await _end(desk, db, payment, attempt, operation)
     return await taken(db, payment)
 
 
@@ -220,8 +256,11 @@ async def _settle(
         next_lookup_at=next_lookup(state, operation.lookups, now),
     )  # fmt: skip
 
+    queue = await _noted(desk, db, payment, operation, state)
+
     def also(unit: Unit) -> None:
         refunds.change_operation(unit, operation.state, changed)
+        queue(unit)
 
     # What was not sent, or is not known, says nothing about the payment itself.
     fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
@@ -238,14 +277,25 @@ async def _settle(
     return await taken(db, payment)
 
 
-async def _end(desk: Desk, db: PracticeDb, attempt: Attempt, operation: Operation) -> None:
+async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation) -> None:
     """The attempt is settled: what was asked for has come about, or never can."""
     wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
     state = OperationState.succeeded if wanted else OperationState.declined
     unit = Unit()
     changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
     refunds.change_operation(unit, operation.state, changed)
+    (await _noted(desk, db, payment, operation, state))(unit)
     await db.commit(unit)
+
+
+async def _noted(
+    desk: Desk, db: PracticeDb, payment: Payment, operation: Operation, state: OperationState
+) -> Callable[[Unit], None]:
+    """What the queue is to say of an operation whose outcome was unknown."""
+    if operation.state is not OperationState.unknown:
+        return lambda _: None
+    is_known = state is not OperationState.unknown
+    return await unresolved.noted(desk, db, payment, "operation", operation.id, operation.created_at, is_known)
 
 
 async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
@@ -255,7 +305,7 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     assert payment is not None
     assert attempt is not None
     if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:
-        await _end(desk, db, attempt, operation)
+        await _end(desk, db, payment, attempt, operation)
         return
     handler = await _handler(desk, attempt)
     if operation.kind == "cancel" and handler.cancel_payment is None:

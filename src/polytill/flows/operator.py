@@ -13,8 +13,8 @@ from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
-from polytill.domain.states import REFUND_VOID, AttemptState, RefundState
-from polytill.flows import reconcile, refund
+from polytill.domain.states import REFUND_VOID, AttemptState, OperationState, RefundState
+from polytill.flows import operate, reconcile, refund
 from polytill.flows.calling import OTHER_ACCOUNT, configuration_of
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
@@ -96,12 +96,15 @@ async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evi
 
 
 async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> None:
-    """Ask about the case's payment and those of its refunds whose end is not known."""
+    """Ask about the case's payment, and those of its refunds, captures and cancels whose end is not known."""
     assert case.payment_id is not None
     await reconcile.confirm(desk, db.practice_id, case.payment_id)
     for known in await refunds.of_payment(db, case.payment_id):
         if known.state in (RefundState.pending, RefundState.unknown):
             await refund.refresh(desk, db, known)
+    for operation in await refunds.open_operations(db, case.payment_id):
+        if operation.state is not OperationState.sent:  # its call may still be under way
+            await operate.refresh(desk, db, operation)
 
 
 async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:

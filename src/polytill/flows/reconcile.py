@@ -19,7 +19,17 @@ from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
-from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Unknown
+from polytill.providers.outcomes import (
+    REFUSED_AGAIN,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -182,7 +192,9 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
     """A checkout that nobody finished: ask once more, close it at the provider where that can be done, cancel it."""
     for attempt in await payments.attempts_of(db, payment.id):
         if attempt.state is AttemptState.needs_action:
-            payment = await refresh(desk, db, payment, attempt)
+            payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
+            if isinstance(outcome, Succeeded):
+                return payment  # another amount than asked for: it was paid, and waits for a person
     if payment.status is not PaymentStatus.requires_action:
         return payment
     for attempt in await payments.attempts_of(db, payment.id):

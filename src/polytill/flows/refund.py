@@ -47,19 +47,33 @@ async def create_refund(
     known = await refunds.by_key(db, key)
     if known is not None:
         return _replayed(known, request_hash), True
+    try:
+        return await _create_refund(desk, db, payment, amount, reason, key, request_hash, actor)
+    except Conflict:
+        # Of two at once under one key, the second may see what the first has reserved before it sees its key.
+        known = await refunds.by_key(db, key)
+        if known is None:
+            raise
+        return _replayed(known, request_hash), True
+
+
+async def _create_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, amount: int | None, reason: str | None, key: str, request_hash: str,
+    actor: str,
+) -> tuple[Refund, bool]:  # fmt: skip
     if amount is not None and not 0 < amount <= MAX_MINOR:
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment.id))
     await can_refund(desk, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
-    await ensure_lease(desk, practice_id)
+    await ensure_lease(desk, db.practice_id)
     now = desk.world.now()
     refund = Refund(
-        id=new_id(desk.world), payment_id=payment.id, practice_id=practice_id, environment=payment.environment,
+        id=new_id(desk.world), payment_id=payment.id, practice_id=db.practice_id, environment=payment.environment,
         attempt_id=attempt.id, state=RefundState.sent, amount=wanted, currency=payment.currency, reason=reason,
         origin="api", idempotency_key=key, request_hash=request_hash, created_by=actor, created_at=now,
         updated_at=now, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
@@ -76,7 +90,7 @@ async def create_refund(
             raise
         return _replayed(known, request_hash), True
     except Stale:
-        raise _exceeds((await find(desk, practice_id, payment_id))[1]) from None
+        raise _exceeds((await find(desk, db.practice_id, payment.id))[1]) from None
     return await asyncio.shield(send(desk, db, payment, attempt, refund)), False
 
 

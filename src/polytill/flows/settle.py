@@ -16,7 +16,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
-from polytill.flows import saved
+from polytill.flows import saved, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.next_action import seal_action
@@ -282,6 +282,9 @@ async def settle(
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
+        if attempt.state is AttemptState.unknown:
+            is_known = verdict.attempt is not None
+            (await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known))(unit)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:

@@ -14,6 +14,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
+from polytill.flows import unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import tell
@@ -81,6 +82,9 @@ async def settle_refund(
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
             await _move(desk, db, unit, payment, refund, changed, source)
+        if refund.state is RefundState.unknown:
+            is_known = state is not None
+            (await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known))(unit)
         if also is not None:
             also(unit)
         try:
@@ -384,8 +388,9 @@ def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | N
         provider = f"provider:{payment.provider_code}"
         entry = Entry("dispute_lost", "disputes", provider, amount, payment.currency)
         ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
     if before is None or newly_lost:
-        detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
         _case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
+    if before is None or before.state is not state:
         audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
         tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)

@@ -13,8 +13,9 @@ from polytill.storage.units import Unit
 
 async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
     """Everything that is due in one practice. How many things were looked at."""
-    done = await sweep(desk, practice_id)
     db = await desk.opening.practice(practice_id)
+    done = await forward(desk, db)  # before any provider is waited for
+    done += await sweep(desk, practice_id)
     done += await forward(desk, db)
     now = desk.world.now()
     if lease_until is not None and lease_until < now and not await payments.anything_open(db):

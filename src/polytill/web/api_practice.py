@@ -20,6 +20,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
 from polytill.web import answers, shapes
 from polytill.web.api_owner import Before, Limit, ProviderCode, audit_view, key_view
+from polytill.web.api_payments import environment_of
 from polytill.web.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.bodies import StrictRoute
 from polytill.web.shapes import answer
@@ -269,11 +270,10 @@ async def audit_log(
 
 
 @router.get("/ledger", response_model=answers.Ledger)
-async def balances(
-    caller: Reads, practice_id: PracticeId, environment: Environment = Environment.production
-) -> Response:
-    """Balances of the double-entry ledger by currency and account; they sum to zero."""
+async def balances(caller: Reads, practice_id: PracticeId, environment: Environment | None = None) -> Response:
+    """Balances of the double-entry ledger by currency and account; they sum to zero. Live, unless nothing here is live."""
     db = await caller.desk.opening.practice(practice_id)
+    environment = environment or await environment_of(caller, db)
     return answer({"environment": environment.value, "balances": await ledger.balances(db, environment)})
 
 

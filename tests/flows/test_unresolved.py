@@ -1,0 +1,104 @@
+"""What stays unknown: in a person's queue after an hour, out of it once it is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polytill.domain.states import OperationState, PaymentStatus, RefundState
+from polytill.flows import operate, operator
+from polytill.flows.unresolved import UNRESOLVED_AFTER
+from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.storage import cases, refunds
+from polytill.storage.cases import OperatorCase
+from tests.flows.scenes import Scene, held, paid
+from tests.storage.making import plain
+
+HOUR = UNRESOLVED_AFTER.total_seconds()
+SILENT = Unknown(Reason.timeout)
+
+
+async def queue(scene: Scene, state: str = "open") -> list[OperatorCase]:
+    return await cases.listed(scene.db, state)
+
+
+async def told(scene: Scene) -> int:
+    return len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.unresolved'"))
+
+
+async def asked_for(scene: Scene, silence: Any) -> None:
+    """Less than an hour, then more than one, and then some."""
+    for verb in ("lookup", "lookup_refund", "confirm"):
+        scene.wire.always(verb, silence)
+    await scene.later(HOUR - 60)
+    assert await queue(scene) == []
+    for _ in range(3):
+        await scene.later(90)
+
+
+@pytest.mark.parametrize("silence", [SILENT, NotSent(Reason.config, "401", "No such key.")], ids=["silent", "refused"])
+async def test_a_payment(scene: Scene, silence: Any) -> None:
+    await scene.configure()
+    scene.wire.says("create", SILENT)
+    payment = (await scene.pay()).payment
+    await asked_for(scene, silence)
+    [case] = await queue(scene)
+    [attempt] = await scene.attempts(payment.id)
+    assert (case.kind, case.payment_id, case.detail["attempt"]) == ("unresolved", payment.id, attempt.id)
+    assert await told(scene) == 1
+    scene.wire.always("lookup", paid())
+    found = await operator.look_up(scene.desk, scene.practice_id, case.id, "staff")
+    assert found.payment is not None
+    assert found.payment.status is PaymentStatus.succeeded
+    [ended] = await queue(scene, "resolved")
+    assert (ended.id, ended.detail["resolution"]) == (case.id, {"action": "found_out"})
+
+
+async def test_a_refund(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", SILENT)
+    made = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    await asked_for(scene, SILENT)
+    [case] = await queue(scene)
+    assert (case.kind, case.detail["refund"]) == ("unresolved", made.id)
+    assert await told(scene) == 1
+    scene.wire.always("lookup_refund", NotSent(Reason.not_found))
+    await scene.later(60)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert refund.state is RefundState.not_sent
+    assert await queue(scene) == []
+
+
+async def test_a_capture(scene: Scene) -> None:
+    """It holds up every further capture and cancel: somebody must hear of it, and can have it asked about."""
+    await scene.configure()
+    scene.wire.says("create", held())
+    payment = (await scene.pay(capture="manual")).payment
+    scene.wire.says("capture", SILENT)
+    await operate.capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await asked_for(scene, SILENT)
+    [case] = await queue(scene)
+    operation = await refunds.operation_by_key(scene.db, "take")
+    assert operation is not None
+    assert (case.kind, case.detail["operation"]) == ("unresolved", operation.id)
+    assert await told(scene) == 1
+    scene.wire.always("confirm", paid(400))
+    await operator.look_up(scene.desk, scene.practice_id, case.id, "staff")
+    operation = await refunds.operation_by_key(scene.db, "take")
+    assert operation is not None
+    assert operation.state is OperationState.succeeded
+    assert await queue(scene) == []
+
+
+async def test_a_case_that_a_person_has_put_away_stays_away(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", SILENT)
+    await scene.pay()
+    await asked_for(scene, SILENT)
+    [case] = await queue(scene)
+    await operator.put_away(scene.desk, scene.practice_id, case.id, "The bank shows nothing.", "staff")
+    await scene.later(90)
+    assert await queue(scene) == []
+    assert await told(scene) == 1

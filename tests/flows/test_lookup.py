@@ -524,3 +524,47 @@ async def test_a_refund_that_another_account_does_not_know_stays_reserved(scene:
         await scene.later(200)
     assert (await scene.payment(payment.id)).refund_reserved == 300
     assert await scene.cases() == ["other_account"]
+
+
+async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: Scene) -> None:
+    """It does not expire while a person has to look at it; once that is done, it does."""
+    await scene.configure("plain")
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", paid(900))
+    for _ in range(3):
+        await scene.later(scene.desk.settings.payment_expires_s)
+    assert (await scene.payment(payment.id)).status is P.requires_action
+    assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
+    [case] = await cases.listed(scene.db)
+    await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    scene.wire.always("confirm", NeedsAction(None))
+    await scene.later(60)
+    assert (await scene.payment(payment.id)).status is P.canceled
+
+
+async def test_a_provider_that_keeps_us_waiting_does_not_hold_up_another(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the host's events: one visit asks it once."""
+    hasty = scene.desk.settings.model_copy(update={"provider_timeout_s": 0.4})
+    monkeypatch.setattr(scene.desk, "settings", hasty)
+    await scene.configure()
+    for _ in range(4):
+        await lost(scene)
+    await scene.configure("other")
+    scene.wire.says("create", Unknown(Reason.timeout))
+    healthy = (await scene.pay(provider_code="other")).payment
+
+    async def silent(_: Any) -> Unknown:
+        await asyncio.sleep(0.3)
+        return Unknown(Reason.timeout)
+
+    async def answers(params: Any) -> Any:
+        return paid(transaction="tx-o") if params.reference in theirs else await silent(params)
+
+    theirs = {attempt.id for attempt in await scene.attempts(healthy.id)}
+    scene.wire.always("lookup", answers)
+    await scene.later(5)
+    assert (await scene.payment(healthy.id)).status is P.succeeded
+    assert len(scene.wire.of("lookup")) == 2

@@ -289,3 +289,5 @@ async def test_another_amount_is_parked_for_a_person(scene: Scene) -> None:
     assert await scene.cases() == ["amount_mismatch"]
     payment = await scene.payment(taken.payment.id)
     assert (payment.status, payment.amount_captured) == (P.requires_action, 0)
+    [event] = await webhook_events.listed(scene.db)
+    assert (event.state, event.reason) == ("parked", "amount_mismatch")

@@ -278,7 +278,10 @@ async def _apply_fact(
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
         )
-        if paid_again.is_another(settled, asked):  # another transaction has paid it while this one was asked about
+        if isinstance(outcome, Succeeded) and settled.state not in (AttemptState.succeeded, AttemptState.authorized):
+            # Another amount than was asked for: a case says so, and the delivery stands where a person looks for it.
+            await finish(desk, db, event, EventState.parked, "amount_mismatch", payment.id)
+        elif paid_again.is_another(settled, asked):  # another transaction has paid it while this one was asked about
             await _book_another(desk, db, event, payment, settled, asked)
         return
     if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):

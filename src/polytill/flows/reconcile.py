@@ -35,6 +35,9 @@ from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 
+Look = Callable[[], Coroutine[object, object, object]]
+# So many attempts are read that those of a provider which answers are among them while another one does not.
+AT_ONCE = 500
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
 
@@ -211,28 +214,48 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
 
 
 async def sweep(desk: Desk, practice_id: int) -> int:
-    """Everything that is overdue in one practice. How many things were looked at."""
+    """Everything that is overdue in one practice, one after the other. How many things there were.
+
+    A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it.
+    """
     db = await desk.opening.practice(practice_id)
-    now = desk.world.now()
-
-    async def look_up(attempt: Attempt) -> None:
-        await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
-
-    work: list[tuple[str, Callable[[], Coroutine[object, object, object]]]] = [
-        *((attempt.id, partial(look_up, attempt)) for attempt in await payments.attempts_overdue(db, now)),
-        *((r.id, partial(refund.refresh, desk, db, r)) for r in await refunds.overdue(db, now)),
-        *((o.id, partial(operate.refresh, desk, db, o)) for o in await refunds.operations_overdue(db, now)),
-        *(
-            (e.id, partial(receive.apply_stored, desk, db, e))
-            for e in await webhook_events.waiting(db, desk.world.after(-5.0))
-        ),
-        *((p.id, partial(expire, desk, db, p)) for p in await payments.unpaid_past_expiry(db, now)),
-    ]
-    for subject, look in work:
+    slow_s, slow = desk.settings.provider_timeout_s / 2, set()
+    work = await _overdue(desk, db)
+    for provider, subject, look in work:
+        if provider in slow:
+            continue
+        began_s = asyncio.get_running_loop().time()
         try:
             # In a task of its own: what one leaves open in its context cannot be seen by the next.
             await asyncio.create_task(look())
         except Exception as error:
             # One that cannot be looked up must not keep the others waiting.
             log.error("lookup_failed", practice=practice_id, subject=subject, error=type(error).__name__)
+        if asyncio.get_running_loop().time() - began_s >= slow_s:
+            slow.add(provider)
     return len(work)
+
+
+async def _overdue(desk: Desk, db: PracticeDb) -> list[tuple[str, str, Look]]:
+    """What is to be looked at: at which provider, what, and how."""
+    now = desk.world.now()
+
+    async def look_up(attempt: Attempt) -> None:
+        await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
+
+    async def provider_of(attempt_id: str) -> str:
+        attempt = await payments.attempt_by_id(db, attempt_id)
+        assert attempt is not None
+        return attempt.provider_code
+
+    late = await payments.attempts_overdue(db, now, AT_ONCE)
+    back, done = await refunds.overdue(db, now), await refunds.operations_overdue(db, now)
+    told = await webhook_events.waiting(db, desk.world.after(-5.0))
+    unpaid = await payments.unpaid_past_expiry(db, now)
+    return [
+        *((one.provider_code, one.id, partial(look_up, one)) for one in late),
+        *[(await provider_of(one.attempt_id), one.id, partial(refund.refresh, desk, db, one)) for one in back],
+        *[(await provider_of(one.attempt_id), one.id, partial(operate.refresh, desk, db, one)) for one in done],
+        *((one.provider_code, one.id, partial(receive.apply_stored, desk, db, one)) for one in told),
+        *((one.provider_code or "", one.id, partial(expire, desk, db, one)) for one in unpaid),
+    ]

@@ -543,6 +543,20 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert (await scene.payment(payment.id)).status is P.canceled
 
 
+async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
+    """However many wait at one that does not answer, those of another are among what is looked at."""
+    await scene.configure()
+    for _ in range(3):
+        await lost(scene)
+    await scene.configure("other")
+    scene.wire.says("create", LOST)
+    theirs = (await scene.pay(provider_code="other")).attempts[0]
+    scene.clock.at_s += 60
+    found = await payments.attempts_overdue(scene.db, scene.desk.world.now(), limit=2)
+    assert sorted(one.provider_code for one in found) == ["other", "scripted", "scripted"]
+    assert theirs.id in [one.id for one in found]
+
+
 async def test_a_provider_that_keeps_us_waiting_does_not_hold_up_another(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,8 +36,6 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 
 Look = Callable[[], Coroutine[object, object, object]]
-# So many attempts are read that those of a provider which answers are among them while another one does not.
-AT_ONCE = 500
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
 
@@ -248,7 +246,7 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[tuple[str, str, Look]]:
         assert attempt is not None
         return attempt.provider_code
 
-    late = await payments.attempts_overdue(db, now, AT_ONCE)
+    late = await payments.attempts_overdue(db, now)
     back, done = await refunds.overdue(db, now), await refunds.operations_overdue(db, now)
     told = await webhook_events.waiting(db, desk.world.after(-5.0))
     unpaid = await payments.unpaid_past_expiry(db, now)

@@ -341,10 +341,11 @@ async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
 
 
 async def attempts_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Attempt]:
-    """Attempts whose outcome it is time to ask for."""
+    """Attempts whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
     rows = await db.fetch(
-        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE next_lookup_at <= $1"  # noqa: S608
-        " ORDER BY next_lookup_at LIMIT $2",
+        f"SELECT {_ATTEMPT_COLUMNS} FROM (SELECT payment_attempts.*, ROW_NUMBER() OVER"  # noqa: S608
+        " (PARTITION BY provider_code ORDER BY next_lookup_at, id) AS place FROM payment_attempts"
+        " WHERE next_lookup_at <= $1) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id",
         now, limit,
     )  # fmt: skip
     return [_attempt(row) for row in rows]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
 from polytill.domain.ids import new_id
@@ -44,13 +45,13 @@ async def capture(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
     """Take an amount that is held, or part of it; the rest is released."""
-    asked = lambda: _capture(desk, practice_id, payment_id, amount, key, request_hash, actor)  # noqa: E731
+    asked = partial(_capture, desk, practice_id, payment_id, amount, key, request_hash, actor)
     return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
 
 async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
     """Call a payment off before money has moved."""
-    asked = lambda: _cancel(desk, practice_id, payment_id, key, request_hash, actor)  # noqa: E731
+    asked = partial(_cancel, desk, practice_id, payment_id, key, request_hash, actor)
     return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -273,6 +274,20 @@ async def test_a_dispute_that_no_delivery_told_is_booked_and_followed_to_its_end
     lists.put("disputes", scene.clock.at_s, dispute(payment, "open"))
     await run(scene)
     assert await disputed(scene, payment) == [("lost", 1000)], "it was decided once"
+
+
+async def test_what_a_dispute_took_may_be_listed_later_than_that_it_was_lost(scene: Scene, lists: Lists) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    about = payment.provider_transaction_id
+    lost = DisputeFact("lost", "lost", "d1", provider_transaction_id=about)
+    await scene.delivery(configuration, lost)
+    assert (await scene.payment(payment.id)).amount_lost == 0
+    lists.put("disputes", scene.clock.at_s, replace(lost, amount=Money(400, "NGN")))
+    for _ in range(2):
+        await run(scene)
+        assert (await scene.payment(payment.id)).amount_lost == 400
 
 
 async def test_a_dispute_in_another_currency_or_of_another_shop_changes_nothing(scene: Scene, lists: Lists) -> None:

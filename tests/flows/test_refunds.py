@@ -339,6 +339,23 @@ async def test_a_lost_dispute_lowers_what_can_be_refunded(scene: Scene) -> None:
     assert (await scene.payment(payment.id)).environment is Environment.sandbox
 
 
+async def test_what_a_dispute_took_is_booked_once_also_when_its_amount_comes_late(scene: Scene) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    about = payment.provider_transaction_id
+    told = [("lost", None), ("lost", 600), ("lost", 700), ("open", 800), ("lost", None)]
+    for state, amount in told:
+        money = None if amount is None else Money(amount, "NGN")
+        await scene.delivery(
+            configuration, DisputeFact(state, state, "d1", provider_transaction_id=about, amount=money)
+        )
+    (row,) = await refunds.disputes_of(scene.db, payment.id)
+    assert (row.state, row.provider_state, row.amount) == ("lost", "lost", 600)
+    assert (await scene.payment(payment.id)).amount_lost == 600
+    assert await scene.cases() == ["dispute_lost"]
+    await scene.books_agree()
+
+
 async def test_a_won_dispute_changes_nothing(scene: Scene) -> None:
     configuration = await scene.configure()
     payment = await scene.succeeded()

@@ -13,6 +13,7 @@ from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Dispute
 
 # A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
 # rows, all since then is asked for again, so far back.
@@ -48,7 +49,7 @@ async def _look_at(
         return  # of a payment that is none of ours
     known = {dispute.provider_dispute_id: dispute for dispute in await refunds.disputes_of(db, attempt.payment_id)}
     before = known.get(fact.provider_dispute_id)
-    if before is not None and (before.state is not DisputeState.open or before.state.value == fact.state):
+    if before is not None and not _is_news(before, fact):
         return
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
@@ -56,3 +57,9 @@ async def _look_at(
         log.warning("dispute_in_other_currency", practice=db.practice_id, payment=payment.id)
         return
     await apply_dispute_fact(desk, db, payment, fact, no_delivery)
+
+
+def _is_news(before: Dispute, fact: DisputeFact) -> bool:
+    """Whether it ended since, or the amount is told that was missing."""
+    is_ended = before.state is DisputeState.open and fact.state != before.state
+    return is_ended or (before.amount is None and fact.amount is not None)

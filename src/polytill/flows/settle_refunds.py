@@ -369,10 +369,14 @@ async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact:
 
 def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | None, fact: DisputeFact) -> None:
     now = desk.world.now()
-    amount = fact.amount.minor if fact.amount else (before.amount if before else None)
     state = DisputeState(fact.state)
-    if before is not None and before.state is not DisputeState.open:
-        state = before.state  # decided once; a repeat or an older delivery changes nothing
+    amount = fact.amount.minor if fact.amount else None
+    if before is not None:
+        if before.state not in (DisputeState.open, state):
+            return  # decided once; an older delivery changes nothing
+        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
+        if amount is None or (before.state is not DisputeState.open and before.amount is not None):
+            amount = before.amount
     dispute = Dispute(
         before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, fact.funds_withdrawn,
@@ -381,16 +385,17 @@ def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | N
     if before is None:
         refunds.insert_dispute(unit, dispute)
     else:
-        refunds.change_dispute(unit, before.state, dispute)
-    newly_lost = state is DisputeState.lost and (before is None or before.state is not DisputeState.lost)
-    if newly_lost and amount:
+        refunds.change_dispute(unit, before, dispute)
+    is_news = before is None or before.state is not state
+    if state is DisputeState.lost and amount and (before is None or is_news or before.amount is None):
         payments.change(unit, payment, Change(payment.status, add_lost=amount), now)
         provider = f"provider:{payment.provider_code}"
         entry = Entry("dispute_lost", "disputes", provider, amount, payment.currency)
         ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    if not is_news:
+        return
     detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
-    if before is None or newly_lost:
+    if before is None or state is DisputeState.lost:
         _case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
-    if before is None or before.state is not state:
-        audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
-        tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)
+    audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
+    tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)

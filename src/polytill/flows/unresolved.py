@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.flows.desk import Desk
 from polytill.flows.notify import tell
@@ -35,7 +36,7 @@ async def noted(
         for case in known:
             cases.close(unit, case, {"action": "found_out"}, "provider", now)
         if not is_known and is_long:
-            detail = {what: subject, "since": since.isoformat()}
+            detail = {what: subject, "since": wire_time(since)}
             tell(desk, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject))
             webhook_events.open_case(
                 unit, new_id(desk.world), payment.practice_id, payment.environment, UNRESOLVED, subject, payment.id,

@@ -285,13 +285,14 @@ def insert_dispute(unit: Writes, dispute: Dispute) -> None:
     )  # fmt: skip
 
 
-def change_dispute(unit: Writes, before: DisputeState, dispute: Dispute) -> None:
-    """Write a dispute that still has the state that was read."""
+def change_dispute(unit: Writes, before: Dispute, dispute: Dispute) -> None:
+    """Write a dispute that still has the state and the amount that were read."""
     unit.add(
         "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
-        " updated_at = $8 WHERE id = $1 AND state = $2",
-        dispute.id, before.value, dispute.state.value, dispute.provider_state, dispute.amount,
-        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, expect=1,
+        " updated_at = $8 WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9",
+        dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
+        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
+        expect=1,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import settle
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
-from polytill.storage import cases, payments, refunds
+from polytill.storage import cases, payments, refunds, webhook_events
+from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -543,18 +544,47 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert (await scene.payment(payment.id)).status is P.canceled
 
 
+async def _everything_waits_at(scene: Scene, code: str, number: int) -> None:
+    """At this provider: a lost call, a link nobody paid, a refund and a capture without an answer, a hint unchecked."""
+    wire, configuration = scene.wire, await scene.configure(code)
+
+    async def make(answer: Any, **more: Any) -> Payment:
+        wire.says("create", answer)
+        return (await scene.pay(provider_code=code, **more)).payment
+
+    await make(LOST)
+    await make(LINK)
+    done = await make(paid(transaction=f"paid-{number}"))
+    wire.says("refund", LOST)
+    await scene.till.refund(scene.practice_id, done.id, key=done.id, amount=400)
+    on_hold = await make(held(transaction=f"held-{number}"), capture="manual")
+    wire.says("capture", LOST)
+    await scene.till.capture(scene.practice_id, on_hold.id, key=on_hold.id)
+    hinted = (await scene.attempts((await make(LINK)).id))[0]
+    wire.says("confirm", LOST)
+    await scene.delivery(configuration, PaymentFact(paid(), hinted.id, f"hint-{number}"), must_fetch=True)
+
+
 async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
-    """However many wait at one that does not answer, those of another are among what is looked at."""
-    await scene.configure()
-    for _ in range(3):
-        await lost(scene)
-    await scene.configure("other")
-    scene.wire.says("create", LOST)
-    theirs = (await scene.pay(provider_code="other")).attempts[0]
-    scene.clock.at_s += 60
-    found = await payments.attempts_overdue(scene.db, scene.desk.world.now(), limit=2)
-    assert sorted(one.provider_code for one in found) == ["other", "scripted", "scripted"]
-    assert theirs.id in [one.id for one in found]
+    """However much waits at one that does not answer, what waits at another is among what is looked at."""
+    for number, code in enumerate(["scripted", "scripted", "scripted", "other"]):
+        await _everything_waits_at(scene, code, number)
+    scene.clock.at_s += scene.desk.settings.payment_expires_s
+    db, now = scene.db, scene.desk.world.now()
+
+    async def provider_of(attempt_id: str) -> str | None:
+        attempt = await payments.attempt_by_id(db, attempt_id)
+        return attempt and attempt.provider_code
+
+    turns = {
+        "attempts": [one.provider_code for one in await payments.attempts_overdue(db, now, limit=1)],
+        "unpaid": [one.provider_code for one in await payments.unpaid_past_expiry(db, now, limit=1)],
+        "refunds": [await provider_of(one.attempt_id) for one in await refunds.overdue(db, now, limit=1)],
+        "captures": [await provider_of(one.attempt_id) for one in await refunds.operations_overdue(db, now, limit=1)],
+        "deliveries": [one.provider_code for one in await webhook_events.waiting(db, now, limit=1)],
+    }
+    for what, which in turns.items():
+        assert sorted(map(str, which)) == ["other", "scripted"], what
 
 
 async def test_a_provider_that_keeps_us_waiting_does_not_hold_up_another(

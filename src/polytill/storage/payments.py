@@ -352,16 +352,18 @@ async def attempts_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> li
 
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
-    """Payments that nobody finished in time, and that wait for their payer. Those come first that were asked about
-    longest ago, so that one which cannot be closed keeps no other waiting. One that was paid, if by another amount than
-    was asked for, waits for a person instead, and is asked about at its own time."""
+    """Payments that nobody finished in time, and that wait for their payer: so many of each provider. Those come first
+    that were asked about longest ago, so that one which cannot be closed keeps no other waiting. One that was paid, if
+    by another amount than was asked for, waits for a person instead, and is asked about at its own time."""
     rows = await db.fetch(
-        f"SELECT {_PAYMENT_COLUMNS} FROM (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"  # noqa: S608
+        f"SELECT {_PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
+        " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"
+        " (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"
         " WHERE payment_id = payments.id AND state = 'needs_action') AS asked_next FROM payments"
         " WHERE status IN ('requires_action', 'processing') AND expires_at <= $1) AS unpaid"
         " WHERE asked_next IS NOT NULL AND NOT EXISTS (SELECT 1 FROM operator_cases AS c"
-        " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')"
-        " ORDER BY asked_next, id LIMIT $2",
+        " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')) AS due"
+        " WHERE place <= $2 ORDER BY asked_next, id",
         now, limit,
     )  # fmt: skip
     return [_payment(row) for row in rows]

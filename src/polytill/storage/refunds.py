@@ -194,12 +194,17 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
 
 
 async def overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Refund]:
-    """Refunds whose outcome it is time to ask for."""
-    rows = await db.fetch(
-        f"SELECT {_REFUND} FROM refunds WHERE next_lookup_at <= $1 ORDER BY next_lookup_at LIMIT $2",  # noqa: S608
-        now, limit,
-    )  # fmt: skip
-    return [_refund(row) for row in rows]
+    """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
+    return [_refund(row) for row in await db.fetch(_overdue("refunds", _REFUND), now, limit)]
+
+
+def _overdue(table: str, columns: str) -> str:
+    return (
+        f"SELECT {columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
+        " (PARTITION BY attempt.provider_code ORDER BY one.next_lookup_at, one.id) AS place"
+        f" FROM {table} AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
+        " WHERE one.next_lookup_at <= $1) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
+    )
 
 
 async def done_between(
@@ -261,13 +266,8 @@ async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
 
 
 async def operations_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Operation]:
-    """Captures and cancels whose outcome it is time to ask for."""
-    rows = await db.fetch(
-        f"SELECT {_OPERATION} FROM payment_operations WHERE next_lookup_at <= $1"  # noqa: S608
-        " ORDER BY next_lookup_at LIMIT $2",
-        now, limit,
-    )  # fmt: skip
-    return [_operation(row) for row in rows]
+    """Captures and cancels whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
+    return [_operation(row) for row in await db.fetch(_overdue("payment_operations", _OPERATION), now, limit)]
 
 
 # ── Disputes ──

@@ -114,10 +114,12 @@ def forget_hints(unit: Writes, payment_id: str, kept: int) -> None:
 
 
 async def waiting(db: PracticeDb, before: datetime, limit: int = 50) -> list[WebhookEvent]:
-    """Deliveries that were stored but not applied: their process died, or the provider could not be asked."""
+    """Deliveries that were stored but not applied: their process died, or the provider could not be asked. So many of
+    each provider, whatever waits at another."""
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'received' AND received_at <= $1"  # noqa: S608
-        " ORDER BY received_at LIMIT $2",
+        f"SELECT {_COLUMNS} FROM (SELECT webhook_events.*, ROW_NUMBER() OVER"  # noqa: S608
+        " (PARTITION BY provider_code ORDER BY received_at, id) AS place FROM webhook_events"
+        " WHERE state = 'received' AND received_at <= $1) AS waiting WHERE place <= $2 ORDER BY received_at, id",
         before, limit,
     )  # fmt: skip
     return [_event(row) for row in rows]

@@ -69,6 +69,67 @@ async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | N
     return sorted((r.origin, r.state.value, r.provider_refund_id) for r in found)
 
 
+# ── A link that was paid twice, and what was given back of money that is not booked yet ──
+
+
+async def paid_twice(scene: Scene, lists: Lists) -> Any:
+    """The first delivery came, the second was lost."""
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
+    for transaction in ("tx-1", "tx-2"):
+        told = PaymentFact(paid(transaction=transaction), taken.attempts[0].id, transaction)
+        lists.put("transactions", scene.clock.at_s, told)
+    return taken.payment
+
+
+async def test_a_listed_second_success_is_asked_about_until_the_provider_answers(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    await run(scene)
+    payment = await paid_twice(scene, lists)
+    scene.wire.always("confirm", Unknown(Reason.timeout))
+    for _ in range(2):
+        await run(scene)
+    assert await scene.cases() == []
+    scene.wire.always("confirm", paid(transaction="tx-2"))
+    await run(scene)
+    assert [one.provider_transaction_id for one in await scene.attempts(payment.id)] == ["tx-1", "tx-2"]
+    assert await scene.cases() == ["excess"]
+
+
+async def test_a_listed_second_success_of_which_nothing_is_said_holds_up_no_more_than_a_day(
+    scene: Scene, lists: Lists
+) -> None:
+    configuration = await scene.configure()
+    await run(scene)
+    await paid_twice(scene, lists)
+    scene.wire.always("confirm", Unknown(Reason.timeout))
+    for _ in range(30):
+        await run(scene)
+    assert await scene.cases() == ["listing_missing_here"]
+    until = await listings.kept(scene.db, configuration.id, Environment.sandbox)
+    assert until is not None
+    assert until.timestamp() > scene.clock.at_s - DAY
+
+
+async def test_a_refund_of_a_payment_that_could_not_be_asked_about_is_not_forgotten(scene: Scene, lists: Lists) -> None:
+    """Paid, and given back in the dashboard; all of its deliveries were lost."""
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    lists.put("transactions", scene.clock.at_s, PaymentFact(paid(), taken.attempts[0].id, "tx-1"))
+    lists.put("refunds", scene.clock.at_s, RefundFact("succeeded", None, "r1", provider_transaction_id="tx-1"))
+    scene.wire.always("lookup_refund", Succeeded(Money(1000, "NGN"), "r1"))
+    scene.wire.always("confirm", Unknown(Reason.timeout))
+    await run(scene)
+    scene.wire.always("confirm", paid())
+    await scene.till.sweep()
+    await run(scene)
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.amount_captured, payment.amount_refunded) == (1000, 1000)
+
+
 # ── Refunds ──
 
 

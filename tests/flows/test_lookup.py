@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import checkout, operator, reconcile
+from polytill.flows import checkout, operator, receive, reconcile
 from polytill.flows.next_action import open_action
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import settle
 from polytill.providers.contract import PaymentFact
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Unknown
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import cases, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
@@ -539,8 +540,43 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
     [case] = await cases.listed(scene.db)
     await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    asked = len(scene.wire.of("confirm"))
+    for _ in range(10):
+        await scene.later(1)
+    assert len(scene.wire.of("confirm")) <= asked + 1, "it is asked about at its own time"
     scene.wire.always("confirm", NeedsAction(None))
-    await scene.later(60)
+    await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.canceled
+
+
+async def test_a_link_that_cannot_be_closed_now_is_tried_again_with_pauses(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", NeedsAction(None))
+    scene.wire.always("cancel", LOST)
+    await scene.later(scene.desk.settings.payment_expires_s)
+    assert len(scene.wire.of("cancel")) == 1, "as soon as its time is over"
+    for _ in range(10):
+        await scene.later(1)
+    assert len(scene.wire.of("cancel")) == 1
+    scene.wire.always("cancel", Declined(Reason.canceled, True, "closed", None))
+    await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.canceled
+
+
+async def test_a_link_is_closed_when_its_time_is_over_and_not_when_it_would_be_asked_about_next(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", NeedsAction(None))
+    scene.wire.always("cancel", NotSent(Reason.invalid_state))
+    left_s = scene.desk.settings.payment_expires_s
+    while left_s > 100:  # by then it is asked about once in an hour
+        await scene.later(min(left_s - 100, 3600))
+        left_s -= min(left_s - 100, 3600)
+    assert (await scene.payment(payment.id)).status is P.requires_action
+    await scene.later(100)
     assert (await scene.payment(payment.id)).status is P.canceled
 
 
@@ -612,3 +648,38 @@ async def test_a_provider_that_keeps_us_waiting_does_not_hold_up_another(
     await scene.later(5)
     assert (await scene.payment(healthy.id)).status is P.succeeded
     assert len(scene.wire.of("lookup")) == 2
+
+
+async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of what it is asked, each kind has its turn, however slow the others are."""
+    hasty = scene.desk.settings.model_copy(update={"provider_timeout_s": 0.2})
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    told = await scene.pay()
+    done = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    back = await scene.till.refund(scene.practice_id, done.id, key="back", amount=400)
+    for _ in range(3):
+        await lost(scene)
+
+    async def dies(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(receive, "_apply", dies)
+        await scene.delivery(configuration, PaymentFact(paid(transaction="tx-t"), told.attempts[0].id, "tx-t"))
+    monkeypatch.setattr(scene.desk, "settings", hasty)
+
+    async def silent(_: Any) -> Unknown:
+        await asyncio.sleep(0.15)
+        return LOST
+
+    scene.wire.always("lookup", silent)
+    scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "r1"))
+    await scene.later(6)
+    assert (await scene.payment(told.payment.id)).status is P.succeeded
+    for _ in range(5):
+        await scene.later(6)
+    assert [r.state for r in await refunds.of_payment(scene.db, done.id)] == ["succeeded"], back.id

@@ -24,10 +24,11 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import ledger, payments, refunds, webhook_events
+from polytill.storage import cases, ledger, payments, refunds, webhook_events
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.scripted import Scripted
+from tests.storage.making import plain
 
 A, P, R = AttemptState, PaymentStatus, RefundState
 OVERDUE_S = 45.0
@@ -236,7 +237,7 @@ async def test_a_second_success_that_is_told_twice_at_once_is_booked_once(scene:
 async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It died between the attempt and the money: the attempt is there already, and only the money is missing."""
+    """The attempt that is its own comes with the money: nothing is left that could be asked about under an unknown name."""
     configuration = await scene.configure()
     scene.wire.says("create", LINK)
     taken = await scene.pay()
@@ -250,11 +251,29 @@ async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
     with monkeypatch.context() as dying:
         dying.setattr("polytill.flows.paid_again.settle", dies)
         await scene.delivery(configuration, fact)
-    assert [a.state for a in await scene.attempts(taken.payment.id)] == [A.succeeded, A.sent]
+    assert [a.state for a in await scene.attempts(taken.payment.id)] == [A.succeeded]
     await scene.later(10)
     attempts = await scene.attempts(taken.payment.id)
     assert [(a.state, a.provider_transaction_id) for a in attempts] == [(A.succeeded, "tx-1"), (A.succeeded, "tx-2")]
     assert await scene.cases() == ["excess"]
+
+
+async def test_a_second_success_of_another_amount_is_put_before_a_person(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    reference = taken.attempts[0].id
+    await scene.delivery(configuration, PaymentFact(paid(), reference, "tx-1"))
+    scene.wire.always("confirm", paid(900, transaction="tx-2"))
+    for number in range(2):
+        fact = PaymentFact(paid(900, transaction="tx-2"), reference, "tx-2")
+        await scene.delivery(configuration, fact, dedupe_key=f"again-{number}")
+    [case] = await cases.listed(scene.db)
+    assert (case.kind, case.detail["transaction"]) == ("amount_mismatch", "tx-2")
+    assert case.detail["provider"] == {"amount": 900, "currency": "NGN"}
+    assert [a.state for a in await scene.attempts(taken.payment.id)] == [A.succeeded]
+    told = await plain(scene.db, "SELECT type FROM events ORDER BY id")
+    assert told == [("payment.succeeded",), ("payment.amount_mismatch",)]
 
 
 @pytest.mark.parametrize("fee", [15, None])

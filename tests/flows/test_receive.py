@@ -11,7 +11,7 @@ from polytill.domain.errors import NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
 from polytill.flows import configure, hints, receive
-from polytill.providers.contract import PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, Reason, Unknown
 from polytill.storage import webhook_events
 from tests.flows.scenes import LINK, Scene, keys, paid
@@ -289,5 +289,36 @@ async def test_another_amount_is_parked_for_a_person(scene: Scene) -> None:
     assert await scene.cases() == ["amount_mismatch"]
     payment = await scene.payment(taken.payment.id)
     assert (payment.status, payment.amount_captured) == (P.requires_action, 0)
+    [event] = await webhook_events.listed(scene.db)
+    assert (event.state, event.reason) == ("parked", "amount_mismatch")
+
+
+@pytest.mark.parametrize("first", ["parked", "waiting"])
+async def test_a_delivery_of_several_facts_is_finished_when_all_are(scene: Scene, first: str) -> None:
+    configuration, taken = await waiting(scene)
+    payment = await scene.succeeded()
+    about = payment.provider_transaction_id
+    dispute = DisputeFact("open", "open", "d1", provider_transaction_id=about, amount=Money(1000, "NGN"))
+    scene.wire.always("confirm", LINK)
+    early = RefundFact("succeeded", None, "r1", provider_transaction_id="tx-1", amount=Money(300, "NGN"))
+    event = await scene.delivery(configuration, fact(taken, paid(999)) if first == "parked" else early, dispute)
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is (EventState.parked if first == "parked" else EventState.received)
+
+
+async def test_a_process_that_dies_before_another_amount_is_parked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration, taken = await waiting(scene)
+    with monkeypatch.context() as patch:
+
+        async def dies(*_: object) -> None:
+            raise Fails
+
+        patch.setattr(receive, "finish", dies)
+        await scene.delivery(configuration, fact(taken, paid(999)))
+    await scene.later(6)
     [event] = await webhook_events.listed(scene.db)
     assert (event.state, event.reason) == ("parked", "amount_mismatch")

@@ -13,7 +13,7 @@ from polytill.domain.states import EventState, RefundState
 from polytill.flows import receive
 from polytill.flows import refund as refunding
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
-from polytill.providers.outcomes import Declined, NotSent, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from tests.flows.scenes import LINK, Scene, paid
@@ -300,3 +300,19 @@ async def test_a_crash_at_any_write_loses_no_refund_made_over_there(
         await scene.delivery(configuration, fact, dedupe_key=f"event-of-{writes}")  # the provider repeats it
         assert await states(scene, payment) == [("provider", "succeeded", 300)], f"after {writes} writes"
         assert (await scene.payment(payment.id)).amount_refunded == 300
+
+
+async def test_a_refund_that_gets_another_id_on_its_way_is_ours_by_our_reference(scene: Scene) -> None:
+    """It was answered under the name of a conversation, and is delivered under the one of a transfer."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Pending(Money(400, "NGN"), "conversation-1"))
+    made = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    about = payment.provider_transaction_id
+    told = RefundFact("succeeded", made.id, "transfer-9", provider_transaction_id=about, amount=Money(400, "NGN"))
+    for _ in range(2):
+        await scene.delivery(configuration, told)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert (refund.state, refund.provider_refund_id) == ("succeeded", "transfer-9")
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_refunded, fresh.refund_reserved) == (400, 0)

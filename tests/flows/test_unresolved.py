@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from polytill.domain.money import Money
 from polytill.domain.states import OperationState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
 from polytill.flows.unresolved import UNRESOLVED_AFTER
+from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.storage import cases, refunds
 from polytill.storage.cases import OperatorCase
@@ -102,3 +104,33 @@ async def test_a_case_that_a_person_has_put_away_stays_away(scene: Scene) -> Non
     await scene.later(90)
     assert await queue(scene) == []
     assert await told(scene) == 1
+
+
+async def test_what_a_delivery_settles_while_it_is_asked_about_is_no_case(scene: Scene) -> None:
+    """The provider is back: its deliveries arrive while lookups still hang."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", SILENT)
+    back = await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    scene.wire.says("create", SILENT)
+    taken = await scene.pay()
+    facts = {
+        "lookup": PaymentFact(paid(transaction="tx-l"), taken.attempts[0].id, "tx-l"),
+        "lookup_refund": RefundFact(
+            "succeeded", back.id, "r1", provider_transaction_id=payment.provider_transaction_id,
+            amount=Money(400, "NGN"),
+        ),
+    }  # fmt: skip
+    for verb, fact in facts.items():
+
+        async def meanwhile(_: Any, fact: Any = fact) -> Unknown:
+            await scene.delivery(configuration, fact)
+            return SILENT
+
+        scene.wire.says(verb, meanwhile)
+        scene.wire.always(verb, SILENT)
+    await scene.later(HOUR + 60)
+    assert (await scene.payment(taken.payment.id)).status is PaymentStatus.succeeded
+    assert (await scene.payment(payment.id)).amount_refunded == 400
+    assert await queue(scene) == []
+    assert await told(scene) == 0

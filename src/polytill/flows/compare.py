@@ -38,6 +38,8 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 FIRST_WINDOW = timedelta(days=2)
 LONGEST_WINDOW = timedelta(days=1)
 WINDOWS_AT_ONCE = 8
+# A listed success about which the provider does not answer keeps its window open so long; then a person is told.
+PATIENCE = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(seconds=60)
 _OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
 
@@ -79,14 +81,19 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     window = await _listed(desk, db, configuration, environment, since, until)
     if window is None:
         return None
-    for fact in window.facts.values():
-        await _look_at(desk, db, configuration, environment, fact)
+    unanswered = [
+        fact for fact in window.facts.values() if not await _look_at(desk, db, configuration, environment, fact)
+    ]
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
     for compare_others in (compare_refunds, compare_disputes):
         if not await compare_others(desk, db, configuration, environment, since, window.until):
             return None
+    if unanswered and compared_until is not None and now - compared_until < PATIENCE:
+        return None  # the whole window again, the next time
+    for fact in unanswered:
+        await _tell_missing(desk, db, configuration, environment, fact)
     await ask_again(desk, db, configuration, environment, since, window.until)
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
@@ -112,28 +119,27 @@ async def _listed(
 
 async def _look_at(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
-) -> None:
+) -> bool:
+    """Book what differs, or tell a person. False where nothing else will find it out, and the provider did not answer."""
     attempt = await attempt_listed(db, configuration, environment, fact)
-    told = _told(fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
-            subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
-            await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": told})
-        return
+            await _tell_missing(desk, db, configuration, environment, fact)
+        return True
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     if paid_again.is_another(attempt, fact):
-        await paid_again.book(desk, db, payment, attempt, fact, "lookup")
-        return
+        return await paid_again.book(desk, db, payment, attempt, fact, "lookup") is None
     if _agrees(payment, attempt, fact):
-        return
+        return True
     payment, attempt = await _asked(desk, db, payment, attempt, fact)
     if _agrees(payment, attempt, fact):
-        return
+        return True
     same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
     kind = "listing_amount_differs" if same_state else "listing_status_differs"
     ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
-    await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": told})
+    await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
+    return True
 
 
 async def _asked(
@@ -205,6 +211,13 @@ def _told(fact: PaymentFact) -> dict[str, Any]:
         "amount": amount.minor if amount else None,
         "currency": amount.currency if amount else None,
     }
+
+
+async def _tell_missing(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+) -> None:
+    subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
+    await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": _told(fact)})
 
 
 async def _open(

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import handler_class
+from polytill.flows.calling import fetched, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
 from polytill.providers.contract import RefundFact
-from polytill.providers.outcomes import Declined, NotSent, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
@@ -89,9 +90,16 @@ async def _look_at(
     if isinstance(told, Unknown | NotSent):
         return False
     if attempt.state is not AttemptState.succeeded:
-        # Of money that is not booked, though its payment was compared before this: another amount was paid, and a person
-        # has been told; or what became of it is not known yet.
-        return attempt.state not in (AttemptState.sent, AttemptState.unknown)
+        # Of money that is not booked, though its payment was compared before this: what became of it is not known yet;
+        # or the provider's own word is that it was not paid, or with another amount, of which a person is told.
+        if attempt.state in (AttemptState.sent, AttemptState.unknown):
+            return False
+        paid = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        if not isinstance(paid, Succeeded):
+            return not isinstance(paid, Unknown | NotSent)
+        payment, attempt = await settle(desk, db, payment, attempt, paid, "lookup")
+        if attempt.state is not AttemptState.succeeded:
+            return True
     if told.amount is None:
         return True  # it failed, and is none of ours: nothing was given back
     await apply_refund_fact(desk, db, payment, attempt, told, no_delivery)

@@ -14,11 +14,11 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
-from polytill.flows.schedule import after_sent
-from polytill.flows.settle import settle
+from polytill.flows.notify import tell
+from polytill.flows.settle import mismatch, settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
-from polytill.storage import audit, payments
+from polytill.storage import audit, payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
@@ -48,26 +48,44 @@ async def book(
         return outcome
     if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
         return None
-    if again is None:
+    if again is not None:
+        await settle(desk, db, payment, again, outcome, source)
+    elif outcome.amount != amount:
+        await _not_booked(desk, db, payment, attempt, outcome)
+    else:
         try:
-            again = await _attempt_for(desk, db, attempt, named, number, source)
+            await _book_as_its_own(desk, db, payment, attempt, outcome, number, source)
         except Duplicate:  # another delivery of it came first
             return Unknown(Reason.conflict)
-    # One that is there, and is not settled: whoever put it on disk is at it, or has died.
-    await settle(desk, db, payment, again, outcome, source)
     return None
 
 
-async def _attempt_for(desk: Desk, db: PracticeDb, attempt: Attempt, named: str, number: int, source: str) -> Attempt:
-    """Put an attempt of its own on disk for another transaction that paid an attempt's link."""
+async def _book_as_its_own(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
+) -> None:
+    """Another transaction that paid an attempt's link becomes an attempt in the unit that books it: the provider has
+    never heard of this one's id, and can be asked about the transaction alone."""
     now = desk.world.now()
     again = replace(
         attempt, id=new_id(desk.world), number=number, state=AttemptState.sent, created_at=now, updated_at=now,
-        provider_transaction_id=named, lookups=0, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        provider_transaction_id=outcome.provider_transaction_id, lookups=0,
     )  # fmt: skip
+    detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
+
+    def also(unit: Unit) -> None:
+        audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
+
+    await settle(desk, db, payment, again, outcome, source, also=also, is_new=True)
+
+
+async def _not_booked(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:
+    """It was paid again with another amount than was asked for: a person has to look."""
     unit = Unit()
-    payments.insert_attempt(unit, again)
-    detail = {"attempt": again.id, "of": attempt.id, "transaction": named}
-    audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
+    subject = f"{attempt.id}:{outcome.provider_transaction_id}"
+    detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
+    tell(desk, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
+    webhook_events.open_case(
+        unit, new_id(desk.world), payment.practice_id, payment.environment, "amount_mismatch", subject, payment.id,
+        detail, desk.world.now(),
+    )  # fmt: skip
     await db.commit(unit)
-    return again

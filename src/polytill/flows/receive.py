@@ -20,7 +20,7 @@ from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund
-from polytill.flows.settle import settle
+from polytill.flows.settle import decide, settle
 from polytill.flows.settle_refunds import apply_dispute_fact
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
@@ -220,6 +220,13 @@ async def _apply(
         payment = await payments.by_id(db, attempt.payment_id)
         assert payment is not None
         await _apply_fact(desk, db, event, result, fact, payment, attempt)
+        if fact is not result.facts[-1] and not await _is_finished(db, event):
+            return  # it is taken up again as a whole
+
+
+async def _is_finished(db: PracticeDb, event: WebhookEvent) -> bool:
+    stored = await webhook_events.by_id(db, event.id)
+    return stored is None or stored.state not in (EventState.received, EventState.parked)
 
 
 async def _notify(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
@@ -271,7 +278,11 @@ async def _apply_fact(
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
-        payment, settled = await settle(desk, db, payment, attempt, outcome, "webhook", None, also)
+        # Of another amount than was asked for it is parked below, and not finished before.
+        is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
+        payment, settled = await settle(
+            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also
+        )
         if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
             await _take_up_waiting(desk, db, event, payment.id)
         await take_up_parked(desk, db, attempt, settled)

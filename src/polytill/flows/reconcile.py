@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
@@ -34,8 +36,11 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
+from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
+# How long a delivery that cannot be checked lets others go first, each time.
+TAKEN_UP_AGAIN = timedelta(seconds=30)
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
 
@@ -211,31 +216,40 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
     return payment
 
 
+class _Work(NamedTuple):
+    due: datetime
+    provider: str
+    subject: str
+    look: Look
+    is_told: bool = False  # the provider has said it already, and need not be asked
+
+
 async def sweep(desk: Desk, practice_id: int) -> int:
     """Everything that is overdue in one practice, one after the other. How many things there were.
 
-    A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it.
+    A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it, nor
+    does what it has told us. What has waited longest comes first, so that each kind of question has its turn.
     """
     db = await desk.opening.practice(practice_id)
     slow_s, slow = desk.settings.provider_timeout_s / 2, set()
     work = await _overdue(desk, db)
-    for provider, subject, look in work:
-        if provider in slow:
+    for one in sorted(work, key=lambda one: (not one.is_told, one.due)):
+        if (one.provider, one.is_told) in slow:
             continue
         began_s = asyncio.get_running_loop().time()
         try:
             # In a task of its own: what one leaves open in its context cannot be seen by the next.
-            await asyncio.create_task(look())
+            await asyncio.create_task(one.look())
         except Exception as error:
             # One that cannot be looked up must not keep the others waiting.
-            log.error("lookup_failed", practice=practice_id, subject=subject, error=type(error).__name__)
+            log.error("lookup_failed", practice=practice_id, subject=one.subject, error=type(error).__name__)
         if asyncio.get_running_loop().time() - began_s >= slow_s:
-            slow.add(provider)
+            slow.add((one.provider, one.is_told))
     return len(work)
 
 
-async def _overdue(desk: Desk, db: PracticeDb) -> list[tuple[str, str, Look]]:
-    """What is to be looked at: at which provider, what, and how."""
+async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
+    """What is to be looked at."""
     now = desk.world.now()
 
     async def look_up(attempt: Attempt) -> None:
@@ -246,14 +260,23 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[tuple[str, str, Look]]:
         assert attempt is not None
         return attempt.provider_code
 
-    late = await payments.attempts_overdue(db, now)
-    back, done = await refunds.overdue(db, now), await refunds.operations_overdue(db, now)
-    told = await webhook_events.waiting(db, desk.world.after(-5.0))
-    unpaid = await payments.unpaid_past_expiry(db, now)
-    return [
-        *((one.provider_code, one.id, partial(look_up, one)) for one in late),
-        *[(await provider_of(one.attempt_id), one.id, partial(refund.refresh, desk, db, one)) for one in back],
-        *[(await provider_of(one.attempt_id), one.id, partial(operate.refresh, desk, db, one)) for one in done],
-        *((one.provider_code, one.id, partial(receive.apply_stored, desk, db, one)) for one in told),
-        *((one.provider_code or "", one.id, partial(expire, desk, db, one)) for one in unpaid),
+    def news(event: WebhookEvent) -> _Work:
+        due, look = event.received_at + event.tries * TAKEN_UP_AGAIN, partial(receive.apply_stored, desk, db, event)
+        return _Work(due, event.provider_code, event.id, look, is_told=not event.must_fetch)
+
+    work = [
+        _Work(one.next_lookup_at or now, one.provider_code, one.id, partial(look_up, one))
+        for one in await payments.attempts_overdue(db, now)
     ]
+    for back in await refunds.overdue(db, now):
+        look = partial(refund.refresh, desk, db, back)
+        work.append(_Work(back.next_lookup_at or now, await provider_of(back.attempt_id), back.id, look))
+    for done in await refunds.operations_overdue(db, now):
+        look_at = partial(operate.refresh, desk, db, done)
+        work.append(_Work(done.next_lookup_at or now, await provider_of(done.attempt_id), done.id, look_at))
+    work += [news(event) for event in await webhook_events.waiting(db, desk.world.after(-5.0))]
+    work += [
+        _Work(one.expires_at or now, one.provider_code or "", one.id, partial(expire, desk, db, one))
+        for one in await payments.unpaid_past_expiry(db, now)
+    ]
+    return work

@@ -120,13 +120,17 @@ def _fits(payment: Payment, attempt: Attempt, amount: Money) -> bool:
     return amount.minor == attempt.amount
 
 
-def _mismatch(attempt: Attempt, amount: Money) -> Verdict:
-    detail = {
+def mismatch(attempt: Attempt, amount: Money) -> dict[str, Any]:
+    """What a person and the host are told of money that does not fit its attempt."""
+    return {
         "attempt": attempt.id,
         "expected": {"amount": attempt.amount, "currency": attempt.currency},
         "provider": {"amount": amount.minor, "currency": amount.currency},
     }
-    return Verdict(cases=[Case("amount_mismatch", attempt.id, detail)])
+
+
+def _mismatch(attempt: Attempt, amount: Money) -> Verdict:
+    return Verdict(cases=[Case("amount_mismatch", attempt.id, mismatch(attempt, amount))])
 
 
 def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
@@ -262,12 +266,14 @@ async def settle(
     successor: Attempt | None = None,
     also: Callable[[Unit], None] | None = None,
     unless_moved: bool = False,
+    is_new: bool = False,
 ) -> tuple[Payment, Attempt]:
     """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
 
     ``successor`` is the next attempt, put on disk if this one turns out closed. ``also`` adds steps to the same unit
     (the webhook event that brought the fact, the capture that was asked for), also where nothing else changes.
     ``unless_moved``: the outcome was concluded from the attempt's state; where another has moved it, nothing is written.
+    ``is_new``: the unit puts the attempt on disk, too. ``Duplicate`` where another has its number.
     """
     concluded_from = attempt.state
     for _ in range(TRIES):
@@ -278,12 +284,12 @@ async def settle(
         unit = Unit()
         if verdict.change is not None:
             payments.change(unit, payment, verdict.change, now)
-        _write_attempt(desk, db, unit, attempt, verdict, source, now)
+        _write_attempt(desk, db, unit, payment, attempt, verdict, source, now, is_new)
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
-        if attempt.state is AttemptState.unknown:
-            is_known = verdict.attempt is not None
+        is_known = verdict.attempt is not None
+        if attempt.state is AttemptState.unknown and (is_known or source == "lookup"):
             (await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known))(unit)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
@@ -291,7 +297,9 @@ async def settle(
             also(unit)
         try:
             await db.commit(unit)
-        except (Stale, CheckRefused, Duplicate):  # Duplicate: another has put its successor on disk first
+        except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another put its successor on disk first
+            if is_new and isinstance(refused, Duplicate):
+                raise
             payment, attempt = await _again(db, payment, attempt)
             if unless_moved and attempt.state is not concluded_from:
                 return payment, attempt
@@ -323,33 +331,45 @@ async def reopen(
 
 
 async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Payment, Attempt]:
-    fresh_payment = await payments.by_id(db, payment.id)
-    fresh_attempt = await payments.attempt_by_id(db, attempt.id)
-    assert fresh_payment is not None
-    assert fresh_attempt is not None
-    return fresh_payment, fresh_attempt
+    """Both rows as they stand now; a new attempt is not on disk yet."""
+    fresh = await payments.by_id(db, payment.id)
+    assert fresh is not None
+    return fresh, await payments.attempt_by_id(db, attempt.id) or attempt
 
 
 def _write_attempt(
-    desk: Desk, db: PracticeDb, unit: Unit, before: Attempt, verdict: Verdict, source: str, now: datetime
-) -> None:
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, source: str,
+    now: datetime, is_new: bool,
+) -> None:  # fmt: skip
     changed = verdict.attempt
     if changed is None:
         if source == "lookup":
             # Nothing new: ask again later.
             lookups = before.lookups + 1
-            payments.postpone(unit, before.id, before.state, next_lookup(before.state, lookups, now), lookups)
+            next_at = _by_expiry(payment, before.state, next_lookup(before.state, lookups, now), now)
+            payments.postpone(unit, before.id, before.state, next_at, lookups)
         return
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
     if not verdict.told_all and changed.lookups < 3:
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
+    changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
     if verdict.action is not None:
         changed.next_action = seal_action(desk, db, changed.id, verdict.action)
     elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
         changed.next_action = None
-    payments.change_attempt(unit, before.state, changed)
+    if is_new:
+        payments.insert_attempt(unit, changed)
+    else:
+        payments.change_attempt(unit, before.state, changed)
+
+
+def _by_expiry(payment: Payment, state: AttemptState, next_at: datetime | None, now: datetime) -> datetime | None:
+    """A link is asked about again when its payment expires at the latest: it is closed then, not up to an hour later."""
+    if state is AttemptState.needs_action and next_at and payment.expires_at and now < payment.expires_at:
+        return min(next_at, payment.expires_at)
+    return next_at
 
 
 def _write_books(

@@ -82,8 +82,8 @@ async def settle_refund(
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
             await _move(desk, db, unit, payment, refund, changed, source)
-        if refund.state is RefundState.unknown:
-            is_known = state is not None
+        is_known = state is not None
+        if refund.state is RefundState.unknown and (is_known or source == "lookup"):
             (await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known))(unit)
         if also is not None:
             also(unit)
@@ -242,9 +242,13 @@ def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[R
 
 def _names(fact: RefundFact, refund: Refund) -> bool:
     """Whether a fact says that it is about this refund: by the provider's id, else by our reference. Where a refund made
-    in the dashboard was taken for ours, ours comes under another id, and is then the one that is not known yet."""
+    in the dashboard was taken for ours, ours is done under that one's id, and comes under another: it is then the one
+    that is not known yet. One that is not over may have got another id on its way."""
     named, known = fact.provider_refund_id, refund.provider_refund_id
-    return named == known if named and known else fact.reference == refund.id
+    is_ours = fact.reference == refund.id
+    if named and known and named != known:
+        return is_ours and refund.state in REFUND_RESERVES
+    return is_ours or (named is not None and named == known)
 
 
 def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:

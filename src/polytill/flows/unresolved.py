@@ -26,7 +26,8 @@ async def noted(
 ) -> Callable[[Unit], None]:
     """What the unit that settles something unknown adds to the queue: its case after an hour, or that case's end.
 
-    ``what`` is attempt, refund or operation, ``subject`` its id; it has been unknown ``since`` then.
+    ``what`` is attempt, refund or operation, ``subject`` its id; it has been unknown ``since`` then. The unit must be
+    ``Stale`` where it was found out meanwhile: a case would be about nothing, and never end.
     """
     now = desk.world.now()
     known = await cases.listed(db, kind=UNRESOLVED, subject=subject) if is_known else []

@@ -242,10 +242,10 @@ def change_attempt(unit: Writes, before: AttemptState, attempt: Attempt, lookups
 
 
 def postpone(unit: Writes, attempt_id: str, state: AttemptState, next_at: datetime | None, lookups: int) -> None:
-    """When to look an attempt up again; nothing else about it changes."""
+    """When to look an attempt up again; nothing else about it changes. ``Stale`` where another has moved it."""
     unit.add(
         "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
-        attempt_id, state.value, next_at, lookups,
+        attempt_id, state.value, next_at, lookups, expect=1,
     )  # fmt: skip
 
 
@@ -353,15 +353,15 @@ async def attempts_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> li
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
     """Payments that nobody finished in time, and that wait for their payer: so many of each provider. Those come first
-    that were asked about longest ago, so that one which cannot be closed keeps no other waiting. One that was paid, if
-    by another amount than was asked for, waits for a person instead, and is asked about at its own time."""
+    that were asked about longest ago, and only when it is time to ask: one that cannot be closed keeps no other waiting.
+    One that was paid, if by another amount than was asked for, waits for a person instead."""
     rows = await db.fetch(
         f"SELECT {_PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"
         " (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"
         " WHERE payment_id = payments.id AND state = 'needs_action') AS asked_next FROM payments"
         " WHERE status IN ('requires_action', 'processing') AND expires_at <= $1) AS unpaid"
-        " WHERE asked_next IS NOT NULL AND NOT EXISTS (SELECT 1 FROM operator_cases AS c"
+        " WHERE asked_next <= $1 AND NOT EXISTS (SELECT 1 FROM operator_cases AS c"
         " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')) AS due"
         " WHERE place <= $2 ORDER BY asked_next, id",
         now, limit,

@@ -162,10 +162,10 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
 
 
 def postpone(unit: Writes, refund_id: str, state: RefundState, next_at: datetime | None, lookups: int) -> None:
-    """When to look a refund up again; nothing else about it changes."""
+    """When to look a refund up again; nothing else about it changes. ``Stale`` where another has moved it."""
     unit.add(
         "UPDATE refunds SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
-        refund_id, state.value, next_at, lookups,
+        refund_id, state.value, next_at, lookups, expect=1,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 from fastapi import FastAPI
+from multidict import CIMultiDict
 
 from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
@@ -132,10 +133,10 @@ class Installation:
 
     async def call(
         self, method: str, path: str, key: str | None = None, body: Any = None, *, idempotency: str | None = None,
-        raw: bytes | None = None, headers: dict[str, str] | None = None,
+        raw: bytes | None = None, headers: dict[str, str] | list[tuple[str, str]] | None = None,
     ) -> Answered:  # fmt: skip
         """One request to the service. ``raw`` sends bytes as they are."""
-        sent = dict(headers or {})
+        sent = CIMultiDict(headers or {})
         if key:
             sent["Authorization"] = f"Bearer {key}"
         if idempotency:

@@ -197,10 +197,24 @@ async def test_idempotency_keys(
         assert "header:idempotency-key" in [error["pointer"].lower() for error in problem["errors"]]
         if status == 400:
             assert problem["code"] == "idempotency_key_missing"
+        else:
+            assert problem["detail"].startswith("The Idempotency-Key must be 1 to 200 visible ASCII characters")
     # A missing key is said first, with all else that is wrong.
     if key is None:
         problem = is_problem(await practice.call("POST", "/payments", {"amount": 0}), 400, "idempotency_key_missing")
         assert {error["pointer"] for error in problem["errors"]} > {"/amount", "/currency"}
+    assert await snapshot(shared, practice.id) == before
+
+
+async def test_two_idempotency_keys(shared: Installation, practices: dict[str, Practice]) -> None:
+    """A client's and a proxy's, say: nobody could tell which of them counts."""
+    practice = await _practice(shared, practices)
+    before = await snapshot(shared, practice.id)
+    twice = [("Idempotency-Key", fresh()), ("Idempotency-Key", fresh())]
+    for path in ("/payments", "/payments/none/capture", "/payments/none/cancel", "/payments/none/refunds"):
+        raw = json.dumps(GOOD).encode() if path == "/payments" else b"{}"
+        problem = is_problem(await practice.call("POST", path, raw=raw, headers=twice), 422, "invalid")
+        assert [error["pointer"] for error in problem["errors"]] == ["header:Idempotency-Key"]
     assert await snapshot(shared, practice.id) == before
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field, StrictStr, ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
@@ -33,13 +33,22 @@ from polytill.web.values import Typed
 router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
 
 PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
-IdempotencyKey = Annotated[
+_Key = Annotated[
     str,
     Header(
         alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
         description="Yours to choose; the same key and body give the same result for ever",
     ),
 ]  # fmt: skip
+
+
+def _the_key(request: Request, key: _Key) -> str:
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise invalid("header:Idempotency-Key", "The Idempotency-Key header stands there more than once.")
+    return key
+
+
+IdempotencyKey = Annotated[str, Depends(_the_key)]
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -87,16 +96,16 @@ class _CreateRoute(StrictRoute):
 
         async def handle(plain: Request) -> Response:
             request = StrictRequest(plain.scope, plain.receive)
-            practice, key = request.path_params["practiceId"], request.headers.get("idempotency-key", "")
+            practice, keys = request.path_params["practiceId"], request.headers.getlist("idempotency-key")
             as_json = request.headers.get("content-type", "").partition(";")[0] == "application/json"
-            if not as_json or not _well_formed(f"{practice} {key}"):
+            if not as_json or len(keys) != 1 or not _well_formed(f"{practice} {keys[0]}"):
                 return await framework(request)
             try:
                 body = shapes.PaymentShape.model_validate(await request.json())
             except ValidationError:
                 return await framework(request)
             practice_id = int(practice)
-            return await create(await _pays(request, practice_id), practice_id, key, body)
+            return await create(await _pays(request, practice_id), practice_id, keys[0], body)
 
         return handle
 

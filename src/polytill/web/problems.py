@@ -90,6 +90,8 @@ def sentence(found: dict[str, Any]) -> str:
         return "There is no such field."
     if found["type"] == "missing":
         return "This field is required."
+    if found["loc"] == ("header", "Idempotency-Key"):
+        return "The Idempotency-Key must be 1 to 200 visible ASCII characters, without blanks."
     return message[0].upper() + message[1:] + ("" if message.endswith(".") else ".")
 
 

@@ -101,9 +101,9 @@ class Scene:
         )  # fmt: skip
         return await self.till.pay(self.practice_id, request)
 
-    async def succeeded(self, amount: int = 1000, **more: Any) -> Payment:
+    async def succeeded(self, amount: int = 1000, fee: int | None = 15, **more: Any) -> Payment:
         """A payment whose money is there."""
-        self.wire.says("create", paid(amount, transaction=f"tx-{next(_numbers)}"))
+        self.wire.says("create", paid(amount, transaction=f"tx-{next(_numbers)}", fee=fee))
         return (await self.pay(amount=amount, **more)).payment
 
     async def payment(self, payment_id: str) -> Payment:

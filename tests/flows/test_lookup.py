@@ -277,6 +277,37 @@ async def test_a_fee_that_comes_later_is_asked_for(scene: Scene) -> None:
     assert len(scene.wire.calls) == before
 
 
+async def test_a_fee_is_asked_for_again_when_the_answer_was_lost(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded(fee=None)
+    scene.wire.always("confirm", LOST)
+    for _ in range(5):
+        await scene.later(3600)
+    assert len(scene.wire.of("confirm")) == 3, "not for ever"
+    payment = await scene.succeeded(fee=None)
+    scene.wire.says("confirm", LOST, LOST)
+    scene.wire.always("confirm", replace(paid(fee=15), provider_transaction_id=payment.provider_transaction_id))
+    for _ in range(3):
+        await scene.later(3600)
+    assert (await scene.payment(payment.id)).provider_fee == 15
+
+
+async def test_a_fee_is_asked_for_though_a_lookup_was_under_way_when_the_money_came(scene: Scene) -> None:
+    configuration = await scene.configure()
+    taken = await lost(scene)
+
+    async def meanwhile(_: Any) -> Unknown:
+        await scene.delivery(configuration, PaymentFact(paid(fee=None), taken.attempts[0].id, "tx-1"))
+        return LOST
+
+    scene.wire.says("lookup", meanwhile)
+    await scene.later(5)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+    scene.wire.always("confirm", paid(fee=15))
+    await scene.later(60)
+    assert (await scene.payment(taken.payment.id)).provider_fee == 15
+
+
 async def test_a_fee_that_two_learn_at_once_is_booked_once(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", paid(fee=None))

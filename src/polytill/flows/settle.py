@@ -40,6 +40,8 @@ from polytill.storage.payments import Attempt, Change, Payment
 from polytill.storage.units import Unit
 
 TRIES = 8
+# How often the provider is asked for the fee or the method to keep once the money is there.
+ASKED_FOR_THE_REST = 3
 
 _CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptState.expired}
 
@@ -284,12 +286,16 @@ async def settle(
         unit = Unit()
         if verdict.change is not None:
             payments.change(unit, payment, verdict.change, now)
-        _write_attempt(desk, db, unit, payment, attempt, verdict, source, now, is_new)
+        asked = source == "lookup" and attempt.state is concluded_from
+        if verdict.attempt is not None:
+            _write_attempt(desk, db, unit, payment, attempt, verdict, now, is_new)
+        elif asked:
+            _ask_again(unit, payment, attempt, outcome, now)
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
         is_known = verdict.attempt is not None
-        if attempt.state is AttemptState.unknown and (is_known or source == "lookup"):
+        if attempt.state is AttemptState.unknown and (is_known or asked):
             (await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known))(unit)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
@@ -337,22 +343,27 @@ async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Pa
     return fresh, await payments.attempt_by_id(db, attempt.id) or attempt
 
 
+def _ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+    """Nothing is new: when to ask the next time. What is still to be told of money that is there is not given up for one
+    answer that was lost."""
+    lookups, state = attempt.lookups + 1, attempt.state
+    if state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
+        next_at = next_lookup(AttemptState.pending, lookups, now)
+    else:
+        next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
+    payments.postpone(unit, attempt.id, state, next_at, lookups)
+
+
 def _write_attempt(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, source: str,
-    now: datetime, is_new: bool,
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, now: datetime,
+    is_new: bool,
 ) -> None:  # fmt: skip
     changed = verdict.attempt
-    if changed is None:
-        if source == "lookup":
-            # Nothing new: ask again later.
-            lookups = before.lookups + 1
-            next_at = _by_expiry(payment, before.state, next_lookup(before.state, lookups, now), now)
-            payments.postpone(unit, before.id, before.state, next_at, lookups)
-        return
+    assert changed is not None
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
-    if not verdict.told_all and changed.lookups < 3:
+    if not verdict.told_all and changed.lookups < ASKED_FOR_THE_REST:
         changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
     changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
     if verdict.action is not None:

@@ -65,6 +65,7 @@ async def settle_refund(
         assert payment is not None
         unit = Unit()
         now = desk.world.now()
+        asked = source == "lookup" and refund.state is seen
         another = _told_of_another(refund, outcome)
         differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
         amount_differs = differs and another is None
@@ -76,14 +77,14 @@ async def settle_refund(
         if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
             _case(desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id})
         if state is None:
-            _learn_id(unit, refund, outcome, source, desk)
+            _learn_id(unit, refund, outcome, asked, desk)
         else:
             changed = _with(refund, state, outcome)
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
             await _move(desk, db, unit, payment, refund, changed, source)
         is_known = state is not None
-        if refund.state is RefundState.unknown and (is_known or source == "lookup"):
+        if refund.state is RefundState.unknown and (is_known or asked):
             (await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known))(unit)
         if also is not None:
             also(unit)
@@ -141,13 +142,13 @@ def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
     return changed
 
 
-def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, source: str, desk: Desk) -> None:
+def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, desk: Desk) -> None:
     learnt = getattr(outcome, "provider_transaction_id", None)
     now = desk.world.now()
     if learnt is not None and refund.provider_refund_id is None:
         same = replace(refund, provider_refund_id=learnt, updated_at=now)
         refunds.change(unit, refund.state, same)
-    elif source == "lookup":
+    elif asked:
         lookups = refund.lookups + 1
         refunds.postpone(unit, refund.id, refund.state, next_lookup(refund.state, lookups, now), lookups)
 

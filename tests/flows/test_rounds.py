@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,20 @@ async def held(scene: Scene) -> dict[int, datetime]:
     """The scene's practice holds a lease, as one does that takes payments."""
     await lease.ensure(scene.desk, scene.practice_id)
     return await leases.all_held(scene.desk.owner)
+
+
+async def test_nobody_counts_on_a_lease_longer_than_it_was_written_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = scene.desk.owner.commit
+
+    async def slow(unit: Any) -> Any:
+        scene.clock.at_s += 20
+        return await commit(unit)
+
+    monkeypatch.setattr(scene.desk.owner, "commit", slow)
+    until = (await held(scene))[scene.practice_id]
+    assert scene.desk.leased_until_s[scene.practice_id] <= until.timestamp()
 
 
 async def test_two_workers_never_hold_one_practice(scene: Scene) -> None:

@@ -28,10 +28,10 @@ async def ensure(desk: Desk, practice_id: int) -> None:
 
 
 async def _write(desk: Desk, practice_id: int) -> None:
-    unit = Unit()
+    unit, until_s = Unit(), desk.world.time_s() + LEASE_S
     leases.hold(unit, practice_id, desk.world.after(LEASE_S), desk.world.now())
     await desk.owner.commit(unit)
-    desk.leased_until_s[practice_id] = desk.world.time_s() + LEASE_S
+    desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
 
 
 async def renew(desk: Desk) -> int:

@@ -166,7 +166,7 @@ async def scene(folder: Path, engine_url: str | None) -> AsyncIterator[Scene]:
     """A scene with scripted providers in the catalog, none of them configured yet."""
     wire, clock = Wire(), Clock()
     settings = fresh_settings(folder, engine_url, handler_modules=MODULES)
-    async with opened(settings, [], world=World(clock), transport=wire) as till:
+    async with opened(settings, [], world=World(clock, elapsed_s=clock), transport=wire) as till:
         for code, handler in HANDLERS.items():
             given = {
                 "code": code, "name": handler.name, "integration_type": "custom",

@@ -200,12 +200,48 @@ async def test_where_creating_moves_money_not_found_proves_nothing_at_first(scen
 
 async def test_after_the_horizon_it_does(scene: Scene) -> None:
     taken = await lost(scene, "mover")
-    scene.wire.says("lookup", NotSent(Reason.not_found))
+    scene.wire.says("lookup", NotSent(Reason.not_found), NotSent(Reason.not_found))
     scene.wire.says("create", paid())
-    await scene.later(120)
+    for seconds in (5, 120):
+        await scene.later(seconds)
     first, second = await scene.attempts(taken.payment.id)
     assert (first.state, second.state) == (A.not_sent, A.succeeded)
     assert first.id != second.id
+
+
+@pytest.mark.parametrize("jump", [3700, -3700])
+@pytest.mark.parametrize("verb", ["lookup", "lookup_refund"])
+async def test_a_clock_that_jumps_proves_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, jump: int, verb: str
+) -> None:
+    """World seed 14082720: a node whose clock was an hour ahead believed an early "not found" of a refund."""
+    await scene.configure("mover")
+    if verb == "lookup":
+        taken = await lost(scene, "mover")
+    else:
+        payment = await scene.succeeded()
+        scene.wire.says("refund", LOST)
+        await scene.till.refund(scene.practice_id, payment.id, key="back", amount=400)
+    scene.wire.always("create", REFUSED)
+
+    async def state() -> str:
+        if verb == "lookup":
+            return (await scene.attempts(taken.payment.id))[0].state
+        return (await refunds.of_payment(scene.db, payment.id))[0].state
+
+    scene.wire.always(verb, NotSent(Reason.not_found))
+    ahead = [0.0]
+    monkeypatch.setattr(scene.desk, "world", replace(scene.desk.world, time_s=lambda: scene.clock.at_s + ahead[0]))
+    await scene.later(5)
+    ahead[0] = jump
+    for _ in range(3):
+        await scene.later(10)
+        await scene.till.sweep()
+    assert await state() == "unknown"
+    ahead[0] = 0.0
+    for _ in range(2):
+        await scene.later(4000)
+    assert await state() == "not_sent"
 
 
 # ── Nobody pays in time ──

@@ -181,7 +181,7 @@ async def test_unknown_keeps_its_reservation_until_it_is_certain(scene: Scene) -
         await scene.later(35)
         assert await amounts(scene, payment) == (0, 700)
     scene.wire.says("lookup_refund", NotSent(Reason.not_found))
-    await scene.later(35)
+    await scene.later(60)
     assert await amounts(scene, payment) == (0, 0)
     found = await refunds.by_id(scene.db, made.id)
     assert found is not None

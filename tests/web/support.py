@@ -35,7 +35,7 @@ class Clock:
         return time.time() + self.offset_s if self.stands_at is None else self.stands_at
 
     def world(self) -> World:
-        return World(time_s=self.now)
+        return World(time_s=self.now, elapsed_s=self.now)
 
 
 def fresh(prefix: str = "key") -> str:

@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where time and randomness come from. ``time_s`` answers seconds since the epoch, ``random_bytes`` n bytes."""
+    """Where time and randomness come from. ``time_s`` answers seconds since the epoch, ``random_bytes`` n bytes;
+    ``elapsed_s`` answers seconds since some moment, and never jumps, as the time of the day does."""
 
     time_s: Callable[[], float] = time.time
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    elapsed_s: Callable[[], float] = time.monotonic
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ SNAPSHOT_TTL_S = 1.0
 CHECKED_TTL_S = 60.0
 PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
 MAX_REMEMBERED = 10_000
+MOST_OPEN = 100_000
 
 log = structlog.get_logger("polytill")
 
@@ -63,11 +65,21 @@ class Desk:
     _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
+    _open_from_s: dict[tuple[str, datetime], float] = field(default_factory=dict)
     leased_until_s: dict[int, float] = field(default_factory=dict)
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
+
+    def open_for_s(self, subject: str, since: datetime) -> float:
+        """How long the outcome of a call has been open, at least. ``since`` may be another node's word, and either clock
+        may have jumped: it is never longer than this process has known of it."""
+        elapsed_s = self.world.elapsed_s()
+        from_s = self._open_from_s.setdefault((subject, since), elapsed_s)
+        if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time begins anew
+            del self._open_from_s[next(iter(self._open_from_s))]
+        return min((self.world.now() - since).total_seconds(), elapsed_s - from_s)
 
     async def catalog(self) -> dict[str, ProviderEntry]:
         """The catalog by code. While the owner database cannot be reached, the last one that was read."""

@@ -168,6 +168,8 @@ def _interpreted(
     """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
     moves_money = handler.create_moves_money or _charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
+    # Its maker's clock may have been wrong, and so may ours: this counts from when this process first found it open.
+    open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
     if isinstance(outcome, NotSent):
         age_s = (desk.world.now() - attempt.created_at).total_seconds()
         repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
@@ -180,9 +182,7 @@ def _interpreted(
         if not moves_money:
             # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
             return _LINK_LOST, True
-        # "Not found" proves something only once the first call cannot still be running over there. Its maker's clock
-        # may have been wrong: that counts from when it was first found open, by whoever found it.
-        open_s = (desk.world.now() - attempt.updated_at).total_seconds() if attempt.state is AttemptState.unknown else 0
+        # "Not found" proves something only once the first call cannot still be running over there.
         return (outcome, True) if open_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
     if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
         # Whichever account has it: nobody ever held this link, and it is still asked about.

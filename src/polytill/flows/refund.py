@@ -163,8 +163,8 @@ async def ask(
         int(refund.created_at.timestamp()),
     )  # fmt: skip
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
-    # Its maker's clock may have been wrong: the horizon counts from when it was first found open, by whoever found it.
-    open_s = (desk.world.now() - refund.updated_at).total_seconds()
+    # Its maker's clock may have been wrong, and so may ours: the horizon counts from when this process found it open.
+    open_s = desk.open_for_s(refund.id, refund.updated_at)
     repeated = handler is not None and handler.lookup_repeats_refund and refund_id is None
     repeated = repeated and handler is not None and age_s < handler.idempotency_window_s
     return refund, _interpreted(handler, outcome, open_s, repeated)

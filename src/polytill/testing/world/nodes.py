@@ -80,7 +80,7 @@ class Life:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.swept = False
         ground, kept = history.ground, history.kept
-        world = World(lambda: EPOCH_S + self.loop.now + skew[0], history.bytes)
+        world = World(lambda: EPOCH_S + self.loop.now + skew[0], history.bytes, lambda: self.loop.now)
         owner = OwnerDb(kept["owner"].engine(self, "owner: "))
         opening = Opening(owner, ground.ring, "nowhere", 2, world, partial(self.hop, ""))
         opening._clusters["default"] = _Cluster(kept, self)

@@ -114,9 +114,9 @@ async def test_the_card_form_declines_and_pays(house: Installation, browser: Bro
         who.faults.clear()
         await who.fine()
         await _choose(who, "Test card that is approved")
-        await expect(who.page.get_by_role("heading", name="Paid")).to_be_visible()
+        await expect(who.page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
         assert not who.faults, who.faults
-    payment = await practice.payment(made["id"])
+    payment = await practice.settled(made["id"], status="succeeded")
     assert (payment["status"], len(payment["attempts"])) == ("succeeded", 1)
 
 

@@ -52,7 +52,7 @@ def fresh_keys(code: str) -> dict[str, str]:
     return keys
 
 
-async def until(ask: Callable[[], Awaitable[Any]], done: Callable[[Any], bool], tries: int = 200) -> Any:
+async def until(ask: Callable[[], Awaitable[Any]], done: Callable[[Any], bool], tries: int = 600) -> Any:
     """Ask again until the answer is right. A wrong answer at the end fails the test with what it was."""
     found: Any = None
     for _ in range(tries):

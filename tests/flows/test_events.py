@@ -179,7 +179,7 @@ async def test_a_lapsed_lease_ends_only_when_nothing_is_open(installation: Insta
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     desk = installation.till.desk
     await _paid(installation, practice_id, key, "one")
-    lapsed = desk.world.after(-1)
+    lapsed = desk.world.after(-visit.GRACE_S - 1)
     body = {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}}
     path = f"/api/practices/{practice_id}/payments"
     waiting = await installation.call("POST", path, key, body, idempotency="two")

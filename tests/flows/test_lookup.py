@@ -595,6 +595,53 @@ async def test_a_refund_that_another_account_does_not_know_stays_reserved(scene:
     assert await scene.cases() == ["other_account"]
 
 
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_create_is_never_repeated_in_another_account(scene: Scene, same: bool) -> None:
+    await scene.configure("mover")
+    scene.wire.says("create", paid(transaction="tx-before"))
+    await scene.pay()
+    taken = await rotated(scene)
+    scene.wire.always("confirm", paid(transaction="tx-before") if same else NOWHERE)
+    await scene.later(5)
+    first, second = scene.wire.of("lookup")
+    assert (first.key, first.params.create is None) == ("sk_test_1", False)
+    assert (second.key, second.params.create is None) == ("sk_test_2", not same)
+    assert (await scene.attempts(taken.payment.id))[0].state is A.unknown
+
+
+MISSING = Unknown(Reason.not_found, "resource_missing")
+
+
+@pytest.mark.parametrize("nowhere", [NOWHERE, MISSING])
+async def test_keys_of_the_first_account_come_back_after_anothers(scene: Scene, nowhere: NotSent | Unknown) -> None:
+    """A, then B, then A again: that B knows nothing is not the end of the search (world seed 15043082)."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await scene.configure("scripted", keys("2"))
+    await scene.configure("scripted", keys("3"))
+    scene.wire.says("confirm", NOWHERE)
+    scene.wire.says("lookup_refund", REFUSED_KEYS, nowhere, paid(amount=300, transaction="re_1"))
+    await scene.later(200)
+    assert [call.key for call in scene.wire.of("lookup_refund")] == [f"sk_test_{n}" for n in (1, 2, 3)]
+    assert [r.state for r in await refunds.of_payment(scene.db, payment.id)] == ["succeeded"]
+    assert await scene.cases() == []
+
+
+async def test_what_another_account_calls_missing_is_shown_to_a_person(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    await scene.till.refund(scene.practice_id, payment.id, key="back", amount=300)
+    await scene.configure("scripted", keys("2"))
+    scene.wire.always("confirm", NOWHERE)
+    scene.wire.says("lookup_refund", REFUSED_KEYS, MISSING)
+    await scene.later(200)
+    assert (await scene.payment(payment.id)).refund_reserved == 300
+    assert await scene.cases() == ["other_account"]
+
+
 async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: Scene) -> None:
     """It does not expire while a person has to look at it; once that is done, it does."""
     await scene.configure("plain")

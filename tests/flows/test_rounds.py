@@ -10,6 +10,7 @@ import pytest
 
 from polytill.flows import lease, rounds
 from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
+from polytill.flows.visit import GRACE_S
 from polytill.storage import leases
 from polytill.storage.units import work_is_open
 from tests.flows.scenes import Scene
@@ -109,6 +110,39 @@ async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Sce
     scene.clock.at_s += 1
     await scene.till.sweep()
     assert await leases.all_held(scene.desk.owner) == {}, "nothing is open there, so the lease is ended"
+
+
+async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many short visits there are; and what another worker has taken over all the same is left to it."""
+    for number in range(5):
+        await scene.till.create_practice(f"Clinic {number}", "NGN")
+    await rounds.hold_everyone(scene.desk)
+    other, visited, taken_over = Rounds(scene.desk), [], []
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        visited.append(practice_id)
+        if len(visited) == 5:
+            scene.clock.at_s += CLAIM_S + 1  # this process stood still
+        scene.clock.at_s += PROLONG_S - 1
+        taken_over.append(set(await other.claim(WHENEVER, 10)) - set(visited))
+        if len(visited) < 5:
+            await other.leave()
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    await rounds.sweep(scene.desk)
+    everyone = set(await leases.all_held(scene.desk.owner))
+    assert len(visited) == 5
+    assert taken_over == [set(), set(), set(), set(), everyone - set(visited)]
+
+
+async def test_a_lease_lasts_a_little_longer_than_anybody_counts_on_it(scene: Scene) -> None:
+    """A payment that began in its last second may be written later, and its node's clock may be behind."""
+    await held(scene)
+    for more_s, kept in ((lease.LEASE_S + 1, True), (GRACE_S, False)):
+        scene.clock.at_s += more_s
+        await scene.till.sweep()
+        assert (scene.practice_id in await leases.all_held(scene.desk.owner)) is kept
 
 
 async def test_leaving_gives_the_claims_back(scene: Scene) -> None:

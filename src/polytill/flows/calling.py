@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
@@ -174,10 +174,15 @@ async def call_with(
             return handler
         if getattr(handler, verb, None) is None:
             return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
-        outcome = await call(handler, verb, params)
+        asked = params
+        if getattr(params, "create", None) and credentials.version != attempt.credential_version:
+            # To repeat the create in another account would be to make it twice.
+            is_same = await _is_same_account(db, handler, attempt, credentials.version)
+            asked = params if is_same else replace(params, create=None)
+        outcome = await call(handler, verb, asked)
         if is_refused(outcome):
             nothing = nothing or outcome
-        elif credentials.version == attempt.credential_version or not isinstance(outcome, NotSent):
+        elif credentials.version == attempt.credential_version or not _finds_nothing(outcome, verb):
             return outcome
         elif verb in LOOKUPS and not await _is_same_account(db, handler, attempt, credentials.version):
             detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
@@ -196,6 +201,12 @@ def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[
     if newest := configuration.newest(attempt.environment):
         later.setdefault(newest.version, newest)
     return sorted(later.values(), key=lambda s: (s is newest, s.version))
+
+
+def _finds_nothing(outcome: Outcome, verb: str) -> TypeGuard[NotSent | Unknown]:
+    """Whether it may be another account that answers: a lookup says "not found" with or without taking it for proof."""
+    is_missing = isinstance(outcome, Unknown) and outcome.reason is Reason.not_found
+    return isinstance(outcome, NotSent) or (is_missing and verb in LOOKUPS)
 
 
 def is_refused(answer: object) -> bool:

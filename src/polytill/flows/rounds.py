@@ -11,7 +11,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from polytill.flows.desk import Desk, log
-from polytill.flows.visit import visit
+from polytill.flows.visit import GRACE_S, visit
 from polytill.storage import leases
 from polytill.storage.units import Unit
 
@@ -30,6 +30,7 @@ class Rounds:
         self._desk = desk
         self.worker = desk.world.random_bytes(8).hex()
         self._visits: dict[int, asyncio.Task[int]] = {}
+        self._in_hand: dict[int, datetime] = {}  # claimed, and not yet begun
         self._prolonged_at_s = desk.world.time_s()
 
     @property
@@ -46,11 +47,13 @@ class Rounds:
         if not (await self._desk.owner.commit(unit))[0]:
             return {}
         held = await leases.claimed(self._desk.owner, self.worker)
-        return {practice_id: until for practice_id, until in held.items() if practice_id not in self._visits}
+        self._in_hand = {practice_id: until for practice_id, until in held.items() if practice_id not in self._visits}
+        return dict(self._in_hand)
 
     def begin(self, practice_id: int, lease_until: datetime) -> None:
-        """Visit a practice that was claimed."""
-        self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
+        """Visit a practice that was claimed, if the claim has not ended since."""
+        if self._in_hand.pop(practice_id, None) is not None:
+            self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
 
     async def turn(self) -> int:
         """End the visits that are done and keep the claims of the others. How many things were done."""
@@ -69,19 +72,21 @@ class Rounds:
             task.cancel()
         await asyncio.gather(*self._visits.values(), return_exceptions=True)
         self._visits.clear()
+        self._in_hand.clear()
         unit = Unit()
         leases.release_all(unit, self.worker)
         await self._desk.owner.commit(unit)
 
     async def _keep(self) -> None:
         now_s = self._desk.world.time_s()
-        if not self._visits or 0 <= now_s - self._prolonged_at_s < PROLONG_S:
+        if not (self._visits or self._in_hand) or 0 <= now_s - self._prolonged_at_s < PROLONG_S:
             return
         unit = Unit()
         leases.prolong(unit, self.worker, self._desk.world.after(CLAIM_S))
         await self._desk.owner.commit(unit)
         self._prolonged_at_s = now_s
         held = await leases.claimed(self._desk.owner, self.worker)
+        self._in_hand = {practice_id: until for practice_id, until in self._in_hand.items() if practice_id in held}
         for practice_id in self._visits.keys() - held.keys():
             # Its claim ended while the owner database could not be reached, and another worker has it now; or the
             # lease is done and the visit with it. A visit that is stopped half-way is taken up by the next one.
@@ -135,7 +140,7 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
 async def hold_everyone(desk: Desk) -> None:
     """Have every practice visited, whether anything can be open there or not."""
     unit = Unit()
-    leases.hold_all(unit, desk.world.now())
+    leases.hold_all(unit, desk.world.after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 
 

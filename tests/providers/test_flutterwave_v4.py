@@ -240,5 +240,13 @@ async def test_a_question_that_is_refused_is_no_proof_that_there_is_no_refund() 
     assert isinstance(await provider.lookup_refund(lost), Unknown)
 
 
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_reference_that_is_taken_proves_nothing(status: int) -> None:
+    """If the key is forgotten sooner than we count on, the repeat is refused because the first call has worked."""
+    provider, _ = handler((status, {"status": "failed", "error": {"code": "10409", "message": "It exists."}}))
+    found = await provider.lookup_payment(LookupParams(REFERENCE, None, NGN, create(), 60.0))
+    assert (type(found), found.reason) == (Unknown, Reason.conflict)
+
+
 def test_what_it_can_do() -> None:
     assert features_of(FlutterwaveV4Provider) == ["payments", "webhooks", "refunds", "partial_refunds"]

@@ -375,6 +375,21 @@ async def test_a_refund_is_of_the_capture() -> None:
                              "invoice_id": "re-1"}  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("unmarked", "known", "expected"),
+    [
+        (part("COMPLETED", "REF9"), (), Unknown),
+        (part("COMPLETED", "REF9", value="x"), (), Unknown),
+        (part("COMPLETED", "REF9"), ("REF9",), NotSent),
+        (part("COMPLETED", "REF9", value="1.00"), (), NotSent),
+    ],
+)
+async def test_a_refund_without_our_mark_may_be_the_lost_one(unmarked: Any, known: Any, expected: type) -> None:
+    provider, _ = handler((200, order(captures=[part("COMPLETED")], refunds=[unmarked])))
+    params = RefundLookupParams("re-1", "ref-000001", ORDER, None, USD, True, known=frozenset(known))
+    assert type(await provider.lookup_refund(params)) is expected
+
+
 async def test_a_lost_refund_is_read_from_the_order() -> None:
     refunds = [part("COMPLETED", "REF0", invoice_id="re-0"), part("FAILED", "REF1", invoice_id="re-1")]
     params = RefundLookupParams("re-1", "ref-000001", ORDER, None, USD, True)

@@ -26,6 +26,7 @@ from polytill.providers.wire_json import id_in, object_in, objects_in, string_in
 
 REDACTED = shared.REDACTED | {"access_token", "redirect_url", "client_secret"}
 REFUND_META = "polytill_refund"
+CONFLICT = "10409"  # of a reference that is there already, whatever the status beside it
 
 # ── Response readers ──
 
@@ -133,7 +134,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
-    if answer.status == 409:
+    if answer.status == 409 or code == CONFLICT:
         return Unknown(Reason.conflict, code, text)
     if answer.status in (401, 403):
         return NotSent(Reason.config, code, text)

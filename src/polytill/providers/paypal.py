@@ -191,9 +191,12 @@ class PayPalProvider(Handler):
         if not isinstance(order, dict):
             # An order that is not found does not prove that nothing was refunded.
             return Unknown(order.reason, order.code, order.detail)
-        for refund in reading.payments_of(order, "refunds"):
+        refunds = reading.payments_of(order, "refunds")
+        for refund in refunds:
             if refund.get("invoice_id") == params.reference:
                 return reading.read_refund(refund)
+        if any(reading.could_be(refund, params) for refund in refunds):
+            return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
         return NotSent(Reason.not_found, detail="The order has no such refund.")
 
     async def test_credentials(self) -> CredentialTest:

@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
-from polytill.providers.contract import redact
+from polytill.providers.contract import RefundLookupParams, redact
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import (
     Declined,
@@ -126,6 +126,12 @@ def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
     if state is None or amount is None:
         return Unknown(Reason.unreadable, status or "200", "PayPal's refund could not be read.")
     return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
+
+
+def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
+    """Whether a refund without our mark may be the one that is looked for."""
+    unmarked = not string_in(refund, "invoice_id") and string_in(refund, "id") not in params.known
+    return unmarked and money_in(refund.get("amount")) in (params.amount, None)
 
 
 def read_part(

@@ -679,6 +679,20 @@ async def test_a_link_that_cannot_be_closed_now_is_tried_again_with_pauses(scene
     assert (await scene.payment(payment.id)).status is P.canceled
 
 
+@pytest.mark.parametrize("reason", [Reason.unreachable, Reason.rate_limited, Reason.provider_unavailable])
+async def test_a_link_that_nobody_was_asked_to_close_is_closed_later(scene: Scene, reason: Reason) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", NeedsAction(None))
+    scene.wire.always("cancel", NotSent(reason))
+    await scene.later(scene.desk.settings.payment_expires_s)
+    assert (await scene.payment(payment.id)).status is P.requires_action
+    scene.wire.always("cancel", Declined(Reason.canceled, True, "closed", None))
+    await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.canceled
+
+
 async def test_a_link_is_closed_when_its_time_is_over_and_not_when_it_would_be_asked_about_next(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)

@@ -228,6 +228,27 @@ def test_disputes_and_the_rest() -> None:
     assert told("BILLING.PLAN.CREATED", {"id": "P-1"}).action == "ignore"
 
 
+@pytest.mark.parametrize(
+    ("end", "given", "state", "amount"),
+    [
+        ("RESOLVED_BUYER_FAVOUR", "40.00", "lost", 4_000), ("RESOLVED_BUYER_FAVOUR", None, "lost", 10_000),
+        ("RESOLVED_SELLER_FAVOUR", "40.00", "won", 10_000), (None, None, "open", 10_000), ("NONE", None, "open", 10_000),
+    ],
+)  # fmt: skip
+def test_a_lost_dispute_costs_what_was_given_back(end: str | None, given: str | None, state: str, amount: int) -> None:
+    resource: dict[str, Any] = {
+        "dispute_id": "PP-D-1", "status": "UNDER_REVIEW" if state == "open" else "RESOLVED",
+        "dispute_amount": {"value": "100.00", "currency_code": "USD"}, "dispute_outcome": {},
+    }  # fmt: skip
+    if end:
+        resource["dispute_outcome"]["outcome_code"] = end
+    if given:
+        resource["dispute_outcome"]["amount_refunded"] = {"value": given, "currency_code": "USD"}
+    fact = told("CUSTOMER.DISPUTE.RESOLVED", resource)
+    assert isinstance(fact, DisputeFact)
+    assert (fact.state, fact.amount) == (state, Money(amount, "USD"))
+
+
 # ── Creating ──
 
 

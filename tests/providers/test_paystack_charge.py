@@ -27,6 +27,7 @@ from polytill.providers.outcomes import (
     NeedsAction,
     NextKind,
     NotSent,
+    Pending,
     Reason,
     Succeeded,
     Unknown,
@@ -252,3 +253,31 @@ def test_only_a_reusable_card_is_saved(change: dict[str, Any], saved: bool) -> N
 def test_a_direct_charge_is_known_by_its_metadata(metadata: Any) -> None:
     assert is_direct({"metadata": metadata})
     assert not any(is_direct({"metadata": other}) for other in (0, "", None, "text", {"polytill_charge": "x"}))
+
+
+@pytest.mark.parametrize("status", ["pending", "ongoing", "processing", "abandoned"])
+@pytest.mark.parametrize(
+    "answer",
+    [(404, {"status": False, "message": "Charge not found"}), (400, {"status": False, "message": "No"}), (502, {})],
+)
+async def test_a_charge_that_was_found_stays_found(status: str, answer: tuple[int, Any]) -> None:
+    """``verify`` knows it; that ``/charge`` cannot tell its step proves nothing about its money."""
+    data = {
+        "reference": "att-9", "id": 9, "status": status, "amount": 500_000, "currency": "NGN",
+        "metadata": {"polytill_charge": "direct"},
+    }  # fmt: skip
+
+    class Knowing:
+        async def send(self, method: str, url: str, *_: Any) -> Any:
+            known, refused = (200, {"status": True, "data": data}), (400, {"status": False, "message": "No"})
+            code, told = known if "/transaction/verify/" in url else refused if method == "POST" else answer
+            return code, {}, json.dumps(told).encode()
+
+    house = House()
+    house.handler.http = Http(Knowing())
+    outcome = await house.handler.lookup_payment(LookupParams("att-9", None, NGN, None, 5.0))
+    assert isinstance(outcome, NeedsAction if status == "abandoned" else Pending)
+    assert outcome.provider_transaction_id == "9"
+    token, customer = Secret("AUTH_x"), Customer("ada@example.com")
+    charged = await house.handler.charge_saved_method(ChargeSavedMethodParams("att-9", "pay-2", NGN, customer, token))
+    assert not isinstance(charged, NotSent)

@@ -276,7 +276,7 @@ async def test_a_lost_refund_is_found_by_its_whole_note() -> None:
     script = Script(ok(others), ok([*others, ours]))
     missing = await handler(script).lookup_refund(LOST)
     found = await handler(script).lookup_refund(LOST)
-    assert script.requests == [("GET", "/refund?transaction=4099260516&perPage=100", READ, None)] * 2
+    assert script.requests == [("GET", "/refund?transaction=4099260516&perPage=100&page=1", READ, None)] * 2
     assert missing == NotSent(Reason.not_found, None, "The transaction has no such refund.")
     assert isinstance(found, Declined)
     assert found.provider_transaction_id == "4"
@@ -287,6 +287,47 @@ async def test_a_lost_refund_of_a_transaction_without_number_stays_unknown() -> 
     params = RefundLookupParams("re-1", "ref-000001", None, None, NGN, False)
     assert isinstance(await handler(script).lookup_refund(params), Unknown)
     assert not script.requests
+
+
+async def test_a_refund_on_a_later_page_is_found() -> None:
+    """Pages may be shorter than was asked for; how many there are is told."""
+    ours = refund(id=4, merchant_note="polytill refund re-1")
+    first, second = ({"status": True, "data": [row], "meta": {"pageCount": 2}} for row in (refund(id=1), ours))
+    script = Script((200, first), (200, second))
+    outcome = await handler(script).lookup_refund(LOST)
+    assert isinstance(outcome, Pending)
+    assert outcome.provider_transaction_id == "4"
+    assert [path for _, path, _, _ in script.requests][1].endswith("&page=2")
+    script = Script((200, first), (200, {**second, "data": [refund(id=2)]}))
+    assert isinstance(await handler(script).lookup_refund(LOST), NotSent)
+    endless = Script(*[(200, {**first, "meta": {"pageCount": 10**6}})] * 60)
+    assert isinstance(await handler(endless).lookup_refund(LOST), Unknown)
+
+
+@pytest.mark.parametrize("named", [7, {"id": 7}])
+async def test_a_refund_of_another_transaction_is_not_ours(named: Any) -> None:
+    other = refund(id=4, merchant_note="polytill refund re-1", transaction=named)
+    assert isinstance(await handler(Script(ok([other]))).lookup_refund(LOST), NotSent)
+    ours = {**other, "transaction": {"id": 4099260516} if isinstance(named, dict) else 4099260516}
+    assert isinstance(await handler(Script(ok([ours]))).lookup_refund(LOST), Pending)
+
+
+async def test_an_answer_about_another_refund_is_not_believed() -> None:
+    params = RefundLookupParams("re-1", "ref-000001", None, "3018285", NGN, False)
+    outcome = await handler(Script(ok(refund(status="processed")))).lookup_refund(params)
+    assert outcome == Unknown(Reason.unreadable, detail="Paystack answered about another refund.")
+
+
+async def test_a_refund_that_paid_a_dispute_is_the_disputes() -> None:
+    """The lost dispute books what it took: a refund row of the same money would book it twice."""
+    rows = [refund(id=1, dispute=20, status="processed"), refund(id=2, dispute=None, status="processed")]
+    page = await handler(Script(ok(rows))).list_refunds(1, 2)
+    assert isinstance(page, Page)
+    assert [fact.provider_refund_id for fact in page.facts] == ["2"]
+    anyones = RefundLookupParams("", "ref-000001", "4099260516", None, Money(5000, "NGN"), False)
+    found = await handler(Script(ok(rows))).lookup_refund(anyones)
+    assert isinstance(found, Succeeded)
+    assert found.provider_transaction_id == "2"
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,8 @@ async def test_statuses() -> None:
     outcome = await state(intent("requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}}))
     assert outcome.action.kind is NextKind.client_token
     assert (await state(intent("requires_action", client_secret=None))).action is None
+    kept = intent("requires_action", client_secret="[removed]")  # as it stands in a delivery that was put away
+    assert (await state(kept)).action is None
     assert isinstance(await state(intent("processing")), Pending)
     outcome = await state(intent("requires_capture", amount_capturable=900, amount_received=0))
     assert (outcome.amount, outcome.authorized_only) == (Money(900, "USD"), True)
@@ -328,21 +330,31 @@ async def test_lookup_after_a_replayed_failure_reads_the_list_to_its_end() -> No
 
 
 async def test_lookup_finds_nothing() -> None:
-    script = Script(FAILED_FOR_GOOD, (200, listed(intent(metadata={"polytill_attempt": "att-11"}))))
-    outcome = await handler(script).lookup_payment(lookup())
+    others = 200, listed(intent(metadata={"polytill_attempt": "att-11"}))
+    outcome = await handler(Script(FAILED_FOR_GOOD, others, others)).lookup_payment(lookup())
     assert isinstance(outcome, NotSent)
     assert outcome.reason is Reason.not_found
+    half = await handler(Script(FAILED_FOR_GOOD, others, (503, {}))).lookup_payment(lookup())
+    assert isinstance(half, Unknown)
+
+
+async def test_lookup_looks_beyond_what_a_wrong_clock_says() -> None:
+    """Who made the call may have had a clock that was a day wrong: Stripe files it under its own time."""
+    script = Script(FAILED_FOR_GOOD, (200, listed()), (200, listed(intent("processing"))))
+    assert isinstance(await handler(script).lookup_payment(lookup()), Pending)
+    assert script.query(2)["created[gte]"] == [str(NOW - 30 - 2 * DAY)]
+    assert script.query(2)["created[lte]"] == [str(NOW - 30 + 23 * 3600 + 2 * DAY)]
 
 
 async def test_lookup_outside_the_window_repeats_nothing() -> None:
-    script = Script((200, listed()))
+    script = Script((200, listed()), (200, listed()))
     outcome = await handler(script).lookup_payment(lookup(age_s=DAY, created_at_s=0))
     assert isinstance(outcome, NotSent)
-    assert [sent[0] for sent in script.sent] == ["GET"]
+    assert [sent[0] for sent in script.sent] == ["GET", "GET"]
     assert script.query(0)["created[gte]"] == [str(NOW - DAY - 600)]
-    at_the_edge = Script((200, listed()))
+    at_the_edge = Script((200, listed()), (200, listed()))
     await handler(at_the_edge).lookup_payment(lookup(age_s=23 * 3600))
-    assert [sent[0] for sent in at_the_edge.sent] == ["GET"]
+    assert [sent[0] for sent in at_the_edge.sent] == ["GET", "GET"]
     without_the_call = Script((200, listed(intent())))
     assert isinstance(await handler(without_the_call).lookup_payment(lookup(create=None)), NeedsAction)
 

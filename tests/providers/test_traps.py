@@ -195,11 +195,24 @@ async def test_a_status_that_is_not_known_is_unknown(code: str, word: Any) -> No
 # Deliveries about money in words that nobody knows: (handler, event). A person hears of them; nothing is booked.
 REFUND = {"id": "REF1", "status": "REVIEWED", "amount": {"value": "1.00", "currency_code": "USD"}}
 PAID_BACK = {"transaction_reference": REFERENCE, "amount": "100", "currency": "NGN"}
+
+
+def paypal_dispute(end: str) -> Json:
+    return {"dispute_id": "PP-D-1", "status": "RESOLVED", "dispute_outcome": {"outcome_code": end}}
+
+
 UNHEARD_OF: list[tuple[str, Json]] = [
     ("paystack", {"event": "refund.reviewed", "data": PAID_BACK}),
     ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.REFUNDED", "resource": REFUND}),
     ("paypal", {"id": "WH-1", "event_type": "PAYMENT.REFUND.REVIEWED", "resource": REFUND}),
     ("paypal", {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.CREATED", "resource": {}}),
+    (
+        "paypal",
+        {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.RESOLVED", "resource": paypal_dispute("RESOLVED_WITH_PAYOUT")},
+    ),
+    ("paypal", {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.RESOLVED", "resource": paypal_dispute("NONE")}),
+    # A dispute that is lost takes money back too, and books it: once.
+    ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.REVERSED", "resource": {**REFUND, "status": "COMPLETED"}}),
     ("flutterwave_v4", {"id": "w1", "type": "refund.completed", "data": {"charge_id": "1", "status": "reviewed"}}),
     ("flutterwave_v4", {"id": "w1", "type": "charge.completed", "data": {"status": "succeeded"}}),
     ("stripe", {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": stripe(status="reviewed")}}),

@@ -60,6 +60,6 @@ async def _look_at(
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:
-    """Whether it ended since, or the amount is told that was missing."""
-    is_ended = before.state is DisputeState.open and fact.state != before.state
+    """Whether it ended since, or otherwise than it had, or the amount is told that was missing."""
+    is_ended = fact.state not in (before.state, DisputeState.open)
     return is_ended or (before.amount is None and fact.amount is not None)

@@ -22,6 +22,7 @@ from polytill.flows.pay import Taken, create_params, current_attempt, find, star
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
 from polytill.providers.outcomes import (
+    NOT_NOW,
     REFUSED_AGAIN,
     Declined,
     NeedsAction,
@@ -208,6 +209,8 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
             continue
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
         outcome = await call_for(desk, db, attempt, "cancel_payment", params)
+        if isinstance(outcome, NotSent) and outcome.reason in NOT_NOW:
+            outcome = Unknown(outcome.reason, outcome.code, outcome.detail)  # nobody was asked: closed another time
         concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
         if concluded:
             # Closed over there, or there is no way to close it: a late success would still be settled.

@@ -372,12 +372,21 @@ async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact:
     raise Stale
 
 
+def _other_end(desk: Desk, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
+    """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
+    name = before.provider_dispute_id
+    detail = {"dispute": name, "state": state.value, "was": before.state.value, "amount": before.amount}
+    _case(desk, unit, payment, f"dispute_{state.value}", f"{name}:{state.value}", detail)
+
+
 def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | None, fact: DisputeFact) -> None:
     now = desk.world.now()
     state = DisputeState(fact.state)
     amount = fact.amount.minor if fact.amount else None
     if before is not None:
         if before.state not in (DisputeState.open, state):
+            if state is not DisputeState.open:
+                _other_end(desk, unit, payment, before, state)
             return  # decided once; an older delivery changes nothing
         # What was lost is lost once: a repeat tells no other amount, only one that was missing.
         if amount is None or (before.state is not DisputeState.open and before.amount is not None):

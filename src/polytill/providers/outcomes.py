@@ -177,6 +177,11 @@ class Unknown:
     detail: str | None = None
 
 
+# Why a call did not get through that may another time.
+NOT_NOW = frozenset(
+    {Reason.conflict, Reason.rate_limited, Reason.provider_unavailable, Reason.unreachable, Reason.timeout}
+)
+
 # The code of the ``NotSent`` with which a cancel says that there is nothing over there that could be closed (PayPal's
 # orders): the payment can only be called off here.
 NOTHING_TO_CLOSE = "nothing_to_close"

@@ -28,6 +28,12 @@ from polytill.providers.wire_json import object_in, objects_in, string_in, text_
 
 ALGORITHM = "SHA256withRSA"
 ABOUT_MONEY = ("PAYMENT.CAPTURE.", "PAYMENT.REFUND.", "PAYMENT.AUTHORIZATION.", "CUSTOMER.DISPUTE.")
+REVERSED = "PAYMENT.CAPTURE.REVERSED"
+NOT_READ = "What PayPal says of this could not be read."
+TAKEN_BACK = (
+    "PayPal took money of a payment back. What a dispute took is booked with the dispute; other money is not yet."
+)
+# PayPal knows more ends, which do not say whose money it was: a person reads those.
 DISPUTE_OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
 
 # ── Signatures ──
@@ -81,14 +87,16 @@ def read_event(body: bytes) -> WebhookResult:
     kept = redact(event, reading.REDACTED - {"links"})  # a refund names its capture only in a link
     # News about money that cannot be understood are put before a person; all else changes nothing here.
     action = "apply" if fact else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
-    reason = "What PayPal says of this could not be read." if action == "notify" else None
+    reason = (TAKEN_BACK if kind == REVERSED else NOT_READ) if action == "notify" else None
     return WebhookResult(kind, event_id, action, None, event_id, (fact,) if fact else (), approved, reason, kept)
 
 
 def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
     if kind.startswith("CHECKOUT.ORDER."):
         return PaymentFact(reading.read_order(resource), reading.reference_of(resource), string_in(resource, "id"))
-    if kind in ("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED") or kind.startswith("PAYMENT.REFUND."):
+    if kind == REVERSED:
+        return None  # what its dispute took, as a rule: booked with the dispute, and not twice
+    if kind == "PAYMENT.CAPTURE.REFUNDED" or kind.startswith("PAYMENT.REFUND."):
         return _refund_in(resource)
     if kind.startswith("PAYMENT.CAPTURE."):
         return _payment_in(resource, reading.read_capture(resource, _order_of(resource)))
@@ -126,11 +134,15 @@ def _refund_in(resource: JsonObject) -> RefundFact | None:
 def _dispute_in(resource: JsonObject) -> DisputeFact | None:
     dispute_id = string_in(resource, "dispute_id")
     about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
-    if dispute_id is None:
+    end, status = object_in(resource, "dispute_outcome"), text_of(resource.get("status"))
+    outcome = text_of(end.get("outcome_code"))
+    state = DISPUTE_OUTCOMES.get(outcome, "open")
+    if dispute_id is None or (state == "open" and (outcome not in ("", "NONE") or status == "RESOLVED")):
         return None
-    outcome = text_of(object_in(resource, "dispute_outcome").get("outcome_code"))
+    # A lost one may have cost a part of what was disputed.
+    given = reading.money_in(end.get("amount_refunded")) if state == "lost" else None
     return DisputeFact(
-        DISPUTE_OUTCOMES.get(outcome, "open"), outcome or text_of(resource.get("status")), dispute_id,
-        string_in(about, "custom"), None, string_in(about, "seller_transaction_id"),
-        reading.money_in(resource.get("dispute_amount")), due_at=string_in(resource, "seller_response_due_date"),
+        state, outcome or status, dispute_id, string_in(about, "custom"), None,
+        string_in(about, "seller_transaction_id"), given or reading.money_in(resource.get("dispute_amount")),
+        due_at=string_in(resource, "seller_response_due_date"),
     )  # fmt: skip

@@ -48,7 +48,7 @@ from polytill.providers.wire_json import moment_text, object_in, refund_note, te
 
 # ── Facts ──
 
-PAGE_SIZE = 100
+PAGE_SIZE, MAX_PAGES = 100, 50
 CHANNELS = ("card", "bank_transfer", "bank", "ussd", "mobile_money", "qr")  # our words are Paystack's here
 # Which of them a payer is offered: everything in Naira only.
 CHANNELS_IN: dict[str, tuple[str, ...]] = {
@@ -155,12 +155,12 @@ class PaystackProvider(Handler):
         """GET /refund/{id} where the id is known, else the transaction's refunds: our note, or one without a note of ours."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refund/{quote(params.provider_refund_id, safe='')}")
-            return self.read_refund(answer) if isinstance(answer, Answer) else answer
+            if not isinstance(answer, Answer):
+                return answer
+            return reading.read_present_refund(answer, params.provider_refund_id)
         if not params.provider_transaction_id:
             return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
-        query = urlencode({"transaction": params.provider_transaction_id, "perPage": PAGE_SIZE})
-        answer = await self._call("GET", f"/refund?{query}")
-        items = reading.read_list(answer) if isinstance(answer, Answer) else answer
+        items = await self._refunds_of(params.provider_transaction_id)
         if not isinstance(items, list):
             return items
         found = [item for item in items if reading.is_refund(item, params)]
@@ -174,30 +174,30 @@ class PaystackProvider(Handler):
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[PaymentFact] | NotSent | Unknown:
         """GET /transaction over seconds since the epoch, newest first, 100 to a page; the cursor is the page's number."""
-        items = await self._list("/transaction", since_s, until_s, cursor)
-        if not isinstance(items, list):
-            return items
-        return Page(tuple(reading.payment_fact(item) for item in items), _following(cursor, items))
+        found = await self._list("/transaction", since_s, until_s, cursor)
+        if not isinstance(found, tuple):
+            return found
+        return Page(tuple(reading.payment_fact(item) for item in found[0]), found[1])
 
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[RefundFact] | NotSent | Unknown:
         """GET /refund over seconds since the epoch, paged like transactions."""
-        items = await self._list("/refund", since_s, until_s, cursor)
-        if not isinstance(items, list):
-            return items
-        facts = (reading.listed_refund(item) for item in items)
-        return Page(tuple(fact for fact in facts if fact is not None), _following(cursor, items))
+        found = await self._list("/refund", since_s, until_s, cursor)
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.listed_refund(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact is not None), found[1])
 
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
         """GET /dispute over seconds since the epoch, paged like transactions."""
-        items = await self._list("/dispute", since_s, until_s, cursor)
-        if not isinstance(items, list):
-            return items
-        facts = (reading.listed_dispute(item) for item in items)
-        return Page(tuple(fact for fact in facts if fact is not None), _following(cursor, items))
+        found = await self._list("/dispute", since_s, until_s, cursor)
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.listed_dispute(item) for item in found[0])
+        return Page(tuple(fact for fact in facts if fact is not None), found[1])
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balance."""
@@ -289,10 +289,35 @@ class PaystackProvider(Handler):
 
     async def _list(
         self, path: str, since_s: int, until_s: int, cursor: str | None
-    ) -> list[JsonObject] | NotSent | Unknown:
+    ) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
         window = {"from": moment_text(since_s), "to": moment_text(until_s)}
-        answer = await self._call("GET", f"{path}?{urlencode({**window, 'perPage': PAGE_SIZE, 'page': cursor or '1'})}")
-        return reading.read_list(answer) if isinstance(answer, Answer) else answer
+        return await self._page(path, window, int(cursor or "1"))
+
+    async def _page(
+        self, path: str, query: Mapping[str, str], page: int
+    ) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
+        """The objects of one page, and the number of the next."""
+        answer = await self._call("GET", f"{path}?{urlencode({**query, 'perPage': PAGE_SIZE, 'page': page})}")
+        if not isinstance(answer, Answer):
+            return answer
+        items = reading.read_list(answer)
+        if not isinstance(items, list):
+            return items
+        # Pages may be shorter than was asked for: how many there are is told.
+        goes_on = len(items) == PAGE_SIZE or reading.page_count(answer) > page
+        return items, str(page + 1) if goes_on and items else None
+
+    async def _refunds_of(self, transaction_id: str) -> list[JsonObject] | NotSent | Unknown:
+        """Every refund of a transaction: one that stands on a page not read would be taken for one never made."""
+        items: list[JsonObject] = []
+        for page in range(1, MAX_PAGES + 1):
+            found = await self._page("/refund", {"transaction": transaction_id}, page)
+            if not isinstance(found, tuple):
+                return found
+            items += found[0]
+            if found[1] is None:
+                return items
+        return Unknown(Reason.not_found, detail="Paystack's list is too long to be read to its end.")
 
     async def _verify(self, reference: str) -> Outcome:
         answer = await self._call("GET", f"/transaction/verify/{quote(reference, safe='')}")
@@ -305,7 +330,7 @@ class PaystackProvider(Handler):
             return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
         outcome = self.read_transaction(data)
         undecided = isinstance(outcome, NeedsAction | Pending)
-        return await self._progress(reference) if undecided and reading.is_direct(data) else outcome
+        return await self._progress(reference, outcome) if undecided and reading.is_direct(data) else outcome
 
     async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
         """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
@@ -318,12 +343,13 @@ class PaystackProvider(Handler):
             return outcome if never_began else Unknown(outcome.reason, outcome.code, outcome.detail)
         return truth
 
-    async def _progress(self, reference: str) -> Outcome:
-        """A direct charge that is under way: which step it waits for."""
+    async def _progress(self, reference: str, found: Outcome) -> Outcome:
+        """A direct charge that was found under way: which step it waits for. That no step can be told takes nothing back."""
         answer = await self._call("GET", f"/charge/{quote(reference, safe='')}")
         if not isinstance(answer, Answer):
-            return answer
-        return charge.read_progress(charge.read_step(answer, reference))
+            return found
+        step = charge.read_progress(charge.read_step(answer, reference))
+        return found if isinstance(step, NotSent | Unknown) else step
 
     # ── Response readers and error mapping ──
 
@@ -335,7 +361,3 @@ class PaystackProvider(Handler):
 
 def _too_fine(amount: Money) -> NotSent:
     return NotSent(Reason.validation, detail=f"Paystack takes no amount as fine as {amount}.")
-
-
-def _following(cursor: str | None, items: list[JsonObject]) -> str | None:
-    return str(int(cursor or "1") + 1) if len(items) == PAGE_SIZE else None

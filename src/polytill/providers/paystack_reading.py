@@ -172,6 +172,21 @@ def read_refund(answer: Answer) -> Outcome:
     return refund_outcome(data)
 
 
+def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
+    """What GET /refund/{id} answers, if it is about that one."""
+    outcome = read_refund(answer)
+    told = id_in(object_in(answer.data, "data"))
+    if told not in (None, refund_id) and not isinstance(outcome, NotSent | Unknown):
+        return Unknown(Reason.unreadable, detail="Paystack answered about another refund.")
+    return outcome
+
+
+def page_count(answer: Answer) -> int:
+    """How many pages a listing has, as far as it says so: 0 where it does not."""
+    told = text_of(object_in(answer.data, "meta").get("pageCount"))
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
+
+
 def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
     """The objects of a listing."""
     items = objects_in(answer.data, "data")
@@ -193,10 +208,22 @@ def read_balance(items: list[JsonObject]) -> Balance:
 def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
     """Whether a listed refund is the one that is looked for: ours by its note; else by its amount, if it is nobody's."""
     noted = noted_reference(data.get("merchant_note"))
+    if _transaction_of(data) not in (None, wanted.provider_transaction_id):
+        return False
     if wanted.reference:
         return noted == wanted.reference
     same_amount = text_of(data.get("amount")) == str(to_wire(wanted.amount, WIRE_EXPONENT))
-    return noted is None and same_amount and id_in(data) not in wanted.known
+    return noted is None and same_amount and not _is_of_dispute(data) and id_in(data) not in wanted.known
+
+
+def _transaction_of(data: JsonObject) -> str | None:
+    """The transaction's number: bare, or of an object that it is put in."""
+    return id_in(data, "transaction") or id_in(object_in(data, "transaction"))
+
+
+def _is_of_dispute(data: JsonObject) -> bool:
+    """Whether a refund is how a dispute was paid: the dispute itself books what it took."""
+    return bool(data.get("dispute"))
 
 
 def refund_outcome(data: JsonObject) -> Outcome:
@@ -283,12 +310,11 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
 
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
-    """A refund out of a listing; None where it does not say what it is of."""
-    state, number = REFUND_WORDS.get(text_of(data.get("status"))), id_in(data, "transaction")
-    number = number or id_in(object_in(data, "transaction"))
-    if state is None or number is None or id_in(data) is None:
-        return None
+    """A refund out of a listing; None where it does not say what it is of, or is a dispute's."""
+    state, number = REFUND_WORDS.get(text_of(data.get("status"))), _transaction_of(data)
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
+    if state is None or number is None or id_in(data) is None or (ours is None and _is_of_dispute(data)):
+        return None
     return RefundFact(state, ours, id_in(data), provider_transaction_id=number, response=kept)
 
 

@@ -63,7 +63,8 @@ from polytill.providers.wire_json import object_in
 API_VERSION = "2026-10-28.endive"
 TOLERANCE_S = 300  # of a signature's age, to both sides
 PAGE_SIZE, MAX_PAGES = 100, 50
-CLOCK_SKEW_S = 600  # between us and Stripe, when we search by time
+# How far the clock of whoever made the call may have been from Stripe's, when we search by time: as a rule, and at worst.
+CLOCK_SKEWS_S = (600, 2 * 24 * 3600)
 
 METHODS = (
     "card", "apple_pay", "google_pay", "link", "sepa_debit", "bacs_debit", "us_bank_account", "ideal",
@@ -141,16 +142,18 @@ class StripeProvider(PaymentElement):
                 intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
                 return unproven(await self._retrieve(intent_id)) if intent_id else outcome
         first = params.created_at_s or int(self.world.time_s() - params.age_s)
-        found = await self._find(
-            "/v1/payment_intents",
-            [
-                ("created[gte]", str(first - CLOCK_SKEW_S)),
-                # A repeat of the create may have been the one that worked.
-                ("created[lte]", str(first + self.idempotency_window_s + CLOCK_SKEW_S)),
-            ],
-            (OUR_ATTEMPT, params.reference),
-        )
-        return reading.read_intent(found) if isinstance(found, dict) else found
+        # A repeat of the create may have been the one that worked.
+        last = first + self.idempotency_window_s
+        missing: Outcome = NotSent(Reason.not_found)
+        for skew_s in CLOCK_SKEWS_S:
+            window = [("created[gte]", str(first - skew_s)), ("created[lte]", str(last + skew_s))]
+            found = await self._find("/v1/payment_intents", window, (OUR_ATTEMPT, params.reference))
+            if isinstance(found, dict):
+                return reading.read_intent(found)
+            if not isinstance(found, NotSent):
+                return found
+            missing = found
+        return missing
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /v1/refunds."""

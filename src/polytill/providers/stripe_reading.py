@@ -30,7 +30,7 @@ from polytill.providers.outcomes import (
 from polytill.providers.stripe_saved import saved_method
 from polytill.providers.stripe_terms import money_of, wire_exponent
 from polytill.providers.wire_amounts import fee_from_wire
-from polytill.providers.wire_json import moment_text, object_in, text_of
+from polytill.providers.wire_json import moment_text, object_in, text_of, token_in
 
 # ── Facts ──
 
@@ -170,8 +170,8 @@ def _fact_of(outcome: Outcome, intent: JsonObject) -> PaymentFact:
 
 
 def _next_action(data: JsonObject, status: str) -> NextAction | None:
-    secret = data.get("client_secret")
-    token = Secret(secret) if isinstance(secret, str) and secret else None
+    secret = token_in(data, "client_secret")
+    token = Secret(secret) if secret else None
     url = object_in(object_in(data, "next_action"), "redirect_to_url").get("url")
     if status in ACTION_WORDS and isinstance(url, str) and url:
         return NextAction(NextKind.redirect, url, token)

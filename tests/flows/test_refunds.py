@@ -329,11 +329,13 @@ async def test_a_lost_dispute_lowers_what_can_be_refunded(scene: Scene) -> None:
     assert refunding.refundable(await scene.payment(payment.id)) == 1000
     for _ in range(2):
         await scene.delivery(configuration, fact("lost"))
-    await scene.delivery(configuration, fact("won"))  # decided once
+    await scene.delivery(configuration, fact("open"))  # an older delivery, come late
+    assert await scene.cases() == ["dispute_lost", "dispute_open"]
+    await scene.delivery(configuration, fact("won"))  # decided once: that it is decided otherwise, a person hears
     fresh = await scene.payment(payment.id)
     assert (fresh.amount_lost, refunding.refundable(fresh)) == (600, 400)
     assert [d.state for d in await refunds.disputes_of(scene.db, payment.id)] == ["lost"]
-    assert await scene.cases() == ["dispute_lost", "dispute_open"]
+    assert await scene.cases() == ["dispute_lost", "dispute_open", "dispute_won"]
     with pytest.raises(Conflict, match=r"No more than 4\.00 NGN"):
         await scene.till.refund(scene.practice_id, payment.id, key="k", amount=401)
     assert (await scene.payment(payment.id)).environment is Environment.sandbox

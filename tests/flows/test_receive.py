@@ -12,7 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
 from polytill.flows import configure, hints, receive
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
-from polytill.providers.outcomes import Declined, Reason, Unknown
+from polytill.providers.outcomes import Declined, Pending, Reason, Unknown
 from polytill.storage import webhook_events
 from tests.flows.scenes import LINK, Scene, keys, paid
 from tests.storage.making import Fails, plain
@@ -105,6 +105,29 @@ async def test_an_unknown_reference_is_parked_and_can_be_replayed(scene: Scene) 
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
     with pytest.raises(NotFound):
         await receive.replay(scene.desk, scene.practice_id, "nothing")
+
+
+async def test_a_delivery_that_overtakes_the_answer_that_names_it_is_applied_in_the_end(scene: Scene) -> None:
+    """It came under a name that only the provider knew as yet."""
+    configuration = await scene.configure()
+    events: list[Any] = []
+
+    async def told_first(params: Any) -> Any:
+        events.append(await scene.delivery(configuration, PaymentFact(paid(transaction="tx-9"), None, "tx-9")))
+        return Pending(Money(1000, "NGN"), "tx-9")
+
+    scene.wire.says("create", told_first)
+    taken = await scene.pay()
+    stored = await webhook_events.by_id(scene.db, events[0].id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "unknown_reference")
+    scene.wire.always("confirm", paid(transaction="tx-9"))
+    await scene.later(600)
+    assert (await scene.payment(taken.payment.id)).amount_captured == 1000
+    stored = await webhook_events.by_id(scene.db, stored.id)
+    assert stored is not None
+    assert stored.state is EventState.applied
+    await scene.books_agree()
 
 
 async def test_a_live_delivery_never_settles_a_sandbox_payment(scene: Scene) -> None:

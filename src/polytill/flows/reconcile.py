@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -138,7 +139,9 @@ async def _settled(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
 ) -> tuple[Payment, Outcome]:
     payment, settled = await settle(desk, db, payment, attempt, outcome, source)
-    await receive.take_up_parked(desk, db, attempt, settled)
+    # The first time, also what overtook the very answer in which the provider gave the payment its name.
+    before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
+    await receive.take_up_parked(desk, db, before, settled)
     return payment, outcome
 
 

@@ -331,6 +331,31 @@ async def test_a_delivery_of_several_facts_is_finished_when_all_are(scene: Scene
     assert stored.state is (EventState.parked if first == "parked" else EventState.received)
 
 
+async def test_a_process_that_dies_between_two_facts_of_a_delivery_loses_neither(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration, taken = await waiting(scene)
+    about = (await scene.succeeded()).provider_transaction_id
+    dispute = DisputeFact("open", "open", "d1", provider_transaction_id=about, amount=Money(1000, "NGN"))
+    with monkeypatch.context() as patch:
+
+        async def dies(*_: object) -> None:
+            raise Fails
+
+        patch.setattr(receive, "apply_dispute_fact", dies)
+        event = await scene.delivery(configuration, fact(taken, paid()), dispute)
+    assert (await scene.payment(taken.payment.id)).amount_captured == 1000
+    assert await scene.cases() == []
+    scene.wire.always("confirm", paid())
+    await scene.later(6)
+    assert await scene.cases() == ["dispute_open"]
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.applied, None)
+    await scene.books_agree()
+
+
 async def test_a_process_that_dies_before_another_amount_is_parked(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

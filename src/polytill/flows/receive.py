@@ -219,14 +219,16 @@ async def _apply(
             return
         payment = await payments.by_id(db, attempt.payment_id)
         assert payment is not None
+        event.has_more = fact is not result.facts[-1]
         await _apply_fact(desk, db, event, result, fact, payment, attempt)
-        if fact is not result.facts[-1] and not await _is_finished(db, event):
+        if event.has_more and not await _may_go_on(db, event):
             return  # it is taken up again as a whole
 
 
-async def _is_finished(db: PracticeDb, event: WebhookEvent) -> bool:
+async def _may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
+    """Whether the fact in hand is applied, and the next one's turn has come."""
     stored = await webhook_events.by_id(db, event.id)
-    return stored is None or stored.state not in (EventState.received, EventState.parked)
+    return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)
 
 
 async def _notify(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:

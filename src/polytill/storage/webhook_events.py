@@ -13,7 +13,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class WebhookEvent:
-    """One delivery. ``body`` is what came, without its secret fields."""
+    """One delivery. ``body`` is what came, without its secret fields; ``has_more``: the fact in hand is not its last."""
 
     id: str
     practice_id: int
@@ -30,7 +30,11 @@ class WebhookEvent:
     payment_id: str | None = None
     tries: int = 0
     applied_at: datetime | None = None
+    has_more: bool = False
 
+
+# A delivery of several facts between two of them: a process that dies there leaves it to be taken up as a whole.
+HAS_MORE = "has_more"
 
 _COLUMNS = (
     "id, practice_id, environment, config_id, provider_code, dedupe_key, event_type, state, reason, body, must_fetch,"
@@ -65,6 +69,8 @@ def finish(
     unit: Writes, event: WebhookEvent, state: EventState, reason: str | None, payment_id: str | None, now: datetime
 ) -> None:
     """What became of it."""
+    if event.has_more and state is EventState.applied:
+        state, reason = EventState.received, HAS_MORE
     unit.add(
         "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), tries = tries + 1,"
         " applied_at = $5 WHERE id = $1",

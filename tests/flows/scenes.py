@@ -150,10 +150,13 @@ class Scene:
             }
             given = await refunds.of_payment(self.db, payment.id)
             returned = sum(r.booked_excess for r in given if r.returns_excess)
+            disputed = await refunds.disputes_of(self.db, payment.id)
+            lost_twice = sum(d.amount or 0 for d in disputed if d.state == "lost") - payment.amount_lost
+            assert lost_twice >= 0
             assert booked == {
                 "payments": -payment.amount_captured, "disputes": payment.amount_lost,
                 "refunds": payment.amount_refunded + payment.excess_refunded - returned,
-                "excess": returned + sum(
+                "excess": returned + lost_twice + sum(
                     line["amount"] for line in lines if (line["account"], line["fact"]) == ("excess", "excess")
                 ),
             }  # fmt: skip

@@ -487,3 +487,64 @@ async def test_the_keys_between_are_asked_before_the_newest(scene: Scene) -> Non
     made = await scene.till.refund(scene.practice_id, payment.id, key="back")
     assert made.state == "succeeded"
     assert [call.key for call in scene.wire.of("refund")] == ["sk_test_1", "sk_test_2", "sk_test_3"]
+
+
+# ── What is listed, and what nobody can say more of ──
+
+
+async def test_a_listed_refund_that_we_took_for_never_sent_is_booked(scene: Scene, lists: Lists) -> None:
+    """Its answer was lost, "not found" was believed after the horizon, and it was made all the same."""
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    scene.wire.says("refund", Unknown(Reason.timeout))
+    made = await scene.till.refund(scene.practice_id, payment.id, key="a", amount=500)
+    scene.wire.always("lookup_refund", NotSent(Reason.not_found))
+    for _ in range(10):
+        await scene.later(30)
+    assert await given_back(scene, payment) == [("api", "not_sent", None)]
+    told = RefundFact("succeeded", made.id, "r1", provider_transaction_id=payment.provider_transaction_id)
+    lists.put("refunds", scene.clock.at_s, told)
+    scene.wire.always("lookup_refund", Succeeded(Money(500, "NGN"), "r1"))
+    await run(scene)
+    assert await given_back(scene, payment) == [("api", "succeeded", "r1")]
+    assert (await scene.payment(payment.id)).amount_refunded == 500
+    await scene.books_agree()
+
+
+@pytest.mark.parametrize("answer", [Unknown(Reason.unreadable), NotSent(Reason.not_found)], ids=["unread", "missing"])
+async def test_a_listed_refund_of_which_nothing_is_said_holds_up_nothing_for_long(
+    scene: Scene, lists: Lists, answer: Any
+) -> None:
+    configuration = await scene.configure()
+    await run(scene)
+    scene.wire.always("confirm", paid())
+    about = (await scene.succeeded()).provider_transaction_id
+    lists.put("refunds", scene.clock.at_s, RefundFact("succeeded", None, "r1", provider_transaction_id=about))
+    scene.wire.always("lookup_refund", answer)
+    lists.put("disputes", scene.clock.at_s, DisputeFact("open", "open", "d1", provider_transaction_id=about))
+    await run(scene)
+    assert await scene.cases() == ["dispute_open"], "disputes do not wait for it"
+    for _ in range(30):
+        await run(scene)
+    assert await scene.cases() == ["dispute_open", "refund_unclear"]
+    until = await listings.kept(scene.db, configuration.id, Environment.sandbox)
+    assert until is not None
+    assert until.timestamp() > scene.clock.at_s - DAY
+
+
+@pytest.mark.parametrize("what", ["refunds", "disputes"])
+async def test_what_is_listed_in_another_currency_is_put_before_a_person(scene: Scene, lists: Lists, what: str) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.always("confirm", paid())
+    about, dollars = payment.provider_transaction_id, Money(300, "USD")
+    scene.wire.always("lookup_refund", Succeeded(dollars, "r1"))
+    told: Any = RefundFact("succeeded", None, "r1", provider_transaction_id=about)
+    lists.put(what, scene.clock.at_s, told if what == "refunds" else dispute(payment, "lost", dollars))
+    for _ in range(2):
+        await run(scene)
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_refunded, fresh.amount_lost) == (0, 0)
+    assert await given_back(scene, payment) == []
+    assert await scene.cases() == ["currency_mismatch"]

@@ -745,7 +745,7 @@ async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
         "unpaid": [one.provider_code for one in await payments.unpaid_past_expiry(db, now, limit=1)],
         "refunds": [await provider_of(one.attempt_id) for one in await refunds.overdue(db, now, limit=1)],
         "captures": [await provider_of(one.attempt_id) for one in await refunds.operations_overdue(db, now, limit=1)],
-        "deliveries": [one.provider_code for one in await webhook_events.waiting(db, now, limit=1)],
+        "deliveries": [one.provider_code for one in await webhook_events.waiting(db, [now], limit=1)],
     }
     for what, which in turns.items():
         assert sorted(map(str, which)) == ["other", "scripted"], what
@@ -811,3 +811,34 @@ async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
     for _ in range(5):
         await scene.later(6)
     assert [r.state for r in await refunds.of_payment(scene.db, done.id)] == ["succeeded"], back.id
+
+
+async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> None:
+    """Also after what became of the first was put away."""
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    await scene.pay()
+    scene.wire.always("confirm", paid(900, transaction="tx-1"))
+    await scene.later(70)
+    [case] = await cases.listed(scene.db)
+    await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back by hand.", "ada")
+    await scene.later(3600)
+    assert await scene.cases() == []
+    scene.wire.always("confirm", paid(800, transaction="tx-2"))
+    await scene.later(3600)
+    assert await scene.cases() == ["amount_mismatch"]
+    assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 2
+
+
+async def test_what_nobody_could_be_asked_about_does_not_expire(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", Unknown(Reason.provider_unavailable, "503"))
+    scene.wire.always("cancel", NotSent(Reason.invalid_state, "not_supported"))
+    for _ in range(26):
+        await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.requires_action
+    scene.wire.always("confirm", paid())
+    await scene.later(3600)
+    assert (await scene.payment(payment.id)).status is P.succeeded

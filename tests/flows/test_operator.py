@@ -11,7 +11,8 @@ from polytill.domain.errors import Conflict, Invalid, NotFound
 from polytill.domain.money import Money
 from polytill.domain.states import Environment, RefundState
 from polytill.flows import operator
-from polytill.providers.contract import PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.storage import audit, cases, ledger, refunds
 from polytill.storage.cases import OperatorCase
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
@@ -180,3 +181,77 @@ async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
     assert [(practice_id, one.id) for practice_id, one in found] == [(scene.practice_id, case.id)]
     assert following is None
     assert await operator.across(scene.desk, scene.practice_id) == ([], None)
+
+
+# ── An excess that has not gone back in the end, and one that the bank took back ──
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (Unknown(Reason.timeout), NotSent(Reason.not_found)),
+        (Pending(Money(1000, "NGN"), "re-1"), Declined(Reason.declined, True, "failed", None, "re-1")),
+    ],
+    ids=["never sent", "failed"],
+)
+async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, first: Outcome, then: Outcome) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", first)
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.case.state == "open", "nothing has gone back yet"
+    with pytest.raises(Conflict, match="being given back already"):
+        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    scene.wire.always("lookup_refund", then)
+    for _ in range(10):
+        await scene.later(200)
+    assert await scene.cases() == ["excess"]
+    scene.wire.says("refund", paid(transaction="re-2"))
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert (found.case.state, found.case.resolved_by) == ("resolved", "ada")
+    assert await excess_held(scene) == 0
+    await scene.books_agree()
+
+
+async def test_an_excess_whose_refund_comes_back_waits_again(scene: Scene) -> None:
+    case = await paid_twice(scene)
+    scene.wire.says("refund", paid(transaction="re-1"))
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.case.state == "resolved"
+    scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "re-1"))
+    fact = RefundFact("failed", found.refunds[0].id, "re-1", amount=Money(1000, "NGN"))
+    await dashboard(scene, case, fact)
+    assert await scene.cases() == ["excess", "refund_failed"]
+    fresh = await operator.evidence(scene.desk, scene.practice_id, case.id)
+    assert fresh.case.detail["ended_before"]["refund"] == found.refunds[0].id
+    scene.wire.says("refund", paid(transaction="re-2"))
+    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert await scene.cases() == ["refund_failed"]
+    assert await excess_held(scene) == 0
+
+
+@pytest.mark.parametrize("amount", [1000, 400])
+async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(scene: Scene, amount: int) -> None:
+    case = await paid_twice(scene)
+    [attempt] = [one for one in await scene.attempts(str(case.payment_id)) if one.id == case.subject]
+    configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
+    lost = DisputeFact("lost", "lost", "d1", payment_reference=attempt.id, amount=Money(amount, "NGN"))
+    for _ in range(2):
+        await scene.delivery(configuration, lost)
+    payment = await scene.payment(str(case.payment_id))
+    assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
+    assert await excess_held(scene) == 1000 - amount
+    lines = [one for one in await ledger.of_payment(scene.db, payment.id) if one["fact"] == "dispute_lost"]
+    assert {one["account"] for one in lines} == {"excess", f"provider:{attempt.provider_code}"}
+    if amount == 1000:
+        assert await scene.cases() == ["dispute_lost"]
+        with pytest.raises(Conflict, match="resolved already"):
+            await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    else:
+        scene.wire.says("refund", paid(600, transaction="re-1"))
+        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        assert scene.wire.of("refund")[-1].params.amount == Money(600, "NGN")
+        assert await scene.cases() == ["dispute_lost"]
+        assert await excess_held(scene) == 0
+    scene.wire.says("refund", paid(transaction="re-9"))
+    made = await scene.till.refund(scene.practice_id, payment.id, key="r", amount=1000)
+    assert made.state is RefundState.succeeded, "the payment's own money is all there"

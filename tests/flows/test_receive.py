@@ -14,7 +14,7 @@ from polytill.flows import configure, hints, receive
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, Pending, Reason, Unknown
 from polytill.storage import webhook_events
-from tests.flows.scenes import LINK, Scene, keys, paid
+from tests.flows.scenes import LINK, Scene, held, keys, paid
 from tests.storage.making import Fails, plain
 
 P = PaymentStatus
@@ -241,7 +241,7 @@ async def test_a_hint_that_cannot_be_checked_waits(scene: Scene) -> None:
     assert stored is not None
     assert (stored.state, stored.reason) == (EventState.received, "timeout")
     scene.wire.says("confirm", paid())
-    await scene.later(6)
+    await scene.later(11)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
     done = await webhook_events.by_id(scene.db, event.id)
     assert done is not None
@@ -347,7 +347,7 @@ async def test_a_process_that_dies_between_two_facts_of_a_delivery_loses_neither
     assert (await scene.payment(taken.payment.id)).amount_captured == 1000
     assert await scene.cases() == []
     scene.wire.always("confirm", paid())
-    await scene.later(6)
+    await scene.later(11)
     assert await scene.cases() == ["dispute_open"]
     assert event is not None
     stored = await webhook_events.by_id(scene.db, event.id)
@@ -370,3 +370,49 @@ async def test_a_process_that_dies_before_another_amount_is_parked(
     await scene.later(6)
     [event] = await webhook_events.listed(scene.db)
     assert (event.state, event.reason) == ("parked", "amount_mismatch")
+
+
+async def test_a_provider_that_is_away_for_a_minute_is_asked_soon_after(scene: Scene) -> None:
+    configuration, taken = await waiting(scene)
+    scene.wire.always("confirm", Unknown(Reason.provider_unavailable, "503"))
+    event = await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert event is not None
+    for _ in range(30):
+        await scene.later(2)
+    asked = len(scene.wire.of("confirm"))
+    assert asked < 15, "not at every turn"
+    scene.wire.always("confirm", paid())
+    for _ in range(20):
+        await scene.later(2)
+    assert (await scene.payment(taken.payment.id)).status is P.succeeded
+
+
+async def test_another_amount_of_an_authorized_payment_is_parked(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", held())
+    taken = await scene.pay(capture="manual")
+    event = await scene.delivery(configuration, fact(taken, paid(1200)))
+    assert event is not None
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "amount_mismatch")
+    assert await scene.cases() == ["amount_mismatch"]
+
+
+async def test_a_delivery_that_cannot_be_applied_is_parked_in_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration, taken = await waiting(scene)
+    scene.wire.always("confirm", LINK)
+
+    async def fails(*_: object) -> None:
+        raise Fails
+
+    monkeypatch.setattr(receive, "_apply", fails)
+    event = await scene.delivery(configuration, fact(taken, paid()))
+    assert event is not None
+    for _ in range(20):
+        await scene.later(2000)
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "failed_here")

@@ -316,3 +316,74 @@ async def test_a_refund_that_gets_another_id_on_its_way_is_ours_by_our_reference
     assert (refund.state, refund.provider_refund_id) == ("succeeded", "transfer-9")
     fresh = await scene.payment(payment.id)
     assert (fresh.amount_refunded, fresh.refund_reserved) == (400, 0)
+
+
+# ── Refunds that were taken for never sent ──
+
+
+async def test_a_refund_that_was_set_free_does_not_take_from_another(scene: Scene) -> None:
+    """Its amount may be promised again by the time it is heard of: it is booked when the money has gone back."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", NotSent(Reason.validation))
+    first = await scene.till.refund(scene.practice_id, payment.id, key="a", amount=500)
+    there = {"reference": first.id, "provider_refund_id": "r1", "provider_transaction_id": "tx-1"}
+    news = RefundFact("pending", amount=Money(500, "NGN"), **there)
+    scene.wire.always("lookup_refund", Pending(Money(500, "NGN"), "r1"))
+    await scene.delivery(configuration, news)
+    scene.wire.says("refund", Pending(Money(1000, "NGN"), "r2"))
+    second = await scene.till.refund(scene.practice_id, payment.id, key="b", amount=1000)
+    scene.wire.always("lookup_refund", Succeeded(Money(500, "NGN"), "r1"))
+    await scene.delivery(configuration, replace(news, state="succeeded"))
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_refunded, fresh.excess_refunded, fresh.refund_reserved) == (0, 500, 1000)
+    scene.wire.always("lookup_refund", Succeeded(Money(1000, "NGN"), "r2"))
+    late = replace(news, reference=second.id, provider_refund_id="r2", amount=Money(1000, "NGN"), state="succeeded")
+    await scene.delivery(configuration, late)
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_refunded, fresh.excess_refunded, fresh.refund_reserved) == (1000, 500, 0)
+    assert await scene.cases() == ["over_refund"]
+    await scene.books_agree()
+
+
+async def test_an_answer_that_names_anothers_refund_is_put_before_a_person(scene: Scene) -> None:
+    """One refund of the provider cannot be two of ours."""
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    about = payment.provider_transaction_id
+    fact = RefundFact("succeeded", None, "r1", provider_transaction_id=about, amount=Money(300, "NGN"))
+    await scene.delivery(configuration, fact)
+    scene.wire.says("refund", Unknown(Reason.timeout))
+    await scene.till.refund(scene.practice_id, payment.id, key="a", amount=400)
+    scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "r1"))
+    for _ in range(5):
+        await scene.later(120)
+    assert await states(scene, payment) == [("api", "unknown", 400), ("provider", "succeeded", 300)]
+    assert (await scene.payment(payment.id)).refund_reserved == 400
+    assert "refund_mismatch" in await scene.cases()
+
+
+async def test_news_that_came_long_before_their_payment_are_applied_when_it_is_known(scene: Scene) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    scene.wire.always("confirm", Unknown(Reason.provider_unavailable, "503"))
+    fact = RefundFact("succeeded", None, "r1", provider_transaction_id="tx-1", amount=Money(300, "NGN"))
+    event = await scene.delivery(configuration, fact)
+    assert event is not None
+    for _ in range(30):
+        await scene.later(2)
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is EventState.received, "a minute is not long"
+    for _ in range(12):
+        await scene.later(3600)
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert (stored.state, stored.reason) == (EventState.parked, "payment_not_captured")
+    scene.wire.always("confirm", paid())
+    await scene.later(3600)
+    assert (await scene.payment(taken.payment.id)).amount_refunded == 300
+    stored = await webhook_events.by_id(scene.db, event.id)
+    assert stored is not None
+    assert stored.state is EventState.applied

@@ -40,7 +40,7 @@ pending   succeeded -       -       failed   -        -
 unknown   succeeded pending pending declined not_sent -
 succeeded -         -       -       failed   -        -
 declined  succeeded -       -       -        -        -
-not_sent  succeeded pending pending -        -        -
+not_sent  succeeded -       -       -        -        -
 failed    succeeded -       -       -        -        -
 """
 

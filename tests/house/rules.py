@@ -143,11 +143,11 @@ def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
 
 
 MONEY_WRITERS = {"change": "payments", "change_attempt": "payments"}
-SETTLE = frozenset({"flows.settle", "flows.settle_refunds"})
+SETTLE = frozenset({"flows.settle", "flows.settle_refunds", "flows.settle_disputes"})
 
 
 def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
-    """A payment's or attempt's state is written in ``flows/settle.py`` and its refund half, and nowhere else."""
+    """A payment's or attempt's state is written in ``flows/settle.py``, its refund half and its dispute part, and nowhere else."""
     for module in found:
         if module.name in SETTLE or module.floor == "storage":
             continue

@@ -119,7 +119,8 @@ REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
     _R.succeeded: frozenset({_R.failed}),
     # A provider's later word wins here too.
     _R.declined: frozenset({_R.succeeded}),
-    _R.not_sent: frozenset({_R.pending, _R.succeeded}),
+    # Not to ``pending``: its amount was set free, and may be promised to another refund by now.
+    _R.not_sent: frozenset({_R.succeeded}),
     _R.failed: frozenset({_R.succeeded}),
 }
 

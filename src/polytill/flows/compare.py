@@ -18,7 +18,7 @@ from polytill.domain.states import AttemptState, Environment
 from polytill.flows import paid_again, receive, reconcile
 from polytill.flows.calling import call_for, fetched
 from polytill.flows.compare_disputes import compare_disputes
-from polytill.flows.compare_refunds import ask_again, compare_refunds
+from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
 from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, tell_too_long
 from polytill.flows.settle import settle
@@ -87,13 +87,15 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
-    for compare_others in (compare_refunds, compare_disputes):
-        if not await compare_others(desk, db, configuration, environment, since, window.until):
-            return None
-    if unanswered and compared_until is not None and now - compared_until < PATIENCE:
+    unsettled = await compare_refunds(desk, db, configuration, environment, since, window.until)
+    if not await compare_disputes(desk, db, configuration, environment, since, window.until) or unsettled is None:
+        return None
+    if (unanswered or unsettled) and compared_until is not None and now - compared_until < PATIENCE:
         return None  # the whole window again, the next time
     for fact in unanswered:
         await _tell_missing(desk, db, configuration, environment, fact)
+    for refund in unsettled:
+        await tell_unsettled(desk, db, configuration, environment, refund)
     await ask_again(desk, db, configuration, environment, since, window.until)
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)

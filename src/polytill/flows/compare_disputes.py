@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
-from polytill.flows.desk import Desk, log
+from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
-from polytill.flows.settle_refunds import apply_dispute_fact
+from polytill.flows.settle_disputes import apply_dispute_fact
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
@@ -53,10 +53,7 @@ async def _look_at(
         return
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    if fact.amount is not None and fact.amount.currency != payment.currency:
-        log.warning("dispute_in_other_currency", practice=db.practice_id, payment=payment.id)
-        return
-    await apply_dispute_fact(desk, db, payment, fact, no_delivery)
+    await apply_dispute_fact(desk, db, payment, attempt, fact, no_delivery)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

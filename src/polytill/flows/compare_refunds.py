@@ -13,6 +13,7 @@ from polytill.flows import refund as refunding
 from polytill.flows.calling import fetched, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.notify import open_case
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
 from polytill.providers.contract import RefundFact
@@ -21,10 +22,16 @@ from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
 
 # The ages at which a refund that is done is asked about again: a closed card sends the money back within days, and Stripe
 # speaks of up to 30 of them (https://docs.stripe.com/refunds).
 ASKED_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
+
+
+class _UnderWay(Exception):
+    """The call of a refund of the same payment has not been answered yet."""
 
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
@@ -35,20 +42,39 @@ async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
 
 async def compare_refunds(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
-) -> bool:
-    """Look at each refund that is listed between two moments. False where not all of it is settled yet: ask again."""
+) -> list[RefundFact] | None:
+    """Look at each refund that is listed between two moments. Those that are not settled, for the provider says nothing
+    certain of them; None where it lists nothing now, or the call of a refund that may be one of them is under way."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_refunds is None:
-        return True
+        return []
     found = await listed(desk, db, configuration, environment, "list_refunds", since, until)
     if found is None:
-        return False
+        return None
     if not found.whole:
         tell_too_long(db, configuration, "list_refunds")
-    settled = True
+    unsettled, under_way = [], False
     for fact in found.facts:
-        settled = await _look_at(desk, db, configuration, environment, fact) and settled
-    return settled
+        try:
+            if not await _look_at(desk, db, configuration, environment, fact):
+                unsettled.append(fact)
+        except _UnderWay:
+            under_way = True
+    return None if under_way else unsettled
+
+
+async def tell_unsettled(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
+) -> None:
+    """Put a refund before a person that the provider has listed for long, and says nothing certain of."""
+    attempt = await attempt_listed(db, configuration, environment, fact)
+    payment = await payments.by_id(db, attempt.payment_id) if attempt else None
+    if payment is None:
+        return
+    unit = Unit()
+    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    await db.commit(unit)
 
 
 async def ask_again(
@@ -74,7 +100,7 @@ async def _look_at(
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
     if any(refund.state is RefundState.sent for refund in ours):
-        return False  # its call is under way, and it may be this one
+        raise _UnderWay  # it may be this one
     for refund in ours:
         # It may be this one, whose answer was lost, or whose end was told without a name.
         if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
@@ -102,5 +128,16 @@ async def _look_at(
             return True
     if told.amount is None:
         return True  # it failed, and is none of ours: nothing was given back
-    await apply_refund_fact(desk, db, payment, attempt, told, no_delivery)
-    return True
+    for refund in await apply_refund_fact(desk, db, payment, attempt, told, no_delivery):
+        # One that was taken for over, or several that it may be: the provider says which, and what became of it.
+        called = told.provider_refund_id if told.reference == refund.id else None
+        refund, outcome = await refunding.ask(desk, db, refund, "lookup", called)
+        await settle_refund(desk, db, refund, outcome, "lookup")
+    ours = await refunds.of_payment(db, payment.id)
+    return told.amount.currency != payment.currency or any(_is_it(refund, told) for refund in ours)
+
+
+def _is_it(refund: Refund, told: RefundFact) -> bool:
+    """Whether what is told of a refund is known of this one."""
+    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told.state)
+    return refund.provider_refund_id == told.provider_refund_id and (agreeing is None or refund.state in agreeing)

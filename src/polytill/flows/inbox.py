@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, EventState
 from polytill.flows.desk import Desk
-from polytill.flows.notify import tell_practice
+from polytill.flows.notify import open_currency_case, tell_practice
 from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -15,8 +14,12 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
-# How often a delivery that had to wait is taken up again before a person has to look at it.
-MAX_TRIES = 12
+# How old a delivery that had to wait is when it is taken up again, by how often it was tried: a provider may be away for
+# hours. After the last time a person has to look at it.
+TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
+MAX_TRIES = len(TAKEN_UP_AT_S)
+# Why news of a refund wait: the payment's own money is not known of yet.
+NOT_CAPTURED = "payment_not_captured"
 
 
 async def finish(
@@ -54,7 +57,7 @@ def finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Uni
     return also
 
 
-async def wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, reason: str) -> None:
+async def wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str | None, reason: str) -> None:
     """Leave a delivery to be taken up again; after many tries it is parked."""
     state = EventState.received if event.tries + 1 < MAX_TRIES else EventState.parked
     await finish(desk, db, event, state, reason, payment_id)
@@ -72,14 +75,7 @@ async def in_other_currency(
         return False
 
     def also(unit: Unit) -> None:
-        detail = {
-            "event": event.id, "type": event.event_type, "id": name, "expected": payment.currency,
-            "provider": {"amount": told.minor, "currency": told.currency, "state": fact.state},
-        }  # fmt: skip
-        webhook_events.open_case(
-            unit, new_id(desk.world), db.practice_id, event.environment, "currency_mismatch",
-            f"{payment.id}:{name}:{told.currency}", payment.id, detail, desk.world.now(),
-        )  # fmt: skip
+        open_currency_case(desk, unit, payment, name, told, fact.state, event=event.id, type=event.event_type)
 
     await finish(desk, db, event, EventState.parked, "currency_mismatch", payment.id, also)
     return True

@@ -17,12 +17,13 @@ from standardwebhooks import Webhook
 from polytill.domain.clock import wire_time
 from polytill.domain.errors import NotFound, Stale, invalid
 from polytill.domain.ids import new_id
+from polytill.domain.money import Money
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.desk import Desk, log
 from polytill.providers.http import AnswerLost, ConnectionNotMade, origin_of
-from polytill.storage import audit, events
+from polytill.storage import audit, events, webhook_events
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
@@ -55,6 +56,23 @@ def tell_practice(
     """Add an event of a practice to the unit that makes it true."""
     event = Event(new_id(desk.world), practice_id, environment, kind, payment_id, data, desk.world.now())
     events.append(unit, event, unless_case)
+
+
+def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
+    """Put something about a payment before a person, once for each kind and subject, by the unit that makes it true."""
+    webhook_events.open_case(
+        unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
+        desk.world.now(),
+    )  # fmt: skip
+
+
+def open_currency_case(
+    desk: Desk, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
+) -> None:
+    """Put a refund or dispute in another currency than its payment before a person: nothing of it is booked."""
+    provider = {"amount": told.minor, "currency": told.currency, "state": state}
+    detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
+    open_case(desk, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
 
 
 async def forward(desk: Desk, db: PracticeDb) -> int:

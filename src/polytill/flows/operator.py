@@ -13,8 +13,8 @@ from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
-from polytill.domain.states import REFUND_VOID, AttemptState, OperationState, RefundState
-from polytill.flows import operate, reconcile, refund
+from polytill.domain.states import AttemptState, OperationState, RefundState
+from polytill.flows import excess, operate, reconcile, refund
 from polytill.flows.calling import OTHER_ACCOUNT, configuration_of
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
@@ -151,7 +151,7 @@ async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str
 
 
 async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
-    """Give a second success of one payment back, or what is left of it. The case ends when the provider has taken the refund on."""
+    """Give a second success of one payment back, or what is left of it. The case ends when the money has gone back."""
     db = await desk.opening.practice(practice_id)
     case = await _open(db, case_id)
     if case.kind != "excess" or case.payment_id is None:
@@ -166,9 +166,7 @@ async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) 
     await ensure_lease(desk, practice_id)
     made = await _excess_refund(desk, db, payment, attempt, case, actor)
     if made.state is RefundState.sent:
-        made = await asyncio.shield(refund.send(desk, db, payment, attempt, made))
-    if made.state not in REFUND_VOID:
-        await _resolve(desk, db, case, {"action": "refund_excess", "refund": made.id}, actor)
+        await asyncio.shield(refund.send(desk, db, payment, attempt, made))
     return await evidence(desk, practice_id, case_id)
 
 
@@ -177,13 +175,13 @@ async def _excess_refund(
 ) -> Refund:
     """The refund row of an excess, on disk before its call: of what is left after every earlier one that may count."""
     known = await refunds.of_payment(db, payment.id)
-    back = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state not in REFUND_VOID)
-    if back >= attempt.amount:
+    left = excess.left(payment, attempt, known, await refunds.disputes_of(db, payment.id))
+    if left <= 0:
         raise Conflict("This excess is being given back already.", code="already_refunded")
     now = desk.world.now()
     made = Refund(
         id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
-        attempt_id=attempt.id, state=RefundState.sent, amount=attempt.amount - back, currency=attempt.currency,
+        attempt_id=attempt.id, state=RefundState.sent, amount=left, currency=attempt.currency,
         reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, known), request_hash="",
         created_by=actor, created_at=now, updated_at=now,
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),

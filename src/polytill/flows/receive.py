@@ -17,11 +17,11 @@ from polytill.domain.states import AttemptState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import attempt_of, finish, finishing, in_other_currency, wait
+from polytill.flows.inbox import NOT_CAPTURED, attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
-from polytill.flows.settle_refunds import apply_dispute_fact
+from polytill.flows.settle_disputes import apply_dispute_fact
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
     Fact,
@@ -171,6 +171,16 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
 
+async def take_up(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
+    """Apply a stored delivery whose time has come. Where that fails, it was a try, too: it waits longer, and in the end
+    stands where a person looks."""
+    try:
+        await apply_stored(desk, db, event)
+    except Exception as error:
+        log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
+        await wait(desk, db, event, event.payment_id, "failed_here")
+
+
 async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
     """Take up a stored delivery once more. One of another environment or that cannot be read stays parked."""
     db = await desk.opening.practice(practice_id)
@@ -286,12 +296,13 @@ async def _apply_fact(
             desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also
         )
         if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
-            await _take_up_waiting(desk, db, event, payment.id)
+            await take_up_waiting(desk, db, payment.id, event)
         await take_up_parked(desk, db, attempt, settled)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
         )
-        if isinstance(outcome, Succeeded) and settled.state not in (AttemptState.succeeded, AttemptState.authorized):
+        is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
+        if is_other or (isinstance(outcome, Succeeded) and is_open):
             # Another amount than was asked for: a case says so, and the delivery stands where a person looks for it.
             await finish(desk, db, event, EventState.parked, "amount_mismatch", payment.id)
         elif paid_again.is_another(settled, asked):  # another transaction has paid it while this one was asked about
@@ -305,7 +316,7 @@ async def _apply_fact(
         # A dispute cannot be asked for, and whoever knows the address may have made this one up.
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     else:
-        await apply_dispute_fact(desk, db, payment, fact, also)
+        await apply_dispute_fact(desk, db, payment, attempt, fact, also)
 
 
 async def _book_another(
@@ -318,11 +329,13 @@ async def _book_another(
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
 
 
-async def _take_up_waiting(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str) -> None:
-    """The payment's money is there now: deliveries that waited for it can be applied."""
-    for waiting in await webhook_events.listed(db, EventState.received.value, payment_id):
-        if waiting.id != event.id:
-            await apply_stored(desk, db, waiting)
+async def take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None = None) -> None:
+    """The payment's money is there now: deliveries that waited for it, or were parked for want of it, can be applied."""
+    for state in (EventState.received, EventState.parked):
+        for waiting in await webhook_events.listed(db, state.value, payment_id):
+            for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
+            if for_want_of_it and (but is None or waiting.id != but.id):
+                await apply_stored(desk, db, waiting)
 
 
 async def take_up_parked(desk: Desk, db: PracticeDb, before: Attempt, after: Attempt) -> None:

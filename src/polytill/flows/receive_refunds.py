@@ -12,9 +12,9 @@ from polytill.flows import refund as refunding
 from polytill.flows.calling import configuration_of, fetched
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
-from polytill.flows.inbox import finish, in_other_currency, wait
+from polytill.flows.inbox import NOT_CAPTURED, finish, in_other_currency, wait
 from polytill.flows.settle import settle
-from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
+from polytill.flows.settle_refunds import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import refunds, webhook_events
@@ -39,7 +39,7 @@ async def apply_refund(
         if not isinstance(outcome, Unknown | NotSent):
             payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
         if attempt.state is not AttemptState.succeeded:
-            await wait(desk, db, event, payment.id, "payment_not_captured")
+            await wait(desk, db, event, payment.id, NOT_CAPTURED)
             return
     if result.must_fetch or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
@@ -73,9 +73,8 @@ async def _apply_total(
     if fact.total is not None and fact.total.minor > sure:
         configuration = await configuration_of(desk, db, attempt.config_id)
         since, until = attempt.created_at - CLOCKS_DIFFER, desk.world.now() + CLOCKS_DIFFER
-        if configuration is None or not await compare_refunds(
-            desk, db, configuration, attempt.environment, since, until
-        ):
+        looked = configuration and await compare_refunds(desk, db, configuration, attempt.environment, since, until)
+        if looked is None or looked:
             await wait(desk, db, event, payment.id, "not_borne_out")
             return
     await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
@@ -155,4 +154,4 @@ async def _apply_other_refund(
     elif isinstance(found, Unknown | NotSent):
         await wait(desk, db, event, payment.id, found.reason.value)
     elif not await in_other_currency(desk, db, event, payment, found):
-        await apply_refund_fact(desk, db, payment, attempt, found, also)
+        await apply_to_the_end(desk, db, payment, attempt, found, also)

@@ -18,6 +18,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, P
 from polytill.flows import operate, receive, refund
 from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
+from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.settle import settle
@@ -41,8 +42,6 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
-# How long a delivery that cannot be checked lets others go first, each time.
-TAKEN_UP_AGAIN = timedelta(seconds=30)
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
 
@@ -142,6 +141,8 @@ async def _settled(
     # The first time, also what overtook the very answer in which the provider gave the payment its name.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
     await receive.take_up_parked(desk, db, before, settled)
+    if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
+        await receive.take_up_waiting(desk, db, payment.id)
     return payment, outcome
 
 
@@ -205,6 +206,8 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
             payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
             if isinstance(outcome, Succeeded):
                 return payment  # another amount than asked for: it was paid, and waits for a person
+            if isinstance(outcome, Unknown) and outcome.reason in NOT_NOW:
+                return payment  # it may have been paid, and the provider cannot say so now
     if payment.status is not PaymentStatus.requires_action:
         return payment
     for attempt in await payments.attempts_of(db, payment.id):
@@ -267,7 +270,8 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
         return attempt.provider_code
 
     def news(event: WebhookEvent) -> _Work:
-        due, look = event.received_at + event.tries * TAKEN_UP_AGAIN, partial(receive.apply_stored, desk, db, event)
+        due = event.received_at + timedelta(seconds=TAKEN_UP_AT_S[min(event.tries, MAX_TRIES - 1)])
+        look = partial(receive.take_up, desk, db, event)
         return _Work(due, event.provider_code, event.id, look, is_told=not event.must_fetch)
 
     work = [
@@ -280,7 +284,8 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
     for done in await refunds.operations_overdue(db, now):
         look_at = partial(operate.refresh, desk, db, done)
         work.append(_Work(done.next_lookup_at or now, await provider_of(done.attempt_id), done.id, look_at))
-    work += [news(event) for event in await webhook_events.waiting(db, desk.world.after(-5.0))]
+    came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
+    work += [news(event) for event in await webhook_events.waiting(db, came_before)]
     work += [
         _Work(one.expires_at or now, one.provider_code or "", one.id, partial(expire, desk, db, one))
         for one in await payments.unpaid_past_expiry(db, now)

@@ -131,15 +131,18 @@ def mismatch(attempt: Attempt, amount: Money) -> dict[str, Any]:
     }
 
 
-def _mismatch(attempt: Attempt, amount: Money) -> Verdict:
-    return Verdict(cases=[Case("amount_mismatch", attempt.id, mismatch(attempt, amount))])
+def _mismatch(attempt: Attempt, outcome: Succeeded) -> Verdict:
+    # Each transaction for itself: that another one does not fit either is news, also after the first was put away.
+    named = outcome.provider_transaction_id or attempt.provider_transaction_id
+    subject = f"{attempt.id}:{named}" if named else attempt.id
+    return Verdict(cases=[Case("amount_mismatch", subject, mismatch(attempt, outcome.amount))])
 
 
 def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
     if attempt.state is AttemptState.succeeded:
         return _fee_learnt_later(payment, attempt, outcome)
     if not _fits(payment, attempt, outcome.amount):
-        return _mismatch(attempt, outcome.amount)
+        return _mismatch(attempt, outcome)
     amount, provider = outcome.amount.minor, f"provider:{attempt.provider_code}"
     changed, fee = _with(attempt, AttemptState.succeeded, outcome), []
     if outcome.fee is not None and outcome.fee.minor > 0:
@@ -185,7 +188,7 @@ def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdi
     if AttemptState.authorized not in ATTEMPT_NEXT[attempt.state]:
         return Verdict()
     if not _fits(payment, attempt, outcome.amount):
-        return _mismatch(attempt, outcome.amount)
+        return _mismatch(attempt, outcome)
     changed = _with(attempt, AttemptState.authorized, outcome)
     if payment.status in (PaymentStatus.succeeded, PaymentStatus.authorized):
         detail = {"attempt": attempt.id, "amount": outcome.amount.minor, "currency": attempt.currency}

@@ -1,4 +1,4 @@
-"""The refund and dispute half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
+"""The refund half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
 
 A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. What
 a provider gives back beyond what was captured is booked apart (``excess_refunded``) and put before a person.
@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, DisputeState, RefundState
-from polytill.flows import unresolved
+from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
+from polytill.flows import excess, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
-from polytill.flows.notify import tell
+from polytill.flows.notify import open_case, open_currency_case, tell
 from polytill.flows.pay import current_attempt
 from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
-from polytill.providers.contract import DisputeFact, RefundFact
+from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.storage import audit, cases, ledger, payments, refunds, webhook_events
+from polytill.storage import audit, ledger, payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
-from polytill.storage.refunds import Dispute, Refund, excess_key
+from polytill.storage.refunds import Refund, excess_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
@@ -59,7 +59,7 @@ async def settle_refund(
     desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None
 ) -> Refund:
     """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards."""
-    seen = refund.state
+    seen, is_anothers = refund.state, False
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
         assert payment is not None
@@ -68,14 +68,16 @@ async def settle_refund(
         asked = source == "lookup" and refund.state is seen
         another = _told_of_another(refund, outcome)
         differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
-        amount_differs = differs and another is None
+        amount_differs = (differs and another is None) or is_anothers
         no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
         state = None if no_news else decide_refund(refund, outcome)
         changed = refund
         if amount_differs:
-            _case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+            open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
         if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
-            _case(desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id})
+            open_case(
+                desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id}
+            )
         if state is None:
             _learn_id(unit, refund, outcome, asked, desk)
         else:
@@ -90,7 +92,10 @@ async def settle_refund(
             also(unit)
         try:
             await db.commit(unit)
-        except (Stale, CheckRefused):
+        except (Stale, CheckRefused, Duplicate) as refused:
+            if isinstance(refused, Duplicate) and not isinstance(outcome, NotSent | Unknown):
+                # What it was told to be is booked already, as another refund: it cannot be this one, too.
+                is_anothers, outcome = True, replace(outcome, provider_transaction_id=None)
             fresh = await refunds.by_id(db, refund.id)
             assert fresh is not None
             refund = fresh
@@ -103,7 +108,7 @@ async def settle_refund(
         if another is not None:
             attempt = await payments.attempt_by_id(db, refund.attempt_id)
             assert attempt is not None
-            await apply_refund_fact(desk, db, payment, attempt, another, lambda _: None)
+            await apply_to_the_end(desk, db, payment, attempt, another, lambda _: None)
         return changed
     raise Stale
 
@@ -175,16 +180,22 @@ async def _move(
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
         entries.append(Entry("refund", given, account, after.amount, after.currency))
-        if after.returns_excess and after.origin == "provider":
-            await _excess_returned(db, unit, attempt, after)
+        if after.returns_excess:
+            action = "refund_excess" if after.origin == "api" else "refunded_at_provider"
+            resolution = {"action": action, "refund": after.id}
+            await excess.end_if_gone(
+                db, unit, payment, attempt, after.amount, resolution, after.created_by, after.updated_at
+            )
         if after.booked_excess and not after.returns_excess:
             detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
-            _case(desk, unit, payment, "over_refund", after.id, detail)
+            open_case(desk, unit, payment, "over_refund", after.id, detail)
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
         change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
         after.booked = after.booked_excess = 0
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
-        _case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+        open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+        if after.returns_excess:
+            await excess.begin_again(db, unit, attempt, source, after.updated_at)
     now = after.updated_at
     payments.change(unit, payment, change, now, payment.version if adopted else None)
     if adopted:
@@ -201,24 +212,6 @@ async def _move(
         kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
         tell(desk, unit, payment, kind, told)
-
-
-async def _excess_returned(db: PracticeDb, unit: Unit, attempt: Attempt, made: Refund) -> None:
-    """Staff gave a second success back at the provider: once that is all of it, nobody has to decide any more."""
-    others = [
-        r for r in await refunds.of_payment(db, made.payment_id) if r.attempt_id == attempt.id and r.id != made.id
-    ]
-    if made.amount + sum(r.amount for r in others if r.state in REFUND_DONE) < attempt.amount:
-        return
-    for case in await cases.listed(db, kind="excess", subject=attempt.id):
-        cases.close(unit, case, {"action": "refunded_at_provider", "refund": made.id}, "provider", made.updated_at)
-
-
-def _case(desk: Desk, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
-    webhook_events.open_case(
-        unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
-        desk.world.now(),
-    )  # fmt: skip
 
 
 # ── Facts that a delivery brings ──
@@ -278,6 +271,14 @@ async def apply_refund_fact(
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
+        told = fact.amount or fact.total
+        if told is not None and told.currency != fresh.currency:
+            name = fact.provider_refund_id or fact.reference or "total"
+            unit = Unit()
+            open_currency_case(desk, unit, fresh, name, told, fact.state)
+            also(unit)
+            await db.commit(unit)
+            return []
         known = await refunds.of_payment(db, payment.id)
         amount = fact.amount
         if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
@@ -309,6 +310,19 @@ async def apply_refund_fact(
             continue  # another delivery about this payment was first: look again at what is known
         return []
     raise Stale
+
+
+async def apply_to_the_end(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+) -> None:
+    """``apply_refund_fact`` where nobody can be asked about others any more: a person decides what stays unclear."""
+    if not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+        return
+    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    unit = Unit()
+    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    also(unit)
+    await db.commit(unit)
 
 
 async def _nothing_new(db: PracticeDb, also: Also) -> None:
@@ -352,64 +366,3 @@ async def _adopt(
     await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
     also(unit)
     await db.commit(unit)
-
-
-async def apply_dispute_fact(desk: Desk, db: PracticeDb, payment: Payment, fact: DisputeFact, also: Also) -> None:
-    """Record a dispute; a lost one takes its amount from what can still be refunded, and is booked."""
-    for _ in range(TRIES):
-        fresh = await payments.by_id(db, payment.id)
-        assert fresh is not None
-        known = {d.provider_dispute_id: d for d in await refunds.disputes_of(db, payment.id)}
-        before = known.get(fact.provider_dispute_id)
-        unit = Unit()
-        _write_dispute(desk, unit, fresh, before, fact)
-        also(unit)
-        try:
-            await db.commit(unit)
-            return
-        except (Stale, CheckRefused):
-            continue
-    raise Stale
-
-
-def _other_end(desk: Desk, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
-    """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
-    name = before.provider_dispute_id
-    detail = {"dispute": name, "state": state.value, "was": before.state.value, "amount": before.amount}
-    _case(desk, unit, payment, f"dispute_{state.value}", f"{name}:{state.value}", detail)
-
-
-def _write_dispute(desk: Desk, unit: Unit, payment: Payment, before: Dispute | None, fact: DisputeFact) -> None:
-    now = desk.world.now()
-    state = DisputeState(fact.state)
-    amount = fact.amount.minor if fact.amount else None
-    if before is not None:
-        if before.state not in (DisputeState.open, state):
-            if state is not DisputeState.open:
-                _other_end(desk, unit, payment, before, state)
-            return  # decided once; an older delivery changes nothing
-        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
-        if amount is None or (before.state is not DisputeState.open and before.amount is not None):
-            amount = before.amount
-    dispute = Dispute(
-        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
-        fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, fact.funds_withdrawn,
-        fact.due_at, before.created_at if before else now, now,
-    )  # fmt: skip
-    if before is None:
-        refunds.insert_dispute(unit, dispute)
-    else:
-        refunds.change_dispute(unit, before, dispute)
-    is_news = before is None or before.state is not state
-    if state is DisputeState.lost and amount and (before is None or is_news or before.amount is None):
-        payments.change(unit, payment, Change(payment.status, add_lost=amount), now)
-        provider = f"provider:{payment.provider_code}"
-        entry = Entry("dispute_lost", "disputes", provider, amount, payment.currency)
-        ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
-    if not is_news:
-        return
-    detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
-    if before is None or state is DisputeState.lost:
-        _case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
-    audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
-    tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)

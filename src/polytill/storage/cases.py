@@ -77,6 +77,17 @@ def close(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str,
     unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by)
 
 
+def reopen(unit: Writes, case: OperatorCase) -> None:
+    """Open an ended case again: the facts that had ended it were taken back. How it had ended stays in its detail."""
+    detail = {**{name: value for name, value in case.detail.items() if name != "resolution"}}
+    detail["ended_before"] = case.detail["resolution"]
+    unit.add(
+        "UPDATE operator_cases SET state = 'open', detail = $2, resolved_at = NULL, resolved_by = NULL"
+        " WHERE id = $1 AND state = 'resolved'",
+        case.id, json_text(detail),
+    )  # fmt: skip
+
+
 async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
     """Whose keys a person has said to be one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -119,14 +120,19 @@ def forget_hints(unit: Writes, payment_id: str, kept: int) -> None:
     )  # fmt: skip
 
 
-async def waiting(db: PracticeDb, before: datetime, limit: int = 50) -> list[WebhookEvent]:
+async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 50) -> list[WebhookEvent]:
     """Deliveries that were stored but not applied: their process died, or the provider could not be asked. So many of
-    each provider, whatever waits at another."""
+    each provider, whatever waits at another. ``came_before``: by how often one was tried, when it must have come to be
+    tried again now; the last is for all that were tried more often."""
+    last = len(came_before) - 1
+    due = " OR ".join(
+        f"(tries {'>=' if tries == last else '='} {tries} AND received_at <= ${tries + 2})" for tries in range(last + 1)
+    )
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM (SELECT webhook_events.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY received_at, id) AS place FROM webhook_events"
-        " WHERE state = 'received' AND received_at <= $1) AS waiting WHERE place <= $2 ORDER BY received_at, id",
-        before, limit,
+        f" WHERE state = 'received' AND ({due})) AS waiting WHERE place <= $1 ORDER BY received_at, id",
+        limit, *came_before,
     )  # fmt: skip
     return [_event(row) for row in rows]
 

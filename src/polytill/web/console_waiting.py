@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.states import REFUND_VOID, AttemptState, EventState
-from polytill.flows import operator, receive
+from polytill.domain.states import AttemptState, EventState
+from polytill.flows import excess, operator, receive
 from polytill.flows.operator import Evidence
 from polytill.storage import cases, webhook_events
 from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see
@@ -91,9 +91,8 @@ def _excess_left(found: Evidence) -> int:
     """What of a second success can still be given back, in minor units; zero where this case is none."""
     if found.case.kind != "excess" or found.case.state != "open":
         return 0
-    held = sum(a.amount for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded)
-    back = sum(r.amount for r in found.refunds if r.attempt_id == found.case.subject and r.state not in REFUND_VOID)
-    return max(0, held - back)
+    held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
+    return excess.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
 
 
 def _flat(detail: dict[str, Any], currency: str | None, prefix: str = "") -> list[tuple[str, Any, str | None]]:

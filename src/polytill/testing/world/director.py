@@ -41,6 +41,11 @@ async def direct(history: History) -> None:
 
 
 class _Director(Host):
+    def __init__(self, history: History, name: str) -> None:
+        super().__init__(history, name)
+        # One person changes keys at a time: two at once may leave those here that end over there.
+        self.keys_in_hand = asyncio.Lock()
+
     async def fault(self, planned: PlannedFault) -> None:
         await asyncio.sleep(planned.at)
         rule = Fault(
@@ -61,15 +66,16 @@ class _Director(Host):
     async def rotation(self, at: float) -> None:
         """New keys at the provider, then here; deliveries are signed anew; some time later the old keys end."""
         await asyncio.sleep(at)
-        h, merchant = self.h, self._any_merchant()
-        old, version = merchant.account.key, merchant.version + 1
-        fresh = secret_key(merchant.practice, merchant.provider, merchant.environment, version)
-        h.network.accounts[merchant.provider, fresh] = merchant.account
-        h.count("fault.rotation")
-        if not await self._configure(merchant, version):
-            return
-        merchant.account.key, merchant.version = fresh, version
-        h.register(merchant)
+        async with self.keys_in_hand:
+            h, merchant = self.h, self._any_merchant()
+            old, version = merchant.account.key, merchant.version + 1
+            fresh = secret_key(merchant.practice, merchant.provider, merchant.environment, version)
+            h.network.accounts[merchant.provider, fresh] = merchant.account
+            h.count("fault.rotation")
+            if not await self._configure(merchant, version):
+                return
+            merchant.account.key, merchant.version = fresh, version
+            h.register(merchant)
         await asyncio.sleep(self.chance.uniform(3, 60))
         h.revoked.add((merchant.provider, old))
         h.tell(f"the old keys of practice {merchant.practice} at {merchant.provider} end")
@@ -77,11 +83,12 @@ class _Director(Host):
     async def move(self, at: float) -> None:
         """A practice opens another account at its provider and pastes those keys; what the old one holds stays there."""
         await asyncio.sleep(at)
-        h, old = self.h, self._any_merchant()
-        old.left = True
-        new = h.open_account(old.practice, old.provider, old.environment, old.version + ANOTHER_ACCOUNT)
-        h.count("fault.move")
-        await self._configure(new, new.version)
+        async with self.keys_in_hand:
+            h, old = self.h, self._any_merchant()
+            old.left = True
+            new = h.open_account(old.practice, old.provider, old.environment, old.version + ANOTHER_ACCOUNT)
+            h.count("fault.move")
+            await self._configure(new, new.version)
 
     def _any_merchant(self) -> Merchant:
         h = self.h

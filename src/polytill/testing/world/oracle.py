@@ -84,8 +84,13 @@ def unpayable(history: History) -> list[str]:
 # ── Open and foreign ──
 
 
+def _mismatched(rows: Rows) -> set[str]:
+    """The attempts of which some transaction did not fit."""
+    return {subject.partition(":")[0] for subject in rows.cases("amount_mismatch")}
+
+
 def _stuck(rows: Rows) -> Iterator[str]:
-    mismatched = rows.cases("amount_mismatch")
+    mismatched = _mismatched(rows)
     parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in mismatched}
     for payment in rows.tables["payments"]:
         if payment["status"] in ("requires_action", "processing") and payment["id"] not in parked:
@@ -132,7 +137,7 @@ def _real(history: History, merchants: list[Merchant]) -> Iterator[tuple[Merchan
 
 def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
     attempts = {a["id"]: a for a in rows.tables["payment_attempts"]}
-    mismatched = rows.cases("amount_mismatch")
+    mismatched = _mismatched(rows)
     paid: dict[str, int] = Counter()
     for merchant, tx in _real(history, merchants):
         attempt = attempts.get(str(tx.reference))
@@ -263,15 +268,18 @@ def _accounts(
     reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
     lost = sum(d["amount"] or 0 for d in rows.of("disputes", name) if d["state"] == "lost")
     returned = sum(r["booked_excess"] for r in refunds if r["idempotency_key"].startswith("excess "))
-    twice = sum(a["amount"] for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess"))
+    second = [a for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess")]
+    twice = sum(a["amount"] for a in second)
+    named = {tx.id for tx in books.values()} & {a["provider_transaction_id"] for a in second}
+    lost_twice = sum(d.amount for tx in books.values() if tx.id in named for d in tx.disputes if d.status == "lost")
     for what, is_, should in (
         ("payments", -sums["payments"], payment["amount_captured"]),
         ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["excess_refunded"]),
-        ("excess", -sums["excess"], twice - returned),
+        ("excess", -sums["excess"], twice - returned - lost_twice),
         ("disputes", sums["disputes"], payment["amount_lost"]),
         ("booked refunds", booked, payment["amount_refunded"]),
         ("reserved", reserved, payment["refund_reserved"]),
-        ("lost", lost, payment["amount_lost"]),
+        ("lost", lost - lost_twice, payment["amount_lost"]),
     ):
         if is_ != should:
             yield f"arithmetic: {what} of {name} are {is_}, the payment says {should}"

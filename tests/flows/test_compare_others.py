@@ -372,6 +372,27 @@ async def test_what_a_dispute_took_may_be_listed_later_than_that_it_was_lost(sce
         assert (await scene.payment(payment.id)).amount_lost == 400
 
 
+async def test_a_listed_loss_of_money_that_is_not_known_of_is_asked_for_until_it_is(scene: Scene, lists: Lists) -> None:
+    await scene.configure()
+    await run(scene)
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    named = replace(payment, provider_transaction_id=None)
+    told = replace(dispute(named, "lost"), payment_reference=(await scene.attempts(payment.id))[0].id)
+    lists.put("disputes", scene.clock.at_s, told)
+    scene.wire.always("confirm", Unknown(Reason.timeout))
+    await run(scene)
+    assert await disputed(scene, payment) == [("open", 1000)]
+    assert (await scene.payment(payment.id)).amount_lost == 0
+    scene.wire.always("confirm", paid())
+    await run(scene, 5 * DAY)
+    await run(scene)
+    assert await disputed(scene, payment) == [("lost", 1000)]
+    fresh = await scene.payment(payment.id)
+    assert (fresh.amount_captured, fresh.amount_lost) == (1000, 1000)
+    await scene.books_agree()
+
+
 async def test_a_dispute_in_another_currency_or_of_another_shop_changes_nothing(scene: Scene, lists: Lists) -> None:
     await scene.configure()
     payment = await scene.succeeded()

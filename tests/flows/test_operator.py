@@ -13,7 +13,7 @@ from polytill.domain.states import Environment, RefundState
 from polytill.flows import operator
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
-from polytill.storage import audit, cases, ledger, refunds
+from polytill.storage import audit, cases, ledger, refunds, webhook_events
 from polytill.storage.cases import OperatorCase
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 
@@ -255,3 +255,29 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(s
     scene.wire.says("refund", paid(transaction="re-9"))
     made = await scene.till.refund(scene.practice_id, payment.id, key="r", amount=1000)
     assert made.state is RefundState.succeeded, "the payment's own money is all there"
+
+
+@pytest.mark.parametrize("learnt", ["when asked", "later"])
+async def test_a_lost_dispute_that_overtook_the_news_of_its_money_takes_no_other(scene: Scene, learnt: str) -> None:
+    """The payer paid a link that was closed here, and another one; the first that is heard is that its dispute is lost."""
+    configured = {code: await scene.configure(code) for code in ("scripted", "other")}
+    scene.wire.says("create", REFUSED, paid(transaction="tx-b"))
+    taken = await scene.pay()
+    first = taken.attempts[0]
+    scene.wire.always("confirm", paid(transaction="tx-a") if learnt == "when asked" else Unknown(Reason.timeout))
+    lost = DisputeFact("lost", "lost", "d1", payment_reference=first.id, amount=Money(1000, "NGN"))
+    await scene.delivery(configured[first.provider_code], lost)
+    if learnt == "later":
+        assert (await scene.payment(taken.payment.id)).amount_lost == 0, "what it took is not known of yet"
+        assert await scene.cases() == ["dispute_open"], "a person hears of it"
+        await scene.delivery(configured[first.provider_code], PaymentFact(paid(transaction="tx-a"), first.id))
+    [row] = await refunds.disputes_of(scene.db, taken.payment.id)
+    assert (row.state.value, row.amount) == ("lost", 1000)
+    payment = await scene.payment(taken.payment.id)
+    assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
+    assert await excess_held(scene) == 0
+    assert sorted({*await scene.cases()} - {"dispute_open"}) == ["dispute_lost"], (
+        "nothing of the excess is left to give back"
+    )
+    assert await webhook_events.listed(scene.db, "received", payment.id) == []
+    await scene.books_agree()

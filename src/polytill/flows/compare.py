@@ -152,7 +152,7 @@ async def _asked(
         outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
         if not isinstance(outcome, Unknown | NotSent):
             payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
-            await receive.take_up_parked(desk, db, attempt, settled)
+            await receive.take_up_after(desk, db, attempt, settled)
             return payment, settled
     payment = await reconcile.refresh(desk, db, payment, attempt)
     fresh = await payments.attempt_by_id(db, attempt.id)

@@ -8,7 +8,7 @@ from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
-from polytill.flows.settle_disputes import apply_dispute_fact
+from polytill.flows.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
 from polytill.storage.databases import PracticeDb
@@ -53,7 +53,8 @@ async def _look_at(
         return
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    await apply_dispute_fact(desk, db, payment, attempt, fact, no_delivery)
+    # One that is lost of money that is not known of stays open, and is therefore asked for again.
+    await apply_dispute(desk, db, payment, attempt, fact, no_delivery)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

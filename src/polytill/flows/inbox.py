@@ -18,7 +18,7 @@ from polytill.storage.webhook_events import WebhookEvent
 # hours. After the last time a person has to look at it.
 TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
 MAX_TRIES = len(TAKEN_UP_AT_S)
-# Why news of a refund wait: the payment's own money is not known of yet.
+# Why news of a refund or of a lost dispute wait: the payment's own money is not known of yet.
 NOT_CAPTURED = "payment_not_captured"
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import AttemptState, Environment, EventState
+from polytill.domain.states import AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
@@ -21,9 +21,10 @@ from polytill.flows.inbox import NOT_CAPTURED, attempt_of, finish, finishing, in
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
-from polytill.flows.settle_disputes import apply_dispute_fact
+from polytill.flows.settle_disputes import apply_dispute_fact, attempt_disputed
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
+    DisputeFact,
     Fact,
     Handler,
     PaymentFact,
@@ -295,9 +296,7 @@ async def _apply_fact(
         payment, settled = await settle(
             desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also
         )
-        if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
-            await take_up_waiting(desk, db, payment.id, event)
-        await take_up_parked(desk, db, attempt, settled)
+        await take_up_after(desk, db, attempt, settled, event)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
         )
@@ -311,12 +310,48 @@ async def _apply_fact(
     if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
         return
     if isinstance(fact, RefundFact):
-        await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+        if attempt.state is AttemptState.succeeded:
+            await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+        else:
+            await wait(desk, db, event, payment.id, NOT_CAPTURED)
     elif result.must_fetch:
         # A dispute cannot be asked for, and whoever knows the address may have made this one up.
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
-    else:
+    elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
+        await wait(desk, db, event, payment.id, NOT_CAPTURED)
+
+
+async def apply_dispute(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Callable[[Unit], None],
+    event: WebhookEvent | None = None,
+) -> bool:  # fmt: skip
+    """Apply what is told of a dispute, by a delivery (``event``, which ``also`` finishes) or by a listing.
+
+    False where it is lost, and the money that it took is not known of yet: it stands as open until that is.
+    """
+    attempt = await attempt_disputed(db, attempt, fact)
+    if fact.state == DisputeState.lost:
+        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+    if fact.state != DisputeState.lost or attempt.state is AttemptState.succeeded:
         await apply_dispute_fact(desk, db, payment, attempt, fact, also)
+        return True
+    await apply_dispute_fact(desk, db, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
+    return False
+
+
+async def _learn_of(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, event: WebhookEvent | None
+) -> tuple[Payment, Attempt]:
+    """News of what became of an attempt's money may come before those of the money itself: the provider is asked then."""
+    if attempt.state is AttemptState.succeeded:
+        return payment, attempt
+    outcome = await fetched(desk, db, attempt, None)
+    if isinstance(outcome, Unknown | NotSent):
+        return payment, attempt
+    payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
+    await take_up_after(desk, db, attempt, settled, event)
+    return payment, settled
 
 
 async def _book_another(
@@ -329,7 +364,18 @@ async def _book_another(
         await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
 
 
-async def take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None = None) -> None:
+async def take_up_after(
+    desk: Desk, db: PracticeDb, before: Attempt, after: Attempt, but: WebhookEvent | None = None
+) -> None:
+    """Apply the deliveries that an attempt's change lets through. ``but``: the one in hand."""
+    if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
+        await _take_up_waiting(desk, db, after.payment_id, but)
+    learnt = after.provider_transaction_id
+    if learnt is not None and learnt != before.provider_transaction_id:
+        await _take_up_parked(desk, db, after.config_id, learnt)
+
+
+async def _take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None) -> None:
     """The payment's money is there now: deliveries that waited for it, or were parked for want of it, can be applied."""
     for state in (EventState.received, EventState.parked):
         for waiting in await webhook_events.listed(db, state.value, payment_id):
@@ -338,11 +384,8 @@ async def take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: Webh
                 await apply_stored(desk, db, waiting)
 
 
-async def take_up_parked(desk: Desk, db: PracticeDb, before: Attempt, after: Attempt) -> None:
+async def _take_up_parked(desk: Desk, db: PracticeDb, config_id: int, learnt: str) -> None:
     """The provider's id of an attempt has become known: deliveries that named nothing else can be applied now."""
-    learnt = after.provider_transaction_id
-    if learnt is None or learnt == before.provider_transaction_id:
-        return
-    for parked in await webhook_events.without_payment(db, after.config_id):
+    for parked in await webhook_events.without_payment(db, config_id):
         if learnt in str(parked.body):
             await apply_stored(desk, db, parked)

@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from polytill.domain.ids import new_id
-from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, EventState, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import configuration_of, fetched
+from polytill.flows.calling import configuration_of
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
-from polytill.flows.inbox import NOT_CAPTURED, finish, in_other_currency, wait
-from polytill.flows.settle import settle
+from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.settle_refunds import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
@@ -32,15 +31,7 @@ async def apply_refund(
     desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult,
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
-    """Apply what a delivery says of a refund of ``payment``; ``also`` finishes the delivery."""
-    if attempt.state is not AttemptState.succeeded:
-        # The refund's news came before the payment's: learn of the payment first.
-        outcome = await fetched(desk, db, attempt, None)
-        if not isinstance(outcome, Unknown | NotSent):
-            payment, attempt = await settle(desk, db, payment, attempt, outcome, "lookup")
-        if attempt.state is not AttemptState.succeeded:
-            await wait(desk, db, event, payment.id, NOT_CAPTURED)
-            return
+    """Apply what a delivery says of a refund of ``payment``, whose money is there; ``also`` finishes the delivery."""
     if result.must_fetch or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:

@@ -140,9 +140,7 @@ async def _settled(
     payment, settled = await settle(desk, db, payment, attempt, outcome, source)
     # The first time, also what overtook the very answer in which the provider gave the payment its name.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
-    await receive.take_up_parked(desk, db, before, settled)
-    if settled.state is AttemptState.succeeded and attempt.state is not AttemptState.succeeded:
-        await receive.take_up_waiting(desk, db, payment.id)
+    await receive.take_up_after(desk, db, before, settled)
     return payment, outcome
 
 

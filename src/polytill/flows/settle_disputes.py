@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polytill.domain.errors import CheckRefused, Stale
 from polytill.domain.ids import new_id
-from polytill.domain.states import AttemptState, DisputeState
+from polytill.domain.states import DisputeState
 from polytill.flows import excess
 from polytill.flows.desk import Desk
 from polytill.flows.notify import open_case, open_currency_case, tell
@@ -23,8 +23,7 @@ from polytill.storage.units import Unit
 async def apply_dispute_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also
 ) -> None:
-    """Record a dispute about an attempt of a payment; what a lost one took is booked."""
-    attempt = await _disputed(db, attempt, fact)
+    """Record a dispute about an attempt of a payment; what a lost one took of a success is booked."""
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
@@ -44,7 +43,7 @@ async def apply_dispute_fact(
     raise Stale
 
 
-async def _disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) -> Attempt:
+async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) -> Attempt:
     """The attempt whose money it is about. Two that were paid under one reference are told apart by the provider's id."""
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
@@ -93,8 +92,7 @@ async def _book_loss(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, dispute: Dispute, amount: int
 ) -> None:
     now, account = desk.world.now(), "disputes"
-    is_second = current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id
-    if is_second and attempt.state is AttemptState.succeeded:
+    if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
         # Who paid twice had the bank take one of the two back: the payment itself has lost nothing.
         account = "excess"
         resolution = {"action": "lost_in_dispute", "dispute": dispute.provider_dispute_id}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,27 @@ def test_it_resumes_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert carry_on(parts, 1, kept, lambda line: None)
     assert (parts.done, parts.failed) == (whole.done, whole.failed)
     assert parts.tally.as_json() == whole.tally.as_json()
+
+
+def test_stopped_or_done_its_processes_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their databases lie in memory, and fill hundreds of megabytes."""
+    monkeypatch.setattr(campaigns, "BATCH", 2)
+    seen: set[Path] = set()
+
+    def look(line: str) -> None:
+        pids = [process.pid for process in multiprocessing.active_children()]
+        places = [Path("/dev/shm"), Path(tempfile.gettempdir())]
+        seen.update(found for place in places for pid in pids for found in place.glob(f"polytill-world-{pid}-*"))
+
+    def stops(line: str) -> None:
+        look(line)
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "campaign.json"
+    assert not carry_on(Campaign(600, 40), 2, kept, stops)
+    assert carry_on(Campaign(600, 4), 2, None, look)
+    assert len(seen) >= 2
+    assert [folder for folder in seen if folder.exists()] == []
 
 
 def test_a_kind_that_never_happened_fails_a_long_campaign() -> None:

@@ -103,7 +103,13 @@ Batch = tuple[int, int, dict[str, object], dict[int, list[str]]]
 def _work(seeds: Any, results: Any) -> None:
     """A process: takes batches of seeds until there are none left, or nobody is there to take the results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def stop(*_: object) -> None:
+        """In good order, for its databases fill hundreds of megabytes; what nobody takes any more is not waited for."""
+        results.cancel_join_thread()
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
     parent = multiprocessing.parent_process()
     with ground_on(None) as laid:
         while (batch := seeds.get()) is not None and parent is not None and parent.is_alive():
@@ -152,9 +158,12 @@ def _results(campaign: Campaign, processes: int, server: str | None) -> Iterator
                 else:
                     early[made[0]] = made
             yield early.pop(first)
-    finally:
+    except BaseException:
         for worker in workers:
             worker.terminate()
+        raise
+    finally:
+        for worker in workers:
             worker.join()
 
 

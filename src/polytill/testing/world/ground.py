@@ -224,7 +224,7 @@ def ground(lay: Callable[[Path], Ground] = Ground) -> Iterator[Ground]:
     """Lay the ground in memory where there is such a place, else in the temporary folder."""
     memory = Path("/dev/shm")  # noqa: S108 — files that live as long as the campaign
     parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="polytill-world-", dir=parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"polytill-world-{os.getpid()}-", dir=parent) as folder:
         laid = lay(Path(folder))
         gc.freeze()  # what was loaded until now stays: there is no use in looking through it again and again
         try:

@@ -243,16 +243,16 @@ async def test_choosing_and_changing_a_password(shared: Installation) -> None:
 
 @pytest.mark.parametrize(
     "wanted",
-    ["https://evil.example", "//evil.example", "/owner", "/practice/2/payments", "/practice/1\\evil", "/practice/1x"],
+    ["https://evil.example", "//evil.example", "/owner", "/practice/999999/payments", "DOOR\\evil", "DOORx"],
 )
 async def test_nobody_is_sent_elsewhere(shared: Installation, wanted: str) -> None:
     _, door, email = await _staffed(shared)
     async with Browser(shared) as browser:
-        follow = wanted.replace("/practice/1", door)
+        follow = wanted.replace("DOOR", door)
         seen = await browser.post(f"{door}/login", {"email": email, "password": PASSWORD, "next": follow})
         assert seen.headers["Location"] == door
-        back = await browser.get(f"/language/fr?back={wanted}")
-        assert back.headers["Location"] in ("/owner", wanted.replace("\\", ""))
+        back = await browser.get(f"/language/fr?back={follow}")
+        assert back.headers["Location"] in ("/owner", follow.replace("\\", ""))
         assert "evil" not in back.headers["Location"]
 
 

@@ -140,6 +140,52 @@ async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], a
     assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://community.paypal.com/v1/notifications/certs/CERT-1",  # where others may write
+        "https://www.paypal.com/logout?x=1",
+        "https://api.paypal.com/v1/notifications/certs/CERT-1?x=1",
+        "https://api.paypal.com/v1/notifications/certs/../../oauth2/token",
+        "https://api.paypal.com/v1/notifications/webhooks",
+        "https://api.paypal.com:8443/v1/notifications/certs/CERT-1",
+        "https://api.paypal.com@evil.example/v1/notifications/certs/CERT-1",
+        "https://a..paypal.com/v1/notifications/certs/CERT-1",
+        f"https://{'a' * 70}.paypal.com/v1/notifications/certs/CERT-1",
+    ],
+)
+async def test_nobody_is_asked_for_a_certificate_elsewhere(url: str) -> None:
+    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    headers, (provider, script) = {**delivery["headers"], "PAYPAL-CERT-URL": url}, handler()
+    script.answers = [(200, (ROOT / "certs/cert.pem").read_bytes())]
+    await provider.fetch_webhook_key(headers)
+    assert script.requests == []
+    assert not provider.validate_webhook(headers, base64.b64decode(delivery["body_b64"]))
+
+
+async def test_a_certificate_in_a_page_is_none() -> None:
+    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    provider, script = handler(webhook_id=delivery["webhook_id"])
+    script.answers = [(200, b"<p>No results for " + (ROOT / "certs/cert.pem").read_bytes())]
+    await provider.fetch_webhook_key(delivery["headers"])
+    assert not provider.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
+
+
+async def test_a_certificate_is_asked_for_once_and_only_for_what_can_be_signed() -> None:
+    delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
+    first, script = handler(webhook_id=delivery["webhook_id"])
+    script.answers = [(200, (ROOT / "certs/cert.pem").read_bytes())]
+    for missing in ("ID", "TIME", "SIG"):
+        rest = {name: value for name, value in delivery["headers"].items() if name != f"PAYPAL-TRANSMISSION-{missing}"}
+        await first.fetch_webhook_key(rest)
+    assert script.requests == []
+    await first.fetch_webhook_key(delivery["headers"])
+    again = PayPalProvider(first.config, first.http, first.world)
+    await again.fetch_webhook_key(delivery["headers"])
+    assert again.validate_webhook(delivery["headers"], base64.b64decode(delivery["body_b64"]))
+    assert len(script.requests) == 1
+
+
 async def test_an_expired_certificate_is_refused() -> None:
     delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     provider, script = handler()

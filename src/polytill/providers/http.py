@@ -21,11 +21,8 @@ import msgspec
 from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
 from polytill.providers.token_cache import TokenCache
 
-# Providers write money as JSON numbers with a fraction; a float would round them.
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-
 MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
+MAX_EXPONENT = 300  # what is kept must be read again, also where numbers are doubles
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
@@ -38,6 +35,18 @@ _NOT_MADE = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
+
+
+def _number(text: str) -> Decimal:
+    number = Decimal(text)
+    if abs(number.adjusted()) > MAX_EXPONENT:
+        raise ValueError("a number out of range")
+    return number
+
+
+# Providers write money as JSON numbers with a fraction; a float would round them.
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def parse_json(body: bytes) -> Any:
@@ -156,7 +165,7 @@ class AiohttpTransport:
                 return response.status, lower, content
         except _NOT_MADE as error:
             raise ConnectionNotMade(type(error).__name__) from error
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, UnicodeError) as error:
             raise AnswerLost(type(error).__name__) from error
 
     async def close(self) -> None:
@@ -207,7 +216,8 @@ def origin_of(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # no port, or a host that no resolver takes
         return None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return None

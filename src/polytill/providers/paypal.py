@@ -46,6 +46,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.paypal_reading import money_text, too_fine
+from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
 
 # ── Facts ──
@@ -71,6 +72,7 @@ OTHERS = (
 )
 MORE = ("NZD", "PHP", "PLN", "SEK", "SGD", "THB", "TWD")
 FEE_PPM = 34_900
+CERTIFICATE_KEPT_S = 3600
 PAID_WITH_CARDS = ("paypal", "card")
 
 WHERE_KEYS_ARE = "PayPal developer dashboard → Apps & Credentials"
@@ -207,16 +209,23 @@ class PayPalProvider(Handler):
         return CredentialTest(True, "PayPal accepts the keys.", self.config.environment)
 
     async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
-        """GET the certificate that a delivery names: from PayPal's hosts over https only, and without any key."""
+        """GET the certificate that a delivery names, and remember it: from PayPal's API over https only, without any key."""
         url = webhooks.certificate_url(headers, self.config.base_url)
         if url is None:
             return
-        try:
-            status, _, content = await self.http.transport.send("GET", url, {"Accept": "*/*"}, None)
-        except (ConnectionNotMade, AnswerLost):
-            return
-        if status == 200:
-            self._certificate = (url, content)
+
+        async def fetch() -> Token | NotSent:
+            try:
+                status, _, content = await self.http.transport.send("GET", url, {"Accept": "*/*"}, None)
+            except (ConnectionNotMade, AnswerLost):
+                return NotSent(Reason.unreachable)
+            if status != 200 or not content.startswith(webhooks.PEM):
+                return NotSent(Reason.unreadable)
+            return Token(Secret(content.decode("ascii", "replace")), CERTIFICATE_KEPT_S)
+
+        found, _ = await self.http.tokens.get(f"certificate {url}".encode(), self.world.time_s(), fetch)
+        if isinstance(found, Secret):
+            self._certificate = (url, found.reveal().encode())
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """RSA over transmission id, time, our webhook id and the raw body's CRC, by the certificate that was fetched."""

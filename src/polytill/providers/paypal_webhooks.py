@@ -1,12 +1,14 @@
 """PayPal's deliveries: whose signature stands under one, and what it says.
 
-The signature covers the CRC of the body, so it must be checked over the raw bytes; the certificate's address comes with
-the delivery, so it is worth something only at PayPal's own hosts, over https.
+The signature covers the CRC of the body, so it must be checked over the raw bytes. The certificate's address comes with
+the delivery, so it is worth something only where PayPal's API hands out certificates and nothing else, over https: other
+pages of PayPal's may show what a stranger wrote.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +29,9 @@ from polytill.providers.signing import header
 from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
 
 ALGORITHM = "SHA256withRSA"
+API_HOSTS = frozenset({"api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"})
+CERTIFICATES = re.compile(r"/v1/notifications/certs/[A-Za-z0-9_-]{1,200}")
+PEM = b"-----BEGIN CERTIFICATE-----"
 ABOUT_MONEY = ("PAYMENT.CAPTURE.", "PAYMENT.REFUND.", "PAYMENT.AUTHORIZATION.", "CUSTOMER.DISPUTE.")
 REVERSED = "PAYMENT.CAPTURE.REVERSED"
 NOT_READ = "What PayPal says of this could not be read."
@@ -40,22 +45,39 @@ DISPUTE_OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "
 
 
 def certificate_url(headers: Mapping[str, str], base_url: str) -> str | None:
-    """Where the certificate is, if that may be believed: at PayPal over https, or where the API itself is asked."""
+    """Where the certificate is, if that may be believed: at PayPal's API over https, or where the API itself is asked.
+    None, too, where what else a signature takes is not there: then nobody needs to be asked."""
+    if _signed_parts(headers) is None:
+        return None
     url = header(headers, "paypal-cert-url") or ""
     origin = origin_of(url)
-    if origin is None or any(c.isspace() or c == "\\" for c in url):
+    if origin is None:
         return None
-    host = urlsplit(url).hostname or ""
-    trusted = origin == f"https://{host}" and host.endswith(".paypal.com")
-    return url if trusted or origin == origin_of(base_url) else None
+    host, own = urlsplit(url).hostname or "", base_url.rstrip("/")
+    if origin == f"https://{host}" and host in API_HOSTS:
+        path = url.removeprefix(origin)
+    elif url.startswith(f"{own}/"):
+        path = url.removeprefix(own)
+    else:
+        return None
+    return url if CERTIFICATES.fullmatch(path) else None
+
+
+def _signed_parts(headers: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Transmission id, time and signature of a delivery; None where one is missing."""
+    sent_id, sent_at = header(headers, "paypal-transmission-id"), header(headers, "paypal-transmission-time")
+    signature = header(headers, "paypal-transmission-sig")
+    if not (sent_id and sent_at and signature) or header(headers, "paypal-auth-algo") != ALGORITHM:
+        return None
+    return sent_id, sent_at, signature
 
 
 def is_signed(headers: Mapping[str, str], body: bytes, webhook_id: str, certificate: bytes, now: datetime) -> bool:
     """Whether this certificate's owner signed this body for this webhook id. Never raises."""
-    sent_id, sent_at = header(headers, "paypal-transmission-id"), header(headers, "paypal-transmission-time")
-    signature = header(headers, "paypal-transmission-sig")
-    if not (sent_id and sent_at and signature and webhook_id) or header(headers, "paypal-auth-algo") != ALGORITHM:
+    parts = _signed_parts(headers)
+    if parts is None or not webhook_id or not certificate.startswith(PEM):
         return False
+    sent_id, sent_at, signature = parts
     try:
         signed_by = load_pem_x509_certificate(certificate)
         key, raw = signed_by.public_key(), base64.b64decode(signature, validate=True)

@@ -1,7 +1,8 @@
 """Access tokens in this process's memory: one for each set of credentials, fetched once however many wait for it.
 
 The key is a digest of the whole request that fetches the token, secret included: two practices never share one, and
-after a rotation the old one is not found any more. Nothing of it is written down anywhere.
+after a rotation the old one is not found any more. Nothing of it is written down anywhere. PayPal's certificates are
+kept here, too, by their address.
 """
 
 from __future__ import annotations

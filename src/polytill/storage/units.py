@@ -104,7 +104,9 @@ def json_text(value: Any) -> str | None:
 
 def json_value(value: Any) -> Any:
     """A JSON column as Python values (both engines hand over text)."""
-    return None if value is None else msgspec.json.decode(value)
+    return None if value is None else _decode(value)
 
 
+# With ``float`` as its hook a number that no double holds is infinite, instead of a row that nobody can read.
+_decode = msgspec.json.Decoder(float_hook=float).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode

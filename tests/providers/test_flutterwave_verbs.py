@@ -333,7 +333,13 @@ async def test_a_later_success_on_the_same_link_wins(first: dict[str, Any], numb
     assert outcome.provider_transaction_id == "2"  # the earlier of two: the later one is the excess
 
 
-@pytest.mark.parametrize("listing", [ok([FAILED]), ok([]), ok({}), error(500, "x"), (503, {}), (200, {})])
+@pytest.mark.parametrize("listing", [ok({}), error(500, "x"), (503, {}), (200, {}), error(404, "No such address")])
+async def test_without_the_list_nobody_knows_of_a_second_try(listing: tuple[int, Any]) -> None:
+    outcome = await handler(Script(ok(FAILED), listing)).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
+    assert isinstance(outcome, Unknown)
+
+
+@pytest.mark.parametrize("listing", [ok([FAILED]), ok([])])
 async def test_without_a_success_the_first_answer_stands(listing: tuple[int, Any]) -> None:
     outcome = await handler(Script(ok(FAILED), listing)).confirm_payment(ConfirmPaymentParams("ref-000001", None, NGN))
     assert isinstance(outcome, Declined)
@@ -688,7 +694,7 @@ async def test_credentials(data: Any) -> None:
         ),
         (400, {"status": "error", "message": "Insufficient funds"}, NotSent, Reason.insufficient_funds),
         (409, {"status": "error", "message": "already refunded"}, Unknown, Reason.conflict),
-        (404, {}, NotSent, Reason.not_found),
+        (404, {"status": "error", "message": "Transaction not found"}, NotSent, Reason.not_found),
         (
             400,
             {"status": "error", "message": "No transaction was found for this id"},

@@ -380,7 +380,7 @@ async def test_credentials() -> None:
         (400, {"status": False, "message": "Invalid email"}, NotSent, Reason.validation),
         (400, {"message": "Transaction reference not found"}, NotSent, Reason.not_found),
         (404, {"code": "transaction_not_found"}, NotSent, Reason.not_found),
-        (404, {"message": "No such thing"}, NotSent, Reason.not_found),
+        (404, {"message": "Transaction not found"}, NotSent, Reason.not_found),
         (400, {"status": False, "data": {"id": 1, "status": "pending"}}, NotSent, Reason.validation),
         (422, {"message": "Refund is not in needs-attention"}, NotSent, Reason.invalid_state),
         (400, {"code": "duplicate_reference"}, Unknown, Reason.duplicate),

@@ -669,7 +669,8 @@ def test_catalog() -> None:
     assert (mga.min_minor, mga.max_minor, ugx.max_minor) == (None, 9_999_999_900, 999_999)
     assert (terms["HUF"].min_minor, terms["DKK"].min_minor) == (17_500, 250)
     for code, one in terms.items():
-        assert len(str(wire_amount(Money(one.max_minor or 0, code)))) <= 8
+        digits = {"IDR": 12, "COP": 10, "INR": 9}.get(code, 8)
+        assert len(str(wire_amount(Money(one.max_minor or 0, code)))) <= digits
     assert "card" in StripeProvider.catalog.methods
     assert features_of(StripeProvider) == [
         "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel", "saved_methods", "list_transactions",

@@ -25,6 +25,8 @@ from polytill.storage.units import work_is_open
 LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
 # The code of an ``Unknown`` that stays one until a person has looked into the account of the old keys.
 OTHER_ACCOUNT = "other_account"
+# The code of a ``NotSent`` for want of the verb.
+NOT_SUPPORTED = "not_supported"
 
 
 class TransactionOpen(AssertionError):
@@ -173,7 +175,7 @@ async def call_with(
         if isinstance(handler, NotSent):
             return handler
         if getattr(handler, verb, None) is None:
-            return NotSent(Reason.invalid_state, "not_supported", f"{handler.name} has no such operation.")
+            return NotSent(Reason.invalid_state, NOT_SUPPORTED, f"{handler.name} has no such operation.")
         asked = params
         if getattr(params, "create", None) and credentials.version != attempt.credential_version:
             # To repeat the create in another account would be to make it twice.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +29,7 @@ CHECKED_TTL_S = 60.0
 PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
 MAX_REMEMBERED = 10_000
 MOST_OPEN = 100_000
+CLOCKS_DIFFER_S = 600.0  # of two nodes that are kept in order
 
 log = structlog.get_logger("polytill")
 
@@ -66,6 +68,7 @@ class Desk:
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
     _open_from_s: dict[tuple[str, datetime], float] = field(default_factory=dict)
+    _aged: dict[str, tuple[float, float]] = field(default_factory=dict)  # how old, and when that was, by ``elapsed_s``
     leased_until_s: dict[int, float] = field(default_factory=dict)
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
@@ -80,6 +83,18 @@ class Desk:
         if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time begins anew
             del self._open_from_s[next(iter(self._open_from_s))]
         return min((self.world.now() - since).total_seconds(), elapsed_s - from_s)
+
+    def age_s(self, subject: str, created_at: datetime) -> float:
+        """How old a call is, so that no key is used after its time: no younger than it was when this process first looked
+        at it, and what has passed since by a clock that never jumps. Endless where it is not made yet by our clock: one
+        of the two clocks is wrong, and nobody knows by how much."""
+        elapsed_s, by_clock_s = self.world.elapsed_s(), (self.world.now() - created_at).total_seconds()
+        first_s, from_s = self._aged.setdefault(subject, (by_clock_s, elapsed_s))
+        if len(self._aged) > MOST_OPEN:
+            del self._aged[next(iter(self._aged))]
+        if by_clock_s < -CLOCKS_DIFFER_S:
+            return math.inf
+        return max(by_clock_s, first_s + elapsed_s - from_s)
 
     async def catalog(self) -> dict[str, ProviderEntry]:
         """The catalog by code. While the owner database cannot be reached, the last one that was read."""

@@ -19,7 +19,7 @@ MARGIN_S = 5.0
 async def ensure(desk: Desk, practice_id: int) -> None:
     """A valid lease for this practice, or ``NotNow``: a payment that no worker would ever visit must not exist."""
     until_s = desk.leased_until_s.get(practice_id, 0.0)
-    if desk.world.time_s() < until_s - MARGIN_S:
+    if desk.world.elapsed_s() < until_s - MARGIN_S:
         return
     try:
         await _write(desk, practice_id)
@@ -28,7 +28,7 @@ async def ensure(desk: Desk, practice_id: int) -> None:
 
 
 async def _write(desk: Desk, practice_id: int) -> None:
-    unit, until_s = Unit(), desk.world.time_s() + LEASE_S
+    unit, until_s = Unit(), desk.world.elapsed_s() + LEASE_S
     leases.hold(unit, practice_id, desk.world.after(LEASE_S), desk.world.now())
     await desk.owner.commit(unit)
     desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
@@ -36,7 +36,7 @@ async def _write(desk: Desk, practice_id: int) -> None:
 
 async def renew(desk: Desk) -> int:
     """Renew the leases of this process that are used and due. How many were renewed."""
-    now_s = desk.world.time_s()
+    now_s = desk.world.elapsed_s()
     due = [practice_id for practice_id, until_s in desk.leased_until_s.items() if until_s - now_s < RENEW_BEFORE_S]
     opened = set(desk.opening.opened())
     renewed = 0

@@ -317,6 +317,6 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
-    if undone and desk.open_for_s(operation.id, operation.created_at) < 60:
+    if undone and desk.open_for_s(operation.id, operation.created_at) < handler.settle_horizon_s:
         outcome = Unknown(Reason.conflict)  # the call may still be running over there
     await _settle(desk, db, payment, attempt, operation, outcome)

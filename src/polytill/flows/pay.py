@@ -153,6 +153,8 @@ async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRe
     known = await payments.by_key(db, request.idempotency_key)
     if known is not None:  # a repeat is the same payment, also when its method was removed meanwhile
         return request
+    if request.capture == "manual":
+        raise invalid("/capture", "A saved method is charged at once; nothing can be held.")
     kept = await saved.wanted(db, request.saved_method, request.customer.email)
     if request.environment not in (None, kept.environment) or request.provider_code not in (None, kept.provider_code):
         raise invalid("/savedMethod", f"This method was saved at {kept.provider_code}, in {kept.environment}.")
@@ -390,5 +392,10 @@ def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:
         # A second success is an excess, whatever its number: only its own refund may touch it.
         own = [attempt for attempt in won if attempt.provider_transaction_id == payment.provider_transaction_id]
         return (own or won)[0]
+    # A hold that the payment has is what is captured or called off, whatever link is newer.
+    held = [attempt for attempt in attempts if attempt.state is AttemptState.authorized]
+    own = [attempt for attempt in held if attempt.provider_transaction_id == payment.provider_transaction_id]
+    if payment.status is PaymentStatus.authorized and own:
+        return own[-1]
     live = [attempt for attempt in attempts if attempt.state not in ATTEMPT_CLOSED]
     return (live or attempts)[-1]

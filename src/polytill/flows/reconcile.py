@@ -16,7 +16,7 @@ from typing import NamedTuple
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
 from polytill.flows import operate, receive, refund
-from polytill.flows.calling import OTHER_ACCOUNT, call_for, configuration_of, handler_class
+from polytill.flows.calling import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.flows.next_action import open_action
@@ -25,6 +25,7 @@ from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
 from polytill.providers.outcomes import (
     NOT_NOW,
+    NOTHING_TO_CLOSE,
     REFUSED_AGAIN,
     Declined,
     NeedsAction,
@@ -42,6 +43,10 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
+# Nobody has begun to pay; or the keys are refused, and waiting longer would not make them good.
+SAYS_NO_MORE = frozenset({Reason.not_found, Reason.config})
+# There is nothing over there that could be closed, or no call that closes it.
+NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The link's answer was lost; nobody holds it.")
 
 
@@ -108,12 +113,15 @@ async def _refreshed(
     if _charges_at_once(payment):
         open_payment = False  # nobody is surprised by a charge that was asked for long ago: it is asked for anew
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
+    configuration = await configuration_of(desk, db, attempt.config_id)
+    newest = configuration.newest(attempt.environment) if configuration else None
+    if follows is not None and newest is not None:
+        follows.credential_version = newest.version  # those of the lost link may be refused by now
     # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
-    payment, closed = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
+    payment, _ = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
     if follows is None or await payments.attempt_by_id(db, follows.id) is None:
         return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
-    follows.credential_version = closed.credential_version
     configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
     assert configuration is not None  # the provider was asked by it just now
     answer = await start(desk, db, practice.name, payment, follows, configuration)
@@ -155,7 +163,7 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
     first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
     params = LookupParams(
         attempt.id, attempt.provider_transaction_id, amount, first,
-        (desk.world.now() - attempt.created_at).total_seconds(), int(attempt.created_at.timestamp()),
+        desk.age_s(attempt.id, attempt.created_at), int(attempt.created_at.timestamp()),
     )  # fmt: skip
     return await call_for(desk, db, attempt, "lookup_payment", params)
 
@@ -174,7 +182,7 @@ def _interpreted(
     # Its maker's clock may have been wrong, and so may ours: this counts from when this process first found it open.
     open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
     if isinstance(outcome, NotSent):
-        age_s = (desk.world.now() - attempt.created_at).total_seconds()
+        age_s = desk.age_s(attempt.id, attempt.created_at)
         repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
         repeated = repeated and payment.saved_method_id is None and attempt.provider_transaction_id is None
         if undecided and repeated and outcome.reason in REFUSED_AGAIN:
@@ -204,7 +212,7 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
             payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
             if isinstance(outcome, Succeeded):
                 return payment  # another amount than asked for: it was paid, and waits for a person
-            if isinstance(outcome, Unknown) and outcome.reason in NOT_NOW:
+            if isinstance(outcome, Unknown) and outcome.reason not in SAYS_NO_MORE:
                 return payment  # it may have been paid, and the provider cannot say so now
     if payment.status is not PaymentStatus.requires_action:
         return payment
@@ -215,6 +223,8 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
         outcome = await call_for(desk, db, attempt, "cancel_payment", params)
         if isinstance(outcome, NotSent) and outcome.reason in NOT_NOW:
             outcome = Unknown(outcome.reason, outcome.code, outcome.detail)  # nobody was asked: closed another time
+        if isinstance(outcome, NotSent) and outcome.reason is Reason.invalid_state and outcome.code not in NOT_CLOSABLE:
+            return payment  # it is not as we believe over there; how it is, could not be asked
         concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
         if concluded:
             # Closed over there, or there is no way to close it: a late success would still be settled.

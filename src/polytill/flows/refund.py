@@ -156,7 +156,7 @@ async def ask(
         return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
     others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
-    age_s = (desk.world.now() - refund.created_at).total_seconds()
+    age_s = desk.age_s(refund.id, refund.created_at)
     params = RefundLookupParams(
         refund.id, attempt.id, attempt.provider_transaction_id, refund_id,
         Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,

@@ -9,6 +9,7 @@ a word, not what the body says: a v3 delivery is a hint of what to ask. Refund a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    Fact,
     Handler,
     KeyField,
     LookupParams,
@@ -73,6 +75,7 @@ from polytill.providers.outcomes import (
     Reason,
     Succeeded,
     Unknown,
+    unless_missing,
 )
 from polytill.providers.signing import header, same
 from polytill.providers.wire_json import id_in, object_in, refund_note, text_of
@@ -314,7 +317,7 @@ class FlutterwaveProvider(Handler):
             event_id = id_in(event, "webhook_id") or id_in(event)
             if event_id is None:
                 raise ValueError("a v4 delivery without an id")
-            facts = read_v4(event["type"], data)
+            facts = tuple(_without_number(fact) for fact in read_v4(event["type"], data))
             believed = self.config.config.get("webhookVersion") == "v4" or body == self._signed_body
             action = "apply" if facts else "ignore"
             return WebhookResult(event["type"], event_id, action, None, event_id, facts, not believed, body=kept)
@@ -382,7 +385,9 @@ class FlutterwaveProvider(Handler):
         if isinstance(outcome, Declined | Pending):
             # The payer may have tried again on the same link: another transaction may have gone through.
             items = await self._list("/transactions", {"tx_ref": reference})
-            for item in reversed(items) if isinstance(items, list) else ():
+            if not isinstance(items, list):
+                return unless_missing(items)
+            for item in reversed(items):
                 other = read_transaction(item) if item.get("tx_ref") == reference else None
                 if isinstance(other, Succeeded):
                     return other
@@ -400,3 +405,10 @@ class FlutterwaveProvider(Handler):
     async def _list(self, path: str, query: Mapping[str, Any]) -> list[JsonObject] | NotSent | Unknown:
         answer = await self._call("GET", f"{path}?{urlencode(query)}")
         return answer if not isinstance(answer, Answer) else items_of(answer)
+
+
+def _without_number(fact: Fact) -> Fact:
+    """v4 names a charge as v3 does not know it: what is asked for here later on goes by v3's numbers."""
+    if not isinstance(fact, PaymentFact) or isinstance(fact.outcome, NotSent | Unknown):
+        return fact
+    return replace(fact, outcome=replace(fact.outcome, provider_transaction_id=None))

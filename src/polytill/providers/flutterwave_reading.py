@@ -35,6 +35,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     Wants,
+    unless_missing,
 )
 from polytill.providers.signing import hex_hmac
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
@@ -86,7 +87,7 @@ def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
         return answer
     data = object_in(answer.data, "data")
     if answer.status >= 300 or answer.data.get("status") != "success" or not data:
-        return read_error(answer)
+        return _read_missing(answer)
     if data.get("tx_ref") != reference:
         return Unknown(Reason.unreadable, detail="Flutterwave answered about another reference.")
     return read_transaction(data)
@@ -269,13 +270,29 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
     if answer.status in (401, 403) or lower.startswith(("invalid authorization", "authorization required")):
         return NotSent(Reason.config, code or str(answer.status), message)
-    if answer.status == 404 or "not found" in lower or (lower.startswith("no ") and " found" in lower):
-        return NotSent(Reason.not_found, code, message)
+    missing = NotSent(Reason.not_found, code, message)
+    if answer.status == 404 or "not found" in lower or says_none(missing):
+        return missing
     if "currency" in lower and "support" in lower:
         return NotSent(Reason.currency_not_supported, code, message)
     if "insufficient" in lower:
         return NotSent(Reason.insufficient_funds, code, message)
     return NotSent(Reason.validation, code, message)
+
+
+def _read_missing(answer: Answer) -> Outcome:
+    """The error of a question about a payment. "Not found" is proof in Flutterwave's own words only."""
+    outcome, text = read_error(answer), text_of(answer.data.get("message")).lower()
+    in_its_words = text.startswith("transaction not found") or (
+        text.startswith("no transaction") and says_none(outcome)
+    )
+    return outcome if in_its_words else unless_missing(outcome)
+
+
+def says_none(outcome: Outcome | list[JsonObject]) -> bool:
+    """Whether Flutterwave says that there is none of what was asked for."""
+    text = (outcome.detail or "").lower() if isinstance(outcome, NotSent) else ""
+    return text.startswith("no ") and " found" in text
 
 
 # ── Values ──

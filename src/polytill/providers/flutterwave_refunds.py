@@ -11,10 +11,11 @@ from polytill.providers.flutterwave_reading import (
     money_in,
     read_refund_object,
     refunded_in,
+    says_none,
     transaction_of,
 )
 from polytill.providers.http import Answer
-from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown, unless_missing
 from polytill.providers.wire_json import id_in, moment_text, noted_reference, object_in, string_in
 
 MAX_PAGES = 200  # of ten refunds
@@ -28,9 +29,7 @@ def days(since_s: int, until_s: int) -> dict[str, str]:
     return {"from": moment_text(since_s)[:10], "to": moment_text(until_s)[:10]}
 
 
-async def refunds_of(
-    get: Get, number: str, params: RefundLookupParams, now_s: int
-) -> list[JsonObject] | NotSent | Unknown:
+async def refunds_of(get: Get, number: str, params: RefundLookupParams, now_s: int) -> list[JsonObject] | Outcome:
     """All refunds of a transaction. Every page is read: "not found" must mean that it is not there. One that carries our
     note is the one, and ends it."""
     since_s = params.created_at_s
@@ -39,7 +38,7 @@ async def refunds_of(
     for page in range(1, MAX_PAGES + 1):
         items, total = await _page(get, urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
         if not isinstance(items, list):
-            return items
+            return unless_missing(items)  # only a list that was read to its end can prove anything
         fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
         last = page >= total if isinstance(total, int) else fresh.keys() <= found.keys()
         found |= fresh
@@ -55,6 +54,8 @@ async def _page(get: Get, query: str, tries: int) -> tuple[list[JsonObject] | No
     for _ in range(tries):
         answer = await get(f"/refunds?{query}")
         items = items_of(answer) if isinstance(answer, Answer) else answer
+        if says_none(items):
+            return [], 0
         if isinstance(answer, Answer) and not isinstance(items, Unknown):
             return items, object_in(object_in(answer.data, "meta"), "page_info").get("total_pages")
         if isinstance(items, NotSent):

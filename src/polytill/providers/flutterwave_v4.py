@@ -34,7 +34,7 @@ from polytill.providers.contract import (
 from polytill.providers.flutterwave_reading import major_text, too_fine, v4_signature
 from polytill.providers.http import Answer, origin_of, to_json
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
-from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, same
 from polytill.providers.wire_json import object_in, string_in
 
@@ -114,7 +114,8 @@ class FlutterwaveV4Provider(Handler):
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """As ``confirm_payment``; where the charge's id was lost, the identical create is repeated under its key."""
         if not params.provider_transaction_id and params.create and params.age_s < self.idempotency_window_s:
-            return await self.create_payment_intent(params.create)
+            # That the repeat finds no such address says nothing of the first call.
+            return unproven(await self.create_payment_intent(params.create), REFUSED_AGAIN)
         return await self._read(params.reference, params.provider_transaction_id)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:

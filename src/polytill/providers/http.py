@@ -22,7 +22,7 @@ from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
 from polytill.providers.token_cache import TokenCache
 
 MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
-MAX_EXPONENT = 300  # what is kept must be read again, also where numbers are doubles
+MAX_EXPONENT = 350  # any double, and nothing that a database would refuse to keep
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0

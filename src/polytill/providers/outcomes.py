@@ -200,3 +200,18 @@ REFUSED_AGAIN = frozenset(
         Reason.integrator_bug,
     }
 )
+
+
+def unproven(outcome: Outcome, proofs: frozenset[Reason] = frozenset()) -> Outcome:
+    """A lookup's own failure says nothing about what it asks for, but for refusals that are proof of it."""
+    if isinstance(outcome, NotSent) and outcome.reason not in proofs:
+        return Unknown(outcome.reason, outcome.code, outcome.detail)
+    return outcome
+
+
+def unless_missing(error: Outcome) -> Outcome:
+    """The error of a question to which "not found" is no answer: a 404 may be a gateway's, or of an address that is not
+    served just now."""
+    if isinstance(error, NotSent) and error.reason is Reason.not_found:
+        return Unknown(Reason.unreadable, error.code, error.detail)
+    return error

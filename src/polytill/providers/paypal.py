@@ -38,12 +38,14 @@ from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_js
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
+    REFUSED_AGAIN,
     JsonObject,
     NeedsAction,
     NotSent,
     Outcome,
     Reason,
     Unknown,
+    unproven,
 )
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.token_cache import Token
@@ -135,7 +137,7 @@ class PayPalProvider(Handler):
         if params.provider_transaction_id:
             return await self._settled(params.reference, params.provider_transaction_id)
         if params.create is not None and params.age_s < self.idempotency_window_s:
-            return await self.create_payment_intent(params.create)
+            return unproven(await self.create_payment_intent(params.create), REFUSED_AGAIN)
         return NotSent(Reason.not_found, detail="The order's answer was lost: nobody holds its address.")
 
     async def capture_payment(self, params: OperationParams) -> Outcome:

@@ -40,7 +40,17 @@ from polytill.providers.contract import (
     redact,
 )
 from polytill.providers.http import Answer, parse_json, to_json
-from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Pending, Reason, Unknown
+from polytill.providers.outcomes import (
+    JsonObject,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+    unless_missing,
+)
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
@@ -162,7 +172,7 @@ class PaystackProvider(Handler):
             return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
         items = await self._refunds_of(params.provider_transaction_id)
         if not isinstance(items, list):
-            return items
+            return unless_missing(items)  # only a list that was read to its end can prove anything
         found = [item for item in items if reading.is_refund(item, params)]
         if not found:
             return NotSent(Reason.not_found, detail="The transaction has no such refund.")
@@ -325,7 +335,7 @@ class PaystackProvider(Handler):
             return answer
         data = answer.data.get("data")
         if answer.status != 200 or answer.data.get("status") is not True or not isinstance(data, dict):
-            return self.read_error(answer)
+            return reading.read_missing(answer)
         if data.get("reference") != reference:
             return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
         outcome = self.read_transaction(data)
@@ -335,6 +345,10 @@ class PaystackProvider(Handler):
     async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
         """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
         outcome = charge.read_step(answer, reference) if isinstance(answer, Answer) else answer
+        if isinstance(outcome, Succeeded) and isinstance(answer, Answer):
+            # Where the payer bears the fee, what was asked for is told by verify alone.
+            is_told = object_in(answer.data, "data").get("requested_amount") is not None
+            return outcome if is_told else await self._verify(reference)
         if not (isinstance(answer, Answer) and isinstance(outcome, NotSent) and outcome.reason is Reason.validation):
             return outcome
         truth = await self._verify(reference)

@@ -29,7 +29,7 @@ from polytill.providers.outcomes import (
     Unknown,
     Wants,
 )
-from polytill.providers.paystack_reading import DIRECT, WIRE_EXPONENT, read_charge
+from polytill.providers.paystack_reading import DIRECT, WIRE_EXPONENT, asked_the_bank, bank_silent, read_charge
 from polytill.providers.wire_amounts import to_wire
 from polytill.providers.wire_json import object_in, text_of
 
@@ -118,9 +118,8 @@ def read_step(answer: Answer, reference: str) -> Outcome:
     data = object_in(answer.data, "data")
     if answer.status < 400 and text_of(data.get("reference")) not in ("", reference):
         return Unknown(Reason.unreadable, detail="Paystack answered about another charge.")
-    if 400 <= answer.status < 500 and answer.data.get("type") in ("processor_error", "api_error"):
-        # The bank was asked already; what it said is not told here.
-        return Unknown(Reason.provider_unavailable, text_of(answer.data.get("code")) or str(answer.status))
+    if asked_the_bank(answer):
+        return bank_silent(answer)
     outcome = read_charge(answer)
     # Nobody holds a link on which this charge could be tried again.
     return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome

@@ -30,6 +30,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     Wants,
+    unless_missing,
 )
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 from polytill.providers.wire_json import (
@@ -167,6 +168,8 @@ def is_direct(data: JsonObject) -> bool:
 def read_refund(answer: Answer) -> Outcome:
     """What POST /refund and GET /refund/{id} answer."""
     data = answer.data.get("data")
+    if asked_the_bank(answer):
+        return bank_silent(answer)
     if answer.status >= 400 or answer.data.get("status") is not True or not isinstance(data, dict):
         return read_error(answer)
     return refund_outcome(data)
@@ -190,7 +193,7 @@ def page_count(answer: Answer) -> int:
 def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
     """The objects of a listing."""
     items = objects_in(answer.data, "data")
-    if answer.status == 200 and items is not None:
+    if answer.status == 200 and answer.data.get("status") is True and items is not None:
         return items
     error = read_error(answer)
     return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
@@ -395,6 +398,24 @@ def read_error(answer: Answer) -> Outcome:
     if answer.status < 400 and (answer.data.get("status") is not False or answer.data.get("data")):
         return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
     return NotSent(Reason.validation, code, message)
+
+
+def asked_the_bank(answer: Answer) -> bool:
+    """Whether a refusal came from behind Paystack: what was done there is not told."""
+    return 400 <= answer.status < 500 and answer.data.get("type") in ("processor_error", "api_error")
+
+
+def bank_silent(answer: Answer) -> Unknown:
+    """What is known after such a refusal."""
+    return Unknown(Reason.provider_unavailable, text_of(answer.data.get("code")) or str(answer.status))
+
+
+def read_missing(answer: Answer) -> Outcome:
+    """The error of a question about a reference. "Not found" is proof in Paystack's own words only."""
+    text = text_of(answer.data.get("message")).lower()
+    words = ("transaction reference not found", "transaction not found")
+    in_its_words = answer.data.get("code") == "transaction_not_found" or text.startswith(words)
+    return read_error(answer) if in_its_words else unless_missing(read_error(answer))
 
 
 # ── Values ──

@@ -40,7 +40,7 @@ from polytill.providers.contract import (
     redact,
 )
 from polytill.providers.http import Answer, parse_json
-from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.stripe_element import PaymentElement
 from polytill.providers.stripe_forms import (
@@ -55,7 +55,7 @@ from polytill.providers.stripe_forms import (
     optional,
 )
 from polytill.providers.stripe_listing import read_balance, read_list
-from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND, unproven
+from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND
 from polytill.providers.wire_json import object_in
 
 # ── Facts ──

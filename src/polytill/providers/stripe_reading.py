@@ -403,13 +403,6 @@ def _declined(error: JsonObject, final: bool, intent_id: str | None, kept: JsonO
     return Declined(reason or Reason.declined, final, code, detail or None, intent_id, kept)
 
 
-def unproven(outcome: Outcome, proofs: frozenset[Reason] = frozenset()) -> Outcome:
-    """A lookup's own failure says nothing about what it asks for, but for refusals that are proof of it."""
-    if isinstance(outcome, NotSent) and outcome.reason not in proofs:
-        return Unknown(outcome.reason, outcome.code, outcome.detail)
-    return outcome
-
-
 # ── JSON ──
 
 

@@ -27,7 +27,8 @@ MINIMUM = {
     **{"AED": "2", "CZK": "15", "DKK": "2.50", "GBP": "0.30", "HKD": "4", "HUF": "175", "JPY": "50"},
     **{"KRW": "50", "MXN": "10", "MYR": "2", "NOK": "3", "PLN": "2", "RON": "2", "SEK": "3", "THB": "10"},
 }
-MAXIMUM_ON_THE_WIRE = 99_999_999  # cards may take more, all else takes no more
+# Digits on the wire: cards may take more, all else takes no more.
+MAXIMUM_DIGITS, MORE_DIGITS = 8, {"IDR": 12, "COP": 10, "INR": 9}
 # Price lists for domestic cards: parts per million and minor units.
 FEES = {
     "USD": (29_000, 30),
@@ -69,7 +70,8 @@ def money_of(value: Any, currency: Any) -> Money:
 def _terms(currency: str) -> CurrencyTerms:
     percent, fixed = FEES.get(currency, OTHER_FEE)
     shift = exponent_of(currency) - wire_exponent(currency)
-    most = MAXIMUM_ON_THE_WIRE * 10**shift if shift >= 0 else MAXIMUM_ON_THE_WIRE // 10**-shift
+    on_the_wire = 10 ** MORE_DIGITS.get(currency, MAXIMUM_DIGITS) - 1
+    most = on_the_wire * 10**shift if shift >= 0 else on_the_wire // 10**-shift
     least = from_major(MINIMUM[currency], currency) if currency in MINIMUM else None
     return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED)
 

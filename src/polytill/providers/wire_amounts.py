@@ -10,7 +10,7 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import InvalidAmount
-from polytill.domain.money import Money, scaled
+from polytill.domain.money import MAX_MINOR, Money, scaled
 
 
 def to_wire(money: Money, wire_exponent: int) -> int:
@@ -35,6 +35,8 @@ def fee_from_wire(value: Any, currency: str, wire_exponent: int) -> Money | None
         return None
     try:
         number = Decimal(value).scaleb(exponent_of(currency) - wire_exponent)
-        return Money(int(number.to_integral_value(ROUND_HALF_UP)), currency) if number.is_finite() else None
+        if not number.is_finite() or abs(number) > MAX_MINOR:
+            return None
+        return Money(int(number.to_integral_value(ROUND_HALF_UP)), currency)
     except (ArithmeticError, ValueError, TypeError):
         return None

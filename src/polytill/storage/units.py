@@ -9,6 +9,7 @@ Every value is therefore computed beforehand, and ``expect=1`` (compare-and-set)
 from __future__ import annotations
 
 import re
+import weakref
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,24 +26,30 @@ class Step(NamedTuple):
     expect: int | None
 
 
-# How many units of this task hold steps that are not committed yet. A provider is never called while one is open.
-_open_units: ContextVar[int] = ContextVar("open_units", default=0)
+# What this task has begun and not committed yet. A provider is never called while any of it is open.
+_open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
+# By weak reference: a unit that nobody will commit any more, since its flow was ended by an exception, is gone.
+_open_units: ContextVar[tuple[weakref.ref[Unit], ...]] = ContextVar("open_units", default=())
 
 
 def work_is_open() -> bool:
     """Whether this task has a unit with uncommitted steps, or stands inside a transaction."""
-    return _open_units.get() > 0
+    return _open_transactions.get() > 0 or bool(_still_open())
+
+
+def _still_open() -> tuple[weakref.ref[Unit], ...]:
+    return tuple(one for one in _open_units.get() if (unit := one()) is not None and unit.steps)
 
 
 def mark_open(change: int) -> None:
-    """Counts a transaction or unit in (+1) and out (-1) of this task."""
-    _open_units.set(_open_units.get() + change)
+    """Counts a transaction in (+1) and out (-1) of this task."""
+    _open_transactions.set(_open_transactions.get() + change)
 
 
 class Unit:
     """Steps that stand or fall together. Filled by ``storage`` functions, committed by a flow."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("__weakref__", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -50,14 +57,12 @@ class Unit:
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Add a statement. With ``expect=1`` it must touch exactly one row."""
         if not self.steps:
-            mark_open(+1)
+            _open_units.set((*_still_open(), weakref.ref(self)))
         self.steps.append(Step(sql, args, expect))
 
     def take(self) -> list[Step]:
         """The steps, for an engine to run; the unit is empty and closed afterwards."""
         steps, self.steps = self.steps, []
-        if steps:
-            mark_open(-1)
         return steps
 
 

@@ -17,7 +17,16 @@ from polytill.flows.next_action import open_action
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import settle
 from polytill.providers.contract import PaymentFact
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
 from polytill.storage import cases, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
@@ -534,6 +543,23 @@ async def test_a_link_that_nobody_held_is_given_up_whichever_account_has_it(scen
     assert await scene.cases() == []
 
 
+async def test_what_follows_a_lost_link_is_made_with_keys_that_work(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LOST)
+    taken = await scene.pay()
+    await scene.configure("scripted", keys("2"))
+    scene.wire.says("lookup", REFUSED_KEYS, NOWHERE)
+
+    async def create(_: Any) -> Any:
+        return LINK if scene.wire.calls[-1].key == "sk_test_2" else REFUSED_KEYS
+
+    scene.wire.always("create", create)
+    await scene.later(200)
+    first, second = await scene.attempts(taken.payment.id)
+    assert (first.credential_version, second.credential_version) == (1, 2)
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+
+
 async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> None:
     """One word ends every case about the same two sets of keys, and what they do not find is proof from then on."""
     await scene.configure("mover")
@@ -698,7 +724,7 @@ async def test_a_link_is_closed_when_its_time_is_over_and_not_when_it_would_be_a
     scene.wire.says("create", LINK)
     payment = (await scene.pay()).payment
     scene.wire.always("confirm", NeedsAction(None))
-    scene.wire.always("cancel", NotSent(Reason.invalid_state))
+    scene.wire.always("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
     left_s = scene.desk.settings.payment_expires_s
     while left_s > 100:  # by then it is asked about once in an hour
         await scene.later(min(left_s - 100, 3600))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import operate
 from polytill.flows.pay import Taken
+from polytill.providers.contract import PaymentFact
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
 from polytill.storage import refunds
@@ -135,13 +137,35 @@ async def test_a_lost_capture_is_found_out_and_not_repeated(scene: Scene, answer
     assert len(scene.wire.of("capture")) == 1
 
 
+@pytest.mark.parametrize("verb", ["capture", "cancel"])
+async def test_the_hold_is_what_is_captured_or_called_off(scene: Scene, verb: str) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout))
+    payment = (await scene.pay(capture="manual")).payment
+    scene.wire.says("lookup", NotSent(Reason.not_found))
+    scene.wire.says("create", replace(LINK, provider_transaction_id="tx-2"))
+    await scene.later(3)
+    first, second = await scene.attempts(payment.id)
+    assert (first.state, second.state) == (AttemptState.expired, AttemptState.needs_action)
+    await scene.delivery(configuration, PaymentFact(held(transaction="tx-1"), first.id, "tx-1"))
+    payment = await scene.payment(payment.id)
+    assert (payment.status, payment.provider_transaction_id) == (P.authorized, "tx-1")
+    scene.wire.says(verb, paid(transaction="tx-1") if verb == "capture" else CANCELED)
+    await (capture if verb == "capture" else cancel)(scene, payment)
+    assert [made.params.provider_transaction_id for made in scene.wire.of(verb)] == ["tx-1"]
+    assert (await scene.payment(payment.id)).status is (P.succeeded if verb == "capture" else P.canceled)
+
+
 async def test_a_lost_capture_that_did_nothing(scene: Scene) -> None:
     payment = await authorized(scene)
     scene.wire.says("capture", Unknown(Reason.timeout))
     await capture(scene, payment, 400)
     scene.wire.always("confirm", held())
-    await scene.later(30)
-    assert await plain(scene.db, "SELECT state FROM payment_operations") == [("unknown",)], "it may still be running"
+    for _ in range(3):
+        await scene.later(30)
+        assert await plain(scene.db, "SELECT state FROM payment_operations") == [("unknown",)], (
+            "it may still be running"
+        )
     await scene.later(61)
     assert await plain(scene.db, "SELECT state FROM payment_operations") == [("declined",)]
     scene.wire.says("capture", paid(500))

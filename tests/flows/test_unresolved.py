@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from polytill.domain.errors import NotNow
 from polytill.domain.money import Money
 from polytill.domain.states import OperationState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
@@ -14,7 +16,8 @@ from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import NotSent, Reason, Unknown
 from polytill.storage import cases, refunds
 from polytill.storage.cases import OperatorCase
-from tests.flows.scenes import Scene, held, paid
+from polytill.storage.units import work_is_open
+from tests.flows.scenes import LINK, Scene, held, paid
 from tests.storage.making import plain
 
 HOUR = UNRESOLVED_AFTER.total_seconds()
@@ -134,3 +137,28 @@ async def test_what_a_delivery_settles_while_it_is_asked_about_is_no_case(scene:
     assert (await scene.payment(payment.id)).amount_refunded == 400
     assert await queue(scene) == []
     assert await told(scene) == 0
+
+
+async def away(*_: Any, **__: Any) -> Any:
+    raise NotNow
+
+
+async def for_ever(*_: Any, **__: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("queue_is", "error"), [(away, NotNow), (for_ever, TimeoutError)])
+async def test_what_is_broken_off_leaves_no_work_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, queue_is: Any, error: type[Exception]
+) -> None:
+    await scene.configure()
+    scene.wire.says("create", SILENT, LINK)
+    unknown = (await scene.pay()).payment
+    scene.wire.says("lookup", paid())
+    with monkeypatch.context() as patch:
+        patch.setattr("polytill.flows.unresolved.cases.listed", queue_is)
+        with pytest.raises(error):
+            async with asyncio.timeout(0.5):
+                await scene.till.confirm(scene.practice_id, unknown.id)
+    assert not work_is_open()
+    assert (await scene.pay()).payment.status is PaymentStatus.requires_action

@@ -282,10 +282,11 @@ async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, o
     """The attempt is settled: what was asked for has come about, or never can."""
     wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
     state = OperationState.succeeded if wanted else OperationState.declined
+    queue = await _noted(desk, db, payment, operation, state)
     unit = Unit()
     changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
     refunds.change_operation(unit, operation.state, changed)
-    (await _noted(desk, db, payment, operation, state))(unit)
+    queue(unit)
     await db.commit(unit)
 
 

@@ -285,11 +285,13 @@ async def settle(
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
+        asked = source == "lookup" and attempt.state is concluded_from
+        # Read before the unit is begun: who breaks off here leaves no work open.
+        queue = await _noted(desk, db, payment, attempt, verdict.attempt is not None, asked)
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
             payments.change(unit, payment, verdict.change, now)
-        asked = source == "lookup" and attempt.state is concluded_from
         if verdict.attempt is not None:
             _write_attempt(desk, db, unit, payment, attempt, verdict, now, is_new)
         elif asked:
@@ -297,9 +299,7 @@ async def settle(
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
-        is_known = verdict.attempt is not None
-        if attempt.state is AttemptState.unknown and (is_known or asked):
-            (await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known))(unit)
+        queue(unit)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
@@ -321,6 +321,15 @@ async def settle(
             payment = payments.applied(payment, verdict.change, now)
         return payment, verdict.attempt or attempt
     raise Stale
+
+
+async def _noted(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, is_known: bool, asked: bool
+) -> Callable[[Unit], None]:
+    """What the queue is to say of an attempt whose outcome was unknown."""
+    if attempt.state is not AttemptState.unknown or not (is_known or asked):
+        return lambda _: None
+    return await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known)
 
 
 async def reopen(

@@ -71,6 +71,9 @@ async def settle_refund(
         amount_differs = (differs and another is None) or is_anothers
         no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
         state = None if no_news else decide_refund(refund, outcome)
+        is_known, queue = state is not None, None
+        if refund.state is RefundState.unknown and (is_known or asked):
+            queue = await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known)
         changed = refund
         if amount_differs:
             open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
@@ -85,9 +88,8 @@ async def settle_refund(
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
             await _move(desk, db, unit, payment, refund, changed, source)
-        is_known = state is not None
-        if refund.state is RefundState.unknown and (is_known or asked):
-            (await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known))(unit)
+        if queue is not None:
+            queue(unit)
         if also is not None:
             also(unit)
         try:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import AttemptState, DisputeState, Environment, EventState
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
@@ -286,7 +286,8 @@ async def _apply_fact(
         return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
-        if result.must_fetch:
+        if result.must_fetch or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
+            # News of a hold may come long after its end: that it was held once says nothing of whether it is now.
             outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
@@ -294,8 +295,12 @@ async def _apply_fact(
         # Of another amount than was asked for it is parked below, and not finished before.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
         payment, settled = await settle(
-            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also
-        )
+            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also,
+            unless_closed=_is_hold(outcome),
+        )  # fmt: skip
+        if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
+            await _apply_fact(desk, db, event, result, fact, payment, settled)
+            return
         await take_up_after(desk, db, attempt, settled, event)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
@@ -320,6 +325,10 @@ async def _apply_fact(
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
         await wait(desk, db, event, payment.id, NOT_CAPTURED)
+
+
+def _is_hold(outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded) and outcome.authorized_only
 
 
 async def apply_dispute(

@@ -13,7 +13,7 @@ from polytill.domain.states import AttemptState, OperationState, PaymentStatus, 
 from polytill.flows import operate, receive, reconcile
 from polytill.flows import refund as refunding
 from polytill.flows.next_action import open_action
-from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
     Declined,
@@ -440,3 +440,17 @@ async def test_only_a_refused_repeat_proves_that_a_refund_was_not_made(
     assert refund.state is ends
     reserved = (await scene.payment(payment.id)).refund_reserved
     assert reserved == (0 if ends is R.not_sent else 400)
+
+
+# ── Disputes ──
+
+
+async def test_news_of_a_new_dispute_that_come_at_once_are_all_applied(scene: Scene) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    [attempt] = await scene.attempts(payment.id)
+    opened = DisputeFact("open", "needs_response", "d1", payment_reference=attempt.id, amount=Money(1000, "NGN"))
+    await asyncio.gather(*(scene.delivery(configuration, opened) for _ in range(4)))
+    assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"] * 4
+    assert await scene.cases() == ["dispute_open"]
+    assert len(await refunds.disputes_of(scene.db, payment.id)) == 1

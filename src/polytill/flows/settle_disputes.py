@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import DisputeState
 from polytill.flows import excess
@@ -38,7 +38,7 @@ async def apply_dispute_fact(
         try:
             await db.commit(unit)
             return
-        except (Stale, CheckRefused):
+        except (Stale, CheckRefused, Duplicate):  # Duplicate: other news of it came first
             continue
     raise Stale
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from polytill.domain.errors import NotFound, TooMany, Unauthorized
+from polytill.domain.errors import InvalidAmount, NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
 from polytill.flows import configure, hints, receive
-from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact, WebhookResult
+from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, Pending, Reason, Unknown
+from polytill.providers.wire_json import REMOVED
 from polytill.storage import webhook_events
 from tests.flows.scenes import LINK, Scene, held, keys, paid
+from tests.flows.scripted import Scripted, put
 from tests.storage.making import Fails, plain
 
 P = PaymentStatus
@@ -281,10 +284,42 @@ async def test_what_cannot_be_read_is_kept_parked(scene: Scene) -> None:
     stored = await webhook_events.by_id(scene.db, event.id)
     assert stored is not None
     assert stored.state is EventState.parked
-    assert (stored.reason or "").startswith("unreadable")
+    assert (stored.reason, stored.body) == ("unreadable: not JSON", None)
+    replayed = await receive.replay(scene.desk, scene.practice_id, event.id)
+    assert (replayed.state, replayed.reason) == (EventState.parked, "unreadable: not JSON")
     again = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
     assert again is not None
     assert again.id == event.id
+
+
+@pytest.mark.parametrize("reads_later", [True, False])
+async def test_what_cannot_be_read_yet_is_kept_without_its_secrets_and_replayed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, reads_later: bool
+) -> None:
+    """As an event of a new shape, which the next version reads."""
+    configuration, taken = await waiting(scene)
+    result = WebhookResult("event", "e-1", "apply", facts=(fact(taken, paid()),))
+    body = to_json({"event": put(result), "data": [{"client_token": "tok_of_the_payer", "amount": 1000}]})
+    with monkeypatch.context() as patch:
+
+        def unreadable(*_: object) -> WebhookResult:
+            raise InvalidAmount
+
+        patch.setattr(Scripted, "redacted", frozenset({"client_token"}))
+        patch.setattr(Scripted, "process_webhook", unreadable)
+        event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, body)
+        assert event is not None
+        if not reads_later:
+            await receive.replay(scene.desk, scene.practice_id, event.id)
+    [stored] = await webhook_events.listed(scene.db)
+    assert (stored.state, stored.reason, stored.must_fetch) == (EventState.parked, "unreadable: InvalidAmount", False)
+    assert stored.body["data"] == [{"client_token": REMOVED, "amount": 1000}]
+    told = await plain(scene.db, "SELECT data FROM events WHERE type = 'webhook.parked'")
+    assert ["InvalidAmount" in row[0] for row in told] == [True], "the platform hears of it once"
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    if reads_later:
+        assert (await receive.replay(scene.desk, scene.practice_id, stored.id)).state is EventState.applied
+        assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
 async def test_a_second_success_is_put_before_a_person(scene: Scene) -> None:

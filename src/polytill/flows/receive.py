@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
+from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
@@ -31,6 +32,7 @@ from polytill.providers.contract import (
     RefundFact,
     WebhookProof,
     WebhookResult,
+    redact,
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
@@ -131,8 +133,7 @@ def _read(
     try:
         result = handler.process_webhook(body)
     except ValueError as error:
-        digest = hashlib.sha256(body).hexdigest()
-        result = WebhookResult("unreadable", f"unreadable:{digest}", "park", reason=f"unreadable: {error}"[:200])
+        result = _unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
     key = result.dedupe_key
@@ -155,6 +156,21 @@ def _read(
     return event, result
 
 
+def _unreadable(handler: Handler, body: bytes, error: ValueError) -> WebhookResult:
+    """A delivery that cannot be read, as by this version: what it says is kept for a person, and for a later version."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        event = None
+    kept = redact(event, handler.redacted) if isinstance(event, dict) else None
+    key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
+    return WebhookResult("unreadable", key, "park", reason=_why_unreadable(error), body=kept)
+
+
+def _why_unreadable(error: ValueError) -> str:
+    return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])
+
+
 async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     """Apply a delivery that is stored already: read again from what was kept."""
     configuration = await configuration_of(desk, db, event.config_id)
@@ -166,8 +182,8 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         return
     try:
         result = handler.process_webhook(to_json(event.body))
-    except ValueError:
-        await finish(desk, db, event, EventState.parked, "unreadable")
+    except ValueError as error:
+        await finish(desk, db, event, EventState.parked, _why_unreadable(error))
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 

@@ -164,7 +164,9 @@ def _unreadable(handler: Handler, body: bytes, error: ValueError) -> WebhookResu
         event = None
     kept = redact(event, handler.redacted) if isinstance(event, dict) else None
     key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
-    return WebhookResult("unreadable", key, "park", reason=_why_unreadable(error), body=kept)
+    # Where nothing is signed, anybody may have made it up: it counts with the hints, which are bounded.
+    is_hint = handler.webhook_proof is not WebhookProof.signature
+    return WebhookResult("unreadable", key, "park", must_fetch=is_hint, reason=_why_unreadable(error), body=kept)
 
 
 def _why_unreadable(error: ValueError) -> str:

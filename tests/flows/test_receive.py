@@ -191,6 +191,55 @@ async def test_a_flood_of_hints_costs_few_calls_and_rows_and_loses_no_later_stat
     assert len(kept) <= hints.KEPT + hints.AT_ONCE + 1
 
 
+async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scene: Scene) -> None:
+    """Five hints within one pause: four of tx-1, then one of tx-2, which has paid the same link too."""
+    configuration, taken = await waiting(scene)
+
+    async def says(params: Any) -> Any:
+        return paid(transaction=params.provider_transaction_id or "tx-1")
+
+    scene.wire.always("confirm", says)
+    for _ in range(hints.AT_ONCE + 1):
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    other = PaymentFact(paid(transaction="tx-2"), taken.attempts[0].id, "tx-2")
+    for _ in range(3):
+        await scene.delivery(configuration, other, must_fetch=True)
+    assert await scene.cases() == ["excess"], "at once"
+    await scene.later(hints.PAUSE_S + 1)
+    assert await scene.cases() == ["excess"]
+    assert len(await scene.attempts(taken.payment.id)) == 2
+
+
+@pytest.mark.parametrize("state", ["unpaid", "paid"])
+async def test_ever_new_transactions_of_a_payment_are_refused_until_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Also where each is answered, so that its row is done with, and others about the payment come between."""
+    monkeypatch.setattr(hints, "OF_A_PAYMENT", 6)
+    monkeypatch.setattr(hints, "KEPT", 2)
+    configuration, taken = await waiting(scene)
+    if state == "paid":
+        await scene.delivery(configuration, fact(taken, paid()))
+    scene.wire.always("confirm", paid() if state == "paid" else LINK)
+    refused = 0
+    for number in range(12):
+        name = f"tx-forged-{number}" + "x" * 1000
+        forged = PaymentFact(paid(transaction=name), taken.attempts[0].id, name)
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+        try:
+            await scene.delivery(configuration, forged, must_fetch=True)
+        except TooMany:
+            refused += 1
+        await scene.later(hints.PAUSE_S)
+    assert refused == 6
+    assert len(scene.wire.of("confirm")) <= 6 + 13 * 2  # and what is asked about the payment itself
+    assert await count(scene) <= 6 + 2 + 2
+    scene.clock.at_s += 3600
+    await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-new"), must_fetch=True)
+    await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert await count(scene) <= 2 + 2, "what is an hour old is forgotten"
+
+
 async def test_news_that_comes_while_its_hint_is_asked_about_is_asked_about_again(scene: Scene) -> None:
     configuration, taken = await waiting(scene)
 

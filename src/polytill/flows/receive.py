@@ -44,7 +44,6 @@ from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_KEY_LENGTH = 300
 HOOK = b"hook"
 
 
@@ -136,16 +135,13 @@ def _read(
         result = _unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
-    key = result.dedupe_key
-    if len(key) > MAX_KEY_LENGTH:
-        key = "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     event = WebhookEvent(
         id=new_id(desk.world),
         practice_id=db.practice_id,
         environment=environment,
         config_id=configuration.id,
         provider_code=configuration.provider_code,
-        dedupe_key=key,
+        dedupe_key=hints.short_key(result.dedupe_key),
         event_type=result.event_type[:200],
         state=state,
         body=result.body,

@@ -10,10 +10,10 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
-from polytill.flows import operate, reconcile
+from polytill.flows import operate, receive, reconcile
 from polytill.flows import refund as refunding
 from polytill.flows.next_action import open_action
-from polytill.providers.contract import Idempotency, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
     Declined,
@@ -200,6 +200,57 @@ async def test_an_expiry_that_an_authorization_overtakes_cancels_nothing(scene: 
     scene.wire.says("cancel", meanwhile)
     await reconcile.expire(scene.desk, scene.db, taken.payment)
     assert (await scene.payment(taken.payment.id)).status is P.authorized
+
+
+@pytest.mark.parametrize("answer", ["canceled", "held", "none"])
+async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Scene, answer: str) -> None:
+    """The first delivery of it had to wait over there; the host has canceled it since."""
+    configuration = await scene.configure()
+    scene.wire.says("create", held())
+    taken = await scene.pay(capture="manual")
+    canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
+    scene.wire.says("cancel", canceled)
+    await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    said = {"canceled": canceled, "held": held(), "none": Unknown(Reason.timeout)}[answer]
+    scene.wire.says("confirm", said)
+    late = await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
+    [asked] = scene.wire.of("confirm")
+    assert asked.params.only_ask
+    payment = await scene.payment(taken.payment.id)
+    assert payment.status is (P.authorized if answer == "held" else P.canceled), (
+        "it may be held again: it was called off here"
+    )
+    if answer == "none":
+        assert late is not None
+        stored = await webhook_events.by_id(scene.db, late.id)
+        assert stored is not None
+        assert (stored.state, stored.reason) == ("received", "timeout")
+        scene.wire.says("confirm", canceled)
+        await scene.later(11)
+    assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"]
+    assert (await scene.payment(taken.payment.id)).status is payment.status
+
+
+async def test_a_hold_that_ends_while_its_news_is_applied_is_asked_about(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay(capture="manual")
+    canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
+    scene.wire.says("cancel", canceled)
+    scene.wire.says("confirm", canceled)
+    settled = receive.settle
+
+    async def called_off_first(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(receive, "settle", settled)
+        await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+        return await settled(*given, **more)
+
+    monkeypatch.setattr(receive, "settle", called_off_first)
+    await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
+    assert (await scene.payment(taken.payment.id)).status is P.canceled
+    assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"]
 
 
 # ── A link that was paid twice ──
@@ -389,3 +440,17 @@ async def test_only_a_refused_repeat_proves_that_a_refund_was_not_made(
     assert refund.state is ends
     reserved = (await scene.payment(payment.id)).refund_reserved
     assert reserved == (0 if ends is R.not_sent else 400)
+
+
+# ── Disputes ──
+
+
+async def test_news_of_a_new_dispute_that_come_at_once_are_all_applied(scene: Scene) -> None:
+    configuration = await scene.configure()
+    payment = await scene.succeeded()
+    [attempt] = await scene.attempts(payment.id)
+    opened = DisputeFact("open", "needs_response", "d1", payment_reference=attempt.id, amount=Money(1000, "NGN"))
+    await asyncio.gather(*(scene.delivery(configuration, opened) for _ in range(4)))
+    assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"] * 4
+    assert await scene.cases() == ["dispute_open"]
+    assert len(await refunds.disputes_of(scene.db, payment.id)) == 1

@@ -9,12 +9,15 @@ import pytest
 
 from polytill.domain.errors import Conflict, Invalid, NotFound
 from polytill.domain.money import Money
-from polytill.domain.states import Environment, RefundState
-from polytill.flows import operator
+from polytill.domain.states import DisputeState, Environment, RefundState
+from polytill.flows import excess, operator
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.storage import audit, cases, ledger, refunds, webhook_events
 from polytill.storage.cases import OperatorCase
+from polytill.storage.payments import Attempt
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Dispute
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 
 
@@ -229,13 +232,20 @@ async def test_an_excess_whose_refund_comes_back_waits_again(scene: Scene) -> No
     assert await excess_held(scene) == 0
 
 
+@pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("amount", [1000, 400])
-async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(scene: Scene, amount: int) -> None:
+async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(
+    scene: Scene, amount: int, older: bool
+) -> None:
     case = await paid_twice(scene)
     [attempt] = [one for one in await scene.attempts(str(case.payment_id)) if one.id == case.subject]
     configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
     lost = DisputeFact("lost", "lost", "d1", payment_reference=attempt.id, amount=Money(amount, "NGN"))
     for _ in range(2):
+        await scene.delivery(configuration, lost)
+    if older:
+        async with scene.db.transaction() as tx:  # as a row of before it was kept whose money it was
+            await tx.fetch("UPDATE disputes SET attempt_id = NULL")
         await scene.delivery(configuration, lost)
     payment = await scene.payment(str(case.payment_id))
     assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
@@ -272,7 +282,7 @@ async def test_a_lost_dispute_that_overtook_the_news_of_its_money_takes_no_other
         assert await scene.cases() == ["dispute_open"], "a person hears of it"
         await scene.delivery(configured[first.provider_code], PaymentFact(paid(transaction="tx-a"), first.id))
     [row] = await refunds.disputes_of(scene.db, taken.payment.id)
-    assert (row.state.value, row.amount) == ("lost", 1000)
+    assert (row.state.value, row.amount, row.attempt_id) == ("lost", 1000, first.id)
     payment = await scene.payment(taken.payment.id)
     assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
     assert await excess_held(scene) == 0
@@ -281,3 +291,82 @@ async def test_a_lost_dispute_that_overtook_the_news_of_its_money_takes_no_other
     )
     assert await webhook_events.listed(scene.db, "received", payment.id) == []
     await scene.books_agree()
+
+
+async def paid_thrice(scene: Scene) -> tuple[Configuration, str, dict[str, Attempt]]:
+    """A link that was paid three times, and its attempts by what the provider calls them. The first has the payment."""
+    configuration = await scene.configure()
+    scene.wire.says("create", LINK)
+    taken = await scene.pay()
+    for name in ("tx-1", "tx-2", "tx-3"):
+        if name != "tx-1":
+            scene.wire.says("confirm", paid(transaction=name))
+        await scene.delivery(configuration, PaymentFact(paid(transaction=name), taken.attempts[0].id, name))
+    found = {str(one.provider_transaction_id): one for one in await scene.attempts(taken.payment.id)}
+    assert (sorted(found), await scene.cases()) == (["tx-1", "tx-2", "tx-3"], ["excess", "excess"])
+    return configuration, taken.payment.id, found
+
+
+async def bank_takes(
+    scene: Scene, configuration: Configuration, payment_id: str, transaction: str, amount: int = 1000
+) -> None:
+    [first, *_] = await scene.attempts(payment_id)
+    lost = DisputeFact(
+        "lost", "lost", f"d-{transaction}", payment_reference=first.id, provider_transaction_id=transaction,
+        amount=Money(amount, "NGN"),
+    )  # fmt: skip
+    await scene.delivery(configuration, lost)
+
+
+async def test_of_two_second_successes_only_the_one_that_was_disputed_is_lost(scene: Scene) -> None:
+    configuration, payment_id, attempts = await paid_thrice(scene)
+    await bank_takes(scene, configuration, payment_id, "tx-2")
+    [case] = await cases.listed(scene.db, kind="excess")
+    assert case.subject == attempts["tx-3"].id, "the other one has ended"
+    await bank_takes(scene, configuration, payment_id, "tx-1", 300)
+    scene.wire.says("refund", paid(transaction="re-1"))
+    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert found.case.state == "resolved"
+    [call] = scene.wire.of("refund")
+    assert (call.params.provider_transaction_id, call.params.amount) == ("tx-3", Money(1000, "NGN"))
+    assert (await scene.payment(payment_id)).amount_lost == 300
+    assert await excess_held(scene) == 0
+
+
+async def test_each_of_two_second_successes_ends_by_its_own_dispute(scene: Scene) -> None:
+    configuration, payment_id, attempts = await paid_thrice(scene)
+    await bank_takes(scene, configuration, payment_id, "tx-2", 600)
+    assert await scene.cases() == ["dispute_lost", "excess", "excess"]
+    await bank_takes(scene, configuration, payment_id, "tx-3", 500)
+    assert await scene.cases() == ["dispute_lost", "dispute_lost", "excess", "excess"], "neither is gone as a whole"
+    payment, disputed = await scene.payment(payment_id), await refunds.disputes_of(scene.db, payment_id)
+    left = [excess.left(payment, attempts[name], [], disputed) for name in ("tx-2", "tx-3")]
+    assert left == [400, 500]
+
+
+@pytest.mark.parametrize(
+    ("rows", "own", "expected"),
+    [
+        ([(None, 400)], 0, 400),  # of before it was kept whose money it was: not the payment's
+        ([(None, 400)], 400, 0),
+        ([(None, 400), (None, 300)], 300, 400),
+        ([(None, 400), ("first", 300)], 300, 400),
+        ([(None, 400), ("second", 300)], 400, 300),
+        ([(None, 400), ("second", 300)], 0, 700),
+        ([(None, 400), ("third", 300)], 0, 400),  # it may have been of the third, too: that a person looks into
+        ([("first", 300), ("third", 200)], 300, 0),
+    ],
+)
+async def test_what_a_second_success_has_lost(
+    scene: Scene, rows: list[tuple[str | None, int]], own: int, expected: int
+) -> None:
+    await scene.configure()
+    payment = replace(await scene.succeeded(), amount_lost=own)
+    [attempt] = await scene.attempts(payment.id)
+    now = payment.created_at
+    disputed = [
+        Dispute(f"d{number}", payment.id, 1, Environment.sandbox, f"d{number}", DisputeState.lost, "lost", amount,
+                "NGN", True, None, now, now, about)
+        for number, (about, amount) in enumerate(rows)
+    ]  # fmt: skip
+    assert excess.lost(payment, replace(attempt, id="second"), disputed) == expected

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from polytill.domain.errors import NotFound, TooMany, Unauthorized
+from polytill.domain.errors import InvalidAmount, NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
 from polytill.flows import configure, hints, receive
-from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact, WebhookResult
+from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, Pending, Reason, Unknown
+from polytill.providers.wire_json import REMOVED
 from polytill.storage import webhook_events
 from tests.flows.scenes import LINK, Scene, held, keys, paid
+from tests.flows.scripted import Scripted, put
 from tests.storage.making import Fails, plain
 
 P = PaymentStatus
@@ -188,6 +191,55 @@ async def test_a_flood_of_hints_costs_few_calls_and_rows_and_loses_no_later_stat
     assert len(kept) <= hints.KEPT + hints.AT_ONCE + 1
 
 
+async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scene: Scene) -> None:
+    """Five hints within one pause: four of tx-1, then one of tx-2, which has paid the same link too."""
+    configuration, taken = await waiting(scene)
+
+    async def says(params: Any) -> Any:
+        return paid(transaction=params.provider_transaction_id or "tx-1")
+
+    scene.wire.always("confirm", says)
+    for _ in range(hints.AT_ONCE + 1):
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    other = PaymentFact(paid(transaction="tx-2"), taken.attempts[0].id, "tx-2")
+    for _ in range(3):
+        await scene.delivery(configuration, other, must_fetch=True)
+    assert await scene.cases() == ["excess"], "at once"
+    await scene.later(hints.PAUSE_S + 1)
+    assert await scene.cases() == ["excess"]
+    assert len(await scene.attempts(taken.payment.id)) == 2
+
+
+@pytest.mark.parametrize("state", ["unpaid", "paid"])
+async def test_ever_new_transactions_of_a_payment_are_refused_until_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Also where each is answered, so that its row is done with, and others about the payment come between."""
+    monkeypatch.setattr(hints, "OF_A_PAYMENT", 6)
+    monkeypatch.setattr(hints, "KEPT", 2)
+    configuration, taken = await waiting(scene)
+    if state == "paid":
+        await scene.delivery(configuration, fact(taken, paid()))
+    scene.wire.always("confirm", paid() if state == "paid" else LINK)
+    refused = 0
+    for number in range(12):
+        name = f"tx-forged-{number}" + "x" * 1000
+        forged = PaymentFact(paid(transaction=name), taken.attempts[0].id, name)
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+        try:
+            await scene.delivery(configuration, forged, must_fetch=True)
+        except TooMany:
+            refused += 1
+        await scene.later(hints.PAUSE_S)
+    assert refused == 6
+    assert len(scene.wire.of("confirm")) <= 6 + 13 * 2  # and what is asked about the payment itself
+    assert await count(scene) <= 6 + 2 + 2
+    scene.clock.at_s += 3600
+    await scene.delivery(configuration, PaymentFact(paid(), taken.attempts[0].id, "tx-new"), must_fetch=True)
+    await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+    assert await count(scene) <= 2 + 2, "what is an hour old is forgotten"
+
+
 async def test_news_that_comes_while_its_hint_is_asked_about_is_asked_about_again(scene: Scene) -> None:
     configuration, taken = await waiting(scene)
 
@@ -281,10 +333,42 @@ async def test_what_cannot_be_read_is_kept_parked(scene: Scene) -> None:
     stored = await webhook_events.by_id(scene.db, event.id)
     assert stored is not None
     assert stored.state is EventState.parked
-    assert (stored.reason or "").startswith("unreadable")
+    assert (stored.reason, stored.body) == ("unreadable: not JSON", None)
+    replayed = await receive.replay(scene.desk, scene.practice_id, event.id)
+    assert (replayed.state, replayed.reason) == (EventState.parked, "unreadable: not JSON")
     again = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, b"\xff not json")
     assert again is not None
     assert again.id == event.id
+
+
+@pytest.mark.parametrize("reads_later", [True, False])
+async def test_what_cannot_be_read_yet_is_kept_without_its_secrets_and_replayed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, reads_later: bool
+) -> None:
+    """As an event of a new shape, which the next version reads."""
+    configuration, taken = await waiting(scene)
+    result = WebhookResult("event", "e-1", "apply", facts=(fact(taken, paid()),))
+    body = to_json({"event": put(result), "data": [{"client_token": "tok_of_the_payer", "amount": 1000}]})
+    with monkeypatch.context() as patch:
+
+        def unreadable(*_: object) -> WebhookResult:
+            raise InvalidAmount
+
+        patch.setattr(Scripted, "redacted", frozenset({"client_token"}))
+        patch.setattr(Scripted, "process_webhook", unreadable)
+        event = await receive.receive(scene.desk, configuration.hook_token, {"x-secret": "wh_test1"}, body)
+        assert event is not None
+        if not reads_later:
+            await receive.replay(scene.desk, scene.practice_id, event.id)
+    [stored] = await webhook_events.listed(scene.db)
+    assert (stored.state, stored.reason, stored.must_fetch) == (EventState.parked, "unreadable: InvalidAmount", False)
+    assert stored.body["data"] == [{"client_token": REMOVED, "amount": 1000}]
+    told = await plain(scene.db, "SELECT data FROM events WHERE type = 'webhook.parked'")
+    assert ["InvalidAmount" in row[0] for row in told] == [True], "the platform hears of it once"
+    assert (await scene.payment(taken.payment.id)).status is P.requires_action
+    if reads_later:
+        assert (await receive.replay(scene.desk, scene.practice_id, stored.id)).state is EventState.applied
+        assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
 async def test_a_second_success_is_put_before_a_person(scene: Scene) -> None:

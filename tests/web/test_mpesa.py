@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from polytill.flows import hints
+from polytill.storage import webhook_events
 from tests.installation import TEST_KEYS, Installation
 from tests.web.support import Practice, books_balance, is_problem
 
@@ -128,6 +130,36 @@ async def test_a_made_up_callback_moves_nothing(shared: Installation) -> None:
     assert (told.status, told.body["ResultCode"], told.body["ResultDesc"]) == (200, 0, "Accepted")
     assert (await practice.payment(str(payment["id"])))["status"] == "processing"
     assert await practice.ledger() == {}
+
+
+@pytest.mark.parametrize("kind", ["junk", "unreadable", "other"])
+async def test_what_nobody_signed_and_nobody_can_use_is_bounded(
+    shared: Installation, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Whoever knows the address can send any number of them: neither rows nor words to the platform without end."""
+    monkeypatch.setattr(hints, "OF_NO_PAYMENT", 5)
+    practice = await practice_of(shared)
+    sent = [
+        {"junk": b"junk %d", "unreadable": b'{"x": %d}', "other": b'{"TransID": "%d"}'}[kind] % number
+        for number in range(8)
+    ]
+    assert [(await practice.deliver(body, {})).status for body in sent] == [200] * 5 + [429] * 3
+    assert (await practice.deliver(sent[0], {})).status == 200, "a repeat of one that is known"
+    known = await webhook_events.listed(await practice.db)
+    assert [event.must_fetch for event in known] == [True] * 5
+    state, reason = ("ignored", None) if kind == "other" else ("parked", "unreadable: not")
+    assert {event.state.value for event in known} == {state}
+    assert all((event.reason or "").startswith(reason or "") for event in known)
+    assert [event.body is not None for event in known] == [kind != "junk"] * 5
+    told = await (await practice.db).fetch("SELECT id FROM events WHERE type = 'webhook.parked'")
+    assert len(told) == (0 if kind == "other" else 5)
+    replayed = await practice.call("POST", f"/webhook-events/{known[0].id}/replay")
+    assert replayed.body["status"] == state
+    # What is about a payment of ours has a count of its own.
+    payment = await created(practice)
+    [attempt] = payment["attempts"]  # type: ignore[misc]
+    await practice.act(attempt["reference"])
+    await practice.settled(str(payment["id"]), status="succeeded")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from polytill.storage import webhook_events
 from tests.installation import Installation
 from tests.web.support import Json, Practice, books_balance
 from tests.web.test_hooks import paid_silently, paystack_signed, silent
@@ -40,8 +41,10 @@ async def test_a_refund_of_no_amount_is_put_aside(shared: Installation, amount: 
     practice, payment = await refunded(shared, amount)
     [(kind, reason)] = await parked(practice)
     assert kind == "unreadable"
-    assert reason.startswith("unreadable")
+    assert reason == "unreadable: InvalidAmount"
     assert payment["amountRefunded"] == 0
+    [stored] = await webhook_events.listed(await practice.db, state="parked")
+    assert stored.body["data"]["refund_reference"] == "R-1", "a person and a later version can read it"
 
 
 @pytest.mark.parametrize("amount", [0, "0"])

@@ -20,12 +20,28 @@ _ENDED_BY_FACTS = frozenset({"refund_excess", "refunded_at_provider", "lost_in_d
 def left(payment: Payment, attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
     """What of a second success can still be given back, in minor units, after every refund that may count."""
     on_their_way = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state not in REFUND_VOID)
-    return max(0, attempt.amount - on_their_way - lost(payment, disputed))
+    return max(0, attempt.amount - on_their_way - lost(payment, attempt, disputed))
 
 
-def lost(payment: Payment, disputed: Iterable[Dispute]) -> int:
-    """What lost disputes took of second successes: all that they took, but for what the payment itself has lost."""
-    return sum(d.amount or 0 for d in disputed if d.state is DisputeState.lost) - payment.amount_lost
+def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int:
+    """What lost disputes took of a second success.
+
+    Older rows do not say of which success they took. Whatever of theirs the payment itself has not lost counts as
+    this one's: what the bank may have taken already is not given back once more.
+    """
+    its = others = unnamed = 0
+    for dispute in disputed:
+        if dispute.state is not DisputeState.lost:
+            continue
+        if dispute.attempt_id == attempt.id:
+            its += dispute.amount or 0
+        elif dispute.attempt_id is None:
+            unnamed += dispute.amount or 0
+        else:
+            others += dispute.amount or 0
+    # The rest of the payment's own loss; less where one of the others is a third success.
+    own_unnamed = max(0, payment.amount_lost - others)
+    return its + max(0, unnamed - own_unnamed)
 
 
 async def end_if_gone(
@@ -35,7 +51,7 @@ async def end_if_gone(
     """End the case of a second success where, with ``gone`` minor units more, all of it has gone back."""
     known, disputed = await refunds.of_payment(db, payment.id), await refunds.disputes_of(db, payment.id)
     back = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state in REFUND_DONE)
-    if back + gone + lost(payment, disputed) < attempt.amount:
+    if back + gone + lost(payment, attempt, disputed) < attempt.amount:
         return
     for case in await cases.listed(db, kind="excess", subject=attempt.id):
         cases.close(unit, case, resolution, by, now)

@@ -4,10 +4,14 @@ Such a hint can only make us ask the provider, so a few questions per object and
 the first ones of a pause are asked about at once (a decline and the success after it), all others of it together once it
 is over. What a later hint tells is thus
 never lost, because the provider is asked after it came. Rows and calls stay bounded whatever is sent.
+
+A hint of something else than the payment itself (a refund; another transaction under the same reference, which may have
+paid a link twice) is asked about apart from it. Such names can be invented without end, so they are counted for an hour.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -25,10 +29,11 @@ from polytill.storage.webhook_events import WebhookEvent
 PAUSE_S = 5.0
 AT_ONCE = 3
 AN_HOUR = timedelta(hours=1)
-# New objects within an hour: refunds of one payment, and whatever belongs to no payment of ours.
+# New objects within an hour: refunds and other transactions of one payment, and whatever belongs to no payment of ours.
 OF_A_PAYMENT, OF_NO_PAYMENT = 50, 200
 # Of one payment, the newest hints that are done with are kept.
 KEPT = 20
+MAX_KEY_LENGTH = 300
 
 
 async def store(
@@ -41,21 +46,37 @@ async def store(
     if attempt is None:
         return await _of_no_payment(db, hint)
     hint.payment_id = attempt.payment_id
-    if all(isinstance(fact, PaymentFact) for fact in facts):
-        subject = attempt.id  # whatever it says: what is asked for is the payment as it is now
-    else:
-        subject = hint.dedupe_key
+    subject = _subject(hint, facts, attempt)
+    if subject.startswith(webhook_events.NAMED):
         await _admit(db, hint, OF_A_PAYMENT)
     pause = int(hint.received_at.timestamp() // PAUSE_S)
     later = f"{pause + 1}:0"
     for place in (*(f"{pause}:{number}" for number in range(AT_ONCE)), later):
-        stored = replace(hint, dedupe_key=f"hint:{subject}:{place}")
+        stored = replace(hint, dedupe_key=f"{subject}:{place}")
         unit = Unit()
         webhook_events.insert_once(unit, stored)
-        webhook_events.forget_hints(unit, attempt.payment_id, KEPT)
+        webhook_events.forget_hints(unit, attempt.payment_id, KEPT, hint.received_at - AN_HOUR)
         if (await db.commit(unit))[0]:
             return stored, place != later
     return stored, False
+
+
+def _subject(hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt) -> str:
+    """What hints are taken together by."""
+    if not all(isinstance(fact, PaymentFact) for fact in facts):
+        return webhook_events.NAMED + hint.dedupe_key
+    known = attempt.provider_transaction_id
+    others = {fact.provider_transaction_id or known for fact in facts} - {known}
+    if known is None or not others:
+        return f"hint:{attempt.id}"  # whatever it says: what is asked for is the payment as it is now
+    return webhook_events.NAMED + short_key(":".join([attempt.id, *sorted(map(str, others))]))
+
+
+def short_key(key: str) -> str:
+    """A key that an index takes, however long the names in it are that somebody sent."""
+    if len(key) <= MAX_KEY_LENGTH:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def _of_no_payment(db: PracticeDb, hint: WebhookEvent) -> tuple[WebhookEvent, bool]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
-from polytill.domain.states import AttemptState, DisputeState, Environment, EventState
+from polytill.domain.secret import without_secrets
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
@@ -31,6 +32,7 @@ from polytill.providers.contract import (
     RefundFact,
     WebhookProof,
     WebhookResult,
+    redact,
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
@@ -42,7 +44,6 @@ from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_KEY_LENGTH = 300
 HOOK = b"hook"
 
 
@@ -131,20 +132,16 @@ def _read(
     try:
         result = handler.process_webhook(body)
     except ValueError as error:
-        digest = hashlib.sha256(body).hexdigest()
-        result = WebhookResult("unreadable", f"unreadable:{digest}", "park", reason=f"unreadable: {error}"[:200])
+        result = _unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
-    key = result.dedupe_key
-    if len(key) > MAX_KEY_LENGTH:
-        key = "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     event = WebhookEvent(
         id=new_id(desk.world),
         practice_id=db.practice_id,
         environment=environment,
         config_id=configuration.id,
         provider_code=configuration.provider_code,
-        dedupe_key=key,
+        dedupe_key=hints.short_key(result.dedupe_key),
         event_type=result.event_type[:200],
         state=state,
         body=result.body,
@@ -153,6 +150,23 @@ def _read(
         reason=result.reason,
     )
     return event, result
+
+
+def _unreadable(handler: Handler, body: bytes, error: ValueError) -> WebhookResult:
+    """A delivery that cannot be read, as by this version: what it says is kept for a person, and for a later version."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        event = None
+    kept = redact(event, handler.redacted) if isinstance(event, dict) else None
+    key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
+    # Where nothing is signed, anybody may have made it up: it counts with the hints, which are bounded.
+    is_hint = handler.webhook_proof is not WebhookProof.signature
+    return WebhookResult("unreadable", key, "park", must_fetch=is_hint, reason=_why_unreadable(error), body=kept)
+
+
+def _why_unreadable(error: ValueError) -> str:
+    return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])
 
 
 async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
@@ -166,8 +180,8 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         return
     try:
         result = handler.process_webhook(to_json(event.body))
-    except ValueError:
-        await finish(desk, db, event, EventState.parked, "unreadable")
+    except ValueError as error:
+        await finish(desk, db, event, EventState.parked, _why_unreadable(error))
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 
@@ -286,7 +300,8 @@ async def _apply_fact(
         return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
-        if result.must_fetch:
+        if result.must_fetch or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
+            # News of a hold may come long after its end: that it was held once says nothing of whether it is now.
             outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
@@ -294,8 +309,12 @@ async def _apply_fact(
         # Of another amount than was asked for it is parked below, and not finished before.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
         payment, settled = await settle(
-            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also
-        )
+            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also,
+            unless_closed=_is_hold(outcome),
+        )  # fmt: skip
+        if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
+            await _apply_fact(desk, db, event, result, fact, payment, settled)
+            return
         await take_up_after(desk, db, attempt, settled, event)
         asked = replace(
             fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
@@ -320,6 +339,10 @@ async def _apply_fact(
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
         await wait(desk, db, event, payment.id, NOT_CAPTURED)
+
+
+def _is_hold(outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded) and outcome.authorized_only
 
 
 async def apply_dispute(

@@ -271,6 +271,7 @@ async def settle(
     successor: Attempt | None = None,
     also: Callable[[Unit], None] | None = None,
     unless_moved: bool = False,
+    unless_closed: bool = False,
     is_new: bool = False,
 ) -> tuple[Payment, Attempt]:
     """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
@@ -278,6 +279,7 @@ async def settle(
     ``successor`` is the next attempt, put on disk if this one turns out closed. ``also`` adds steps to the same unit
     (the webhook event that brought the fact, the capture that was asked for), also where nothing else changes.
     ``unless_moved``: the outcome was concluded from the attempt's state; where another has moved it, nothing is written.
+    ``unless_closed``: only where another has closed it meanwhile, nothing is written.
     ``is_new``: the unit puts the attempt on disk, too. ``Duplicate`` where another has its number.
     """
     concluded_from = attempt.state
@@ -310,7 +312,9 @@ async def settle(
             if is_new and isinstance(refused, Duplicate):
                 raise
             payment, attempt = await _again(db, payment, attempt)
-            if unless_moved and attempt.state is not concluded_from:
+            if attempt.state is not concluded_from and (
+                unless_moved or (unless_closed and attempt.state in ATTEMPT_CLOSED)
+            ):
                 return payment, attempt
             continue
         if verdict.change is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polytill.domain.errors import CheckRefused, Stale
+from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.states import DisputeState
 from polytill.flows import excess
@@ -38,7 +38,7 @@ async def apply_dispute_fact(
         try:
             await db.commit(unit)
             return
-        except (Stale, CheckRefused):
+        except (Stale, CheckRefused, Duplicate):  # Duplicate: other news of it came first
             continue
     raise Stale
 
@@ -67,10 +67,13 @@ async def _write(
         # What was lost is lost once: a repeat tells no other amount, only one that was missing.
         if amount is None or (before.state is not DisputeState.open and before.amount is not None):
             amount = before.amount
+    # Of whom it was booked as lost stays written, too.
+    is_booked = before is not None and before.state is DisputeState.lost and before.amount is not None
     dispute = Dispute(
         before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, fact.funds_withdrawn,
         fact.due_at, before.created_at if before else now, now,
+        before.attempt_id if before is not None and is_booked else attempt.id,
     )  # fmt: skip
     if before is None:
         refunds.insert_dispute(unit, dispute)

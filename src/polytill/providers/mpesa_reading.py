@@ -88,7 +88,8 @@ def read_callback(body: bytes) -> WebhookResult:
     if not call:
         if not isinstance(event.get("Result"), dict) and "TransID" not in event:
             raise ValueError("not an M-Pesa callback")
-        return WebhookResult("other", f"other:{hashlib.sha256(to_json(kept)).hexdigest()}", "ignore", body=kept)
+        key = f"other:{hashlib.sha256(to_json(kept)).hexdigest()}"
+        return WebhookResult("other", key, "ignore", must_fetch=True, body=kept)
     checkout_id, code = string_in(call, "CheckoutRequestID"), id_in(call, "ResultCode")
     if checkout_id is None or code is None:
         raise ValueError("a callback that names no prompt or no result")

@@ -84,7 +84,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Dispute:
-    """A payer's dispute, as far as money goes."""
+    """A payer's dispute, as far as money goes. ``attempt_id``: whose money; None in older rows."""
 
     id: str
     payment_id: str
@@ -99,6 +99,7 @@ class Dispute:
     due_at: str | None
     created_at: datetime
     updated_at: datetime
+    attempt_id: str | None = None
 
 
 _REFUND = (
@@ -277,11 +278,11 @@ def insert_dispute(unit: Writes, dispute: Dispute) -> None:
     """A dispute that a provider told us of."""
     unit.add(
         "INSERT INTO disputes (id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state,"
-        " amount, currency, funds_withdrawn, due_at, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        " amount, currency, funds_withdrawn, due_at, created_at, updated_at, attempt_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
         dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
-        dispute.due_at, dispute.created_at, dispute.updated_at,
+        dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id,
     )  # fmt: skip
 
 
@@ -289,10 +290,10 @@ def change_dispute(unit: Writes, before: Dispute, dispute: Dispute) -> None:
     """Write a dispute that still has the state and the amount that were read."""
     unit.add(
         "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
-        " updated_at = $8 WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9",
+        " updated_at = $8, attempt_id = $10 WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9",
         dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
         dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
-        expect=1,
+        dispute.attempt_id, expect=1,
     )  # fmt: skip
 
 
@@ -311,7 +312,8 @@ async def disputes_of(db: PracticeDb, payment_id: str) -> list[Dispute]:
     """A payment's disputes."""
     rows = await db.fetch(
         "SELECT id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
-        " funds_withdrawn, due_at, created_at, updated_at FROM disputes WHERE payment_id = $1 ORDER BY created_at, id",
+        " funds_withdrawn, due_at, created_at, updated_at, attempt_id FROM disputes WHERE payment_id = $1"
+        " ORDER BY created_at, id",
         payment_id,
     )
     found = []

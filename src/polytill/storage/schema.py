@@ -367,6 +367,7 @@ sa.Table(
     "disputes", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *_environment(),
     _text("provider_dispute_id"), _text("state"), _text("provider_state"), _maybe("amount", sa.BigInteger),
     _text("currency"), _flag("funds_withdrawn", False), _maybe("due_at"), _moment("created_at"), _moment("updated_at"),
+    _maybe("attempt_id"),  # whose money it is about; not known of older rows
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), _one_of("state", states.DisputeState),
 )  # fmt: skip
 

@@ -36,6 +36,8 @@ class WebhookEvent:
 
 # A delivery of several facts between two of them: a process that dies there leaves it to be taken up as a whole.
 HAS_MORE = "has_more"
+# How the keys of those unproven ones begin that name something of a payment besides the payment itself.
+NAMED = "named:"
 
 _COLUMNS = (
     "id, practice_id, environment, config_id, provider_code, dedupe_key, event_type, state, reason, body, must_fetch,"
@@ -100,8 +102,9 @@ async def by_dedupe_key(
 async def hints_since(
     db: PracticeDb, config_id: int, environment: Environment, payment_id: str | None, since: datetime
 ) -> int:
-    """How many unproven deliveries about one payment, or about none of ours, came since a moment."""
-    about, args = ("payment_id IS NULL", []) if payment_id is None else ("payment_id = $4", [payment_id])
+    """How many unproven deliveries came since a moment: of what one payment's have named, or about none of ours."""
+    named = f"payment_id = $4 AND dedupe_key LIKE '{NAMED}%'"
+    about, args = ("payment_id IS NULL", []) if payment_id is None else (named, [payment_id])
     row = await db.one(
         "SELECT COUNT(*) AS n FROM webhook_events WHERE must_fetch AND config_id = $1 AND environment = $2"  # noqa: S608
         f" AND received_at > $3 AND {about}",
@@ -111,12 +114,13 @@ async def hints_since(
     return int(row["n"])
 
 
-def forget_hints(unit: Writes, payment_id: str, kept: int) -> None:
-    """Delete the unproven deliveries about a payment that are done with, but for the newest."""
+def forget_hints(unit: Writes, payment_id: str, kept: int, counted_since: datetime) -> None:
+    """Delete the unproven deliveries about a payment that are done with, but for the newest, and those that count."""
     unit.add(
-        "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied' AND id NOT IN"
+        "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied'"  # noqa: S608
+        f" AND NOT (dedupe_key LIKE '{NAMED}%' AND received_at > $3) AND id NOT IN"
         " (SELECT id FROM webhook_events WHERE payment_id = $1 AND must_fetch ORDER BY id DESC LIMIT $2)",
-        payment_id, kept,
+        payment_id, kept, counted_since,
     )  # fmt: skip
 
 

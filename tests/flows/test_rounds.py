@@ -157,3 +157,62 @@ async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Sce
     await held(scene)
     assert await Rounds(scene.desk).claim(WHENEVER, 0) == {}
     assert not work_is_open(), "every visit that is begun after this would refuse to call a provider"
+
+
+async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Rounds:
+    """So many practices are due, and their worker has so many hands."""
+    few = scene.desk.settings.model_copy(update={"worker_visits": hands})
+    monkeypatch.setattr(scene.desk, "settings", few)
+    for n in range(number - 1):
+        await scene.till.create_practice(f"Clinic {n}", "NGN")
+    await rounds.hold_everyone(scene.desk)
+    return Rounds(scene.desk)
+
+
+async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hand that is free again takes the next practice at once, not in the next turn."""
+    visited: list[int] = []
+    most = 0
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        nonlocal most
+        most = max(most, mine.under_way)
+        await asyncio.sleep(0.01)
+        visited.append(practice_id)
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 9, hands=2)
+    await rounds.turn(mine, scene.desk)
+    await mine.pause(10)
+    assert sorted(visited) == sorted(await leases.all_held(scene.desk.owner))
+    assert most == 2
+
+
+async def test_a_turn_ends_however_much_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[int] = []
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        visited.append(practice_id)
+        scene.clock.at_s += rounds.QUIET_FACTOR * 2 + 1  # by then the others are due again
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 3, hands=1)
+    began_s = scene.clock.at_s
+    await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
+    assert rounds.LONGEST_TURN_S <= scene.clock.at_s - began_s < 2 * rounds.LONGEST_TURN_S
+    assert len(visited) > 3
+
+
+async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def visit(*_: object) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 3, hands=2)
+    for _ in range(2):
+        await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
+        assert mine.under_way == 2
+    await mine.leave()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease, rounds
+from polytill.flows.patience import FEW, REMEMBERED_S, Asked, Patience
 from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
 from polytill.flows.visit import GRACE_S
+from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
 from polytill.storage.units import work_is_open
-from tests.flows.scenes import Scene
+from tests.flows.scenes import Scene, paid
 
 
 async def held(scene: Scene) -> dict[int, datetime]:
@@ -216,3 +221,101 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
         await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
         assert mine.under_way == 2
     await mine.leave()
+
+
+# ── A provider that keeps us waiting ──
+
+
+async def _with_a_lost_call(scene: Scene, code: str) -> tuple[Scene, str]:
+    """A practice of its own, whose one payment at this provider has lost its answer."""
+    entry, _ = await scene.till.create_practice(code, "NGN")
+    own = replace(scene, practice_id=entry.id, db=await scene.desk.opening.practice(entry.id))
+    await own.configure(code)
+    scene.wire.says("create", Unknown(Reason.timeout))
+    return own, (await own.pay()).payment.id
+
+
+async def _known(scene: Scene, payment_id: str) -> bool:
+    return (await scene.payment(payment_id)).status is PaymentStatus.succeeded
+
+
+async def _go_round_until(mine: Rounds, scene: Scene, met: Callable[[], Awaitable[bool]], longest_s: int) -> None:
+    """Let a worker go round until something is so."""
+    for _ in range(longest_s):
+        scene.clock.at_s += 1
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(0.02)
+        if await met():
+            return
+    raise AssertionError("it never came about")
+
+
+async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a few visits wait for it, and those that left it out come again within seconds of its return."""
+    hasty = {"worker_visits": 4, "provider_timeout_s": 0.1, "sweep_interval_s": 0.4}
+    monkeypatch.setattr(scene.desk, "settings", scene.desk.settings.model_copy(update=hasty))
+    at_it = [await _with_a_lost_call(scene, "scripted") for _ in range(8)]
+    healthy, healthy_id = await _with_a_lost_call(scene, "other")
+    waiting, let_go, is_back = [0], asyncio.Event(), [False]
+
+    async def lookup(params: Any) -> Any:
+        if params.reference == theirs.id:
+            return paid(transaction="tx-o") if waiting[0] == FEW else Unknown(Reason.timeout)
+        waiting[0] += 1
+        await let_go.wait()
+        waiting[0] -= 1
+        return paid(transaction=f"tx-{params.reference}") if is_back[0] else Unknown(Reason.timeout)
+
+    [theirs] = await healthy.attempts(healthy_id)
+    scene.wire.always("lookup", lookup)
+    mine = Rounds(scene.desk)
+
+    async def all_hands_wait() -> bool:
+        return waiting[0] == 4
+
+    async def all_are_known() -> bool:
+        return all([await _known(own, one) for own, one in at_it])
+
+    await _go_round_until(mine, scene, all_hands_wait, 10)  # nobody knew
+    let_go.set()
+    await mine.pause(10)
+    let_go.clear()
+    await _go_round_until(mine, scene, lambda: _known(healthy, healthy_id), 30)
+    assert waiting[0] == FEW
+    let_go.set()
+    is_back[0] = True
+    await _go_round_until(mine, scene, all_are_known, 35)  # half a minute for those that were asked just before
+    await mine.leave()
+
+
+def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
+    patience, asked = Patience(), Asked("scripted", Environment.sandbox, is_told=False)
+    other = asked._replace(environment=Environment.production)
+
+    def free(now_s: float, hands: int = 16) -> int:
+        """How many more may ask now."""
+        begun = 0
+        while begun < hands and patience.has_room(asked, now_s, hands):
+            patience.begin(asked, now_s + 15)
+            begun += 1
+        for _ in range(begun):
+            patience.end(asked, now_s + 15, now_s, None)
+        return begun
+
+    assert free(0) == 16
+    patience.begin(asked, 15)
+    assert free(14) == 16
+    assert free(15) == FEW - 1, "it waits, and that has no end yet"
+    patience.end(asked, 15, 30, waited=True)
+    assert (free(31), free(31, hands=2), free(31, hands=1)) == (FEW, 1, 1)
+    assert patience.has_room(other, 31, 16)
+    for n in range(3):
+        patience.begin(asked, 50)
+        patience.end(asked, 50, 35, waited=False)
+        assert free(36) == FEW + n + 1
+    patience.begin(asked, 51)
+    patience.end(asked, 51, 66, waited=True)
+    assert free(67) == FEW, "it was not to be trusted"
+    assert free(66 + REMEMBERED_S) == 16

@@ -319,3 +319,75 @@ def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
     patience.end(asked, 51, 66, waited=True)
     assert free(67) == FEW, "it was not to be trusted"
     assert free(66 + REMEMBERED_S) == 16
+
+
+# ── Clocks that are wrong ──
+
+A_YEAR_S = 365 * 24 * 3600.0
+
+
+def _wrong_by(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    world = replace(scene.desk.world, time_s=lambda: scene.clock.at_s + seconds)
+    monkeypatch.setattr(scene.desk, "world", world)
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["died", "was set right"])
+async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    await held(scene)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, A_YEAR_S)
+        wrong = Rounds(scene.desk)
+        await wrong.claim(WHENEVER, 10)
+        if not dies:
+            wrong.begin(scene.practice_id, scene.desk.world.now())
+            await wrong.pause(10)
+            await wrong.turn()
+    scene.clock.at_s += 3600
+    await held(scene)
+    other = Rounds(scene.desk)
+    assert await other.claim(WHENEVER if dies else scene.desk.world.now(), 10) == {}
+    await rounds.hold_everyone(scene.desk)
+    assert list(await other.claim(scene.desk.world.now(), 10)) == [scene.practice_id]
+
+
+async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await held(scene)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, 300)
+        mine = Rounds(scene.desk)
+        await mine.claim(WHENEVER, 10)
+    await rounds.hold_everyone(scene.desk)
+    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+    mine.begin(scene.practice_id, scene.desk.world.now())
+    await mine.pause(10)
+    await mine.turn()
+    await rounds.hold_everyone(scene.desk)
+    assert await Rounds(scene.desk).claim(scene.desk.world.now(), 10) == {}, "it is not due"
+
+
+async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To it every claim ends in another year. What it makes free is due, and taken up again at once."""
+    begun: list[int] = []
+
+    async def visit(*_: object) -> int:
+        begun.append(1)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    await held(scene)
+    mine = Rounds(scene.desk)
+    await rounds.turn(mine, scene.desk)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, -A_YEAR_S)
+        await rounds.hold_everyone(scene.desk)
+    for _ in range(3):
+        scene.clock.at_s += PROLONG_S + 1
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(0.1)
+    assert (mine.under_way, len(begun)) == (1, 2)
+    await mine.leave()

@@ -22,6 +22,7 @@ from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.flows.next_action import open_action
 from polytill.flows.patience import Asked
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
+from polytill.flows.schedule import never_after
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
 from polytill.providers.outcomes import (
@@ -273,6 +274,7 @@ async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
 async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
     """What is to be looked at."""
     now = desk.world.now()
+    beyond = never_after(now)
 
     async def look_up(attempt: Attempt) -> None:
         await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
@@ -292,12 +294,12 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
 
     work = [
         _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
-        for one in await payments.attempts_overdue(db, now)
+        for one in await payments.attempts_overdue(db, now, beyond)
     ]
-    for back in await refunds.overdue(db, now):
+    for back in await refunds.overdue(db, now, beyond):
         look = partial(refund.refresh, desk, db, back)
         work.append(_Work(back.next_lookup_at or now, await asked_of(back.attempt_id), back.id, look))
-    for done in await refunds.operations_overdue(db, now):
+    for done in await refunds.operations_overdue(db, now, beyond):
         look_at = partial(operate.refresh, desk, db, done)
         work.append(_Work(done.next_lookup_at or now, await asked_of(done.attempt_id), done.id, look_at))
     came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]

@@ -11,6 +11,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from polytill.flows.desk import Desk, log
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.visit import GRACE_S, visit
 from polytill.storage import leases
 from polytill.storage.units import Unit
@@ -144,8 +145,11 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
 
 
 async def hold_everyone(desk: Desk) -> None:
-    """Have every practice visited, whether anything can be open there or not."""
+    """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
     unit = Unit()
+    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
+    claimed_after, due_after = (desk.world.after(s + CLOCKS_APART_S) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, desk.world.now())
     leases.hold_all(unit, desk.world.after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 

@@ -29,6 +29,7 @@ from polytill.providers.outcomes import (
 )
 from polytill.storage import cases, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
+from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.storage.making import plain
 
@@ -837,6 +838,40 @@ async def test_what_a_provider_has_told_us_does_not_wait_for_what_it_is_asked(
     for _ in range(5):
         await scene.later(6)
     assert [r.state for r in await refunds.of_payment(scene.db, done.id)] == ["succeeded"], back.id
+
+
+async def test_what_a_clock_of_another_year_has_put_off_is_asked_about_all_the_same(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a worker whose clock is right, with the next visit. What is put off for three days by rights is left alone."""
+    await scene.configure()
+    payment = (await lost(scene)).payment
+    done = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    await scene.till.refund(scene.practice_id, done.id, key="back", amount=400)
+    scene.wire.says("create", held(transaction="tx-h"))
+    on_hold = (await scene.pay(capture="manual")).payment
+    scene.wire.says("capture", LOST)
+    await scene.till.capture(scene.practice_id, on_hold.id, key="take")
+
+    async def put_off(seconds: float) -> None:
+        unit = Unit()
+        for table in ("payment_attempts", "refunds", "payment_operations"):
+            then = scene.desk.world.after(seconds)
+            unit.add(f"UPDATE {table} SET next_lookup_at = $1 WHERE next_lookup_at IS NOT NULL", then)
+        await scene.db.commit(unit)
+
+    await put_off(72 * 3600)
+    await scene.later(10)
+    assert [call.verb for call in scene.wire.calls if call.verb in ("lookup", "lookup_refund", "confirm")] == []
+    await put_off(400 * 24 * 3600)
+    scene.wire.always("lookup", paid())
+    scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "r1"))
+    scene.wire.always("confirm", paid(transaction="tx-h"))
+    await scene.later(10)
+    assert (await scene.payment(payment.id)).status is P.succeeded
+    assert [r.state for r in await refunds.of_payment(scene.db, done.id)] == ["succeeded"]
+    assert (await scene.payment(on_hold.id)).status is P.succeeded
 
 
 async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> None:

@@ -12,7 +12,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Forbidden, Invalid
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows import catalog, configure, onboarding
+from polytill.flows import calling, catalog, configure, onboarding
 from polytill.flows.calling import TransactionOpen, call, call_test
 from polytill.flows.configure import Wish
 from polytill.flows.next_action import open_action
@@ -22,6 +22,7 @@ from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextK
 from polytill.storage import payments
 from polytill.storage.opening import open_owner
 from polytill.storage.units import Unit
+from polytill.testing.world.loop import VirtualLoop, run
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.flows.scripted import Lost
 from tests.storage.making import plain
@@ -326,3 +327,57 @@ async def test_environment_stands_on_every_row(scene: Scene) -> None:
     listed = await payments.listed(scene.db, payments.Filters(Environment.production), 10)
     assert listed == []
     assert [p.id for p in await payments.listed(scene.db, payments.Filters(Environment.sandbox), 10)] == [payment.id]
+
+
+# ── A handler that comes to no end ──
+
+
+async def test_a_verb_without_an_end_takes_no_practice_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in may wait for what never comes. What it was called for is unknown, and all else goes on."""
+    monkeypatch.setattr(calling, "LONGEST_VERB_S", 0.1)
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout), Unknown(Reason.timeout))
+    both = [(await scene.pay()).payment.id for _ in range(2)]
+    never = asyncio.Event()
+
+    async def has_no_end(_: Any) -> None:
+        await never.wait()
+
+    scene.wire.says("lookup", has_no_end, paid())
+    async with asyncio.timeout(20):
+        await scene.later(5)
+    assert sorted([(await scene.payment(one)).status for one in both]) == [
+        PaymentStatus.processing,
+        PaymentStatus.succeeded,
+    ]
+    scene.wire.says("lookup", paid())
+    await scene.later(30)
+    assert [(await scene.payment(one)).status for one in both] == [PaymentStatus.succeeded, PaymentStatus.succeeded]
+    scene.wire.says("create", has_no_end)
+    async with asyncio.timeout(20):
+        [attempt] = (await scene.pay()).attempts
+    assert (attempt.state, attempt.reason, attempt.raw_code) == (AttemptState.unknown, "timeout", "no_end")
+    scene.wire.says("test", has_no_end)
+    async with asyncio.timeout(20):
+        result, _ = await configure.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+    assert not result.ok
+
+
+async def test_a_time_limit_of_the_handlers_own_is_its_own(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", TimeoutError())
+    [attempt] = (await scene.pay()).attempts
+    assert (attempt.state, attempt.raw_code) == (AttemptState.unknown, "TimeoutError")
+
+
+def test_where_time_is_virtual_so_is_the_limit_of_a_verb() -> None:
+    loop = VirtualLoop()
+
+    async def has_no_end() -> None:
+        await asyncio.sleep(10 * calling.LONGEST_VERB_S)
+
+    handler: Any = SimpleNamespace(code="scripted", lookup_payment=has_no_end, config=None)
+    outcome = run(loop, call(handler, "lookup_payment"))
+    assert (outcome, loop.now) == (
+        Unknown(Reason.timeout, "no_end", outcome.detail), pytest.approx(calling.LONGEST_VERB_S)
+    )  # fmt: skip

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease, rounds
+from polytill.flows.patience import FEW, REMEMBERED_S, Asked, Patience
 from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
 from polytill.flows.visit import GRACE_S
+from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
 from polytill.storage.units import work_is_open
-from tests.flows.scenes import Scene
+from tests.flows.scenes import Scene, paid
 
 
 async def held(scene: Scene) -> dict[int, datetime]:
@@ -157,3 +162,232 @@ async def test_a_worker_whose_hands_were_full_can_still_ask_providers(scene: Sce
     await held(scene)
     assert await Rounds(scene.desk).claim(WHENEVER, 0) == {}
     assert not work_is_open(), "every visit that is begun after this would refuse to call a provider"
+
+
+async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, hands: int) -> Rounds:
+    """So many practices are due, and their worker has so many hands."""
+    few = scene.desk.settings.model_copy(update={"worker_visits": hands})
+    monkeypatch.setattr(scene.desk, "settings", few)
+    for n in range(number - 1):
+        await scene.till.create_practice(f"Clinic {n}", "NGN")
+    await rounds.hold_everyone(scene.desk)
+    return Rounds(scene.desk)
+
+
+async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hand that is free again takes the next practice at once, not in the next turn."""
+    visited: list[int] = []
+    most = 0
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        nonlocal most
+        most = max(most, mine.under_way)
+        await asyncio.sleep(0.01)
+        visited.append(practice_id)
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 9, hands=2)
+    await rounds.turn(mine, scene.desk)
+    await mine.pause(10)
+    assert sorted(visited) == sorted(await leases.all_held(scene.desk.owner))
+    assert most == 2
+
+
+async def test_a_turn_ends_however_much_is_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[int] = []
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        visited.append(practice_id)
+        scene.clock.at_s += rounds.QUIET_FACTOR * 2 + 1  # by then the others are due again
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 3, hands=1)
+    began_s = scene.clock.at_s
+    await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
+    assert rounds.LONGEST_TURN_S <= scene.clock.at_s - began_s < 2 * rounds.LONGEST_TURN_S
+    assert len(visited) > 3
+
+
+async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def visit(*_: object) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    mine = await _many_practices(scene, monkeypatch, 3, hands=2)
+    for _ in range(2):
+        await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
+        assert mine.under_way == 2
+    await mine.leave()
+
+
+# ── A provider that keeps us waiting ──
+
+
+async def _with_a_lost_call(scene: Scene, code: str) -> tuple[Scene, str]:
+    """A practice of its own, whose one payment at this provider has lost its answer."""
+    entry, _ = await scene.till.create_practice(code, "NGN")
+    own = replace(scene, practice_id=entry.id, db=await scene.desk.opening.practice(entry.id))
+    await own.configure(code)
+    scene.wire.says("create", Unknown(Reason.timeout))
+    return own, (await own.pay()).payment.id
+
+
+async def _known(scene: Scene, payment_id: str) -> bool:
+    return (await scene.payment(payment_id)).status is PaymentStatus.succeeded
+
+
+async def _go_round_until(mine: Rounds, scene: Scene, met: Callable[[], Awaitable[bool]], longest_s: int) -> None:
+    """Let a worker go round until something is so."""
+    for _ in range(longest_s):
+        scene.clock.at_s += 1
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(0.02)
+        if await met():
+            return
+    raise AssertionError("it never came about")
+
+
+async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a few visits wait for it, and those that left it out come again within seconds of its return."""
+    hasty = {"worker_visits": 4, "provider_timeout_s": 0.1, "sweep_interval_s": 0.4}
+    monkeypatch.setattr(scene.desk, "settings", scene.desk.settings.model_copy(update=hasty))
+    at_it = [await _with_a_lost_call(scene, "scripted") for _ in range(8)]
+    healthy, healthy_id = await _with_a_lost_call(scene, "other")
+    waiting, let_go, is_back = [0], asyncio.Event(), [False]
+
+    async def lookup(params: Any) -> Any:
+        if params.reference == theirs.id:
+            return paid(transaction="tx-o") if waiting[0] == FEW else Unknown(Reason.timeout)
+        waiting[0] += 1
+        await let_go.wait()
+        waiting[0] -= 1
+        return paid(transaction=f"tx-{params.reference}") if is_back[0] else Unknown(Reason.timeout)
+
+    [theirs] = await healthy.attempts(healthy_id)
+    scene.wire.always("lookup", lookup)
+    mine = Rounds(scene.desk)
+
+    async def all_hands_wait() -> bool:
+        return waiting[0] == 4
+
+    async def all_are_known() -> bool:
+        return all([await _known(own, one) for own, one in at_it])
+
+    await _go_round_until(mine, scene, all_hands_wait, 10)  # nobody knew
+    let_go.set()
+    await mine.pause(10)
+    let_go.clear()
+    await _go_round_until(mine, scene, lambda: _known(healthy, healthy_id), 30)
+    assert waiting[0] == FEW
+    let_go.set()
+    is_back[0] = True
+    await _go_round_until(mine, scene, all_are_known, 35)  # half a minute for those that were asked just before
+    await mine.leave()
+
+
+def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
+    patience, asked = Patience(), Asked("scripted", Environment.sandbox, is_told=False)
+    other = asked._replace(environment=Environment.production)
+
+    def free(now_s: float, hands: int = 16) -> int:
+        """How many more may ask now."""
+        begun = 0
+        while begun < hands and patience.has_room(asked, now_s, hands):
+            patience.begin(asked, now_s + 15)
+            begun += 1
+        for _ in range(begun):
+            patience.end(asked, now_s + 15, now_s, None)
+        return begun
+
+    assert free(0) == 16
+    patience.begin(asked, 15)
+    assert free(14) == 16
+    assert free(15) == FEW - 1, "it waits, and that has no end yet"
+    patience.end(asked, 15, 30, waited=True)
+    assert (free(31), free(31, hands=2), free(31, hands=1)) == (FEW, 1, 1)
+    assert patience.has_room(other, 31, 16)
+    for n in range(3):
+        patience.begin(asked, 50)
+        patience.end(asked, 50, 35, waited=False)
+        assert free(36) == FEW + n + 1
+    patience.begin(asked, 51)
+    patience.end(asked, 51, 66, waited=True)
+    assert free(67) == FEW, "it was not to be trusted"
+    assert free(66 + REMEMBERED_S) == 16
+
+
+# ── Clocks that are wrong ──
+
+A_YEAR_S = 365 * 24 * 3600.0
+
+
+def _wrong_by(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    world = replace(scene.desk.world, time_s=lambda: scene.clock.at_s + seconds)
+    monkeypatch.setattr(scene.desk, "world", world)
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["died", "was set right"])
+async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    await held(scene)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, A_YEAR_S)
+        wrong = Rounds(scene.desk)
+        await wrong.claim(WHENEVER, 10)
+        if not dies:
+            wrong.begin(scene.practice_id, scene.desk.world.now())
+            await wrong.pause(10)
+            await wrong.turn()
+    scene.clock.at_s += 3600
+    await held(scene)
+    other = Rounds(scene.desk)
+    assert await other.claim(WHENEVER if dies else scene.desk.world.now(), 10) == {}
+    await rounds.hold_everyone(scene.desk)
+    assert list(await other.claim(scene.desk.world.now(), 10)) == [scene.practice_id]
+
+
+async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await held(scene)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, 300)
+        mine = Rounds(scene.desk)
+        await mine.claim(WHENEVER, 10)
+    await rounds.hold_everyone(scene.desk)
+    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+    mine.begin(scene.practice_id, scene.desk.world.now())
+    await mine.pause(10)
+    await mine.turn()
+    await rounds.hold_everyone(scene.desk)
+    assert await Rounds(scene.desk).claim(scene.desk.world.now(), 10) == {}, "it is not due"
+
+
+async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To it every claim ends in another year. What it makes free is due, and taken up again at once."""
+    begun: list[int] = []
+
+    async def visit(*_: object) -> int:
+        begun.append(1)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    await held(scene)
+    mine = Rounds(scene.desk)
+    await rounds.turn(mine, scene.desk)
+    with monkeypatch.context() as meanwhile:
+        _wrong_by(scene, meanwhile, -A_YEAR_S)
+        await rounds.hold_everyone(scene.desk)
+    for _ in range(3):
+        scene.clock.at_s += PROLONG_S + 1
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(0.1)
+    assert (mine.under_way, len(begun)) == (1, 2)
+    await mine.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -27,6 +28,10 @@ LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
 OTHER_ACCOUNT = "other_account"
 # The code of a ``NotSent`` for want of the verb.
 NOT_SUPPORTED = "not_supported"
+# No verb of ours lasts so long. Each request has its own time limit (``provider_timeout_s``, at most 120 s), and this is
+# four times the longest; one that reads a list reads 200 pages in it. A verb that has no end would keep its caller, and
+# with it all else that is due in the practice, for ever.
+LONGEST_VERB_S = 480.0
 
 
 class TransactionOpen(AssertionError):
@@ -88,12 +93,18 @@ def webhook_secrets(
 
 
 async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
-    """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``."""
+    """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
+    one that has no end."""
     if work_is_open():
         raise TransactionOpen
+    limit = asyncio.timeout(LONGEST_VERB_S)
     try:
-        outcome: Outcome = await getattr(handler, verb)(*args)
+        async with limit:
+            outcome: Outcome = await getattr(handler, verb)(*args)
     except Exception as error:
+        if limit.expired():
+            log.error("handler_failed", provider=handler.code, verb=verb, error="no end")
+            return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
         # The text of a foreign exception may quote what was sent: only its type is written down.
         log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
@@ -243,7 +254,8 @@ async def listing_page(
     if handler is None or listing is None:
         return None
     try:
-        page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
+        async with asyncio.timeout(LONGEST_VERB_S):
+            page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
     except Exception as error:
         log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
         return None
@@ -255,7 +267,8 @@ async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> b
     if work_is_open():
         raise TransactionOpen
     if handler.fetch_webhook_key is not None:
-        await handler.fetch_webhook_key(headers)
+        async with asyncio.timeout(LONGEST_VERB_S):
+            await handler.fetch_webhook_key(headers)
     return handler.validate_webhook(headers, body)
 
 
@@ -264,7 +277,8 @@ async def call_test(handler: Handler) -> CredentialTest:
     if work_is_open():
         raise TransactionOpen
     try:
-        found = await handler.test_credentials()
+        async with asyncio.timeout(LONGEST_VERB_S):
+            found = await handler.test_credentials()
         return replace(found, detail=_clean(handler, found.detail) or "")
     except Exception as error:
         log.error("handler_failed", provider=handler.code, verb="test_credentials", error=type(error).__name__)

@@ -14,6 +14,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
+from polytill.flows.patience import Patience
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
@@ -72,6 +73,7 @@ class Desk:
     leased_until_s: dict[int, float] = field(default_factory=dict)
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
 

@@ -20,7 +20,9 @@ from polytill.flows.calling import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, confi
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
 from polytill.flows.next_action import open_action
+from polytill.flows.patience import Asked
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
+from polytill.flows.schedule import never_after
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
 from polytill.providers.outcomes import (
@@ -235,67 +237,85 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
 
 class _Work(NamedTuple):
     due: datetime
-    provider: str
+    asked: Asked
     subject: str
     look: Look
-    is_told: bool = False  # the provider has said it already, and need not be asked
 
 
 async def sweep(desk: Desk, practice_id: int) -> int:
     """Everything that is overdue in one practice, one after the other. How many things there were.
 
     A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it, nor
-    does what it has told us. What has waited longest comes first, so that each kind of question has its turn.
+    does what it has told us. Nor do other practices: while a few visits wait for it, the others leave it out, and what
+    they leave out counts, so that they soon come again. What has waited longest comes first, so that each kind of
+    question has its turn.
     """
     db = await desk.opening.practice(practice_id)
-    slow_s, slow = desk.settings.provider_timeout_s / 2, set()
+    patience, elapsed_s, slow = desk.patience, desk.world.elapsed_s, set()
     work = await _overdue(desk, db)
-    for one in sorted(work, key=lambda one: (not one.is_told, one.due)):
-        if (one.provider, one.is_told) in slow:
+    now_s = elapsed_s()
+    for one in sorted(work, key=lambda one: (patience.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
+        if one.asked in slow or not patience.has_room(one.asked, elapsed_s(), desk.settings.worker_visits):
             continue
-        began_s = asyncio.get_running_loop().time()
-        try:
-            # In a task of its own: what one leaves open in its context cannot be seen by the next.
-            await asyncio.create_task(one.look())
-        except Exception as error:
-            # One that cannot be looked up must not keep the others waiting.
-            log.error("lookup_failed", practice=practice_id, subject=one.subject, error=type(error).__name__)
-        if asyncio.get_running_loop().time() - began_s >= slow_s:
-            slow.add((one.provider, one.is_told))
+        if await _looked(desk, practice_id, one):
+            slow.add(one.asked)
     return len(work)
+
+
+async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
+    """Look at one thing. Whether its provider kept us waiting."""
+    slow_s, time_s = desk.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
+    began_s, slow_from_s, waited = time_s(), desk.world.elapsed_s() + slow_s, None
+    desk.patience.begin(one.asked, slow_from_s)
+    try:
+        # In a task of its own: what one leaves open in its context cannot be seen by the next.
+        await asyncio.create_task(one.look())
+        waited = False
+    except Exception as error:
+        # One that cannot be looked up must not keep the others waiting.
+        log.error("lookup_failed", practice=practice_id, subject=one.subject, error=type(error).__name__)
+    finally:
+        if time_s() - began_s >= slow_s:
+            waited = True
+        desk.patience.end(one.asked, slow_from_s, desk.world.elapsed_s(), waited)
+    return waited is True
 
 
 async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
     """What is to be looked at."""
     now = desk.world.now()
+    beyond = never_after(now)
 
     async def look_up(attempt: Attempt) -> None:
         await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
 
-    async def provider_of(attempt_id: str) -> str:
+    async def asked_of(attempt_id: str) -> Asked:
         attempt = await payments.attempt_by_id(db, attempt_id)
         assert attempt is not None
-        return attempt.provider_code
+        return asks(attempt)
+
+    def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Asked:
+        return Asked(one.provider_code or "", one.environment, is_told)
 
     def news(event: WebhookEvent) -> _Work:
         due = event.received_at + timedelta(seconds=TAKEN_UP_AT_S[min(event.tries, MAX_TRIES - 1)])
         look = partial(receive.take_up, desk, db, event)
-        return _Work(due, event.provider_code, event.id, look, is_told=not event.must_fetch)
+        return _Work(due, asks(event, is_told=not event.must_fetch), event.id, look)
 
     work = [
-        _Work(one.next_lookup_at or now, one.provider_code, one.id, partial(look_up, one))
-        for one in await payments.attempts_overdue(db, now)
+        _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
+        for one in await payments.attempts_overdue(db, now, beyond)
     ]
-    for back in await refunds.overdue(db, now):
+    for back in await refunds.overdue(db, now, beyond):
         look = partial(refund.refresh, desk, db, back)
-        work.append(_Work(back.next_lookup_at or now, await provider_of(back.attempt_id), back.id, look))
-    for done in await refunds.operations_overdue(db, now):
+        work.append(_Work(back.next_lookup_at or now, await asked_of(back.attempt_id), back.id, look))
+    for done in await refunds.operations_overdue(db, now, beyond):
         look_at = partial(operate.refresh, desk, db, done)
-        work.append(_Work(done.next_lookup_at or now, await provider_of(done.attempt_id), done.id, look_at))
+        work.append(_Work(done.next_lookup_at or now, await asked_of(done.attempt_id), done.id, look_at))
     came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
     work += [news(event) for event in await webhook_events.waiting(db, came_before)]
     work += [
-        _Work(one.expires_at or now, one.provider_code or "", one.id, partial(expire, desk, db, one))
+        _Work(one.expires_at or now, asks(one), one.id, partial(expire, desk, db, one))
         for one in await payments.unpaid_past_expiry(db, now)
     ]
     return work

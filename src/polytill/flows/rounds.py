@@ -11,6 +11,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from polytill.flows.desk import Desk, log
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.visit import GRACE_S, visit
 from polytill.storage import leases
 from polytill.storage.units import Unit
@@ -19,6 +20,8 @@ CLAIM_S = 15.0
 PROLONG_S = 5.0
 # A practice where a visit found nothing to do is visited less often.
 QUIET_FACTOR = 5
+# However much there is to do, a turn comes to an end.
+LONGEST_TURN_S = 60.0
 EVERY_PRACTICE = 1_000_000
 WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -61,10 +64,13 @@ class Rounds:
         await self._keep()
         return done
 
-    async def pause(self, longest_s: float) -> None:
-        """Wait until a visit is done, or so long."""
-        if self._visits:
-            await asyncio.wait(self._visits.values(), timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+    async def pause(self, longest_s: float) -> bool:
+        """Wait until a visit is done, or so long. Whether one is done."""
+        if not self._visits:
+            return False
+        visits = self._visits.values()
+        done, _ = await asyncio.wait(visits, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
 
     async def leave(self) -> None:
         """Stop what is under way, as a crash would, and give all claims back."""
@@ -138,15 +144,30 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
 
 
 async def hold_everyone(desk: Desk) -> None:
-    """Have every practice visited, whether anything can be open there or not."""
+    """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
     unit = Unit()
+    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
+    claimed_after, due_after = (desk.world.after(s + CLOCKS_APART_S) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, desk.world.now())
     leases.hold_all(unit, desk.world.after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 
 
 async def turn(rounds: Rounds, desk: Desk) -> None:
-    """One turn of a worker that goes round for ever: end what is done, begin what is due and free."""
+    """One turn of a worker that goes round for ever: end what is done, begin what is due, and go on while all hands are
+    full: most visits are short, and a hand that waited for the next turn would stand idle for most of the time."""
+    pause_s = min(desk.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are kept meanwhile
+    until_s = desk.world.elapsed_s() + LONGEST_TURN_S
+    while await _hands_full(rounds, desk) and desk.world.elapsed_s() < until_s:
+        if not await rounds.pause(pause_s):
+            return
+
+
+async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
+    """End what is done and begin what is due. Whether no hand is left free, so that more may be due."""
     await rounds.turn()
     free = desk.settings.worker_visits - rounds.under_way
-    for practice_id, lease_until in (await rounds.claim(desk.world.now(), free)).items():
+    claimed = await rounds.claim(desk.world.now(), free)
+    for practice_id, lease_until in claimed.items():
         rounds.begin(practice_id, lease_until)
+    return len(claimed) >= free

@@ -15,10 +15,18 @@ A_DAY_OF_LOOKUPS = 2880
 
 _LATE_CHECKS_S = (3600, 6 * 3600, 24 * 3600, 72 * 3600)
 
+# No two clocks that are right are further apart than this.
+CLOCKS_APART_S = 600.0
+
 
 def after_sent(now: datetime, provider_timeout_s: float) -> datetime:
     """When a call that is under way is overdue."""
     return now + timedelta(seconds=provider_timeout_s + SENT_MARGIN_S)
+
+
+def never_after(now: datetime) -> datetime:
+    """What is put off to a time after this was put off by a clock that was wrong, and is overdue."""
+    return now + timedelta(seconds=_LATE_CHECKS_S[-1] + CLOCKS_APART_S)
 
 
 def next_lookup(state: AttemptState | RefundState | OperationState, lookups: int, now: datetime) -> datetime | None:

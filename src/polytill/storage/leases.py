@@ -35,6 +35,19 @@ def hold_all(unit: Writes, until: datetime) -> None:
     )
 
 
+def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: datetime) -> None:
+    """End claims, and make visits due, that a clock far ahead has put off to a time that none which is right writes: until
+    then nobody else would visit these practices. It is not looked for in each claim, or a worker whose own clock is far
+    behind would take everything from the others all the time."""
+    unit.add(
+        "UPDATE practice_leases SET claimed_by = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_by END,"
+        " claimed_until = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_until END,"
+        " visit_due_at = CASE WHEN visit_due_at > $2 THEN $3 ELSE visit_due_at END"
+        " WHERE claimed_until > $1 OR visit_due_at > $2",
+        claimed_after, due_after, now,
+    )  # fmt: skip
+
+
 # ── Claims: who visits a practice now ──
 
 # One statement decides it on both engines: of two workers that see a practice free, the second touches no row.

@@ -340,13 +340,16 @@ async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
     return _attempt(row) if row else None
 
 
-async def attempts_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Attempt]:
-    """Attempts whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
+async def attempts_overdue(
+    db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
+) -> list[Attempt]:
+    """Attempts whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
+    to after ``beyond`` is overdue, too."""
     rows = await db.fetch(
         f"SELECT {_ATTEMPT_COLUMNS} FROM (SELECT payment_attempts.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY next_lookup_at, id) AS place FROM payment_attempts"
-        " WHERE next_lookup_at <= $1) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id",
-        now, limit,
+        " WHERE next_lookup_at <= $1 OR next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id",
+        now, limit, beyond,
     )  # fmt: skip
     return [_attempt(row) for row in rows]
 

@@ -194,9 +194,10 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
     return [_refund(row) for row in rows]
 
 
-async def overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Refund]:
-    """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
-    return [_refund(row) for row in await db.fetch(_overdue("refunds", _REFUND), now, limit)]
+async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
+    """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
+    to after ``beyond`` is overdue, too."""
+    return [_refund(row) for row in await db.fetch(_overdue("refunds", _REFUND), now, limit, beyond)]
 
 
 def _overdue(table: str, columns: str) -> str:
@@ -204,7 +205,7 @@ def _overdue(table: str, columns: str) -> str:
         f"SELECT {columns} FROM (SELECT one.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY attempt.provider_code ORDER BY one.next_lookup_at, one.id) AS place"
         f" FROM {table} AS one JOIN payment_attempts AS attempt ON attempt.id = one.attempt_id"
-        " WHERE one.next_lookup_at <= $1) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
+        " WHERE one.next_lookup_at <= $1 OR one.next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
     )
 
 
@@ -266,9 +267,11 @@ async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
     return [_operation(row) for row in rows]
 
 
-async def operations_overdue(db: PracticeDb, now: datetime, limit: int = 50) -> list[Operation]:
+async def operations_overdue(
+    db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
+) -> list[Operation]:
     """Captures and cancels whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
-    return [_operation(row) for row in await db.fetch(_overdue("payment_operations", _OPERATION), now, limit)]
+    return [_operation(row) for row in await db.fetch(_overdue("payment_operations", _OPERATION), now, limit, beyond)]
 
 
 # ── Disputes ──

@@ -378,6 +378,7 @@ def test_where_time_is_virtual_so_is_the_limit_of_a_verb() -> None:
 
     handler: Any = SimpleNamespace(code="scripted", lookup_payment=has_no_end, config=None)
     outcome = run(loop, call(handler, "lookup_payment"))
+    loop.close()
     assert (outcome, loop.now) == (
         Unknown(Reason.timeout, "no_end", outcome.detail), pytest.approx(calling.LONGEST_VERB_S)
     )  # fmt: skip

@@ -219,6 +219,18 @@ async def test_after_the_horizon_it_does(scene: Scene) -> None:
     assert first.id != second.id
 
 
+async def test_with_a_long_time_limit_the_horizon_is_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that makes several requests may send its last one long after the horizon that its handler declares."""
+    patient = scene.desk.settings.model_copy(update={"provider_timeout_s": 100.0})
+    monkeypatch.setattr(scene.desk, "settings", patient)
+    taken = await lost(scene, "mover")
+    scene.wire.always("lookup", NotSent(Reason.not_found))
+    scene.wire.says("create", paid())
+    for seconds, state in ((5, A.unknown), (395, A.unknown), (35, A.not_sent)):
+        await scene.later(seconds)
+        assert (await scene.attempts(taken.payment.id))[0].state is state
+
+
 @pytest.mark.parametrize("jump", [3700, -3700])
 @pytest.mark.parametrize("verb", ["lookup", "lookup_refund"])
 async def test_a_clock_that_jumps_proves_nothing(

@@ -147,6 +147,7 @@ async def test_the_hold_is_what_is_captured_or_called_off(scene: Scene, verb: st
     await scene.later(3)
     first, second = await scene.attempts(payment.id)
     assert (first.state, second.state) == (AttemptState.expired, AttemptState.needs_action)
+    scene.wire.says("confirm", held(transaction="tx-1"))  # what is closed here is asked about
     await scene.delivery(configuration, PaymentFact(held(transaction="tx-1"), first.id, "tx-1"))
     payment = await scene.payment(payment.id)
     assert (payment.status, payment.provider_transaction_id) == (P.authorized, "tx-1")

@@ -150,6 +150,21 @@ async def test_a_lease_lasts_a_little_longer_than_anybody_counts_on_it(scene: Sc
         assert (scene.practice_id in await leases.all_held(scene.desk.owner)) is kept
 
 
+async def test_what_cannot_be_told_keeps_nothing_from_being_found_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> int:
+        raise ValueError("a row that cannot be read")
+
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout))
+    made = await scene.pay()
+    scene.wire.says("lookup", paid())
+    monkeypatch.setattr("polytill.flows.visit.forward", broken)
+    await scene.later(5)
+    assert (await scene.payment(made.payment.id)).status is PaymentStatus.succeeded
+
+
 async def test_leaving_gives_the_claims_back(scene: Scene) -> None:
     await held(scene)
     leaving = Rounds(scene.desk)

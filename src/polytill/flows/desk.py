@@ -15,6 +15,7 @@ from polytill.domain.errors import NotNow
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
 from polytill.flows.patience import Patience
+from polytill.providers.contract import Handler
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
@@ -85,6 +86,11 @@ class Desk:
         if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time begins anew
             del self._open_from_s[next(iter(self._open_from_s))]
         return min((self.world.now() - since).total_seconds(), elapsed_s - from_s)
+
+    def horizon_s(self, handler: type[Handler]) -> float:
+        """How long a call may still be running over there. A verb may make several requests, each as long as our own time
+        limit, and only the last of them moves money."""
+        return max(handler.settle_horizon_s, 4 * self.settings.provider_timeout_s)
 
     def age_s(self, subject: str, created_at: datetime) -> float:
         """How old a call is, so that no key is used after its time: no younger than it was when this process first looked

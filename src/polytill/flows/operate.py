@@ -318,6 +318,6 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
-    if undone and desk.open_for_s(operation.id, operation.created_at) < handler.settle_horizon_s:
+    if undone and desk.open_for_s(operation.id, operation.created_at) < desk.horizon_s(handler):
         outcome = Unknown(Reason.conflict)  # the call may still be running over there
     await _settle(desk, db, payment, attempt, operation, outcome)

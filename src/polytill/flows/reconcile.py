@@ -196,7 +196,7 @@ def _interpreted(
             # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
             return _LINK_LOST, True
         # "Not found" proves something only once the first call cannot still be running over there.
-        return (outcome, True) if open_s >= handler.settle_horizon_s else (Unknown(Reason.not_found), False)
+        return (outcome, True) if open_s >= desk.horizon_s(handler) else (Unknown(Reason.not_found), False)
     if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
         # Whichever account has it: nobody ever held this link, and it is still asked about.
         return _LINK_LOST, True

@@ -163,11 +163,12 @@ async def ask(
         int(refund.created_at.timestamp()),
     )  # fmt: skip
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    if handler is None:
+        return refund, Unknown(Reason.config)
     # Its maker's clock may have been wrong, and so may ours: the horizon counts from when this process found it open.
-    open_s = desk.open_for_s(refund.id, refund.updated_at)
-    repeated = handler is not None and handler.lookup_repeats_refund and refund_id is None
-    repeated = repeated and handler is not None and age_s < handler.idempotency_window_s
-    return refund, _interpreted(handler, outcome, open_s, repeated)
+    is_late = desk.open_for_s(refund.id, refund.updated_at) >= desk.horizon_s(handler)
+    repeated = handler.lookup_repeats_refund and refund_id is None and age_s < handler.idempotency_window_s
+    return refund, _interpreted(outcome, is_late, repeated)
 
 
 async def fetched_refund(
@@ -197,15 +198,15 @@ async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
         return None
 
 
-def _interpreted(handler: type[Handler] | None, outcome: Outcome, open_s: float, repeated: bool) -> Outcome:
+def _interpreted(outcome: Outcome, is_late: bool, repeated: bool) -> Outcome:
     """What the answer to a lookup proves. A question that did not get through proves nothing."""
-    if not isinstance(outcome, NotSent) or handler is None:
-        return Unknown(Reason.config) if handler is None else outcome
+    if not isinstance(outcome, NotSent):
+        return outcome
     if repeated and outcome.reason in REFUSED_AGAIN:
         # The identical request was refused: had the first one worked, its result had come back.
         return outcome
     # A refund moves money: "not found" proves nothing while the first call may still be running over there.
-    if outcome.reason is Reason.not_found and open_s >= handler.settle_horizon_s:
+    if outcome.reason is Reason.not_found and is_late:
         return outcome
     return Unknown(outcome.reason, outcome.code, outcome.detail)
 

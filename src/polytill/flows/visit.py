@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from polytill.flows.desk import Desk
+from polytill.domain.errors import NotNow
+from polytill.flows.desk import Desk, log
 from polytill.flows.notify import forward
 from polytill.flows.reconcile import sweep
 from polytill.storage import leases, payments
@@ -17,7 +18,14 @@ GRACE_S = 60.0
 async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
     """Everything that is due in one practice. How many things were looked at."""
     db = await desk.opening.practice(practice_id)
-    done = await forward(desk, db)  # before any provider is waited for
+    done = 0
+    try:
+        done += await forward(desk, db)  # before any provider is waited for
+    except NotNow:
+        raise
+    except Exception as error:
+        # What cannot be told keeps nothing from being found out. It is tried once more below.
+        log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
     done += await forward(desk, db)
     lapsed_before = desk.world.after(-GRACE_S)

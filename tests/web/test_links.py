@@ -155,6 +155,7 @@ async def test_a_link_cannot_be_pressed_without_end(shared: Installation, clock:
         ({"description": ""}, "/description"), ({"description": "a\u0000b"}, "/description"),
         ({"description": "x" * 501}, "/description"), ({"singleUse": "yes"}, "/singleUse"),
         ({"expiresAt": "soon"}, "/expiresAt"), ({"expiresAt": "2027-01-01T00:00:00"}, "/expiresAt"),
+        ({"expiresAt": "0001-01-01T00:00:00+14:00"}, "/expiresAt"), ({"expiresAt": "9999-12-31T23:59:59-14:00"}, "/expiresAt"),
         ({"expiresAt": "2020-01-01T00:00:00Z"}, "/expiresAt"), ({"expiresAt": "2999-01-01T00:00:00Z"}, "/expiresAt"),
         ({"tip": 1}, "/tip"), ({"environment": "live"}, "/environment"), ({"reference": ""}, "/reference"),
     ],

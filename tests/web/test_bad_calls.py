@@ -244,6 +244,8 @@ PRACTICE_BODIES: list[tuple[str, str, Any, int]] = [
     ("POST", "/payment-providers/paystack/activate", {}, 422),
     ("POST", "/keys", {"kind": "owner"}, 422),
     ("POST", "/keys", {"scopes": ["everything"]}, 422),
+    ("POST", "/keys", {"scopes": []}, 422),
+    ("POST", "/keys", {"kind": "publishable", "scopes": []}, 422),
     ("DELETE", "/keys/2147483647", None, 404),
 ]
 

@@ -246,6 +246,10 @@ async def test_scopes(shared: Installation) -> None:
     is_problem(wider, 422, "invalid")
     wider = await shared.call("POST", f"{practice.base}/keys", keys["configure"], {})
     is_problem(wider, 422, "invalid")
+    for name, body in (("absent", {}), ("null", {"scopes": None})):
+        assert (await practice.call("POST", "/keys", {"name": name, **body})).status == 201
+    listed = {k["name"]: k["scopes"] for k in (await practice.call("GET", "/keys")).body}
+    assert listed["absent"] == listed["null"] == list(keys)
     [read] = [k for k in (await practice.call("GET", "/keys")).body if k["name"] == "read"]
     assert (await practice.call("DELETE", f"/keys/{read['id']}")).status == 204
     is_problem(await shared.call("GET", f"{practice.base}/payments", keys["read"]), 401, "unauthorized")

@@ -37,6 +37,7 @@ from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, open_credentials
 from polytill.web.app import make_app
+from polytill.worker import jobs
 
 PATHS = {
     "stripe": "/stripe",
@@ -206,7 +207,8 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
                 _print_addresses(console, demo, folder, once)
                 ok = all(row.ok for row in demo.rows)
                 if not once:
-                    await serving
+                    async with jobs(till):  # as in ``serve``; only now, so that nobody waits for them
+                        await serving
     return ok
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +85,17 @@ def test_a_bad_key_is_saved_as_anywhere_else(demo: Running) -> None:
     assert (status, tested["ok"]) == (200, False)
     assert "hook_not_registered" in demo.errors.read_text()
     assert "sk_test_invalid" not in demo.errors.read_text()
+
+
+def test_the_jobs_by_the_clock_run(demo: Running) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with closing(sqlite3.connect(demo.folder / "demo" / "owner.db")) as owner:
+            tables = {name for (name,) in owner.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            due = set()
+            if "workflow_schedules" in tables:
+                due = {name for (name,) in owner.execute("SELECT schedule_name FROM workflow_schedules")}
+        if due >= {"compare_busy", "compare_all", "visit_everyone", "clean_up"}:
+            return
+        time.sleep(0.2)
+    pytest.fail("nothing is due by the clock")

@@ -128,8 +128,9 @@ class Polytill:
                 await self._migration
 
     async def renew_for_ever(self) -> None:
-        """Keep the leases of this process, until it is cancelled."""
-        await self._repeat("leases", partial(lease.renew, self.desk))
+        """Keep the leases of this process, and no connection that nobody uses, until it is cancelled."""
+        async with beside(self._repeat("idle", self.desk.opening.close_idle)):
+            await self._repeat("leases", partial(lease.renew, self.desk))
 
     async def visit_for_ever(self) -> None:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""

@@ -29,6 +29,7 @@ from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
 from polytill.flows import catalog, onboarding, staff
+from polytill.flows.desk import log
 from polytill.settings import Settings
 from polytill.simulator.app import start as start_simulator
 from polytill.storage import practices
@@ -36,6 +37,7 @@ from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration, open_credentials
 from polytill.web.app import make_app
+from polytill.worker import jobs
 
 PATHS = {
     "stripe": "/stripe",
@@ -97,7 +99,8 @@ class Demo:
             return await response.json(content_type=None)
 
     async def register_hook(self, db: PracticeDb, entry: ProviderEntry, configuration: Configuration) -> None:
-        """Tell the simulator where an account's events go. Called after every configuration that is saved."""
+        """Tell the simulator where an account's events go. Called after every configuration that is saved, which stays
+        saved where the simulator knows no such account: then there are no events either."""
         for kept in (configuration.active, *configuration.others):
             if not (entry.base_url(kept.environment.value) or "").startswith(self.simulator_url):
                 continue
@@ -111,7 +114,10 @@ class Demo:
                 "url": f"{self.url}/hooks/{configuration.hook_token}",
                 "secret": signed_with.reveal(),
             }
-            await self.network("/webhooks", hook)
+            try:
+                await self.network("/webhooks", hook)
+            except (OperatorError, aiohttp.ClientError, TimeoutError) as error:
+                log.error("hook_not_registered", provider=entry.code, error=str(error))
 
 
 # ── Setting up ──
@@ -201,7 +207,8 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
                 _print_addresses(console, demo, folder, once)
                 ok = all(row.ok for row in demo.rows)
                 if not once:
-                    await serving
+                    async with jobs(till):  # as in ``serve``; only now, so that nobody waits for them
+                        await serving
     return ok
 
 

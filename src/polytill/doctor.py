@@ -14,7 +14,7 @@ from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
 from polytill.storage import leases, migrating, practices
-from polytill.storage.opening import is_postgres
+from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
 # A worker that lives visits whatever is due within seconds.
 LATE_S = 120.0
@@ -41,6 +41,7 @@ async def examine(settings: Settings) -> list[Finding]:
             findings += await _catalog(till.desk)
             findings += await _practices(till.desk)
             findings += await _work(till.desk)
+            findings += await _connections(till.desk)
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
     return findings
@@ -108,3 +109,29 @@ async def _work(desk: Desk) -> list[Finding]:
         return []
     who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
     return [Finding(True, f"{who} waited for more than two minutes: is a worker running (`polytill worker`)?")]
+
+
+async def _connections(desk: Desk) -> list[Finding]:
+    """Servers that one process alone could fill. How many processes there are, nobody here knows."""
+    findings = []
+    owners_place = _place(desk.settings.owner_database_url.get_secret_value())
+    for name in ("default", *(row["name"] for row in await practices.clusters(desk.owner) if row["is_active"])):
+        try:
+            cluster = await desk.opening.cluster(name)
+            room = await cluster.room()
+        except PolytillError as error:
+            findings.append(Finding(True, f"The server of the cluster {name} cannot be asked: {error.detail}"))
+            continue
+        ours = desk.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
+        if room is not None and ours > room:
+            sentence = (
+                f"The server of the cluster {name} takes {room} connections in all, and each process of ours up to {ours}:"
+                " lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
+            )
+            findings.append(Finding(False, sentence))
+    return findings
+
+
+def _place(url: str) -> str:
+    """Host and port."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -6,6 +6,7 @@ from polytill.app import Polytill
 from polytill.doctor import LATE_S, examine
 from polytill.flows.lease import LEASE_S
 from polytill.storage import leases
+from polytill.storage.opening import is_postgres
 from polytill.storage.units import Unit
 
 
@@ -38,3 +39,16 @@ async def test_a_half_made_practice_is_said(till: Polytill) -> None:
     await till.desk.owner.commit(unit)
     [said] = await sentences(till)
     assert entry.database_name in said
+
+
+async def test_a_server_that_one_process_could_fill_is_said(till: Polytill) -> None:
+    on_server = is_postgres(till.desk.settings.practice_databases.get_secret_value())
+
+    async def said(connections: int) -> list[str]:
+        changed = till.desk.settings.model_copy(update={"database_connections": connections})
+        return [found.sentence for found in await examine(changed) if "max_connections" in found.sentence]
+
+    assert await said(250) == []
+    found = await said(290)  # the tests' server takes 300, of which three are kept for superusers
+    assert len(found) == (1 if on_server else 0)
+    assert all("cluster default takes 297" in sentence and "up to 300" in sentence for sentence in found)

@@ -12,7 +12,7 @@ import pytest
 from polytill.domain.errors import NotNow
 from polytill.storage import postgres
 from polytill.storage.opening import create_postgres_database, drop_postgres_database
-from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres import Budget, PostgresEngine, with_database
 
 pytestmark = pytest.mark.postgres
 
@@ -234,3 +234,85 @@ async def test_an_error_of_ours_does_not_cost_the_connection(budget: Budget, dat
     assert (budget.total, budget.opened_count) == (1, 1)
     await engine.fetch("SELECT 1")
     assert budget.opened_count == 1
+
+
+# ── A server with no place left ──
+
+
+@pytest.fixture
+async def narrow(postgres_url: str, databases: list[str]) -> AsyncIterator[str]:
+    """The address of the server for a user to whom it gives three connections in all."""
+    role = f"narrow_{secrets.token_hex(5)}"
+    server = await postgres.connect(with_database(postgres_url, "postgres"))
+    await server.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 3")
+    yield postgres_url.replace("//polytill@", f"//{role}@")
+    await server.execute(f"DROP ROLE {role}")
+    await server.close()
+
+
+@pytest.fixture
+async def wide(narrow: str) -> AsyncIterator[Budget]:
+    """A process that would take more than the server has."""
+    made = Budget(narrow, ceiling=10, wait_s=10.0)
+    yield made
+    await made.close()
+    assert made.total == 0, "a connection was lost count of"
+
+
+async def test_a_full_server_is_given_an_idle_connection_back(wide: Budget, databases: list[str]) -> None:
+    first = await use(wide, databases[0])
+    for name in (databases[1], databases[2], "postgres"):
+        await use(wide, name)
+    assert first.is_closed()
+    assert (wide.total, wide.limit) == (3, 3)
+    for name in (*databases, "postgres"):  # and it goes on so, without running into the server again and again
+        assert (await PostgresEngine(wide, name).fetch("SELECT 1 AS one"))[0]["one"] == 1
+    assert wide.total == 3
+
+
+async def test_whoever_meets_a_full_server_gets_the_next_that_comes_back(wide: Budget, databases: list[str]) -> None:
+    async with wide.lend(databases[0]), wide.lend(databases[1]):
+        async with wide.lend(databases[2]) as third:
+            waiting = asyncio.create_task(use(wide, "postgres"))
+            while not wide._was_full():  # noqa: ASYNC110 (nobody is told)
+                await asyncio.sleep(0.01)
+            assert not waiting.done()
+        await waiting
+        assert third.is_closed()
+
+
+async def test_a_server_that_stays_full_is_not_now(narrow: str, wide: Budget, databases: list[str]) -> None:
+    other = Budget(narrow, ceiling=10, wait_s=0.2)
+    async with wide.lend(databases[0]), wide.lend(databases[1]), wide.lend(databases[2]):
+        with pytest.raises(NotNow, match="takes no more connections"):
+            await use(other, databases[0])
+        assert other.total == 0
+
+
+async def test_what_nobody_uses_is_another_process_s_to_have(
+    narrow: str, wide: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Budget(narrow, ceiling=10, wait_s=10.0)
+    for name in databases:
+        await use(wide, name)
+    wide.close_idle()
+    assert wide.total == 3, "they were in use just now"
+    waiting = asyncio.create_task(use(other, databases[0]))
+    while not other._was_full():  # noqa: ASYNC110 (nobody is told)
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(postgres, "IDLE_S", 0.0)
+    wide.close_idle()
+    assert wide.total == 0
+    await waiting
+    await other.close()
+
+
+async def test_the_ceiling_is_the_old_one_again_after_a_while(
+    wide: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "FULL_S", 0.3)
+    for name in (*databases, "postgres"):
+        await use(wide, name)
+    assert wide.limit == 3
+    await asyncio.sleep(0.4)
+    assert wide.limit == 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from polytill.storage import migrating, practices
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.opening import Cluster, Opening
 from polytill.storage.postgres import connect, with_database
+from polytill.storage.sqlite import thread_hop
+from tests.installation import fresh_settings, opened
 from tests.storage.making import Fails, Injected, plain
 
 
@@ -166,3 +169,24 @@ async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: st
     db = await till.desk.opening.practice(entry.id)
     assert db.engine.dialect == "postgresql"
     assert await plain(db, "SELECT name FROM practices") == [("Far",)]
+
+
+@pytest.mark.postgres
+async def test_a_full_server_has_room_for_one_more_practice(tmp_path: Path, postgres_url: str) -> None:
+    """The server's limit is below ours, and every place is held by a practice that nobody uses just now."""
+    cluster = Cluster(postgres_url, 2, thread_hop)
+    await cluster._template()  # made by its owner
+    await cluster.close()
+    role = f"narrow_{secrets.token_hex(5)}"
+    server = await connect(with_database(postgres_url, "postgres"))
+    await server.execute(f"CREATE ROLE {role} LOGIN CREATEDB CONNECTION LIMIT 6 IN ROLE polytill")
+    try:
+        settings = fresh_settings(tmp_path, postgres_url.replace("//polytill@", f"//{role}@"))
+        async with opened(settings, []) as till:
+            made = [(await till.create_practice(f"Clinic {n}", "NGN"))[0].id for n in range(10)]
+            for practice_id in made:
+                db = await till.desk.opening.practice(practice_id)
+                assert await plain(db, "SELECT practice_id FROM identity") == [(practice_id,)]
+    finally:
+        await server.execute(f"DROP ROLE {role}")
+        await server.close()

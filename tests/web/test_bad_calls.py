@@ -160,10 +160,16 @@ async def test_queries_of_other_lists(shared: Installation, practices: dict[str,
 @pytest.mark.parametrize("practice_id", ["0", "-1", "abc", "1.5", "2147483648", "999999999999999999999999", "%00", " "])
 async def test_impossible_practices(shared: Installation, practices: dict[str, Practice], practice_id: str) -> None:
     practice = await _practice(shared, practices)
-    found = await shared.call("GET", f"/api/practices/{quote(practice_id, safe='%')}/payments", practice.key)
-    is_problem(found, 404 if practice_id == "%00" else 422)
-    found = await shared.call("GET", f"/api/owner/practices/{quote(practice_id, safe='%')}", shared.owner_key)
-    is_problem(found, 404 if practice_id == "%00" else 422)
+    """They are as little there as any other practice, and who has no key is not told even that."""
+    place = quote(practice_id, safe="%")
+    for path, key in (
+        (f"/api/practices/{place}/payments", practice.key),
+        (f"/api/owner/practices/{place}", shared.owner_key),
+    ):
+        is_problem(await shared.call("GET", path, key), 404, "not_found")
+        is_problem(await shared.call("GET", path, "pt_owner_x"), 404 if practice_id == "%00" else 401)
+    for path in (f"/api/practices/{place}/payments", f"/api/practices/{place}/payment-links"):
+        is_problem(await shared.call("POST", path, practice.key, {"amount": 1}, idempotency=fresh()), 404, "not_found")
 
 
 async def test_unknown_practice(shared: Installation, practices: dict[str, Practice]) -> None:
@@ -175,13 +181,18 @@ async def test_unknown_practice(shared: Installation, practices: dict[str, Pract
 
 
 async def test_wrong_methods(shared: Installation) -> None:
-    for method, path in (
-        ("PUT", "/api/owner/practices"), ("DELETE", "/api/practices/1/payments"), ("GET", "/hooks/x"), ("POST", "/healthz"),
-        ("PATCH", "/api/practices/1/payments/x"),
+    for method, path, allowed in (
+        ("PUT", "/api/owner/practices", "GET, POST"), ("DELETE", "/api/practices/1/payments", "GET, POST"),
+        ("GET", "/hooks/x", "POST"), ("POST", "/healthz", "GET"), ("PATCH", "/api/practices/1/payments/x", "GET"),
+        ("POST", "/api/owner/payment-providers/stripe", "GET, PATCH, DELETE"),
+        ("PUT", "/api/practices/1/payment-providers/stripe", "GET, PATCH, DELETE"),
+        ("PUT", "/practice/1/payments", "GET"), ("DELETE", "/api/practices/1/checkout", "GET, PUT"),
+        ("POST", "/static/tokens.css", "GET, HEAD"),
     ):  # fmt: skip
         found = await shared.call(method, path, shared.owner_key)
         is_problem(found, 405, "method_not_allowed")
-        assert found.headers["Allow"]
+        assert found.headers["Allow"] == allowed, (method, path)
+    assert (await shared.call("HEAD", "/api/owner/practices", shared.owner_key)).headers["Allow"] == "GET, POST"
 
 
 PROVIDER = {"code": "razorpay", "name": "Razorpay", "status": "inactive"}
@@ -244,6 +255,8 @@ PRACTICE_BODIES: list[tuple[str, str, Any, int]] = [
     ("POST", "/payment-providers/paystack/activate", {}, 422),
     ("POST", "/keys", {"kind": "owner"}, 422),
     ("POST", "/keys", {"scopes": ["everything"]}, 422),
+    ("POST", "/keys", {"scopes": []}, 422),
+    ("POST", "/keys", {"kind": "publishable", "scopes": []}, 422),
     ("DELETE", "/keys/2147483647", None, 404),
 ]
 

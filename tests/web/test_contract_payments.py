@@ -222,6 +222,25 @@ async def test_who_may_call_what(shared: Installation) -> None:
                 is_problem(found, 403, "forbidden")
 
 
+@pytest.mark.parametrize(("kind", "after"), [("capture", "succeeded"), ("cancel", "canceled")])
+async def test_what_was_certainly_not_made_leaves_the_payment_as_it_was(
+    shared: Installation, kind: str, after: str
+) -> None:
+    """The key of a capture or cancel that never arrived replays that; only a new one acts."""
+    practice = await Practice.make(shared, "stripe")
+    made = (await practice.create(10_000, capture="manual")).body
+    await practice.act(made["attempts"][0]["reference"])
+    await practice.settled(made["id"], status="authorized")
+    await practice.fault(kind, "rate_limit")
+    path, key = f"/payments/{made['id']}/{kind}", fresh()
+    for replayed in (None, "true"):
+        found = await practice.call("POST", path, {}, idempotency=key)
+        assert (found.status, found.body["status"]) == (200, "authorized")
+        assert found.headers.get("Idempotent-Replayed") == replayed
+    found = await practice.call("POST", path, {}, idempotency=fresh())
+    assert (found.status, found.body["status"]) == (200, after)
+
+
 async def test_scopes(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
     payment = await practice.paid(10_000)
@@ -246,6 +265,10 @@ async def test_scopes(shared: Installation) -> None:
     is_problem(wider, 422, "invalid")
     wider = await shared.call("POST", f"{practice.base}/keys", keys["configure"], {})
     is_problem(wider, 422, "invalid")
+    for name, body in (("absent", {}), ("null", {"scopes": None})):
+        assert (await practice.call("POST", "/keys", {"name": name, **body})).status == 201
+    listed = {k["name"]: k["scopes"] for k in (await practice.call("GET", "/keys")).body}
+    assert listed["absent"] == listed["null"] == list(keys)
     [read] = [k for k in (await practice.call("GET", "/keys")).body if k["name"] == "read"]
     assert (await practice.call("DELETE", f"/keys/{read['id']}")).status == 204
     is_problem(await shared.call("GET", f"{practice.base}/payments", keys["read"]), 401, "unauthorized")

@@ -147,6 +147,17 @@ async def test_a_link_cannot_be_pressed_without_end(shared: Installation, clock:
         clock.offset_s = 0
 
 
+async def test_the_limit_holds_however_many_press_at_once(shared: Installation) -> None:
+    practice = await Practice.make(shared, "paystack")
+    link = await _link(practice, singleUse=False)
+    for number in range(10):
+        assert (await _begin(practice, link, key=f"before{number}")).status == 303
+    answers = await asyncio.gather(*(_begin(practice, link, key=f"n{number}") for number in range(40)))
+    assert sorted(found.status for found in answers) == [303] * 20 + [429] * 20
+    assert len(await practice.books()) == 30
+    assert (await practice.call("GET", f"/payment-links/{link['id']}")).body["paymentsStarted"] == 30
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
@@ -155,6 +166,7 @@ async def test_a_link_cannot_be_pressed_without_end(shared: Installation, clock:
         ({"description": ""}, "/description"), ({"description": "a\u0000b"}, "/description"),
         ({"description": "x" * 501}, "/description"), ({"singleUse": "yes"}, "/singleUse"),
         ({"expiresAt": "soon"}, "/expiresAt"), ({"expiresAt": "2027-01-01T00:00:00"}, "/expiresAt"),
+        ({"expiresAt": "0001-01-01T00:00:00+14:00"}, "/expiresAt"), ({"expiresAt": "9999-12-31T23:59:59-14:00"}, "/expiresAt"),
         ({"expiresAt": "2020-01-01T00:00:00Z"}, "/expiresAt"), ({"expiresAt": "2999-01-01T00:00:00Z"}, "/expiresAt"),
         ({"tip": 1}, "/tip"), ({"environment": "live"}, "/environment"), ({"reference": ""}, "/reference"),
     ],

@@ -155,6 +155,7 @@ async def test_payments_are_found(shared: Installation, signed: Signed) -> None:
         ("status=succeeded", {paid["id"]}), ("status=nonsense", {paid["id"], open_["id"]}), ("provider=stripe", set()),
         ("since=2000-01-01&until=2000-01-02", set()), ("since=yesterday", {paid["id"], open_["id"]}),
         ("environment=production", set()), ("since=2000-01-01", {paid["id"], open_["id"]}),
+        ("since=0001-01-01&until=9999-12-31", {paid["id"], open_["id"]}), ("since=9999-12-31", set()),
     ):  # fmt: skip
         listed = await browser.get(f"{path}?{query}")
         assert {one for one in (paid["id"], open_["id"]) if one in listed.html} == found, query

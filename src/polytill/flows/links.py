@@ -121,8 +121,19 @@ def _key(link: PaymentLink, payer_key: str) -> str:
     return f"link {link.id}" if link.single_use else f"link {link.id} {payer_key}"
 
 
+class _OutOfDate(Exception):
+    """Since the link was read, another payment began through it, or something else changed; nothing was written."""
+
+
 async def begin(desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str) -> Taken:
     """A payer begins to pay. The same ``payer_key`` (and on a link of single use any) gives the same payment."""
+    for _ in range(2 * BEGUN_A_MINUTE):  # who comes too late so often meets the limit before
+        with suppress(_OutOfDate):
+            return await _begin(desk, practice_id, link_id, customer, payer_key)
+    raise Stale
+
+
+async def _begin(desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str) -> Taken:
     db, link = await find_link(desk, practice_id, link_id)
     now = desk.world.now()
     known = await payments.by_key(db, _key(link, payer_key))
@@ -137,16 +148,20 @@ async def begin(desk: Desk, practice_id: int, link_id: str, customer: Customer, 
         environment=link.environment,
         expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
     )  # fmt: skip
-    try:
-        return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))
-    except Stale:
-        _, link = await find_link(desk, practice_id, link_id)
-        _refuse_unless_open(link, desk.world.now())  # it was closed just now
-        raise
+    return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))
 
 
 def _used(link: PaymentLink, now: datetime) -> Callable[[Unit, Payment], None]:
-    return lambda unit, payment: payment_links.use(unit, link.id, payment.id, now)
+    tried = False
+
+    def also(unit: Unit, payment: Payment) -> None:
+        nonlocal tried
+        if tried:  # the link has to be read anew before its use is written once more
+            raise _OutOfDate
+        tried = True
+        payment_links.use(unit, link, payment.id, now)
+
+    return also
 
 
 def _refuse_unless_open(link: PaymentLink, now: datetime) -> None:

@@ -22,12 +22,19 @@ from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.storage import migrating, practices, units
 from polytill.storage.databases import Engine, OwnerDb, PracticeDb, _Database
-from polytill.storage.postgres import Budget, PostgresEngine, connect, with_database
+from polytill.storage.postgres import ADMIN, Budget, PostgresEngine, connect, with_database
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
 from polytill.storage.watch import OwnerWatch
 
 OPEN_FILES = 200  # SQLite files kept open at once; least recently used ones are closed
+# Of the owner database, one process's: it is asked short questions, most of which are remembered for a second.
+OWNER_CONNECTIONS = 10
+
+_ROOM = (
+    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    " - COALESCE(current_setting('reserved_connections', true)::int, 0)"
+)
 
 CLUSTER_KEY_OWNER = 0  # the "practice" whose data key seals addresses in the owner database
 
@@ -56,31 +63,39 @@ def _new_sqlite_file(path: Path) -> None:
 
 async def create_postgres_database(server_url: str, name: str, template: str | None = None) -> bool:
     """Make a database on a server; False where it exists already."""
-    connection = await connect(with_database(server_url, "postgres"))
+    connection = await connect(with_database(server_url, ADMIN))
     try:
-        if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-            return False
-        clause = f' TEMPLATE "{template}"' if template else ""
-        await connection.execute(f'CREATE DATABASE "{name}"{clause}')
-        return True
+        return await _make_database(connection, name, template)
     finally:
         await connection.close()
+
+
+async def _make_database(connection: Any, name: str, template: str | None) -> bool:
+    if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+        return False
+    clause = f' TEMPLATE "{template}"' if template else ""
+    await connection.execute(f'CREATE DATABASE "{name}"{clause}')
+    return True
 
 
 async def drop_postgres_database(server_url: str, name: str) -> None:
     """Remove a database, whoever is connected."""
-    connection = await connect(with_database(server_url, "postgres"))
+    connection = await connect(with_database(server_url, ADMIN))
     try:
-        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await _drop_database(connection, name)
     finally:
         await connection.close()
+
+
+async def _drop_database(connection: Any, name: str) -> None:
+    await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 async def open_owner(url: str, connections: int, hop: Hop = thread_hop) -> OwnerDb:
     """The owner database, which must exist (``create_owner`` makes it)."""
     if is_postgres(url):
         database = url.split("?")[0].rpartition("/")[2]
-        return OwnerDb(PostgresEngine(Budget(url, connections), database))
+        return OwnerDb(PostgresEngine(Budget(url, min(connections, OWNER_CONNECTIONS)), database))
     return OwnerDb(SqliteEngine(sqlite_path(url), hop))
 
 
@@ -121,7 +136,9 @@ class Cluster:
         async with self._template_turn:
             template = await self._template()
         if self._budget is not None:
-            if not await create_postgres_database(self.location, database_name, template):
+            async with self._budget.admin() as connection:
+                made = await _make_database(connection, database_name, template)
+            if not made:
                 raise OperatorError(f"A database named {database_name} exists already; nothing was changed.")
             return
         await self._hop(lambda: _copy_new(self._file(template), self._file(database_name)))
@@ -133,11 +150,8 @@ class Cluster:
             if not self._file(name).exists():
                 await self._make_template(name, self._file(f"{name}.making-{os.getpid()}").stem)
             return name
-        connection = await connect(with_database(self.location, "postgres"))
-        try:
+        async with self._budget.admin() as connection:
             exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name)
-        finally:
-            await connection.close()
         if not exists:
             await self._make_template(name, f"{name}_making_{os.getpid()}")
         return name
@@ -156,25 +170,31 @@ class Cluster:
         await create_postgres_database(self.location, making)
         await migrating.migrate(_Database(self.engine(making)), "practice")
         await self._budget.forget(making)
-        connection = await connect(with_database(self.location, "postgres"))
-        try:
-            await connection.execute(f'ALTER DATABASE "{making}" RENAME TO "{name}"')
-        except Exception:
-            # Another node was first: its template is as good.
-            await connection.execute(f'DROP DATABASE IF EXISTS "{making}"')
-            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-                raise
-        finally:
-            await connection.close()
+        async with self._budget.admin() as connection:
+            try:
+                await connection.execute(f'ALTER DATABASE "{making}" RENAME TO "{name}"')
+            except Exception:
+                # Another node was first: its template is as good.
+                await connection.execute(f'DROP DATABASE IF EXISTS "{making}"')
+                if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+                    raise
 
     async def drop(self, database_name: str) -> None:
         """Remove a database that no practice uses."""
         if self._budget is not None:
             await self._budget.forget(database_name)
-            await drop_postgres_database(self.location, database_name)
+            async with self._budget.admin() as connection:
+                await _drop_database(connection, database_name)
             return
         for suffix in ("", "-wal", "-shm"):
             self._file(database_name).with_name(self._file(database_name).name + suffix).unlink(missing_ok=True)
+
+    async def room(self) -> int | None:
+        """How many connections the server takes in all, from everybody; None for a directory."""
+        if self._budget is None:
+            return None
+        async with self._budget.admin() as connection:
+            return int(await connection.fetchval(_ROOM))
 
     async def close(self) -> None:
         """Close all idle connections."""
@@ -282,6 +302,12 @@ class Opening:
             url = self.open_owners(found[1], Place("clusters", name, "sealed_url")).reveal()
             self._clusters[name] = Cluster(url, self._connections, self._hop)
         return self._clusters[name]
+
+    async def close_idle(self) -> None:
+        """Close connections that have not been used for a while."""
+        for cluster in self._clusters.values():
+            if cluster.budget is not None:
+                cluster.budget.close_idle()
 
     def seal_owners(self, secret: Secret, place: Place) -> str:
         """A secret of the owner database (a server's address, the key that signs events), sealed."""

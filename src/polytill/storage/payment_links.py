@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.states import Environment
@@ -80,15 +80,18 @@ def close(unit: Writes, link_id: str, now: datetime) -> None:
     )  # fmt: skip
 
 
-def use(unit: Writes, link_id: str, payment_id: str, now: datetime) -> None:
-    """A payment begins through a link that is open at this moment. ``Stale`` where it is not."""
+def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None:
+    """A payment begins through a link that is open at this moment and as it was read. ``Stale`` where it is not: what was
+    counted of it since it was read holds only then."""
+    later = max(now, link.updated_at + timedelta(microseconds=1))  # no two uses leave the same moment behind
     unit.add(
-        "UPDATE payment_links SET updated_at = $2 WHERE id = $1 AND state = 'open' AND expires_at > $2",
-        link_id, now, expect=1,
+        "UPDATE payment_links SET updated_at = $3"
+        " WHERE id = $1 AND state = 'open' AND expires_at > $2 AND updated_at = $4",
+        link.id, now, later, link.updated_at, expect=1,
     )  # fmt: skip
     unit.add(
         "INSERT INTO payment_link_payments (payment_id, link_id, created_at) VALUES ($1, $2, $3)",
-        payment_id, link_id, now,
+        payment_id, link.id, now,
     )  # fmt: skip
 
 

@@ -3,14 +3,18 @@
 A cold connection costs the server about 12 ms of CPU, a warm one 0.4 ms, so the budget should cover the practices that
 are active: one connection per practice unless it is busy, a hard ceiling, least recently used idle ones closed, ones
 in use never, and a connection that comes back goes first to whoever waits for the same practice.
+
+The ceiling is one process's; the server's own (``max_connections``) is shared with others. Where the server has no place
+left, this process gives idle ones back and asks again, and takes no more than it had for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
@@ -21,6 +25,11 @@ from polytill.storage.units import Step, Unit, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100
 WAIT_S = 5.0
+FULL_S = 30.0  # for so long after the server had no place left, we hold no more than we had then
+IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # what is not used for so long is another process's to have
+PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is asked again
+
+ADMIN = "postgres"  # the database from which others are made and dropped
 
 _GONE = (
     asyncpg.PostgresConnectionError,
@@ -36,6 +45,12 @@ _GONE = (
 )
 
 _FAILS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+
+class ServerFull(NotNow):
+    """The database server takes no more connections just now."""
+
+    code = "database_unavailable"
 
 
 def _translated(error: BaseException) -> BaseException:
@@ -73,12 +88,14 @@ async def connect(url: str) -> Any:
             command_timeout=30.0,
             server_settings={"application_name": "polytill"},
         )
+    except asyncpg.exceptions.TooManyConnectionsError as error:  # also where the rest is kept for superusers
+        raise ServerFull from error
     except _GONE as error:
         raise NotNow("The database cannot be reached just now.", code="database_unavailable") from error
 
 
 class Budget:
-    """The connections to one server: at most ``ceiling``, shared by all its databases."""
+    """This process's connections to one server: at most ``ceiling``, shared by all its databases."""
 
     def __init__(self, server_url: str, ceiling: int = DEFAULT_CEILING, wait_s: float = WAIT_S) -> None:
         self._server_url = server_url
@@ -86,8 +103,18 @@ class Budget:
         self._wait_s = wait_s
         self.total = 0
         self._idle: OrderedDict[str, list[Any]] = OrderedDict()  # database -> connections, least recently used first
+        self._used_at_s: dict[str, float] = {}  # when a connection to a database came back last
         self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
         self.opened_count = 0
+        self._lowered, self._full_until_s = ceiling, -math.inf
+
+    @property
+    def limit(self) -> int:
+        """How many connections there may be just now: fewer for a while after the server had no place left."""
+        return min(self.ceiling, self._lowered) if self._was_full() else self.ceiling
+
+    def _was_full(self) -> bool:
+        return asyncio.get_running_loop().time() < self._full_until_s
 
     async def fetchrow(self, database: str, sql: str, args: list[Any]) -> Any:
         """What ``lend`` is mostly for, without its generator: one statement on a connection to ``database``."""
@@ -119,6 +146,20 @@ class Budget:
         finally:
             self._take_back(database, connection, broken or connection.is_closed())
 
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[Any]:
+        """A connection on which databases are made and dropped. It counts like the others, and is closed in good order:
+        what is cancelled half-way is over on the server, too."""
+        connection = await self._new_one(ADMIN)
+        try:
+            yield connection
+        finally:
+            try:
+                await connection.close()
+            finally:
+                self.total -= 1
+                self._serve_next()
+
     def _idle_one(self, database: str) -> Any | None:
         connections = self._idle.get(database)
         while connections:
@@ -131,20 +172,49 @@ class Budget:
         return None
 
     async def _new_one(self, database: str) -> Any:
-        if self.total >= self.ceiling and not self._close_least_recent():
+        if self.total >= self.limit and not self._close_least_recent():
             return await self._wait(database)
         self.total += 1
         return await self._open(database)
 
     async def _open(self, database: str) -> Any:
         try:
-            connection = await connect(with_database(self._server_url, database))
+            connection = await self._connected(database)
         except BaseException:
             self.total -= 1
             self._serve_next()
             raise
         self.opened_count += 1
         return connection
+
+    async def _connected(self, database: str) -> Any:
+        """A new connection. A server that has no place left is asked again in a moment, a few of ours given back."""
+        loop = asyncio.get_running_loop()
+        until_s, pause_s = loop.time() + self._wait_s, PAUSE_S
+        while True:
+            try:
+                return await connect(with_database(self._server_url, database))
+            except ServerFull:
+                self._give_back()
+                if loop.time() + pause_s > until_s:
+                    raise
+            with suppress(TimeoutError):  # nobody tells when there is room
+                await asyncio.wait_for(loop.create_future(), pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _give_back(self) -> None:
+        """Close a quarter of what is idle; only one at a time where that was done a moment ago."""
+        idle = sum(len(connections) for connections in self._idle.values())
+        for _ in range(1 if self._was_full() else max(1, idle // 4)):
+            self._close_least_recent()
+        self._lowered = max(2, self.total)  # who holds one may need another to come to its end
+        self._full_until_s = asyncio.get_running_loop().time() + FULL_S
+
+    def close_idle(self) -> None:
+        """Close what has not been used for a while. The server's places are not ours alone."""
+        since_s = asyncio.get_running_loop().time() - (IDLE_WHEN_FULL_S if self._was_full() else IDLE_S)
+        while self._idle and self._used_at_s[next(iter(self._idle))] <= since_s:
+            self._close_least_recent()
 
     async def _wait(self, database: str) -> Any:
         place: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -199,11 +269,16 @@ class Budget:
             self.total -= 1
             self._serve_next()
             return
+        if self.total > self.limit:
+            connection.terminate()
+            self.total -= 1
+            return
         self._idle.setdefault(database, []).append(connection)
         self._idle.move_to_end(database)
+        self._used_at_s[database] = asyncio.get_running_loop().time()
 
     def _serve_next(self) -> None:
-        while self._waiting and self.total < self.ceiling:
+        while self._waiting and self.total < self.limit:
             _, place = self._waiting.popleft()
             if not place.done():
                 self.total += 1
@@ -212,6 +287,7 @@ class Budget:
 
     async def forget(self, database: str) -> None:
         """Close the idle connections to one database (it is being dropped or renamed)."""
+        self._used_at_s.pop(database, None)
         for connection in self._idle.pop(database, []):
             self.total -= 1
             await connection.close()

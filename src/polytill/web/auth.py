@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from pydantic import BeforeValidator
 
 from polytill.app import Polytill
 from polytill.domain.errors import Forbidden, NotFound, NotNow, Unauthorized
@@ -94,7 +95,20 @@ async def owner(request: Request) -> Caller:
     return Caller(request.app.state.till, key)
 
 
-PracticeId = Annotated[int, Path(alias="practiceId", ge=1, le=2**31 - 1)]
+NO_PRACTICE, LAST_PRACTICE = 0, 2**31 - 1
+
+
+def _practice_of(text: object) -> int:
+    # What is no id is a practice that is not there, so that the key is looked at first, as for any other.
+    found = str(text)
+    number = int(found) if found.isascii() and found.isdigit() and len(found) <= 10 else NO_PRACTICE
+    return number if number <= LAST_PRACTICE else NO_PRACTICE
+
+
+PracticeId = Annotated[
+    int, Path(alias="practiceId", json_schema_extra={"minimum": 1, "maximum": LAST_PRACTICE}),
+    BeforeValidator(_practice_of),
+]  # fmt: skip
 
 
 class PracticeCaller:

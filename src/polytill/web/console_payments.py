@@ -76,6 +76,14 @@ def _day(text: str) -> datetime | None:
         return None
 
 
+def _end_of(text: str) -> datetime | None:
+    day = _day(text)
+    try:
+        return day + timedelta(days=1) if day else None
+    except OverflowError:  # the last day of all has no next one: nothing is left out
+        return None
+
+
 async def sought(
     found: PracticeViewer,
     q: Annotated[str, Query(max_length=200)] = "",
@@ -89,15 +97,14 @@ async def sought(
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
         q.strip(), first_of([s.value for s in PaymentStatus], status) or "", provider,
-        since if _day(since) else "", until if _day(until) else "", chosen.value,
+        since if _day(since) else "", until if _end_of(until) else "", chosen.value,
     )  # fmt: skip
 
 
 def _filters(wanted: Sought, cursor: str | None) -> Filters:
-    last_day = _day(wanted.until)
     return Filters(
         Environment(wanted.environment), wanted.status or None, wanted.provider or None,
-        created_from=_day(wanted.since), created_to=last_day + timedelta(days=1) if last_day else None,
+        created_from=_day(wanted.since), created_to=_end_of(wanted.until),
         before=read_cursor(cursor), search=wanted.q or None,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictStr
 
 from polytill.domain.clock import wire_time
 from polytill.domain.states import Environment
@@ -17,6 +17,13 @@ from polytill.web.shapes import Shape
 from polytill.web.values import Amount, Currency, Text, Word
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a moment between the years 1 and 9999") from None
+
+
 class LinkShape(Shape):
     """A link to make."""
 
@@ -25,15 +32,18 @@ class LinkShape(Shape):
     description: Text
     reference: Word | None = None
     single_use: StrictBool = True
-    expires_at: Annotated[AwareDatetime | None, Field(description="Thirty days from now where it is left out")] = None
+    expires_at: Annotated[
+        Annotated[AwareDatetime, AfterValidator(_in_utc)] | None,
+        Field(description="Thirty days from now where it is left out"),
+    ] = None
     environment: Environment | None = None
 
     def wish(self) -> LinkWish:
         """As the flow takes it."""
-        ends = self.expires_at.astimezone(UTC) if self.expires_at else None
         return LinkWish(
-            self.amount, self.currency, self.description, self.reference, self.single_use, ends, self.environment
-        )
+            self.amount, self.currency, self.description, self.reference, self.single_use, self.expires_at,
+            self.environment,
+        )  # fmt: skip
 
 
 class CheckoutShape(Shape):

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
 from polytill.domain.secret import without_secrets
@@ -23,6 +24,7 @@ TITLES = {
     500: "Internal error", 502: "Provider refused", 503: "Not now",
 }  # fmt: skip
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MAX_ERRORS = 50
 MAX_POINTER = 200
 
@@ -105,7 +107,19 @@ def _http(request: Request, error: Exception) -> Response:
     response = problem(request, status, codes.get(status, "error"), details.get(status, TITLES.get(status, "Error")))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if status == 405 and (methods := _methods_at(request)):
+        response.headers["Allow"] = ", ".join(methods)
     return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of an address. The framework names only those of the route that it came upon first."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]  # files tell their own
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def unexpected(request: Request, error: Exception) -> Response:

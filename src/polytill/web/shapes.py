@@ -281,11 +281,13 @@ class CurrencyShape(Shape):
 
 
 class KeyShape(Shape):
-    """An API key to make."""
+    """An API key to make; without ``scopes`` it may do everything, so no scope at all is refused."""
 
     name: Word = "key"
     kind: Literal["practice", "publishable"] = "practice"
-    scopes: list[Literal["read", "payments", "refunds", "configure"]] | None = Field(None, max_length=4)
+    scopes: list[Literal["read", "payments", "refunds", "configure"]] | None = Field(
+        None, min_length=1, max_length=4, description="All four where it is left out or null"
+    )
 
 
 class OwnerKeyShape(Shape):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
+from polytill.flows import refund
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
 from polytill.testing.world.planted import BUGS
-from polytill.testing.world.planting import planted
+from polytill.testing.world.planting import find, planted
 
 SOME = (
     "attempt_written_after_the_call",
@@ -19,6 +22,25 @@ SOME = (
 
 def test_there_are_enough() -> None:
     assert len(BUGS) >= 15
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_fits_what_it_is_planted_in(name: str) -> None:
+    """It is called as what it stands for, or its exception would be all that is found."""
+    for owner, key, new in BUGS[name]():
+        old = owner[key] if isinstance(owner, dict) else getattr(owner, key)
+        if not callable(old):
+            continue
+        asked = [one for one in inspect.signature(old).parameters.values() if one.default is one.empty]
+        given = [one.name for one in asked if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        named = {one.name: one.name for one in asked if one.kind is one.KEYWORD_ONLY}
+        inspect.signature(new).bind(*given, **named)
+
+
+def test_a_mistake_that_only_breaks_the_product_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUGS, "outgrown", lambda: [(refund, "_interpreted", lambda: None)])
+    with pytest.raises(ValueError, match="does not fit"):
+        find("outgrown", 0, 20)
 
 
 @pytest.mark.parametrize("name", SOME)

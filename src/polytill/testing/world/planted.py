@@ -161,7 +161,7 @@ def refund_repeated_after_unknown() -> list[Swap]:
 @bug
 def early_not_found_believed() -> list[Swap]:
     """A refund that is not found at once is called not sent, although the call may still be running."""
-    return [(refund, "_interpreted", lambda handler, outcome, open_s, repeated: outcome)]
+    return [(refund, "_interpreted", lambda outcome, is_late, repeated: outcome)]
 
 
 @bug

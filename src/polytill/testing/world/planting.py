@@ -52,6 +52,9 @@ def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
         for seed in range(first, first + bound):
             with planted(name):
                 found = run_history(laid, seed).problems
+            if found and found[0].startswith("error: "):
+                # It would be found whatever it did: the product has grown out of it.
+                raise ValueError(f"The mistake {name} does not fit the product any more: {found[0]}")
             if found and not run_history(laid, seed).problems:
                 return seed, found[0]
     return None

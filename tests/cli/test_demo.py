@@ -55,7 +55,8 @@ class Running:
     def end(self) -> int:
         """Ctrl-C, and how it ended."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE_S)
+        with self.process:  # closes its output, too
+            return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

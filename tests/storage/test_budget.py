@@ -264,10 +264,10 @@ async def test_a_full_server_is_given_an_idle_connection_back(wide: Budget, data
     for name in (databases[1], databases[2], "postgres"):
         await use(wide, name)
     assert first.is_closed()
-    assert (wide.total, wide.limit) == (3, 3)
+    assert wide.limit <= 3
     for name in (*databases, "postgres"):  # and it goes on so, without running into the server again and again
         assert (await PostgresEngine(wide, name).fetch("SELECT 1 AS one"))[0]["one"] == 1
-    assert wide.total == 3
+        assert wide.total <= 3
 
 
 async def test_whoever_meets_a_full_server_gets_the_next_that_comes_back(wide: Budget, databases: list[str]) -> None:
@@ -307,12 +307,29 @@ async def test_what_nobody_uses_is_another_process_s_to_have(
     await other.close()
 
 
-async def test_the_ceiling_is_the_old_one_again_after_a_while(
-    wide: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "FULL_S", 0.3)
+async def test_the_ceiling_is_the_old_one_again_after_a_while(wide: Budget, databases: list[str]) -> None:
     for name in (*databases, "postgres"):
         await use(wide, name)
-    assert wide.limit == 3
-    await asyncio.sleep(0.4)
+    assert wide.limit <= 3
+    wide._full_until_s = asyncio.get_running_loop().time()  # as if that while were over
     assert wide.limit == 10
+
+
+async def test_what_the_server_has_not_noticed_yet_costs_no_further_connection(
+    wide: Budget, databases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One made room, and for a moment its place is still taken over there."""
+    for name in (*databases, "postgres"):
+        await use(wide, name)
+    before, real, slow = wide.limit, postgres.connect, [True]
+
+    async def connect(url: str) -> Any:
+        if slow and slow.pop():
+            raise postgres.ServerFull
+        return await real(url)
+
+    monkeypatch.setattr(postgres, "connect", connect)
+    monkeypatch.setattr(wide, "_give_back", lambda: pytest.fail("one more was given back"))
+    monkeypatch.setattr(postgres, "PAUSE_S", 0.5)
+    await use(wide, next(name for name in (*databases, "postgres") if name not in wide._idle))
+    assert wide.limit == before

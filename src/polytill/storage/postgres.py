@@ -195,7 +195,9 @@ class Budget:
             try:
                 return await connect(with_database(self._server_url, database))
             except ServerFull:
-                self._give_back()
+                # What we closed a moment ago may only not be gone yet over there.
+                if pause_s > PAUSE_S or not self._was_full():
+                    self._give_back()
                 if loop.time() + pause_s > until_s:
                     raise
             with suppress(TimeoutError):  # nobody tells when there is room

@@ -15,6 +15,7 @@ from polytill.domain.errors import NotNow
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
 from polytill.flows.patience import Patience
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.providers.contract import Handler
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
@@ -31,7 +32,6 @@ CHECKED_TTL_S = 60.0
 PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
 MAX_REMEMBERED = 10_000
 MOST_OPEN = 100_000
-CLOCKS_DIFFER_S = 600.0  # of two nodes that are kept in order
 
 log = structlog.get_logger("polytill")
 
@@ -100,7 +100,7 @@ class Desk:
         first_s, from_s = self._aged.setdefault(subject, (by_clock_s, elapsed_s))
         if len(self._aged) > MOST_OPEN:
             del self._aged[next(iter(self._aged))]
-        if by_clock_s < -CLOCKS_DIFFER_S:
+        if by_clock_s < -CLOCKS_APART_S:
             return math.inf
         return max(by_clock_s, first_s + elapsed_s - from_s)
 

@@ -13,6 +13,7 @@ from polytill.flows.calling import configuration_of
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import finish, in_other_currency, wait
+from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.settle_refunds import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
@@ -24,7 +25,7 @@ from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 # A list is asked for this much wider than our own clock says.
-CLOCKS_DIFFER = timedelta(seconds=600)
+CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
 async def apply_refund(

@@ -145,6 +145,8 @@ async def test_two_workers_forward_and_deliver_once(installation: Installation, 
         "http://localhost.example/",
         "ftp://127.0.0.1/",
         "not an address",
+        "https://a..example/x",  # no resolver takes it
+        f"https://{'a' * 70}.example/x",
     ],
 )
 async def test_a_destination_must_be_https(installation: Installation, url: str) -> None:

@@ -498,9 +498,15 @@ def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
         parse_json(body)
 
 
-def test_a_number_that_no_decimal_holds_is_a_value_error() -> None:
+@pytest.mark.parametrize("number", [b"1e9999999999999999999", b"1e5000", b"-1e400", b"1e-5000"])
+def test_a_number_that_could_not_be_kept_and_read_again_is_a_value_error(number: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        parse_json(b'{"amount":1e9999999999999999999}')
+        parse_json(b'{"amount":' + number + b"}")
+
+
+@pytest.mark.parametrize("number", [b"1.7e308", b"5e-324", b"0.0", b"-0.1"])
+def test_every_double_is_a_number(number: bytes) -> None:
+    assert parse_json(number) == Decimal(number.decode())
 
 
 def test_no_provider_makes_us_wait_for_ever() -> None:

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from polytill.flows import hints
+from polytill.flows import hints, reconcile
 from polytill.storage import webhook_events
+from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, Installation
 from tests.web.support import Practice, books_balance, is_problem
 
@@ -181,3 +182,27 @@ async def test_a_short_code_and_its_passkey_are_needed(
     # A later change that says nothing of the settings leaves them as they are.
     changed = await practice.call("PATCH", "/payment-providers/mpesa", {"priority": 3})
     assert (changed.status, changed.body["config"]["shortCode"]) == (200, "174379")
+
+
+@pytest.mark.parametrize("number", ["1e400", "1e5000", "1e-5000", "1e999999"])
+async def test_a_number_that_no_database_holds_harms_nobody(shared: Installation, number: str) -> None:
+    """Nobody signs this: it is stored at most as something that cannot be read, and all else goes on."""
+    practice = await practice_of(shared)
+    await practice.fault("lookup", "error_500", count=50)
+    payment = await created(practice)
+    db = await practice.db
+    row = await db.one(
+        "SELECT provider_transaction_id AS id FROM payment_attempts WHERE payment_id = $1", payment["id"]
+    )
+    assert row is not None
+    for prompt in (row["id"], "ws_CO_nobodys"):
+        call = f'{{"CheckoutRequestID":"{prompt}","ResultCode":0,"ResultDesc":"x","x":{number}}}'
+        for _ in range(2):
+            told = await practice.deliver(f'{{"Body":{{"stkCallback":{call}}}}}'.encode(), {})
+            assert told.status == 200, told.body
+    unit = Unit()
+    unit.add("UPDATE webhook_events SET received_at = $1", shared.till.desk.world.after(-20))
+    await db.commit(unit)
+    await reconcile.sweep(shared.till.desk, practice.id)
+    assert (await practice.call("GET", "/webhook-events")).status == 200
+    assert (await practice.call("POST", f"/payments/{payment['id']}/confirm")).status == 200

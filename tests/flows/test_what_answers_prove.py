@@ -313,6 +313,29 @@ async def test_who_bears_the_fee_with_a_saved_card_has_paid_what_was_asked(
             await at.pays("k3", saved_method=method.id, capture="manual")
 
 
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+async def test_a_card_that_was_charged_stays_so_where_the_amount_cannot_be_asked_for(
+    tmp_path: Path, engine_url: str | None, status: int
+) -> None:
+    wire = Paystack()
+    async with shop(tmp_path, engine_url, "paystack", wire) as at:
+        payment = await at.paid(wire, save_method=True)
+        db = await at.till.desk.opening.practice(at.practice_id)
+        method = await saved_methods.of_payment(db, payment.id)
+        assert method is not None
+        answer, said = wire.answer, (status, {"status": False, "message": "Transaction reference not found"})
+
+        def without_verify(verb: str, url: SplitResult, body: bytes) -> Said | Exception:
+            return said if url.path.startswith("/transaction/verify/") else answer(verb, url, body)
+
+        wire.answer = without_verify  # type: ignore[method-assign]
+        charged = await at.pays("k2", saved_method=method.id)
+        assert [attempt.state for attempt in charged.attempts] == [AttemptState.unknown]
+        wire.answer = answer  # type: ignore[method-assign]
+        await at.later(300)
+        assert (await at.stored(charged.payment.id)).amount_captured == 25_000
+
+
 @pytest.mark.parametrize("kind", ["processor_error", "api_error"])
 async def test_a_refusal_from_behind_the_provider_does_not_set_a_refund_free(
     tmp_path: Path, engine_url: str | None, kind: str

@@ -50,6 +50,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
     unless_missing,
+    unproven,
 )
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
@@ -346,9 +347,10 @@ class PaystackProvider(Handler):
         """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
         outcome = charge.read_step(answer, reference) if isinstance(answer, Answer) else answer
         if isinstance(outcome, Succeeded) and isinstance(answer, Answer):
-            # Where the payer bears the fee, what was asked for is told by verify alone.
+            # Where the payer bears the fee, what was asked for is told by verify alone. That verify could not be asked
+            # takes nothing back: the card was charged.
             is_told = object_in(answer.data, "data").get("requested_amount") is not None
-            return outcome if is_told else await self._verify(reference)
+            return outcome if is_told else unproven(await self._verify(reference))
         if not (isinstance(answer, Answer) and isinstance(outcome, NotSent) and outcome.reason is Reason.validation):
             return outcome
         truth = await self._verify(reference)

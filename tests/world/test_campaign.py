@@ -12,7 +12,8 @@ import pytest
 from polytill.testing.world import campaign as campaigns
 from polytill.testing.world.__main__ import main
 from polytill.testing.world.campaign import Campaign, carry_on, score
-from polytill.testing.world.telling import KINDS, Tally
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM
+from polytill.testing.world.telling import ALL_PROVIDERS, KINDS, Tally
 
 
 def test_it_resumes_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,13 @@ def test_a_kind_that_never_happened_fails_a_long_campaign() -> None:
     assert any("call.act_late" in line for line in score(campaign) if line.startswith("FAILED"))
     campaign.done = 1999
     assert campaign.ok
+
+
+def test_where_all_providers_are_drawn_each_of_them_must_have_been() -> None:
+    tally = Tally(2000)
+    tally.counts.update(KINDS)
+    assert Campaign(ALL_PROVIDERS_FROM - 1, 2000, done=2000, tally=tally).ok
+    assert Campaign(ALL_PROVIDERS_FROM, 2000, done=2000, tally=tally).missing == list(ALL_PROVIDERS)
 
 
 def test_the_command_prints_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:

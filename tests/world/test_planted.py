@@ -49,6 +49,11 @@ def test_a_planted_bug_is_found(laid: Ground, name: str) -> None:
         assert any(run_history(laid, seed).problems for seed in range(60))
 
 
+@pytest.mark.parametrize("name", ["canceled_order_captured", "lost_charge_given_up", "lost_prompt_given_up"])
+def test_a_mistake_at_a_provider_that_joined_later_is_found(name: str) -> None:
+    assert find(name, 0, 200)
+
+
 def test_a_bug_leaves_nothing_behind(laid: Ground) -> None:
     before = run_history(laid, 8, telling=True)
     with planted("out_of_order_regress"):

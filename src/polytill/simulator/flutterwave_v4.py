@@ -102,6 +102,9 @@ class FlutterwaveV4(Provider):
             place[0][place[1]] = answer
 
     def handle(self, call: Call) -> Answer:
+        overtaken_by = self.enter(call)  # a call that came late, after its own repeat
+        if overtaken_by is not None:
+            return overtaken_by
         try:
             found = self.find(call.method, call.path)
             if found is None:
@@ -225,7 +228,7 @@ class FlutterwaveV4(Provider):
         made = Refund(number, minor, tx.currency, "succeeded", self.network.now(), reference, {"meta": meta})
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
-        self._tell(account, "refund.completed", self._refund_shown(tx, made))
+        self._tell(account, self._event("refund.completed", self._refund_shown(tx, made)))
         return made
 
     def _refund_shown(self, tx: Transaction, refund: Refund) -> Json:
@@ -250,10 +253,16 @@ class FlutterwaveV4(Provider):
 
     # The payer and the dashboard
 
-    def _tell(self, account: Account, kind: str, data: Json) -> None:
+    def _event(self, kind: str, data: Json) -> Json:
         now = int(self.network.now() * 1000)
-        event = {"webhook_id": f"wbk_{self.network.token(12)}", "timestamp": now, "type": kind, "data": data}
-        self.network.publish(account, kind, compact(event))
+        return {"webhook_id": f"wbk_{self.network.token(12)}", "timestamp": now, "type": kind, "data": data}
+
+    def charge_event(self, tx: Transaction) -> Json:
+        """What is told of a charge that is over."""
+        return self._event("charge.completed", self._shown(tx))
+
+    def _tell(self, account: Account, event: Json) -> None:
+        self.network.publish(account, event["type"], compact(event))
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         tx = transaction
@@ -265,7 +274,7 @@ class FlutterwaveV4(Provider):
             tx.fee, tx.wire.response = fee_of(tx.amount, tx.currency), "approved"
         else:
             tx.status, tx.wire.response = "failed", "insufficient_funds"
-        self._tell(account, "charge.completed", self._shown(tx))
+        self._tell(account, self.charge_event(tx))
         return tx
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
@@ -273,7 +282,7 @@ class FlutterwaveV4(Provider):
 
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status = "failed"
-        self._tell(account, "refund.completed", self._refund_shown(transaction, refund))
+        self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
         """Booked only: the shape of v4's chargeback deliveries is not known."""

@@ -225,7 +225,8 @@ class Mpesa(Provider):
         if tx.wire.result is None:
             self.pay(account, tx, "silence")
 
-    def _call_back(self, account: Account, tx: Transaction) -> None:
+    def callback(self, tx: Transaction) -> Json:
+        """What is told of a prompt that is over."""
         code, text = tx.wire.result
         told: Json = {
             "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id, "ResultCode": code,
@@ -240,9 +241,12 @@ class Mpesa(Provider):
                 {"Name": "TransactionDate", "Value": int(f"{local:%Y%m%d%H%M%S}")},
                 {"Name": "PhoneNumber", "Value": int(tx.wire.phone)},
             ]}  # fmt: skip
+        return {"Body": {"stkCallback": told}}
+
+    def _call_back(self, account: Account, tx: Transaction) -> None:
         if is_loopback(tx.wire.callback):
             hook = Hook(self.name, account.key, tx.wire.callback, "")
-            self.network.deliverer.deliver(hook, "stkCallback", compact({"Body": {"stkCallback": told}}))
+            self.network.deliverer.deliver(hook, "stkCallback", compact(self.callback(tx)))
 
     def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
         """The prompt, as a page: what stands on the payer's phone."""

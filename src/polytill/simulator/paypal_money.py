@@ -31,14 +31,17 @@ class PayPalMoney(Provider):
         """The address under which everything here is called."""
         return f"{self.network.public_url or 'http://127.0.0.1'}/paypal"
 
-    def tell(self, account: Account, kind: str, resource: Json) -> None:
-        """Deliver an event."""
-        event = {
+    def event(self, kind: str, resource: Json) -> Json:
+        """What a delivery says."""
+        return {
             "id": f"WH-{self.network.token(17).upper()}-{self.network.token(17).upper()}",
             "event_version": "1.0", "create_time": shapes.moment(self.network.now()), "event_type": kind,
             "resource_version": "2.0", "resource": resource,
         }  # fmt: skip
-        self.network.publish(account, kind, compact(event))
+
+    def tell(self, account: Account, kind: str, resource: Json) -> None:
+        """Deliver an event."""
+        self.network.publish(account, kind, compact(self.event(kind, resource)))
 
     def new_order(self, account: Account, given: Json) -> Transaction:
         """POST /v2/checkout/orders."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
-from polytill.flows import compare
+from polytill.domain.errors import Conflict
+from polytill.flows import compare, operator
+from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.simulator.faults import Fault
 from polytill.testing.world import oracle
+from polytill.testing.world.ground import FIRST
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import History
@@ -33,13 +37,15 @@ async def come_to_rest(h: History) -> None:
         await _pass(h, step)
     for text in oracle.unpayable(h):
         h.problem(text)
-    if not h.plan.compares:
-        _resend(h)
+    _resend(h)
     await _until_the_books_agree(h, LATER)
     if h.plan.compares and not oracle.judge(h) and _one_comes_back(h):
         await _until_the_books_agree(h, WEEKS)
+    if await _a_person_decides(h):
+        await _until_the_books_agree(h, SOON)
     for text in oracle.judge(h):
         h.problem(text)
+    h.tally.counts["person.asked"] += oracle.asked_of_a_person(h)
 
 
 async def _until_the_books_agree(h: History, steps: tuple[float, ...]) -> None:
@@ -71,12 +77,30 @@ async def _compare(h: History) -> None:
             h.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
 
 
+async def _a_person_decides(h: History) -> bool:
+    """Whether new keys are of the account of the old ones, nobody knows but the practice. Whether anybody was asked."""
+    asked = False
+    for practice in h.plan.profiles:
+        moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
+        for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"]:
+            about = (json.loads(case["detail"]).get("provider"), case["environment"])
+            life = h.any_life()
+            if case["kind"] == OTHER_ACCOUNT and case["state"] == "open" and about not in moved and life is not None:
+                h.count("person.knows_the_account")
+                asked = True
+                try:
+                    await operator.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
+                except Conflict:  # ended with another one
+                    h.tell(f"the case {case['id']} had ended")
+    return asked
+
+
 def _one_comes_back(h: History) -> bool:
     """A refund that is done comes back, long after it was compared, and no delivery tells it. Whether there was one."""
     for merchant in h.merchants:
         for tx in merchant.account.transactions:
             done = [refund for refund in tx.refunds if refund.status == "succeeded"]
-            if not done or tx.reference in h.other_amount | h.strange:
+            if not done or merchant.provider not in FIRST or tx.reference in h.other_amount | h.strange:
                 continue
             h.network.faults.rules.append(Fault("late", "*", "webhook", "drop", 1.0, None, 0.0))
             h.network.providers[merchant.provider].fail_refund(merchant.account, tx, done[0])
@@ -94,10 +118,12 @@ def _count_webhook_faults(h: History) -> None:
 
 
 def _resend(h: History) -> None:
-    """What only a delivery can tell is sent once more, as a provider's dashboard does on request."""
+    """What only a delivery can tell is sent once more, as a provider's dashboard does on request; or it is found in the
+    provider's listings, where there are any."""
     wanted = [mark.encode() for mark in h.told_only]
     for delivery in list(h.network.deliverer.log):
         lost = delivery.state in ("dropped", "given_up") and not delivery.forged
+        lost = lost and not (h.plan.compares and delivery.hook.provider in FIRST)
         if lost and any(mark in delivery.body for mark in wanted):
             delivery.state, delivery.tries = "queued", 0
             h.network.deliverer._put(delivery)

@@ -16,6 +16,7 @@ from typing import Any
 
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM
 from polytill.testing.world.telling import KINDS, Tally
 
 BATCH = 50
@@ -72,7 +73,7 @@ class Campaign:
     @property
     def missing(self) -> list[str]:
         """Kinds that never happened, where there were histories enough for every one of them."""
-        return self.tally.missing() if self.done >= ALL_KINDS_FROM else []
+        return self.tally.missing(self.first >= ALL_PROVIDERS_FROM) if self.done >= ALL_KINDS_FROM else []
 
     @property
     def ok(self) -> bool:

@@ -7,9 +7,12 @@ import random
 from typing import TYPE_CHECKING
 
 from polytill.domain.states import Environment
-from polytill.simulator import flutterwave_shapes, paystack_shapes, stripe_shapes
+from polytill.simulator import flutterwave_shapes, paypal_shapes, paystack_shapes, stripe_shapes
 from polytill.simulator.books import Account, Json, Transaction
-from polytill.simulator.wire import compact
+from polytill.simulator.flutterwave_v4 import FlutterwaveV4
+from polytill.simulator.mpesa import Mpesa
+from polytill.simulator.paypal import PayPal
+from polytill.simulator.wire import Provider, compact
 from polytill.testing.world.ground import webhook_secret
 from polytill.testing.world.wires import deliver
 
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
     from polytill.testing.world.history import History, Merchant
 
 
-def success(account: Account, provider: str, tx: Transaction) -> bytes:
+def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
     """What the provider would say if this had been paid."""
+    provider = simulated.name
     claimed = copy.deepcopy(tx)
     claimed.status, claimed.captured, claimed.paid_at = "succeeded", claimed.amount, claimed.created_at
     event: Json
@@ -32,6 +36,15 @@ def success(account: Account, provider: str, tx: Transaction) -> bytes:
             "id": f"evt_made_up_{claimed.reference}", "object": "event", "type": "payment_intent.succeeded",
             "livemode": stripe_shapes.live(account), "created": int(claimed.created_at), "data": {"object": shape},
         }  # fmt: skip
+    elif isinstance(simulated, FlutterwaveV4):
+        claimed.wire.response = "approved"
+        event = simulated.charge_event(claimed)
+    elif isinstance(simulated, PayPal):
+        claimed.wire.status, claimed.wire.capture = "COMPLETED", f"MADEUP{claimed.id}"
+        event = simulated.event("PAYMENT.CAPTURE.COMPLETED", paypal_shapes.capture_json(claimed))
+    elif isinstance(simulated, Mpesa):
+        claimed.wire.result, claimed.wire.receipt = (0, "The service request is processed successfully."), "MADEUP0000"
+        event = simulated.callback(claimed)
     else:
         claimed.wire.number = claimed.wire.number or 12345
         event = flutterwave_shapes.charge_event(account, claimed)
@@ -44,8 +57,8 @@ async def attack(history: History, chance: random.Random, merchant: Merchant, tx
     profile = history.plan.profiles[merchant.practice]
     if profile.sandbox_beside and merchant.environment is Environment.production:
         kinds += ["sandbox_echo"] * 2
-    if merchant.provider == "flutterwave":
-        kinds += ["known_word"] * 2  # its word signs no body: whoever knows it can say anything
+    if merchant.provider in ("flutterwave", "mpesa"):
+        kinds += ["known_word"] * 2  # no body is signed: whoever knows the word, or the address, can say anything
     kind = chance.choice(kinds)
     history.count(f"fault.{kind}")
     account, practice, environment = merchant.account, merchant.practice, merchant.environment
@@ -57,7 +70,8 @@ async def attack(history: History, chance: random.Random, merchant: Merchant, tx
             for m in history.merchants
             if (m.practice, m.provider, m.environment) == (practice, merchant.provider, environment)
         )
-    body = success(account, merchant.provider, tx)
+    simulated = history.network.providers[merchant.provider]
+    body = success(simulated, account, tx)
     secret = webhook_secret(
         practice % 3 + 1 if kind == "foreign_signature" else practice, merchant.provider, environment, merchant.version
     )
@@ -65,7 +79,8 @@ async def attack(history: History, chance: random.Random, merchant: Merchant, tx
         secret = webhook_secret(practice, merchant.provider, environment)
     if kind == "forged_success":
         secret = "made-up-by-a-stranger"  # noqa: S105
-    headers = history.network.providers[merchant.provider].sign(secret, secret, body)
+    headers = simulated.sign(secret, secret, body)
     token = history.ground.tokens[merchant.practice, profile][merchant.provider]
-    status = await deliver(history, token, headers, body)
+    named = tx.reference if merchant.provider == "mpesa" else None
+    status = await deliver(history, token, headers, body, named)
     history.tell(f"{kind.replace('_', ' ')} about {tx.reference}: {status}")

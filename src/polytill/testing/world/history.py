@@ -13,7 +13,6 @@ import structlog
 from polytill.app import Polytill
 from polytill.domain.states import Environment
 from polytill.flows import lease
-from polytill.providers.stripe_reading import OUR_PAYMENT
 from polytill.simulator.books import Account, Transaction
 from polytill.simulator.deliveries import Hook
 from polytill.simulator.wire import Provider
@@ -21,7 +20,7 @@ from polytill.testing.world import oracle
 from polytill.testing.world.calm import come_to_rest
 from polytill.testing.world.deaths import NodeDied
 from polytill.testing.world.director import direct
-from polytill.testing.world.ground import Ground, Profile, secret_key, webhook_secret
+from polytill.testing.world.ground import PUSHED, Ground, Profile, secret_key, webhook_secret
 from polytill.testing.world.loop import NothingToDo, run
 from polytill.testing.world.nodes import Life, Node
 from polytill.testing.world.plan import Plan
@@ -67,7 +66,7 @@ class History:
         self.problems: list[str] = []
         self.active, self.over = True, False
         self.operations = 0
-        self.plan = Plan.draw(random.Random(seed))
+        self.plan = Plan.draw(seed)
         self.kept = ground.lay(self.plan.profiles)
         self.network = WorldNetwork(self)
         self.revoked: set[tuple[str, str]] = set()
@@ -75,6 +74,8 @@ class History:
         self.keys: dict[tuple[int, str], str] = {}  # what an idempotency key has meant
         self.asked: dict[str, int] = {}  # refunds that hosts asked for, by their key
         self.other_amount: set[str] = set()  # references that a payer paid with another amount
+        self.agreed: dict[str, float] = {}  # when a payer agreed at PayPal, by reference, while it was open here
+        self.agreed_too_late: set[str] = set()  # and those that were given up long before
         self.strange: set[str] = set()  # references that the practice's software did not make
         self.told_only: list[str] = []  # ids of what a provider tells by delivery and nothing else
         self.hook_names: dict[str, str] = {}
@@ -177,19 +178,17 @@ class History:
                 self._made(merchant, tx)
 
     def _made(self, merchant: Merchant, tx: Transaction) -> None:
-        given: dict[str, Any] = {
-            "stripe": lambda: tx.wire.metadata,
-            "paystack": lambda: tx.wire.metadata,
-            "flutterwave": lambda: tx.wire.meta,
-        }[merchant.provider]() or {}  # fmt: skip
-        payment_id = given.get(OUR_PAYMENT) or given.get("payment_id")
-        if not payment_id:
+        # Its attempt was on disk before the call.
+        attempts = oracle.read(self, merchant.practice, ("payment_attempts",)).tables["payment_attempts"]
+        payment_id = next((row["payment_id"] for row in attempts if row["id"] == tx.reference), None)
+        if payment_id is None:
             return
         before = self._by_payment.setdefault(payment_id, [])
         for other in before:
-            if other.payable and other.reference in self.handed:
+            # A charge without a page is in the payer's hand from the first: on their phone, or as an account to pay to.
+            if other.payable and (other.reference in self.handed or other.provider in PUSHED):
                 # An earlier attempt than the link in hand is a call that came late. Ids do not tell: clocks jump.
-                rows = oracle.read(self, merchant.practice).of("payment_attempts", payment_id)
+                rows = [row for row in attempts if row["payment_id"] == payment_id]
                 number = {row["id"]: row["number"] for row in rows}
                 if number.get(tx.reference, len(rows) + 1) > number.get(other.reference, 0):
                     self.problem(f"a second link for payment {payment_id} while the payer holds one that can be paid")

@@ -6,9 +6,11 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from polytill.simulator.books import Transaction
+from polytill.testing.world.ground import EPOCH_S
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import History, Merchant
@@ -18,6 +20,8 @@ TABLES = (
     "operator_cases", "audit_log",
 )  # fmt: skip
 UNDECIDED = ("sent", "unknown", "pending")
+UNDER_WAY_S = 120.0  # no call lasts longer
+KEYS_END_S = 3000.0  # a clock that is wrong by so much may take a key that is still good for one that is not
 CLOSED = ("declined", "not_sent", "expired", "canceled")
 
 
@@ -43,10 +47,10 @@ class Rows:
         return {row["subject"] for row in self.tables["operator_cases"] if row["kind"] == kind}
 
 
-def read(history: History, practice: int) -> Rows:
-    """A practice's database as it is on disk."""
+def read(history: History, practice: int, names: tuple[str, ...] = TABLES) -> Rows:
+    """A practice's database as it is on disk, or some tables of it."""
     kept = history.kept[history.ground.names[practice]]
-    tables = {name: [dict(row) for row in kept.rows("SELECT * FROM " + name)] for name in TABLES}  # noqa: S608
+    tables = {name: [dict(row) for row in kept.rows("SELECT * FROM " + name)] for name in names}  # noqa: S608
     return Rows(practice, tables)
 
 
@@ -56,7 +60,7 @@ def judge(history: History) -> list[str]:
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
         mine = [m for m in history.merchants if m.practice == practice]
-        found += _stuck(rows)
+        found += _stuck(history, rows)
         found += _foreign(rows)
         found += _books(history, rows, mine)
         found += _payments(history, rows, mine)
@@ -66,6 +70,11 @@ def judge(history: History) -> list[str]:
         found += _ledger(history, rows, mine)
         found += _keys(history, rows)
     return found
+
+
+def asked_of_a_person(history: History) -> int:
+    """How many charges could not be found by anybody else."""
+    return sum(len(_for_a_person(history, read(history, practice))) for practice in history.plan.profiles)
 
 
 def unpayable(history: History) -> list[str]:
@@ -89,9 +98,28 @@ def _mismatched(rows: Rows) -> set[str]:
     return {subject.partition(":")[0] for subject in rows.cases("amount_mismatch")}
 
 
-def _stuck(rows: Rows) -> Iterator[str]:
-    mismatched = _mismatched(rows)
-    parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in mismatched}
+def _for_a_person(history: History, rows: Rows) -> set[str]:
+    """The charges that nobody can find: the answer which named them was lost, and so was their provider's word. What is
+    unknown for good is asked of a person. A key of v4's brings the answer again, while it is good."""
+    told = {d.hook.url for d in history.network.deliverer.log if d.state == "delivered" and not d.forged}
+    heard = {url.partition("reference=")[2] for url in told}
+    plan = history.plan
+    ended = plan.rotations or plan.moves or any(abs(size) > KEYS_END_S for _, size, _ in plan.clock_jumps)
+    lost = {"mpesa", "flutterwave_v4"} if ended else {"mpesa"}
+    asked = rows.cases("unresolved") - heard
+    return {
+        a["id"]
+        for a in rows.tables["payment_attempts"]
+        if a["id"] in asked
+        and a["provider_code"] in lost
+        and a["state"] == "unknown"
+        and not a["provider_transaction_id"]
+    }
+
+
+def _stuck(history: History, rows: Rows) -> Iterator[str]:
+    waiting = _mismatched(rows) | _for_a_person(history, rows)
+    parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in waiting}
     for payment in rows.tables["payments"]:
         if payment["status"] in ("requires_action", "processing") and payment["id"] not in parked:
             yield f"stuck: payment {payment['id']} is {payment['status']}"
@@ -137,7 +165,7 @@ def _real(history: History, merchants: list[Merchant]) -> Iterator[tuple[Merchan
 
 def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
     attempts = {a["id"]: a for a in rows.tables["payment_attempts"]}
-    mismatched = _mismatched(rows)
+    mismatched, unfindable = _mismatched(rows), _for_a_person(history, rows)
     paid: dict[str, int] = Counter()
     for merchant, tx in _real(history, merchants):
         attempt = attempts.get(str(tx.reference))
@@ -149,15 +177,32 @@ def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[
         if tx.captured and (tx.reference in history.other_amount or tx.captured > attempt["amount"]):
             if attempt["state"] == "succeeded" or attempt["id"] not in mismatched:
                 yield f"another amount was paid for {tx.reference}, and it is {attempt['state']}"
-        elif tx.captured:
+        elif tx.captured and attempt["id"] not in unfindable:
             paid[str(tx.reference)] += 1
             if attempt["state"] != "succeeded":
                 yield f"lost: {tx.reference} was paid at {merchant.provider}, here it is {attempt['state']}"
+            if tx.reference in history.agreed_too_late:
+                yield f"{tx.reference} had been given up, and was captured when its payer agreed long after"
+        elif attempt["state"] == "expired" and _long_after(history.agreed.get(str(tx.reference)), attempt):
+            yield f"{tx.reference} expired, though its payer agreed in time"
         elif tx.status == "authorized" and attempt["state"] != "authorized":
             yield f"lost: {tx.reference} is held at {merchant.provider}, here it is {attempt['state']}"
     for attempt in attempts.values():
         if attempt["state"] == "succeeded" and not paid[attempt["id"]]:
             yield f"made up: attempt {attempt['id']} succeeded here, and no provider took money"
+
+
+def _long_after(agreed_at_s: float | None, attempt: dict[str, Any]) -> bool:
+    """Whether an attempt was last changed when no call that began before an agreement was under way any more."""
+    return agreed_at_s is not None and changed_at_s(attempt) > agreed_at_s + UNDER_WAY_S
+
+
+def changed_at_s(attempt: dict[str, Any]) -> float:
+    """When its row was written last, in the world's seconds, by the clock of whoever wrote it."""
+    written = datetime.fromisoformat(str(attempt["updated_at"])).replace(
+        tzinfo=UTC
+    )  # PostgreSQL says UTC, SQLite nothing
+    return written.timestamp() - EPOCH_S
 
 
 def _payments(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
@@ -283,7 +328,8 @@ def _accounts(
     ):
         if is_ != should:
             yield f"arithmetic: {what} of {name} are {is_}, the payment says {should}"
-    attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in history.other_amount]
+    apart = history.other_amount | _for_a_person(history, rows)
+    attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in apart]
     there = [books[a["id"]] for a in attempts if a["id"] in books]
     net = sum(tx.captured - tx.refunded - sum(d.amount for d in tx.disputes if d.status == "lost") for tx in there)
     fees = {tx.id: tx.fee for tx in there if tx.captured}

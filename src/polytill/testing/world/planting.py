@@ -11,15 +11,23 @@ from typing import Any
 
 from polytill.testing.world.ground import ground
 from polytill.testing.world.history import run_history
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM
 
 Swap = tuple[Any, Any, Any]
 BUGS: dict[str, Callable[[], list[Swap]]] = {}
+_AMONG_ALL_PROVIDERS: set[str] = set()
 
 
 def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
     """Register a bug under its name."""
     BUGS[make.__name__] = make
     return make
+
+
+def bug_at_providers(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows where all providers are drawn."""
+    _AMONG_ALL_PROVIDERS.add(make.__name__)
+    return bug(make)
 
 
 @contextmanager
@@ -48,6 +56,8 @@ def _set(owner: Any, key: Any, value: Any) -> None:
 
 def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
     """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
+    if name in _AMONG_ALL_PROVIDERS:
+        first = max(first, ALL_PROVIDERS_FROM)
     with ground() as laid:
         for seed in range(first, first + bound):
             with planted(name):

@@ -12,13 +12,16 @@ from polytill.flows import pay
 from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Refund, Transaction
-from polytill.testing.world import forgery
-from polytill.testing.world.ground import CURRENCIES, EXPIRES_S
+from polytill.testing.world import forgery, oracle
+from polytill.testing.world.ground import EXPIRES_S, PUSHED, currencies_of
 from polytill.testing.world.hosts import USUAL_REFUND, Host
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import Merchant
 
+HOLDING = ("stripe", "paypal")  # those that can hold an amount first
+FIXED_AMOUNT = ("stripe", "paypal", "mpesa")  # nobody can pay another one there
+SILENT_DISPUTES = ("flutterwave", *PUSHED)  # no delivery and no list tells of them
 _OPEN = (PaymentStatus.requires_action, PaymentStatus.processing)
 
 
@@ -31,12 +34,14 @@ class Story(Host):
         h, chance = self.h, self.chance
         practice = chance.choice(sorted(h.plan.profiles))
         providers = h.plan.profiles[practice].providers
-        manual = "stripe" in providers and chance.random() < 0.3
-        pinned = "stripe" if manual else chance.choice((None, None, chance.choice(providers)))
+        holding = [code for code in HOLDING if code in providers]
+        manual = bool(holding) and chance.random() < 0.3
+        pinned = holding[0] if manual else chance.choice((None, None, chance.choice(providers)))
         key = self.fresh("key")
+        taken_in = sorted({code for one in ((pinned,) if pinned else providers) for code in currencies_of(one)})
         body = PaymentRequest(
-            chance.randrange(100_00, 90_000_00, 100), chance.choice(CURRENCIES), key, f"body of {key}",
-            customer=Customer("payer@example.com", "Ada Payer"), provider_code=pinned,
+            chance.randrange(100_00, 90_000_00, 100), chance.choice(taken_in), key, f"body of {key}",
+            customer=Customer("payer@example.com", "Ada Payer", "254712345678"), provider_code=pinned,
             capture="manual" if manual else "automatic",
         )  # fmt: skip
         first = await self._created(practice, body)
@@ -97,6 +102,10 @@ class Story(Host):
                     return mine[-1]
                 if taken.payment.status not in _OPEN:
                     return None
+            prompts = [tx for tx in self.h.transactions_of(payment_id) if tx.provider == "mpesa" and tx.payable]
+            if prompts:  # their phone rings: nothing has to be given to them
+                self.h.count("payer.prompt")
+                return prompts[-1].reference
             await asyncio.sleep(wait)
         return None
 
@@ -158,8 +167,21 @@ class Story(Host):
             return
         h.count("payer.pay" if outcome == "success" else "payer.decline")
         h.operations += 1
+        if merchant.provider == "paypal" and outcome == "success" and tx.wire.status == "PAYER_ACTION_REQUIRED":
+            self._agrees(practice, reference)
         h.network.providers[merchant.provider].pay(merchant.account, tx, outcome)
         h.tell(f"payer of {reference}: {outcome}")
+
+    def _agrees(self, practice: int, reference: str) -> None:
+        """Money moves only when it is taken then: it must be, unless the payment was given up long before."""
+        rows = oracle.read(self.h, practice, ("payment_attempts",)).tables["payment_attempts"]
+        [attempt] = [row for row in rows if row["id"] == reference]
+        if self.h.plan.clock_jumps:
+            return  # then nobody can tell what was long before
+        if attempt["state"] == "needs_action":
+            self.h.agreed[reference] = self.h.loop.now
+        elif attempt["state"] in oracle.CLOSED and oracle.changed_at_s(attempt) + oracle.UNDER_WAY_S < self.h.loop.now:
+            self.h.agreed_too_late.add(reference)
 
     def _pays_lost(self, practice: int, payment_id: str) -> None:
         """A link whose answer was lost is paid all the same: nobody should hold it, but facts are facts."""
@@ -171,7 +193,7 @@ class Story(Host):
 
     def _changes_amount(self, practice: int, reference: str) -> None:
         found = self.h.transaction(practice, reference)
-        if found and found[1].payable and found[0].provider != "stripe":
+        if found and found[1].payable and found[0].provider not in FIXED_AMOUNT:
             self.h.count("fault.other_amount")
             self.h.other_amount.add(reference)
             found[1].amount -= 100
@@ -226,8 +248,8 @@ class Story(Host):
         h, chance = self.h, self.chance
         await asyncio.sleep(chance.uniform(0, 20))
         paid = [tx for tx in h.transactions_of(payment_id) if tx.captured and tx.reference]
-        if not paid or paid[0].reference in h.other_amount:
-            return
+        if not paid or paid[0].reference in h.other_amount or paid[0].provider == "mpesa":
+            return  # what Safaricom's desk does, it tells nobody
         found = h.transaction(practice, str(paid[0].reference))
         if found is None:
             return
@@ -247,7 +269,7 @@ class Story(Host):
             await self._refund_fails(merchant, tx)
         elif (
             choice == "dispute"
-            and merchant.provider != "flutterwave"
+            and merchant.provider not in SILENT_DISPUTES
             and not any(d.status == "lost" for d in tx.disputes)
         ):
             await self._disputed(merchant, tx)

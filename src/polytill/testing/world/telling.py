@@ -26,6 +26,15 @@ KINDS: tuple[str, ...] = (
     "provider.dispute_won", "provider.dispute_lost",
     "shape.two_nodes", "shape.several_practices", "shape.stripe", "shape.paystack", "shape.flutterwave",
 )  # fmt: skip
+# And where all providers are drawn from.
+ALL_PROVIDERS = (
+    "shape.paypal",
+    "shape.flutterwave_v4",
+    "shape.mpesa",
+    "payer.prompt",
+    "person.asked",
+    "person.knows_the_account",
+)
 
 
 @dataclass(slots=True)
@@ -44,9 +53,10 @@ class Tally:
         self.passed.update(other.passed)
         self.crashed.update(other.crashed)
 
-    def missing(self) -> list[str]:
+    def missing(self, all_providers: bool) -> list[str]:
         """Kinds that never happened."""
-        return [kind for kind in KINDS if not self.counts[kind]]
+        kinds = KINDS + ALL_PROVIDERS if all_providers else KINDS
+        return [kind for kind in kinds if not self.counts[kind]]
 
     def as_json(self) -> dict[str, object]:
         """For a file, and for one line of JSON."""

@@ -62,18 +62,22 @@ class _Deliverer(Deliverer):
 
     async def _to_a_node(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         history = self._history
-        status = await deliver(history, url.rpartition("/")[2], headers, body)
-        history.tell(f"delivery to {history.hook_names.get(url, url)}: {status}")
+        token, _, query = url.rpartition("/")[2].partition("?")
+        reference = query.removeprefix("reference=") or None
+        status = await deliver(history, token, headers, body, reference)
+        history.tell(f"delivery to {history.hook_names.get(url.partition('?')[0], url)}: {status}")
         return status
 
 
-async def deliver(history: History, token: str, headers: Mapping[str, str], body: bytes) -> int | None:
+async def deliver(
+    history: History, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
+) -> int | None:
     """Hand a delivery to any node that is up; the status that the web would answer, None where nobody does."""
     life = history.any_life()
     if life is None:
         return None
     try:
-        await life.serve(lambda desk: receive.receive(desk, token, headers, body), 15.0)
+        await life.serve(lambda desk: receive.receive(desk, token, headers, body, reference), 15.0)
     except Cut:
         return None
     except NotFound:

@@ -315,6 +315,6 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
     work += [news(event) for event in await webhook_events.waiting(db, came_before)]
     work += [
         _Work(one.expires_at or now, asks(one), one.id, partial(expire, desk, db, one))
-        for one in await payments.unpaid_past_expiry(db, now)
+        for one in await payments.unpaid_past_expiry(db, desk.surely_past(0))
     ]
     return work

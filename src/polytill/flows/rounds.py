@@ -20,6 +20,8 @@ CLAIM_S = 15.0
 PROLONG_S = 5.0
 # A practice where a visit found nothing to do is visited less often.
 QUIET_FACTOR = 5
+# Hands that are kept waiting are replaced meanwhile, so many of them: nobody knows that a provider hangs before it has all.
+REPLACED_SHARE = 0.75
 # However much there is to do, a turn comes to an end.
 LONGEST_TURN_S = 60.0
 EVERY_PRACTICE = 1_000_000
@@ -167,7 +169,9 @@ async def turn(rounds: Rounds, desk: Desk) -> None:
 async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
     """End what is done and begin what is due. Whether no hand is left free, so that more may be due."""
     await rounds.turn()
-    free = desk.settings.worker_visits - rounds.under_way
+    hands = desk.settings.worker_visits
+    hands += min(desk.patience.kept_waiting(desk.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
+    free = hands - rounds.under_way
     claimed = await rounds.claim(desk.shared_after(0), free)
     for practice_id, lease_until in claimed.items():
         rounds.begin(practice_id, lease_until)

@@ -127,15 +127,26 @@ class Polytill:
             with suppress(asyncio.CancelledError):
                 await self._migration
 
+    async def watch_clock(self) -> None:
+        """Compare our clock with the owner database's server's, if it is time to, and say where they differ."""
+        desk = self.desk
+        with suppress(NotNow):  # whatever else needs that database says that it is away
+            await desk.server_clock.ask(desk.owner, desk.world)
+        ahead_s = desk.server_clock.to_say(desk.world)
+        if ahead_s is not None:
+            log.warning("clock_differs", seconds=round(ahead_s, 1))
+
     async def renew_for_ever(self) -> None:
-        """Keep the leases of this process, and no connection that nobody uses, until it is cancelled."""
-        async with beside(self._repeat("idle", self.desk.opening.close_idle)):
+        """Keep the leases of this process, an eye on its clock, and no connection that nobody uses, until it is cancelled."""
+        idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
+        async with beside(idle), beside(clock):
             await self._repeat("leases", partial(lease.renew, self.desk))
 
     async def visit_for_ever(self) -> None:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
         going = rounds.Rounds(self.desk)
         log.info("worker_started", worker=going.worker)
+        await self._repeat("clock", self.watch_clock, once=True)  # before the first claim is judged by it
         await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
         try:
             async with beside(self._repeat("deliveries", partial(notify.deliver, self.desk))):

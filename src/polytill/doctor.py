@@ -9,7 +9,9 @@ from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows.calling import handler_class
+from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk
+from polytill.flows.rounds import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
@@ -40,6 +42,7 @@ async def examine(settings: Settings) -> list[Finding]:
         async with Polytill.open(settings) as till:
             findings += await _catalog(till.desk)
             findings += await _practices(till.desk)
+            findings += await _clock(till.desk)
             findings += await _work(till.desk)
             findings += await _connections(till.desk)
     except PolytillError as error:
@@ -103,8 +106,21 @@ async def _practices(desk: Desk) -> list[Finding]:
     return findings
 
 
+async def _clock(desk: Desk) -> list[Finding]:
+    await desk.server_clock.ask(desk.owner, desk.world)
+    ahead_s = desk.server_clock.ahead_s(desk.world)
+    if ahead_s is None or abs(ahead_s) <= MARGIN_S:
+        return []
+    which = "ahead of" if ahead_s > 0 else "behind"
+    sentence = (
+        f"This machine's clock is {abs(ahead_s):.1f} seconds {which} the owner database server's: set right whichever of"
+        " them is wrong (NTP), and run `polytill doctor` on every machine that serves or works."
+    )
+    return [Finding(abs(ahead_s) > CLAIM_S, sentence)]
+
+
 async def _work(desk: Desk) -> list[Finding]:
-    waiting = await leases.overdue(desk.owner, desk.world.after(-LATE_S), desk.world.now())
+    waiting = await leases.overdue(desk.owner, desk.shared_after(-LATE_S), desk.shared_after(0))
     if not waiting:
         return []
     who = "1 practice has" if waiting == 1 else f"{waiting} practices have"

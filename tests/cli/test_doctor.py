@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from polytill.app import Polytill
 from polytill.doctor import LATE_S, examine
 from polytill.flows.lease import LEASE_S
 from polytill.storage import leases
+from polytill.storage.databases import OwnerDb
 from polytill.storage.opening import is_postgres
 from polytill.storage.units import Unit
 
@@ -30,6 +35,19 @@ async def test_work_that_nobody_does_is_said(till: Polytill) -> None:
     assert "polytill worker" in said
     await till.sweep(everyone=True)
     assert await sentences(till) == []
+
+
+@pytest.mark.parametrize(("ahead_s", "is_said", "is_bad"), [(3, False, False), (8, True, False), (-60, True, True)])
+async def test_a_clock_that_is_wrong_beside_the_database_servers_is_said(
+    till: Polytill, monkeypatch: pytest.MonkeyPatch, ahead_s: float, is_said: bool, is_bad: bool
+) -> None:
+    async def shown(_: OwnerDb) -> float:
+        return time.time() - ahead_s
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", shown)
+    found = [one for one in await examine(till.desk.settings) if "clock" in one.sentence]
+    assert [one.bad for one in found] == ([is_bad] if is_said else [])
+    assert all(f"{abs(ahead_s)}.0 seconds {'ahead of' if ahead_s > 0 else 'behind'}" in one.sentence for one in found)
 
 
 async def test_a_half_made_practice_is_said(till: Polytill) -> None:

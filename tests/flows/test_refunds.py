@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
-from polytill.domain.errors import Conflict, Invalid
+from polytill.domain.errors import Conflict, Invalid, Stale
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_NEXT, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows import refund as refunding
@@ -150,6 +152,62 @@ async def test_the_same_key_gives_back_once(scene: Scene, amount: int) -> None:
     with pytest.raises(Conflict) as caught:
         await scene.till.refund(scene.practice_id, payment.id, key="one", amount=200)
     assert caught.value.code == "idempotency_key_reused"
+
+
+def before_it_is_on_disk(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Coroutine[Any, Any, object]]
+) -> None:
+    """Something happens between a refund's decision and its being put on disk, once."""
+    commit, waiting = scene.db.commit, [happens]
+
+    async def interrupted(unit: Any) -> list[int]:
+        if waiting:
+            await asyncio.create_task(waiting.pop()(), context=Context())  # by another, who has nothing open
+        return await commit(unit)
+
+    monkeypatch.setattr(scene.db, "commit", interrupted)
+
+
+@pytest.mark.parametrize("amount", [600, None])
+async def test_a_write_that_gave_way_to_another_exceeds_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, amount: int | None
+) -> None:
+    """A server ends one of two transactions in a deadlock; or what was reserved is free again by the time it is read."""
+    await scene.configure()
+    payment = await scene.succeeded()
+
+    async def gives_way() -> None:
+        raise Stale
+
+    before_it_is_on_disk(scene, monkeypatch, gives_way)
+    made = await refunded(scene, payment, amount, given(amount or 1000))
+    assert (made.state, made.amount) == (R.succeeded, amount or 1000)
+    assert await amounts(scene, payment) == (amount or 1000, 0)
+    assert len(scene.wire.of("refund")) == 1
+
+
+async def test_all_that_is_left_is_what_another_refund_has_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", given(400, "first"))
+    before_it_is_on_disk(
+        scene, monkeypatch, lambda: scene.till.refund(scene.practice_id, payment.id, key="first", amount=400)
+    )
+    made = await refunded(scene, payment, None, given(600, "rest"), "rest")
+    assert (made.state, made.amount) == (R.succeeded, 600)
+    assert await amounts(scene, payment) == (1000, 0)
+
+
+async def test_what_another_refund_has_taken_meanwhile_exceeds(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", given(400, "first"))
+    before_it_is_on_disk(
+        scene, monkeypatch, lambda: scene.till.refund(scene.practice_id, payment.id, key="first", amount=400)
+    )
+    with pytest.raises(Conflict, match=r"No more than 6\.00 NGN"):
+        await scene.till.refund(scene.practice_id, payment.id, key="second", amount=700)
+    assert len(scene.wire.of("refund")) == 1
 
 
 async def test_what_cannot_be_refunded(scene: Scene) -> None:

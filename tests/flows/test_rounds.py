@@ -305,6 +305,45 @@ async def test_a_provider_that_hangs_keeps_no_other_practice_waiting(
     await mine.leave()
 
 
+@pytest.mark.parametrize("hands", [4, 8])
+async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, hands: int
+) -> None:
+    """A provider that suddenly hangs has all of them before anybody knows, for as long as half its time limit."""
+    settings = {"worker_visits": hands, "provider_timeout_s": 20.0, "sweep_interval_s": 0.4}
+    monkeypatch.setattr(scene.desk, "settings", scene.desk.settings.model_copy(update=settings))
+    for _ in range(2 * hands):
+        await _with_a_lost_call(scene, "scripted")
+    healthy, healthy_id = await _with_a_lost_call(scene, "other")
+    [theirs] = await healthy.attempts(healthy_id)
+    waiting = 0
+
+    async def lookup(params: Any) -> Any:
+        nonlocal waiting
+        if params.reference == theirs.id:
+            return paid(transaction="tx-o")
+        waiting += 1
+        await asyncio.Event().wait()
+
+    scene.wire.always("lookup", lookup)
+    mine, most = Rounds(scene.desk), 0
+
+    async def known() -> bool:
+        nonlocal most
+        most = max(most, mine.under_way)
+        return await _known(healthy, healthy_id)
+
+    scene.clock.at_s += 3
+    while waiting < hands:  # time stands still for that long
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(0.02)
+    assert not await known()
+    await _go_round_until(mine, scene, known, 20)
+    assert waiting == hands, "the others leave it out"
+    assert most <= hands * 7 // 4
+    await mine.leave()
+
+
 def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
     patience, asked = Patience(), Asked("scripted", Environment.sandbox, is_told=False)
     other = asked._replace(environment=Environment.production)
@@ -321,8 +360,8 @@ def test_who_keeps_us_waiting_is_asked_by_few_until_it_answers() -> None:
 
     assert free(0) == 16
     patience.begin(asked, 15)
-    assert free(14) == 16
-    assert free(15) == FEW - 1, "it waits, and that has no end yet"
+    assert (free(14), patience.kept_waiting(14)) == (16, 0)
+    assert (free(15), patience.kept_waiting(15)) == (FEW - 1, 1), "it waits, and that has no end yet"
     patience.end(asked, 15, 30, waited=True)
     assert (free(31), free(31, hands=2), free(31, hands=1)) == (FEW, 1, 1)
     assert patience.has_room(other, 31, 16)

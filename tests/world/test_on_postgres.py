@@ -11,6 +11,7 @@ from polytill.testing.world.campaign import Campaign, carry_on
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
+from polytill.testing.world.planted import BUGS
 from polytill.testing.world.planting import planted
 
 pytestmark = pytest.mark.postgres
@@ -32,6 +33,7 @@ def test_fresh_seeds(laid: Ground) -> None:
 
 @pytest.mark.parametrize("name", ["idempotency_key_ignored", "attempt_written_after_the_call"])
 def test_a_planted_bug_is_found(laid: Ground, name: str) -> None:
+    assert name in BUGS
     with planted(name):
         assert any(run_history(laid, seed).problems for seed in range(20))
 

@@ -224,7 +224,12 @@ def migrate() -> None:
 @app.command()
 def reconcile() -> None:
     """Look up everything that is overdue, in every practice, once."""
-    done = opened(lambda till: till.sweep(everyone=True))
+
+    async def work(till: Any) -> int:
+        await till.watch_clock()
+        return int(await till.sweep(everyone=True))
+
+    done = opened(work)
     console.print(f"Looked at {done} overdue things.")
 
 

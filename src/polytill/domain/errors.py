@@ -6,7 +6,7 @@
     ├── NotNow                 nobody's fault, try again later (503)
     ├── ProviderRefused        a provider refused a request that makes no row (502)
     ├── OperatorError          the installation must be mended (settings, keys, databases)
-    │   ├── WrongPractice  SealBroken  …
+    │   ├── WrongPractice  SealBroken  UnreadableRow  …
     └── Stale                  another writer came first; the flow reads again
 
 A provider's "no" is a value (``providers.contract.Outcome``), never an error.
@@ -160,6 +160,16 @@ class SealBroken(OperatorError):
     """A sealed secret does not open here: it was moved, altered, or sealed with a key that is gone."""
 
     code = "seal_broken"
+
+
+class UnreadableRow(OperatorError):
+    """A row was written in a way that this version cannot read; a newer version must be at work beside it."""
+
+    code = "unreadable_row"
+
+    def __init__(self, practice_id: int, row_id: str | int) -> None:
+        self.practice_id, self.row_id = practice_id, row_id
+        super().__init__()
 
 
 class Stale(PolytillError):

@@ -20,7 +20,7 @@ from polytill.flows.calling import call_for, fetched
 from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, tell_too_long
+from polytill.flows.listing import attempt_listed, listed, looked_at, tell_too_long
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
@@ -72,7 +72,7 @@ async def compare(desk: Desk, practice_id: int) -> int:
 
 async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int | None:
     """One window; None where there is none left to compare."""
-    now = desk.world.now()
+    now = desk.surely_past(0)  # what is called compared by a clock that is ahead would not be compared any more
     compared_until = await listings.kept(db, configuration.id, environment)
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
@@ -82,20 +82,24 @@ async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, env
     if window is None:
         return None
     unanswered = [
-        fact for fact in window.facts.values() if not await _look_at(desk, db, configuration, environment, fact)
+        fact
+        for fact in window.facts.values()
+        if not await looked_at(_look_at(desk, db, configuration, environment, fact))
     ]
     if window.whole:
         seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
         await _look_for_missing(desk, db, configuration, environment, window, seen)
     unsettled = await compare_refunds(desk, db, configuration, environment, since, window.until)
-    if not await compare_disputes(desk, db, configuration, environment, since, window.until) or unsettled is None:
+    disputed = await compare_disputes(desk, db, configuration, environment, since, window.until)
+    if unsettled is None or disputed is None:
         return None
-    if (unanswered or unsettled) and compared_until is not None and now - compared_until < PATIENCE:
+    if (unanswered or unsettled or disputed) and compared_until is not None and now - compared_until < PATIENCE:
         return None  # the whole window again, the next time
     for fact in unanswered:
-        await _tell_missing(desk, db, configuration, environment, fact)
+        if isinstance(fact.outcome, Succeeded):
+            await _tell_missing(desk, db, configuration, environment, fact)
     for refund in unsettled:
-        await tell_unsettled(desk, db, configuration, environment, refund)
+        await looked_at(tell_unsettled(desk, db, configuration, environment, refund))
     await ask_again(desk, db, configuration, environment, since, window.until)
     unit = Unit()
     listings.keep(unit, configuration.id, environment, window.until)
@@ -190,18 +194,23 @@ async def _look_for_missing(
     known = frozenset(seen)
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
     for attempt_id in await listings.taken_between(db, configuration.id, environment, since, until):
-        attempt = await payments.attempt_by_id(db, attempt_id)
-        assert attempt is not None
-        if known & {attempt.id, attempt.provider_transaction_id} - {None}:
-            continue
-        # It may have been paid long after it was made, and stand in another window: only the provider's no counts.
-        params = ConfirmPaymentParams(
-            attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency)
-        )
-        outcome = await call_for(desk, db, attempt, "confirm_payment", params)
-        if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
-            ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
-            await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+        await looked_at(_look_for(desk, db, environment, attempt_id, known))
+
+
+async def _look_for(
+    desk: Desk, db: PracticeDb, environment: Environment, attempt_id: str, known: frozenset[str | None]
+) -> bool:
+    attempt = await payments.attempt_by_id(db, attempt_id)
+    assert attempt is not None
+    if known & {attempt.id, attempt.provider_transaction_id} - {None}:
+        return True
+    # It may have been paid long after it was made, and stand in another window: only the provider's no counts.
+    params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
+    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
+    if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
+        ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
+        await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+    return True
 
 
 def _told(fact: PaymentFact) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.listing import attempt_listed, listed, looked_at, no_delivery, tell_too_long
 from polytill.flows.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
@@ -23,38 +23,38 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 
 async def compare_disputes(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
-) -> bool:
-    """Book what is listed of disputes opened between two moments, and of those still open. False: ask again."""
+) -> list[DisputeFact] | None:
+    """Book what is listed of disputes opened between two moments, and of those still open. Those that could not be
+    looked at; None where it lists nothing now."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
-        return True
+        return []
     oldest = await refunds.oldest_disputed(db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
     found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
     if found is None:
-        return False
+        return None
     if not found.whole:
         tell_too_long(db, configuration, "list_disputes")
-    for fact in found.facts:
-        await _look_at(desk, db, configuration, environment, fact)
-    return True
+    return [fact for fact in found.facts if not await looked_at(_look_at(desk, db, configuration, environment, fact))]
 
 
 async def _look_at(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: DisputeFact
-) -> None:
+) -> bool:
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
-        return  # of a payment that is none of ours
+        return True  # of a payment that is none of ours
     known = {dispute.provider_dispute_id: dispute for dispute in await refunds.disputes_of(db, attempt.payment_id)}
     before = known.get(fact.provider_dispute_id)
     if before is not None and not _is_news(before, fact):
-        return
+        return True
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     # One that is lost of money that is not known of stays open, and is therefore asked for again.
     await apply_dispute(desk, db, payment, attempt, fact, no_delivery)
+    return True
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

@@ -12,7 +12,7 @@ from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Envir
 from polytill.flows import refund as refunding
 from polytill.flows.calling import fetched, handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.listing import attempt_listed, listed, looked_at, no_delivery, tell_too_long
 from polytill.flows.notify import open_case
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
@@ -56,7 +56,7 @@ async def compare_refunds(
     unsettled, under_way = [], False
     for fact in found.facts:
         try:
-            if not await _look_at(desk, db, configuration, environment, fact):
+            if not await looked_at(_look_at(desk, db, configuration, environment, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
@@ -65,16 +65,17 @@ async def compare_refunds(
 
 async def tell_unsettled(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
-) -> None:
+) -> bool:
     """Put a refund before a person that the provider has listed for long, and says nothing certain of."""
     attempt = await attempt_listed(db, configuration, environment, fact)
     payment = await payments.by_id(db, attempt.payment_id) if attempt else None
     if payment is None:
-        return
+        return True
     unit = Unit()
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
     open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
     await db.commit(unit)
+    return True
 
 
 async def ask_again(
@@ -83,9 +84,14 @@ async def ask_again(
     """Ask about each refund that is done and came of age between two moments. Only that it came back is news."""
     for age in ASKED_AGAIN_AT:
         for refund in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
-            _, outcome = await refunding.ask(desk, db, refund, "lookup")
-            if isinstance(outcome, Declined):
-                await settle_refund(desk, db, _, outcome, "lookup")
+            await looked_at(_ask_again(desk, db, refund))
+
+
+async def _ask_again(desk: Desk, db: PracticeDb, refund: Refund) -> bool:
+    refund, outcome = await refunding.ask(desk, db, refund, "lookup")
+    if isinstance(outcome, Declined):
+        await settle_refund(desk, db, refund, outcome, "lookup")
+    return True
 
 
 async def _look_at(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,6 +14,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
+from polytill.flows.clocks import ServerClock
 from polytill.flows.patience import Patience
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.providers.contract import Handler
@@ -75,8 +76,17 @@ class Desk:
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
+    server_clock: ServerClock = field(default_factory=ServerClock)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
+
+    def shared_after(self, seconds: float) -> datetime:
+        """The moment that many seconds from now by the clock that all processes share: for claims and leases."""
+        return self.server_clock.shared_now(self.world) + timedelta(seconds=seconds)
+
+    def surely_past(self, seconds: float) -> datetime:
+        """What ended before this has ended so long ago by our own clock and by the one that all processes share."""
+        return min(self.world.now(), self.shared_after(0)) - timedelta(seconds=seconds)
 
     def open_for_s(self, subject: str, since: datetime) -> float:
         """How long the outcome of a call has been open, at least. ``since`` may be another node's word, and either clock

@@ -75,7 +75,7 @@ async def begin(desk: Desk, actor: str) -> str | None:
     run, now = desk.world.random_bytes(8).hex(), desk.world.now()
     waiting = await fleet.behind(desk.owner, migrating.head("practice"))
     unit = Unit()
-    fleet.begin(unit, run, actor, len(waiting), now, desk.world.after(CLAIM_S))
+    fleet.begin(unit, run, actor, len(waiting), desk.shared_after(0), desk.shared_after(CLAIM_S))
     audit.append(unit, now, actor, "fleet.migration_begun", "owner", {"practices": len(waiting)})
     try:
         await desk.owner.commit(unit)
@@ -101,7 +101,7 @@ async def carry_out(desk: Desk, run: str, actor: str) -> None:
         fleet.end(unit, run, now)
         audit.append(unit, now, actor, "fleet.migration_ended", "owner", {"practices": len(waiting), "failed": failed})
     except BaseException:
-        fleet.give_up(unit, run, desk.world.after(-1.0))
+        fleet.give_up(unit, run, desk.shared_after(-1.0))
         raise
     finally:
         with contextlib.suppress(PolytillError):  # the claim ends by itself
@@ -110,7 +110,7 @@ async def carry_out(desk: Desk, run: str, actor: str) -> None:
 
 async def _keep(desk: Desk, run: str) -> None:
     unit = Unit()
-    fleet.prolong(unit, run, desk.world.after(CLAIM_S))
+    fleet.prolong(unit, run, desk.shared_after(CLAIM_S))
     try:
         await desk.owner.commit(unit)
     except NotNow:

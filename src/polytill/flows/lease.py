@@ -29,7 +29,7 @@ async def ensure(desk: Desk, practice_id: int) -> None:
 
 async def _write(desk: Desk, practice_id: int) -> None:
     unit, until_s = Unit(), desk.world.elapsed_s() + LEASE_S
-    leases.hold(unit, practice_id, desk.world.after(LEASE_S), desk.world.now())
+    leases.hold(unit, practice_id, desk.shared_after(LEASE_S), desk.shared_after(0))
     await desk.owner.commit(unit)
     desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
 

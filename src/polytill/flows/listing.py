@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from polytill.domain.errors import UnreadableRow
 from polytill.domain.states import Environment
 from polytill.flows.calling import is_refused, listing_page
 from polytill.flows.desk import Desk, log
@@ -15,6 +16,7 @@ from polytill.providers.contract import Fact, Page
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit
 
 MAX_PAGES = 200
@@ -59,6 +61,16 @@ async def listed(
 def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
     """Say that a listing has more pages than are read, and that what stands on the others is left to deliveries."""
     log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
+
+
+async def looked_at(look: Awaitable[bool]) -> bool:
+    """What a look at one entry says. False where this version cannot read a row of ours that it needs: then it is like an
+    entry of which nothing could be found out, and keeps the others from nothing."""
+    try:
+        return await look
+    except UnreadableRow as error:
+        tell_unreadable(error)
+        return False
 
 
 async def attempt_listed(

@@ -7,7 +7,6 @@ who receives it tells repeats by the ``webhook-id``. Deliveries follow the Stand
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,11 +81,12 @@ async def forward(desk: Desk, db: PracticeDb) -> int:
         return 0
     to = await events.destination(desk.owner)
     now = desk.world.now()
+    due = desk.shared_after(0)
     async with desk.owner.transaction() as tx:
         for event in waiting:
             position = await events.feed(tx, event, desk.owner.engine.dialect)
             if position is not None and to is not None:
-                events.plan_delivery(tx, position, event.payment_id, now)
+                events.plan_delivery(tx, position, event.payment_id, due)
     unit = Unit()
     for event in waiting:
         events.mark_forwarded(unit, event, now)
@@ -105,9 +105,9 @@ async def deliver(desk: Desk) -> int:
     url, sealed = to
     signer = Webhook(desk.opening.open_owners(sealed, DESTINATION).reveal())
     tried = 0
-    for event, tries in await events.due_deliveries(desk.owner, desk.world.now()):
+    for event, tries in await events.due_deliveries(desk.owner, desk.shared_after(0)):
         claim = Unit()
-        events.claim_delivery(claim, event.position, tries, desk.world.after(CLAIM_S))
+        events.claim_delivery(claim, event.position, tries, desk.shared_after(CLAIM_S))
         try:
             await desk.owner.commit(claim)
         except Stale:
@@ -136,7 +136,7 @@ async def _send(desk: Desk, url: str, signer: Webhook, event: Event, tries: int)
     if status is None or not 200 <= status < 300:
         state = "pending" if tries <= len(RETRY_S) else "given_up"
         pause_s = RETRY_S[min(tries, len(RETRY_S)) - 1]
-        next_at = desk.world.now() + timedelta(seconds=pause_s)
+        next_at = desk.shared_after(pause_s)
         log.warning("event_not_delivered", event_id=event.event_id, status=status, error=error, tries=tries)
     unit = Unit()
     events.finish_delivery(unit, event.position, state, status, error, next_at, desk.world.now())
@@ -180,6 +180,6 @@ async def replay(desk: Desk, position: int, actor: str) -> None:
         raise NotFound("There is no such event.")
     now = desk.world.now()
     unit = Unit()
-    events.plan_delivery(unit, position, found[0].payment_id, now)
+    events.plan_delivery(unit, position, found[0].payment_id, desk.shared_after(0))
     audit.append(unit, now, actor, "events.replayed", "owner", {"cursor": position})
     await desk.owner.commit(unit)

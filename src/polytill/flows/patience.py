@@ -46,6 +46,10 @@ class Patience:
             return False
         return now_s - seen.waited_at_s < REMEMBERED_S or any(from_s <= now_s for from_s in seen.slow_from_s)
 
+    def kept_waiting(self, now_s: float) -> int:
+        """How many visits are kept waiting at this moment, by whomever."""
+        return sum(from_s <= now_s for seen in self._seen.values() for from_s in seen.slow_from_s)
+
     def has_room(self, asked: Asked, now_s: float, hands: int) -> bool:
         """Whether one more visit may ask it. With each answer that comes in time there is room for one more: all may ask
         again within seconds of its return, and one that answers now and then is not trusted at once."""

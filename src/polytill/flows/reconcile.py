@@ -42,6 +42,7 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Operation, Refund
 from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
@@ -282,17 +283,15 @@ async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
 
 
 async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
-    """What is to be looked at."""
+    """What is to be looked at. Nothing is read here that belongs to one thing alone: that may be what cannot be read."""
     now = desk.world.now()
     beyond = never_after(now)
 
     async def look_up(attempt: Attempt) -> None:
         await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
 
-    async def asked_of(attempt_id: str) -> Asked:
-        attempt = await payments.attempt_by_id(db, attempt_id)
-        assert attempt is not None
-        return asks(attempt)
+    async def asked_of(one: Refund | Operation) -> Asked:
+        return Asked(await refunds.provider_of(db, one), one.environment, is_told=False)
 
     def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Asked:
         return Asked(one.provider_code or "", one.environment, is_told)
@@ -308,14 +307,14 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
     ]
     for back in await refunds.overdue(db, now, beyond):
         look = partial(refund.refresh, desk, db, back)
-        work.append(_Work(back.next_lookup_at or now, await asked_of(back.attempt_id), back.id, look))
+        work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
     for done in await refunds.operations_overdue(db, now, beyond):
         look_at = partial(operate.refresh, desk, db, done)
-        work.append(_Work(done.next_lookup_at or now, await asked_of(done.attempt_id), done.id, look_at))
+        work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
     came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
     work += [news(event) for event in await webhook_events.waiting(db, came_before)]
     work += [
         _Work(one.expires_at or now, asks(one), one.id, partial(expire, desk, db, one))
-        for one in await payments.unpaid_past_expiry(db, now)
+        for one in await payments.unpaid_past_expiry(db, desk.surely_past(0))
     ]
     return work

@@ -14,6 +14,7 @@ from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
 from polytill.flows.schedule import after_sent
+from polytill.flows.settle import TRIES
 from polytill.flows.settle_refunds import settle_refund
 from polytill.providers.contract import Handler, RefundFact, RefundLookupParams, RefundParams
 from polytill.providers.outcomes import (
@@ -42,19 +43,27 @@ async def create_refund(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
     actor: str,
 ) -> tuple[Refund, bool]:  # fmt: skip
-    """Refund part or all of what is left. Whether the key was known is the second value."""
-    db, payment = await find(desk, practice_id, payment_id)
-    known = await refunds.by_key(db, key)
-    if known is not None:
-        return _replayed(known, request_hash), True
-    try:
-        return await _create_refund(desk, db, payment, amount, reason, key, request_hash, actor)
-    except Conflict:
-        # Of two at once under one key, the second may see what the first has reserved before it sees its key.
+    """Refund part or all of what is left. Whether the key was known is the second value.
+
+    Decided anew where it could not be put on disk as it was decided: less may be left by now, or as much as was asked
+    for all the same (another refund failed meanwhile, or the server let another transaction go first).
+    """
+    for _ in range(TRIES):
+        db, payment = await find(desk, practice_id, payment_id)
         known = await refunds.by_key(db, key)
-        if known is None:
-            raise
-        return _replayed(known, request_hash), True
+        if known is not None:
+            return _replayed(known, request_hash), True
+        try:
+            return await _create_refund(desk, db, payment, amount, reason, key, request_hash, actor)
+        except Stale:
+            continue
+        except Conflict:
+            # Of two at once under one key, the second may see what the first has reserved before it sees its key.
+            known = await refunds.by_key(db, key)
+            if known is None:
+                raise
+            return _replayed(known, request_hash), True
+    raise Stale
 
 
 async def _create_refund(
@@ -89,8 +98,6 @@ async def _create_refund(
         if known is None:
             raise
         return _replayed(known, request_hash), True
-    except Stale:
-        raise _exceeds((await find(desk, db.practice_id, payment.id))[1]) from None
     return await asyncio.shield(send(desk, db, payment, attempt, refund)), False
 
 

@@ -20,6 +20,8 @@ CLAIM_S = 15.0
 PROLONG_S = 5.0
 # A practice where a visit found nothing to do is visited less often.
 QUIET_FACTOR = 5
+# Hands that are kept waiting are replaced meanwhile, so many of them: nobody knows that a provider hangs before it has all.
+REPLACED_SHARE = 0.75
 # However much there is to do, a turn comes to an end.
 LONGEST_TURN_S = 60.0
 EVERY_PRACTICE = 1_000_000
@@ -46,7 +48,8 @@ class Rounds:
         if limit < 1:
             return {}  # before a unit is filled: one left open is inherited by every visit, and none may call then
         unit = Unit()
-        leases.claim(unit, self.worker, self._desk.world.after(CLAIM_S), self._desk.world.now(), due_before, limit)
+        until, now = self._desk.shared_after(CLAIM_S), self._desk.shared_after(0)
+        leases.claim(unit, self.worker, until, now, due_before, limit)
         if not (await self._desk.owner.commit(unit))[0]:
             return {}
         held = await leases.claimed(self._desk.owner, self.worker)
@@ -88,7 +91,7 @@ class Rounds:
         if not (self._visits or self._in_hand) or 0 <= now_s - self._prolonged_at_s < PROLONG_S:
             return
         unit = Unit()
-        leases.prolong(unit, self.worker, self._desk.world.after(CLAIM_S))
+        leases.prolong(unit, self.worker, self._desk.shared_after(CLAIM_S))
         await self._desk.owner.commit(unit)
         self._prolonged_at_s = now_s
         held = await leases.claimed(self._desk.owner, self.worker)
@@ -108,7 +111,7 @@ class Rounds:
             found = _found(practice_id, task)
             done += found
             pause_s = self._desk.settings.sweep_interval_s * (1 if found else QUIET_FACTOR)
-            leases.release(unit, self.worker, practice_id, self._desk.world.after(pause_s))
+            leases.release(unit, self.worker, practice_id, self._desk.shared_after(pause_s))
         await self._desk.owner.commit(unit)  # before they are forgotten: a claim that cannot be released is kept
         for practice_id in ended:
             del self._visits[practice_id]
@@ -147,9 +150,9 @@ async def hold_everyone(desk: Desk) -> None:
     """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
     unit = Unit()
     longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
-    claimed_after, due_after = (desk.world.after(s + CLOCKS_APART_S) for s in (CLAIM_S, longest_s))
-    leases.set_right(unit, claimed_after, due_after, desk.world.now())
-    leases.hold_all(unit, desk.world.after(-GRACE_S))  # nobody counts on these: one visit is enough
+    claimed_after, due_after = (desk.shared_after(s + CLOCKS_APART_S) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, desk.shared_after(0))
+    leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 
 
@@ -166,8 +169,10 @@ async def turn(rounds: Rounds, desk: Desk) -> None:
 async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
     """End what is done and begin what is due. Whether no hand is left free, so that more may be due."""
     await rounds.turn()
-    free = desk.settings.worker_visits - rounds.under_way
-    claimed = await rounds.claim(desk.world.now(), free)
+    hands = desk.settings.worker_visits
+    hands += min(desk.patience.kept_waiting(desk.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
+    free = hands - rounds.under_way
+    claimed = await rounds.claim(desk.shared_after(0), free)
     for practice_id, lease_until in claimed.items():
         rounds.begin(practice_id, lease_until)
     return len(claimed) >= free

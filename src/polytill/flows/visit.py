@@ -28,7 +28,7 @@ async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> i
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
     done += await forward(desk, db)
-    lapsed_before = desk.world.after(-GRACE_S)
+    lapsed_before = desk.surely_past(GRACE_S)
     if lease_until is not None and lease_until < lapsed_before and not await payments.anything_open(db):
         # A payment that starts meanwhile has renewed the lease first, and then nothing is ended here.
         unit = Unit()

@@ -7,6 +7,7 @@ that takes one cannot be given the owner's.
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 from polytill.domain.sealing import DataKey
@@ -78,6 +79,14 @@ class _Database:
 
 class OwnerDb(_Database):
     """The platform's own database: directory, catalog, people, API keys, audit."""
+
+    async def server_time_s(self) -> float | None:
+        """What its server's clock shows, in seconds since the epoch; None where it is a file."""
+        if self.engine.dialect == "sqlite":
+            return None
+        [row] = await self.fetch("SELECT clock_timestamp() AS shown")
+        shown: datetime = row["shown"]
+        return shown.timestamp()
 
 
 class PracticeDb(_Database):

@@ -8,6 +8,7 @@ from typing import Any
 
 from polytill.domain.states import Environment
 from polytill.storage.databases import OwnerDb, PracticeDb, Tx, Writes
+from polytill.storage.reading import readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -36,6 +37,7 @@ def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = Non
     )  # fmt: skip
 
 
+@reads_row
 def _event(row: Any) -> Event:
     created = moment(row["created_at"])
     assert created is not None
@@ -49,12 +51,20 @@ _COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, crea
 
 
 async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
-    """What is not in the owner's feed yet, in order."""
+    """What is not in the owner's feed yet, in order: none of a payment before an earlier one that cannot be read."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1",  # noqa: S608
         limit,
     )
-    return [_event(row) for row in rows]
+    found = readable(rows, _event)
+    read = {event.position for event in found}
+    stuck: dict[str | None, int] = {}
+    for row in rows:
+        if row["id"] not in read:
+            stuck.setdefault(row["payment_id"], row["id"])
+    return [
+        one for one in found if one.payment_id is None or one.position < stuck.get(one.payment_id, one.position + 1)
+    ]
 
 
 def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
@@ -136,7 +146,7 @@ async def due_deliveries(owner: OwnerDb, now: datetime, limit: int = 50) -> list
         " ORDER BY f.id LIMIT $2",
         now, limit,
     )  # fmt: skip
-    return [(_event(row), row["tries"]) for row in rows]
+    return readable(rows, lambda row: (_event(row), row["tries"]))
 
 
 def claim_delivery(unit: Writes, position: int, tries: int, until: datetime) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -118,6 +119,7 @@ _ATTEMPT_COLUMNS = (
 )
 
 
+@reads_row
 def _payment(row: Any) -> Payment:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
@@ -132,6 +134,7 @@ def _payment(row: Any) -> Payment:
     return Payment(**values)
 
 
+@reads_row
 def _attempt(row: Any) -> Attempt:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
@@ -351,7 +354,7 @@ async def attempts_overdue(
         " WHERE next_lookup_at <= $1 OR next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id",
         now, limit, beyond,
     )  # fmt: skip
-    return [_attempt(row) for row in rows]
+    return readable(rows, _attempt)
 
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
@@ -369,7 +372,7 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
         " WHERE place <= $2 ORDER BY asked_next, id",
         now, limit,
     )  # fmt: skip
-    return [_payment(row) for row in rows]
+    return readable(rows, _payment)
 
 
 @dataclass(frozen=True, slots=True)

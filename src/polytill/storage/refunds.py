@@ -8,6 +8,7 @@ from typing import Any
 
 from polytill.domain.states import DisputeState, Environment, OperationState, RefundState
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -113,6 +114,7 @@ _OPERATION = (
 )
 
 
+@reads_row
 def _refund(row: Any) -> Refund:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
@@ -123,6 +125,7 @@ def _refund(row: Any) -> Refund:
     return Refund(**values)
 
 
+@reads_row
 def _operation(row: Any) -> Operation:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
@@ -197,7 +200,7 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
 async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
     """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
     to after ``beyond`` is overdue, too."""
-    return [_refund(row) for row in await db.fetch(_overdue("refunds", _REFUND), now, limit, beyond)]
+    return readable(await db.fetch(_overdue("refunds", _REFUND), now, limit, beyond), _refund)
 
 
 def _overdue(table: str, columns: str) -> str:
@@ -219,7 +222,7 @@ async def done_between(
         " AND attempt_id IN (SELECT id FROM payment_attempts WHERE config_id = $1) ORDER BY created_at, id",
         config_id, environment.value, since, until,
     )  # fmt: skip
-    return [_refund(row) for row in rows]
+    return readable(rows, _refund)
 
 
 # ── Captures and cancels ──
@@ -271,7 +274,14 @@ async def operations_overdue(
     db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
 ) -> list[Operation]:
     """Captures and cancels whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
-    return [_operation(row) for row in await db.fetch(_overdue("payment_operations", _OPERATION), now, limit, beyond)]
+    return readable(await db.fetch(_overdue("payment_operations", _OPERATION), now, limit, beyond), _operation)
+
+
+async def provider_of(db: PracticeDb, one: Refund | Operation) -> str:
+    """The code of the provider that is asked about it."""
+    row = await db.one("SELECT provider_code FROM payment_attempts WHERE id = $1", one.attempt_id)
+    assert row is not None
+    return str(row["provider_code"])
 
 
 # ── Disputes ──
@@ -319,12 +329,14 @@ async def disputes_of(db: PracticeDb, payment_id: str) -> list[Dispute]:
         " ORDER BY created_at, id",
         payment_id,
     )
-    found = []
-    for row in rows:
-        values = dict(row)
-        values["environment"] = Environment(values["environment"])
-        values["state"] = DisputeState(values["state"])
-        values["funds_withdrawn"] = bool(values["funds_withdrawn"])
-        values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
-        found.append(Dispute(**values))
-    return found
+    return [_dispute(row) for row in rows]
+
+
+@reads_row
+def _dispute(row: Any) -> Dispute:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"] = DisputeState(values["state"])
+    values["funds_withdrawn"] = bool(values["funds_withdrawn"])
+    values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
+    return Dispute(**values)

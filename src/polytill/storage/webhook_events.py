@@ -9,6 +9,7 @@ from typing import Any
 
 from polytill.domain.states import Environment, EventState
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -45,6 +46,7 @@ _COLUMNS = (
 )
 
 
+@reads_row
 def _event(row: Any) -> WebhookEvent:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
@@ -138,7 +140,7 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
         f" WHERE state = 'received' AND ({due})) AS waiting WHERE place <= $1 ORDER BY received_at, id",
         limit, *came_before,
     )  # fmt: skip
-    return [_event(row) for row in rows]
+    return readable(rows, _event)
 
 
 async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
@@ -148,7 +150,7 @@ async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
         " AND config_id = $1 ORDER BY id DESC LIMIT 50",
         config_id,
     )
-    return [_event(row) for row in rows]
+    return readable(rows, _event)
 
 
 async def listed(

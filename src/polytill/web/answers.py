@@ -135,6 +135,7 @@ class Health(Answer):
     practices: int
     practices_behind: list[int]
     opened_here: int
+    clock_ahead_seconds: float | None
     providers: dict[str, ProviderHealth]
 
 

@@ -222,11 +222,13 @@ async def health(caller: Owner) -> Response:
     head = migrating.head("practice")
     catalog = await caller.desk.catalog()
     installed = caller.desk.registry.installed()
+    ahead_s = caller.desk.server_clock.ahead_s(caller.desk.world)
     return answer(
         {
             "practices": len(entries),
             "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
             "openedHere": len(caller.desk.opening.opened()),
+            "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
             "providers": {code: {"status": e.status, "installed": code in installed} for code, e in catalog.items()},
         }
     )

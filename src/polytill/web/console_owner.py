@@ -102,7 +102,7 @@ async def list_practices(
         request, "owner/practices.html", visitor=visitor, practices=found[:PER_PAGE],
         following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=head,
         volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
-        fleet=await fleet.read(desk.owner, head, desk.world.now()), after=after,
+        fleet=await fleet.read(desk.owner, head, desk.shared_after(0)), after=after,
     )  # fmt: skip
 
 

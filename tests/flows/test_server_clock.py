@@ -1,0 +1,300 @@
+"""A process whose clock is wrong beside the owner database's server: it says so, and harms no other's claims and leases.
+
+The server's clock is given here, so that both engines are tried; that a server is asked at all is tried on it below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from polytill.app import Polytill, beside
+from polytill.domain.errors import NotNow
+from polytill.domain.states import PaymentStatus
+from polytill.flows import compare, fleet, lease, notify, rounds
+from polytill.flows.clocks import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S
+from polytill.flows.rounds import CLAIM_S, WHENEVER, Rounds
+from polytill.flows.visit import GRACE_S
+from polytill.providers.contract import Page
+from polytill.providers.outcomes import Reason, Unknown
+from polytill.storage import leases, listings, payments
+from polytill.storage.databases import OwnerDb
+from tests.flows.scenes import LINK, Scene
+from tests.flows.scripted import HANDLERS
+
+HOUR = 3600.0
+SetWrong = Callable[[float], None]
+
+
+@pytest.fixture
+async def wrong(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SetWrong:
+    """Sets this process's clock so many seconds ahead, after it has asked the server, whose clock is right."""
+
+    async def right(_: OwnerDb) -> float:
+        return scene.clock.at_s
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", right)
+    await scene.till.watch_clock()
+    world = scene.desk.world
+
+    def by(seconds: float) -> None:
+        monkeypatch.setattr(scene.desk, "world", replace(world, time_s=lambda: scene.clock.at_s + seconds))
+
+    return by
+
+
+async def held(scene: Scene) -> None:
+    """The scene's practice holds a lease, as one does that takes payments."""
+    await lease.ensure(scene.desk, scene.practice_id)
+
+
+# ── Claims and leases ──
+
+
+@pytest.mark.parametrize("ahead_s", [MARGIN_S + 1, 60.0, HOUR, 365 * 24 * HOUR])
+async def test_one_that_is_ahead_takes_nothing_over(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
+    await held(scene)
+    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
+    scene.clock.at_s += CLAIM_S - MARGIN_S
+    wrong(ahead_s)
+    assert await mine.claim(WHENEVER, 10) == {}
+    scene.clock.at_s += MARGIN_S + 1
+    assert list(await mine.claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
+
+
+@pytest.mark.parametrize("ahead_s", [60.0, HOUR, -60.0, -HOUR])
+async def test_its_own_claims_end_when_all_others_expect(scene: Scene, wrong: SetWrong, ahead_s: float) -> None:
+    await held(scene)
+    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    wrong(ahead_s)
+    assert list(await mine.claim(scene.desk.shared_after(0), 10)) == [scene.practice_id], "it works, and by their clock"
+    wrong(0)
+    scene.clock.at_s += CLAIM_S - 1
+    assert await other.claim(WHENEVER, 10) == {}
+    scene.clock.at_s += 2
+    assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
+
+
+@pytest.mark.parametrize("ahead_s", [HOUR, -HOUR])
+async def test_what_it_visits_is_due_again_when_it_should_be(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    visited: list[int] = []
+
+    async def visit(_: object, practice_id: int, __: object) -> int:
+        visited.append(practice_id)
+        return 0
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    await held(scene)
+    mine, other = Rounds(scene.desk), Rounds(scene.desk)
+    wrong(ahead_s)
+    for _ in range(2):
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(1)
+    wrong(0)
+    scene.clock.at_s += scene.desk.settings.sweep_interval_s * rounds.QUIET_FACTOR - 1
+    await rounds.turn(other, scene.desk)
+    assert len(visited) == 1
+    scene.clock.at_s += 2
+    await rounds.turn(other, scene.desk)
+    await other.pause(1)
+    assert len(visited) == 2
+
+
+async def test_one_that_is_far_behind_ends_no_others_claim(scene: Scene, wrong: SetWrong) -> None:
+    await held(scene)
+    await Rounds(scene.desk).claim(WHENEVER, 10)
+    wrong(-24 * HOUR)
+    await rounds.hold_everyone(scene.desk)
+    wrong(0)
+    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+
+
+async def test_one_that_is_ahead_ends_no_lease_that_somebody_counts_on(scene: Scene, wrong: SetWrong) -> None:
+    await held(scene)
+    wrong(lease.LEASE_S + GRACE_S + 60)
+    await scene.till.sweep()
+    assert scene.practice_id in await leases.all_held(scene.desk.owner)
+    wrong(0)
+    scene.clock.at_s += lease.LEASE_S + GRACE_S + 1
+    await scene.till.sweep()
+    assert await leases.all_held(scene.desk.owner) == {}
+
+
+async def test_a_lease_is_as_long_as_its_writer_counts_on_it(scene: Scene, wrong: SetWrong) -> None:
+    wrong(-HOUR)
+    await held(scene)
+    until = (await leases.all_held(scene.desk.owner))[scene.practice_id].timestamp()
+    assert until == pytest.approx(scene.clock.at_s + lease.LEASE_S, abs=1)
+
+
+async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    async def send(*args: Any) -> None:
+        sent.append(args[-1])  # and it takes long
+
+    monkeypatch.setattr(notify, "_send", send)
+    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    await scene.configure()
+    await scene.succeeded()
+    await notify.forward(scene.desk, scene.db)
+    await notify.deliver(scene.desk)
+    wrong(notify.CLAIM_S + 60)
+    await notify.deliver(scene.desk)
+    assert len(sent) == 1
+    scene.clock.at_s += notify.CLAIM_S
+    await notify.deliver(scene.desk)
+    assert len(sent) == 2
+
+
+async def test_one_that_is_ahead_takes_no_migration_over(scene: Scene, wrong: SetWrong) -> None:
+    assert await fleet.begin(scene.desk, "test") is not None
+    wrong(HOUR)
+    assert await fleet.begin(scene.desk, "test") is None
+    scene.clock.at_s += fleet.CLAIM_S + 1
+    assert await fleet.begin(scene.desk, "test") is not None
+
+
+# ── What it does to payments ──
+
+
+async def test_one_that_is_ahead_expires_no_checkout_early(scene: Scene, wrong: SetWrong) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    made = await scene.pay()
+    scene.wire.always("confirm", LINK)
+    scene.wire.always("cancel", Unknown(Reason.timeout))
+    expires_s = scene.desk.settings.payment_expires_s
+    scene.clock.at_s += expires_s - 60
+    wrong(120)
+    assert await payments.unpaid_past_expiry(scene.db, scene.desk.world.now()), "by its clock it is over"
+    await scene.till.sweep()
+    assert scene.wire.of("cancel") == []
+    scene.clock.at_s += 61 + HOUR
+    await scene.till.sweep()
+    assert len(scene.wire.of("cancel")) == 1
+    assert (await scene.payment(made.payment.id)).status is not PaymentStatus.succeeded
+
+
+async def test_one_that_is_ahead_calls_nothing_compared_that_is_to_come(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> Page[Any]:
+        return Page(())
+
+    monkeypatch.setattr(HANDLERS["scripted"], "list_transactions", nothing)
+    configuration = await scene.configure()
+    wrong(365 * 24 * HOUR)
+    await compare.compare(scene.desk, scene.practice_id)
+    until = await listings.kept(scene.db, configuration.id, configuration.environment)
+    assert until is not None
+    assert until.timestamp() < scene.clock.at_s
+
+
+# ── Noticing ──
+
+
+async def said(scene: Scene) -> list[float]:
+    """What is said in the log now."""
+    with capture_logs() as logs:
+        await scene.till.watch_clock()
+    return [line["seconds"] for line in logs if line["event"] == "clock_differs"]
+
+
+async def test_a_clock_that_differs_is_said_now_and_then_until_it_is_right(scene: Scene, wrong: SetWrong) -> None:
+    assert await said(scene) == []
+    wrong(MARGIN_S - 1)
+    assert await said(scene) == []
+    wrong(-MARGIN_S - 1)
+    assert await said(scene) == [-MARGIN_S - 1], "at once, before the server is asked again"
+    for _ in range(9):
+        scene.clock.at_s += SAID_EVERY_S / 10
+        assert await said(scene) == []
+    scene.clock.at_s += SAID_EVERY_S / 10
+    assert await said(scene) == [-MARGIN_S - 1]
+    wrong(0)
+    assert await said(scene) == []
+    wrong(60)
+    assert await said(scene) == [60]
+
+
+async def test_while_the_server_is_away_its_clock_goes_on(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: OwnerDb) -> float:
+        raise NotNow
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", away)
+    scene.clock.at_s += HOUR
+    wrong(60)
+    assert await said(scene) == [60]
+    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
+
+
+async def test_an_answer_that_took_long_is_not_believed(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: OwnerDb) -> float:
+        shown_s = scene.clock.at_s
+        scene.clock.at_s += LONGEST_QUESTION_S + 30
+        return shown_s
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", slow)
+    scene.clock.at_s += ASKED_EVERY_S
+    assert await said(scene) == []
+    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s)
+
+
+async def test_a_server_that_is_asked_again_is_believed_again(
+    scene: Scene, wrong: SetWrong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another one now, whose clock is wrong: all processes go by it, and say so."""
+
+    async def another(_: OwnerDb) -> float:
+        return scene.clock.at_s + HOUR
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", another)
+    assert await said(scene) == []
+    scene.clock.at_s += ASKED_EVERY_S
+    assert await said(scene) == [-HOUR]
+    assert scene.desk.surely_past(0) == scene.desk.world.now()
+
+
+async def test_a_file_has_no_clock_and_a_server_has(till: Polytill) -> None:
+    shown_s = await till.desk.owner.server_time_s()
+    if till.desk.owner.engine.dialect == "sqlite":
+        assert shown_s is None
+        await till.watch_clock()
+        assert till.desk.server_clock.ahead_s(till.desk.world) is None
+    else:
+        assert shown_s is not None
+        assert abs(shown_s - time.time()) < MARGIN_S
+
+
+@pytest.mark.parametrize("life", ["renew_for_ever", "visit_for_ever"])
+async def test_whoever_serves_or_works_looks_at_its_clock(
+    till: Polytill, monkeypatch: pytest.MonkeyPatch, life: str
+) -> None:
+    async def behind(_: OwnerDb) -> float:
+        return time.time() - 60
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", behind)
+    with capture_logs() as logs:
+        async with beside(getattr(till, life)()):
+            for _ in range(100):
+                if any(line["event"] == "clock_differs" for line in logs):
+                    break
+                await asyncio.sleep(0.05)
+    [line] = [line for line in logs if line["event"] == "clock_differs"]
+    assert line["seconds"] == pytest.approx(60, abs=2)

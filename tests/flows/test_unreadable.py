@@ -1,0 +1,249 @@
+"""Rows that this version cannot read, as a newer one writes them while both are at work: they keep no other waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from polytill.domain.errors import UnreadableRow
+from polytill.domain.money import Money
+from polytill.domain.states import PaymentStatus
+from polytill.flows import compare, notify
+from polytill.flows.compare_refunds import ASKED_AGAIN_AT
+from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
+from polytill.providers.outcomes import Declined, Reason, Unknown
+from polytill.storage import events, listings, payments, refunds
+from tests.flows.scenes import LINK, Scene, held, paid
+from tests.flows.scripted import HANDLERS
+
+LOST = Unknown(Reason.timeout)
+HOUR, DAY = 3600.0, 86_400.0
+TOMORROW = "from_tomorrow"
+_numbers = count(1)
+
+
+@asynccontextmanager
+async def unreadable(
+    db: Any, table: str, row_id: Any, column: str = "environment", said: bool = True
+) -> AsyncIterator[list[Any]]:
+    """Within the block a row holds what only a newer version knows. The log says which row was left out, not its content."""
+    [before] = await db.fetch(f"SELECT {column} AS was FROM {table} WHERE id = $1", row_id)
+    if db.engine.dialect == "sqlite":
+        await db.fetch("PRAGMA ignore_check_constraints = ON")
+    else:
+        named = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = CAST($1 AS TEXT)::regclass"
+        for row in await db.fetch(named, table):
+            await db.fetch(f"ALTER TABLE {table} DROP CONSTRAINT {row['conname']}")
+    await db.fetch(f"UPDATE {table} SET {column} = $2 WHERE id = $1", row_id, TOMORROW)
+    with capture_logs() as logs:
+        yield logs
+    assert {line["row"] for line in logs if line["event"] == "row_not_readable"} == ({row_id} if said else set())
+    assert TOMORROW not in str(logs)
+    await db.fetch(f"UPDATE {table} SET {column} = $2 WHERE id = $1", row_id, before["was"])
+
+
+# ── Visits ──
+
+
+async def lost(scene: Scene) -> str:
+    """The id of an attempt whose answer was lost."""
+    scene.wire.says("create", LOST)
+    return (await scene.pay()).attempts[0].id
+
+
+async def lost_refund(scene: Scene) -> str:
+    payment = await scene.succeeded()
+    scene.wire.says("refund", LOST)
+    return (await scene.till.refund(scene.practice_id, payment.id, key=f"back-{next(_numbers)}", amount=400)).id
+
+
+async def lost_capture(scene: Scene) -> str:
+    scene.wire.says("create", held(transaction=f"tx-{next(_numbers)}h"))
+    made = await scene.pay(capture="manual")
+    scene.wire.says("capture", LOST)
+    await scene.till.capture(scene.practice_id, made.payment.id, key=f"take-{next(_numbers)}")
+    [row] = await scene.db.fetch("SELECT id FROM payment_operations WHERE payment_id = $1", made.payment.id)
+    return str(row["id"])
+
+
+async def waiting_delivery(scene: Scene) -> str:
+    """The id of a delivery whose process died before it was applied."""
+    payment = await scene.succeeded()
+    [attempt] = await scene.attempts(payment.id)
+    configuration = (await scene.desk.configured(scene.db)).configurations["scripted"]
+    name = payment.provider_transaction_id
+    event = await scene.delivery(configuration, PaymentFact(paid(transaction=name or ""), attempt.id, name))
+    assert event is not None
+    await scene.db.fetch("UPDATE webhook_events SET state = 'received' WHERE id = $1", event.id)
+    return event.id
+
+
+async def unpaid(scene: Scene) -> str:
+    """The id of a payment that nobody has finished in time."""
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    await scene.db.fetch("UPDATE payments SET expires_at = $2 WHERE id = $1", payment.id, scene.desk.world.after(1))
+    await scene.db.fetch("UPDATE payment_attempts SET next_lookup_at = $1", scene.desk.world.after(1))
+    return payment.id
+
+
+@pytest.mark.parametrize(
+    ("made", "table", "column"),
+    [
+        (lost, "payment_attempts", "state"),
+        (lost_refund, "refunds", "state"),
+        (lost_capture, "payment_operations", "state"),
+        (waiting_delivery, "webhook_events", "environment"),
+        (unpaid, "payments", "environment"),
+    ],
+)
+async def test_a_row_that_cannot_be_read_keeps_no_other_waiting(
+    scene: Scene, made: Callable[[Scene], Awaitable[str]], table: str, column: str
+) -> None:
+    await scene.configure()
+    row_id = await made(scene)
+    other = await payments.attempt_by_id(scene.db, await lost(scene))
+    assert other is not None
+    scene.wire.always("lookup", paid(transaction="tx-7"))
+    scene.wire.always("lookup_refund", LOST)
+    scene.wire.always("confirm", LOST)
+    async with unreadable(scene.db, table, row_id, column):
+        await scene.later(61)
+        assert (await scene.payment(other.payment_id)).status is PaymentStatus.succeeded
+
+
+async def test_a_refund_of_an_attempt_that_cannot_be_read_keeps_no_other_waiting(scene: Scene) -> None:
+    await scene.configure()
+    back = await refunds.by_id(scene.db, await lost_refund(scene))
+    other = await refunds.by_id(scene.db, await lost_refund(scene))
+    assert back is not None
+    assert other is not None
+    scene.wire.always("lookup_refund", paid(400, transaction="re-1", fee=None))
+    async with unreadable(scene.db, "payment_attempts", back.attempt_id, "state", said=False) as logs:
+        await scene.later(61)
+        assert any(line["event"] == "lookup_failed" and line["subject"] == back.id for line in logs)
+    found = [await refunds.by_id(scene.db, one.id) for one in (back, other)]
+    assert [one and one.state for one in found] == ["unknown", "succeeded"]
+
+
+# ── What the platform is told ──
+
+
+async def test_an_event_that_cannot_be_read_keeps_its_place_and_the_others_go_on(scene: Scene) -> None:
+    await scene.configure()
+    stuck, other = await scene.succeeded(), await scene.succeeded()
+    scene.wire.says("refund", paid(400, transaction="re-1", fee=None))
+    await scene.till.refund(scene.practice_id, stuck.id, key="back", amount=400)
+    first, *_ = await scene.db.fetch("SELECT id FROM events WHERE payment_id = $1 ORDER BY id", stuck.id)
+    async with unreadable(scene.db, "events", first["id"]):
+        await notify.forward(scene.desk, scene.db)
+        assert {event.payment_id for event in await events.read(scene.desk.owner, 0, 10)} == {other.id}
+    await notify.forward(scene.desk, scene.db)
+    kinds = [event.type for event in await events.read(scene.desk.owner, 0, 10) if event.payment_id == stuck.id]
+    assert kinds == ["payment.succeeded", "refund.succeeded"]
+
+
+async def test_a_delivery_that_cannot_be_read_keeps_no_other_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    async def send(_: Any, __: str, ___: Any, event: events.Event, ____: int) -> None:
+        sent.append(event.event_id)
+
+    monkeypatch.setattr(notify, "_send", send)
+    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    await scene.configure()
+    for _ in range(2):
+        await scene.succeeded()
+    await notify.forward(scene.desk, scene.db)
+    first, second = await events.read(scene.desk.owner, 0, 10)
+    async with unreadable(scene.desk.owner, "event_feed", first.position):
+        assert await notify.deliver(scene.desk) == 1
+    assert sent == [second.event_id]
+
+
+# ── Comparing with the provider's listing ──
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What the provider lists in every window, by verb."""
+    facts: dict[str, list[Any]] = {"transactions": [], "refunds": [], "disputes": []}
+    for verb, found in facts.items():
+
+        async def method(*_: Any, found: list[Any] = found) -> Page[Any]:
+            return Page(tuple(found))
+
+        monkeypatch.setattr(HANDLERS["scripted"], f"list_{verb}", method)
+    return facts
+
+
+async def compared_until(scene: Scene) -> Any:
+    configuration = (await scene.desk.configured(scene.db)).configurations["scripted"]
+    return await listings.kept(scene.db, configuration.id, configuration.environment)
+
+
+@pytest.mark.parametrize("what", ["transactions", "refunds", "disputes"])
+async def test_a_listed_thing_whose_row_cannot_be_read_holds_up_nothing_for_long(
+    scene: Scene, listed: dict[str, list[Any]], what: str
+) -> None:
+    """The others are looked at at once; after a day the window is closed, and a person knows of a success."""
+    await scene.configure()
+    mine = await scene.succeeded()
+    await compare.compare(scene.desk, scene.practice_id)
+    [attempt] = await scene.attempts(mine.id)
+    scene.wire.says("create", LINK)
+    other = (await scene.pay()).attempts[0]
+    listed["transactions"].append(PaymentFact(paid(transaction="tx-o"), other.id, "tx-o"))
+    name = mine.provider_transaction_id
+    if what == "transactions":
+        listed[what].insert(0, PaymentFact(paid(), attempt.id, name))
+    elif what == "refunds":
+        listed[what].append(RefundFact("succeeded", None, "re-1", attempt.id, name, Money(400, "NGN")))
+    else:
+        listed[what].append(DisputeFact("open", "open", "dp-1", attempt.id, name, amount=Money(1000, "NGN")))
+    scene.wire.always("confirm", paid(transaction="tx-o"))
+    before = await compared_until(scene)
+    async with unreadable(scene.db, "payment_attempts", attempt.id, "state"):
+        scene.clock.at_s += HOUR
+        await compare.compare(scene.desk, scene.practice_id)
+        assert (await scene.payment(other.payment_id)).status is PaymentStatus.succeeded
+        assert await compared_until(scene) == before, "it is looked at once more"
+        scene.clock.at_s += DAY
+        await compare.compare(scene.desk, scene.practice_id)
+        assert await compared_until(scene) > before
+    assert await scene.cases() == (["listing_missing_here"] if what == "transactions" else [])
+
+
+async def test_one_refund_that_cannot_be_asked_about_again_keeps_no_other_waiting(
+    scene: Scene, listed: dict[str, list[Any]]
+) -> None:
+    await scene.configure()
+    made = []
+    for number in range(2):
+        payment = await scene.succeeded()
+        scene.wire.says("refund", paid(400, transaction=f"re-{number}", fee=None))
+        made.append(await scene.till.refund(scene.practice_id, payment.id, key=f"back-{number}", amount=400))
+    scene.wire.always("confirm", LOST)
+    scene.wire.always("lookup_refund", Declined(Reason.declined, True, "closed", "It came back."))
+    scene.clock.at_s += HOUR
+    await compare.compare(scene.desk, scene.practice_id)
+    async with unreadable(scene.db, "payment_attempts", made[0].attempt_id, "state"):
+        scene.clock.at_s += ASKED_AGAIN_AT[0].total_seconds()
+        await compare.compare(scene.desk, scene.practice_id)
+    found = [await refunds.by_id(scene.db, one.id) for one in made]
+    assert [one and one.state for one in found] == ["succeeded", "failed"]
+
+
+async def test_who_asks_for_one_such_thing_is_told_why(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    async with unreadable(scene.db, "payments", payment.id, said=False):
+        with pytest.raises(UnreadableRow, match="newer version"):
+            await scene.payment(payment.id)

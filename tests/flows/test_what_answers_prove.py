@@ -232,6 +232,51 @@ async def test_a_repeat_whose_address_is_not_served_proves_nothing(tmp_path: Pat
         assert [attempt.state for attempt in found.attempts] == [AttemptState.unknown]
 
 
+GATEWAYS_NO = (400, {"message": "Bad Request"})
+
+
+async def test_a_gateways_refusal_of_a_repeated_charge_proves_nothing(tmp_path: Path, engine_url: str | None) -> None:
+    wire = FlutterwaveV4()
+    async with shop(tmp_path, engine_url, "flutterwave_v4", wire) as at:
+        made = await at.pays()
+        wire.page = GATEWAYS_NO
+        for _ in range(12):
+            await at.later(31)
+        found = await at.till.confirm(at.practice_id, made.payment.id)
+        assert [attempt.state for attempt in found.attempts] == [AttemptState.unknown]
+
+
+@dataclass
+class StripeGivesBack(Wire):
+    """Refunds are made, each under a name of its own, and the first answer is lost."""
+
+    given: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, url: SplitResult, body: bytes) -> Said | Exception:
+        if method == "POST" and url.path.endswith("/refunds"):
+            self.given.append(f"re_{len(self.given) + 1}")
+            made = {"object": "refund", "amount": 10_000, "currency": "usd", "status": "succeeded", "metadata": {}}
+            return AnswerLost("made, and lost") if len(self.given) == 1 else (200, {"id": self.given[-1], **made})
+        paid = {"status": "succeeded", "amount": 25_000, "amount_received": 25_000, "currency": "usd", "metadata": {}}
+        whose = {"id": "pi_1", "object": "payment_intent", "livemode": False, "client_secret": "pi_1_secret_x"}
+        return 200, {**whose, **paid}
+
+
+async def test_a_gateways_refusal_of_a_repeated_refund_sets_nothing_free(
+    tmp_path: Path, engine_url: str | None
+) -> None:
+    wire = StripeGivesBack()
+    async with shop(tmp_path, engine_url, "stripe", wire) as at:
+        payment = await at.paid(wire)
+        made, _ = await refund.create_refund(at.till.desk, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
+        assert made.state is RefundState.unknown
+        wire.page = GATEWAYS_NO
+        await at.later(5)
+        wire.page = None
+        stored = await at.stored(payment.id)
+        assert (stored.refund_reserved, wire.given) == (10_000, ["re_1"])
+
+
 async def test_a_v4_delivery_and_the_v3_listing_are_of_one_payment(tmp_path: Path, engine_url: str | None) -> None:
     wire = Flutterwave()
     async with shop(tmp_path, engine_url, "flutterwave", wire, webhookVersion="v4") as at:

@@ -532,7 +532,11 @@ async def test_capture_of_a_part_and_cancel() -> None:
         (503, {}, Unknown(Reason.provider_unavailable, "503", None)),
         (302, {}, Unknown(Reason.unreadable, "302", "The provider's answer could not be read.")),
         (200, {}, Unknown(Reason.unreadable, "200", "Stripe's answer could not be read.")),
-        (400, {"error": "text"}, NotSent(Reason.validation, None, None)),
+        (
+            400,
+            {"error": "text"},
+            NotSent(Reason.unreadable, "400", "What refused the call does not speak as Stripe does."),
+        ),
     ],
 )
 async def test_errors(status: int, answer: Json, expected: NotSent | Unknown) -> None:

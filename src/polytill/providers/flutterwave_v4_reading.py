@@ -140,6 +140,8 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.config, code, text)
     if answer.status == 404:
         return NotSent(Reason.not_found, code, text)
+    if 400 <= answer.status < 500 and not error:  # a gateway's: the call did not get there, and says nothing of others
+        return NotSent(Reason.unreadable, code, "What refused the call does not speak as Flutterwave does.")
     if 400 <= answer.status < 500:
         return NotSent(Reason.validation, code, text)
     return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")

@@ -217,6 +217,9 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
         return NotSent(Reason.not_found, code, text)
     if issue == "INSTRUMENT_DECLINED":  # the payer may approve again with something else
         return Declined(Reason.declined, False, code, text)
+    if answer.status in (400, 422) and not (issue or data.get("name")):
+        # A gateway's: the call did not get to PayPal, and says nothing of others.
+        return NotSent(Reason.unreadable, code, "What refused the call does not speak as PayPal does.")
     if answer.status in (400, 422):
         return NotSent(ISSUES.get(issue, Reason.validation), code, text)
     return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")

@@ -355,7 +355,7 @@ def read_error(answer: Answer) -> Outcome:
     if error.get("type") == "idempotency_error":
         # Our keys are used for one request only: an earlier one with this key did arrive.
         return Unknown(Reason.duplicate, code or "idempotency_error", message)
-    if status == 402 or (error.get("type") == "card_error" and status == 400):
+    if (status == 402 and error) or (error.get("type") == "card_error" and status == 400):
         intent_id = id_of(error.get("payment_intent"))
         return _declined(error, False, intent_id, redact(error, REDACTED))
     if status in (401, 403):
@@ -364,6 +364,10 @@ def read_error(answer: Answer) -> Outcome:
         return Unknown(Reason.unreadable, str(status), "Stripe's answer could not be read.")
     if status == 429:
         return NotSent(Reason.rate_limited, code or "429", message, answer.retry_after_s)
+    if status != 404 and not error.get(
+        "type"
+    ):  # a gateway's: the call did not get to Stripe, and says nothing of others
+        return NotSent(Reason.unreadable, str(status), "What refused the call does not speak as Stripe does.")
     said = (message or "").lower()
     if "exists in live mode" in said or "exists in test mode" in said:
         return NotSent(Reason.config, code, message)

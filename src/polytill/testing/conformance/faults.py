@@ -6,9 +6,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from polytill.providers.contract import LookupParams
 from polytill.providers.http import AnswerLost, ConnectionNotMade
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.testing.conformance.register import check
+from polytill.providers.outcomes import (
+    REFUSED_AGAIN,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.testing.conformance.fixture import REFERENCE
+from polytill.testing.conformance.register import check, has_keys_of_its_own
 from polytill.testing.conformance.wire import Fault, Stand, Wire
 
 FAULTS = "faults"
@@ -53,6 +65,26 @@ async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
             proof = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
             assert not proof, f"{verb} takes {fault!r} for the proof that there is nothing"
             assert isinstance(outcome, NotSent | Unknown | None), f"{verb} makes {outcome!r} of {fault!r}"
+
+
+@check(FAULTS, only=has_keys_of_its_own)
+async def a_strangers_refusal_is_no_proof(stand: Stand) -> None:
+    """Where a lookup repeats the call under its key, a refusal that is not in the provider's own words proves nothing."""
+    minute = 60.0
+    asked = LookupParams(
+        REFERENCE, None, stand.first.money, stand.creation(), minute, int(stand.fixture.now_s - minute)
+    )  # fmt: skip
+    for status in (400, 402, 422):
+        for body in (b'{"message":"Bad Request"}', b'{"status":400,"error":"Bad Request","path":"/"}', b"{}"):
+            handler = stand.handler(stand.wire(fault=(status, JSON_HEADERS, body)))
+            found = {"lookup_payment": await handler.lookup_payment(asked)}
+            if handler.lookup_refund is not None:
+                found["lookup_refund"] = await handler.lookup_refund(stand.lost_refund(minute))
+            for verb, outcome in found.items():
+                proof = isinstance(outcome, Declined) or (
+                    isinstance(outcome, NotSent) and outcome.reason in REFUSED_AGAIN
+                )
+                assert not proof, f"{verb} takes {status} {body!r} for the provider's no: {outcome!r}"
 
 
 @check(FAULTS)

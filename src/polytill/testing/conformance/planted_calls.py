@@ -39,6 +39,18 @@ def failed_question_is_proof(base: Class) -> Class:
 
 
 @plant("stripe")
+def gateways_refusal_is_proof(base: Class) -> Class:
+    """What a gateway refuses counts as refused by the provider: a charge that was made would be made again."""
+    return after(
+        base,
+        "lookup_payment",
+        lambda _, o: (
+            NotSent(Reason.validation, o.code) if isinstance(o, Unknown) and o.reason is Reason.unreadable else o
+        ),
+    )
+
+
+@plant("stripe")
 def outage_is_a_decline(base: Class) -> Class:
     """A server error while asking is read as a decline."""
     return after(

@@ -72,6 +72,7 @@ class _Director(Host):
             fresh = secret_key(merchant.practice, merchant.provider, merchant.environment, version)
             h.network.accounts[merchant.provider, fresh] = merchant.account
             h.count("fault.rotation")
+            h.rekeyed.add((merchant.practice, merchant.provider))
             if not await self._configure(merchant, version):
                 return
             merchant.account.key, merchant.version = fresh, version
@@ -88,6 +89,7 @@ class _Director(Host):
             old.left = True
             new = h.open_account(old.practice, old.provider, old.environment, old.version + ANOTHER_ACCOUNT)
             h.count("fault.move")
+            h.rekeyed.add((old.practice, old.provider))
             await self._configure(new, new.version)
 
     def _any_merchant(self) -> Merchant:

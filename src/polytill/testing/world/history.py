@@ -76,6 +76,8 @@ class History:
         self.other_amount: set[str] = set()  # references that a payer paid with another amount
         self.agreed: dict[str, float] = {}  # when a payer agreed at PayPal, by reference, while it was open here
         self.agreed_too_late: set[str] = set()  # and those that were given up long before
+        self.heard: set[str] = set()  # references of which a provider without pages has told us, taken or not
+        self.rekeyed: set[tuple[int, str]] = set()  # practices whose keys at a provider were changed
         self.strange: set[str] = set()  # references that the practice's software did not make
         self.told_only: list[str] = []  # ids of what a provider tells by delivery and nothing else
         self.hook_names: dict[str, str] = {}

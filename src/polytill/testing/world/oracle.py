@@ -99,18 +99,19 @@ def _mismatched(rows: Rows) -> set[str]:
 
 
 def _for_a_person(history: History, rows: Rows) -> set[str]:
-    """The charges that nobody can find: the answer which named them was lost, and so was their provider's word. What is
-    unknown for good is asked of a person. A key of v4's brings the answer again, while it is good."""
-    told = {d.hook.url for d in history.network.deliverer.log if d.state == "delivered" and not d.forged}
-    heard = {url.partition("reference=")[2] for url in told}
-    plan = history.plan
-    ended = plan.rotations or plan.moves or any(abs(size) > KEYS_END_S for _, size, _ in plan.clock_jumps)
-    lost = {"mpesa", "flutterwave_v4"} if ended else {"mpesa"}
-    asked = rows.cases("unresolved") - heard
+    """The charges that nobody can find: the answer which named them was lost, and their provider's word never reached us,
+    whatever we would have made of it. What is unknown for good is asked of a person. A key of v4's brings the answer
+    again, while it is good and belongs to keys that are."""
+    jumped = any(abs(size) > KEYS_END_S for _, size, _ in history.plan.clock_jumps)
+    lost = {"mpesa"}
+    if jumped or (rows.practice, "flutterwave_v4") in history.rekeyed:
+        lost.add("flutterwave_v4")
+    cases = rows.tables["operator_cases"]
+    asked = {case["subject"] for case in cases if case["kind"] == "unresolved" and case["state"] == "open"}
     return {
         a["id"]
         for a in rows.tables["payment_attempts"]
-        if a["id"] in asked
+        if a["id"] in asked - history.heard
         and a["provider_code"] in lost
         and a["state"] == "unknown"
         and not a["provider_transaction_id"]
@@ -118,13 +119,16 @@ def _for_a_person(history: History, rows: Rows) -> set[str]:
 
 
 def _stuck(history: History, rows: Rows) -> Iterator[str]:
-    waiting = _mismatched(rows) | _for_a_person(history, rows)
-    parked = {a["payment_id"] for a in rows.tables["payment_attempts"] if a["id"] in waiting}
+    mismatched, unfindable = _mismatched(rows), _for_a_person(history, rows)
+    attempts = rows.tables["payment_attempts"]
+    parked = {a["payment_id"] for a in attempts if a["id"] in mismatched}
+    waiting = parked | {a["payment_id"] for a in attempts if a["id"] in unfindable}
     for payment in rows.tables["payments"]:
-        if payment["status"] in ("requires_action", "processing") and payment["id"] not in parked:
+        if payment["status"] in ("requires_action", "processing") and payment["id"] not in waiting:
             yield f"stuck: payment {payment['id']} is {payment['status']}"
-    for attempt in rows.tables["payment_attempts"]:
-        if attempt["state"] in (*UNDECIDED, "needs_action") and attempt["payment_id"] not in parked:
+    for attempt in attempts:
+        is_open = attempt["state"] in (*UNDECIDED, "needs_action") and attempt["id"] not in unfindable
+        if is_open and attempt["payment_id"] not in parked:
             yield f"stuck: attempt {attempt['id']} is {attempt['state']}"
     for name in ("refunds", "payment_operations"):
         for row in rows.tables[name]:

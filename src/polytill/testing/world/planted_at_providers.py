@@ -76,6 +76,12 @@ def lost_prompt_given_up() -> list[Swap]:
 
 
 @bug_at_providers
+def callbacks_refused() -> list[Swap]:
+    """What M-Pesa says of a prompt is not taken: where its answer was lost, nobody ever hears of its money."""
+    return [(MpesaProvider, "validate_webhook", lambda self, headers, body: False)]
+
+
+@bug_at_providers
 def callback_believed() -> list[Swap]:
     """What comes to M-Pesa's address is taken for true, whoever sent it."""
     read = mpesa_reading.read_callback

@@ -102,8 +102,8 @@ class Story(Host):
                     return mine[-1]
                 if taken.payment.status not in _OPEN:
                     return None
-            prompts = [tx for tx in self.h.transactions_of(payment_id) if tx.provider == "mpesa" and tx.payable]
-            if prompts:  # their phone rings: nothing has to be given to them
+            prompts = [tx for tx in self.h.transactions_of(payment_id) if _rings(tx) and tx.payable]
+            if prompts:  # nothing has to be given to them
                 self.h.count("payer.prompt")
                 return prompts[-1].reference
             await asyncio.sleep(wait)
@@ -304,6 +304,11 @@ class Story(Host):
         found = self.h.transaction(practice, reference)
         if found is not None and found[1].payable:
             await forgery.attack(self.h, self.chance, *found)
+
+
+def _rings(tx: Transaction) -> bool:
+    """Whether the payer's phone rings, whatever becomes of the answer."""
+    return tx.provider == "mpesa" or (tx.provider == "flutterwave_v4" and tx.wire.method["type"] == "mobile_money")
 
 
 def _marks(made: Refund) -> list[str]:

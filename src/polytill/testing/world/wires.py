@@ -7,6 +7,7 @@ here ``ConnectionNotMade`` or ``AnswerLost`` is raised after virtual time has pa
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -60,6 +61,11 @@ class _Deliverer(Deliverer):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _try(self, delivery: Delivery) -> None:
+        await super()._try(delivery)
+        if delivery.status_code is not None and not delivery.forged:
+            self._history.heard |= _names(delivery)
+
     async def _to_a_node(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         history = self._history
         token, _, query = url.rpartition("/")[2].partition("?")
@@ -67,6 +73,14 @@ class _Deliverer(Deliverer):
         status = await deliver(history, token, headers, body, reference)
         history.tell(f"delivery to {history.hook_names.get(url.partition('?')[0], url)}: {status}")
         return status
+
+
+def _names(delivery: Delivery) -> set[str]:
+    """Our reference in a delivery of a provider without pages: M-Pesa was given it with the address."""
+    if delivery.hook.provider == "mpesa":
+        return {delivery.hook.url.partition("reference=")[2]}
+    data = json.loads(delivery.body).get("data") if delivery.hook.provider == "flutterwave_v4" else None
+    return {data["reference"]} if data and "reference" in data else set()
 
 
 async def deliver(

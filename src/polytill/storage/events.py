@@ -153,6 +153,14 @@ async def due_deliveries(owner: OwnerDb, now: datetime, limit: int = 50) -> list
     return (await read_past(lambda places: owner.fetch(sql, now, places), taken, limit))[:limit]
 
 
+def set_right(unit: Writes, after: datetime, now: datetime) -> None:
+    """Make due what was planned as due, and never tried, by a time that was ahead."""
+    unit.add(
+        "UPDATE event_deliveries SET next_try_at = $2 WHERE state = 'pending' AND tries = 0 AND next_try_at > $1",
+        after, now,
+    )  # fmt: skip
+
+
 def claim_delivery(unit: Writes, position: int, tries: int, until: datetime) -> None:
     """Take a delivery in hand, so that no other worker sends it meanwhile. ``Stale`` where another has it."""
     unit.add(

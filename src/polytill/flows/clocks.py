@@ -58,9 +58,8 @@ class ServerClock:
     def surely_ahead_s(self, world: World) -> float:
         """``ahead_s`` beyond the margin and whatever the answer leaves open, else zero."""
         ahead_s = self.ahead_s(world) or 0.0
-        return (
-            ahead_s if abs(ahead_s) > MARGIN_S + (self._took_s / 2 if self._took_s > LONGEST_QUESTION_S else 0) else 0.0
-        )
+        unsure_s = self._took_s / 2 if self._took_s > LONGEST_QUESTION_S else 0.0
+        return ahead_s if abs(ahead_s) > MARGIN_S + unsure_s else 0.0
 
     def shared_now(self, world: World) -> datetime:
         """This moment by the clock that all processes share."""

@@ -60,6 +60,7 @@ class Polytill:
             if at != migrating.head("owner"):
                 raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
             till = cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+            await till.watch_clock()  # before the first lease is written by ours
             try:
                 yield till
             finally:
@@ -103,7 +104,9 @@ class Polytill:
 
     async def sweep(self, everyone: bool = False) -> int:
         """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
-        return await rounds.sweep(self.desk, everyone) + await notify.deliver(self.desk)
+        done = await rounds.sweep(self.desk, everyone) + await notify.deliver(self.desk)
+        self._tell_clock()
+        return done
 
     async def migrate_fleet(self, actor: str) -> bool:
         """Begin to bring every practice to the present schema, beside everything else; False where that is under way."""
@@ -129,9 +132,16 @@ class Polytill:
 
     async def watch_clock(self) -> None:
         """Compare our clock with the owner database's server's, if it is time to, and say where they differ."""
-        desk = self.desk
         with suppress(NotNow):  # whatever else needs that database says that it is away
-            await desk.server_clock.ask(desk.owner, desk.world)
+            await rounds.keep_time(self.desk)
+        self._tell_clock()
+
+    async def _learn_time(self) -> None:
+        await rounds.keep_time(self.desk)
+        self._tell_clock()
+
+    def _tell_clock(self) -> None:
+        desk = self.desk
         ahead_s = desk.server_clock.to_say(desk.world)
         if ahead_s is not None:
             log.warning("clock_differs", seconds=round(ahead_s, 1))
@@ -146,7 +156,8 @@ class Polytill:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
         going = rounds.Rounds(self.desk)
         log.info("worker_started", worker=going.worker)
-        await self._repeat("clock", self.watch_clock, once=True)  # before the first claim is judged by it
+        # Before the first claim is judged by it; where the server is away, nothing can be claimed either.
+        await self._repeat("clock", self._learn_time, once=True)
         await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
         try:
             async with beside(self._repeat("deliveries", partial(notify.deliver, self.desk))):

@@ -9,7 +9,6 @@ from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
 from polytill.flows.calling import handler_class
-from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk
 from polytill.flows.rounds import CLAIM_S
 from polytill.providers.http import may_receive_keys
@@ -109,7 +108,7 @@ async def _practices(desk: Desk) -> list[Finding]:
 async def _clock(desk: Desk) -> list[Finding]:
     await desk.server_clock.ask(desk.owner, desk.world)
     ahead_s = desk.server_clock.ahead_s(desk.world)
-    if ahead_s is None or abs(ahead_s) <= MARGIN_S:
+    if ahead_s is None or not desk.server_clock.surely_ahead_s(desk.world):
         return []
     which = "ahead of" if ahead_s > 0 else "behind"
     sentence = (

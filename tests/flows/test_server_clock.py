@@ -18,12 +18,12 @@ from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
 from polytill.flows import compare, fleet, lease, notify, rounds
-from polytill.flows.clocks import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S
+from polytill.flows.clocks import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
 from polytill.flows.rounds import CLAIM_S, WHENEVER, Rounds
 from polytill.flows.visit import GRACE_S
 from polytill.providers.contract import Page
 from polytill.providers.outcomes import Reason, Unknown
-from polytill.storage import leases, listings, payments
+from polytill.storage import events, leases, listings, payments
 from polytill.storage.databases import OwnerDb
 from tests.flows.scenes import LINK, Scene
 from tests.flows.scripted import HANDLERS
@@ -40,13 +40,44 @@ async def wrong(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SetWrong:
         return scene.clock.at_s
 
     monkeypatch.setattr(OwnerDb, "server_time_s", right)
+    by = unasked(scene, monkeypatch)
     await scene.till.watch_clock()
-    world = scene.desk.world
+    return by
+
+
+def unasked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SetWrong:
+    """The same before it has asked for the first time."""
 
     def by(seconds: float) -> None:
-        monkeypatch.setattr(scene.desk, "world", replace(world, time_s=lambda: scene.clock.at_s + seconds))
+        world = replace(scene.desk.world, time_s=lambda: scene.clock.at_s + seconds, servers_tell=True)
+        monkeypatch.setattr(scene.desk, "world", world)
 
+    by(0)
     return by
+
+
+def server_shows(monkeypatch: pytest.MonkeyPatch, *shown: Callable[[], float]) -> list[int]:
+    """What the server's clock shows each time it is asked; the last for ever. How often it was asked."""
+    asked: list[int] = []
+
+    async def server(_: OwnerDb) -> float:
+        asked.append(1)
+        return shown[min(len(asked), len(shown)) - 1]()
+
+    monkeypatch.setattr(OwnerDb, "server_time_s", server)
+    return asked
+
+
+def visits_noted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When a practice was visited."""
+    visited: list[float] = []
+
+    async def visit(*_: object) -> int:
+        visited.append(scene.clock.at_s)
+        return 1
+
+    monkeypatch.setattr(rounds, "visit", visit)
+    return visited
 
 
 async def held(scene: Scene) -> None:
@@ -164,6 +195,176 @@ async def test_one_that_is_ahead_takes_no_migration_over(scene: Scene, wrong: Se
     assert await fleet.begin(scene.desk, "test") is None
     scene.clock.at_s += fleet.CLAIM_S + 1
     assert await fleet.begin(scene.desk, "test") is not None
+
+
+# ── The first answer ──
+
+
+def slow(scene: Scene, seconds: float) -> Callable[[], float]:
+    """The server's clock is right, and its answer takes so long."""
+
+    def shown() -> float:
+        scene.clock.at_s += seconds
+        return scene.clock.at_s - seconds / 2
+
+    return shown
+
+
+async def test_a_worker_goes_by_its_first_answer_however_long_it_took(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held(scene)
+    other = Rounds(scene.desk)
+    assert list(await other.claim(WHENEVER, 10)) == [scene.practice_id]
+    server_shows(monkeypatch, slow(scene, LONGEST_QUESTION_S + 0.5), lambda: scene.clock.at_s)
+    unasked(scene, monkeypatch)(60)
+    visited = visits_noted(scene, monkeypatch)
+    async with beside(scene.till.visit_for_ever()):
+        await asyncio.sleep(0.3)
+    assert visited == [], "the other one's claim has 13 seconds to go"
+    assert scene.desk.shared_after(0).timestamp() == pytest.approx(scene.clock.at_s, abs=LONGEST_QUESTION_S)
+
+
+async def test_a_worker_claims_nothing_before_its_first_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> float:
+        raise NotNow
+
+    held_everyone: list[float] = []
+
+    def hold_all(*_: object) -> None:
+        held_everyone.append(scene.desk.shared_after(0).timestamp() - scene.clock.at_s)
+
+    monkeypatch.setattr(leases, "hold_all", hold_all)
+    await held(scene)
+    unasked(scene, monkeypatch)(60)
+    visited = visits_noted(scene, monkeypatch)
+    asked = server_shows(monkeypatch, away, lambda: scene.clock.at_s)
+    async with beside(scene.till.visit_for_ever()):
+        await asyncio.sleep(0.2)
+        assert (len(asked), visited, held_everyone) == (1, [], [])
+        for _ in range(100):
+            if visited:
+                break
+            await asyncio.sleep(0.05)
+    assert visited
+    assert held_everyone == [pytest.approx(0)]
+
+
+async def test_a_more_exact_answer_takes_the_place_of_a_slow_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the slow one leaves open is not said to be a difference."""
+
+    def late() -> float:  # it came at once, and its answer was long under way
+        scene.clock.at_s += 30
+        return scene.clock.at_s - 30
+
+    unasked(scene, monkeypatch)
+    asked = server_shows(monkeypatch, late, slow(scene, 40), lambda: scene.clock.at_s)
+    assert await said(scene) == []
+    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(15)
+    assert await said(scene) == []
+    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(15), "one that is less exact still"
+    assert await said(scene) == []
+    assert scene.desk.server_clock.ahead_s(scene.desk.world) == pytest.approx(0)
+    assert await said(scene) == []
+    assert len(asked) == 3
+
+
+async def test_an_embedded_sweep_asks_the_server_now_and_then(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await held(scene)
+    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id]
+    asked = server_shows(monkeypatch, lambda: scene.clock.at_s)
+    unasked(scene, monkeypatch)(60)
+    visited = visits_noted(scene, monkeypatch)
+    for _ in range(2):
+        await scene.till.sweep()
+    assert (visited, len(asked)) == ([], 1)
+    scene.clock.at_s += CLAIM_S + 1
+    await scene.till.sweep()
+    assert (len(visited), len(asked)) == (1, 2)
+
+
+async def test_who_opens_an_installation_asks_the_server(till: Polytill, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = server_shows(monkeypatch, lambda: time.time() - 60)
+    async with Polytill.open(till.desk.settings) as another:
+        assert another.desk.server_clock.ahead_s(another.desk.world) == pytest.approx(60, abs=2)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("before_renewal", [True, False])
+async def test_a_lease_from_before_the_first_answer_is_written_anew(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, before_renewal: bool
+) -> None:
+    async def until_s() -> float:
+        held_until = await leases.all_held(scene.desk.owner)
+        return held_until[scene.practice_id].timestamp() - scene.clock.at_s
+
+    server_shows(monkeypatch, lambda: scene.clock.at_s)
+    unasked(scene, monkeypatch)(-HOUR)
+    await scene.configure()
+    await scene.succeeded()
+    assert await until_s() < 0
+    await scene.till.watch_clock()
+    if before_renewal:
+        await scene.succeeded()
+    else:
+        await lease.renew(scene.desk)
+    assert await until_s() == pytest.approx(lease.LEASE_S)
+
+
+# ── A standby that has taken over and is behind ──
+
+
+async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    off = [0.0]
+    server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
+    unasked(scene, monkeypatch)
+    visited = visits_noted(scene, monkeypatch)
+    await scene.till.watch_clock()
+    await held(scene)
+    mine = Rounds(scene.desk)
+    for step in range(16):
+        if step == 4:
+            assert visited
+            visited.clear()
+            off[0] = -540.0
+        scene.clock.at_s += ASKED_EVERY_S + 1
+        await scene.till.watch_clock()
+        await rounds.turn(mine, scene.desk)
+        await mine.pause(1)
+    assert len(visited) > 5
+
+
+async def test_a_server_that_jumps_back_ends_no_claim_of_one_at_work(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = [0.0]
+    server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
+    unasked(scene, monkeypatch)
+    await scene.till.watch_clock()
+    await held(scene)
+    mine = Rounds(scene.desk)
+    assert list(await mine.claim(WHENEVER, 10)) == [scene.practice_id]
+    off[0] = -540.0
+    scene.clock.at_s += ASKED_EVERY_S
+    await scene.till.watch_clock()
+    assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
+    scene.clock.at_s += CLAIM_S + 1
+    assert list(await Rounds(scene.desk).claim(WHENEVER, 10)) == [scene.practice_id], "the other one is dead"
+
+
+async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    off = [0.0]
+    server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
+    unasked(scene, monkeypatch)
+    await scene.till.watch_clock()
+    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    await scene.configure()
+    await scene.succeeded()
+    await notify.forward(scene.desk, scene.db)
+    off[0] = -540.0
+    scene.clock.at_s += ASKED_EVERY_S
+    await scene.till.watch_clock()
+    assert len(await events.due_deliveries(scene.desk.owner, scene.desk.shared_after(0))) == 1
 
 
 # ── What it does to payments ──
@@ -289,6 +490,7 @@ async def test_whoever_serves_or_works_looks_at_its_clock(
     async def behind(_: OwnerDb) -> float:
         return time.time() - 60
 
+    monkeypatch.setattr(till.desk, "server_clock", ServerClock())
     monkeypatch.setattr(OwnerDb, "server_time_s", behind)
     with capture_logs() as logs:
         async with beside(getattr(till, life)()):

@@ -17,6 +17,13 @@ class World:
     time_s: Callable[[], float] = time.time
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     elapsed_s: Callable[[], float] = time.monotonic
+    # Whether a database server's clock tells the same time: not where the time is made up, unless it is said here.
+    servers_tell: bool | None = None
+
+    @property
+    def asks_servers(self) -> bool:
+        """Whether to ask a database server what time it is."""
+        return self.time_s is time.time if self.servers_tell is None else self.servers_tell
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""

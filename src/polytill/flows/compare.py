@@ -7,7 +7,6 @@ goes through ``settle``. What is left then is put before a person. Every run may
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,8 +18,9 @@ from polytill.flows import paid_again, receive, reconcile
 from polytill.flows.calling import call_for, fetched
 from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
+from polytill.flows.compared import OVERLAP, Compared, Stretch
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, looked_at, tell_too_long
+from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
@@ -32,8 +32,6 @@ from polytill.storage.units import Unit
 
 # What is younger may still be under way on either side.
 YOUNGEST = timedelta(seconds=300)
-# Windows overlap: a transaction stands in the listing by the provider's clock and in our rows by ours.
-OVERLAP = timedelta(seconds=1800)
 CLOCKS_DIFFER = timedelta(seconds=600)
 FIRST_WINDOW = timedelta(days=2)
 LONGEST_WINDOW = timedelta(days=1)
@@ -62,48 +60,91 @@ async def compare(desk: Desk, practice_id: int) -> int:
         for environment in Environment:
             if configuration.newest(environment) is None:
                 continue
-            for _ in range(WINDOWS_AT_ONCE):
-                found = await _compare(desk, db, configuration, environment)
-                if found is None:
-                    break
-                count += found
+            count += await _go_on(desk, db, configuration, environment)
     return count
 
 
-async def _compare(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int | None:
-    """One window; None where there is none left to compare."""
+async def _go_on(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int:
+    """First what could not be read before, then what has come since."""
+    kept = await listings.kept(db, configuration.id, environment)
+    place = db.practice_id, configuration.id, environment
+    compared = desk.compared.pop(place, None)
+    if compared is None or compared.kept != kept:  # another process has gone on, or a person wants it compared anew
+        compared = Compared(kept, kept)
+    count = 0
+    for stretch in compared.open:
+        until = stretch.until
+        found = await _compare(desk, db, configuration, environment, stretch)
+        if found is not None:
+            count += found
+            if stretch.until < until:  # more is listed by now than is read at once
+                compared.ended(Stretch(stretch.until - OVERLAP, until, stretch.after, unread=True))
+            await _ended(db, configuration, environment, compared, stretch)
+    for _ in range(WINDOWS_AT_ONCE):
+        following = _next(desk, compared.until)
+        if following is None:
+            break
+        found = await _compare(desk, db, configuration, environment, following)
+        if found is None:
+            break
+        count += found
+        await _ended(db, configuration, environment, compared, following)
+    if compared.open:
+        desk.compared[place] = compared
+    return count
+
+
+async def _ended(
+    db: PracticeDb, configuration: Configuration, environment: Environment, compared: Compared, stretch: Stretch
+) -> None:
+    compared.ended(stretch)
+    until = compared.to_keep()
+    if until is not None and until != compared.kept:
+        unit = Unit()
+        listings.keep(unit, configuration.id, environment, until)
+        await db.commit(unit)
+        compared.kept = until
+
+
+def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
+    """What is to be compared after this moment; None where that is too little yet."""
     now = desk.surely_past(0)  # what is called compared by a clock that is ahead would not be compared any more
-    compared_until = await listings.kept(db, configuration.id, environment)
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
     if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
         return None
-    window = await _listed(desk, db, configuration, environment, since, until)
+    return Stretch(since, until, compared_until)
+
+
+async def _compare(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, stretch: Stretch
+) -> int | None:
+    """One window. How many transactions were listed; None where it is to be compared again before any later one."""
+    window, looks = await _listed(desk, db, configuration, environment, stretch.since, stretch.until), Looks()
     if window is None:
         return None
+    since, until = window.since, window.until
     unanswered = [
         fact
         for fact in window.facts.values()
-        if not await looked_at(_look_at(desk, db, configuration, environment, fact))
+        if not await looks.at(_look_at(desk, db, configuration, environment, fact))
     ]
     if window.whole:
-        seen = {name for fact in window.facts.values() for name in (fact.reference, fact.provider_transaction_id)}
-        await _look_for_missing(desk, db, configuration, environment, window, seen)
-    unsettled = await compare_refunds(desk, db, configuration, environment, since, window.until)
-    disputed = await compare_disputes(desk, db, configuration, environment, since, window.until)
+        await _look_for_missing(desk, db, configuration, environment, window, looks)
+    unsettled = await compare_refunds(desk, db, configuration, environment, since, until, looks)
+    disputed = await compare_disputes(desk, db, configuration, environment, since, until, looks)
     if unsettled is None or disputed is None:
         return None
-    if (unanswered or unsettled or disputed) and compared_until is not None and now - compared_until < PATIENCE:
+    waited = stretch.after is None or desk.surely_past(0) - stretch.after >= PATIENCE
+    if (unanswered or unsettled) and not waited:
         return None  # the whole window again, the next time
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
             await _tell_missing(desk, db, configuration, environment, fact)
     for refund in unsettled:
-        await looked_at(tell_unsettled(desk, db, configuration, environment, refund))
-    await ask_again(desk, db, configuration, environment, since, window.until)
-    unit = Unit()
-    listings.keep(unit, configuration.id, environment, window.until)
-    await db.commit(unit)
+        await looks.at(tell_unsettled(desk, db, configuration, environment, refund))
+    await ask_again(desk, db, configuration, environment, since, until, looks, stretch.asked_again)
+    stretch.until, stretch.unread = until, looks.unread
     return len(window.facts)
 
 
@@ -188,13 +229,13 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
 
 
 async def _look_for_missing(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, window: Window,
-    seen: Iterable[str | None],
-) -> None:  # fmt: skip
-    known = frozenset(seen)
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, window: Window, looks: Looks
+) -> None:
+    facts = window.facts.values()
+    known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
     since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
     for attempt_id in await listings.taken_between(db, configuration.id, environment, since, until):
-        await looked_at(_look_for(desk, db, environment, attempt_id, known))
+        await looks.at(_look_for(desk, db, environment, attempt_id, known))
 
 
 async def _look_for(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from polytill.domain.states import DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, looked_at, no_delivery, tell_too_long
+from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
 from polytill.storage import payments, refunds
@@ -22,13 +22,18 @@ CLOCKS_DIFFER = timedelta(seconds=600)
 
 
 async def compare_disputes(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
-) -> list[DisputeFact] | None:
-    """Book what is listed of disputes opened between two moments, and of those still open. Those that could not be
-    looked at; None where it lists nothing now."""
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    environment: Environment,
+    since: datetime,
+    until: datetime,
+    looks: Looks,
+) -> bool | None:
+    """Book what is listed of disputes opened between two moments, and of those still open. None where it lists nothing now."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
-        return []
+        return True
     oldest = await refunds.oldest_disputed(db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
@@ -37,7 +42,9 @@ async def compare_disputes(
         return None
     if not found.whole:
         tell_too_long(db, configuration, "list_disputes")
-    return [fact for fact in found.facts if not await looked_at(_look_at(desk, db, configuration, environment, fact))]
+    for fact in found.facts:
+        await looks.at(_look_at(desk, db, configuration, environment, fact))
+    return True
 
 
 async def _look_at(

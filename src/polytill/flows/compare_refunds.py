@@ -12,7 +12,7 @@ from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Envir
 from polytill.flows import refund as refunding
 from polytill.flows.calling import fetched, handler_class
 from polytill.flows.desk import Desk
-from polytill.flows.listing import attempt_listed, listed, looked_at, no_delivery, tell_too_long
+from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.notify import open_case
 from polytill.flows.settle import settle
 from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
@@ -41,7 +41,13 @@ async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
 
 
 async def compare_refunds(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    environment: Environment,
+    since: datetime,
+    until: datetime,
+    looks: Looks,
 ) -> list[RefundFact] | None:
     """Look at each refund that is listed between two moments. Those that are not settled, for the provider says nothing
     certain of them; None where it lists nothing now, or the call of a refund that may be one of them is under way."""
@@ -56,7 +62,7 @@ async def compare_refunds(
     unsettled, under_way = [], False
     for fact in found.facts:
         try:
-            if not await looked_at(_look_at(desk, db, configuration, environment, fact)):
+            if not await looks.at(_look_at(desk, db, configuration, environment, fact)):
                 unsettled.append(fact)
         except _UnderWay:
             under_way = True
@@ -79,18 +85,24 @@ async def tell_unsettled(
 
 
 async def ask_again(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
-) -> None:
-    """Ask about each refund that is done and came of age between two moments. Only that it came back is news."""
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime,
+    looks: Looks, asked: set[str],
+) -> None:  # fmt: skip
+    """Ask about each refund that is done and came of age between two moments. Only that it came back is news. ``asked``:
+    those that were asked about already, when the same time was compared before; the others are added."""
     for age in ASKED_AGAIN_AT:
-        for refund in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
-            await looked_at(_ask_again(desk, db, refund))
+        for refund_id in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
+            if refund_id not in asked:
+                await looks.at(_ask_again(desk, db, refund_id, asked))
 
 
-async def _ask_again(desk: Desk, db: PracticeDb, refund: Refund) -> bool:
+async def _ask_again(desk: Desk, db: PracticeDb, refund_id: str, asked: set[str]) -> bool:
+    refund = await refunds.by_id(db, refund_id)
+    assert refund is not None
     refund, outcome = await refunding.ask(desk, db, refund, "lookup")
     if isinstance(outcome, Declined):
         await settle_refund(desk, db, refund, outcome, "lookup")
+    asked.add(refund.id)
     return True
 
 

@@ -15,6 +15,7 @@ from polytill.domain.errors import NotNow
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
 from polytill.flows.clocks import ServerClock
+from polytill.flows.compared import Compared
 from polytill.flows.patience import Patience
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.providers.contract import Handler
@@ -75,6 +76,8 @@ class Desk:
     leased_until_s: dict[int, float] = field(default_factory=dict)
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    # How far this process has compared beyond what it could not read: practice, configuration, environment.
+    compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
     server_clock: ServerClock = field(default_factory=ServerClock)
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from polytill.domain.errors import UnreadableRow
 from polytill.domain.states import Environment, EventState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import open_currency_case, tell_practice
@@ -11,6 +12,7 @@ from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFa
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
+from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
@@ -79,6 +81,18 @@ async def in_other_currency(
 
     await finish(desk, db, event, EventState.parked, "currency_mismatch", payment.id, also)
     return True
+
+
+async def attempt_hinted(
+    db: PracticeDb, config_id: int, environment: Environment, facts: Sequence[Fact]
+) -> Attempt | None:
+    """The attempt that a hint is about. None also where this version cannot read it: the hint is stored all the same, and
+    taken up until it can."""
+    try:
+        return await attempt_of(db, config_id, environment, facts[0]) if facts else None
+    except UnreadableRow as error:
+        tell_unreadable(error)
+        return None
 
 
 async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:

@@ -63,14 +63,21 @@ def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> No
     log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
 
 
-async def looked_at(look: Awaitable[bool]) -> bool:
-    """What a look at one entry says. False where this version cannot read a row of ours that it needs: then it is like an
-    entry of which nothing could be found out, and keeps the others from nothing."""
-    try:
-        return await look
-    except UnreadableRow as error:
-        tell_unreadable(error)
-        return False
+@dataclass(slots=True)
+class Looks:
+    """Looks at one entry after the other. ``unread``: one needed a row of ours that this version cannot read. That keeps
+    the others from nothing, but nobody can say that all was looked at."""
+
+    unread: bool = False
+
+    async def at(self, look: Awaitable[bool]) -> bool:
+        """What a look at one entry says. True, which is nothing to be told, where it is ``unread``."""
+        try:
+            return await look
+        except UnreadableRow as error:
+            tell_unreadable(error)
+            self.unread = True
+            return True
 
 
 async def attempt_listed(

@@ -18,7 +18,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, E
 from polytill.flows import hints, paid_again
 from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import NOT_CAPTURED, attempt_of, finish, finishing, in_other_currency, wait
+from polytill.flows.inbox import NOT_CAPTURED, attempt_hinted, attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
@@ -73,7 +73,7 @@ async def receive(
     event, result = _read(desk, db, configuration, environment, handler, body)
     await ensure_lease(desk, db.practice_id)
     if event.must_fetch:
-        attempt = await attempt_of(db, configuration.id, event.environment, result.facts[0]) if result.facts else None
+        attempt = await attempt_hinted(db, configuration.id, event.environment, result.facts)
         event, now = await hints.store(db, event, result.facts, attempt)
         if not now:
             return event

@@ -13,6 +13,7 @@ from polytill.flows.calling import configuration_of
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import finish, in_other_currency, wait
+from polytill.flows.listing import Looks
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.settle_refunds import apply_refund_fact, apply_to_the_end, settle_refund
 from polytill.providers.contract import RefundFact, WebhookResult
@@ -65,8 +66,11 @@ async def _apply_total(
     if fact.total is not None and fact.total.minor > sure:
         configuration = await configuration_of(desk, db, attempt.config_id)
         since, until = attempt.created_at - CLOCKS_DIFFER, desk.world.now() + CLOCKS_DIFFER
-        looked = configuration and await compare_refunds(desk, db, configuration, attempt.environment, since, until)
-        if looked is None or looked:
+        looks = Looks()
+        looked = configuration and await compare_refunds(
+            desk, db, configuration, attempt.environment, since, until, looks
+        )
+        if looked is None or looked or looks.unread:
             await wait(desk, db, event, payment.id, "not_borne_out")
             return
     await finish(desk, db, event, EventState.applied, "looked_up", payment.id)

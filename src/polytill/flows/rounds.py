@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from polytill.flows import lease
+from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk, log
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.visit import GRACE_S, visit
-from polytill.storage import leases
+from polytill.storage import events, leases
 from polytill.storage.units import Unit
 
 CLAIM_S = 15.0
@@ -132,6 +134,7 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
 
 async def sweep(desk: Desk, everyone: bool = False) -> int:
     """Visit each practice that holds a lease, or every practice, once and now, one after the other."""
+    await keep_time(desk)
     if everyone:
         await hold_everyone(desk)
     rounds, done = Rounds(desk), 0
@@ -146,12 +149,36 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
     return done
 
 
+async def keep_time(desk: Desk) -> None:
+    """Ask the owner database's server what time it is, if it is time to, and set right what went by another time: a standby
+    that has taken over may be behind. ``NotNow`` while it is away: what is claimed then would be claimed by a guess."""
+    clock = desk.server_clock
+    jumps = clock.jumps
+    await clock.ask(desk.owner, desk.world)
+    if clock.jumps != jumps:
+        lease.doubt(desk)
+    if clock.back_s:
+        unit = Unit()
+        # Whoever is at work keeps what it holds; other claims end when they should.
+        leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
+        await desk.owner.commit(unit)
+        _set_right(unit, desk, MARGIN_S)
+        events.set_right(unit, desk.shared_after(MARGIN_S), desk.shared_after(0))
+        await desk.owner.commit(unit)
+        clock.back_s = 0.0
+
+
+def _set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
+    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
+    claimed_after, due_after = (desk.shared_after(s + margin_s) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, desk.shared_after(0))
+
+
 async def hold_everyone(desk: Desk) -> None:
     """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
+    await keep_time(desk)
     unit = Unit()
-    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
-    claimed_after, due_after = (desk.shared_after(s + CLOCKS_APART_S) for s in (CLAIM_S, longest_s))
-    leases.set_right(unit, claimed_after, due_after, desk.shared_after(0))
+    _set_right(unit, desk, CLOCKS_APART_S)
     leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 

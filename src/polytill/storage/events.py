@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.states import Environment
 from polytill.storage.databases import OwnerDb, PracticeDb, Tx, Writes
-from polytill.storage.reading import readable, reads_row
+from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -52,10 +52,11 @@ _COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, crea
 
 async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
     """What is not in the owner's feed yet, in order: none of a payment before an earlier one that cannot be read."""
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1",  # noqa: S608
-        limit,
-    )
+    sql = f"SELECT {_COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1"  # noqa: S608
+    return (await read_past(lambda places: db.fetch(sql, places), _in_order, limit))[:limit]
+
+
+def _in_order(rows: list[Any]) -> list[Event]:
     found = readable(rows, _event)
     read = {event.position for event in found}
     stuck: dict[str | None, int] = {}
@@ -138,15 +139,26 @@ def plan_delivery(unit: Writes, position: int, payment_id: str | None, now: date
 
 async def due_deliveries(owner: OwnerDb, now: datetime, limit: int = 50) -> list[tuple[Event, int]]:
     """Events to deliver now, with how often each was tried. Of one payment only the earliest: order is kept."""
-    rows = await owner.fetch(
+    sql = (
         "SELECT f.id, f.event_id, f.practice_id, f.environment, f.type, f.payment_id, f.data, f.created_at, d.tries"
         " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
         " WHERE d.state = 'pending' AND d.next_try_at <= $1 AND NOT EXISTS (SELECT 1 FROM event_deliveries e"
         " WHERE e.state = 'pending' AND e.payment_id = d.payment_id AND e.feed_id < d.feed_id)"
-        " ORDER BY f.id LIMIT $2",
-        now, limit,
+        " ORDER BY f.id LIMIT $2"
+    )
+
+    def taken(rows: list[Any]) -> list[tuple[Event, int]]:
+        return readable(rows, lambda row: (_event(row), row["tries"]))
+
+    return (await read_past(lambda places: owner.fetch(sql, now, places), taken, limit))[:limit]
+
+
+def set_right(unit: Writes, after: datetime, now: datetime) -> None:
+    """Make due what was planned as due, and never tried, by a time that was ahead."""
+    unit.add(
+        "UPDATE event_deliveries SET next_try_at = $2 WHERE state = 'pending' AND tries = 0 AND next_try_at > $1",
+        after, now,
     )  # fmt: skip
-    return readable(rows, lambda row: (_event(row), row["tries"]))
 
 
 def claim_delivery(unit: Writes, position: int, tries: int, until: datetime) -> None:

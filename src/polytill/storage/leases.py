@@ -48,6 +48,11 @@ def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: d
     )  # fmt: skip
 
 
+def cut_claims(unit: Writes, claimed_after: datetime, until: datetime) -> None:
+    """Let claims that were written by a time far ahead end when those do that are written now, unless they are kept."""
+    unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_until > $1", claimed_after, until)
+
+
 # ── Claims: who visits a practice now ──
 
 # One statement decides it on both engines: of two workers that see a practice free, the second touches no row.

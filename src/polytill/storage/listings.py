@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from polytill.domain.states import Environment
+from polytill.domain.states import AttemptState, Environment
 from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import known_or
 from polytill.storage.units import moment
 
 
@@ -31,9 +32,10 @@ async def kept(db: PracticeDb, config_id: int, environment: Environment) -> date
 async def taken_between(
     db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
 ) -> list[str]:
-    """The attempts made in a window that have taken money by our books."""
+    """The attempts made in a window that have taken money by our books, or may have: in a state not known here."""
     rows = await db.fetch(
-        "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2 AND state = 'succeeded'"
+        "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2"  # noqa: S608
+        f" AND {known_or('succeeded', AttemptState)}"
         " AND created_at >= $3 AND created_at < $4 ORDER BY id",
         config_id, environment.value, since, until,
     )  # fmt: skip

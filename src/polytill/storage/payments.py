@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import readable, reads_row
+from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -348,20 +348,21 @@ async def attempts_overdue(
 ) -> list[Attempt]:
     """Attempts whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
     to after ``beyond`` is overdue, too."""
-    rows = await db.fetch(
+    sql = (
         f"SELECT {_ATTEMPT_COLUMNS} FROM (SELECT payment_attempts.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY next_lookup_at, id) AS place FROM payment_attempts"
-        " WHERE next_lookup_at <= $1 OR next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id",
-        now, limit, beyond,
-    )  # fmt: skip
-    return readable(rows, _attempt)
+        " WHERE next_lookup_at <= $1 OR next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
+    )
+    return await read_past(
+        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _attempt), limit
+    )
 
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
     """Payments that nobody finished in time, and that wait for their payer: so many of each provider. Those come first
     that were asked about longest ago, and only when it is time to ask: one that cannot be closed keeps no other waiting.
     One that was paid, if by another amount than was asked for, waits for a person instead."""
-    rows = await db.fetch(
+    sql = (
         f"SELECT {_PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"
         " (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"
@@ -369,10 +370,9 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
         " WHERE status IN ('requires_action', 'processing') AND expires_at <= $1) AS unpaid"
         " WHERE asked_next <= $1 AND NOT EXISTS (SELECT 1 FROM operator_cases AS c"
         " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')) AS due"
-        " WHERE place <= $2 ORDER BY asked_next, id",
-        now, limit,
-    )  # fmt: skip
-    return readable(rows, _payment)
+        " WHERE place <= $2 ORDER BY asked_next, id"
+    )
+    return await read_past(lambda places: db.fetch(sql, now, places), lambda rows: readable(rows, _payment), limit)
 
 
 @dataclass(frozen=True, slots=True)

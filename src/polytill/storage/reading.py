@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -40,6 +41,27 @@ def readable(rows: Iterable[Any], make: Callable[[Any], Made]) -> list[Made]:
         except UnreadableRow as error:
             tell_unreadable(error)
     return found
+
+
+async def read_past(
+    fetch: Callable[[int], Awaitable[list[Any]]], take: Callable[[list[Any]], list[Made]], limit: int
+) -> list[Made]:
+    """Up to ``limit`` rows (of each provider, where ``fetch`` counts so) as values. What ``take`` leaves out takes no place
+    from those behind it: then more rows are read. Here and there it is more than ``limit``."""
+    places = limit
+    while True:
+        rows = await fetch(places)
+        found = take(rows)
+        left_out = len(rows) - len(found)
+        if len(rows) < places or limit + left_out <= places:
+            return found
+        places = limit + 2 * left_out
+
+
+def known_or(state: str, states: type[StrEnum]) -> str:
+    """SQL: a row's ``state`` is this one, or none that this version knows. Who reads such a row hears that it cannot."""
+    others = ", ".join(f"'{other}'" for other in states if other != state)
+    return f"state NOT IN ({others})"
 
 
 def tell_unreadable(error: UnreadableRow) -> None:

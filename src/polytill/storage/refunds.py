@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.states import DisputeState, Environment, OperationState, RefundState
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import readable, reads_row
+from polytill.storage.reading import known_or, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -200,7 +200,10 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
 async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
     """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
     to after ``beyond`` is overdue, too."""
-    return readable(await db.fetch(_overdue("refunds", _REFUND), now, limit, beyond), _refund)
+    sql = _overdue("refunds", _REFUND)
+    return await read_past(
+        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _refund), limit
+    )
 
 
 def _overdue(table: str, columns: str) -> str:
@@ -214,15 +217,15 @@ def _overdue(table: str, columns: str) -> str:
 
 async def done_between(
     db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
-) -> list[Refund]:
-    """A configuration's refunds that were made in a window and have succeeded."""
+) -> list[str]:
+    """A configuration's refunds that were made in a window and have succeeded, or may have: in a state not known here."""
     rows = await db.fetch(
-        f"SELECT {_REFUND} FROM refunds WHERE state = 'succeeded' AND environment = $2"  # noqa: S608
+        f"SELECT id FROM refunds WHERE {known_or('succeeded', RefundState)} AND environment = $2"  # noqa: S608
         " AND created_at >= $3 AND created_at < $4"
         " AND attempt_id IN (SELECT id FROM payment_attempts WHERE config_id = $1) ORDER BY created_at, id",
         config_id, environment.value, since, until,
     )  # fmt: skip
-    return readable(rows, _refund)
+    return [row["id"] for row in rows]
 
 
 # ── Captures and cancels ──
@@ -274,7 +277,10 @@ async def operations_overdue(
     db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
 ) -> list[Operation]:
     """Captures and cancels whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
-    return readable(await db.fetch(_overdue("payment_operations", _OPERATION), now, limit, beyond), _operation)
+    sql = _overdue("payment_operations", _OPERATION)
+    return await read_past(
+        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _operation), limit
+    )
 
 
 async def provider_of(db: PracticeDb, one: Refund | Operation) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.states import Environment, EventState
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import readable, reads_row
+from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -134,13 +134,14 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
     due = " OR ".join(
         f"(tries {'>=' if tries == last else '='} {tries} AND received_at <= ${tries + 2})" for tries in range(last + 1)
     )
-    rows = await db.fetch(
+    sql = (
         f"SELECT {_COLUMNS} FROM (SELECT webhook_events.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY received_at, id) AS place FROM webhook_events"
-        f" WHERE state = 'received' AND ({due})) AS waiting WHERE place <= $1 ORDER BY received_at, id",
-        limit, *came_before,
-    )  # fmt: skip
-    return readable(rows, _event)
+        f" WHERE state = 'received' AND ({due})) AS waiting WHERE place <= $1 ORDER BY received_at, id"
+    )
+    return await read_past(
+        lambda places: db.fetch(sql, places, *came_before), lambda rows: readable(rows, _event), limit
+    )
 
 
 async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:

@@ -21,6 +21,7 @@ from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
 from polytill.flows.desk import Desk
 from polytill.flows.listing import attempt_listed, listed, looked_at, tell_too_long
+from polytill.flows.next_action import still_asked
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
@@ -154,6 +155,7 @@ async def _asked(
     """A payment after its provider was asked. Where its answer was lost, the listing tells what it is called there."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
         outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        outcome = still_asked(db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
             payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
             await receive.take_up_after(desk, db, attempt, settled)

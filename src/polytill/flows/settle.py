@@ -289,7 +289,7 @@ async def settle(
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
-        queue = await _noted(desk, db, payment, attempt, verdict.attempt is not None, asked)
+        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, asked)
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
@@ -325,15 +325,6 @@ async def settle(
             payment = payments.applied(payment, verdict.change, now)
         return payment, verdict.attempt or attempt
     raise Stale
-
-
-async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, is_known: bool, asked: bool
-) -> Callable[[Unit], None]:
-    """What the queue is to say of an attempt whose outcome was unknown."""
-    if attempt.state is not AttemptState.unknown or not (is_known or asked):
-        return lambda _: None
-    return await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known)
 
 
 async def reopen(

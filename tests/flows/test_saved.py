@@ -286,6 +286,33 @@ async def test_on_a_providers_page_pending_means_that_the_payer_is_done(scene: S
     assert await asked_of_payer(scene, made.payment.id) is None
 
 
+@pytest.mark.parametrize("then", [OTP, UNDER_WAY], ids=["asked_more", "under_way"])
+@pytest.mark.parametrize("told", [PIN, UNDER_WAY], ids=["pin", "under_way_before"])
+@pytest.mark.parametrize("by", ["lookup", "hint"])
+async def test_a_lookup_that_was_slower_than_the_payer_takes_no_step_back(
+    scene: Scene, then: Any, told: Any, by: str
+) -> None:
+    configuration = await scene.configure()
+    made = await begun(scene, outcome=PIN)
+    payment_id, attempt_id = made.payment.id, made.attempts[0].id
+
+    async def meanwhile(_: Any) -> Any:
+        scene.wire.says("continue", then)
+        await answer(scene, payment_id, pin="1234")
+        return told
+
+    scene.wire.says("confirm", meanwhile)
+    if by == "lookup":
+        await scene.till.confirm(scene.practice_id, payment_id)
+    else:
+        event = await scene.delivery(configuration, PaymentFact(told, attempt_id, "tx-7"), must_fetch=True)
+        assert event is not None
+        assert await scene.db.fetch("SELECT id FROM webhook_events WHERE state = 'applied'")
+    [attempt] = await scene.attempts(payment_id)
+    assert attempt.state == ("pending" if then is UNDER_WAY else "needs_action")
+    assert await asked_of_payer(scene, payment_id) == (None if then is UNDER_WAY else OTP.action)
+
+
 async def test_nothing_is_passed_on_that_is_not_wanted(scene: Scene) -> None:
     await scene.configure()
     made = await begun(scene)

@@ -9,8 +9,9 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid
+from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import import_legacy
+from polytill.flows import configure, import_legacy
 from polytill.storage import practices, provider_configs
 from tests.installation import TEST_KEYS
 
@@ -48,6 +49,28 @@ async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) 
     ]
     assert [(one.added, one.key) for one in again] == [([], None), ([], None)]
     assert len(await practices.listed(till.desk.owner)) == 2
+
+
+async def test_a_default_that_is_there_stays(till: Polytill) -> None:
+    there, _ = await till.create_practice("Old Clinic", "NGN")
+    key = TEST_KEYS["flutterwave"]
+    keys = configure.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
+    wish = configure.Wish("flutterwave", Environment.sandbox, keys, True, True, ["NGN"])
+    await configure.configure(till.desk, there.id, wish, "staff")
+    given = file_of({"id": there.id, "paymentProviders": {
+        "paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "isDefault": True},
+        "stripe": {**TEST_KEYS["stripe"], "isEnabled": True, "isDefault": True, "supportedCurrencies": ["USD"]},
+    }})  # fmt: skip
+    [arrival] = await import_legacy.plan(till.desk, given)
+    done = await import_legacy.bring(till.desk, arrival, "test")
+    db = await till.desk.opening.practice(there.id)
+    held = await provider_configs.all_of(db)
+    assert {code: one.is_default for code, one in held.items()} == {
+        "flutterwave": True, "paystack": False, "stripe": True,
+    }  # fmt: skip
+    defaults = await provider_configs.defaults(db)
+    assert defaults[Environment.sandbox, "NGN"] == held["flutterwave"].id
+    assert (done.added, done.not_default) == (["paystack", "stripe"], ["paystack"])
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import Conflict, Invalid, NotFound, SealBroken
+from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import checkout, saved, steps
-from polytill.providers.contract import PaymentFact
+from polytill.flows import checkout, operate, saved, steps
+from polytill.flows.next_action import open_action
+from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
     Declined,
     NeedsAction,
     NextAction,
@@ -228,6 +231,86 @@ async def test_a_lost_answer_is_asked_about_at_once(scene: Scene) -> None:
     scene.wire.says("confirm", paid(transaction="tx-7"))
     assert (await answer(scene, made.payment.id, otp="123456")).payment.status == "succeeded"
     assert len(scene.wire.of("continue")) == 1
+
+
+INSTRUCTIONS = NeedsAction(NextAction(NextKind.instructions, instructions="Dial *737#."), None, "tx-7")
+PIN = NeedsAction(NextAction(NextKind.input, wants=Wants.pin), None, "tx-7")
+UNDER_WAY = Pending(None, "tx-7")
+
+
+async def asked_of_payer(scene: Scene, payment_id: str) -> NextAction | None:
+    [attempt] = await scene.attempts(payment_id)
+    return open_action(scene.db, attempt)
+
+
+@pytest.mark.parametrize("waits", [OTP, INSTRUCTIONS, LINK], ids=["input", "instructions", "redirect"])
+async def test_what_the_payer_was_asked_for_stands_while_the_charge_is_under_way(scene: Scene, waits: Any) -> None:
+    """By a lookup, by a delivery that is only a hint, by news of a refund, and by one who calls it off."""
+    configuration = await scene.configure()
+    made = await begun(scene, outcome=waits)
+    payment_id, attempt_id = made.payment.id, made.attempts[0].id
+    scene.wire.always("confirm", UNDER_WAY)
+    await scene.till.confirm(scene.practice_id, payment_id)
+    assert await asked_of_payer(scene, payment_id) == waits.action
+    await scene.delivery(configuration, PaymentFact(UNDER_WAY, attempt_id, "tx-7"), must_fetch=True)
+    assert await asked_of_payer(scene, payment_id) == waits.action
+    back = RefundFact("succeeded", None, "r1", provider_transaction_id="tx-7", amount=Money(400, "NGN"))
+    await scene.delivery(configuration, back)
+    assert await asked_of_payer(scene, payment_id) == waits.action
+    scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
+    off = await operate.cancel(scene.desk, scene.practice_id, payment_id, "stop", "hash", "test")
+    assert off.payment.status == "canceled"
+    await scene.delivery(configuration, PaymentFact(paid(transaction="tx-7"), attempt_id, "tx-7"))
+    assert (await scene.payment(payment_id)).status == "succeeded"
+
+
+async def test_a_charge_that_its_payer_leaves_alone_expires(scene: Scene) -> None:
+    configuration = await scene.configure("plain")
+    made = await begun(scene, outcome=INSTRUCTIONS)
+    scene.wire.always("confirm", UNDER_WAY)
+    for _ in range(5):
+        await scene.later(6 * 3600)
+    left = await scene.payment(made.payment.id)
+    assert (left.status, left.cancel_reason) == ("canceled", "expired")
+    await scene.delivery(configuration, PaymentFact(paid(transaction="tx-7"), made.attempts[0].id, "tx-7"))
+    assert (await scene.payment(made.payment.id)).status == "succeeded"
+
+
+async def test_on_a_providers_page_pending_means_that_the_payer_is_done(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    made = await scene.pay()
+    scene.wire.says("confirm", Pending(None, "tx-1"))
+    found = await scene.till.confirm(scene.practice_id, made.payment.id)
+    assert [attempt.state for attempt in found.attempts] == ["pending"]
+    assert await asked_of_payer(scene, made.payment.id) is None
+
+
+@pytest.mark.parametrize("then", [OTP, UNDER_WAY], ids=["asked_more", "under_way"])
+@pytest.mark.parametrize("told", [PIN, UNDER_WAY], ids=["pin", "under_way_before"])
+@pytest.mark.parametrize("by", ["lookup", "hint"])
+async def test_a_lookup_that_was_slower_than_the_payer_takes_no_step_back(
+    scene: Scene, then: Any, told: Any, by: str
+) -> None:
+    configuration = await scene.configure()
+    made = await begun(scene, outcome=PIN)
+    payment_id, attempt_id = made.payment.id, made.attempts[0].id
+
+    async def meanwhile(_: Any) -> Any:
+        scene.wire.says("continue", then)
+        await answer(scene, payment_id, pin="1234")
+        return told
+
+    scene.wire.says("confirm", meanwhile)
+    if by == "lookup":
+        await scene.till.confirm(scene.practice_id, payment_id)
+    else:
+        event = await scene.delivery(configuration, PaymentFact(told, attempt_id, "tx-7"), must_fetch=True)
+        assert event is not None
+        assert await scene.db.fetch("SELECT id FROM webhook_events WHERE state = 'applied'")
+    [attempt] = await scene.attempts(payment_id)
+    assert attempt.state == ("pending" if then is UNDER_WAY else "needs_action")
+    assert await asked_of_payer(scene, payment_id) == (None if then is UNDER_WAY else OTP.action)
 
 
 async def test_nothing_is_passed_on_that_is_not_wanted(scene: Scene) -> None:

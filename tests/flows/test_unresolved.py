@@ -11,9 +11,9 @@ from polytill.domain.errors import NotNow
 from polytill.domain.money import Money
 from polytill.domain.states import OperationState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
-from polytill.flows.unresolved import UNRESOLVED_AFTER
+from polytill.flows.unresolved import PENDING_AFTER, UNRESOLVED_AFTER
 from polytill.providers.contract import PaymentFact, RefundFact
-from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.providers.outcomes import NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.units import work_is_open
@@ -21,7 +21,7 @@ from tests.flows.scenes import LINK, Scene, held, paid
 from tests.storage.making import plain
 
 HOUR = UNRESOLVED_AFTER.total_seconds()
-SILENT = Unknown(Reason.timeout)
+SILENT, UNDER_WAY = Unknown(Reason.timeout), Pending(None, "tx-1")
 
 
 async def queue(scene: Scene, state: str = "open") -> list[OperatorCase]:
@@ -95,6 +95,45 @@ async def test_a_capture(scene: Scene) -> None:
     assert operation is not None
     assert operation.state is OperationState.succeeded
     assert await queue(scene) == []
+
+
+@pytest.mark.parametrize("says", [UNDER_WAY, SILENT], ids=["pending", "silent"])
+async def test_a_payment_that_its_provider_works_on_for_days(scene: Scene, says: Any) -> None:
+    """A bank debit may take days; after three more than the payer had, somebody looks."""
+    await scene.configure()
+    scene.wire.says("create", UNDER_WAY)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", says)
+    assert payment.expires_at is not None
+    due_s = payment.expires_at.timestamp() + PENDING_AFTER.total_seconds()
+    await scene.later(due_s - scene.clock() - 60)
+    assert await queue(scene) == []
+    for _ in range(3):
+        await scene.later(HOUR)
+    [case] = await queue(scene)
+    [attempt] = await scene.attempts(payment.id)
+    assert (case.kind, case.payment_id, case.detail["attempt"]) == ("unresolved", payment.id, attempt.id)
+    assert await told(scene) == 1
+    scene.wire.always("confirm", paid())
+    found = await operator.look_up(scene.desk, scene.practice_id, case.id, "staff")
+    assert found.payment is not None
+    assert found.payment.status is PaymentStatus.succeeded
+    assert (await queue(scene), await told(scene)) == ([], 1)
+
+
+async def test_what_was_unknown_and_is_pending_for_days_is_in_the_queue_again(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", SILENT)
+    await scene.pay()
+    await asked_for(scene, SILENT)
+    assert len(await queue(scene)) == 1
+    scene.wire.always("lookup", UNDER_WAY)
+    scene.wire.always("confirm", UNDER_WAY)
+    await scene.later(60)
+    assert await queue(scene) == []
+    await scene.later(PENDING_AFTER.total_seconds() + 25 * HOUR)
+    assert [case.kind for case in await queue(scene)] == ["unresolved"]
+    assert await told(scene) == 2
 
 
 async def test_a_case_that_a_person_has_put_away_stays_away(scene: Scene) -> None:

@@ -326,6 +326,38 @@ async def test_a_prompt_keeps_its_words_until_it_is_answered(accra: Practice) ->
     assert (await accra.settled(made["id"], status="succeeded"))["amountCaptured"] == 5_000
 
 
+async def test_a_way_to_the_wallet_is_shown_until_it_is_gone(shared: Installation) -> None:
+    """Flutterwave calls a charge pending from its first moment on."""
+    practice = await Practice.make(shared, None, "GHS")
+    await practice.configure("flutterwave", ["GHS"])
+    made = await begun(practice, "GHS", "mtn")
+    assert made["nextAction"]["url"] is not None
+    asked = (await practice.call("POST", f"/payments/{made['id']}/confirm")).body
+    assert (asked["status"], asked["nextAction"]) == ("requires_action", made["nextAction"])
+    await practice.act(made["attempts"][-1]["reference"])
+    assert (await practice.settled(made["id"], status="succeeded"))["amountCaptured"] == 5_000
+
+
+async def test_the_way_to_a_bank_that_wants_the_payer_is_shown_until_it_is_gone(shared: Installation) -> None:
+    practice = await Practice.make(shared, "flutterwave")
+    made = await charge(practice, (await saved(practice, "ada+2fa@example.com"))["savedMethod"]["id"])
+    asked = (await practice.call("POST", f"/payments/{made['id']}/confirm")).body
+    assert (asked["status"], asked["nextAction"]) == ("requires_action", made["nextAction"])
+    await practice.act(made["attempts"][-1]["reference"])
+    assert (await practice.settled(made["id"], status="succeeded"))["amountCaptured"] == 7_000
+
+
+async def test_a_charge_that_waits_for_a_password_can_be_called_off(shared: Installation) -> None:
+    practice = await Practice.make(shared, None, "XOF")
+    await practice.configure("flutterwave", ["XOF"])
+    made = await begun(practice)
+    assert made["nextAction"]["wants"] == "otp"
+    off = await practice.call("POST", f"/payments/{made['id']}/cancel", {}, idempotency=fresh())
+    assert (off.status, off.body["status"], off.body["nextAction"]) == (200, "canceled", None)
+    await practice.act(made["attempts"][-1]["reference"])  # booked all the same
+    assert (await practice.settled(made["id"], status="succeeded"))["amountCaptured"] == 5_000
+
+
 @pytest.mark.parametrize("values", [{}, {"otp": ""}, {"otp": 123456}, {"otp": "1\n2"}, {"o-t-p": "1"}, [], None])
 async def test_unreadable_answers_are_refused_without_quoting_them(accra: Practice, values: object) -> None:
     made = await begun(accra)

@@ -287,7 +287,8 @@ def import_legacy(
             done = await legacy.bring(till.desk, arrival, "cli")
             added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
             key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
-            said = f"Practice {done.practice_id}: {done.name}: added {added}; there already: {kept}{key}"
+            yields = f"; not the default, since there is one: {', '.join(done.not_default)}" if done.not_default else ""
+            said = f"Practice {done.practice_id}: {done.name}: added {added}; there already: {kept}{yields}{key}"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
 
     opened(work)

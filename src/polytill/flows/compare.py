@@ -21,6 +21,7 @@ from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unse
 from polytill.flows.compared import OVERLAP, Compared, Stretch
 from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
+from polytill.flows.next_action import still_asked
 from polytill.flows.settle import settle
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
@@ -195,6 +196,7 @@ async def _asked(
     """A payment after its provider was asked. Where its answer was lost, the listing tells what it is called there."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
         outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        outcome = still_asked(db, payment, attempt, outcome)
         if not isinstance(outcome, Unknown | NotSent):
             payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
             await receive.take_up_after(desk, db, attempt, settled)

@@ -1,12 +1,13 @@
 """Bringing practices over: what a platform kept in one JSON field per practice becomes sealed configurations.
 
 The whole file is checked before anything is written. What is there already stays as it is, so that an import that was
-interrupted is finished by running it again, and keys that staff have pasted since are not overwritten.
+interrupted is finished by running it again, and keys that staff have pasted since are not overwritten. Nor does what
+arrives take over: where a currency has its default, that stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonschema_rs
@@ -19,6 +20,7 @@ from polytill.flows import configure, onboarding
 from polytill.flows.desk import Desk
 from polytill.providers.http import parse_json
 from polytill.storage import practices, provider_configs
+from polytill.storage.databases import PracticeDb
 from polytill.storage.practices import PracticeEntry
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -61,12 +63,16 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What became of it. ``key`` is the first key of a practice that was made: shown once."""
+    """What became of it. ``key`` is the first key of a practice that was made: shown once.
+
+    ``not_default``: what was added, and not as the default that it was, since one of its currencies has another.
+    """
 
     practice_id: int
     name: str
     added: list[str]
     kept: list[str]
+    not_default: list[str]
     key: Secret | None = None
 
 
@@ -133,7 +139,20 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
     db = await desk.opening.practice(entry.id)
     held = {code for code, one in (await provider_configs.all_of(db)).items() if one.removed_at is None}
     added = [wish for wish in arrival.wishes if wish.provider_code not in held]
+    not_default = []
     for wish in added:
+        if wish.is_default and await _has_default(desk, db, wish):
+            wish = replace(wish, is_default=False)
+            not_default.append(wish.provider_code)
         await configure.configure(desk, entry.id, wish, actor)
     kept = [wish.provider_code for wish in arrival.wishes if wish.provider_code in held]
-    return Arrived(entry.id, entry.name, [wish.provider_code for wish in added], kept, key)
+    return Arrived(entry.id, entry.name, [wish.provider_code for wish in added], kept, not_default, key)
+
+
+async def _has_default(desk: Desk, db: PracticeDb, wish: configure.Wish) -> bool:
+    """Whether any currency of what arrives has its default already, in that environment."""
+    entry = (await desk.catalog()).get(wish.provider_code)
+    supported = entry.supported_currencies if entry else []
+    currencies = supported if wish.supported_currencies is None else wish.supported_currencies
+    defaults = await provider_configs.defaults(db)
+    return any((wish.environment, currency) in defaults for currency in currencies)

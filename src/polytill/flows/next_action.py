@@ -9,9 +9,9 @@ from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState
 from polytill.flows.desk import Desk
-from polytill.providers.outcomes import NextAction, NextKind, PayOffline, Wants
+from polytill.providers.outcomes import NeedsAction, NextAction, NextKind, Outcome, PayOffline, Pending, Wants
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
+from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import json_text, json_value
 
 
@@ -41,3 +41,23 @@ def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:
         NextKind(kind), url, Secret(token) if token else None, instructions, Wants(wants) if wants else None,
         PayOffline(**offline) if offline else None, continuation,
     )  # fmt: skip
+
+
+def charges_at_once(payment: Payment) -> bool:
+    """Whether its attempts charge a saved method, or a phone or bank account without the provider's page."""
+    return payment.saved_method_id is not None or payment.method_details is not None
+
+
+def still_asked(db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
+    """What a provider said of an attempt, where "pending" may mean that it waits for the payer.
+
+    A charge without the provider's page is under way to the provider from its first call on: what it waits for is what
+    the payer was asked for, and that stays so. On a page of the provider, pending means that the payer has done it.
+    ``attempt`` is as it was read before the provider was asked.
+    """
+    if not isinstance(outcome, Pending):
+        return outcome
+    action = open_action(db, attempt)
+    if action is None or (action.wants is None and not charges_at_once(payment)):
+        return outcome
+    return NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)

@@ -16,6 +16,7 @@ from polytill.flows import unresolved
 from polytill.flows.calling import call_for, handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import still_asked
 from polytill.flows.pay import Taken, current_attempt, find, taken
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import TRIES, settle
@@ -193,7 +194,7 @@ async def _send(
     closable = operation.kind == "capture" or handler.cancel_payment is not None
     outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
-        outcome = await _canceled_here(desk, db, attempt)
+        outcome = await _canceled_here(desk, db, payment, attempt)
         if isinstance(outcome, Declined) and outcome.code == CANCELED_HERE:
             return await _end_here(desk, db, payment, attempt, operation, outcome)
     return await _settle(desk, db, payment, attempt, operation, outcome)
@@ -209,10 +210,11 @@ async def _end_here(
     return await taken(db, payment)
 
 
-async def _canceled_here(desk: Desk, db: PracticeDb, attempt: Attempt) -> Outcome:
+async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     """Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late success
     would still be booked."""
     outcome = await call_for(desk, db, attempt, "confirm_payment", _question(attempt, only_ask=True))
+    outcome = still_asked(db, payment, attempt, outcome)
     if (
         isinstance(outcome, NeedsAction)
         or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
@@ -315,6 +317,7 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
         return
     question = _question(attempt, only_ask=operation.kind == "cancel")
     outcome = await call_for(desk, db, attempt, "confirm_payment", question)
+    outcome = still_asked(db, payment, attempt, outcome)
     if isinstance(outcome, NotSent):
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)

@@ -20,6 +20,7 @@ from polytill.flows.calling import admits, build, configuration_of, fetched, han
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import NOT_CAPTURED, attempt_hinted, attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import still_asked
 from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
 from polytill.flows.settle_disputes import apply_dispute_fact, attempt_disputed
@@ -303,6 +304,7 @@ async def _apply_fact(
         if result.must_fetch or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
             # News of a hold may come long after its end: that it was held once says nothing of whether it is now.
             outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+            outcome = still_asked(db, payment, attempt, outcome)
         if isinstance(outcome, Unknown | NotSent):
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
@@ -369,7 +371,7 @@ async def _learn_of(
     """News of what became of an attempt's money may come before those of the money itself: the provider is asked then."""
     if attempt.state is AttemptState.succeeded:
         return payment, attempt
-    outcome = await fetched(desk, db, attempt, None)
+    outcome = still_asked(db, payment, attempt, await fetched(desk, db, attempt, None))
     if isinstance(outcome, Unknown | NotSent):
         return payment, attempt
     payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")

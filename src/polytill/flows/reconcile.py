@@ -19,7 +19,7 @@ from polytill.flows import operate, receive, refund
 from polytill.flows.calling import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
-from polytill.flows.next_action import open_action
+from polytill.flows.next_action import charges_at_once, still_asked
 from polytill.flows.patience import Asked
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.schedule import never_after
@@ -33,7 +33,6 @@ from polytill.providers.outcomes import (
     NeedsAction,
     NotSent,
     Outcome,
-    Pending,
     Reason,
     Succeeded,
     Unknown,
@@ -103,17 +102,13 @@ async def _refreshed(
         log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
         return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
     payment, attempt = await _about_to_ask(desk, db, attempt, source)
-    outcome = await _ask(desk, db, payment, attempt)
-    action = open_action(db, attempt)
-    if isinstance(outcome, Pending) and action is not None and action.wants is not None:
-        # To the provider it is under way; what it waits for is what the payer was asked for.
-        outcome = NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
+    outcome = still_asked(db, payment, attempt, await _ask(desk, db, payment, attempt))
     outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)
     made = await payments.attempts_of(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
-    if _charges_at_once(payment):
+    if charges_at_once(payment):
         open_payment = False  # nobody is surprised by a charge that was asked for long ago: it is asked for anew
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
     configuration = await configuration_of(desk, db, attempt.config_id)
@@ -171,16 +166,11 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
     return await call_for(desk, db, attempt, "lookup_payment", params)
 
 
-def _charges_at_once(payment: Payment) -> bool:
-    """Whether its attempts charge a saved method, or a phone or bank account without the provider's page."""
-    return payment.saved_method_id is not None or payment.method_details is not None
-
-
 def _interpreted(
     desk: Desk, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
 ) -> tuple[Outcome, bool]:
     """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
-    moves_money = handler.create_moves_money or _charges_at_once(payment)
+    moves_money = handler.create_moves_money or charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
     # Its maker's clock may have been wrong, and so may ours: this counts from when this process first found it open.
     open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0

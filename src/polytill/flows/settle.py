@@ -282,14 +282,16 @@ async def settle(
     ``unless_closed``: only where another has closed it meanwhile, nothing is written.
     ``is_new``: the unit puts the attempt on disk, too. ``Duplicate`` where another has its number.
     """
-    concluded_from = attempt.state
+    read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
+        if isinstance(outcome, NeedsAction) and source != "answer" and _has_gone_on(read, attempt):
+            verdict = Verdict()  # it may be about a step that the payer has done by now
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
-        queue = await _noted(desk, db, payment, attempt, verdict.attempt is not None, asked)
+        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, asked)
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
@@ -327,13 +329,11 @@ async def settle(
     raise Stale
 
 
-async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, is_known: bool, asked: bool
-) -> Callable[[Unit], None]:
-    """What the queue is to say of an attempt whose outcome was unknown."""
-    if attempt.state is not AttemptState.unknown or not (is_known or asked):
-        return lambda _: None
-    return await unresolved.noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known)
+def _has_gone_on(read: Attempt, attempt: Attempt) -> bool:
+    """Whether an attempt's next step is another one than it was when the attempt was read."""
+    if read.state is not AttemptState.needs_action:
+        return False
+    return (read.state, read.next_action) != (attempt.state, attempt.next_action)
 
 
 async def reopen(
@@ -389,7 +389,7 @@ def _write_attempt(
     if is_new:
         payments.insert_attempt(unit, changed)
     else:
-        payments.change_attempt(unit, before.state, changed)
+        payments.change_attempt(unit, before, changed)
 
 
 def _by_expiry(payment: Payment, state: AttemptState, next_at: datetime | None, now: datetime) -> datetime | None:

@@ -232,15 +232,15 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
     return payment
 
 
-def change_attempt(unit: Writes, before: AttemptState, attempt: Attempt, lookups_before: int | None = None) -> None:
-    """Write an attempt that still has the state that was read. ``Stale`` where it has not."""
+def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
+    """Write an attempt whose state and next action are still those that were read. ``Stale`` where they are not."""
     unit.add(
         "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
         " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11"
-        " WHERE id = $1 AND state = $2",
-        attempt.id, before.value, attempt.state.value, attempt.provider_transaction_id, attempt.reason,
+        " WHERE id = $1 AND state = $2 AND COALESCE(next_action, '') = $12",
+        attempt.id, before.state.value, attempt.state.value, attempt.provider_transaction_id, attempt.reason,
         attempt.raw_code, attempt.detail, attempt.next_action, attempt.next_lookup_at, attempt.lookups,
-        attempt.updated_at, expect=1,
+        attempt.updated_at, before.next_action or "", expect=1,
     )  # fmt: skip
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import Conflict, Invalid, NotNow
 from polytill.domain.money import Money
 from polytill.domain.states import OperationState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
 from polytill.flows.unresolved import PENDING_AFTER, UNRESOLVED_AFTER
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import NotSent, Pending, Reason, Unknown
-from polytill.storage import cases, refunds
+from polytill.storage import cases, provider_configs, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.units import work_is_open
 from tests.flows.scenes import LINK, Scene, held, paid
@@ -201,3 +201,89 @@ async def test_what_is_broken_off_leaves_no_work_open(
                 await scene.till.confirm(scene.practice_id, unknown.id)
     assert not work_is_open()
     assert (await scene.pay()).payment.status is PaymentStatus.requires_action
+
+
+async def unfindable(scene: Scene) -> OperatorCase:
+    """A prompt whose answer was lost: its provider cannot be asked about it."""
+    await scene.configure("mover")
+    scene.wire.says("create", SILENT)
+    await scene.pay()
+    await asked_for(scene, Unknown(Reason.not_found, "no_name"))
+    [case] = await queue(scene)
+    return case
+
+
+async def test_a_charge_that_nobody_can_find_is_called_off_by_who_knows(scene: Scene) -> None:
+    case = await unfindable(scene)
+    with pytest.raises(Invalid) as caught:
+        await operator.call_off(scene.desk, scene.practice_id, case.id, " ", "ada")
+    assert caught.value.errors[0].pointer == "/note"
+    found = await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement", "ada")
+    assert found.payment is not None
+    assert (found.payment.status, found.payment.cancel_reason) == (PaymentStatus.canceled, "canceled")
+    assert (found.case.state, found.case.resolved_by) == ("resolved", "ada")
+    assert found.case.detail["resolution"] == {"action": "called_off", "note": "Not on the statement"}
+    said = await plain(scene.db, "SELECT actor FROM audit_log WHERE action IN ('case.resolved', 'payment.canceled')")
+    assert sorted(said) == [("ada",), ("staff",)]
+    with pytest.raises(Conflict) as again:
+        await operator.call_off(scene.desk, scene.practice_id, case.id, "Again", "ada")
+    assert again.value.code == "case_resolved"
+
+
+async def test_what_was_called_off_and_is_paid_all_the_same_is_booked(scene: Scene) -> None:
+    case = await unfindable(scene)
+    await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement", "ada")
+    [attempt] = await scene.attempts(str(case.payment_id))
+    configuration = (await provider_configs.all_of(scene.db))["mover"]
+    await scene.delivery(configuration, PaymentFact(paid(), attempt.id, "tx-late"))
+    found = await operator.evidence(scene.desk, scene.practice_id, case.id)
+    assert found.payment is not None
+    assert (found.payment.status, found.payment.amount_captured) == (PaymentStatus.succeeded, found.payment.amount)
+
+
+async def test_two_who_call_it_off_at_once_do_it_once(scene: Scene) -> None:
+    case = await unfindable(scene)
+    calls = [operator.call_off(scene.desk, scene.practice_id, case.id, who, who) for who in ("ada", "bob")]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [one for one in done if isinstance(one, Conflict)]
+    assert len(refused) == 1, done
+    assert len(await plain(scene.db, "SELECT id FROM audit_log WHERE action = 'case.resolved'")) == 1
+
+
+@pytest.mark.parametrize("what", ["found out", "a link", "pending"])
+async def test_what_can_be_found_is_not_called_off(scene: Scene, what: str) -> None:
+    """Its provider is asked all the time, and knows: what it says decides, and no person."""
+    await scene.configure("scripted" if what == "a link" else "mover")
+    scene.wire.says("create", UNDER_WAY if what == "pending" else SILENT)
+    payment = (await scene.pay()).payment
+    silence = UNDER_WAY if what == "pending" else SILENT
+    for verb in ("lookup", "confirm"):
+        scene.wire.always(verb, silence)
+    await scene.later(5 * 86_400 if what == "pending" else HOUR + 60)
+    await scene.later(90)
+    [case] = await queue(scene)
+    if what == "found out":
+        scene.wire.always("lookup", paid())
+        await scene.till.confirm(scene.practice_id, payment.id)
+    with pytest.raises(Conflict) as caught:
+        await operator.call_off(scene.desk, scene.practice_id, case.id, "I think so", "ada")
+    assert caught.value.code == ("case_resolved" if what == "found out" else "can_be_found")
+    assert (await scene.payment(payment.id)).status is not PaymentStatus.canceled
+
+
+async def test_what_is_found_out_while_it_is_called_off_counts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = await unfindable(scene)
+    [attempt] = await scene.attempts(str(case.payment_id))
+    configuration = (await provider_configs.all_of(scene.db))["mover"]
+    real = operator.unfindable
+
+    async def slow(*asked: Any) -> Any:
+        found = await real(*asked)
+        await scene.delivery(configuration, PaymentFact(paid(), attempt.id, "tx-late"))
+        return found
+
+    monkeypatch.setattr(operator, "unfindable", slow)
+    with pytest.raises(Conflict) as caught:
+        await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement", "ada")
+    assert caught.value.code == "case_resolved"
+    assert (await scene.payment(attempt.payment_id)).status is PaymentStatus.succeeded

@@ -102,3 +102,56 @@ async def test_a_parked_delivery_is_seen_and_tried_again(shared: Installation) -
         done = await browser.send(door, f"{door}/deliveries/{event['id']}")
         assert done.headers["Location"] == f"{door}?done=applied"
     assert (await practice.call("GET", "/webhook-events?status=parked")).body == []
+
+
+async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
+    """A prompt of M-Pesa's whose answer was lost, long ago: the payment, its attempt and the case."""
+    practice = await Practice.make(house, currency="KES")
+    config = {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}
+    await practice.configure("mpesa", ["KES"], config=config)
+    await practice.fault("create", "lose_answer")
+    made = await practice.create(150_000, currency="KES", customer={"phone": "0708374149"})
+    attempt = made.body["attempts"][0]["reference"]
+    db, world = await practice.db, house.till.desk.world
+    async with db.transaction() as tx:
+        webhook_events.open_case(
+            tx, new_id(world), practice.id, Environment.sandbox, "unresolved", attempt, made.body["id"],
+            {"attempt": attempt}, world.now(),
+        )  # fmt: skip
+    [case] = await cases.listed(db)
+    return practice, made.body["id"], attempt, case.id
+
+
+async def test_a_prompt_that_nobody_can_find_is_called_off(shared: Installation) -> None:
+    practice, payment_id, attempt, case_id = await lost_prompt(shared)
+    address = f"/practice/{practice.id}/waiting/{case_id}"
+    await person(shared, await practice.db, "pat@example.com")
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        assert "Nothing was paid: call it off" in (await browser.get(address)).text
+        refused = await browser.send(address, address, action="call_off", note=" ")
+        assert refused.status == 422
+        assert "Say how it is known that nothing was paid." in refused.text
+        done = await browser.send(address, address, action="call_off", note="Not on the statement")
+        assert done.headers["Location"] == f"{address}?done=called_off"
+        seen = await browser.get(done.headers["Location"])
+        assert "Called off. Nothing was paid." in seen.text
+        assert "call it off" not in seen.text
+    assert (await practice.payment(payment_id))["status"] == "canceled"
+    await practice.act(attempt)  # and now the phone answers all the same
+    await practice.settled(payment_id, status="succeeded")
+
+
+async def test_what_its_provider_knows_is_not_called_off(shared: Installation) -> None:
+    practice, payment_id, attempt, case_id = await lost_prompt(shared)
+    await practice.act(attempt)
+    await practice.settled(payment_id, status="succeeded")
+    address = f"/practice/{practice.id}/waiting/{case_id}"
+    await person(shared, await practice.db, "pat@example.com")
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        assert "call it off" not in (await browser.get(address)).text
+    body = {"action": "call_off", "note": "I think so"}
+    refused = await practice.call("POST", f"/cases/{case_id}/resolve", body)
+    assert (refused.status, refused.body["code"]) == (409, "case_resolved")
+    assert (await practice.payment(payment_id))["status"] == "succeeded"

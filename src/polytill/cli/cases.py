@@ -44,18 +44,21 @@ def cases_list(
 def cases_resolve(
     practice: Annotated[int, typer.Argument(help="The practice's id")],
     case: Annotated[str, typer.Argument(help="The case's id")],
-    action: Annotated[str, typer.Argument(help="look_up, refund_excess, same_account or handled")],
+    action: Annotated[str, typer.Argument(help="look_up, refund_excess, same_account, call_off or handled")],
     note: Annotated[
-        str, typer.Option(help="How it was handled, or on what proof; needed for `handled` and `same_account`")
+        str,
+        typer.Option(help="How it was handled, or on what proof; needed for `handled`, `same_account` and `call_off`"),
     ] = "",
 ) -> None:
-    """Ask the provider again, give an excess back, say that keys are one account's, or put a case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put a case
+    away with a note."""
     from polytill.flows import operator
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
         "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
         "same_account": lambda till: operator.same_account(till.desk, practice, case, note, "cli"),
+        "call_off": lambda till: operator.call_off(till.desk, practice, case, note, "cli"),
         "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
     }
     if action not in ways:

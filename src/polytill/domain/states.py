@@ -101,7 +101,7 @@ ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     _A.pending: frozenset({_A.needs_action, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
     _A.authorized: frozenset({_A.succeeded, _A.canceled, _A.expired}),
     _A.succeeded: frozenset(),
-    # Out of ``unknown`` only a lookup or a webhook leads.
+    # Out of ``unknown`` only a lookup or a webhook leads; and a person's word, where nobody else can be asked.
     _A.unknown: frozenset(
         {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent} | {_A.expired, _A.canceled}
     ),

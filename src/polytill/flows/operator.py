@@ -1,7 +1,8 @@
 """The operator's queue: what a person must decide, with what is known of it, and the few ways to end a case.
 
 No way out is a guess about money: asking the provider goes through ``settle``, giving an excess back is a refund under a
-key that the case fixes (so that two clicks are one refund), and a case that is put away keeps who did it and why.
+key that the case fixes (so that two clicks are one refund), a charge that nobody can find is called off by who knows that
+nothing was paid (and a late success is booked all the same), and a case that is put away keeps who did it and why.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
@@ -19,6 +21,9 @@ from polytill.flows.calling import OTHER_ACCOUNT, configuration_of
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.schedule import after_sent
+from polytill.flows.settle import settle
+from polytill.flows.unresolved import UNRESOLVED
+from polytill.providers.outcomes import Declined, Reason
 from polytill.storage import audit, cases, payments, practices, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
@@ -150,6 +155,46 @@ async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str
     return {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": newest.version}
 
 
+async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Say that nothing was paid, and how that is known, where nobody can be asked: a charge without a page whose name was
+    lost. Its payment is canceled, and the case ends. If its provider's word comes after all, that counts: a late success
+    is booked.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await _open(db, case_id)
+    if not note.strip():
+        raise invalid("/note", "Say how it is known that nothing was paid.", reason="say_how_not_paid")
+    attempt = await unfindable(desk, db, case)
+    if attempt is None:
+        detail = "What became of this can be found out; only a charge that nobody can find is called off."
+        raise Conflict(detail, code="can_be_found")
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    said = Declined(Reason.canceled, True, "called_off", "Nothing was paid, as a person knows.")
+    resolution = {"action": "called_off", "note": note}
+
+    def also(unit: Unit) -> None:
+        _add_resolution(unit, case, resolution, actor, desk.world.now())
+
+    with suppress(Stale):  # somebody else ended the case
+        await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+    found = await evidence(desk, practice_id, case_id)
+    if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
+        raise Conflict("This case was resolved already.", code="case_resolved")
+    return found
+
+
+async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt | None:
+    """The attempt of an ``unresolved`` case, where its provider cannot be asked about it; None for any other case."""
+    if case.kind != UNRESOLVED or "attempt" not in case.detail:
+        return None
+    attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    if attempt is None or attempt.state is not AttemptState.unknown or attempt.provider_transaction_id is not None:
+        return None
+    handler = await refund.handler_of(desk, attempt)
+    return attempt if handler is not None and handler.create_moves_money else None
+
+
 async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
     """Give a second success of one payment back, or what is left of it. The case ends when the money has gone back."""
     db = await desk.opening.practice(practice_id)
@@ -204,11 +249,14 @@ async def _open(db: PracticeDb, case_id: str) -> OperatorCase:
     return case
 
 
-async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
-    now = desk.world.now()
-    unit = Unit()
+def _add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
     cases.resolve(unit, case, resolution, actor, now)
     audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
+
+
+async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
+    unit = Unit()
+    _add_resolution(unit, case, resolution, actor, desk.world.now())
     try:
         await db.commit(unit)
     except Stale:

@@ -303,11 +303,11 @@ async def settle(
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
-        queue(unit)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
             also(unit)
+        queue(unit)  # after a person's decision: theirs stands
         try:
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another put its successor on disk first

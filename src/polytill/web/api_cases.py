@@ -72,9 +72,9 @@ class CaseEvidence(answers.Answer):
 
 
 class ResolveShape(shapes.Shape):
-    """What to do about a case. ``handled`` and ``same_account`` need a note."""
+    """What to do about a case. ``handled``, ``same_account`` and ``call_off`` need a note."""
 
-    action: Literal["look_up", "refund_excess", "same_account", "handled"]
+    action: Literal["look_up", "refund_excess", "same_account", "call_off", "handled"]
     note: shapes.Text | None = None
 
 
@@ -135,7 +135,8 @@ async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> R
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
 async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveShape) -> Response:
-    """Ask the provider again, give an excess back, say that keys are one account's, or put the case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put the
+    case away with a note."""
     desk, actor = caller.desk, caller.actor
     if body.action == "look_up":
         found = await operator.look_up(desk, practice_id, case_id, actor)
@@ -143,6 +144,8 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
         found = await operator.refund_excess(desk, practice_id, case_id, actor)
     elif body.action == "same_account":
         found = await operator.same_account(desk, practice_id, case_id, body.note or "", actor)
+    elif body.action == "call_off":
+        found = await operator.call_off(desk, practice_id, case_id, body.note or "", actor)
     else:
         found = await operator.put_away(desk, practice_id, case_id, body.note or "", actor)
     return answer(evidence_view(practice_id, found))

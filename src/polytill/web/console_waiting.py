@@ -19,6 +19,11 @@ from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
 
 SHOWN = 50
+# What is said after each choice.
+DONE = {
+    "look_up": "asked", "refund_excess": "given_back", "same_account": "asked", "call_off": "called_off",
+    "handled": "put_away",
+}  # fmt: skip
 # Names under which a case notes an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured"})
 CaseId = Annotated[str, Path(max_length=40)]
@@ -54,13 +59,12 @@ async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Respo
 
 @router.post("/{case_id}")
 async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
-    """Ask the provider again, give an excess back, say that keys are one account's, or put the case away with a note."""
+    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put the
+    case away with a note."""
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
     action = form.text("action")
-    done = {"look_up": "asked", "refund_excess": "given_back", "same_account": "asked", "handled": "put_away"}.get(
-        action, ""
-    )
+    done = DONE.get(action, "")
     try:
         if action == "look_up":
             await operator.look_up(desk, practice_id, case_id, actor)
@@ -69,6 +73,8 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
             done = done if evidence.case.state != "open" else "refused"
         elif action == "same_account":
             await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
+        elif action == "call_off":
+            await operator.call_off(desk, practice_id, case_id, form.text("note"), actor)
         elif action == "handled":
             await operator.put_away(desk, practice_id, case_id, form.text("note"), actor)
     except EXPECTED as error:
@@ -83,7 +89,8 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     names = {entry.code: entry.name for entry in (await desk.catalog()).values()}
     return page(
         request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
-        excess=_excess_left(evidence), seen=_flat(evidence.case.detail, currency), **{"note": "", **more},
+        excess=_excess_left(evidence), unfindable=await operator.unfindable(desk, found.db, evidence.case),
+        seen=_flat(evidence.case.detail, currency), **{"note": "", **more},
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from polytill.domain.errors import Conflict
 from polytill.flows import compare, operator
 from polytill.flows.calling import OTHER_ACCOUNT
+from polytill.flows.unresolved import UNRESOLVED
 from polytill.simulator.faults import Fault
 from polytill.testing.world import oracle
 from polytill.testing.world.ground import FIRST
@@ -78,8 +79,9 @@ async def _compare(h: History) -> None:
 
 
 async def _a_person_decides(h: History) -> bool:
-    """Whether new keys are of the account of the old ones, nobody knows but the practice. Whether anybody was asked."""
-    asked = False
+    """Whether new keys are of the account of the old ones, nobody knows but the practice. Nor that nothing was paid, where
+    its provider cannot be asked. Whether anybody was."""
+    asked = await _called_off(h)
     for practice in h.plan.profiles:
         moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
         for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"]:
@@ -92,6 +94,23 @@ async def _a_person_decides(h: History) -> bool:
                     await operator.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
                 except Conflict:  # ended with another one
                     h.tell(f"the case {case['id']} had ended")
+    return asked
+
+
+async def _called_off(h: History) -> bool:
+    """Who reads the provider's statement calls off what is not on it. What is on it waits."""
+    asked = False
+    for practice in h.plan.profiles:
+        paid = {
+            tx.reference for m in h.merchants if m.practice == practice for tx in m.account.transactions if tx.captured
+        }
+        lost = oracle.for_a_person(h, oracle.read(h, practice)) - paid
+        for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"] if lost else ():
+            life = h.any_life()
+            if case["kind"] == UNRESOLVED and case["subject"] in lost and life is not None:
+                h.count("person.calls_off")
+                asked = True
+                await operator.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
     return asked
 
 

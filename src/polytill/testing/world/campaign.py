@@ -17,7 +17,7 @@ from typing import Any
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
 from polytill.testing.world.plan import ALL_PROVIDERS_FROM
-from polytill.testing.world.telling import KINDS, Tally
+from polytill.testing.world.telling import ALL_PROVIDERS, KINDS, Tally
 
 BATCH = 50
 ALL_KINDS_FROM = 2000  # so many histories must have seen every kind
@@ -71,9 +71,14 @@ class Campaign:
         return score
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Everything that histories of these seeds must have seen between them."""
+        return KINDS + ALL_PROVIDERS if self.first >= ALL_PROVIDERS_FROM else KINDS
+
+    @property
     def missing(self) -> list[str]:
         """Kinds that never happened, where there were histories enough for every one of them."""
-        return self.tally.missing(self.first >= ALL_PROVIDERS_FROM) if self.done >= ALL_KINDS_FROM else []
+        return [kind for kind in self.kinds if not self.tally.counts[kind]] if self.done >= ALL_KINDS_FROM else []
 
     @property
     def ok(self) -> bool:
@@ -196,7 +201,7 @@ def score(campaign: Campaign) -> list[str]:
     lines = [f"{campaign.done} histories from seed {campaign.first} in {campaign.seconds:.0f} s", ""]
     lines += [f"  {number:>8}  {what}" for what, number in campaign.wrong().items()]
     lines += ["", "What really happened:"]
-    lines += [f"  {tally.counts[kind]:>8}  {kind}" for kind in KINDS]
+    lines += [f"  {tally.counts[kind]:>8}  {kind}" for kind in campaign.kinds]
     never = sorted(set(tally.passed) - set(tally.crashed))
     lines += ["", f"Points where a node could die: {len(tally.passed)}; where one did: {len(tally.crashed)}"]
     lines += [f"  never: {point} (passed {tally.passed[point]} times)" for point in never[:20]]

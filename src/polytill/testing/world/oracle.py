@@ -74,7 +74,7 @@ def judge(history: History) -> list[str]:
 
 def asked_of_a_person(history: History) -> int:
     """How many charges could not be found by anybody else."""
-    return sum(len(_for_a_person(history, read(history, practice))) for practice in history.plan.profiles)
+    return sum(len(for_a_person(history, read(history, practice))) for practice in history.plan.profiles)
 
 
 def unpayable(history: History) -> list[str]:
@@ -98,7 +98,7 @@ def _mismatched(rows: Rows) -> set[str]:
     return {subject.partition(":")[0] for subject in rows.cases("amount_mismatch")}
 
 
-def _for_a_person(history: History, rows: Rows) -> set[str]:
+def for_a_person(history: History, rows: Rows) -> set[str]:
     """The charges that nobody can find: the answer which named them was lost, and their provider's word never reached us,
     whatever we would have made of it. What is unknown for good is asked of a person. A key of v4's brings the answer
     again, while it is good and belongs to keys that are."""
@@ -119,7 +119,7 @@ def _for_a_person(history: History, rows: Rows) -> set[str]:
 
 
 def _stuck(history: History, rows: Rows) -> Iterator[str]:
-    mismatched, unfindable = _mismatched(rows), _for_a_person(history, rows)
+    mismatched, unfindable = _mismatched(rows), for_a_person(history, rows)
     attempts = rows.tables["payment_attempts"]
     parked = {a["payment_id"] for a in attempts if a["id"] in mismatched}
     waiting = parked | {a["payment_id"] for a in attempts if a["id"] in unfindable}
@@ -169,7 +169,7 @@ def _real(history: History, merchants: list[Merchant]) -> Iterator[tuple[Merchan
 
 def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
     attempts = {a["id"]: a for a in rows.tables["payment_attempts"]}
-    mismatched, unfindable = _mismatched(rows), _for_a_person(history, rows)
+    mismatched, unfindable = _mismatched(rows), for_a_person(history, rows)
     paid: dict[str, int] = Counter()
     for merchant, tx in _real(history, merchants):
         attempt = attempts.get(str(tx.reference))
@@ -332,7 +332,7 @@ def _accounts(
     ):
         if is_ != should:
             yield f"arithmetic: {what} of {name} are {is_}, the payment says {should}"
-    apart = history.other_amount | _for_a_person(history, rows)
+    apart = history.other_amount | for_a_person(history, rows)
     attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in apart]
     there = [books[a["id"]] for a in attempts if a["id"] in books]
     net = sum(tx.captured - tx.refunded - sum(d.amount for d in tx.disputes if d.status == "lost") for tx in there)

@@ -33,6 +33,7 @@ ALL_PROVIDERS = (
     "shape.mpesa",
     "payer.prompt",
     "person.asked",
+    "person.calls_off",
     "person.knows_the_account",
 )
 
@@ -52,11 +53,6 @@ class Tally:
         self.counts.update(other.counts)
         self.passed.update(other.passed)
         self.crashed.update(other.crashed)
-
-    def missing(self, all_providers: bool) -> list[str]:
-        """Kinds that never happened."""
-        kinds = KINDS + ALL_PROVIDERS if all_providers else KINDS
-        return [kind for kind in kinds if not self.counts[kind]]
 
     def as_json(self) -> dict[str, object]:
         """For a file, and for one line of JSON."""

@@ -46,7 +46,6 @@ async def come_to_rest(h: History) -> None:
         await _until_the_books_agree(h, SOON)
     for text in oracle.judge(h):
         h.problem(text)
-    h.tally.counts["person.asked"] += oracle.asked_of_a_person(h)
 
 
 async def _until_the_books_agree(h: History, steps: tuple[float, ...]) -> None:
@@ -99,19 +98,22 @@ async def _a_person_decides(h: History) -> bool:
 
 async def _called_off(h: History) -> bool:
     """Who reads the provider's statement calls off what is not on it. What is on it waits."""
-    asked = False
+    decided = False
     for practice in h.plan.profiles:
         paid = {
             tx.reference for m in h.merchants if m.practice == practice for tx in m.account.transactions if tx.captured
         }
-        lost = oracle.for_a_person(h, oracle.read(h, practice)) - paid
+        asked = oracle.for_a_person(h, oracle.read(h, practice))
+        h.tally.counts["person.asked"] += len(asked)
+        lost = asked - paid
         for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"] if lost else ():
             life = h.any_life()
-            if case["kind"] == UNRESOLVED and case["subject"] in lost and life is not None:
+            is_open = case["kind"] == UNRESOLVED and case["state"] == "open"
+            if is_open and case["subject"] in lost and life is not None:
                 h.count("person.calls_off")
-                asked = True
+                decided = True
                 await operator.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
-    return asked
+    return decided
 
 
 def _one_comes_back(h: History) -> bool:

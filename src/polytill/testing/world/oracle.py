@@ -72,11 +72,6 @@ def judge(history: History) -> list[str]:
     return found
 
 
-def asked_of_a_person(history: History) -> int:
-    """How many charges could not be found by anybody else."""
-    return sum(len(for_a_person(history, read(history, practice))) for practice in history.plan.profiles)
-
-
 def unpayable(history: History) -> list[str]:
     """Soon after the last fault: payments that wait for a payer who has nothing in hand to pay with."""
     found = []

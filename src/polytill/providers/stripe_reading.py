@@ -364,9 +364,8 @@ def read_error(answer: Answer) -> Outcome:
         return Unknown(Reason.unreadable, str(status), "Stripe's answer could not be read.")
     if status == 429:
         return NotSent(Reason.rate_limited, code or "429", message, answer.retry_after_s)
-    if status != 404 and not error.get(
-        "type"
-    ):  # a gateway's: the call did not get to Stripe, and says nothing of others
+    if status != 404 and not error.get("type"):
+        # A gateway's: the call did not get to Stripe, and says nothing of others.
         return NotSent(Reason.unreadable, str(status), "What refused the call does not speak as Stripe does.")
     said = (message or "").lower()
     if "exists in live mode" in said or "exists in test mode" in said:

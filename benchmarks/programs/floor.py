@@ -30,7 +30,7 @@ from polytill.domain.clock import World
 from polytill.flows.pay import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
-from polytill.web import logs, shapes
+from polytill.web import logs, views
 
 LINES = 16  # kept-alive connections to the provider
 
@@ -125,7 +125,7 @@ class Floor:
                     return_url=body["returnUrl"],
                 )  # fmt: skip
                 taken = await till.pay(practice.id, request, actor="key:1")
-            answer = bytes(shapes.answer(shapes.payment_view(till.desk, db, taken)).body)
+            answer = bytes(views.answer(views.payment_view(till.desk, db, taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {

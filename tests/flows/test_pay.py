@@ -19,7 +19,7 @@ from polytill.flows.next_action import open_action
 from polytill.providers.contract import CredentialTest
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, NotSent, Pending, Reason, Unknown
-from polytill.storage import payments
+from polytill.storage import payment_lists
 from polytill.storage.opening import open_owner
 from polytill.storage.units import Unit
 from polytill.testing.world.loop import VirtualLoop, run
@@ -324,9 +324,11 @@ async def test_environment_stands_on_every_row(scene: Scene) -> None:
     payment = await scene.succeeded()
     for table in ("payments", "payment_attempts", "ledger_lines"):
         assert {row[0] for row in await plain(scene.db, f"SELECT environment FROM {table}")} == {"sandbox"}
-    listed = await payments.listed(scene.db, payments.Filters(Environment.production), 10)
+    listed = await payment_lists.listed(scene.db, payment_lists.Filters(Environment.production), 10)
     assert listed == []
-    assert [p.id for p in await payments.listed(scene.db, payments.Filters(Environment.sandbox), 10)] == [payment.id]
+    assert [p.id for p in await payment_lists.listed(scene.db, payment_lists.Filters(Environment.sandbox), 10)] == [
+        payment.id
+    ]
 
 
 # ── A handler that comes to no end ──

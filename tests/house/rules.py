@@ -68,11 +68,11 @@ POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
 
 def powers_stay_home(found: list[Module]) -> Iterator[str]:
     """The domain does no I/O; SQL, the network and HTTP are each imported on their own floor only."""
-    pure = sys.stdlib_module_names | {"cryptography", "polytill"}
+    pure = sys.stdlib_module_names | {"cryptography", "email_validator", "phonenumbers", "polytill"}
     for module in found:
         for line, name in module.imports():
             if module.floor == "domain" and name.split(".")[0] not in pure:
-                yield f"{module.name}:{line} imports {name}; domain uses the standard library and cryptography only."
+                yield f"{module.name}:{line} imports {name}; domain uses the standard library and pure libraries only."
             for power, packages, homes in POWERS:
                 if _within(name, packages) and not _within(module.name, homes):
                     yield f"{module.name}:{line} imports {name}; {power} belongs to {', '.join(homes)}."

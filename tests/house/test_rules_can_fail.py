@@ -26,7 +26,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
         "imports flows.pay",
     ),
     (rules.floors_look_down, "attic.new", "", "stands on no floor"),
-    (rules.powers_stay_home, "domain.new", "import msgspec", "standard library and cryptography"),
+    (rules.powers_stay_home, "domain.new", "import msgspec", "standard library and pure libraries"),
     (rules.powers_stay_home, "flows.new", "import sqlite3", "SQL belongs to"),
     (rules.powers_stay_home, "web.new", "from sqlalchemy import text", "SQL belongs to"),
     (rules.powers_stay_home, "providers.new", "import aiohttp", "the network to providers"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import read_past, readable, reads_row
+from polytill.storage.reading import contains, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -104,7 +104,7 @@ class Change:
     clear_reasons: bool = field(default=False)
 
 
-_PAYMENT_COLUMNS = (
+PAYMENT_COLUMNS = (
     "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, amount_authorized,"
     " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
@@ -120,7 +120,8 @@ _ATTEMPT_COLUMNS = (
 
 
 @reads_row
-def _payment(row: Any) -> Payment:
+def payment_of(row: Any) -> Payment:
+    """A row as it stands in the table."""
     values = dict(row)
     values["environment"] = Environment(values["environment"])
     values["status"] = PaymentStatus(values["status"])
@@ -274,17 +275,17 @@ def guard(unit: Writes, payment: Payment, now: datetime) -> None:
 
 async def by_id(db: PracticeDb, payment_id: str) -> Payment | None:
     """One payment."""
-    row = await db.one(f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE id = $1", payment_id)  # noqa: S608
-    return _payment(row) if row else None
+    row = await db.one(f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE id = $1", payment_id)  # noqa: S608
+    return payment_of(row) if row else None
 
 
 async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
     """The payment that was made under this idempotency key."""
     row = await db.one(
-        f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
+        f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
         db.practice_id, idempotency_key,
     )  # fmt: skip
-    return _payment(row) if row else None
+    return payment_of(row) if row else None
 
 
 async def attempts_of(db: PracticeDb, payment_id: str) -> list[Attempt]:
@@ -325,7 +326,7 @@ async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environ
         " AND payment_attempts.provider_transaction_id = payments.provider_transaction_id"
         " WHERE config_id = $1 AND payments.environment = $2 AND lower(CAST(provider_response AS TEXT)) LIKE $3 ESCAPE '!'"
         " ORDER BY payment_attempts.id",
-        config_id, environment.value, _like(charge_id),
+        config_id, environment.value, contains(charge_id),
     )  # fmt: skip
     found = (row["attempt_id"] for row in rows if (json_value(row["provider_response"]) or {}).get("id") == charge_id)
     attempt_id = next(found, None)
@@ -363,7 +364,7 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
     that were asked about longest ago, and only when it is time to ask: one that cannot be closed keeps no other waiting.
     One that was paid, if by another amount than was asked for, waits for a person instead."""
     sql = (
-        f"SELECT {_PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
+        f"SELECT {PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"
         " (SELECT payments.*, (SELECT MIN(next_lookup_at) FROM payment_attempts"
         " WHERE payment_id = payments.id AND state = 'needs_action') AS asked_next FROM payments"
@@ -372,63 +373,7 @@ async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> 
         " WHERE c.payment_id = unpaid.id AND c.kind = 'amount_mismatch' AND c.state = 'open')) AS due"
         " WHERE place <= $2 ORDER BY asked_next, id"
     )
-    return await read_past(lambda places: db.fetch(sql, now, places), lambda rows: readable(rows, _payment), limit)
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a list of payments is narrowed to. ``before`` is the cursor: (created_at, id) of the last row seen."""
-
-    environment: Environment
-    status: str | None = None
-    provider_code: str | None = None
-    currency: str | None = None
-    reference: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    before: tuple[datetime, str] | None = None
-    search: str | None = None  # in ids, reference, payer and description
-
-
-_SEARCHED = (
-    "(id = ${n} OR reference = ${n} OR provider_transaction_id = ${n} OR lower(customer_email) LIKE ${m} ESCAPE '!'"
-    " OR lower(customer_name) LIKE ${m} ESCAPE '!' OR lower(description) LIKE ${m} ESCAPE '!')"
-)
-
-
-def _like(text: str) -> str:
-    for special in "!%_":
-        text = text.replace(special, "!" + special)
-    return f"%{text.lower()}%"
-
-
-async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
-    """Payments of one environment, newest first."""
-    where, args = ["environment = $1"], [filters.environment.value]
-    for clause, value in (
-        ("status = ", filters.status),
-        ("provider_code = ", filters.provider_code),
-        ("currency = ", filters.currency),
-        ("reference = ", filters.reference),
-        ("created_at >= ", filters.created_from),
-        ("created_at < ", filters.created_to),
-    ):
-        if value is not None:
-            args.append(value)  # type: ignore[arg-type]
-            where.append(f"{clause}${len(args)}")
-    if filters.before is not None:
-        args.extend(filters.before)  # type: ignore[arg-type]
-        where.append(f"(created_at, id) < (${len(args) - 1}, ${len(args)})")
-    if filters.search:
-        args.extend((filters.search, _like(filters.search)))
-        where.append(_SEARCHED.format(n=len(args) - 1, m=len(args)))
-    args.append(limit)  # type: ignore[arg-type]
-    rows = await db.fetch(
-        f"SELECT {_PAYMENT_COLUMNS} FROM payments WHERE {' AND '.join(where)}"  # noqa: S608
-        f" ORDER BY created_at DESC, id DESC LIMIT ${len(args)}",
-        *args,
-    )
-    return [_payment(row) for row in rows]
+    return await read_past(lambda places: db.fetch(sql, now, places), lambda rows: readable(rows, payment_of), limit)
 
 
 async def anything_open(db: PracticeDb) -> bool:

@@ -10,11 +10,11 @@ from polytill.domain.clock import wire_time
 from polytill.flows import operator
 from polytill.storage import cases
 from polytill.storage.cases import OperatorCase
-from polytill.web import answers, shapes
+from polytill.web import answers, shapes, views
 from polytill.web.api_owner import After, Limit
 from polytill.web.auth import Owner, PracticeId, Reads, Refunds
 from polytill.web.bodies import StrictRoute
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(tags=["cases"], route_class=StrictRoute)
 
@@ -96,9 +96,9 @@ def evidence_view(practice_id: int, found: operator.Evidence) -> dict[str, Any]:
     """A case with its evidence, as it stands on the wire."""
     return {
         "case": _view(practice_id, found.case),
-        "payment": shapes.payment_summary(found.payment) if found.payment else None,
-        "attempts": [shapes.attempt_view(attempt) for attempt in found.attempts],
-        "refunds": [shapes.refund_view(refund) for refund in found.refunds],
+        "payment": views.payment_summary(found.payment) if found.payment else None,
+        "attempts": [views.attempt_view(attempt) for attempt in found.attempts],
+        "refunds": [views.refund_view(refund) for refund in found.refunds],
         "disputes": [
             {
                 "id": d.provider_dispute_id, "status": d.state.value, "providerStatus": d.provider_state,

@@ -11,7 +11,7 @@ from polytill.storage import events
 from polytill.web import answers, shapes
 from polytill.web.auth import Owner
 from polytill.web.bodies import StrictRoute
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/owner", tags=["events"], route_class=StrictRoute)
 

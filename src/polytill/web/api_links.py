@@ -12,7 +12,7 @@ from polytill.web import link_shapes, shapes
 from polytill.web.auth import Caller, Configures, Pays, PracticeId, Reads
 from polytill.web.bodies import StrictRoute
 from polytill.web.link_shapes import link_view
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/practices/{practiceId}", tags=["payment links"], route_class=StrictRoute)
 

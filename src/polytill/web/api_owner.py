@@ -12,10 +12,10 @@ from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
 from polytill.flows import onboarding
 from polytill.storage import audit, migrating, people, practices
-from polytill.web import answers, shapes
+from polytill.web import answers, shapes, views
 from polytill.web.auth import Owner, PracticeId
 from polytill.web.bodies import StrictRoute
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
@@ -42,7 +42,7 @@ async def list_providers(
     entries = (await caller.desk.catalog()).values()
     return answer(
         [
-            shapes.provider_view(entry)
+            views.provider_view(entry)
             for entry in entries
             if (status is None or entry.status == status)
             and (currency is None or currency in entry.supported_currencies)
@@ -55,7 +55,7 @@ async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
     """Add a provider. Every practice sees it at its next read."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     entry = await catalog_flow.add(caller.desk, given, body.supported_currencies, caller.actor)
-    return answer(shapes.provider_view(entry), 201)
+    return answer(views.provider_view(entry), 201)
 
 
 @router.get("/payment-providers/{code}", response_model=answers.Provider)
@@ -64,7 +64,7 @@ async def get_provider(caller: Owner, code: ProviderCode) -> Response:
     entry = (await caller.desk.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
-    return answer(shapes.provider_view(entry))
+    return answer(views.provider_view(entry))
 
 
 @router.patch("/payment-providers/{code}", response_model=answers.Provider)
@@ -73,13 +73,13 @@ async def change_provider(caller: Owner, code: ProviderCode, body: shapes.Provid
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
     entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
-    return answer(shapes.provider_view(entry))
+    return answer(views.provider_view(entry))
 
 
 @router.delete("/payment-providers/{code}", response_model=answers.Provider)
 async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
     """Deprecate a provider: money already taken keeps its way back."""
-    return answer(shapes.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
+    return answer(views.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
 
 
 @router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
@@ -88,7 +88,7 @@ async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
     entry = (await caller.desk.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
-    return answer([shapes.currency_view(support) for _, support in sorted(entry.currencies.items())])
+    return answer([views.currency_view(support) for _, support in sorted(entry.currencies.items())])
 
 
 @router.put("/payment-providers/{code}/currencies/{currency}", response_model=answers.CurrencyTerms)
@@ -97,7 +97,7 @@ async def put_currency(
 ) -> Response:
     """Make or replace the terms for one currency."""
     support = await catalog_flow.put_currency(caller.desk, code, body.support(currency), caller.actor)
-    return answer(shapes.currency_view(support))
+    return answer(views.currency_view(support))
 
 
 @router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
@@ -114,7 +114,7 @@ async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyC
 async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
     """Practices by id, from after ``after`` on."""
     entries = await practices.listed(caller.desk.owner, after, limit)
-    return answer([shapes.practice_view(entry) for entry in entries if entry.state != "provisioning"])
+    return answer([views.practice_view(entry) for entry in entries if entry.state != "provisioning"])
 
 
 @router.post("/practices", status_code=201, response_model=answers.Onboarded)
@@ -127,13 +127,13 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
     entry, key = await onboarding.create_practice(
         caller.desk, body.name, body.default_currency, body.cluster, caller.actor
     )
-    return answer({"practice": shapes.practice_view(entry), "key": key}, 201)
+    return answer({"practice": views.practice_view(entry), "key": key}, 201)
 
 
 @router.get("/practices/{practiceId}", response_model=answers.Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
     """One practice."""
-    return answer(shapes.practice_view(await caller.desk.opening.entry(practice_id)))
+    return answer(views.practice_view(await caller.desk.opening.entry(practice_id)))
 
 
 @router.patch("/practices/{practiceId}", response_model=answers.Practice)
@@ -142,7 +142,7 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
     entry = await onboarding.change_practice(
         caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor
     )
-    return answer(shapes.practice_view(entry))
+    return answer(views.practice_view(entry))
 
 
 # ── Keys, clusters, audit, health ──

@@ -22,13 +22,14 @@ from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
 from polytill.providers.contract import Customer
-from polytill.storage import payments, provider_configs
+from polytill.storage import payment_lists, provider_configs
 from polytill.storage.databases import PracticeDb
-from polytill.web import answers, shapes
+from polytill.storage.payments import Payment
+from polytill.web import answers, shapes, views
 from polytill.web.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
 from polytill.web.bodies import StrictRequest, StrictRoute
-from polytill.web.shapes import answer
 from polytill.web.values import Typed
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
 
@@ -61,7 +62,7 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     db = await caller.desk.opening.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved.method_of(db, found.payment)
-    view = shapes.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept)
+    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept)
     return answer(view, status, headers)
 
 
@@ -160,18 +161,18 @@ async def list_payments(
     or nothing here is live."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
-    filters = payments.Filters(
+    filters = payment_lists.Filters(
         environment, status, provider_code, currency, reference, _utc("createdFrom", created_from),
         _utc("createdTo", created_to), read_cursor(cursor),
     )  # fmt: skip
-    found = await payments.listed(db, filters, limit + 1)
+    found = await payment_lists.listed(db, filters, limit + 1)
     page = found[:limit]
     following = None
     if len(found) > limit:
         following = cursor_after(page[-1])
     return answer(
         {
-            "data": [shapes.payment_summary(payment) for payment in page],
+            "data": [views.payment_summary(payment) for payment in page],
             "nextCursor": following,
             "environment": environment.value,
         }
@@ -194,7 +195,7 @@ def _utc(name: str, value: datetime | None) -> datetime | None:
         raise invalid(f"query:{name}", "This is not a moment between the years 1 and 9999.") from None
 
 
-def cursor_after(payment: payments.Payment) -> str:
+def cursor_after(payment: Payment) -> str:
     """Where a list goes on after this payment."""
     return base64.urlsafe_b64encode(f"{payment.created_at.isoformat()}|{payment.id}".encode()).decode()
 
@@ -226,7 +227,7 @@ async def get_payment(
         if not hmac.compare_digest((token or "").encode(), client_token(caller.desk, payment).encode()):
             raise NotFound("There is no such payment.")
         public_key = await _public_key(caller, db, found)
-        return answer(shapes.public_payment_view(caller.desk, db, found, public_key))
+        return answer(views.public_payment_view(caller.desk, db, found, public_key))
     return await _answered(caller, found)
 
 
@@ -293,13 +294,13 @@ async def create_refund(
         caller.desk, practice_id, payment_id, amount, reason, key, request_hash("refund", payment_id, amount, reason),
         caller.actor,
     )  # fmt: skip
-    return answer(shapes.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
+    return answer(views.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 
 
 @router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
 async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
     """A payment's refunds, oldest first."""
-    return answer([shapes.refund_view(r) for r in await refund.listed(caller.desk, practice_id, payment_id)])
+    return answer([views.refund_view(r) for r in await refund.listed(caller.desk, practice_id, payment_id)])
 
 
 @router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
@@ -308,4 +309,4 @@ async def get_refund(
     refund_id: Annotated[str, Path(alias="refundId", max_length=40)],
 ) -> Response:  # fmt: skip
     """One refund; where its outcome is open, the provider is asked first."""
-    return answer(shapes.refund_view(await refund.refresh_by_id(caller.desk, practice_id, payment_id, refund_id)))
+    return answer(views.refund_view(await refund.refresh_by_id(caller.desk, practice_id, payment_id, refund_id)))

@@ -18,12 +18,12 @@ from polytill.flows.route import Route, Wanted, route
 from polytill.storage import audit, ledger, people, provider_configs, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
-from polytill.web import answers, shapes
+from polytill.web import answers, shapes, views
 from polytill.web.api_owner import Before, Limit, ProviderCode, audit_view, key_view
 from polytill.web.api_payments import environment_of
 from polytill.web.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.bodies import StrictRoute
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
 
@@ -72,7 +72,7 @@ async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shap
                 "requiresPublicKey": entry.requires_public_key,
                 "requiresSecretKey": entry.requires_secret_key,
                 "requiresWebhookSecret": entry.requires_webhook_secret,
-                **shapes.currency_view(support),
+                **views.currency_view(support),
             }
         )
     return answer(found)
@@ -86,7 +86,7 @@ def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Con
     )
     shown = configure.credential_view(db, configuration, configuration.active)
     url = hook_url(caller.desk, configuration.hook_token)
-    return shapes.configuration_view(configuration, shown, defaults, url)
+    return views.configuration_view(configuration, shown, defaults, url)
 
 
 async def _answered(caller: Caller, code: str, status: int = 200) -> Response:

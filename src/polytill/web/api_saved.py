@@ -13,7 +13,7 @@ from polytill.web import saved_shapes
 from polytill.web.api_payments import environment_of
 from polytill.web.auth import Pays, PracticeId, Reads
 from polytill.web.bodies import StrictRoute
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
 

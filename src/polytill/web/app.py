@@ -48,7 +48,7 @@ from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.metrics import RequestMetrics
 from polytill.web.payer_pages import page
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 _PROBLEM = {
     "description": "A problem document (RFC 9457)",

@@ -23,9 +23,10 @@ from polytill.flows.desk import Desk
 from polytill.flows.pay import find, taken
 from polytill.flows.refund import refundable
 from polytill.providers.manual import ManualProvider
-from polytill.storage import audit, payments, refunds, staff, webhook_events
+from polytill.storage import audit, payment_lists, refunds, staff, webhook_events
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Filters, Payment
+from polytill.storage.payment_lists import Filters
+from polytill.storage.payments import Payment
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
 from polytill.web.pages import PageRoute, errors_by_field, first_of, form_of, page, see, words_of
 from polytill.web.story import story_of, told
@@ -125,7 +126,7 @@ async def list_payments(
 ) -> Response:  # fmt: skip
     """Payments, newest first."""
     desk = found.visitor.desk
-    rows = await payments.listed(found.db, _filters(wanted, cursor), PER_PAGE + 1)
+    rows = await payment_lists.listed(found.db, _filters(wanted, cursor), PER_PAGE + 1)
     catalog = await desk.catalog()
     snapshot = await desk.configured(found.db)
     return page(
@@ -173,7 +174,7 @@ async def export(found: PracticeViewer, wanted: Wanted) -> Response:
         cursor, sent = None, 0
         yield "\ufeff" + _csv([list(COLUMNS)])  # the mark that makes spreadsheets read UTF-8
         while sent < CSV_MOST:
-            rows = await payments.listed(found.db, _filters(wanted, cursor), CSV_CHUNK)
+            rows = await payment_lists.listed(found.db, _filters(wanted, cursor), CSV_CHUNK)
             yield _csv([_line(payment) for payment in rows])
             if len(rows) < CSV_CHUNK:
                 return

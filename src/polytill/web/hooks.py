@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from polytill.domain.errors import NotFound, TooLarge
 from polytill.flows import receive
 from polytill.web import answers
-from polytill.web.shapes import answer
+from polytill.web.views import answer
 
 router = APIRouter(tags=["hooks"])
 

@@ -1,0 +1,131 @@
+"""The tables of the owner's database: catalog, directory of practices, people, keys, leases and the event feed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from polytill.storage.schema_columns import (
+    NAMING,
+    Json,
+    Moment,
+    Serial,
+    audit,
+    currencies,
+    environment,
+    flag,
+    id_column,
+    maybe,
+    moment,
+    one_of,
+    serial_id,
+    signing_in,
+    stamps,
+    text,
+    users,
+    whole,
+)
+
+owner = sa.MetaData(naming_convention=NAMING)
+
+currencies(owner)
+users(owner)
+signing_in(owner)
+audit(owner)
+
+sa.Table(
+    "payment_providers", owner, id_column(),
+    text("code"), text("name"), maybe("description"),
+    maybe("logo_url"), maybe("website_url"), maybe("documentation_url"),
+    maybe("api_base_url"), maybe("sandbox_api_base_url"),
+    # A copy of the active rows of provider_currency_support, written with them in one transaction.
+    maybe("supported_currencies", Json), maybe("supported_payment_methods", Json), maybe("supported_features", Json),
+    flag("requires_public_key", True), flag("requires_secret_key", True), flag("requires_webhook_secret", False),
+    maybe("config_schema", Json),
+    text("status", server_default="active"), flag("is_default", False), whole("priority", 0, sa.Integer),
+    text("integration_type", server_default="built_in"), maybe("handler_module"),
+    *stamps(), maybe("created_by"),
+    sa.UniqueConstraint("code"),
+    one_of("status", ("active", "inactive", "deprecated", "beta")),
+    one_of("integration_type", ("built_in", "plugin", "custom")),
+)  # fmt: skip
+
+sa.Table(
+    "provider_currency_support", owner, id_column(),
+    sa.Column("provider_id", sa.Integer, sa.ForeignKey("payment_providers.id"), nullable=False),
+    text("currency_code"), flag("is_recommended", False),
+    # Parts per million, and minor units of the currency.
+    maybe("transaction_fee_percent", sa.Integer), maybe("transaction_fee_fixed", sa.BigInteger),
+    maybe("min_amount", sa.BigInteger), maybe("max_amount", sa.BigInteger),
+    flag("is_active", True), *stamps(),
+    sa.UniqueConstraint("provider_id", "currency_code", name="provider_currency_unique"),
+    sa.CheckConstraint("transaction_fee_percent BETWEEN 0 AND 1000000", name="fee_percent"),
+    sa.CheckConstraint("transaction_fee_fixed >= 0 AND min_amount >= 0 AND max_amount >= 0", name="amounts"),
+)  # fmt: skip
+
+sa.Table(
+    "clusters", owner, id_column(), text("name"), text("sealed_url"), flag("is_active", True), *stamps(),
+    sa.UniqueConstraint("name"),
+)  # fmt: skip
+
+sa.Table(
+    "practices", owner, id_column(), text("name"),
+    sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
+    text("cluster", server_default="default"), text("database_name"), text("schema_version", server_default=""),
+    text("state"), text("wrapped_data_key", server_default=""), *stamps(),
+    sa.UniqueConstraint("cluster", "database_name"),
+    one_of("state", ("provisioning", "active", "suspended")),
+)  # fmt: skip
+
+sa.Table(
+    "api_keys", owner, id_column(), text("kind"), maybe("practice_id", sa.Integer), text("name", server_default=""),
+    text("key_hash"), text("last4"), maybe("scopes", Json), moment("created_at", now=True), maybe("revoked_at", Moment),
+    sa.ForeignKeyConstraint(["practice_id"], ["practices.id"]),
+    sa.UniqueConstraint("key_hash"), one_of("kind", ("owner", "practice", "publishable")),
+    sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name="practice_bound"),
+)  # fmt: skip
+
+# A practice that takes payments holds a lease, so that the worker visits every practice where something can be open.
+# A worker claims a practice for the time of its visit; a claim of one that died is taken over when it has ended.
+sa.Table(
+    "practice_leases", owner,
+    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
+    moment("lease_until"), maybe("visit_due_at", Moment), maybe("claimed_by"), maybe("claimed_until", Moment),
+    sa.Index(None, "lease_until"), sa.Index(None, "visit_due_at"), sa.Index(None, "claimed_by"),
+)  # fmt: skip
+
+# All practices are brought to the present schema by one process at a time, which holds the one row; what it could not do.
+sa.Table(
+    "fleet_migration", owner,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    text("run"), text("started_by"), whole("to_migrate"), moment("started_at"), moment("claimed_until"),
+    maybe("ended_at", Moment), sa.CheckConstraint("id = 1", name="one_row"),
+)  # fmt: skip
+sa.Table(
+    "fleet_migration_failures", owner,
+    sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
+    text("code"), text("detail"), moment("at"),
+)  # fmt: skip
+
+# What happened in all practices, in one order; and where the platform is told.
+sa.Table(
+    "event_feed", owner, serial_id(), text("event_id"), whole("practice_id", kind=sa.Integer),
+    *environment(), text("type"), maybe("payment_id"), text("data"), moment("created_at"),
+    sa.UniqueConstraint("event_id"), sa.Index(None, "payment_id"),
+)  # fmt: skip
+
+sa.Table(
+    "event_destinations", owner,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    text("url"), text("sealed_secret"), *stamps(),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)  # fmt: skip
+
+sa.Table(
+    "event_deliveries", owner,
+    sa.Column("feed_id", Serial, sa.ForeignKey("event_feed.id"), primary_key=True, autoincrement=False),
+    maybe("payment_id"), text("state", server_default="pending"), whole("tries", 0, sa.Integer),
+    maybe("next_try_at", Moment), maybe("last_status", sa.Integer), maybe("last_error"),
+    maybe("delivered_at", Moment),
+    one_of("state", ("pending", "delivered", "given_up")), sa.Index(None, "state", "next_try_at"),
+    sa.Index(None, "payment_id"),
+)  # fmt: skip

@@ -1,0 +1,229 @@
+"""The tables of a practice's database: configurations, payments, refunds, disputes, webhooks, ledger and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from polytill.domain import states
+from polytill.storage.schema_columns import (
+    NAMING,
+    Json,
+    Moment,
+    audit,
+    currencies,
+    environment,
+    flag,
+    id_column,
+    maybe,
+    moment,
+    one_of,
+    serial_id,
+    signing_in,
+    stamps,
+    text,
+    users,
+    whole,
+)
+
+practice = sa.MetaData(naming_convention=NAMING)
+
+currencies(practice)
+users(practice)
+signing_in(practice)
+audit(practice)
+
+
+def _of_practice() -> sa.Column[Any]:
+    # Redundant within one database, and kept as a check that the handle and the row agree.
+    return sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), nullable=False)
+
+
+def _of_payment(nullable: bool = False) -> sa.Column[Any]:
+    return sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), nullable=nullable)
+
+
+def _lookups() -> tuple[sa.Column[Any], sa.Column[Any]]:
+    return maybe("next_lookup_at", Moment), whole("lookups", 0, sa.Integer)
+
+
+sa.Table(
+    "identity", practice,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    whole("practice_id", kind=sa.Integer), moment("created_at", now=True),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)  # fmt: skip
+
+sa.Table(
+    "practices", practice,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    text("name"), sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
+    *stamps(), maybe("checkout_color"),  # #rrggbb
+)  # fmt: skip
+
+sa.Table(
+    "practice_payment_providers", practice, id_column(), _of_practice(),
+    text("provider_code"), text("provider_name"),
+    flag("is_enabled", False), flag("is_default", False),
+    maybe("public_key"), maybe("secret_key"), maybe("webhook_secret"),  # sealed
+    text("environment", server_default="sandbox"),
+    maybe("config", Json), maybe("supported_currencies", Json), whole("priority", 0, sa.Integer),
+    sa.Column("configured_by", sa.Integer, sa.ForeignKey("users.id"), nullable=True),
+    maybe("last_tested_at", Moment), maybe("last_used_at", Moment), *stamps(),
+    whole("credential_version", 1, sa.Integer), text("hook_token"),
+    whole("revision", 1, sa.Integer),  # counts changes, those of its defaults and kept credentials too
+    maybe("removed_at", Moment),  # deleted for the practice; kept so that money already taken can go back
+    sa.UniqueConstraint("practice_id", "provider_code", name="practice_provider_unique"),
+    sa.UniqueConstraint("hook_token"), one_of("environment", states.Environment),
+)  # fmt: skip
+
+sa.Table(
+    "provider_credentials", practice, id_column(), _of_practice(),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    *environment(), whole("version", kind=sa.Integer), text("state"),
+    maybe("public_key"), maybe("secret_key"), maybe("webhook_secret"), maybe("config", Json),  # sealed
+    moment("created_at", now=True), maybe("superseded_at", Moment),
+    sa.UniqueConstraint("config_id", "version"), one_of("state", ("prepared", "superseded")),
+)  # fmt: skip
+
+sa.Table(
+    "currency_defaults", practice, _of_practice(), *environment(), text("currency_code"),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    sa.PrimaryKeyConstraint("practice_id", "environment", "currency_code"),
+)  # fmt: skip
+
+sa.Table(
+    "payments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    text("status"), whole("amount"), text("currency"), maybe("payment_method"), text("capture_mode"),
+    whole("amount_authorized", 0), whole("amount_captured", 0), whole("amount_refunded", 0),
+    whole("refund_reserved", 0),
+    # Lost to disputes, and refunds that a provider made beyond what was captured: facts that are never refused.
+    whole("amount_lost", 0), whole("excess_refunded", 0),
+    whole("version", 0),  # counts every change, for those that must not overlap
+    maybe("provider_code"), maybe("provider_transaction_id"), maybe("provider_response", Json),
+    maybe("provider_fee", sa.BigInteger), maybe("provider_fee_currency"),
+    maybe("customer_email"), maybe("customer_name"), maybe("customer_phone"),
+    maybe("description"), maybe("reference"), maybe("metadata", Json), maybe("return_url"),
+    maybe("failure_reason"), maybe("cancel_reason"), flag("pinned_provider", False),
+    flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
+    text("idempotency_key"), text("request_hash"), text("created_by"),
+    maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
+    sa.UniqueConstraint("practice_id", "idempotency_key"),
+    one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
+    sa.CheckConstraint("amount > 0", name="amount"),
+    sa.CheckConstraint(
+        "amount_refunded >= 0 AND refund_reserved >= 0 AND amount_lost >= 0 AND excess_refunded >= 0"
+        " AND amount_refunded + refund_reserved <= amount_captured AND amount_captured <= amount_authorized",
+        name="money_order",
+    ),
+    sa.Index(None, "environment", "created_at", "id"), sa.Index(None, "status", "expires_at"),
+)  # fmt: skip
+
+# The token is sealed; it goes when the method is removed.
+sa.Table(
+    "saved_methods", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
+    maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
+    moment("created_at"), maybe("removed_at", Moment),
+    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"),
+    sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_attempts", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
+    *environment(), whole("number", kind=sa.Integer), text("provider_code"),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    whole("credential_version", kind=sa.Integer), text("state"), whole("amount"), text("currency"),
+    maybe("provider_transaction_id"), maybe("reason"), maybe("raw_code"), maybe("detail"),
+    maybe("next_action"),  # sealed: it can hold a client secret
+    *_lookups(), moment("created_at"), moment("updated_at"),
+    sa.UniqueConstraint("payment_id", "number"), one_of("state", states.AttemptState),
+    sa.Index(None, "config_id", "provider_transaction_id"), sa.Index(None, "next_lookup_at"),
+)  # fmt: skip
+
+sa.Table(
+    "refunds", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
+    text("attempt_id"), text("state"), whole("amount"), text("currency"), maybe("reason"), text("origin"),
+    maybe("failure_reason"), maybe("raw_code"), maybe("provider_refund_id"), maybe("provider_response", Json),
+    whole("booked", 0),  # how much of it stands in payments.amount_refunded now
+    whole("booked_excess", 0),  # and how much in payments.excess_refunded
+    text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
+    moment("created_at"), moment("updated_at"),
+    sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
+    sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
+    sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
+    one_of("origin", ("api", "provider")), sa.Index(None, "next_lookup_at"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_operations", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
+    *environment(), text("attempt_id"), text("kind"), maybe("amount", sa.BigInteger), text("state"),
+    maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("request_hash"), text("created_by"),
+    *_lookups(), moment("created_at"), moment("updated_at"),
+    sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
+    sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", ("capture", "cancel")),
+    one_of("state", states.OperationState), sa.Index(None, "payment_id"), sa.Index(None, "next_lookup_at"),
+)  # fmt: skip
+
+sa.Table(
+    "disputes", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
+    text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
+    text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
+    maybe("attempt_id"),  # whose money it is about; not known of older rows
+    sa.UniqueConstraint("payment_id", "provider_dispute_id"), one_of("state", states.DisputeState),
+)  # fmt: skip
+
+sa.Table(
+    "webhook_events", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    text("provider_code"), text("dedupe_key"), text("event_type"), text("state"), maybe("reason"),
+    maybe("body", Json), flag("must_fetch", False), maybe("payment_id"), whole("tries", 0, sa.Integer),
+    moment("received_at"), maybe("applied_at", Moment),
+    sa.UniqueConstraint("config_id", "environment", "dedupe_key"), one_of("state", states.EventState),
+    sa.Index(None, "state", "received_at"), sa.Index(None, "payment_id"),
+)  # fmt: skip
+
+sa.Table(
+    "ledger_lines", practice, serial_id(), text("entry_id"), _of_practice(), *environment(), text("currency"),
+    text("account"), whole("amount"),  # debits positive, credits negative: an entry's lines sum to zero
+    text("fact"), _of_payment(), maybe("refund_id"), moment("created_at"),
+    sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
+)  # fmt: skip
+
+sa.Table(
+    "operator_cases", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    text("kind"), text("subject"), maybe("payment_id"), text("state", server_default="open"), maybe("detail", Json),
+    moment("created_at"), maybe("resolved_at", Moment), maybe("resolved_by"),
+    sa.UniqueConstraint("kind", "subject"), one_of("state", ("open", "resolved")),
+    sa.Index(None, "state", "created_at"),
+)  # fmt: skip
+
+sa.Table(
+    "listing_cursors", practice,
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), primary_key=True, autoincrement=False),
+    text("environment", primary_key=True), one_of("environment", states.Environment), moment("compared_until"),
+)  # fmt: skip
+
+# What the platform is to be told, written in the transaction that makes it true; forwarded to the owner's feed.
+sa.Table(
+    "events", practice, serial_id(), text("event_id"), _of_practice(), *environment(), text("type"),
+    maybe("payment_id"), text("data"), moment("created_at"), maybe("forwarded_at", Moment),
+    sa.UniqueConstraint("event_id"), sa.Index(None, "forwarded_at", "id"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_links", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    whole("amount"), text("currency"), text("description"), maybe("reference"), flag("single_use", True),
+    text("state", server_default="open"), moment("expires_at"), text("created_by"), moment("created_at"),
+    moment("updated_at"),
+    one_of("state", ("open", "closed")), sa.CheckConstraint("amount > 0", name="amount"),
+)  # fmt: skip
+
+sa.Table(
+    "payment_link_payments", practice,
+    sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), primary_key=True),
+    sa.Column("link_id", sa.Text, sa.ForeignKey("payment_links.id"), nullable=False), moment("created_at"),
+    sa.Index(None, "link_id", "created_at"),
+)  # fmt: skip

@@ -18,6 +18,7 @@ import argon2
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
 from polytill.domain.secret import Secret
+from polytill.domain.text import normal
 from polytill.flows.desk import Desk
 from polytill.storage import audit, staff
 from polytill.storage.databases import PracticeDb
@@ -61,8 +62,8 @@ def form_token(token: str) -> str:
 
 
 def normalized(email: str) -> str:
-    """An e-mail address as it is compared."""
-    return email.strip().lower()
+    """An e-mail address as it is compared, and as it is stored with a person."""
+    return normal(email)
 
 
 def place_of(db: StaffDb) -> str:

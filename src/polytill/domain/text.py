@@ -1,0 +1,94 @@
+"""The one normal form of text that people write: how e-mails, references and names are compared, and how they are searched.
+
+Databases fold letters by their locale, SQLite only those of ASCII. So both forms are computed here and stored where a
+database has to compare, and every engine gives the same answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# Marks and letters that are seen by nobody: fillers, joiners and selectors that Unicode does not count as format characters.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Control and format characters (direction marks, zero-width spaces, soft hyphens), and halves of surrogate pairs.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
+# Combining marks that are part of a letter's identity and no accent: nuktas, voicing marks of kana, viramas, and the vowel
+# and tone signs of Thai, Lao and Tibetan. Without them another word would be read.
+_KEPT_MARKS = frozenset({0, 6, 7, 8, 9, 103, 107, 118, 122, 129, 130, 132})
+
+# Letters that Unicode does not decompose, as people type them on a keyboard that lacks them.
+_LETTERS = str.maketrans(
+    {
+        "ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t",
+        "ŋ": "n", "ɲ": "n", "ɓ": "b", "ɖ": "d", "ɗ": "d", "ɛ": "e", "ǝ": "e", "ə": "e", "ƒ": "f", "ɠ": "g", "ɣ": "g",
+        "ɩ": "i", "ɨ": "i", "ƙ": "k", "ɔ": "o", "ɵ": "o", "ƈ": "c", "ƭ": "t", "ʈ": "t", "ʊ": "u", "ʋ": "v", "ƴ": "y",
+        "ʒ": "z", "ʃ": "s", "ĸ": "k",
+        "\u0640": None,  # tatweel only stretches an Arabic word
+        "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه",
+        "’": "'", "‘": "'", "ʼ": "'", "ʻ": "'", "ʽ": "'", "ʿ": "'", "ʾ": "'", "ˈ": "'", "‛": "'", "`": "'", "´": "'",
+        "′": "'", "＇": "'",
+        "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "―": "-", "−": "-", "⁃": "-",
+    }
+)  # fmt: skip
+
+
+def normal(text: str) -> str:
+    """The form in which e-mails, references and names are equal: NFC, case folded, white space collapsed, and without
+    characters that nobody sees."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split()).casefold()
+    return _folded(visible(text), "NFD", "NFC")
+
+
+def visible(text: str) -> str:
+    """The text without characters that nobody sees; runs of white space become one space."""
+    text = " ".join(text.split())
+    kept = "".join(each for each in text if unicodedata.category(each) not in _UNSEEN_CATEGORIES)
+    return " ".join(_INVISIBLE.sub("", kept).split())
+
+
+def search_form(text: str) -> str:
+    """The form in which text is searched: ``normal``, and without accents.
+
+    Compatibility forms (full width, ligatures) become plain letters, all decimal digits those of ASCII. Letters that have
+    no decomposition become what people type instead (``ø`` is ``o``, ``ß`` is ``ss``, ``ọ`` is ``o``), and a Turkish ``İ``
+    or ``ı`` is an ``i``.
+    """
+    if text.isascii() and text.isprintable():
+        return normal(text).translate(_LETTERS)
+    text = _folded(visible(unicodedata.normalize("NFKC", text)), "NFKD", "NFKD")
+    plain = "".join(_digit(each) for each in text if unicodedata.combining(each) in _KEPT_MARKS)
+    return unicodedata.normalize("NFC", " ".join(plain.translate(_LETTERS).split()))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in their search form: runs of letters, digits and pictograms. An apostrophe divides no word."""
+    return "".join(each if _of_word(each) else " " for each in search_form(text).replace("'", "")).split()
+
+
+def compact(text: str) -> str:
+    """A code or an identifier as it is compared: its letters and digits alone, in their search form."""
+    return "".join(words(text))
+
+
+def _folded(text: str, before: str, after: str) -> str:
+    # Folding can undo a composition and composing can uncover a letter that folds once more: twice is enough for all.
+    for _ in range(2):
+        text = unicodedata.normalize(after, unicodedata.normalize(before, text).casefold())
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _digit(each: str) -> str:
+    if each.isascii():
+        return each
+    value = unicodedata.decimal(each, None)
+    return each if value is None else str(value)
+
+
+@lru_cache(maxsize=4096)
+def _of_word(each: str) -> bool:
+    category = unicodedata.category(each)
+    return category[0] in "LNM" or category == "So"

@@ -49,7 +49,7 @@ def test_what_is_not_equal(one: str, another: str) -> None:
         ("名前", "名前"),
         ("が", "が"),
         ("한국", "한국"),
-        ("Ｆｕｌｌ ﬁn", "full fin"),  # noqa: RUF001
+        ("Ｆｕｌｌ ﬁn", "full fin"),
         ("٠٧١٢", "0712"),
         ("\u202bשלום\u202c", "שלום"),
         ("نَجِيب", "نجيب"),

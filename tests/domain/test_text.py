@@ -22,7 +22,7 @@ ANY = st.text(st.characters(), max_size=40)
         ("Mary\u00a0 Jane", "mary jane"),
         ("\u202aINV\u200b-1\u202c", "inv-1"),
         ("Ọlábísí", unicodedata.normalize("NFD", "ỌLÁBÍSÍ")),
-        ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),  # noqa: RUF001
+        ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
     ],
 )
 def test_what_is_equal(written: str, same: str) -> None:

@@ -11,7 +11,9 @@ import unicodedata
 from functools import lru_cache
 
 # Marks and letters that are seen by nobody: fillers, joiners and selectors that Unicode does not count as format characters.
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 # Control and format characters (direction marks, zero-width spaces, soft hyphens), and halves of surrogate pairs.
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 # Combining marks that are part of a letter's identity and no accent: nuktas, voicing marks of kana, viramas, and the vowel

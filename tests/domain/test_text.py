@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from polytill.domain.text import compact, normal, search_form, words
 
+FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 ANY = st.text(st.characters(), max_size=40)
 
 
@@ -58,7 +60,7 @@ def test_what_is_not_equal(one: str, another: str) -> None:
     ],
 )
 def test_how_it_is_searched(written: str, searched: str) -> None:
-    for form in ("NFC", "NFD"):
+    for form in FORMS:
         assert search_form(unicodedata.normalize(form, written)) == searched
 
 
@@ -75,7 +77,7 @@ def test_both_forms_are_stable(text: str) -> None:
     assert normal(normal(text)) == normal(text)
     assert search_form(search_form(text)) == search_form(text)
     assert search_form(normal(text)) == search_form(text)
-    for form in ("NFC", "NFD"):
+    for form in FORMS:
         other = unicodedata.normalize(form, text)
         assert normal(other) == normal(text)
         assert search_form(other) == search_form(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from typing import Literal
 
 # Marks and letters that are seen by nobody: fillers, joiners and selectors that Unicode does not count as format characters.
 _INVISIBLE = re.compile(
@@ -75,7 +76,7 @@ def compact(text: str) -> str:
     return "".join(words(text))
 
 
-def _folded(text: str, before: str, after: str) -> str:
+def _folded(text: str, before: Literal["NFD", "NFKD"], after: Literal["NFC", "NFKD"]) -> str:
     # Folding can undo a composition and composing can uncover a letter that folds once more: twice is enough for all.
     for _ in range(2):
         text = unicodedata.normalize(after, unicodedata.normalize(before, text).casefold())

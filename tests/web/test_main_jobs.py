@@ -73,7 +73,7 @@ async def test_return_visit_alone_settles(shared: Installation, code: str) -> No
     back = await shared.call("GET", f"/pay/{made.body['clientToken']}/return")
     assert back.status == 303
     assert back.headers["Location"] == (
-        f"https://shop.example/thanks?basket=7&paymentId={made.body['id']}&status=succeeded&reference=INV+1%2F2"
+        f"https://shop.example/thanks?basket=7&paymentId={made.body['id']}&status=succeeded&reference=INV%201%2F2"
     )
     payment = await practice.payment(made.body["id"])
     assert (payment["status"], payment["amountCaptured"]) == ("succeeded", 500_000)

@@ -46,6 +46,7 @@ from polytill.web import (
 )  # fmt: skip
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
+from polytill.web.cors import CrossOrigin
 from polytill.web.metrics import RequestMetrics
 from polytill.web.payer_pages import page
 from polytill.web.views import answer
@@ -223,6 +224,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(Refusals)
     app.add_middleware(Surroundings, till=till, metrics=metrics)
+    app.add_middleware(CrossOrigin)  # around everything: a script can read the answer to our own mistakes as well
     return app
 
 

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
 
 from polytill.app import Polytill
-from polytill.domain.errors import Forbidden, NotFound, NotNow, Unauthorized
+from polytill.domain.errors import FieldError, Forbidden, Invalid, NotFound, NotNow, Unauthorized
 from polytill.flows.desk import Desk
 from polytill.flows.onboarding import key_hash
 from polytill.storage import people
 from polytill.storage.people import ApiKey
 
 MAX_REMEMBERED = 10_000
+SECRET_KEY_PREFIXES = ("pt_owner_", "pt_practice_")
+PUBLISHABLE_KEY_PREFIX = "pt_pub_"
 
 
 class KeyCache:
@@ -78,7 +82,7 @@ class Caller:
 
 async def _key_of(request: Request) -> ApiKey:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.startswith(("pt_owner_", "pt_practice_", "pt_pub_")):
+    if scheme.lower() != "bearer" or not key.startswith((*SECRET_KEY_PREFIXES, PUBLISHABLE_KEY_PREFIX)):
         raise Unauthorized
     cache: KeyCache = request.app.state.keys
     found = await cache.find(key_hash(key.strip()))
@@ -87,11 +91,39 @@ async def _key_of(request: Request) -> ApiKey:
     return found
 
 
+def _query_names(route: APIRoute) -> frozenset[str]:
+    waiting: list[Dependant] = [route.dependant]
+    names = set()
+    while waiting:
+        dependant = waiting.pop()
+        names |= {parameter.alias for parameter in dependant.query_params}
+        waiting += dependant.dependencies
+    return frozenset(names)
+
+
+def refuse_other_parameters(request: Request) -> None:
+    """Refuse query parameters that the operation does not have, or that are given twice: a filter that is misspelled and
+    ignored would answer with everything. Called when the key is known, so that nobody else learns what there is."""
+    if not request.scope["query_string"]:
+        return
+    known = _query_names(request.scope["route"])
+    given = [name for name, _ in request.query_params.multi_items()]
+    errors = [FieldError(f"query:{name}", "There is no such parameter.") for name in given if name not in known]
+    errors += [
+        FieldError(f"query:{name}", "This parameter is given twice.")
+        for name in sorted(known)
+        if given.count(name) > 1
+    ]
+    if errors:
+        raise Invalid(errors)
+
+
 async def owner(request: Request) -> Caller:
     """Only the platform's owner."""
     key = await _key_of(request)
     if key.kind != "owner":
         raise Forbidden("This needs an owner key.")
+    refuse_other_parameters(request)
     return Caller(request.app.state.till, key)
 
 
@@ -129,6 +161,7 @@ class PracticeCaller:
                 raise Forbidden("A publishable key does not allow this.")
         elif self.scope not in key.scopes:
             raise Forbidden(f"This key lacks the scope {self.scope!r}.")
+        refuse_other_parameters(request)
         return Caller(request.app.state.till, key)
 
 

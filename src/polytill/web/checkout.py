@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -25,6 +25,7 @@ from polytill.web.hooks import read_limited
 from polytill.web.languages import Language, language_of
 from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
 from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
+from polytill.web.return_address import as_header, with_result
 
 MAX_FORM_BYTES = 4096
 BACK = ("unfinished", "unanswered", "paid")
@@ -158,22 +159,20 @@ def _own_page(token: str, found: Taken, looked: int | None) -> str:
 
 
 def _return_url(payment: Payment) -> str | None:
-    """The merchant's address with what became of the payment; None where there is none."""
+    """The host's return address with the result of the payment; None where it gave none."""
     if payment.return_url is None:
         return None
-    parts = urlsplit(payment.return_url)
-    query = [
-        *parse_qsl(parts.query, keep_blank_values=True),
-        ("paymentId", payment.id),
-        ("status", payment.status.value),
-    ]
+    result = {"paymentId": payment.id, "status": payment.status.value}
     if payment.reference is not None:
-        query.append(("reference", payment.reference))
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), parts.fragment))
+        result["reference"] = payment.reference
+    return with_result(payment.return_url, result)
 
 
 def _see_other(target: str) -> Response:
-    return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+    answer = RedirectResponse("", 303, {"Cache-Control": "no-store"})
+    answer.headers["Location"] = as_header(target)  # the class itself would encode what a host has signed
+    return answer
+
 
 
 @router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)

@@ -110,9 +110,7 @@ def refuse_other_parameters(request: Request) -> None:
     given = [name for name, _ in request.query_params.multi_items()]
     errors = [FieldError(f"query:{name}", "There is no such parameter.") for name in given if name not in known]
     errors += [
-        FieldError(f"query:{name}", "This parameter is given twice.")
-        for name in sorted(known)
-        if given.count(name) > 1
+        FieldError(f"query:{name}", "This parameter is given twice.") for name in sorted(known) if given.count(name) > 1
     ]
     if errors:
         raise Invalid(errors)

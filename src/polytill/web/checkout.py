@@ -174,7 +174,6 @@ def _see_other(target: str) -> Response:
     return answer
 
 
-
 @router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
 async def retry_page(request: Request, clientToken: str) -> Response:
     """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.routing import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polytill.web.auth import SECRET_KEY_PREFIXES

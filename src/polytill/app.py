@@ -72,10 +72,16 @@ class Polytill:
             await owner.engine.close()
 
     async def create_practice(
-        self, name: str, currency: str, *, cluster: str = "default", actor: str = "embedded"
-    ) -> tuple[PracticeEntry, str]:
-        """Onboard a practice; its directory entry and first key."""
-        return await onboarding.create_practice(self.desk, name, currency, cluster, actor)
+        self, name: str, currency: str, *, cluster: str = "default", country: str | None = None,
+        time_zone: str | None = None, actor: str = "embedded",
+    ) -> tuple[PracticeEntry, str]:  # fmt: skip
+        """Onboard a practice; its directory entry and first key.
+
+        ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency.
+        """
+        return await onboarding.create_practice(
+            self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone
+        )
 
     async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
         """Take a payment."""

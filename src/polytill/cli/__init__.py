@@ -302,11 +302,21 @@ def practices_create(
     name: Annotated[str, typer.Argument(help="The practice's name")],
     currency: Annotated[str, typer.Argument(help="Its default currency, such as NGN")],
     cluster: Annotated[str, typer.Option(help="Where its database is placed")] = "default",
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 code; default: the country of the currency")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="IANA name, such as Africa/Lagos; default: the zone of the country")
+    ] = None,
 ) -> None:
     """Onboard a practice: its database made, migrated, sealed and registered. Prints its first key, once."""
     with console.status("Making the practice's database …"):
-        entry, key = opened(lambda till: till.create_practice(name, currency.upper(), cluster=cluster, actor="cli"))
-    console.print(f"Practice {entry.id}: {entry.name} ({entry.default_currency})", highlight=False)
+        entry, key = opened(
+            lambda till: till.create_practice(
+                name, currency.upper(), cluster=cluster, country=country.upper() if country else None,
+                time_zone=time_zone, actor="cli",
+            )
+        )  # fmt: skip
+    place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
+    console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
     console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
 
 
@@ -315,9 +325,9 @@ def practices_list() -> None:
     """List the practices with the state and schema version of each."""
     from polytill.storage import practices
 
-    table = Table("id", "name", "currency", "cluster", "state", "schema")
+    table = Table("id", "name", "currency", "time zone", "cluster", "state", "schema")
     for e in opened(lambda till: practices.listed(till.desk.owner, limit=1_000_000)):
-        table.add_row(str(e.id), e.name, e.default_currency, e.cluster, e.state, e.schema_version)
+        table.add_row(str(e.id), e.name, e.default_currency, e.time_zone, e.cluster, e.state, e.schema_version)
     console.print(table)
 
 

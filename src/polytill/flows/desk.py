@@ -12,6 +12,7 @@ import structlog
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
+from polytill.domain.localities import Locality
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
 from polytill.flows.clocks import ServerClock
@@ -46,6 +47,7 @@ class Snapshot:
     revision: int
     defaults: dict[tuple[Environment, str], int]
     currency: str
+    place: Locality  # the practice's country and time zone
     read_at_s: float
     # What routing makes of it, by currency, and for which catalog: the same until either is read anew.
     routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
@@ -145,13 +147,10 @@ class Desk:
         if snapshot is None or not 0 <= now - snapshot.read_at_s < ttl_s:
             forgotten = self._forgotten
             configurations = await provider_configs.all_of(db)
-            snapshot = Snapshot(
-                configurations,
-                provider_configs.revision(configurations),
-                await provider_configs.defaults(db),
-                _CODES[await people.practice_currency_id(db)],
-                now,
-            )
+            defaults = await provider_configs.defaults(db)
+            currency_id, place = await people.practice_settings(db)
+            revision = provider_configs.revision(configurations)
+            snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now)
             if forgotten == self._forgotten:
                 self._snapshots[db.practice_id] = snapshot
         return snapshot

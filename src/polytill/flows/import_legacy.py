@@ -14,6 +14,7 @@ import jsonschema_rs
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import configure, onboarding
@@ -45,6 +46,8 @@ _FILE = {
             "id": {"type": "integer", "minimum": 1},
             "name": {"type": "string", "minLength": 1, "maxLength": 200},
             "defaultCurrency": _TEXT,
+            "country": _TEXT,
+            "timeZone": _TEXT,
             "paymentProviders": {"type": "object", "additionalProperties": _PROVIDER},
         },
     },
@@ -59,6 +62,8 @@ class Arrival:
     currency: str
     there: PracticeEntry | None
     wishes: list[configure.Wish]
+    country: str | None = None
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +114,18 @@ async def _planned(
         errors.append(FieldError(f"{at}/name", "Several practices have this name; say which one by its id."))
     if not there and "id" not in entry and currency not in CURRENCIES:
         errors.append(FieldError(f"{at}/defaultCurrency", f"{currency} is not an ISO 4217 currency."))
+    country, time_zone = entry.get("country"), entry.get("timeZone")
+    if country is not None and country not in COUNTRIES:
+        errors.append(FieldError(f"{at}/country", f"{country} is not a country code of ISO 3166-1, such as KE."))
+    if time_zone is not None and time_zone not in time_zones():
+        errors.append(FieldError(f"{at}/timeZone", f"{time_zone} is not an IANA time zone, such as Africa/Lagos."))
     wishes = []
     for code, given in entry["paymentProviders"].items():
         try:
             wishes.append(await configure.check_new(desk, _wish(code, given)))
         except Invalid as wrong:
             errors += [FieldError(f"{at}/paymentProviders/{code}{e.pointer}", e.detail) for e in wrong.errors]
-    return Arrival(name, currency, there[0] if there else None, wishes)
+    return Arrival(name, currency, there[0] if there else None, wishes, country, time_zone)
 
 
 def _wish(code: str, given: dict[str, Any]) -> configure.Wish:
@@ -134,7 +144,10 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
     """Make the practice where it is not there yet, and add the configurations that it lacks."""
     entry, key = arrival.there, None
     if entry is None:
-        entry, first = await onboarding.create_practice(desk, arrival.name, arrival.currency, "default", actor)
+        entry, first = await onboarding.create_practice(
+            desk, arrival.name, arrival.currency, "default", actor, country=arrival.country,
+            time_zone=arrival.time_zone,
+        )  # fmt: skip
         key = Secret(first)
     db = await desk.opening.practice(entry.id)
     held = {code for code, one in (await provider_configs.all_of(db)).items() if one.removed_at is None}

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import invalid
+from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.flows.desk import Desk, log
@@ -55,21 +56,37 @@ async def create_key(
     return key
 
 
-async def create_practice(desk: Desk, name: str, currency: str, cluster: str, actor: str) -> tuple[PracticeEntry, str]:
-    """Onboard a practice: its database made, migrated, sealed and registered; its first key."""
+def _check_settings(currency: str, country: str | None, time_zone: str | None) -> None:
     if currency not in CURRENCIES:
         raise invalid("/defaultCurrency", f"{currency} is not an ISO 4217 currency.", reason="no_currency")
+    if country is not None and country not in COUNTRIES:
+        raise invalid("/country", f"{country} is not a country code of ISO 3166-1, such as KE.", reason="no_country")
+    if time_zone is not None and time_zone not in time_zones():
+        detail = f"{time_zone} is not an IANA time zone, such as Africa/Lagos."
+        raise invalid("/timeZone", detail, reason="no_time_zone")
+
+
+async def create_practice(
+    desk: Desk, name: str, currency: str, cluster: str, actor: str, *, country: str | None = None,
+    time_zone: str | None = None,
+) -> tuple[PracticeEntry, str]:  # fmt: skip
+    """Onboard a practice: its database made, migrated, sealed and registered; its first key.
+
+    Country and time zone that are not given are derived from the currency and the country.
+    """
+    _check_settings(currency, country, time_zone)
+    home = locality(currency, country, time_zone)
     place = await desk.opening.cluster(cluster)
     now = desk.world.now()
     database_name = f"practice_{desk.world.random_bytes(8).hex()}"
     async with desk.owner.transaction() as tx:
-        practice_id = await practices.reserve(tx, name, currency, cluster, database_name, now)
+        practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now)
     try:
         data_key, wrapped = desk.opening.new_data_key(practice_id)
         await place.create(database_name)
         db = PracticeDb(place.engine(database_name), practice_id, data_key)
         stamp = Unit()
-        stamp_identity(stamp, practice_id, name, currency, now)
+        stamp_identity(stamp, practice_id, name, currency, home, now)
         try:
             await db.commit(stamp)
         finally:
@@ -116,26 +133,33 @@ async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
 
 
 async def change_practice(
-    desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str
-) -> PracticeEntry:
-    """Rename, change the default currency, suspend or resume. The practice's own row is written first."""
+    desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str, *,
+    country: str | None = None, time_zone: str | None = None, by_own_staff: bool = False,
+) -> PracticeEntry:  # fmt: skip
+    """Rename, change the default currency, country or time zone, suspend or resume. None leaves a value as it is.
+
+    The practice's own row is written first. A changed time zone applies to all days, past ones included.
+    """
     desk.opening.forget(practice_id)
     before = await desk.opening.entry(practice_id)
     after = replace(
         before, name=name or before.name, default_currency=currency or before.default_currency,
-        state=state or before.state,
+        state=state or before.state, country=country or before.country, time_zone=time_zone or before.time_zone,
     )  # fmt: skip
-    if after.default_currency not in CURRENCIES:
-        detail = f"{after.default_currency} is not an ISO 4217 currency."
-        raise invalid("/defaultCurrency", detail, reason="no_currency")
+    _check_settings(after.default_currency, country, time_zone)
     now = desk.world.now()
     db = await desk.opening.practice(practice_id)
     own = Unit()
-    people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, now)
+    home = Locality(after.country, after.time_zone)
+    people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
+    detail = {"state": after.state, "country": after.country, "timeZone": after.time_zone}
+    if by_own_staff:  # a number of a person means something in their own practice's log alone
+        audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
+        actor = f"practice:{practice_id}"
     await db.commit(own)
     unit = Unit()
     practices.update(unit, after, now)
-    audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", {"state": after.state})
+    audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", detail)
     await desk.owner.commit(unit)
     desk.forget(practice_id)
     return await desk.opening.entry(practice_id)

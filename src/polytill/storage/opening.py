@@ -18,6 +18,7 @@ from typing import Any
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotFound, NotNow, OperatorError, SealBroken, WrongPractice
+from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.storage import migrating, practices, units
@@ -336,10 +337,11 @@ class Opening:
             await cluster.close()
 
 
-def stamp_identity(unit: units.Unit, practice_id: int, name: str, currency: str, now: Any) -> None:
+def stamp_identity(unit: units.Unit, practice_id: int, name: str, currency: str, place: Locality, now: Any) -> None:
     """Write into a fresh practice database whose it is."""
     unit.add("INSERT INTO identity (id, practice_id, created_at) VALUES (1, $1, $2)", practice_id, now, expect=1)
     unit.add(
-        "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
-        practice_id, name, CURRENCIES[currency].numeric, now, expect=1,
+        "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at, country, time_zone)"
+        " VALUES ($1, $2, $3, $4, $4, $5, $6)",
+        practice_id, name, CURRENCIES[currency].numeric, now, place.country, place.time_zone, expect=1,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.localities import Locality
 from polytill.storage.databases import OwnerDb, PracticeDb, Writes
 from polytill.storage.units import json_text, json_value, moment
 
@@ -78,18 +79,21 @@ async def keys(owner: OwnerDb, practice_id: int | None) -> list[ApiKey]:
     return [_key(row) for row in rows]
 
 
-async def practice_currency_id(db: PracticeDb) -> int:
-    """The practice's ``default_currency_id``, from its own database."""
-    row = await db.one("SELECT default_currency_id FROM practices WHERE id = $1", db.practice_id)
+async def practice_settings(db: PracticeDb) -> tuple[int, Locality]:
+    """The practice's ``default_currency_id`` and where it is, from its own database."""
+    row = await db.one("SELECT default_currency_id, country, time_zone FROM practices WHERE id = $1", db.practice_id)
     assert row is not None
-    return int(row["default_currency_id"])
+    return int(row["default_currency_id"]), Locality(row["country"], row["time_zone"])
 
 
-def update_practice(unit: Writes, practice_id: int, name: str, currency_id: int, now: datetime) -> None:
-    """Name and default currency in the practice's own database."""
+def update_practice(
+    unit: Writes, practice_id: int, name: str, currency_id: int, place: Locality, now: datetime
+) -> None:
+    """Name, default currency, country and time zone in the practice's own database."""
     unit.add(
-        "UPDATE practices SET name = $2, default_currency_id = $3, updated_at = $4 WHERE id = $1",
-        practice_id, name, currency_id, now, expect=1,
+        "UPDATE practices SET name = $2, default_currency_id = $3, updated_at = $4, country = $5, time_zone = $6"
+        " WHERE id = $1",
+        practice_id, name, currency_id, now, place.country, place.time_zone, expect=1,
     )  # fmt: skip
 
 

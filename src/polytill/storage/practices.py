@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.localities import Locality, zone_of
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import moment
 
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 _COLUMNS = (
     "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"
-    " created_at, updated_at"
+    " created_at, updated_at, country, time_zone"
 )
 
 
@@ -31,22 +33,31 @@ class PracticeEntry:
     wrapped_data_key: str
     created_at: datetime | None
     updated_at: datetime | None
+    country: str | None = None
+    time_zone: str = "UTC"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its clock: days, months and the times on its pages follow it."""
+        return zone_of(self.time_zone)
 
 
 def _entry(row: Any) -> PracticeEntry:
     return PracticeEntry(
         row["id"], row["name"], _CODES[row["default_currency_id"]], row["cluster"], row["database_name"],
         row["schema_version"], row["state"], row["wrapped_data_key"], moment(row["created_at"]),
-        moment(row["updated_at"]),
+        moment(row["updated_at"]), row["country"], row["time_zone"],
     )  # fmt: skip
 
 
-async def reserve(tx: Tx, name: str, currency: str, cluster: str, database_name: str, now: datetime) -> int:
+async def reserve(
+    tx: Tx, name: str, currency: str, place: Locality, cluster: str, database_name: str, now: datetime
+) -> int:
     """A row in state ``provisioning``; its id."""
     row = await tx.one(
-        "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, 'provisioning', $5, $5) RETURNING id",
-        name, CURRENCIES[currency].numeric, cluster, database_name, now,
+        "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
+        " country, time_zone) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7) RETURNING id",
+        name, CURRENCIES[currency].numeric, cluster, database_name, now, place.country, place.time_zone,
     )  # fmt: skip
     assert row is not None
     return int(row["id"])
@@ -68,10 +79,12 @@ async def forget(tx: Tx, practice_id: int) -> bool:
 
 
 def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
-    """Name, default currency and state."""
+    """Name, default currency, state, country and time zone."""
     unit.add(
-        "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5 WHERE id = $1",
-        entry.id, entry.name, CURRENCIES[entry.default_currency].numeric, entry.state, now, expect=1,
+        "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5, country = $6,"
+        " time_zone = $7 WHERE id = $1",
+        entry.id, entry.name, CURRENCIES[entry.default_currency].numeric, entry.state, now, entry.country,
+        entry.time_zone, expect=1,
     )  # fmt: skip
 
 

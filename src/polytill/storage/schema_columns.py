@@ -70,6 +70,11 @@ def stamps() -> tuple[sa.Column[Any], sa.Column[Any]]:
     return moment("created_at", now=True), moment("updated_at", now=True)
 
 
+def locality() -> tuple[sa.Column[Any], sa.Column[Any]]:
+    """Where a practice is: its country (ISO 3166-1 alpha-2) and its IANA time zone."""
+    return maybe("country"), text("time_zone", server_default="UTC")
+
+
 def currencies(metadata: sa.MetaData) -> sa.Table:
     """ISO 4217."""
     # id is the ISO 4217 number, so that a currency has the same id in every database.

@@ -14,6 +14,7 @@ from polytill.storage.schema_columns import (
     environment,
     flag,
     id_column,
+    locality,
     maybe,
     moment,
     one_of,
@@ -71,7 +72,7 @@ sa.Table(
     "practices", owner, id_column(), text("name"),
     sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
     text("cluster", server_default="default"), text("database_name"), text("schema_version", server_default=""),
-    text("state"), text("wrapped_data_key", server_default=""), *stamps(),
+    text("state"), text("wrapped_data_key", server_default=""), *stamps(), *locality(),
     sa.UniqueConstraint("cluster", "database_name"),
     one_of("state", ("provisioning", "active", "suspended")),
 )  # fmt: skip

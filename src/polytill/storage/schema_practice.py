@@ -16,6 +16,7 @@ from polytill.storage.schema_columns import (
     environment,
     flag,
     id_column,
+    locality,
     maybe,
     moment,
     one_of,
@@ -60,6 +61,7 @@ sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     text("name"), sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
     *stamps(), maybe("checkout_color"),  # #rrggbb
+    *locality(),
 )  # fmt: skip
 
 sa.Table(

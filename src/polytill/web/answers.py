@@ -68,6 +68,8 @@ class Practice(Answer):
     schema_version: str | None
     created_at: Moment
     updated_at: Moment
+    country: str | None
+    time_zone: str
 
 
 class Onboarded(Answer):

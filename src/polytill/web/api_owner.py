@@ -125,8 +125,9 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
     entry, key = await onboarding.create_practice(
-        caller.desk, body.name, body.default_currency, body.cluster, caller.actor
-    )
+        caller.desk, body.name, body.default_currency, body.cluster, caller.actor, country=body.country,
+        time_zone=body.time_zone,
+    )  # fmt: skip
     return answer({"practice": views.practice_view(entry), "key": key}, 201)
 
 
@@ -138,10 +139,11 @@ async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
 
 @router.patch("/practices/{practiceId}", response_model=answers.Practice)
 async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
-    """Rename, change the default currency, suspend or resume."""
+    """Rename, change the default currency, country or time zone, suspend or resume."""
     entry = await onboarding.change_practice(
-        caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor
-    )
+        caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor, country=body.country,
+        time_zone=body.time_zone,
+    )  # fmt: skip
     return answer(views.practice_view(entry))
 
 

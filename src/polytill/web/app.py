@@ -36,6 +36,7 @@ from polytill.web import (
     console_owner,
     console_payments,
     console_people,
+    console_practice,
     console_providers,
     console_settings,
     console_waiting,
@@ -85,7 +86,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 PAGES = (
     signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
     console_providers.router, console_settings.router, console_links.router, console_waiting.router,
-    console_people.router, console_look.router, console_by_hand.router, signing_in.nowhere,
+    console_people.router, console_look.router, console_practice.router, console_by_hand.router, signing_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024

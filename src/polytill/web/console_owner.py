@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotFound, PolytillError, invalid
+from polytill.domain.localities import time_zones
 from polytill.domain.states import EventState
 from polytill.flows import onboarding, receive, reconcile
 from polytill.flows import staff as people
@@ -118,7 +119,7 @@ async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200
     more.setdefault("given", {})
     return page(
         request, "owner/practice_new.html", status, visitor=visitor, clusters=clusters,
-        currencies=sorted(CURRENCIES), **more,
+        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), **more,
     )  # fmt: skip
 
 
@@ -132,7 +133,7 @@ async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
 async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
     """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
     form = form_of(request)
-    given = form.given("name", "defaultCurrency", "cluster")
+    given = form.given("name", "defaultCurrency", "cluster", "country", "timeZone")
     try:
         body = shaped(shapes.PracticeShape, given)
         try:
@@ -140,8 +141,9 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
         except NotFound as error:
             raise invalid("/cluster", error.detail) from None
         entry, key = await onboarding.create_practice(
-            visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor
-        )
+            visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor, country=body.country,
+            time_zone=body.time_zone,
+        )  # fmt: skip
     except EXPECTED as error:
         return await _new_practice(request, visitor, error.status, given=given, errors=errors_by_field(error))
     return page(request, "owner/practice_made.html", 201, visitor=visitor, practice=entry, key=key)
@@ -161,11 +163,15 @@ async def _practice_page(
         waiting, configured, nobody = None, [], False
     volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
     more.setdefault("email", "")
-    more.setdefault("given", {"name": entry.name, "defaultCurrency": entry.default_currency})
+    more.setdefault("given", {
+        "name": entry.name, "defaultCurrency": entry.default_currency, "country": entry.country,
+        "timeZone": entry.time_zone,
+    })  # fmt: skip
     return page(
         request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
         configured=configured, head=migrating.head("practice"), payments=volumes.get(practice_id, 0),
-        currencies=sorted(CURRENCIES), nobody=nobody, **more,
+        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), nobody=nobody,
+        **more,
     )  # fmt: skip
 
 
@@ -177,13 +183,14 @@ async def show_practice(request: Request, visitor: OwnerViewer, practice_id: Pra
 
 @router.post("/practices/{practice_id}")
 async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
-    """Rename, change the currency, suspend or resume."""
-    given = form_of(request).given("name", "defaultCurrency", "state")
+    """Rename, change the currency, country or time zone, suspend or resume."""
+    given = form_of(request).given("name", "defaultCurrency", "state", "country", "timeZone")
     try:
         body = shaped(shapes.PracticePatch, given)
         await onboarding.change_practice(
-            visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor
-        )
+            visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor,
+            country=body.country, time_zone=body.time_zone,
+        )  # fmt: skip
     except EXPECTED as error:
         return await _practice_page(
             request, visitor, practice_id, error.status, given=given, errors=errors_by_field(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -53,8 +53,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def words_of(request: Request) -> Words:
-    """The reader's language."""
-    return words_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+    """The reader's language, and the clock of the practice whose page it is (UTC on the platform's own pages)."""
+    words = words_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+    zone = getattr(request.state, "zone", None)
+    return words if zone is None else replace(words, zone=zone)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:

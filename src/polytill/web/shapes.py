@@ -30,6 +30,9 @@ from polytill.web.values import (
     Code as Code,
 )
 from polytill.web.values import (
+    Country as Country,
+)
+from polytill.web.values import (
     Currency as Currency,
 )
 from polytill.web.values import (
@@ -46,6 +49,9 @@ from polytill.web.values import (
 )
 from polytill.web.values import (
     Text as Text,
+)
+from polytill.web.values import (
+    TimeZone as TimeZone,
 )
 from polytill.web.values import (
     Url as Url,
@@ -186,6 +192,8 @@ class PracticeShape(Shape):
     name: Word
     default_currency: Currency
     cluster: Code = "default"
+    country: Country | None = None
+    time_zone: TimeZone | None = None
 
 
 class PracticePatch(Shape):
@@ -194,6 +202,8 @@ class PracticePatch(Shape):
     name: Word | None = None
     default_currency: Currency | None = None
     state: Literal["active", "suspended"] | None = None
+    country: Country | None = None
+    time_zone: TimeZone | None = None
 
 
 class ProviderColumns(Shape):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.money import MAX_MINOR
 from polytill.providers.http import origin_of
 
@@ -26,6 +27,19 @@ def _is_currency(value: str) -> str:
     if value not in CURRENCIES:
         hint = " Codes are upper case." if value.upper() in CURRENCIES else ""
         raise ValueError(f"not an ISO 4217 currency code.{hint}")
+    return value
+
+
+def _is_country(value: str) -> str:
+    if value not in COUNTRIES:
+        hint = " Codes are upper case." if value.upper() in COUNTRIES else ""
+        raise ValueError(f"not a country code of ISO 3166-1, such as KE.{hint}")
+    return value
+
+
+def _is_time_zone(value: str) -> str:
+    if value not in time_zones():
+        raise ValueError("not an IANA time zone, such as Africa/Lagos")
     return value
 
 
@@ -54,6 +68,8 @@ Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(
 Typed = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(no_control)]
 Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
+Country = Annotated[StrictStr, Field(min_length=2, max_length=2), AfterValidator(_is_country)]
+TimeZone = Annotated[StrictStr, Field(min_length=1, max_length=64), AfterValidator(_is_time_zone)]
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Url = Annotated[StrictStr, Field(max_length=2000), AfterValidator(no_control), AfterValidator(_is_web_address)]

@@ -64,7 +64,7 @@ def practice_view(entry: PracticeEntry) -> dict[str, Any]:
     return {
         "id": entry.id, "name": entry.name, "defaultCurrency": entry.default_currency, "cluster": entry.cluster,
         "state": entry.state, "schemaVersion": entry.schema_version, "createdAt": wire_time(entry.created_at),
-        "updatedAt": wire_time(entry.updated_at),
+        "updatedAt": wire_time(entry.updated_at), "country": entry.country, "timeZone": entry.time_zone,
     }  # fmt: skip
 
 

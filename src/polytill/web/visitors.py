@@ -133,6 +133,7 @@ async def practice_viewer(request: Request, practice_id: PracticeId) -> OfPracti
         entry, db = await desk.opening.entry(practice_id), await desk.opening.practice(practice_id)
     except NotFound:
         raise SignInNeeded(door) from None
+    request.state.zone = entry.zone  # for every time on the page
     return OfPractice(await _visitor(request, db, door, entry), db)
 
 

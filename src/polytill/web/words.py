@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from babel.numbers import (
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, InvalidAmount, PolytillError
+from polytill.domain.localities import COUNTRIES
 from polytill.domain.money import PPM, Money, from_major, ppm_to_percent, to_major
 
 Said = str | FieldError | PolytillError  # a text already, or what the rules say in English and by name
@@ -62,6 +63,7 @@ class Words:
     """One reader's language and region."""
 
     locale: Locale
+    zone: tzinfo = UTC  # the clock of the practice whose page it is
 
     @property
     def language(self) -> str:
@@ -147,18 +149,40 @@ class Words:
         return f"{format_decimal(Decimal(ppm).scaleb(-4), format='#,##0.#', locale=self.locale)} %"
 
     def moment(self, value: datetime | None) -> str:
-        """A moment: day and time, UTC."""
+        """A moment: day and time on the practice's clock, and which clock that is."""
         if value is None:
             return "–"
-        return f"{format_datetime(value.astimezone(UTC), 'd MMM y, HH:mm', locale=self.locale)} UTC"
+        local = value.astimezone(self.zone)
+        return f"{format_datetime(local, 'd MMM y, HH:mm', locale=self.locale)} {zone_label(local)}"
 
     def day(self, value: date | datetime) -> str:
-        """A day."""
-        return format_date(value, "d MMM", locale=self.locale)
+        """A day; of a moment, the one on the practice's clock."""
+        day = value.astimezone(self.zone).date() if isinstance(value, datetime) else value
+        return format_date(day, "d MMM", locale=self.locale)
+
+    @property
+    def clock(self) -> str:
+        """The name of the clock that days and times follow."""
+        return str(self.zone)
+
+    def countries(self) -> list[tuple[str, str]]:
+        """All countries by code, in the order of their names."""
+        names = {code: str(self.locale.territories.get(code, code)) for code in COUNTRIES}
+        return sorted(names.items(), key=lambda pair: (pair[1], pair[0]))
 
     def month(self, value: date) -> str:
         """A month of a year."""
         return f"{get_month_names('wide', context='stand-alone', locale=self.locale)[value.month]} {value.year}"
+
+
+def zone_label(local: datetime) -> str:
+    """A clock's usual abbreviation (WAT, EAT, CET), or its distance from UTC where it has none."""
+    name = local.tzname() or "UTC"
+    if name[:1] not in "+-":
+        return name
+    minutes = int((local.utcoffset() or timedelta()).total_seconds()) // 60
+    sign, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
+    return f"UTC{sign}{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")
 
 
 @cache

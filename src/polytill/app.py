@@ -60,6 +60,7 @@ class Polytill:
             if at != migrating.head("owner"):
                 raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
             till = cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+            till._report_plug_ins()
             await till.watch_clock()  # before the first lease is written by ours
             try:
                 yield till
@@ -70,6 +71,13 @@ class Polytill:
                 await own_transport.close()
             await opening.close()
             await owner.engine.close()
+
+    def _report_plug_ins(self) -> None:
+        for one in self.desk.registry.plug_ins():
+            if one.refused:
+                log.error("plug_in_refused", code=one.code, distribution=one.distribution, reason=one.refused)
+            else:
+                log.info("plug_in_loaded", code=one.code, distribution=one.distribution)
 
     async def create_practice(
         self, name: str, currency: str, *, cluster: str = "default", country: str | None = None,

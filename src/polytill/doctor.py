@@ -40,6 +40,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         async with Polytill.open(settings) as till:
             findings += await _catalog(till.desk)
+            findings += _plug_ins(till.desk)
             findings += await _practices(till.desk)
             findings += await _clock(till.desk)
             findings += await _work(till.desk)
@@ -83,6 +84,16 @@ async def _catalog(desk: Desk) -> list[Finding]:
             if not may_receive_keys(url, handler.hosts, desk.settings.allowed_provider_origins):
                 findings.append(Finding(True, f"{entry.name}'s {environment} address may not be sent keys: {url}"))
     return findings
+
+
+def _plug_ins(desk: Desk) -> list[Finding]:
+    """Each plug-in that is installed: what it brings, or why it was refused."""
+    return [
+        Finding(True, f"The plug-in {one.code} ({one.distribution or one.path}) is refused: {one.refused}")
+        if one.refused
+        else Finding(False, f"The plug-in {one.code} ({one.distribution or one.path}) is loaded from {one.path}.")
+        for one in desk.registry.plug_ins()
+    ]
 
 
 async def _practices(desk: Desk) -> list[Finding]:

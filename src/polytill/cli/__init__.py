@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.progress import Progress, track
 from rich.table import Table
 
 from polytill.cli.cases import cases_app
+from polytill.cli.catalog import catalog_app
 from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.opened import console, fail, opened
 from polytill.cli.people import people_app
@@ -26,7 +28,6 @@ app = typer.Typer(
     "Settings come from POLYTILL_* variables and a .env file; `polytill doctor` says what is missing.",
 )  # fmt: skip
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them.")
-catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
 app.add_typer(practices_app, name="practices")
 app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
@@ -200,9 +201,12 @@ def migrate() -> None:
         applied = await migrate_owner(settings)
         console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
         async with Polytill.open(settings) as till:
-            if not await till.desk.catalog():
-                added = await catalog.seed(till.desk)
-                console.print(f"Catalog: added {', '.join(added)}")
+            seeded = await catalog.seed(till.desk)
+            if seeded.added:
+                console.print(f"Catalog: added {', '.join(seeded.added)}")
+            for one in till.desk.registry.plug_ins():
+                if one.refused:
+                    console.print(f"[yellow]Plug-in {one.code}[/]: {escape(one.refused)}", highlight=False)
             if cleared := await onboarding.clear_half_made(till.desk):
                 console.print(f"Took back {cleared} half-made practices.")
             entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]
@@ -329,38 +333,6 @@ def practices_list() -> None:
     for e in opened(lambda till: practices.listed(till.desk.owner, limit=1_000_000)):
         table.add_row(str(e.id), e.name, e.default_currency, e.time_zone, e.cluster, e.state, e.schema_version)
     console.print(table)
-
-
-@catalog_app.command("list")
-def catalog_list() -> None:
-    """List the catalog: status, currencies, features, and whether a handler is installed."""
-
-    async def read(till: Any) -> list[tuple[str, ...]]:
-        installed = till.desk.registry.installed()
-        return [
-            (e.code, e.name, e.status, str(len(e.supported_currencies)), ", ".join(e.supported_features or []),
-             "yes" if e.code in installed else "no")
-            for e in (await till.desk.catalog()).values()
-        ]  # fmt: skip
-
-    table = Table("code", "name", "status", "currencies", "features", "handler")
-    for row in opened(read):
-        table.add_row(*row)
-    console.print(table)
-
-
-@catalog_app.command("add")
-def catalog_add(
-    codes: Annotated[list[str], typer.Argument(help="Codes of installed handlers, such as stripe")],
-) -> None:
-    """Add providers to the catalog with everything that their handlers know."""
-    from polytill.flows import catalog
-
-    added = opened(lambda till: catalog.seed(till.desk, codes))
-    for code in codes:
-        console.print(f"{code}: {'added' if code in added else 'is there already, or no handler is installed'}")
-    if not added:
-        raise SystemExit(1)
 
 
 @app.command("new-provider")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, Environment
 from polytill.flows.desk import Desk, log
 from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import cases, payments
 from polytill.storage.catalog import ProviderEntry
@@ -43,6 +44,15 @@ def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
     return desk.registry.get(entry.code, entry.integration_type, entry.handler_module)
 
 
+def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
+    """Why a catalog entry has no handler here, as one sentence; None where it has one."""
+    try:
+        handler_class(desk, entry)
+    except HandlerMissing as error:
+        return str(error)
+    return None
+
+
 def build(
     desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
     for_delivery: bool = False,
@@ -66,7 +76,11 @@ def build(
         webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (), opened.config,
         hook_url(desk, configuration.hook_token),
     )  # fmt: skip
-    return cls(config, desk.http, desk.world)
+    try:
+        return cls(config, desk.http, desk.world)
+    except Exception as error:
+        handler_failed(cls.code, "initialize", error)
+        return NotSent(Reason.config, type(error).__name__, "The provider's handler cannot be started with these keys.")
 
 
 def hook_url(desk: Desk, token: str) -> str:
@@ -92,6 +106,14 @@ def webhook_secrets(
     return tuple(found)
 
 
+def handler_failed(code: str, verb: str, error: Exception) -> None:
+    """Log a mistake of a handler with the lines of its own code. The text of a foreign exception may quote what was sent:
+    only its type is written down."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__][-4:]
+    places = [f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in frames]
+    log.error("handler_failed", provider=code, verb=verb, error=type(error).__name__, places=places)
+
+
 async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
     """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
     one that has no end."""
@@ -105,8 +127,7 @@ async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
         if limit.expired():
             log.error("handler_failed", provider=handler.code, verb=verb, error="no end")
             return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
-        # The text of a foreign exception may quote what was sent: only its type is written down.
-        log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
+        handler_failed(handler.code, verb, error)
         return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
     if not isinstance(outcome, Outcome):
         log.error("handler_failed", provider=handler.code, verb=verb, error="no outcome")
@@ -257,19 +278,33 @@ async def listing_page(
         async with asyncio.timeout(LONGEST_VERB_S):
             page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
     except Exception as error:
-        log.error("handler_failed", provider=handler.code, verb=verb, error=type(error).__name__)
+        handler_failed(configuration.provider_code, verb, error)
         return None
     return page if isinstance(page, Page | NotSent | Unknown) else None
 
 
-async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a delivery is its provider's. A key that the check needs is fetched first, where it names one (PayPal)."""
+async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool | None:
+    """Whether a webhook is its provider's; None where the handler failed to say. A key that the check needs is fetched
+    first, where it names one (PayPal)."""
     if work_is_open():
         raise TransactionOpen
-    if handler.fetch_webhook_key is not None:
-        async with asyncio.timeout(LONGEST_VERB_S):
-            await handler.fetch_webhook_key(headers)
-    return handler.validate_webhook(headers, body)
+    try:
+        if handler.fetch_webhook_key is not None:
+            async with asyncio.timeout(LONGEST_VERB_S):
+                await handler.fetch_webhook_key(headers)
+        return handler.validate_webhook(headers, body) is True
+    except Exception as error:
+        handler_failed(handler.code, "validate_webhook", error)
+        return None
+
+
+def public_config(handler: Handler) -> JsonObject:
+    """What a browser may know of the account; nothing where the handler failed to say."""
+    try:
+        return dict(handler.get_public_config())
+    except Exception as error:
+        handler_failed(handler.code, "get_public_config", error)
+        return {}
 
 
 async def call_test(handler: Handler) -> CredentialTest:
@@ -281,5 +316,5 @@ async def call_test(handler: Handler) -> CredentialTest:
             found = await handler.test_credentials()
         return replace(found, detail=_clean(handler, found.detail) or "")
     except Exception as error:
-        log.error("handler_failed", provider=handler.code, verb="test_credentials", error=type(error).__name__)
+        handler_failed(handler.code, "test_credentials", error)
         return CredentialTest(False, "The provider's answer could not be read.")

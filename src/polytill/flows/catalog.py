@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
@@ -47,16 +47,38 @@ def _support(code: str, terms: CurrencyTerms) -> CurrencySupport:
     )
 
 
-async def seed(desk: Desk, codes: list[str] | None = None, actor: str = "cli") -> list[str]:
-    """Add the built-in providers that the catalog lacks. What is there already is left alone."""
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """Which providers were added to the catalog, which were there, and why the others could not be."""
+
+    added: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+async def seed(desk: Desk, codes: list[str] | None = None, actor: str = "cli") -> Seeded:
+    """Add providers with everything that their handlers know; what is in the catalog already is left alone.
+
+    Without ``codes``, those that a fresh installation has: built-in handlers that the catalog lacks, and the plug-ins
+    where the catalog is new. One that fails keeps no other away.
+    """
     have = await catalog.all_entries(desk.owner)
-    added = []
-    for code, handler in desk.registry.installed().items():
-        if code in have or (codes is not None and code not in codes):
+    if codes is None:
+        codes = [code for code in desk.registry.installed() if code in BUILT_IN or not have]
+    found = Seeded()
+    for code in dict.fromkeys(codes):
+        if code in have:
+            found.present.append(code)
             continue
-        await _insert(desk, replace(entry_from_handler(handler), created_by=actor), actor)
-        added.append(code)
-    return added
+        try:
+            entry = entry_from_handler(desk.registry.get(code))
+            _check(desk, entry, None)
+            await _insert(desk, replace(entry, created_by=actor), actor)
+        except (HandlerMissing, Conflict, Invalid) as error:
+            found.refused[code] = getattr(error, "detail", None) or str(error)
+        else:
+            found.added.append(code)
+    return found
 
 
 async def _insert(desk: Desk, entry: ProviderEntry, actor: str) -> None:

@@ -16,7 +16,7 @@ from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import reconcile
-from polytill.flows.calling import build, handler_class
+from polytill.flows.calling import build, handler_class, public_config
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
@@ -95,7 +95,7 @@ async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonOb
     if entry is None or configuration is None or credentials is None:
         return {}
     handler = build(desk, db, entry, configuration, credentials)
-    return {} if isinstance(handler, NotSent) else handler.get_public_config()
+    return {} if isinstance(handler, NotSent) else public_config(handler)
 
 
 def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool:

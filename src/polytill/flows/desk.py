@@ -133,6 +133,8 @@ class Desk:
             if forgotten != self._forgotten:
                 return read
             self._catalog, self._catalog_generation = read, generation
+            # A plug-in may have been installed since this process began.
+            self.registry.look_again(code for code, entry in read.items() if entry.integration_type == "plugin")
         return self._catalog
 
     def forget_catalog(self) -> None:

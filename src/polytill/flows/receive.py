@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from polytill.domain.errors import NotFound, Unauthorized
+from polytill.domain.errors import NotFound, NotNow, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
-from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class
+from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class, handler_failed
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import NOT_CAPTURED, attempt_hinted, attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
@@ -37,6 +37,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
+from polytill.providers.registry import HandlerMissing
 from polytill.storage import payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -45,6 +46,7 @@ from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
+RETRY_UNCHECKED_S = 60  # the plug-in is missing or broken until somebody mends it
 HOOK = b"hook"
 
 
@@ -95,10 +97,13 @@ async def receive(
     return event
 
 
-def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
-    """What the provider of a delivery wants to read in return."""
-    handler = desk.registry.installed().get(event.provider_code)
-    return handler.webhook_answer if handler else {}
+async def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
+    """What the provider of a webhook wants to read in the response."""
+    entry = (await desk.catalog()).get(event.provider_code)
+    try:
+        return handler_class(desk, entry).webhook_answer if entry else {}
+    except HandlerMissing:
+        return {}
 
 
 def _naming(body: bytes, reference: str) -> bytes:
@@ -113,17 +118,34 @@ def _naming(body: bytes, reference: str) -> bytes:
 async def _verified(
     desk: Desk, db: PracticeDb, configuration: Configuration, headers: Mapping[str, str], body: bytes
 ) -> tuple[Environment, Handler]:
-    """The environment whose secrets admit this delivery, the active one first, and its handler."""
+    """The environment whose secrets admit this webhook, the active one first, and its handler.
+
+    ``NotNow`` where it could not be checked: the provider keeps the webhook and sends it again.
+    """
     entry = (await desk.catalog()).get(configuration.provider_code)
     active = configuration.environment
     other = Environment.production if active is Environment.sandbox else Environment.sandbox
+    unchecked: str | None = None if entry else "The provider is not in the catalog."
     for environment in (active, other):
         credentials = configuration.newest(environment)
         if entry is None or credentials is None:
             continue
         handler = build(desk, db, entry, configuration, credentials, for_delivery=True)
-        if not isinstance(handler, NotSent) and await admits(handler, headers, body):
+        if isinstance(handler, NotSent):
+            unchecked = handler.detail
+            continue
+        admitted = await admits(handler, headers, body)
+        if admitted:
             return environment, handler
+        if admitted is None:
+            unchecked = "The provider's handler failed."
+    if unchecked is not None:
+        log.error(
+            "webhook_not_checked", provider=configuration.provider_code, practice=db.practice_id, reason=unchecked
+        )
+        refusal = NotNow("This webhook cannot be checked now; send it again later.", code="handler_missing")
+        refusal.retry_after_s = RETRY_UNCHECKED_S
+        raise refusal
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 
 
@@ -132,7 +154,7 @@ def _read(
 ) -> tuple[WebhookEvent, WebhookResult]:
     try:
         result = handler.process_webhook(body)
-    except ValueError as error:
+    except Exception as error:
         result = _unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
@@ -153,7 +175,7 @@ def _read(
     return event, result
 
 
-def _unreadable(handler: Handler, body: bytes, error: ValueError) -> WebhookResult:
+def _unreadable(handler: Handler, body: bytes, error: Exception) -> WebhookResult:
     """A delivery that cannot be read, as by this version: what it says is kept for a person, and for a later version."""
     try:
         event = parse_json(body)
@@ -163,10 +185,15 @@ def _unreadable(handler: Handler, body: bytes, error: ValueError) -> WebhookResu
     key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
     # Where nothing is signed, anybody may have made it up: it counts with the hints, which are bounded.
     is_hint = handler.webhook_proof is not WebhookProof.signature
-    return WebhookResult("unreadable", key, "park", must_fetch=is_hint, reason=_why_unreadable(error), body=kept)
+    return WebhookResult(
+        "unreadable", key, "park", must_fetch=is_hint, reason=_why_unreadable(handler, error), body=kept
+    )
 
 
-def _why_unreadable(error: ValueError) -> str:
+def _why_unreadable(handler: Handler, error: Exception) -> str:
+    if not isinstance(error, ValueError):  # a mistake of the handler; the text of a foreign error may quote the body
+        handler_failed(handler.code, "process_webhook", error)
+        return f"unreadable: {type(error).__name__}"
     return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])
 
 
@@ -181,8 +208,8 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         return
     try:
         result = handler.process_webhook(to_json(event.body))
-    except ValueError as error:
-        await finish(desk, db, event, EventState.parked, _why_unreadable(error))
+    except Exception as error:
+        await finish(desk, db, event, EventState.parked, _why_unreadable(handler, error))
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 

@@ -19,6 +19,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, P
 from polytill.flows import saved, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
+from polytill.flows.ended_attempts import as_end
 from polytill.flows.next_action import seal_action
 from polytill.flows.notify import tell
 from polytill.flows.schedule import next_lookup
@@ -229,7 +230,8 @@ def _moved(
 
 def _declined(payment: Payment, attempt: Attempt, outcome: Declined, successor: Attempt | None) -> Verdict:
     if outcome.final:
-        return _closed(payment, attempt, _CLOSED_AS.get(outcome.reason, AttemptState.declined), outcome, successor)
+        closed_as = AttemptState.declined if outcome.closed_for_certain else _CLOSED_AS.get(outcome.reason)
+        return _closed(payment, attempt, closed_as or AttemptState.declined, outcome, successor)
     # The payer may try again on the same link or intent.
     waiting = NeedsAction(None, None, outcome.provider_transaction_id, outcome, outcome.response)
     return _moved(payment, attempt, waiting, AttemptState.needs_action, PaymentStatus.requires_action)
@@ -284,6 +286,7 @@ async def settle(
     """
     read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
+        outcome = await as_end(desk, db, payment, attempt, outcome)
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call

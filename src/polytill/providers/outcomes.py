@@ -148,7 +148,12 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The provider said no. Not ``final`` where the payer may try again on the same intent or link."""
+    """The provider said no. Not ``final`` where the customer may try again on the same intent or link.
+
+    ``closed_for_certain`` belongs to a final ``canceled`` or ``expired``: the provider guarantees that nobody can pay this
+    attempt any more (Mollie, Adyen, Square). It then ends the attempt alone, and the customer may make a new one. Without
+    it such an end closes the payment, since the provider's page may still take the money.
+    """
 
     reason: Reason
     final: bool
@@ -156,6 +161,7 @@ class Declined:
     detail: str | None = None
     provider_transaction_id: str | None = None
     response: JsonObject | None = None
+    closed_for_certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

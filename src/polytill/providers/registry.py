@@ -6,10 +6,14 @@ sentence that says why, and never breaks another.
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import entry_points
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module, invalidate_caches
+from importlib.metadata import EntryPoint, entry_points
 
 from polytill.providers.contract import Handler
+from polytill.providers.declaration import faults_of
 from polytill.providers.flutterwave import FlutterwaveProvider
 from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
 from polytill.providers.manual import ManualProvider
@@ -33,10 +37,22 @@ BUILT_IN: dict[str, type[Handler]] = {
 
 # What foreign code may do while it is imported. It breaks itself with it, and nothing else.
 BREAKS = (Exception, SystemExit)
+MOST_FAULTS = 3
 
 
 class HandlerMissing(Exception):
     """Why a code has no handler here, as one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlugIn:
+    """One entry point of the group ``polytill.providers``: its handler, or the sentence that says why there is none."""
+
+    code: str
+    path: str  # module:Class
+    distribution: str | None  # name and version of the package that brings it
+    handler: type[Handler] | None = None
+    refused: str | None = None
 
 
 class Registry:
@@ -44,53 +60,126 @@ class Registry:
 
     def __init__(self, allowed_modules: frozenset[str] = frozenset()) -> None:
         self._allowed = allowed_modules
-        self._plugins: dict[str, type[Handler]] | None = None
-        self._broken: dict[str, str] = {}
+        self._plug_ins: dict[str, PlugIn] | None = None
         self._custom: dict[str, type[Handler]] = {}
 
     def get(self, code: str, integration_type: str = "built_in", handler_module: str | None = None) -> type[Handler]:
         """The handler of a catalog entry; ``HandlerMissing`` where there is none."""
         if integration_type == "custom":
             return self._load_custom(code, handler_module)
-        found = BUILT_IN.get(code) or self._found_plugins().get(code)
+        if code in BUILT_IN:
+            return BUILT_IN[code]
+        found = self._found().get(code)
         if found is None:
-            raise HandlerMissing(self._broken.get(code, f"No handler for {code!r} is installed."))
-        return found
+            raise HandlerMissing(f"No handler for {code!r} is installed.")
+        if found.handler is None:
+            raise HandlerMissing(found.refused)
+        return found.handler
 
     def installed(self) -> dict[str, type[Handler]]:
-        """Handlers that need no permission: built in and plugged in."""
-        return {**self._found_plugins(), **BUILT_IN}
+        """Handlers that need no permission: built in first, then plugged in."""
+        plugged = {code: one.handler for code, one in self._found().items() if one.handler is not None}
+        return {**BUILT_IN, **{code: handler for code, handler in plugged.items() if code not in BUILT_IN}}
 
-    def _found_plugins(self) -> dict[str, type[Handler]]:
-        if self._plugins is None:
-            self._plugins = {}
-            for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-                try:
-                    handler = _checked(entry_point.name, entry_point.load(), entry_point.value)
-                except HandlerMissing as error:
-                    self._broken[entry_point.name] = str(error)
-                except BREAKS as error:
-                    self._broken[entry_point.name] = _cannot("plug-in", entry_point.value, error)
-                else:
-                    self._plugins[entry_point.name] = handler
-        return self._plugins
+    def plug_ins(self) -> list[PlugIn]:
+        """Every plug-in that is installed, by code: those that were loaded, and those that were refused."""
+        return [one for _, one in sorted(self._found().items())]
+
+    def look_again(self, codes: Iterable[str]) -> None:
+        """Find plug-ins that were installed since: where one of these codes has no handler yet. What is loaded stays."""
+        if self._plug_ins is None or all(code in BUILT_IN or self._is_loaded(code) for code in codes):
+            return
+        invalidate_caches()
+        loaded = {code: one for code, one in self._plug_ins.items() if one.handler is not None}
+        self._plug_ins = _find(loaded)
+
+    def _is_loaded(self, code: str) -> bool:
+        one = self._found().get(code)
+        return one is not None and one.handler is not None
+
+    def _found(self) -> dict[str, PlugIn]:
+        if self._plug_ins is None:
+            self._plug_ins = _find({})
+        return self._plug_ins
 
     def _load_custom(self, code: str, path: str | None) -> type[Handler]:
         if not path or path not in self._allowed:
             raise HandlerMissing(f"The handler module {path!r} is not on the allow-list in settings.")
         if path not in self._custom:
             module, _, name = path.rpartition(".")
+            if not module or ":" in path:
+                raise HandlerMissing(
+                    f"The handler module {path!r} is not a dotted path such as 'package.module.Class'."
+                )
             try:
                 self._custom[path] = _checked(code, getattr(import_module(module), name), path)
             except HandlerMissing:
                 raise
             except BREAKS as error:
                 raise HandlerMissing(_cannot("handler module", path, error)) from error
+        elif self._custom[path].code != code:
+            raise HandlerMissing(f"{path} is the handler of {self._custom[path].code!r}, not of {code!r}.")
         return self._custom[path]
 
 
+def _find(loaded: Mapping[str, PlugIn]) -> dict[str, PlugIn]:
+    """The installed plug-ins by code. No code of a refused one runs where another claims the same provider."""
+    claims: dict[str, list[EntryPoint]] = {}
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        claims.setdefault(entry_point.name, []).append(entry_point)
+    found = dict(loaded)
+    for code, claimed in claims.items():
+        if code not in found or len(claimed) > 1:
+            found[code] = _plug_in(code, claimed)
+    return found
+
+
+def _plug_in(code: str, claimed: list[EntryPoint]) -> PlugIn:
+    who = sorted(f"{one.value} ({_distribution(one) or 'unknown package'})" for one in claimed)
+    first = PlugIn(code, claimed[0].value, _distribution(claimed[0]))
+    if code in BUILT_IN:
+        return replace(first, refused=f"The code {code!r} belongs to a built-in handler; {who[0]} is ignored.")
+    if len(claimed) > 1:
+        both = " and ".join(who)
+        refused = f"Several plug-ins claim the code {code!r}: {both}. None is loaded; uninstall all but one."
+        return replace(first, distribution=None, refused=refused)
+    try:
+        return replace(first, handler=_checked(code, claimed[0].load(), claimed[0].value))
+    except HandlerMissing as error:
+        return replace(first, refused=str(error))
+    except BREAKS as error:
+        return replace(first, refused=_cannot("plug-in", claimed[0].value, error))
+
+
+def _distribution(entry_point: EntryPoint) -> str | None:
+    known = getattr(entry_point, "dist", None)
+    return f"{known.name} {known.version}" if known is not None else None
+
+
 def _cannot(what: str, path: str, error: BaseException) -> str:
-    return f"The {what} {path!r} cannot be loaded: {type(error).__name__}."
+    return f"The {what} {path!r} cannot be loaded: {_cause(error)}{_place(error)}."
+
+
+def _cause(error: BaseException) -> str:
+    """The type of an error, and the name that it misses. The text of a foreign error may quote a secret."""
+    name = getattr(error, "name", None) if isinstance(error, ImportError | AttributeError | NameError) else None
+    return f"{type(error).__name__} ({name})" if isinstance(name, str) and name else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the plug-in's own code where an import ended, such as `` at polytill_acme/handler.py:12``."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" at {_short(error.filename)}:{error.lineno}"
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    return f" at {_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def _short(filename: str) -> str:
+    return "/".join(filename.replace("\\", "/").split("/")[-2:])
 
 
 def _checked(code: str, found: object, path: str) -> type[Handler]:
@@ -99,4 +188,7 @@ def _checked(code: str, found: object, path: str) -> type[Handler]:
     own = getattr(found, "code", None)
     if own != code:
         raise HandlerMissing(f"{path} is the handler of {own!r}, not of {code!r}.")
+    if faults := faults_of(found):
+        more = f", and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise HandlerMissing(f"{path} declares what cannot be used: {'; '.join(faults[:MOST_FAULTS])}{more}.")
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.currencies import CURRENCIES
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import json_text, json_value, moment
 
@@ -164,7 +165,8 @@ async def all_entries(owner: OwnerDb | Tx) -> dict[str, ProviderEntry]:
     )
     for row in supports:
         entry = by_id.get(row["provider_id"])
-        if entry is not None:
+        # ISO 4217 withdraws a currency now and then; nobody can be asked to pay in it any more.
+        if entry is not None and row["currency_code"] in CURRENCIES:
             entry.currencies[row["currency_code"]] = CurrencySupport(
                 row["currency_code"], bool(row["is_recommended"]), row["transaction_fee_percent"],
                 row["transaction_fee_fixed"], row["min_amount"], row["max_amount"], bool(row["is_active"]),

@@ -131,6 +131,16 @@ class ProviderHealth(Answer):
     installed: bool
 
 
+class PlugIn(Answer):
+    """A plug-in that is installed. ``reason`` says why it was not loaded."""
+
+    code: str
+    path: str
+    distribution: str | None
+    loaded: bool
+    reason: str | None
+
+
 class Health(Answer):
     """The platform at a glance."""
 
@@ -139,6 +149,7 @@ class Health(Answer):
     opened_here: int
     clock_ahead_seconds: float | None
     providers: dict[str, ProviderHealth]
+    plug_ins: list[PlugIn]
 
 
 class Available(CurrencyTerms):

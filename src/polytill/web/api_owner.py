@@ -11,6 +11,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
 from polytill.flows import onboarding
+from polytill.flows.calling import missing_handler
 from polytill.storage import audit, migrating, people, practices
 from polytill.web import answers, shapes, views
 from polytill.web.auth import Owner, PracticeId
@@ -223,7 +224,6 @@ async def health(caller: Owner) -> Response:
     entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
     catalog = await caller.desk.catalog()
-    installed = caller.desk.registry.installed()
     ahead_s = caller.desk.server_clock.ahead_s(caller.desk.world)
     return answer(
         {
@@ -231,6 +231,19 @@ async def health(caller: Owner) -> Response:
             "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
             "openedHere": len(caller.desk.opening.opened()),
             "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
-            "providers": {code: {"status": e.status, "installed": code in installed} for code, e in catalog.items()},
+            "providers": {
+                code: {"status": e.status, "installed": missing_handler(caller.desk, e) is None}
+                for code, e in catalog.items()
+            },
+            "plugIns": [
+                {
+                    "code": one.code,
+                    "path": one.path,
+                    "distribution": one.distribution,
+                    "loaded": one.handler is not None,
+                    "reason": one.refused,
+                }
+                for one in caller.desk.registry.plug_ins()
+            ],
         }
     )

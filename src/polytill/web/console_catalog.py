@@ -11,6 +11,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, Invalid, InvalidAmount, NotFound, PolytillError, invalid
 from polytill.domain.money import percent_to_ppm
 from polytill.flows import catalog
+from polytill.flows.calling import missing_handler
 from polytill.flows.desk import Desk
 from polytill.providers.contract import Handler
 from polytill.providers.registry import HandlerMissing
@@ -74,7 +75,8 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
     missing = [h for code, h in sorted(desk.registry.installed().items()) if code not in known]
     return page(
         request, "owner/catalog.html", visitor=visitor, entries=entries, users=await _users(desk),
-        handlers={e.code: _handler(desk, e.code, e)[0] for e in entries}, not_added=missing,
+        reasons={e.code: missing_handler(desk, e) for e in entries}, not_added=missing,
+        refused=[one for one in desk.registry.plug_ins() if one.refused],
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from polytill.domain.localities import time_zones
 from polytill.domain.states import EventState
 from polytill.flows import onboarding, receive, reconcile
 from polytill.flows import staff as people
+from polytill.flows.calling import missing_handler
 from polytill.flows.desk import Desk
 from polytill.storage import audit, cases, fleet, leases, migrating, overview, practices, staff, webhook_events
 from polytill.storage.overview import Waiting
@@ -58,7 +59,6 @@ async def look(desk: Desk) -> list[Looked]:
 
 async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
     """Each provider's last day: calls that got an answer, and calls that did not."""
-    installed = desk.registry.installed()
     found = []
     for code, entry in sorted((await desk.catalog()).items()):
         counts: dict[str, int] = {}
@@ -67,7 +67,7 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
                 if provider == code:
                     counts[state] = counts.get(state, 0) + calls
         calls, lost = sum(counts.values()), counts.get("unknown", 0) + counts.get("not_sent", 0)
-        missing = code not in installed and entry.integration_type == "built_in"
+        missing = missing_handler(desk, entry) is not None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
         found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
     return found

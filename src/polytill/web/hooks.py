@@ -28,7 +28,8 @@ async def read_limited(request: Request, limit: int) -> bytes:
 
 @router.post("/hooks/{token}", response_model=answers.Delivered)
 async def deliver(request: Request, token: str) -> Response:
-    """Take a delivery: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 too large."""
+    """Take a webhook: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 where it is too large,
+    503 while the provider's handler is missing."""
     desk = request.app.state.till.desk
     body = await read_limited(request, receive.MAX_BODY_BYTES)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
@@ -36,5 +37,5 @@ async def deliver(request: Request, token: str) -> Response:
         event = await receive.receive(desk, token, headers, body, request.query_params.get("reference"))
     except NotFound:
         raise NotFound("There is no such hook.") from None
-    told = receive.wanted_answer(desk, event) if event else {}
+    told = await receive.wanted_answer(desk, event) if event else {}
     return answer({"received": True, "status": event.state.value if event else "received", **told})

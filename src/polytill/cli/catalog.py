@@ -1,0 +1,61 @@
+"""The catalog on the command line: what it lists, which handlers are loaded, and why others are not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from polytill.cli.opened import console, opened
+
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
+
+
+@catalog_app.command("list")
+def catalog_list() -> None:
+    """List the catalog: status, currencies, features, and whether the handler is loaded; and plug-ins outside of it."""
+    table = Table("code", "name", "status", "currencies", "features", "handler")
+    rows, others = opened(_read)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for code, why in others:
+        console.print(f"Plug-in {code}: {why}", highlight=False, markup=False)
+
+
+async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
+    from polytill.flows.calling import missing_handler
+    from polytill.providers.registry import BUILT_IN
+
+    entries = await till.desk.catalog()
+    rows: list[tuple[str, ...]] = []
+    for e in entries.values():
+        loaded = missing_handler(till.desk, e) or "yes"
+        features = ", ".join(e.supported_features or [])
+        rows.append((e.code, e.name, e.status, str(len(e.supported_currencies)), features, loaded))
+    others: list[tuple[str, str]] = [
+        (one.code, one.refused or f"not in the catalog; add it with `polytill catalog add {one.code}`")
+        for one in till.desk.registry.plug_ins()
+        if one.code not in entries or one.code in BUILT_IN
+    ]
+    return rows, others
+
+
+@catalog_app.command("add")
+def catalog_add(
+    codes: Annotated[list[str], typer.Argument(help="Codes of installed handlers, such as stripe")],
+) -> None:
+    """Add providers to the catalog with everything that their handlers know."""
+    from polytill.flows import catalog
+
+    seeded = opened(lambda till: catalog.seed(till.desk, codes))
+    for code in seeded.added:
+        console.print(f"{code}: added")
+    for code in seeded.present:
+        console.print(f"{code}: is in the catalog already")
+    for code, why in seeded.refused.items():
+        console.print(f"{code}: {why}", style="red", highlight=False, markup=False)
+    if seeded.refused:
+        raise SystemExit(1)

@@ -139,7 +139,7 @@ class AcmeProvider(Handler):
         event = parse_json(body)
         event_id = id_in(event) if isinstance(event, dict) else None
         if event_id is None:
-            raise ValueError("not a Acme event")
+            raise ValueError("not an event of Acme")
         kind, data = text_of(event.get("type")), object_in(event, "data")
         facts: tuple[PaymentFact, ...] = ()
         if kind.startswith("payment."):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeGuard
 
+from polytill.domain.errors import NotNow
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, Environment
@@ -33,6 +34,7 @@ NOT_SUPPORTED = "not_supported"
 # four times the longest; one that reads a list reads 200 pages in it. A verb that has no end would keep its caller, and
 # with it all else that is due in the practice, for ever.
 LONGEST_VERB_S = 480.0
+HANDLER_RETRY_S = 60  # a plug-in is missing or broken until somebody mends it
 
 
 class TransactionOpen(AssertionError):
@@ -51,6 +53,13 @@ def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
     except HandlerMissing as error:
         return str(error)
     return None
+
+
+def handler_is_missing(provider_code: str) -> NotNow:
+    """The error of a request that needs a handler which is not installed now, or was refused."""
+    refusal = NotNow(f"The handler of {provider_code} is not loaded here; try again later.", code="handler_missing")
+    refusal.retry_after_s = HANDLER_RETRY_S
+    return refusal
 
 
 def build(

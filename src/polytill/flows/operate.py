@@ -13,7 +13,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows import unresolved
-from polytill.flows.calling import call_for, handler_class
+from polytill.flows.calling import call_for, handler_class, handler_is_missing
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import still_asked
@@ -181,7 +181,7 @@ async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
             return handler_class(desk, entry)
     except HandlerMissing:
         pass
-    raise Conflict("This payment's provider is not installed.", code="not_supported")
+    raise handler_is_missing(attempt.provider_code)
 
 
 async def _send(

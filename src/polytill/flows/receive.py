@@ -11,12 +11,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from polytill.domain.errors import NotFound, NotNow, Unauthorized
+from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
-from polytill.flows.calling import admits, build, configuration_of, fetched, handler_class, handler_failed
+from polytill.flows.calling import (
+    admits,
+    build,
+    configuration_of,
+    fetched,
+    handler_class,
+    handler_failed,
+    handler_is_missing,
+)
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import NOT_CAPTURED, attempt_hinted, attempt_of, finish, finishing, in_other_currency, wait
 from polytill.flows.lease import ensure as ensure_lease
@@ -46,7 +54,6 @@ from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
 MAX_BODY_BYTES = 1024 * 1024
-RETRY_UNCHECKED_S = 60  # the plug-in is missing or broken until somebody mends it
 HOOK = b"hook"
 
 
@@ -143,9 +150,7 @@ async def _verified(
         log.error(
             "webhook_not_checked", provider=configuration.provider_code, practice=db.practice_id, reason=unchecked
         )
-        refusal = NotNow("This webhook cannot be checked now; send it again later.", code="handler_missing")
-        refusal.retry_after_s = RETRY_UNCHECKED_S
-        raise refusal
+        raise handler_is_missing(configuration.provider_code)
     raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
 
 

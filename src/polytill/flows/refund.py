@@ -9,7 +9,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
-from polytill.flows.calling import call_for, handler_class
+from polytill.flows.calling import call_for, handler_class, handler_is_missing
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
@@ -113,9 +113,11 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
 
 
 async def can_refund(desk: Desk, attempt: Attempt) -> None:
-    """``Conflict`` where the attempt's provider has no refunds."""
+    """``Conflict`` where the attempt's provider has no refunds, ``NotNow`` where its handler is missing."""
     handler = await handler_of(desk, attempt)
-    if handler is None or handler.refund_payment is None:
+    if handler is None:
+        raise handler_is_missing(attempt.provider_code)
+    if handler.refund_payment is None:
         raise Conflict("This payment's provider cannot refund.", code="not_supported")
 
 

@@ -40,7 +40,7 @@ async def test_cash_is_taken_and_confirmed_once(shared: Installation) -> None:
         assert "Is NGN 5,000.00 there?" in seen.text.replace("\u00a0", " ")
         fields: dict[str, Any] = {**seen.forms[path], "amount": "5000", "note": "Two notes", "proof": "R-1"}
         for change, said in (
-            ({"amount": ""}, "not an amount"), ({"amount": "4,999"}, "another amount"), ({"note": " "}, "what you saw"),
+            ({"amount": ""}, "Enter an amount"), ({"amount": "4,999"}, "must be exactly"), ({"note": " "}, "Add a note"),
         ):  # fmt: skip
             wrong = await browser.post(path, {**fields, **change})
             assert (wrong.status, said in wrong.text) == (422, True), wrong.text
@@ -63,9 +63,9 @@ async def test_cash_is_taken_and_confirmed_once(shared: Installation) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"amount": "1e9"}, "not an amount"), ({"amount": "0"}, "greater than 0"), ({"amount": "-5"}, "greater than 0"),
-        ({"currency": "XXZ"}, "ISO 4217"), ({"currency": "USD"}, "USD"), ({"method": "card"}, "card"),
-        ({"email": "x" * 300}, "254"), ({"description": "a\x07b"}, "control"),
+        ({"amount": "1e9"}, "valid amount"), ({"amount": "0"}, "above zero"), ({"amount": "-5"}, "above zero"),
+        ({"currency": "XXZ"}, "3-letter"), ({"currency": "USD"}, "USD"), ({"method": "card"}, "card"),
+        ({"email": "x" * 300}, "254"), ({"description": "a\x07b"}, "characters"),
     ],
 )  # fmt: skip
 async def test_bad_payments_by_hand_change_nothing(shared: Installation, change: dict[str, str], said: str) -> None:

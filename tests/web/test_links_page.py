@@ -36,9 +36,9 @@ async def test_an_admin_makes_and_closes_a_link(shared: Installation) -> None:
         assert link["url"] in Page(made.html).links
         assert f"{link['url']}/poster" in Page(made.html).links
         for change, sentence in (
-            ({"amount": "12.345"}, "amount"), ({"amount": "-5"}, "greater than 0"), ({"amount": "0"}, "greater than 0"),
+            ({"amount": "12.345"}, "2 decimals"), ({"amount": "-5"}, "above zero"), ({"amount": "0"}, "above zero"),
             ({"days": "0"}, "1 to 366"), ({"days": "999"}, "1 to 366"), ({"days": "x"}, "1 to 366"),
-            ({"description": ""}, "required"), ({"currency": "EUR"}, "EUR"), ({"currency": "zzz"}, "ISO"),
+            ({"description": ""}, "required"), ({"currency": "EUR"}, "EUR"), ({"currency": "zzz"}, "3-letter"),
         ):  # fmt: skip
             wrong = await browser.send(f"{door}/links", f"{door}/links", **{**GIVEN, **change})
             assert (wrong.status, sentence in wrong.text) == (422, True), (change, wrong.text)

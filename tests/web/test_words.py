@@ -12,7 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.route import EXCLUDED, WHY, Candidate, Wanted, route
 from polytill.storage.catalog import CurrencySupport
-from polytill.web.words import LANGUAGES, words_for
+from polytill.web.words import LANGUAGES, Told, words_for
 from tests.house.reading import modules
 
 # Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
@@ -82,13 +82,16 @@ def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, objec
 
 def test_amounts_stand_in_it_as_the_reader_writes_them() -> None:
     error = Conflict("No more than 12.50 EUR.", code="refund_exceeds_captured", left=Money(1250, "EUR"))
-    assert words_for("fr", "fr").told(error) == "On ne peut plus rendre que 12,50\xa0€."
-    assert words_for("en", "en").told(error) == "No more than €12.50 can still be given back."
+    assert words_for("fr", "fr").told(error) == "Remboursement possible : 12,50\xa0€ maximum."
+    assert words_for("en", "en").told(error) == "You can refund at most €12.50."
     other = invalid("/amount", "?", reason="another_amount", amount=Money(750_000, "NGN")).errors[0]
     assert "7,500.00" in words_for("sw", "sw").told(other)
 
 
 def test_what_has_no_name_is_said_in_english() -> None:
-    assert words_for("fr", "").told(FieldError("/name", "This is odd.")) == "This is odd."
-    assert words_for("fr", "").told(Conflict("This is odd.")) == "This is odd."
-    assert words_for("fr", "").told("Déjà dit.") == "Déjà dit."
+    # English to those who read it; to others a general sentence in their language.
+    assert words_for("en", "").told(FieldError("/name", "This is odd.")) == "This is odd."
+    assert words_for("en", "").told(Conflict("This is odd.")) == "This is odd."
+    assert words_for("fr", "").told(FieldError("/name", "This is odd.")) == words_for("fr", "")("fault.unnamed_field")
+    assert words_for("sw", "").told(Conflict("This is odd.")) == words_for("sw", "")("fault.unnamed")
+    assert words_for("fr", "").told(Told("Déjà dit.")) == "Déjà dit."

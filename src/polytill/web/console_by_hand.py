@@ -9,8 +9,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from polytill.domain.errors import Forbidden, InvalidAmount, NotFound, invalid
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import FieldError, Forbidden, NotFound
 from polytill.domain.ids import new_id
+from polytill.domain.money import Money
 from polytill.domain.states import PaymentStatus
 from polytill.flows import by_hand
 from polytill.flows.pay import PaymentRequest, create_payment, find
@@ -20,8 +22,21 @@ from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.web import shapes
 from polytill.web.api_payments import request_hash
-from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.pages import (
+    EXPECTED,
+    Form,
+    PageRoute,
+    Problems,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
 from polytill.web.visitors import OfPractice, PracticeAdmin
+from polytill.web.words import Words
 
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
 
@@ -88,11 +103,13 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
     body = {"currency": currency, "paymentMethod": form.text("method"), **form.given("description", "reference")}
     if customer := form.given("name", "email"):
         body["customer"] = customer  # type: ignore[assignment]
-    checked = shaped(shapes.PaymentShape, {**body, "amount": 1})
-    try:
-        amount = words.minor(form.text("amount"), currency)
-    except InvalidAmount:
-        raise invalid("/amount", words("form.no_amount", currency=currency)) from None
+    problems, amount = Problems(), 1
+    with problems.caught():
+        shaped(shapes.PaymentShape, {**body, "amount": 1})
+    if currency in CURRENCIES:
+        with problems.caught():
+            amount = amount_of(words, form.text("amount"), currency)
+    problems.settle()
     checked = shaped(shapes.PaymentShape, {**body, "amount": amount})
     who = checked.customer
     return PaymentRequest(
@@ -130,6 +147,21 @@ async def counted(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     return await _confirm_page(request, found, payment)
 
 
+def _counted(words: Words, text: str, payment: Payment, note: str) -> int:
+    """The amount as counted; with it, everything else that is wrong with the form."""
+    problems, amount = Problems(), 0
+    with problems.caught():
+        amount = amount_of(words, text, payment.currency)
+    if amount and amount != payment.amount:
+        exactly = Money(payment.amount, payment.currency)
+        wrong = FieldError("/amount", f"The amount must be exactly {exactly}.", "another_amount", {"amount": exactly})
+        problems.errors.append(wrong)
+    if not note:
+        problems.errors.append(FieldError("/note", "Say what you saw.", "say_what_you_saw"))
+    problems.settle()
+    return amount
+
+
 @router.post("/payments/{payment_id}/by-hand")
 async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Book it: the amount as counted, what was seen, and the name of a receipt."""
@@ -137,10 +169,7 @@ async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     payment = await _payment(found, payment_id)
     note, proof = form.text("note")[:LONGEST], form.text("proof")[:LONGEST] or None
     try:
-        try:
-            amount = words.minor(form.text("amount"), payment.currency)
-        except InvalidAmount:
-            raise invalid("/amount", words("form.no_amount", currency=payment.currency)) from None
+        amount = _counted(words, form.text("amount"), payment, note)
         await by_hand.confirm_by_hand(visitor.desk, visitor.practice_id, payment_id, amount, note, proof, visitor.actor)
     except EXPECTED as error:
         given = {"amount": form.text("amount"), "note": note, "proof": proof}

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import FieldError, Invalid, InvalidAmount, NotFound, PolytillError, invalid
-from polytill.domain.money import percent_to_ppm
+from polytill.domain.errors import FieldError, Invalid, NotFound, PolytillError, invalid
+from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
 from polytill.flows import catalog
 from polytill.flows.calling import missing_handler
 from polytill.flows.desk import Desk
@@ -18,7 +18,19 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import practices
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.web import shapes
-from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.pages import (
+    EXPECTED,
+    Form,
+    PageRoute,
+    Problems,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
 from polytill.web.visitors import OwnerAdmin, OwnerViewer
 from polytill.web.words import Words
 
@@ -30,6 +42,7 @@ TEXTS = {
 }  # fmt: skip
 REQUIRED_KEYS = ("requiresPublicKey", "requiresSecretKey", "requiresWebhookSecret")
 USERS_LOOKED_AT = 100
+MOST_PRIORITY = 1_000_000  # as the API's
 
 
 def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
@@ -142,16 +155,19 @@ async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> R
     values: dict[str, Any] = {wire: form.text(wire) or None for wire in TEXTS if form.has(wire)}
     values |= {name: form.has(name) for name in REQUIRED_KEYS}
     try:
+        problems = Problems()
         try:
-            values["priority"] = int(form.text("priority") or "0")
-        except ValueError:
-            raise invalid("/priority", "The priority is a whole number.", reason="whole_number") from None
+            values["priority"] = typed_whole(form.text("priority") or "0", -MOST_PRIORITY, MOST_PRIORITY)
+        except TypedAmountError as error:
+            problems.errors += error.at("/priority").errors
         values["status"] = form.text("status")
         if form.has("methods"):
             values["supportedPaymentMethods"] = form.many("method")
         if not values.get("name"):
-            raise invalid("/name", "A provider needs a name.", reason="needs_name")
-        body = shaped(shapes.ProviderColumns, values)
+            problems.errors.append(FieldError("/name", "A provider needs a name.", "needs_name"))
+        with problems.caught():
+            body = shaped(shapes.ProviderColumns, values)
+        problems.settle()
         await catalog.change(visitor.desk, code, body.model_dump(exclude_unset=True), None, visitor.actor)
     except EXPECTED as error:
         given = {wire: form.text(wire) for wire in TEXTS}
@@ -164,46 +180,22 @@ async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> R
 
 def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
     """One row of the table: a percentage and amounts as people write them; ``Invalid`` names the field."""
-    errors: list[FieldError] = []
-
-    def amount(name: str) -> int | None:
+    problems, terms = Problems(), dict[str, int | None]()
+    for name in ("fixed", "min", "max"):
         text = form.text(f"{name}-{currency}")
-        try:
-            minor = words.minor(text, currency) if text else None
-            if minor is not None and minor < 0:
-                raise InvalidAmount
-        except InvalidAmount:
-            errors.append(
-                FieldError(
-                    f"/{name}-{currency}",
-                    f"“{text[:20]}” is not an amount in {currency}.",
-                    "no_amount",
-                    {"text": text[:20], "currency": currency},
-                )
-            )
-            return None
-        return minor
-
-    ppm, percent = None, form.text(f"percent-{currency}").removesuffix("%").strip()
+        with problems.caught():
+            terms[name] = amount_of(words, text, currency, f"/{name}-{currency}", least=0) if text else None
+    ppm, percent = None, form.text(f"percent-{currency}")
     if percent:
         try:
-            ppm = percent_to_ppm(percent.replace(",", "."))
-        except InvalidAmount:
-            errors.append(
-                FieldError(
-                    f"/percent-{currency}",
-                    f"“{percent[:20]}” is not a percentage from 0 to 100.",
-                    "no_percentage",
-                    {"text": percent[:20]},
-                )
-            )
-    found = CurrencySupport(
-        currency, form.has(f"recommended-{currency}"), ppm, amount("fixed"), amount("min"), amount("max"),
+            ppm = typed_percentage(percent)
+        except TypedAmountError as error:
+            problems.errors += error.at(f"/percent-{currency}").errors
+    problems.settle()
+    return CurrencySupport(
+        currency, form.has(f"recommended-{currency}"), ppm, terms["fixed"], terms["min"], terms["max"],
         form.has(f"active-{currency}"),
     )  # fmt: skip
-    if errors:
-        raise Invalid(errors)
-    return found
 
 
 @router.post("/{code}/currencies")
@@ -240,7 +232,7 @@ async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Resp
     currency = form_of(request).text("add").upper()
     entry = _entry(await visitor.desk.catalog(), code)
     if currency not in CURRENCIES:
-        errors = {"add": "This is not an ISO 4217 currency."}
+        errors = {"add": FieldError("/add", "This is not an ISO 4217 currency.", "no_currency")}
         return await _provider_page(request, visitor, code, 422, errors=errors)
     await catalog.change(visitor.desk, code, {}, [*entry.supported_currencies, currency], visitor.actor)
     return see(f"/owner/catalog/{code}", "saved")

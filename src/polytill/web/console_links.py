@@ -7,12 +7,25 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from polytill.domain.errors import InvalidAmount, invalid
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows import links
 from polytill.flows.links import LASTS_DAYS, LONGEST_DAYS, link_address
 from polytill.storage import payment_links
 from polytill.web.link_shapes import LinkShape
-from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.pages import (
+    EXPECTED,
+    Form,
+    PageRoute,
+    Problems,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
 router = APIRouter(prefix="/practice/{practice_id}/links", route_class=PageRoute, include_in_schema=False)
@@ -59,19 +72,28 @@ async def make(request: Request, found: PracticeAdmin) -> Response:
 
 def _wish(request: Request, found: OfPractice, form: Form) -> links.LinkWish:
     words, currency = words_of(request), form.text("currency")
-    days = form.text("days")
-    if not (days.isascii() and days.isdigit() and len(days) <= 3 and 0 < int(days) <= LONGEST_DAYS):
-        raise invalid("/days", words("links.no_days", most=LONGEST_DAYS))
-    shape = shaped(LinkShape, {"amount": 1, "currency": currency, **form.given("description", "reference")})
-    try:
-        amount = words.minor(form.text("amount"), currency)
-    except InvalidAmount:
-        raise invalid("/amount", words("form.no_amount", currency=currency)) from None
-    wish = shaped(LinkShape, {**shape.model_dump(by_alias=True, exclude_none=True), "amount": amount}).wish()
-    ends = found.visitor.desk.world.now() + timedelta(days=int(days))
+    typed = {"currency": currency, **form.given("description", "reference")}
+    problems, amount, days = Problems(), 1, 1
+    with problems.caught():
+        shaped(LinkShape, {"amount": 1, **typed})
+    if currency in CURRENCIES:
+        with problems.caught():
+            amount = amount_of(words, form.text("amount"), currency)
+    with problems.caught():
+        days = _days(form.text("days"))
+    problems.settle()
+    wish = shaped(LinkShape, {"amount": amount, **typed}).wish()
+    ends = found.visitor.desk.world.now() + timedelta(days=days)
     return links.LinkWish(
         wish.amount, wish.currency, wish.description, wish.reference, form.text("use") != "many", ends
     )
+
+
+def _days(text: str) -> int:
+    try:
+        return typed_whole(text, 1, LONGEST_DAYS)
+    except TypedAmountError as error:
+        raise error.at("/days") from None
 
 
 @router.post("/{link_id}/close")

@@ -123,6 +123,11 @@ async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200
     )  # fmt: skip
 
 
+def _upper(given: dict[str, str]) -> dict[str, str]:
+    """A form with its currency as ISO writes it."""
+    return given | {name: text.upper() for name, text in given.items() if name in ("defaultCurrency", "country")}
+
+
 @router.get("/practices/new")
 async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
     """The form for a new practice."""
@@ -133,7 +138,7 @@ async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
 async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
     """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
     form = form_of(request)
-    given = form.given("name", "defaultCurrency", "cluster", "country", "timeZone")
+    given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone"))
     try:
         body = shaped(shapes.PracticeShape, given)
         try:
@@ -184,7 +189,7 @@ async def show_practice(request: Request, visitor: OwnerViewer, practice_id: Pra
 @router.post("/practices/{practice_id}")
 async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Rename, change the currency, country or time zone, suspend or resume."""
-    given = form_of(request).given("name", "defaultCurrency", "state", "country", "timeZone")
+    given = _upper(form_of(request).given("name", "defaultCurrency", "state", "country", "timeZone"))
     try:
         body = shaped(shapes.PracticePatch, given)
         await onboarding.change_practice(

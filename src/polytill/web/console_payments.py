@@ -14,9 +14,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from polytill.domain.clock import wire_time
-from polytill.domain.errors import CallerError, Forbidden, Invalid, InvalidAmount, invalid
+from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
 from polytill.domain.ids import new_id
-from polytill.domain.money import to_major
+from polytill.domain.money import Money, to_major
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
@@ -28,7 +28,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_lists import Filters
 from polytill.storage.payments import Payment
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
-from polytill.web.pages import PageRoute, errors_by_field, first_of, form_of, page, see, words_of
+from polytill.web.pages import PageRoute, amount_of, errors_by_field, first_of, form_of, page, see, words_of
 from polytill.web.story import story_of, told
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
@@ -230,40 +230,50 @@ async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Respon
 
 
 def _amount(request: Request, payment: Payment, text: str) -> int:
-    currency = payment.currency
-    try:
-        minor = words_of(request).minor(text, currency)
-    except InvalidAmount:
-        raise invalid("/amount", words_of(request)("form.no_amount", currency=currency)) from None
-    if minor <= 0:
-        raise invalid("/amount", words_of(request)("refund.not_zero"))
-    if minor > refundable(payment):
-        most = words_of(request).money(max(0, refundable(payment)), currency)
-        raise invalid("/amount", words_of(request)("refund.too_much", amount=most))
+    left = max(0, refundable(payment))
+    minor = amount_of(words_of(request), text, payment.currency)
+    if minor > left:
+        most = Money(left, payment.currency)
+        raise invalid("/amount", f"At most {most} can be refunded.", reason="refund_exceeds_captured", left=most)
     return minor
 
 
 @router.get("/payments/{payment_id}/refund")
-async def refund_page(
-    request: Request, found: PracticeAdmin, payment_id: str,
-    amount: Annotated[str | None, Query(max_length=40)] = None,
-    reason: Annotated[str, Query(max_length=500)] = "",
-) -> Response:  # fmt: skip
-    """How much to give back; with an amount, the question whether it is right."""
+@router.get("/payments/{payment_id}/refund/confirm")
+async def refund_page(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+    """How much to refund."""
+    return await _refund_form(request, found, payment_id)
+
+
+async def _refund_form(
+    request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any
+) -> Response:
     _, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
     if refundable(payment) <= 0:
         return see(f"{found.visitor.door}/payments/{payment_id}", "nothing_left")
-    values: dict[str, Any] = {
-        "visitor": found.visitor, "payment": payment, "refundable": refundable(payment), "reason": reason.strip(),
-        "amount": amount,
-    }  # fmt: skip
-    if amount is None:
-        return page(request, "practice/refund.html", **values)
+    return page(
+        request, "practice/refund.html", status, visitor=found.visitor, payment=payment,
+        refundable=refundable(payment), **{"amount": None, "reason": "", **more},
+    )  # fmt: skip
+
+
+@router.post("/payments/{payment_id}/refund/confirm")
+async def refund_question(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
+    """The question whether amount and customer are right. A form, not an address: the reason is nobody else's business,
+    and addresses are kept in histories and logs."""
+    form, visitor = form_of(request), found.visitor
+    _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
+    typed = {"amount": form.text("amount"), "reason": form.text("reason")[:500]}
+    if refundable(payment) <= 0:
+        return await _refund_form(request, found, payment_id)
     try:
-        minor = _amount(request, payment, amount)
+        minor = _amount(request, payment, typed["amount"])
     except Invalid as error:
-        return page(request, "practice/refund.html", error.status, errors=errors_by_field(error), **values)
-    return page(request, "practice/refund_sure.html", minor=minor, key=new_id(found.visitor.desk.world), **values)
+        return await _refund_form(request, found, payment_id, error.status, errors=errors_by_field(error), **typed)
+    return page(
+        request, "practice/refund_sure.html", visitor=visitor, payment=payment, refundable=refundable(payment),
+        minor=minor, key=new_id(visitor.desk.world), reason=typed["reason"],
+    )  # fmt: skip
 
 
 @router.post("/payments/{payment_id}/refund")

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import fee_of
+from polytill.domain.typed_amounts import TypedAmountError
 from polytill.flows import configure
 from polytill.flows.configure import Wish
 from polytill.flows.desk import Desk, Snapshot
@@ -83,10 +83,8 @@ async def _question(desk: Desk, snapshot: Snapshot, words: Words, asked: dict[st
         return Question(text, currency[:3], asked["method"], words("who.no_currency"), None, 0)
     try:
         minor = words.minor(text, currency)
-        if not 0 < minor <= 10**15:
-            raise InvalidAmount
-    except InvalidAmount:
-        problem = words("form.no_amount", currency=currency)
+    except TypedAmountError as error:
+        problem = words.told(error.at("/amount").errors[0])
         return Question(text[:40], currency, asked["method"], problem, None, 0)
     wanted = Wanted(currency, minor, asked["method"] or None)
     return Question(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
+from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows import configure
 from polytill.flows.calling import handler_class, hook_url
 from polytill.flows.configure import CREDENTIALS, Keys, Wish
@@ -21,11 +22,12 @@ from polytill.storage.provider_configs import Configuration, Opened, open_creden
 from polytill.web.console_providers import defaults_of
 from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
-from polytill.web.words import Said
+from polytill.web.words import Said, Told
 
 router = APIRouter(prefix="/practice/{practice_id}/providers/{code}", route_class=PageRoute, include_in_schema=False)
 
 MAX_KEY = 500
+MOST_SETTING = 10**15
 
 
 async def _entry(found: OfPractice, code: str) -> tuple[ProviderEntry, type[Handler]]:
@@ -63,10 +65,7 @@ def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
         if spec.get("type") == "boolean":
             config[name] = form.has(f"config-{name}")
         elif text:
-            try:
-                config[name] = int(text) if spec.get("type") == "integer" else text
-            except ValueError:
-                raise invalid(f"/config/{name}", "This is a whole number.", reason="whole_number") from None
+            config[name] = _whole(f"/config/{name}", text) if spec.get("type") == "integer" else text
         elif isinstance(before, Secret) and spec.get("secret"):
             config[name] = before.reveal()
     secret, webhook = form.text("secretKey"), form.text("webhookSecret")
@@ -76,11 +75,18 @@ def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
     )  # fmt: skip
 
 
+def _whole(pointer: str, text: str) -> int:
+    try:
+        return typed_whole(text, -MOST_SETTING, MOST_SETTING)
+    except TypedAmountError:
+        raise invalid(pointer, "This is a whole number.", reason="whole_number") from None
+
+
 def _environment(form: Form) -> Environment:
     try:
         return Environment(form.text("environment") or "sandbox")
     except ValueError:
-        raise invalid("/environment", "The environment is sandbox or production.") from None
+        raise invalid("/environment", "The environment is sandbox or production.", reason="shape_choice") from None
 
 
 async def _page(request: Request, found: OfPractice, code: str, status: int = 200, **more: Any) -> Response:
@@ -163,7 +169,7 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
         try:
             configure.check_keys(handler, entry, _environment(form), given, None)
         except Invalid as error:
-            problem = words_of(request).told(errors_by_field(error).get(name, ""))
+            problem = words_of(request).told(errors_by_field(error).get(name, Told("")))
     return page(request, "practice/key_check.html", filled=bool(text), problem=problem)
 
 
@@ -236,7 +242,7 @@ async def activate(request: Request, found: PracticeAdmin, code: str, environmen
     """Switch to an environment whose keys are there. Going live has to be said in so many words."""
     visitor, form = found.visitor, form_of(request)
     if environment is Environment.production and not form.has("understood"):
-        errors = {"understood": "Tick the box: from then on payers pay with real money."}
+        errors = {"understood": words_of(request)("provider.tick_box")}
         return await _page(request, found, code, 422, errors=errors)
     try:
         work = configure.activate(visitor.desk, visitor.practice_id, code, environment, visitor.actor)

@@ -17,10 +17,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from polytill.domain.errors import (
-    CallerError,
     Conflict,
     Duplicate,
-    FieldError,
     Forbidden,
     Invalid,
     NotFound,
@@ -30,9 +28,13 @@ from polytill.domain.errors import (
     Unreadable,
 )  # fmt: skip
 from polytill.flows.desk import log
+from polytill.web.form_errors import Problems as Problems
+from polytill.web.form_errors import amount_of as amount_of
+from polytill.web.form_errors import errors_by_field as errors_by_field
+from polytill.web.form_errors import problems_of_shape
 from polytill.web.metrics import pattern_of
 from polytill.web.problems import sentence
-from polytill.web.words import LANGUAGES, Said, Words, words_for
+from polytill.web.words import LANGUAGES, Words, words_for
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
@@ -137,19 +139,7 @@ def shaped(shape: type[Model], values: dict[str, Any]) -> Model:
     try:
         return shape.model_validate(values)
     except ValidationError as error:
-        found = [FieldError("/" + "/".join(map(str, e["loc"])), sentence(dict(e))) for e in error.errors()]
-        raise Invalid(found) from None
-
-
-def errors_by_field(error: CallerError) -> dict[str, Said]:
-    """What is wrong with each field of a form, by its pointer without the slash; "" is the form as a whole. ``page`` says
-    it in the reader's language."""
-    if not isinstance(error, Invalid) or not error.errors:
-        return {"": error}
-    found: dict[str, Said] = {}
-    for one in error.errors:
-        found.setdefault(one.pointer.strip("/"), one)
-    return found
+        raise Invalid(problems_of_shape(error, sentence)) from None
 
 
 # ── Errors, and who may send a form ──

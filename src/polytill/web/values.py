@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.localities import COUNTRIES, time_zones
@@ -19,14 +20,14 @@ _space = re.compile(r"[\s\\]").search
 def no_control(value: str) -> str:
     """A string without control characters and halves of surrogate pairs."""
     if _control(value):
-        raise ValueError("must not contain control characters")
+        raise PydanticCustomError("polytill_control", "must not contain control characters")
     return value
 
 
 def _is_currency(value: str) -> str:
     if value not in CURRENCIES:
         hint = " Codes are upper case." if value.upper() in CURRENCIES else ""
-        raise ValueError(f"not an ISO 4217 currency code.{hint}")
+        raise PydanticCustomError("polytill_currency", "not an ISO 4217 currency code.{hint}", {"hint": hint})
     return value
 
 
@@ -45,7 +46,7 @@ def _is_time_zone(value: str) -> str:
 
 def _is_web_address(value: str) -> str:
     if origin_of(value) is None or _space(value):
-        raise ValueError("must be an http or https address")
+        raise PydanticCustomError("polytill_url", "must be an http or https address")
     return value
 
 

@@ -1,6 +1,6 @@
 """Words, numbers, money and dates in the reader's language. All texts stand in ``texts/<language>.toml``, one key each.
 
-Display only: what people type is read back into exact minor units here too, and nothing is rounded.
+What people type is read back by ``domain/typed_amounts.py``; nothing is rounded.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NewType
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime, get_month_names
+from babel.localedata import locale_identifiers
 from babel.numbers import (
-    NumberFormatError,
     NumberPattern,
     format_compact_decimal,
     format_decimal,
-    parse_decimal,
+    get_currency_symbol,
     parse_pattern,
 )
 
 from polytill.domain.currencies import exponent_of
-from polytill.domain.errors import FieldError, InvalidAmount, PolytillError
+from polytill.domain.errors import FieldError, PolytillError
 from polytill.domain.localities import COUNTRIES
-from polytill.domain.money import PPM, Money, from_major, ppm_to_percent, to_major
+from polytill.domain.money import MAX_MINOR, PPM, Money, ppm_to_percent, to_major
+from polytill.domain.typed_amounts import typed_amount
 
-Said = str | FieldError | PolytillError  # a text already, or what the rules say in English and by name
+# A text in the reader's language: only ``Words`` makes one, so that no other sentence passes for it.
+Told = NewType("Told", str)
+Said = Told | FieldError | PolytillError  # a text already, or what the rules say in English and by name
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
 _FOLDER = Path(__file__).parent / "texts"
-_AMOUNT = re.compile("-?[0-9][0-9.,'’ \u00a0\u202f]{0,30}")
 _CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
 
 
@@ -58,6 +60,13 @@ def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
     return pattern
 
 
+@cache
+def symbols(currency: str) -> frozenset[str]:
+    """Every way in which the pages write a currency, in any of our languages and their regions."""
+    tags = [tag for tag in locale_identifiers() if tag.partition("_")[0] in LANGUAGES]
+    return frozenset(str(get_currency_symbol(currency, locale=tag)) for tag in tags)
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """One reader's language and region."""
@@ -70,10 +79,10 @@ class Words:
         """Which of our languages it is."""
         return str(self.locale.language)
 
-    def __call__(self, key: str, /, **values: Any) -> str:
+    def __call__(self, key: str, /, **values: Any) -> Told:
         """The text of a key, with its places filled."""
         text = texts(self.language)[key]
-        return text.format(**values) if values else text
+        return Told(text.format(**values) if values else text)
 
     def has(self, key: str) -> bool:
         """Whether there is such a text."""
@@ -84,11 +93,14 @@ class Words:
         key = f"{group}.{name}"
         return self(key) if self.has(key) else str(name or "").replace("_", " ")
 
-    def told(self, said: Said) -> str:
-        """What the rules say, by the closed name of the sentence; in English where it has no name."""
+    def told(self, said: Said) -> Told:
+        """What the rules say, by the closed name of the sentence. What has no name is said in English to those who read
+        English, and in a general sentence to others."""
         if isinstance(said, str):
             return said
-        return self.named("fault", said.reason, said.detail, said.about)
+        general = "fault.unnamed_field" if isinstance(said, FieldError) else "fault.unnamed"
+        otherwise = said.detail if self.language == "en" else self(general)
+        return Told(self.named("fault", said.reason, otherwise, said.about))
 
     def named(self, group: str, name: str | None, otherwise: str, about: Mapping[str, Any]) -> str:
         """The text of a name from a closed list, with amounts as people write them; else a sentence."""
@@ -118,14 +130,10 @@ class Words:
             to_major(minor, currency), format="0." + "0" * digits if digits else "0", locale=self.locale
         )
 
-    def minor(self, text: str, currency: str) -> int:
-        """What somebody typed as an amount, in exact minor units; ``InvalidAmount`` where it is none."""
-        if not _AMOUNT.fullmatch(text.strip()):
-            raise InvalidAmount  # babel would read "1e9" too
-        try:
-            return from_major(parse_decimal(text.strip(), locale=self.locale, strict=True), currency)
-        except NumberFormatError:
-            raise InvalidAmount from None
+    def minor(self, text: str, currency: str, *, least: int = 1, most: int = MAX_MINOR) -> int:
+        """What somebody typed as an amount, in exact minor units; ``TypedAmountError`` says why it is none."""
+        decimal = str(self.locale.number_symbols["latn"]["decimal"])
+        return typed_amount(text, currency, symbols(currency), decimal=decimal, least=least, most=most)
 
     def number(self, value: int | Decimal) -> str:
         """A plain number."""
@@ -139,7 +147,7 @@ class Words:
 
     def percent(self, ppm: int | None) -> str:
         """A share in parts per million as percent."""
-        return "" if ppm is None else f"{format_decimal(Decimal(ppm_to_percent(ppm)), locale=self.locale)} %"
+        return "" if ppm is None else f"{format_decimal(Decimal(ppm_to_percent(ppm)), '#,##0.####', self.locale)} %"
 
     def share(self, part: int, whole: int) -> str:
         """A part of a whole in percent, one decimal; a dash where there is no whole."""

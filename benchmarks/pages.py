@@ -39,7 +39,8 @@ EACH_OTHER = 4  # payments of each other practice, so that the owner's pages hav
 ASSETS = ("tokens.css", "app.css", "app.js", "htmx.min.js")
 # Addresses that show no page of their own: they lead on, or are a piece or a file.
 NO_PAGES = frozenset(
-    """/language/{language} /practice/{practice_id} /practice/{practice_id}/payments.csv /practice/{rest:path}
+    """/language/{language} /practice/{practice_id} /practice/{practice_id}/payments.csv
+    /practice/{practice_id}/bookings.csv /practice/{rest:path}
     /owner/{rest:path} /owner/welcome/{token} /practice/{practice_id}/welcome/{token}
     /practice/{practice_id}/providers/{code}/delivery""".split()  # noqa: SIM905
 )

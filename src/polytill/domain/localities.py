@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -130,6 +131,26 @@ def start_of(day: date, zone: ZoneInfo) -> datetime:
     return early + timedelta(seconds=first)
 
 
+def bounds_of(first: date | None, last: date | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    """From the first moment of one day to the end of another, which is not part of it. None: no bound on that side."""
+    since = until = None
+    with suppress(OverflowError):  # the first and the last days of the calendar leave nothing out
+        since = start_of(first, zone) if first else None
+    with suppress(OverflowError):
+        until = start_of(last + timedelta(days=1), zone) if last else None
+    return since, until
+
+
 def starts_of(days: Sequence[date], zone: ZoneInfo) -> list[datetime]:
     """The first moment of each of several days that follow on one another, and the end of the last one."""
     return [start_of(day, zone) for day in (*days, days[-1] + timedelta(days=1))]
+
+
+def zone_label(local: datetime) -> str:
+    """A clock's usual abbreviation (WAT, EAT, CET), or its distance from UTC where it has none."""
+    name = local.tzname() or "UTC"
+    if name[:1] not in "+-":
+        return name
+    minutes = int((local.utcoffset() or timedelta()).total_seconds()) // 60
+    sign, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
+    return f"UTC{sign}{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")

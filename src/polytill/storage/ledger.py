@@ -14,6 +14,8 @@ from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
+_PROVIDER = "provider:"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -30,23 +32,40 @@ def book(
     unit: Writes, entry_id: str, practice_id: int, environment: Environment, payment_id: str, entry: Entry,
     now: datetime, refund_id: str | None = None,
 ) -> None:  # fmt: skip
-    """Both lines of an entry in one statement, so that no entry is ever half there."""
+    """Both lines of an entry in one statement, so that no entry is ever half there.
+
+    The line that is not the provider's also says which provider and which payment method it was: sums read it alone.
+    """
     assert entry.amount > 0
+    method = "COALESCE((SELECT payment_method FROM payments WHERE id = $10), '')"
     unit.add(
-        "INSERT INTO ledger_lines (entry_id, practice_id, environment, currency, account, amount, fact, payment_id,"
-        " refund_id, created_at) VALUES ($1, $2, $3, $4, $5, $7, $9, $10, $11, $12),"
-        " ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12)",
+        "INSERT INTO ledger_lines (entry_id, practice_id, environment, currency, account, amount, fact, payment_id,"  # noqa: S608
+        f" refund_id, created_at, provider_code, method) VALUES ($1, $2, $3, $4, $5, $7, $9, $10, $11, $12, $13, {method}),"
+        f" ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $14, {method})",
         entry_id, practice_id, environment.value, entry.currency, entry.debit, entry.credit, entry.amount,
-        -entry.amount, entry.fact, payment_id, refund_id, now,
+        -entry.amount, entry.fact, payment_id, refund_id, now, _provider_at(entry.credit), _provider_at(entry.debit),
     )  # fmt: skip
 
 
-async def balances(db: PracticeDb, environment: Environment) -> dict[str, dict[str, int]]:
-    """Account balances by currency."""
+def _provider_at(account: str) -> str:
+    """Whose account it is; empty where it is no provider's."""
+    return account.removeprefix(_PROVIDER) if account.startswith(_PROVIDER) else ""
+
+
+async def balances(
+    db: PracticeDb, environment: Environment, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, dict[str, int]]:
+    """Account balances by currency; with bounds, of what was booked from ``since`` on and before ``until``."""
+    args: list[Any] = [environment.value]
+    where = "environment = $1"
+    for comparison, bound in ((">=", since), ("<", until)):
+        if bound is not None:
+            args.append(bound)
+            where += f" AND created_at {comparison} ${len(args)}"
     rows = await db.fetch(
-        "SELECT currency, account, SUM(amount) AS balance FROM ledger_lines WHERE environment = $1"
+        f"SELECT currency, account, SUM(amount) AS balance FROM ledger_lines WHERE {where}"  # noqa: S608
         " GROUP BY currency, account ORDER BY currency, account",
-        environment.value,
+        *args,
     )
     found: dict[str, dict[str, int]] = {}
     for row in rows:
@@ -62,6 +81,26 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[dict[str, Any]]:
         payment_id,
     )
     return [dict(row) for row in rows]
+
+
+async def entries(
+    db: PracticeDb, environment: Environment, since: datetime | None, until: datetime | None, after_id: int, limit: int
+) -> list[dict[str, Any]]:
+    """Booked entries in the order in which they were booked, from after ``after_id`` on. ``amount``: what the practice has
+    more because of it, in minor units; negative for what it has less."""
+    args: list[Any] = [environment.value, after_id]
+    where = "environment = $1 AND id > $2 AND provider_code <> ''"
+    for comparison, bound in ((">=", since), ("<", until)):
+        if bound is not None:
+            args.append(bound)
+            where += f" AND created_at {comparison} ${len(args)}"
+    args.append(limit)
+    rows = await db.fetch(
+        "SELECT id, entry_id, currency, account, fact, provider_code, method, payment_id, refund_id, created_at,"  # noqa: S608
+        f" -amount AS amount FROM ledger_lines WHERE {where} ORDER BY id LIMIT ${len(args)}",
+        *args,
+    )
+    return [{**dict(row), "created_at": moment(row["created_at"])} for row in rows]
 
 
 async def paid_at(db: PracticeDb, payment_id: str) -> datetime | None:

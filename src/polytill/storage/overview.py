@@ -2,25 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import Environment
+from polytill.domain.states import Environment, PaymentStatus
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
-class DaySum:
-    """Payments made on one day, of one status at one provider: how many, and their money in minor units."""
+class Booked:
+    """What the ledger booked in one period on one account, for one reason: how many lines, and their sum in minor units."""
 
-    day: str
-    status: str
-    provider_code: str | None
-    payments: int
-    captured: int
-    fees: int
+    day: int
+    account: str
+    fact: str
+    provider_code: str
+    method: str
+    lines: int
+    amount: int
+
+
+@dataclass(slots=True)
+class Sums:
+    """The ledger of a period in words, in minor units of one currency. ``net`` is what providers hold more than before."""
+
+    payments: int = 0  # that succeeded
+    gross: int = 0
+    duplicates: int = 0  # second successes of a payment
+    duplicates_received: int = 0
+    duplicates_returned: int = 0  # by refunds and by lost disputes
+    refunds: int = 0
+    refunded: int = 0  # less the refunds that failed after they had succeeded
+    disputed: int = 0
+    fees: int = 0
+    net: int = 0
+
+    def add(self, line: Booked) -> None:
+        """Count in what the ledger booked on an account that is not a provider's."""
+        self.net -= line.amount
+        match line.account, line.fact:
+            case "payments", _:
+                self.payments += line.lines if line.fact == "payment" else 0
+                self.gross -= line.amount
+            case "excess", "excess":
+                self.duplicates += line.lines
+                self.duplicates_received -= line.amount
+            case "excess", _:
+                self.duplicates_returned += line.amount
+            case "refunds", _:
+                self.refunds += line.lines if line.fact == "refund" else 0
+                self.refunded += line.amount
+            case "disputes", _:
+                self.disputed += line.amount
+            case "fees", _:
+                self.fees += line.amount
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was booked."""
+        return any(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Payments by the day on which they were created. Finished: succeeded, failed or canceled."""
+
+    succeeded: int = 0
+    finished: int = 0
+    open: int = 0
+
+    def add(self, status: str, payments: int) -> None:
+        """Count payments of one status in."""
+        if status in ("succeeded", "failed", "canceled"):
+            self.finished += payments
+            self.succeeded += payments if status == "succeeded" else 0
+        else:
+            self.open += payments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +98,76 @@ class Waiting:
         return self.parked + self.unknown + self.cases
 
 
-def _day(db: PracticeDb, column: str) -> str:
-    if db.engine.dialect == "sqlite":
-        return f"substr({column}, 1, 10)"
-    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+def _ranges(db: PracticeDb, starts: list[datetime], first: int) -> str:
+    """SQL: one row (day, since, until) for each two moments that follow on one another, in parameters from ``first`` on."""
+    kind = "" if db.engine.dialect == "sqlite" else "::timestamptz"
+    rows = [f"({day}, ${first + day}{kind}, ${first + day + 1}{kind})" for day in range(len(starts) - 1)]
+    return f"days(day, since, until) AS (VALUES {', '.join(rows)})"
 
 
-async def days(
-    db: PracticeDb, environment: Environment, currency: str, since: datetime, until: datetime
-) -> list[DaySum]:
-    """Payments by the day they were made. Fees are those in the payment's own currency."""
+async def booked(db: PracticeDb, environment: Environment, currency: str, starts: list[datetime]) -> list[Booked]:
+    """What the ledger booked in each of the periods between ``starts``, by account, fact, provider and method.
+
+    One range of the index that holds all of it for each of them, whatever the engine and without its time zones.
+    """
+    ours = "environment = $1 AND currency = $2 AND provider_code <> ''"
     rows = await db.fetch(
-        f"SELECT {_day(db, 'created_at')} AS day, status, provider_code, count(*) AS payments,"  # noqa: S608
-        " CAST(sum(amount_captured) AS BIGINT) AS captured, CAST(sum(CASE WHEN provider_fee_currency = currency"
-        " THEN provider_fee ELSE 0 END) AS BIGINT) AS fees FROM payments WHERE environment = $1 AND currency = $2"
-        " AND created_at >= $3 AND created_at < $4 GROUP BY 1, status, provider_code ORDER BY 1",
-        environment.value, currency, since, until,
+        f"WITH {_ranges(db, starts, 3)}, kinds AS (SELECT DISTINCT account, fact, provider_code, method"  # noqa: S608
+        f" FROM ledger_lines WHERE {ours}), sums AS (SELECT day, account, fact, provider_code, method,"
+        " (SELECT CAST(count(*) AS TEXT) || ' ' || CAST(COALESCE(sum(amount), 0) AS TEXT) FROM ledger_lines l"
+        f" WHERE {ours} AND l.account = kinds.account AND l.fact = kinds.fact"
+        " AND l.provider_code = kinds.provider_code AND l.method = kinds.method"
+        " AND l.created_at >= since AND l.created_at < until) AS sums FROM kinds CROSS JOIN days)"
+        " SELECT * FROM sums WHERE sums <> '0 0' ORDER BY day, account, fact, provider_code, method",
+        environment.value, currency, *starts,
     )  # fmt: skip
     return [
-        DaySum(r["day"], r["status"], r["provider_code"], r["payments"], r["captured"] or 0, r["fees"] or 0)
+        Booked(r["day"], r["account"], r["fact"], r["provider_code"], r["method"], *map(int, r["sums"].split()))
         for r in rows
     ]
 
 
-async def refunds_by_day(
-    db: PracticeDb, environment: Environment, currency: str, since: datetime, until: datetime
-) -> dict[str, tuple[int, int]]:
-    """Money given back by the day it was: how often, and how much in minor units."""
+async def created(
+    db: PracticeDb, environment: Environment, currency: str, starts: list[datetime]
+) -> dict[tuple[int, str], int]:
+    """How many payments were created in each of the periods between ``starts``, by period and status."""
+    states = ", ".join(f"('{status.value}')" for status in PaymentStatus)
     rows = await db.fetch(
-        f"SELECT {_day(db, 'created_at')} AS day, count(*) AS refunds,"  # noqa: S608
-        " CAST(sum(booked + booked_excess) AS BIGINT) AS amount FROM refunds WHERE environment = $1 AND currency = $2"
-        " AND created_at >= $3 AND created_at < $4 AND booked + booked_excess > 0 GROUP BY 1",
-        environment.value, currency, since, until,
+        f"WITH {_ranges(db, starts, 3)}, states(status) AS (VALUES {states}) SELECT day, status,"  # noqa: S608
+        " (SELECT count(*) FROM payments p WHERE p.environment = $1 AND p.currency = $2 AND p.status = states.status"
+        " AND p.created_at >= since AND p.created_at < until) AS payments FROM states CROSS JOIN days",
+        environment.value, currency, *starts,
     )  # fmt: skip
-    return {row["day"]: (row["refunds"], row["amount"] or 0) for row in rows}
+    return {(row["day"], row["status"]): row["payments"] for row in rows if row["payments"]}
+
+
+async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, dict[str, Sums]]:
+    """What the ledger holds about each of some payments, by currency: a fee may have another one than its payment."""
+    found: dict[str, dict[str, Sums]] = {payment_id: {} for payment_id in payment_ids}
+    if not payment_ids:
+        return found
+    places = ", ".join(f"${number}" for number in range(1, len(payment_ids) + 1))
+    rows = await db.fetch(
+        "SELECT payment_id, currency, account, fact, provider_code, method, count(*) AS lines,"  # noqa: S608
+        f" CAST(sum(amount) AS BIGINT) AS amount FROM ledger_lines WHERE payment_id IN ({places})"
+        " AND provider_code <> '' GROUP BY payment_id, currency, account, fact, provider_code, method",
+        *payment_ids,
+    )  # fmt: skip
+    for r in rows:
+        line = Booked(0, r["account"], r["fact"], r["provider_code"], r["method"], r["lines"], r["amount"])
+        found[r["payment_id"]].setdefault(r["currency"], Sums()).add(line)
+    return found
 
 
 async def currencies(db: PracticeDb, environment: Environment) -> list[str]:
-    """The currencies in which there are payments."""
+    """The currencies in which there are payments, the most used first, then those in which only fees were booked."""
     rows = await db.fetch(
-        "SELECT currency FROM payments WHERE environment = $1 GROUP BY currency ORDER BY count(*) DESC, currency",
+        "SELECT currency, count(*) AS payments FROM payments WHERE environment = $1 GROUP BY currency"
+        " UNION ALL SELECT DISTINCT currency, 0 FROM ledger_lines WHERE environment = $1 AND provider_code <> ''"
+        " ORDER BY payments DESC, currency",
         environment.value,
     )
-    return [row["currency"] for row in rows]
+    return list(dict.fromkeys(row["currency"] for row in rows))
 
 
 async def last_delivery(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:

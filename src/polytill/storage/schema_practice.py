@@ -120,6 +120,7 @@ sa.Table(
         name="money_order",
     ),
     sa.Index(None, "environment", "created_at", "id"), sa.Index(None, "status", "expires_at"),
+    sa.Index("ix_payments_counts", "environment", "currency", "status", "created_at"),
 )  # fmt: skip
 
 # The token is sealed; it goes when the method is removed.
@@ -191,7 +192,14 @@ sa.Table(
     "ledger_lines", practice, serial_id(), text("entry_id"), _of_practice(), *environment(), text("currency"),
     text("account"), whole("amount"),  # debits positive, credits negative: an entry's lines sum to zero
     text("fact"), _of_payment(), maybe("refund_id"), moment("created_at"),
+    # On the line that is not the provider's: at which provider the entry is, and of which method the payment is.
+    text("provider_code", server_default=""), text("method", server_default=""),
     sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
+    # What overviews sum: it holds every column that they read.
+    sa.Index(
+        "ix_ledger_lines_sums", "environment", "currency", "account", "fact", "provider_code", "method", "created_at",
+        "amount", sqlite_where=sa.text("provider_code <> ''"), postgresql_where=sa.text("provider_code <> ''"),
+    ),
 )  # fmt: skip
 
 sa.Table(

@@ -290,6 +290,13 @@ class Customer(Answer):
 PaymentStatus = Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"]
 
 
+class Fee(Answer):
+    """What providers kept of a payment and its duplicates, in one currency."""
+
+    amount: Minor
+    currency: str
+
+
 class PaymentSummary(Answer):
     """A payment in a list."""
 
@@ -301,6 +308,9 @@ class PaymentSummary(Answer):
     amount_refunded: Minor
     amount_refund_pending: Minor
     amount_lost: Minor
+    amount_duplicate: Minor
+    amount_duplicate_returned: Minor
+    fees: list[Fee]
     currency: str
     payment_method: str | None
     capture: Literal["automatic", "manual"]

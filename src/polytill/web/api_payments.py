@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,13 +16,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field, StrictStr, ValidationError
 
 from polytill.domain.errors import Forbidden, NotFound, invalid
+from polytill.domain.localities import bounds_of
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
 from polytill.providers.contract import Customer
-from polytill.storage import payment_lists, provider_configs
+from polytill.storage import overview, payment_lists, provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.web import answers, shapes, views
@@ -62,7 +63,8 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     db = await caller.desk.opening.practice(found.payment.practice_id)
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved.method_of(db, found.payment)
-    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept)
+    books = await views.books_of(db, found)
+    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept, books)
     return answer(view, status, headers)
 
 
@@ -152,8 +154,8 @@ async def list_payments(
     provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
     currency: shapes.Currency | None = None,
     reference: Annotated[str | None, Query(max_length=200)] = None,
-    created_from: Annotated[datetime | None, Query(alias="createdFrom")] = None,
-    created_to: Annotated[datetime | None, Query(alias="createdTo")] = None,
+    created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:  # fmt: skip
@@ -161,18 +163,19 @@ async def list_payments(
     or nothing here is live."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
+    since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
     filters = payment_lists.Filters(
-        environment, status, provider_code, currency, reference, _utc("createdFrom", created_from),
-        _utc("createdTo", created_to), read_cursor(cursor),
-    )  # fmt: skip
+        environment, status, provider_code, currency, reference, since, until, read_cursor(cursor)
+    )
     found = await payment_lists.listed(db, filters, limit + 1)
     page = found[:limit]
+    books = await overview.of_payments(db, [payment.id for payment in page])
     following = None
     if len(found) > limit:
         following = cursor_after(page[-1])
     return answer(
         {
-            "data": [views.payment_summary(payment) for payment in page],
+            "data": [views.payment_summary(payment, books[payment.id]) for payment in page],
             "nextCursor": following,
             "environment": environment.value,
         }
@@ -184,6 +187,21 @@ async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
     snapshot = await caller.desk.configured(db)
     live = any(c.environment is Environment.production for c in snapshot.configurations.values())
     return Environment.production if live else Environment.sandbox
+
+
+async def bounds_between(
+    caller: Caller, practice_id: int, **bounds: date | None
+) -> tuple[datetime | None, datetime | None]:
+    """Two bounds as moments: the second is not part of the range. A day is one of the practice, and the second day is
+    included as a whole. The names are those of the query, first and last."""
+    zone = (await caller.desk.opening.entry(practice_id)).zone
+    (first, since), (last, until) = bounds.items()
+    days = [None if isinstance(value, datetime) else value for value in (since, until)]
+    starts, ends = bounds_of(days[0], days[1], zone)
+    return (
+        _utc(first, since) if isinstance(since, datetime) else starts,
+        _utc(last, until) if isinstance(until, datetime) else ends,
+    )
 
 
 def _utc(name: str, value: datetime | None) -> datetime | None:

@@ -20,7 +20,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.provider_configs import Configuration
 from polytill.web import answers, shapes, views
 from polytill.web.api_owner import Before, Limit, ProviderCode, audit_view, key_view
-from polytill.web.api_payments import environment_of
+from polytill.web.api_payments import bounds_between, environment_of
 from polytill.web.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
 from polytill.web.bodies import StrictRoute
 from polytill.web.views import answer
@@ -270,11 +270,18 @@ async def audit_log(
 
 
 @router.get("/ledger", response_model=answers.Ledger)
-async def balances(caller: Reads, practice_id: PracticeId, environment: Environment | None = None) -> Response:
-    """Balances of the double-entry ledger by currency and account; they sum to zero. Live, unless nothing here is live."""
+async def balances(
+    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    booked_from: Annotated[shapes.DayOrMoment | None, Query(alias="from")] = None,
+    booked_to: Annotated[shapes.DayOrMoment | None, Query(alias="to")] = None,
+) -> Response:  # fmt: skip
+    """Balances of the double-entry ledger by currency and account; they sum to zero. With ``from`` and ``to``: of what was
+    booked in between; days are those of the practice, and the day ``to`` is included. Live, unless nothing here is live."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
-    return answer({"environment": environment.value, "balances": await ledger.balances(db, environment)})
+    since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
+    found = await ledger.balances(db, environment, since, until)
+    return answer({"environment": environment.value, "balances": found})
 
 
 @router.get("/people", response_model=list[answers.Person])

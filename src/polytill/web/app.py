@@ -30,6 +30,7 @@ from polytill.web import (
     checkout,
     console_by_hand,
     console_catalog,
+    console_export,
     console_links,
     console_look,
     console_overview,
@@ -86,7 +87,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 PAGES = (
     signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
     console_providers.router, console_settings.router, console_links.router, console_waiting.router,
-    console_people.router, console_look.router, console_practice.router, console_by_hand.router, signing_in.nowhere,
+    console_people.router, console_look.router, console_practice.router,
+        console_export.router, console_by_hand.router, signing_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024

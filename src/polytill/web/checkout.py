@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -18,8 +19,9 @@ from polytill.flows import checkout as flow
 from polytill.flows import steps
 from polytill.flows.desk import Desk
 from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
-from polytill.storage import ledger, people, refunds
+from polytill.storage import ledger, overview, people, refunds
 from polytill.storage.databases import PracticeDb
+from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
 from polytill.web.hooks import read_limited
 from polytill.web.languages import Language, language_of
@@ -64,7 +66,7 @@ async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]
 async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
     """The practice's name and colour."""
     entry = await desk.opening.entry(db.practice_id)
-    return Brand(entry.name, await people.checkout_color(db))
+    return Brand(entry.name, await people.checkout_color(db), entry.zone)
 
 
 # ── The page ──
@@ -80,7 +82,8 @@ async def pay_page(request: Request, clientToken: str) -> Response:
     state = state_of(found, step, retry, back if back in BACK else None, desk.world.now())
     looked = _looked(request)
     wait = wait_of(state, looked)
-    brand, language = await brand_of(desk, db), language_of(request)
+    brand = await brand_of(desk, db)
+    language = replace(language_of(request), zone=brand.zone)
     if state.name == "expired" or state.tone == "wait":
         step = None
     embedded = step is not None and step.kind == "client_token" and "script" in step.public
@@ -211,9 +214,13 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
     given_back = [r for r in await refunds.of_payment(db, payment.id) if r.state in GIVEN_BACK]
     method = payment.payment_method
     language = language_of(request)
+    books = (await overview.of_payments(db, [payment.id]))[payment.id].get(payment.currency, Sums())
+    of_duplicates = sum(r.amount for r in given_back if r.returns_excess and r.state is RefundState.succeeded)
+    lost = books.disputed + books.duplicates_returned - of_duplicates
+    left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
     return show(
         request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
-        paid_at=paid_at, refunds=given_back, provider=entry.name if entry else None,
+        paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left, provider=entry.name if entry else None,
         method=language.say("method", method) if method in METHODS else None,
         sandbox=payment.environment.value == "sandbox",
     )  # fmt: skip

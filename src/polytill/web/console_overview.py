@@ -5,17 +5,19 @@ from __future__ import annotations
 from calendar import monthrange
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request, Response
 
 from polytill.domain.currencies import exponent_of
+from polytill.domain.localities import day_of, starts_of
 from polytill.domain.money import to_major
 from polytill.domain.states import Environment
 from polytill.storage import overview
 from polytill.storage.databases import PracticeDb
-from polytill.storage.overview import DaySum
+from polytill.storage.overview import Counts, Sums
 from polytill.web import charts
 from polytill.web.console_payments import environment_of
 from polytill.web.pages import PageRoute, page, words_of
@@ -26,42 +28,18 @@ router = APIRouter(prefix="/practice/{practice_id}/overview", route_class=PageRo
 
 
 @dataclass(slots=True)
-class Sums:
-    """Sums over a day or a month, in minor units of one currency."""
-
-    payments: int = 0
-    succeeded: int = 0
-    over: int = 0  # payments that are not open any more
-    captured: int = 0
-    fees: int = 0
-    refunds: int = 0
-    refunded: int = 0
-
-    def add(self, row: DaySum) -> None:
-        """Count a day's group in."""
-        self.payments += row.payments
-        self.captured += row.captured
-        self.fees += row.fees
-        if row.status == "succeeded":
-            self.succeeded += row.payments
-        if row.status in ("succeeded", "failed", "canceled"):
-            self.over += row.payments
-
-
-@dataclass(slots=True)
 class Month:
-    """A month's days, and its sums by day and by provider."""
+    """A month's days on the practice's clock, and its sums by day, provider and method."""
 
     first: date
     days: list[date]
     by_day: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     by_provider: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    by_method: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    created: dict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
     volume: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     total: Sums = field(default_factory=Sums)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, datetime.min.time(), UTC)
+    counts: Counts = field(default_factory=Counts)
 
 
 def month_of(text: str, today: date) -> date:
@@ -73,20 +51,22 @@ def month_of(text: str, today: date) -> date:
     return first if date(2000, 1, 1) <= first <= today else today.replace(day=1)
 
 
-async def read_month(db: PracticeDb, environment: Environment, currency: str, first: date) -> Month:
-    """Everything of a month, in two queries."""
+async def read_month(db: PracticeDb, environment: Environment, currency: str, first: date, zone: ZoneInfo) -> Month:
+    """Everything of a month, in two queries: what the ledger booked, and the payments that were created."""
     length = monthrange(first.year, first.month)[1]
     month = Month(first, [first + timedelta(days=n) for n in range(length)])
-    since, until = _midnight(first), _midnight(first + timedelta(days=length))
-    for row in await overview.days(db, environment, currency, since, until):
-        provider = row.provider_code or "–"
-        for sums in (month.total, month.by_day[row.day], month.by_provider[provider]):
-            sums.add(row)
-        month.volume[(provider, row.day)] += row.captured
-    for day, (count, amount) in (await overview.refunds_by_day(db, environment, currency, since, until)).items():
-        for sums in (month.total, month.by_day[day]):
-            sums.refunds += count
-            sums.refunded += amount
+    starts = starts_of(month.days, zone)
+    for line in await overview.booked(db, environment, currency, starts):
+        day = month.days[line.day].isoformat()
+        for sums in (
+            month.total, month.by_day[day], month.by_provider[line.provider_code], month.by_method[line.method]
+        ):  # fmt: skip
+            sums.add(line)
+        if line.account == "payments":
+            month.volume[(line.provider_code, day)] -= line.amount
+    for (number, status), payments in (await overview.created(db, environment, currency, starts)).items():
+        for counts in (month.counts, month.created[month.days[number].isoformat()]):
+            counts.add(status, payments)
     return month
 
 
@@ -94,7 +74,7 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
     """The month's charts."""
     labels = [str(day.day) for day in month.days]
     keys = [day.isoformat() for day in month.days]
-    providers = sorted(month.by_provider, key=lambda code: -month.by_provider[code].captured)[:4]
+    providers = sorted(month.by_provider, key=lambda code: -month.by_provider[code].gross)[:4]
 
     def axis(minor: int) -> str:
         return words.short(int(to_major(minor, currency)))
@@ -106,7 +86,7 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
 
     least = 4 * 10 ** exponent_of(currency)  # four steps of one whole unit
     rates = [
-        (sums.succeeded * 100 + sums.over // 2) // sums.over if (sums := month.by_day[key]).over else None
+        (made.succeeded * 100 + made.finished // 2) // made.finished if (made := month.created[key]).finished else None
         for key in keys
     ]
     refunded = [month.by_day[key].refunded for key in keys]
@@ -137,16 +117,22 @@ async def show(
     own = (await desk.configured(found.db)).currency
     currencies = await overview.currencies(found.db, chosen)
     money = currency if currency in currencies else own if own in currencies or not currencies else currencies[0]
-    today = desk.world.now().date()
+    assert found.visitor.practice is not None
+    zone = found.visitor.practice.zone
+    today = day_of(desk.world.now(), zone)
     first = month_of(month, today)
-    read = await read_month(found.db, chosen, money, first)
+    read = await read_month(found.db, chosen, money, first, zone)
     names = {code: entry.name for code, entry in (await desk.catalog()).items()}
     last = today if first == today.replace(day=1) else read.days[-1]
     ahead = (read.days[-1] + timedelta(days=1)).replace(day=1)
     return page(
         request, "practice/overview.html", visitor=found.visitor, month=read, day=last,
-        of_day=read.by_day[last.isoformat()], currency=money, currencies=currencies, environment=chosen.value,
-        names=names, providers=sorted(read.by_provider, key=lambda code: -read.by_provider[code].captured),
-        charts=drawn(words, read, money, names), earlier=(first - timedelta(days=1)).replace(day=1),
-        later=ahead if ahead <= today else None, today=today,
+        of_day=read.by_day[last.isoformat()], created=read.created[last.isoformat()], currency=money,
+        currencies=currencies, environment=chosen.value, names=names, providers=_largest(read.by_provider),
+        methods=_largest(read.by_method), charts=drawn(words, read, money, names),
+        earlier=(first - timedelta(days=1)).replace(day=1), later=ahead if ahead <= today else None, today=today,
     )  # fmt: skip
+
+
+def _largest(groups: dict[str, Sums]) -> list[str]:
+    return sorted(groups, key=lambda name: (-groups[name].gross, name))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
-from polytill.domain.clock import wire_time
 from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
 from polytill.domain.ids import new_id
-from polytill.domain.money import Money, to_major
+from polytill.domain.localities import bounds_of
+from polytill.domain.money import Money
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
@@ -35,7 +31,6 @@ from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
 
 PER_PAGE = 25
-CSV_CHUNK, CSV_MOST = 500, 100_000
 
 
 async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Environment:
@@ -70,18 +65,10 @@ class Sought:
         return any((self.q, self.status, self.provider, self.since, self.until))
 
 
-def _day(text: str) -> datetime | None:
+def _day(text: str) -> date | None:
     try:
-        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC) if text else None
+        return date.fromisoformat(text) if len(text) == 10 else None
     except ValueError:
-        return None
-
-
-def _end_of(text: str) -> datetime | None:
-    day = _day(text)
-    try:
-        return day + timedelta(days=1) if day else None
-    except OverflowError:  # the last day of all has no next one: nothing is left out
         return None
 
 
@@ -98,14 +85,17 @@ async def sought(
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
         q.strip(), first_of([s.value for s in PaymentStatus], status) or "", provider,
-        since if _day(since) else "", until if _end_of(until) else "", chosen.value,
+        since if _day(since) else "", until if _day(until) else "", chosen.value,
     )  # fmt: skip
 
 
-def _filters(wanted: Sought, cursor: str | None) -> Filters:
+def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters:
+    """The filters of an address for the database. Days are those of the practice."""
+    assert found.visitor.practice is not None
+    since, until = bounds_of(_day(wanted.since), _day(wanted.until), found.visitor.practice.zone)
     return Filters(
         Environment(wanted.environment), wanted.status or None, wanted.provider or None,
-        created_from=_day(wanted.since), created_to=_end_of(wanted.until),
+        created_from=since, created_to=until,
         before=read_cursor(cursor), search=wanted.q or None,
     )  # fmt: skip
 
@@ -126,7 +116,7 @@ async def list_payments(
 ) -> Response:  # fmt: skip
     """Payments, newest first."""
     desk = found.visitor.desk
-    rows = await payment_lists.listed(found.db, _filters(wanted, cursor), PER_PAGE + 1)
+    rows = await payment_lists.listed(found.db, filters_of(found, wanted, cursor), PER_PAGE + 1)
     catalog = await desk.catalog()
     snapshot = await desk.configured(found.db)
     return page(
@@ -136,59 +126,6 @@ async def list_payments(
         configured=any(not c.removed_at for c in snapshot.configurations.values()),
         providers=sorted(snapshot.configurations),
     )  # fmt: skip
-
-
-# ── Export ──
-
-COLUMNS = (
-    "id", "created", "status", "environment", "amount", "captured", "refunded", "fee", "fee currency", "currency",
-    "provider", "provider transaction", "method", "e-mail", "name", "reference", "description",
-)  # fmt: skip
-
-
-def _cell(value: Any) -> str:
-    """Text that a spreadsheet must not run as a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _line(payment: Payment) -> list[str]:
-    def major(minor: int | None, currency: str | None) -> str:
-        return "" if minor is None or currency is None else str(to_major(minor, currency))
-
-    return [
-        payment.id, str(wire_time(payment.created_at)), payment.status.value, payment.environment.value,
-        major(payment.amount, payment.currency), major(payment.amount_captured, payment.currency),
-        major(payment.amount_refunded, payment.currency), major(payment.provider_fee, payment.provider_fee_currency),
-        payment.provider_fee_currency or "", payment.currency, payment.provider_code or "",
-        _cell(payment.provider_transaction_id), payment.payment_method or "", _cell(payment.customer_email),
-        _cell(payment.customer_name), _cell(payment.reference), _cell(payment.description),
-    ]  # fmt: skip
-
-
-@router.get("/payments.csv")
-async def export(found: PracticeViewer, wanted: Wanted) -> Response:
-    """What the filters leave, as a table for a spreadsheet: read and sent in pieces."""
-
-    async def lines() -> AsyncIterator[str]:
-        cursor, sent = None, 0
-        yield "\ufeff" + _csv([list(COLUMNS)])  # the mark that makes spreadsheets read UTF-8
-        while sent < CSV_MOST:
-            rows = await payment_lists.listed(found.db, _filters(wanted, cursor), CSV_CHUNK)
-            yield _csv([_line(payment) for payment in rows])
-            if len(rows) < CSV_CHUNK:
-                return
-            cursor, sent = cursor_after(rows[-1]), sent + len(rows)
-
-    name = f"payments-{found.visitor.practice_id}-{found.visitor.desk.world.now():%Y-%m-%d}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(lines(), 200, headers, "text/csv; charset=utf-8")
-
-
-def _csv(rows: list[list[str]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
 
 
 # ── One payment ──

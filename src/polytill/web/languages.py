@@ -6,7 +6,7 @@ import re
 import tomllib
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from babel.dates import format_date, format_time
 from fastapi import Request
 
 from polytill.domain.currencies import exponent_of
+from polytill.domain.localities import zone_label
 from polytill.domain.money import to_major
 
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
@@ -35,6 +36,7 @@ class Language:
 
     code: str
     locale: Locale
+    zone: tzinfo = UTC  # the practice's clock: the payer's own zone is not known
 
     def say(self, section: str, name: str, **values: str) -> str:
         """A sentence, with its values in it."""
@@ -49,13 +51,14 @@ class Language:
         return _BESIDE.sub("\u00a0", written)  # CLDR sets a space between letters and digits; babel leaves it out
 
     def date(self, moment: datetime) -> str:
-        """A day, by UTC."""
-        return format_date(moment.astimezone(UTC).date(), "long", self.locale)
+        """A day on the practice's clock."""
+        return format_date(moment.astimezone(self.zone).date(), "long", self.locale)
 
     def moment(self, moment: datetime) -> str:
-        """A day and time; the payer's own zone is not known, so it says which one it is."""
-        time = format_time(moment.astimezone(UTC).time(), "short", locale=self.locale)
-        return f"{self.date(moment)}, {time} UTC".replace(" ", "\u00a0")  # in one piece
+        """A day and time on the practice's clock, and which clock that is."""
+        local = moment.astimezone(self.zone)
+        time = format_time(local.time(), "short", locale=self.locale)
+        return f"{self.date(moment)}, {time} {zone_label(local)}".replace(" ", "\u00a0")  # in one piece
 
 
 def language_of(request: Request) -> Language:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def _answer(html: str, status: int, more: Mapping[str, Sequence[str]]) -> Respon
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """Whose page it is: a name, and a colour ``#rrggbb`` or None for ours."""
+    """Whose page it is: a name, a colour ``#rrggbb`` or None for ours, and the clock that its days and times follow."""
 
     name: str
     color: str | None = None
+    zone: tzinfo = UTC
 
     @property
     def initials(self) -> str:
@@ -83,7 +85,7 @@ def show(
     policy: Mapping[str, Sequence[str]] | None = None, **values: Any,
 ) -> Response:  # fmt: skip
     """A page of a practice, in the payer's language. A language that the address names is kept for the next pages."""
-    language = language_of(request)
+    language = replace(language_of(request), zone=brand.zone)
     more = {name: list(sources) for name, sources in (policy or {}).items()}
     if brand.style:
         digest = base64.b64encode(hashlib.sha256(brand.style.encode()).digest()).decode()

@@ -36,6 +36,9 @@ from polytill.web.values import (
     Currency as Currency,
 )
 from polytill.web.values import (
+    DayOrMoment as DayOrMoment,
+)
+from polytill.web.values import (
     JsonObject as JsonObject,
 )
 from polytill.web.values import (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from polytill.domain.currencies import CURRENCIES
@@ -44,6 +45,16 @@ def _is_time_zone(value: str) -> str:
     return value
 
 
+_a_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+_moment = TypeAdapter(datetime)
+
+
+def _day_or_moment(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return date.fromisoformat(value) if _a_day(value) else _moment.validate_python(value)
+
+
 def _is_web_address(value: str) -> str:
     if origin_of(value) is None or _space(value):
         raise PydanticCustomError("polytill_url", "must be an http or https address")
@@ -71,6 +82,10 @@ Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]
 Country = Annotated[StrictStr, Field(min_length=2, max_length=2), AfterValidator(_is_country)]
 TimeZone = Annotated[StrictStr, Field(min_length=1, max_length=64), AfterValidator(_is_time_zone)]
+DayOrMoment = Annotated[
+    datetime | date, BeforeValidator(_day_or_moment),
+    Field(description="A moment (RFC 3339), or a day of the practice's calendar (YYYY-MM-DD)"),
+]  # fmt: skip
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Url = Annotated[StrictStr, Field(max_length=2000), AfterValidator(no_control), AfterValidator(_is_web_address)]

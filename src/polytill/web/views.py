@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +15,10 @@ from polytill.domain.money import ppm_to_percent
 from polytill.flows.desk import Desk
 from polytill.flows.next_action import open_action
 from polytill.flows.pay import Taken, client_token, current_attempt
+from polytill.storage import overview
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.databases import PracticeDb
+from polytill.storage.overview import Sums
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
@@ -94,11 +97,12 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 
 def payment_view(
-    desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None
-) -> dict[str, Any]:
-    """A payment as its practice sees it."""
+    desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None,
+    books: Mapping[str, Sums] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A payment as its practice sees it. ``books``: what the ledger holds about it, by currency."""
     payment = taken.payment
-    view = payment_summary(payment)
+    view = payment_summary(payment, books)
     view["clientToken"] = client_token(desk, payment)
     payable = payment.status.value in ("requires_action", "processing")
     view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
@@ -107,13 +111,33 @@ def payment_view(
     return view
 
 
-def payment_summary(payment: Payment) -> dict[str, Any]:
-    """A payment in a list."""
+async def books_of(db: PracticeDb, taken: Taken) -> dict[str, Sums] | None:
+    """What the ledger holds about a payment; None where its own row says it all: it was tried at most once."""
+    if len(taken.attempts) <= 1:
+        return None
+    return (await overview.of_payments(db, [taken.payment.id]))[taken.payment.id]
+
+
+def _fees(payment: Payment, books: Mapping[str, Sums] | None) -> list[dict[str, Any]]:
+    if books is None:
+        fees = {payment.provider_fee_currency: payment.provider_fee or 0}
+    else:
+        fees = {currency: sums.fees for currency, sums in sorted(books.items())}
+    return [{"amount": fee, "currency": currency} for currency, fee in fees.items() if currency and fee]
+
+
+def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -> dict[str, Any]:
+    """A payment in a list. ``books``: what the ledger holds about it, by currency; None where it was tried once."""
+    own = books.get(payment.currency, Sums()) if books is not None else Sums()
     return {
         "id": payment.id, "status": payment.status.value, "amount": payment.amount,
         "amountAuthorized": payment.amount_authorized, "amountCaptured": payment.amount_captured,
-        "amountRefunded": payment.amount_refunded, "amountRefundPending": payment.refund_reserved,
-        "amountLost": payment.amount_lost, "currency": payment.currency, "paymentMethod": payment.payment_method,
+        # Without a second success, what was refunded beyond the captured amount is this payment's, too.
+        "amountRefunded": payment.amount_refunded + payment.excess_refunded if books is None else own.refunded,
+        "amountRefundPending": payment.refund_reserved,
+        "amountLost": payment.amount_lost, "amountDuplicate": own.duplicates_received,
+        "amountDuplicateReturned": own.duplicates_returned, "fees": _fees(payment, books),
+        "currency": payment.currency, "paymentMethod": payment.payment_method,
         "capture": payment.capture_mode, "providerCode": payment.provider_code,
         "providerTransactionId": payment.provider_transaction_id, "providerFee": payment.provider_fee,
         "providerFeeCurrency": payment.provider_fee_currency, "failureReason": payment.failure_reason,

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from babel.numbers import (
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, PolytillError
-from polytill.domain.localities import COUNTRIES
+from polytill.domain.localities import COUNTRIES, zone_label
 from polytill.domain.money import MAX_MINOR, PPM, Money, ppm_to_percent, to_major
 from polytill.domain.typed_amounts import typed_amount
 
@@ -181,16 +181,6 @@ class Words:
     def month(self, value: date) -> str:
         """A month of a year."""
         return f"{get_month_names('wide', context='stand-alone', locale=self.locale)[value.month]} {value.year}"
-
-
-def zone_label(local: datetime) -> str:
-    """A clock's usual abbreviation (WAT, EAT, CET), or its distance from UTC where it has none."""
-    name = local.tzname() or "UTC"
-    if name[:1] not in "+-":
-        return name
-    minutes = int((local.utcoffset() or timedelta()).total_seconds()) // 60
-    sign, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
-    return f"UTC{sign}{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")
 
 
 @cache

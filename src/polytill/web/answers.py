@@ -13,6 +13,8 @@ from polytill.web.answering import Answer as Answer
 from polytill.web.answering import Environment as Environment
 from polytill.web.answering import Minor as Minor
 from polytill.web.answering import Moment as Moment
+from polytill.web.ledger_answers import Fee as Fee
+from polytill.web.ledger_answers import Ledger as Ledger
 from polytill.web.saved_shapes import SavedMethod
 
 
@@ -290,13 +292,6 @@ class Customer(Answer):
 PaymentStatus = Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"]
 
 
-class Fee(Answer):
-    """What providers kept of a payment and its duplicates, in one currency."""
-
-    amount: Minor
-    currency: str
-
-
 class PaymentSummary(Answer):
     """A payment in a list."""
 
@@ -392,13 +387,6 @@ class WebhookEvent(Answer):
     tries: int
     received_at: Moment
     applied_at: Moment | None
-
-
-class Ledger(Answer):
-    """Account balances by currency."""
-
-    environment: Environment
-    balances: dict[str, dict[str, int]]
 
 
 class Person(Answer):

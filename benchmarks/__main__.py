@@ -15,9 +15,10 @@ from benchmarks.measuring import FULL, PAYMENTS, QUICK
 from benchmarks.pages import pages
 from benchmarks.processes import ProgramFailed
 from benchmarks.results import machine, versions
+from benchmarks.sums import sums
 from polytill.web import logs
 
-BENCHMARKS = {**PAYMENTS, "pages": pages}
+BENCHMARKS = {**PAYMENTS, "pages": pages, "sums": sums}
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

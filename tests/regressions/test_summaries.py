@@ -23,9 +23,10 @@ from polytill.domain.states import Environment
 from polytill.flows import onboarding
 from polytill.flows.pay import client_token
 from polytill.providers.contract import RefundFact
-from polytill.storage import overview, payment_lists
+from polytill.storage import audit, overview, payment_lists, webhook_events
 from polytill.web.console_export import cell
-from polytill.web.console_overview import read_month
+from polytill.web.console_overview import Month, drawn, read_month
+from polytill.web.words import words_for
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 from tests.flows.test_operator import paid_twice
 from tests.flows.test_sums import served
@@ -178,3 +179,37 @@ async def test_both_halves_of_a_duplicate_are_in_every_sum(scene: Scene) -> None
         ]
         receipt = await browser.get(f"/pay/{client_token(scene.desk, await scene.payment(payment_id))}/receipt")
         assert 'data-sum="duplicate">' in receipt.html
+
+
+async def test_a_page_says_what_it_leaves_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence: faults-public, case 19, siblings: one payment's page ended at its limits and did not say so."""
+    monkeypatch.setattr("polytill.web.console_payments.LINES", 2)
+    monkeypatch.setattr("polytill.web.console_waiting.SHOWN", 2)
+    configuration = await scene.configure()
+    payment = await scene.succeeded(amount=1000)
+    for number in range(5):
+        await scene.delivery(configuration, RefundFact("succeeded", None, f"r{number}", f"nobody-{number}"))
+    lines = await audit.listed(scene.db, payment.id)
+    async with served(scene) as house, Browser(house) as browser:
+        door = await signed_in(scene, browser)
+        page = await browser.get(f"{door}/payments/{payment.id}")
+        assert (f'data-left-out="{len(lines) - 2}"' in page.html) == (len(lines) > 2)
+        parked = await webhook_events.count(scene.db, "parked")
+        waiting = await browser.get(f"{door}/waiting")
+        assert (f'data-left-out="{parked - 2}"' in waiting.html) == (parked > 2)
+        assert parked > 2
+
+
+def test_a_fifth_provider_is_in_the_chart() -> None:
+    """The bars of a day were the four largest providers: the chart showed less than the volume."""
+    month = Month(date(2026, 9, 1), [date(2026, 9, 1)])
+    for number in range(6):
+        month.by_provider[f"p{number}"].gross = 100 * (number + 1)
+        month.volume[(f"p{number}", "2026-09-01")] = 100 * (number + 1)
+    drawing = drawn(words_for("en", ""), month, "NGN", {})["volume"]
+    assert [bar.title.partition(": ")[2] for bar in drawing.bars] == [
+        "NGN\xa06.00",
+        "NGN\xa05.00",
+        "NGN\xa04.00",
+        "NGN\xa06.00",
+    ]

@@ -19,6 +19,13 @@ def append(
     )  # fmt: skip
 
 
+async def count(db: OwnerDb | PracticeDb, subject: str) -> int:
+    """How many lines there are about a subject."""
+    row = await db.one("SELECT count(*) AS lines FROM audit_log WHERE subject = $1", subject)
+    assert row is not None
+    return int(row["lines"])
+
+
 async def listed(
     db: OwnerDb | PracticeDb, subject: str | None = None, before_id: int | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:

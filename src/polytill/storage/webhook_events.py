@@ -154,6 +154,16 @@ async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
     return readable(rows, _event)
 
 
+async def count(db: PracticeDb, state: str | None = None, payment_id: str | None = None) -> int:
+    """How many deliveries there are in a state, or about a payment."""
+    known = {"state": state, "payment_id": payment_id}
+    narrowed = {name: value for name, value in known.items() if value is not None}
+    where = " AND ".join(f"{name} = ${number}" for number, name in enumerate(narrowed, 1)) or "id IS NOT NULL"
+    row = await db.one(f"SELECT count(*) AS events FROM webhook_events WHERE {where}", *narrowed.values())  # noqa: S608
+    assert row is not None
+    return int(row["events"])
+
+
 async def listed(
     db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
 ) -> list[WebhookEvent]:

@@ -24,6 +24,8 @@ from polytill.web.pages import PageRoute, page, words_of
 from polytill.web.visitors import PracticeViewer
 from polytill.web.words import Words
 
+SERIES = 4  # as many colours as a chart has
+
 router = APIRouter(prefix="/practice/{practice_id}/overview", route_class=PageRoute, include_in_schema=False)
 
 
@@ -70,19 +72,31 @@ async def read_month(db: PracticeDb, environment: Environment, currency: str, fi
     return month
 
 
+def _series(month: Month) -> list[list[str]]:
+    """The bars of a day, at most four: the providers, the smallest of more than four together."""
+    providers = _largest(month.by_provider)
+    if len(providers) <= SERIES:
+        return [[code] for code in providers]
+    return [*([code] for code in providers[: SERIES - 1]), providers[SERIES - 1 :]]
+
+
+def legend(words: Words, codes: list[str], names: dict[str, str]) -> str:
+    """What one series of bars stands for."""
+    return words("overview.others") if len(codes) > 1 else names.get(codes[0], codes[0])
+
+
 def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> dict[str, charts.Chart]:
     """The month's charts."""
     labels = [str(day.day) for day in month.days]
     keys = [day.isoformat() for day in month.days]
-    providers = sorted(month.by_provider, key=lambda code: -month.by_provider[code].gross)[:4]
+    series = _series(month)
 
     def axis(minor: int) -> str:
         return words.short(int(to_major(minor, currency)))
 
-    def volume_title(series: int, day: int) -> str:
-        code = providers[series]
-        amount = words.money(month.volume[(code, keys[day])], currency)
-        return f"{words.day(month.days[day])}, {names.get(code, code)}: {amount}"
+    def volume_title(number: int, day: int) -> str:
+        amount = words.money(volume[number][day], currency)
+        return f"{words.day(month.days[day])}, {legend(words, series[number], names)}: {amount}"
 
     least = 4 * 10 ** exponent_of(currency)  # four steps of one whole unit
     rates = [
@@ -90,7 +104,8 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
         for key in keys
     ]
     refunded = [month.by_day[key].refunded for key in keys]
-    volume = [[month.volume[(code, key)] for key in keys] for code in providers] or [[0] * len(keys)]
+    volume = [[sum(month.volume[(code, key)] for code in codes) for key in keys] for codes in series]
+    volume = volume or [[0] * len(keys)]
     return {
         "volume": charts.stacked(labels, volume, volume_title, axis, least),
         "success": charts.shares(
@@ -130,6 +145,7 @@ async def show(
         of_day=read.by_day[last.isoformat()], created=read.created[last.isoformat()], currency=money,
         currencies=currencies, environment=chosen.value, names=names, providers=_largest(read.by_provider),
         methods=_largest(read.by_method), charts=drawn(words, read, money, names),
+        legend=[legend(words, codes, names) for codes in _series(read)],
         earlier=(first - timedelta(days=1)).replace(day=1), later=ahead if ahead <= today else None, today=today,
     )  # fmt: skip
 

@@ -245,6 +245,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "parked": await webhook_events.listed(db, "parked", limit=20),
                 "unknown": await overview.unknown_attempts(db, 20),
                 "cases": await cases.listed(db, limit=20),
+                "in_all": one.waiting.total,
             }
         )
     names = {code: entry.name for code, entry in (await desk.catalog()).items()}

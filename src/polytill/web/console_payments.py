@@ -19,8 +19,9 @@ from polytill.flows.desk import Desk
 from polytill.flows.pay import find, taken
 from polytill.flows.refund import refundable
 from polytill.providers.manual import ManualProvider
-from polytill.storage import audit, payment_lists, refunds, staff, webhook_events
+from polytill.storage import audit, overview, payment_lists, refunds, staff, webhook_events
 from polytill.storage.databases import PracticeDb
+from polytill.storage.overview import Sums
 from polytill.storage.payment_lists import Filters
 from polytill.storage.payments import Payment
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
@@ -31,6 +32,7 @@ from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
 
 PER_PAGE = 25
+LINES, DELIVERIES = 200, 100  # what one payment's page shows of its past at most
 
 
 async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Environment:
@@ -145,12 +147,17 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     catalog = await desk.catalog()
     names = {code: entry.name for code, entry in catalog.items()}
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
-    lines = await audit.listed(db, payment_id, limit=200)
-    deliveries = await webhook_events.listed(db, payment_id=payment_id, limit=100)
+    lines = await audit.listed(db, payment_id, limit=LINES)
+    deliveries = await webhook_events.listed(db, payment_id=payment_id, limit=DELIVERIES)
+    steps = len(lines) if len(lines) < LINES else await audit.count(db, payment_id)
+    steps += len(deliveries) if len(deliveries) < DELIVERIES else await webhook_events.count(db, None, payment_id)
+    books = (await overview.of_payments(db, [payment_id]))[payment_id]
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
         refunds=given_back, refundable=max(0, refundable(payment)), names=names,
-        disputes=await refunds.disputes_of(db, payment_id),
+        disputes=await refunds.disputes_of(db, payment_id), books=books.get(payment.currency, Sums()),
+        fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
+        steps=steps, shown=len(lines) + len(deliveries),
         by_hand=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
         story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
     )  # fmt: skip

@@ -40,6 +40,7 @@ async def show(
     return page(
         request, "practice/waiting.html", visitor=found.visitor, rows=rows[:SHOWN], parked=parked, closed=closed,
         following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
+        parked_in_all=len(parked) if len(parked) < SHOWN else await webhook_events.count(found.db, "parked"),
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
         await page.get_by_label("Amount that you counted").fill("1")
         await page.get_by_label("What you saw").fill(LONG[:500])
         await page.get_by_role("button", name="The money is there").click()
-        await expect(page.get_by_text("The amount must be exactly")).to_be_visible()
+        await expect(page.get_by_text("The amount must be exactly").first).to_be_visible()
         await seen.look("long-wrong")
         await page.get_by_label("Amount that you counted").fill(LARGEST)
         await page.get_by_role("button", name="The money is there").click()

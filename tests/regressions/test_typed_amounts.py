@@ -61,7 +61,7 @@ async def test_a_refund_takes_what_the_page_offers_in_every_language(shared: Ins
 
 async def test_the_catalog_takes_amounts_and_percentages_of_any_language(shared: Installation) -> None:
     await person(shared, shared.till.desk.owner, "owen@example.com")
-    address = "/owner/catalog/paystack/currencies"
+    address = "/owner/catalog/paystack"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "owen@example.com")
         sent = await browser.send("/owner/catalog/paystack", address, **{

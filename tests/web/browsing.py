@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
@@ -23,7 +24,7 @@ class _Forms(HTMLParser):
         super().__init__()
         self.forms: dict[str, dict[str, list[str]]] = {}
         self._in: dict[str, list[str]] | None = None
-        self._select = ""
+        self._select = self._area = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -43,8 +44,15 @@ class _Forms(HTMLParser):
             self._in.setdefault(name, []).append(a.get("value") or "")
         elif tag == "textarea" and name:
             self._in.setdefault(name, [""])
+            self._area = name
+
+    def handle_data(self, data: str) -> None:
+        if self._area and self._in is not None:
+            self._in[self._area][0] += data
 
     def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._area = ""
         if tag == "form":
             self._in = None
         elif tag == "select":
@@ -64,6 +72,20 @@ class Seen:
     def text(self) -> str:
         """What it says."""
         return Page(self.html).text
+
+    @property
+    def done(self) -> str:
+        """What the page that it leads to will say was done, by its text key."""
+        set_here = [
+            c.partition("=")[2] for c in self.headers.getall("Set-Cookie", []) if c.startswith("polytill_done=")
+        ]
+        return set_here[0].strip('"').partition("|")[0] if set_here else ""
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """The text key of the banner on this page, and its tone."""
+        found = re.search(r'class="notice (\w+)"[^>]*data-done="(\w+)"', self.html)
+        return (found[2], found[1]) if found else ("", "")
 
     @property
     def forms(self) -> dict[str, dict[str, list[str]]]:

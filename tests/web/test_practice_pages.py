@@ -187,7 +187,7 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
         refused = await browser.send(f"{path}/refund", f"{path}/refund/confirm", amount=amount)
         assert (refused.status, said in refused.text) == (422, True), amount
     sure = await browser.send(f"{path}/refund", f"{path}/refund/confirm", amount="400.50", reason="half")
-    assert "Give NGN 400.50 back to Ada?" in sure.text.replace("\xa0", " ")
+    assert "Refund NGN 400.50 to Ada?" in sure.text.replace("\xa0", " ")
     form = sure.forms[f"{path}/refund"]
     before = await snapshot(shared, practice.id)
     for broken in ({"key": "short"}, {"minor": "x"}, {"minor": "-1"}, {"key": "a b" * 9}, {"minor": ""}):

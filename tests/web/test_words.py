@@ -17,8 +17,8 @@ from tests.house.reading import modules
 
 # Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
 TO_PROGRAMS = {
-    "already_removed", "bad_signature", "nothing_wanted", "payment_changed", "not_capturable", "not_cancelable",
-    "outcome_unknown", "operation_under_way", "no_provider_for_currency",
+    "already_removed", "bad_signature", "nothing_wanted", "payment_changed",
+    "no_provider_for_currency",
 }  # fmt: skip
 SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "TooMany", "FieldError"}
 

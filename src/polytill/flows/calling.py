@@ -326,4 +326,4 @@ async def call_test(handler: Handler) -> CredentialTest:
         return replace(found, detail=_clean(handler, found.detail) or "")
     except Exception as error:
         handler_failed(handler.code, "test_credentials", error)
-        return CredentialTest(False, "The provider's answer could not be read.")
+        return CredentialTest(False, "The provider's answer could not be read.", reached=False)

@@ -6,7 +6,6 @@ transaction, so that a provider's outage never stops a practice from saving.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,11 +15,11 @@ import jsonschema_rs
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.calling import build, call_test, handler_class
+from polytill.flows import key_tests
+from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.receive import new_hook_token
 from polytill.providers.contract import CredentialTest, Handler, environment_of_key
-from polytill.providers.outcomes import NotSent
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, provider_configs
 from polytill.storage.catalog import ProviderEntry
@@ -103,7 +102,7 @@ def check_keys(
                 detail = f"{entry.name} needs its {spec.label.lower()}."
                 errors.append(FieldError(f"/{name}", detail, "key_needed", about))
             continue
-        errors += _wrong_key(entry.name, name, spec, environment, text)
+        errors += key_tests.wrong_key(handler, entry.name, name, environment, text)
         values[column] = text
     config = _checked_config(handler, keys.config, held, errors)
     if errors:
@@ -113,20 +112,6 @@ def check_keys(
         environment, 0, values["public_key"], Secret(secret) if secret else None, Secret(webhook) if webhook else None,
         config,
     )  # fmt: skip
-
-
-def _wrong_key(provider: str, name: str, spec: Any, environment: Environment, text: str) -> list[FieldError]:
-    here, there = spec.sandbox, spec.production
-    if environment is Environment.production:
-        here, there = there, here
-    if re.fullmatch(here, text):
-        return []
-    if re.fullmatch(there, text):
-        kind = "live" if environment is Environment.sandbox else "test"
-        detail = f"This is a {kind} key, but the environment is {environment.value}."
-        return [FieldError(f"/{name}", detail, f"{kind}_key")]
-    detail = f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip()
-    return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]
 
 
 def _no_remote(uri: str) -> Any:
@@ -334,24 +319,55 @@ async def prepare_credentials(
 
 
 async def activate(desk: Desk, practice_id: int, code: str, environment: Environment, actor: str) -> Configuration:
-    """Switch to the environment whose keys were prepared; the present ones wait beside."""
-    db = await desk.opening.practice(practice_id)
+    """See ``switch``, without the test's result."""
+    return (await switch(desk, practice_id, code, environment, actor))[0]
+
+
+async def switch(
+    desk: Desk, practice_id: int, code: str, environment: Environment, actor: str
+) -> tuple[Configuration, CredentialTest | None]:
+    """Switch to the environment whose keys were prepared; the present ones wait beside.
+
+    Live keys are tested first: keys that the provider refuses are never switched to. A provider that cannot be reached
+    stops nobody; the test that is returned says so. None: nothing was tested.
+    """
+    db, existing = await existing_configuration(desk, practice_id, code)
+    if environment is existing.environment:
+        return existing, None
+    prepared, result = _prepared(existing, environment), None
+    if environment is Environment.production:
+        entry, _ = await _provider(desk, code, existing)
+        result = await key_tests.tested(desk, db, entry, existing, prepared)
+        if not result.ok and result.reached:
+            async with db.transaction() as tx:
+                key_tests.note(tx, desk.world.now(), actor, code, environment, result)
+            raise Conflict(f"The live keys do not work: {result.detail}", code="live_keys_refused", said=result.detail)
     now = desk.world.now()
     async with db.transaction() as tx:
         existing = await _locked(tx, code)
         if environment is existing.environment:
-            return existing
-        prepared = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
-        if prepared is None:
-            raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+            return existing, result
+        prepared = _prepared(existing, environment, prepared.version)
         saved = replace(existing, active=replace(prepared, state="active"), others=[])
         provider_configs.drop_kept(tx, existing.id, prepared.version)
         provider_configs.keep(tx, existing, replace(existing.active, state="prepared"), now)
         provider_configs.update(tx, saved, now)
         await _move_defaults(tx, saved)
+        if result is not None:
+            key_tests.note(tx, now, actor, code, environment, result)
         audit.append(tx, now, actor, "provider.environment_switched", code, {"environment": environment.value})
     desk.forget(practice_id)
-    return (await desk.configured(db)).configurations[code]
+    return (await desk.configured(db)).configurations[code], result
+
+
+def _prepared(existing: Configuration, environment: Environment, version: int | None = None) -> CredentialSet:
+    """The keys that wait for this environment; ``Stale`` where they are not the ones that were tested."""
+    found = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
+    if found is None:
+        raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+    if version not in (None, found.version):
+        raise Stale
+    return found
 
 
 async def existing_configuration(desk: Desk, practice_id: int, code: str) -> tuple[PracticeDb, Configuration]:
@@ -390,18 +406,11 @@ async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str
     """Ask the provider whether the active keys work, and note when."""
     db, existing = await existing_configuration(desk, practice_id, code)
     entry, _ = await _provider(desk, code, existing)
-    handler = build(desk, db, entry, existing, existing.active)
-    if isinstance(handler, NotSent):
-        result = CredentialTest(False, handler.detail or "The provider cannot be called.")
-    else:
-        result = await call_test(handler)
-    if result.ok and result.environment is not None and result.environment is not existing.environment:
-        detail = f"The keys work, but they are of {result.environment.value}, not of {existing.environment.value}."
-        result = CredentialTest(False, detail, result.environment)
+    result = await key_tests.tested(desk, db, entry, existing, existing.active)
     now = desk.world.now()
     async with db.transaction() as tx:
         provider_configs.tested(tx, existing.id, now)
-        audit.append(tx, now, actor, "provider.tested", code, {"ok": result.ok})
+        key_tests.note(tx, now, actor, code, existing.environment, result)
     desk.forget(practice_id)
     return result, now
 

@@ -44,6 +44,7 @@ class Evidence:
     attempts: list[Attempt]
     refunds: list[Refund]
     disputes: list[Dispute]
+    answered: bool = True  # False: the provider was asked just now and did not say
 
 
 async def evidence(desk: Desk, practice_id: int, case_id: str) -> Evidence:
@@ -96,20 +97,29 @@ async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evi
     unit = Unit()
     audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
     await db.commit(unit)
-    await _ask(desk, db, case)
-    return await _evidence(db, case)
+    answered = await _ask(desk, db, case)
+    found = await _evidence(db, case)
+    found.answered = answered
+    return found
 
 
-async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> None:
-    """Ask about the case's payment, and those of its refunds, captures and cancels whose end is not known."""
+async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> bool:
+    """Ask about the case's payment, and those of its refunds, captures and cancels whose end is not known. Whether the
+    provider has said something."""
     assert case.payment_id is not None
-    await reconcile.confirm(desk, db.practice_id, case.payment_id)
+    found = await reconcile.confirm(desk, db.practice_id, case.payment_id)
+    asked, answered = found.asked, not found.unanswered
     for known in await refunds.of_payment(db, case.payment_id):
         if known.state in (RefundState.pending, RefundState.unknown):
             await refund.refresh(desk, db, known)
+            asked = True
+            after = await refunds.by_id(db, known.id)
+            answered = answered and (after is None or after.state is not RefundState.unknown)
     for operation in await refunds.open_operations(db, case.payment_id):
         if operation.state is not OperationState.sent:  # its call may still be under way
             await operate.refresh(desk, db, operation)
+            asked = True
+    return asked and answered
 
 
 async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
@@ -141,8 +151,10 @@ async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, ac
             with suppress(Conflict):  # somebody else ended it meanwhile
                 await _resolve(desk, db, other, {"action": "same_account", "note": note, **same}, actor)
     await _resolve(desk, db, case, {"action": "same_account", "note": note, **same}, actor)
-    await _ask(desk, db, case)
-    return await evidence(desk, practice_id, case_id)
+    answered = await _ask(desk, db, case)
+    found = await evidence(desk, practice_id, case_id)
+    found.answered = answered
+    return found
 
 
 async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:

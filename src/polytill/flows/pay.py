@@ -61,12 +61,13 @@ Also = Callable[[Unit, Payment], None]  # further steps of the unit that makes a
 @dataclass(slots=True)
 class Taken:
     """A payment with its attempts. ``replayed``: the idempotency key was known. ``unanswered``: the provider was asked
-    just now, and what it would have said is not known."""
+    just now, and what it would have said is not known. ``asked``: it was asked just now at all."""
 
     payment: Payment
     attempts: list[Attempt]
     replayed: bool = False
     unanswered: bool = False
+    asked: bool = False
 
 
 # ── Routing over what is configured ──

@@ -66,7 +66,7 @@ async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "
         # "Not found" is an answer: nobody has begun to pay.
         unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
     found = await taken(db, await _read(db, payment.id))
-    found.unanswered = unanswered
+    found.unanswered, found.asked = unanswered, bool(asked)
     return found
 
 

@@ -97,6 +97,7 @@ class CredentialTest:
     ok: bool
     detail: str
     environment: Environment | None = None
+    reached: bool = True  # False: the provider did not say, so the keys may be good or bad
 
 
 @dataclass(frozen=True, slots=True)

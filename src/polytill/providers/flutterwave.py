@@ -286,9 +286,10 @@ class FlutterwaveProvider(Handler):
         assert self.config.secret_key is not None
         answer = await self._call("GET", "/balances")
         if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Flutterwave could not be reached.")
+            return CredentialTest(False, answer.detail or "Flutterwave could not be reached.", reached=False)
         if answer.status != 200 or answer.data.get("status") != "success":
-            return CredentialTest(False, f"Flutterwave refuses the key: {text_of(answer.data.get('message'))}")
+            said = text_of(answer.data.get("message"))
+            return CredentialTest(False, f"Flutterwave refuses the key: {said}", reached=answer.status < 500)
         environment = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
         data = answer.data.get("data")
         balances = data if isinstance(data, list) else [data]

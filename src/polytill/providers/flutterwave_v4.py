@@ -157,7 +157,9 @@ class FlutterwaveV4Provider(Handler):
         """An access token is given for good keys only."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            return CredentialTest(False, token.detail or "Flutterwave could not be reached.")
+            return CredentialTest(
+                False, token.detail or "Flutterwave could not be reached.", reached=token.reason is Reason.config
+            )
         return CredentialTest(True, "Flutterwave accepts the keys.", self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -132,7 +132,9 @@ class MpesaProvider(Handler):
         """An access token is given for good keys only, and each environment has a host of its own."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            return CredentialTest(False, token.detail or "M-Pesa could not be reached.")
+            return CredentialTest(
+                False, token.detail or "M-Pesa could not be reached.", reached=token.reason is Reason.config
+            )
         return CredentialTest(True, "M-Pesa accepts the keys.", self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -207,7 +207,9 @@ class PayPalProvider(Handler):
         """An access token is given for good keys only, and each environment has a host of its own."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            return CredentialTest(False, token.detail or "PayPal could not be reached.")
+            return CredentialTest(
+                False, token.detail or "PayPal could not be reached.", reached=token.reason is Reason.config
+            )
         return CredentialTest(True, "PayPal accepts the keys.", self.config.environment)
 
     async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:

@@ -220,14 +220,15 @@ class PaystackProvider(Handler):
         """GET /balance."""
         answer = await self._call("GET", "/balance")
         if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Paystack could not be reached.")
+            return CredentialTest(False, answer.detail or "Paystack could not be reached.", reached=False)
         if answer.status == 200 and answer.data.get("status") is True:
             items = answer.data.get("data")
             balances = items if isinstance(items, list) else []
             found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
             detail = f"Paystack accepts the key (balances in {found})."
             return CredentialTest(True, detail, self.config.environment)
-        return CredentialTest(False, f"Paystack refuses the key: {text_of(answer.data.get('message'))}")
+        said = text_of(answer.data.get("message"))
+        return CredentialTest(False, f"Paystack refuses the key: {said}", reached=answer.status < 500)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""

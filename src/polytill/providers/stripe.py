@@ -248,7 +248,7 @@ class StripeProvider(PaymentElement):
         mode = environment_of_key(type(self), "secretKey", key)
         answer = await self._call("GET", "/v1/balance")
         if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Stripe could not be reached.")
+            return CredentialTest(False, answer.detail or "Stripe could not be reached.", reached=False)
         if answer.status == 200 and answer.data.get("object") == "balance":
             return CredentialTest(True, "Stripe accepts the key.", _environment(answer.data) or mode)
         if answer.status == 403 and key.startswith("rk_"):
@@ -256,7 +256,7 @@ class StripeProvider(PaymentElement):
             return CredentialTest(True, detail, mode)
         if answer.status in (401, 403):
             return CredentialTest(False, "Stripe refuses the key.")
-        return CredentialTest(False, f"Stripe could not check the key (HTTP {answer.status}).")
+        return CredentialTest(False, f"Stripe could not check the key (HTTP {answer.status}).", reached=False)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``Stripe-Signature: t=…,v1=…``: hex HMAC-SHA256 of time, "." and raw body."""

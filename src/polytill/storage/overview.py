@@ -198,14 +198,25 @@ async def waiting(db: PracticeDb, since: datetime) -> Waiting:
     )
 
 
-async def unknown_attempts(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
-    """Calls whose outcome is not known: no amounts, no payers."""
+async def unknown(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
+    """Payments and refunds whose outcome is not known, oldest first: no amounts, no customers."""
     rows = await db.fetch(
-        "SELECT id, payment_id, provider_code, environment, reason, lookups, next_lookup_at, created_at"
-        " FROM payment_attempts WHERE state = 'unknown' ORDER BY created_at LIMIT $1",
+        "SELECT payment_id, provider_code, environment, reason, lookups, created_at, 0 AS is_refund"
+        " FROM payment_attempts WHERE state = 'unknown' UNION ALL"
+        " SELECT r.payment_id, a.provider_code, r.environment, NULL, 0, r.created_at, 1 FROM refunds r"
+        " JOIN payment_attempts a ON a.id = r.attempt_id WHERE r.state = 'unknown' ORDER BY 6 LIMIT $1",
         limit,
     )
-    return [{**dict(row), "created_at": moment(row["created_at"])} for row in rows]
+    return [{**dict(row), "created_at": moment(row["created_at"]), "is_refund": bool(row["is_refund"])} for row in rows]
+
+
+async def providers_of(db: PracticeDb, payment_ids: list[str]) -> dict[str, str]:
+    """The provider of each of a few payments."""
+    if not payment_ids:
+        return {}
+    places = ", ".join(f"${n}" for n in range(1, len(payment_ids) + 1))
+    rows = await db.fetch(f"SELECT id, provider_code FROM payments WHERE id IN ({places})", *payment_ids)  # noqa: S608
+    return {row["id"]: row["provider_code"] for row in rows if row["provider_code"]}
 
 
 async def volumes(owner: OwnerDb, since: datetime) -> dict[int, int]:

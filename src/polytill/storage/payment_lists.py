@@ -23,8 +23,16 @@ class Filters:
     created_from: datetime | None = None
     created_to: datetime | None = None
     before: tuple[datetime, str] | None = None
+    standing: str | None = None  # one of STANDINGS
     search: str | None = None  # in ids, reference, payer and description
 
+
+# What has happened to the money of a payment that was paid, beside its status.
+STANDINGS = {
+    "refunded": "amount_refunded > 0 AND amount_refunded >= amount_captured",
+    "part_refunded": "amount_refunded > 0 AND amount_refunded < amount_captured",
+    "disputed": "EXISTS (SELECT 1 FROM disputes d WHERE d.payment_id = payments.id AND d.state = 'open')",
+}
 
 _SEARCHED = (
     "(id = ${n} OR reference = ${n} OR provider_transaction_id = ${n} OR lower(customer_email) LIKE ${m} ESCAPE '!'"
@@ -46,6 +54,8 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
         if value is not None:
             args.append(value)  # type: ignore[arg-type]
             where.append(f"{clause}${len(args)}")
+    if filters.standing is not None:
+        where.append(STANDINGS[filters.standing])
     if filters.before is not None:
         args.extend(filters.before)  # type: ignore[arg-type]
         where.append(f"(created_at, id) < (${len(args) - 1}, ${len(args)})")

@@ -33,6 +33,7 @@ from polytill.web import (
     console_export,
     console_links,
     console_look,
+    console_operations,
     console_overview,
     console_owner,
     console_payments,
@@ -44,6 +45,7 @@ from polytill.web import (
     hooks,
     link_pages,
     problems,
+    shown_once,
     signing_in,
 )  # fmt: skip
 from polytill.web.auth import KeyCache
@@ -85,7 +87,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 # The pages for signed-in people.
 PAGES = (
-    signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_overview.router,
+    signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_operations.router,
+    shown_once.router, console_overview.router,
     console_providers.router, console_settings.router, console_links.router, console_waiting.router,
     console_people.router, console_look.router, console_practice.router,
         console_export.router, console_by_hand.router, signing_in.nowhere,

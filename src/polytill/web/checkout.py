@@ -24,7 +24,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
 from polytill.web.hooks import read_limited
-from polytill.web.languages import Language, language_of
+from polytill.web.languages import Language, language_of, texts
 from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
 from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
 from polytill.web.return_address import as_header, with_result
@@ -126,7 +126,9 @@ async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Langu
     return language.say("method", "intro", provider=entry.name, methods=listed(language, known))
 
 
-METHODS = frozenset({"card", "bank_transfer", "bank_account", "ussd", "mobile_money", "mpesa", "qr"})
+# Every method that has a name; the other texts of that section are sentences.
+_SENTENCES = {"intro", "intro_plain", "or", "script", "loading", "not_loaded", "sending", "until"}
+METHODS = frozenset(texts("en")["method"]) - _SENTENCES
 
 
 # ── Coming back, and trying again ──

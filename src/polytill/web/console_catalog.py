@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import FieldError, Invalid, NotFound, PolytillError, invalid
+from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
 from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
 from polytill.flows import catalog
 from polytill.flows.calling import missing_handler
@@ -96,9 +96,10 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
 # ── A new provider ──
 
 
-def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
     more.setdefault("given", {})
-    installed = visitor.desk.registry.installed()
+    known = await visitor.desk.catalog()
+    installed = {code: one for code, one in visitor.desk.registry.installed().items() if code not in known}
     code = more["given"].get("code") or request.query_params.get("code", "")
     return page(
         request, "owner/provider_new.html", status, visitor=visitor, handler=installed.get(code), code=code,
@@ -109,7 +110,7 @@ def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: 
 @router.get("/new")
 async def new_provider(request: Request, visitor: OwnerAdmin) -> Response:
     """The form for a new provider; with ``?code=`` of an installed handler it knows what the handler knows."""
-    return _new_page(request, visitor)
+    return await _new_page(request, visitor)
 
 
 @router.post("/new")
@@ -122,7 +123,7 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
         sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
         entry = await catalog.add(visitor.desk, sent, None, visitor.actor)
     except EXPECTED as error:
-        return _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
+        return await _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
     return see(f"/owner/catalog/{entry.code}", "provider_added")
 
 
@@ -133,11 +134,13 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
     desk = visitor.desk
     entry = _entry(await desk.catalog(), code)
     handler, missing = _handler(desk, code, entry)
-    more.setdefault("given", {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()})
-    more.setdefault("terms", {})
+    typed: Form | None = more.setdefault("typed", None)
+    stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
+    given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
     return page(
         request, "owner/provider.html", status, visitor=visitor, entry=entry, handler=handler, missing=missing,
-        users=(await _users(desk)).get(code, []), all_currencies=sorted(set(CURRENCIES) - set(entry.currencies)), **more,
+        given=given, users=(await _users(desk)).get(code, []),
+        all_currencies=sorted(set(CURRENCIES) - set(entry.currencies)), **more,
     )  # fmt: skip
 
 
@@ -149,30 +152,55 @@ async def show_provider(request: Request, visitor: OwnerViewer, code: str) -> Re
 
 @router.post("/{code}")
 async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> Response:
-    """Change columns of a provider."""
-    form = form_of(request)
-    _entry(await visitor.desk.catalog(), code)
+    """Save the columns of a provider and its table of currencies: one form, so that neither loses the other's edits."""
+    return await _save(request, visitor, code)
+
+
+@router.post("/{code}/currencies/add")
+async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """The same, and one more currency, with the handler's own terms where it has some."""
+    return await _save(request, visitor, code, form_of(request).text("add").upper())
+
+
+async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
+    """Save everything that was changed; one wrong field saves nothing."""
+    form, words, problems = form_of(request), words_of(request), Problems()
+    entry = _entry(await visitor.desk.catalog(), code)
+    columns: dict[str, Any] = {}
+    changed: list[CurrencySupport] = []
+    if form.has("name"):
+        with problems.caught():
+            columns = _columns(form, problems)
+    for currency in form.many("currency"):
+        with problems.caught():
+            changed += _changed(form, words, entry, currency)
+    if add is not None and add not in CURRENCIES:
+        problems.errors.append(FieldError("/add", "This is not an ISO 4217 currency.", "no_currency"))
+    try:
+        problems.settle()
+        if columns or add is not None:
+            present = None if add is None else [*entry.supported_currencies, add]
+            await catalog.change(visitor.desk, code, columns, present, visitor.actor)
+    except EXPECTED as error:
+        return await _provider_page(request, visitor, code, error.status, typed=form, errors=errors_by_field(error))
+    for support in changed:
+        await catalog.put_currency(visitor.desk, code, support, visitor.actor)
+    return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), "saved")
+
+
+def _columns(form: Form, problems: Problems) -> dict[str, Any]:
     values: dict[str, Any] = {wire: form.text(wire) or None for wire in TEXTS if form.has(wire)}
     values |= {name: form.has(name) for name in REQUIRED_KEYS}
     try:
-        problems = Problems()
-        try:
-            values["priority"] = typed_whole(form.text("priority") or "0", -MOST_PRIORITY, MOST_PRIORITY)
-        except TypedAmountError as error:
-            problems.errors += error.at("/priority").errors
-        values["status"] = form.text("status")
-        if form.has("methods"):
-            values["supportedPaymentMethods"] = form.many("method")
-        if not values.get("name"):
-            problems.errors.append(FieldError("/name", "A provider needs a name.", "needs_name"))
-        with problems.caught():
-            body = shaped(shapes.ProviderColumns, values)
-        problems.settle()
-        await catalog.change(visitor.desk, code, body.model_dump(exclude_unset=True), None, visitor.actor)
-    except EXPECTED as error:
-        given = {wire: form.text(wire) for wire in TEXTS}
-        return await _provider_page(request, visitor, code, error.status, given=given, errors=errors_by_field(error))
-    return see(f"/owner/catalog/{code}", "saved")
+        values["priority"] = typed_whole(form.text("priority") or "0", -MOST_PRIORITY, MOST_PRIORITY)
+    except TypedAmountError as error:
+        problems.errors += error.at("/priority").errors
+    values["status"] = form.text("status")
+    if form.has("methods"):
+        values["supportedPaymentMethods"] = form.many("method")
+    if not values.get("name"):
+        problems.errors.append(FieldError("/name", "A provider needs a name.", "needs_name"))
+    return shaped(shapes.ProviderColumns, values).model_dump(exclude_unset=True)
 
 
 # ── Currencies and fees ──
@@ -198,41 +226,12 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
     )  # fmt: skip
 
 
-@router.post("/{code}/currencies")
-async def save_currencies(request: Request, visitor: OwnerAdmin, code: str) -> Response:
-    """Save what has changed in the table; one wrong cell saves nothing."""
-    form, words = form_of(request), words_of(request)
-    entry = _entry(await visitor.desk.catalog(), code)
-    errors: list[FieldError] = []
-    changed: list[CurrencySupport] = []
-    for currency in form.many("currency"):
-        try:
-            if currency not in CURRENCIES:
-                raise invalid("/add", "This is not an ISO 4217 currency.", reason="no_currency")
-            support = _support(form, words, currency)
-            low, high = support.min_amount, support.max_amount
-            if low is not None and high is not None and low > high:
-                raise invalid(f"/max-{currency}", "The maximum is below the minimum.", reason="maximum_below")
-            if support != entry.currencies.get(currency):
-                changed.append(support)
-        except Invalid as error:
-            errors += error.errors
-    if errors:
-        typed = {name: values[0] for name, values in form.values.items()}
-        found = errors_by_field(Invalid(errors))
-        return await _provider_page(request, visitor, code, 422, terms=typed, errors=found)
-    for support in changed:
-        await catalog.put_currency(visitor.desk, code, support, visitor.actor)
-    return see(f"/owner/catalog/{code}", "saved")
-
-
-@router.post("/{code}/currencies/add")
-async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
-    """One more currency, with the handler's own terms where it has some."""
-    currency = form_of(request).text("add").upper()
-    entry = _entry(await visitor.desk.catalog(), code)
+def _changed(form: Form, words: Words, entry: ProviderEntry, currency: str) -> list[CurrencySupport]:
+    """A row of the table where it is not as it was; ``Invalid`` names the field."""
     if currency not in CURRENCIES:
-        errors = {"add": FieldError("/add", "This is not an ISO 4217 currency.", "no_currency")}
-        return await _provider_page(request, visitor, code, 422, errors=errors)
-    await catalog.change(visitor.desk, code, {}, [*entry.supported_currencies, currency], visitor.actor)
-    return see(f"/owner/catalog/{code}", "saved")
+        raise invalid("/add", "This is not an ISO 4217 currency.", reason="no_currency")
+    support = _support(form, words, currency)
+    low, high = support.min_amount, support.max_amount
+    if low is not None and high is not None and low > high:
+        raise invalid(f"/max-{currency}", "The maximum is below the minimum.", reason="maximum_below")
+    return [support] if support != entry.currencies.get(currency) else []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows import links
 from polytill.flows.links import LASTS_DAYS, LONGEST_DAYS, link_address
-from polytill.storage import payment_links
+from polytill.storage import payment_links, payments
 from polytill.web.link_shapes import LinkShape
 from polytill.web.pages import (
     EXPECTED,
@@ -94,6 +94,19 @@ def _days(text: str) -> int:
         return typed_whole(text, 1, LONGEST_DAYS)
     except TypedAmountError as error:
         raise error.at("/days") from None
+
+
+@router.get("/{link_id}")
+async def payments_of_link(
+    request: Request, found: PracticeViewer, link_id: Annotated[str, Path(pattern=r"^[0-9a-z]{26}$")]
+) -> Response:
+    """The payments that began through a link; straight to the payment where there is one."""
+    db, link = await links.find_link(found.visitor.desk, found.visitor.practice_id, link_id)
+    ids = await payment_links.payments_of(db, link.id)
+    if len(ids) == 1:
+        return see(f"{found.visitor.door}/payments/{ids[0]}")
+    begun = [one for payment_id in ids if (one := await payments.by_id(db, payment_id)) is not None]
+    return page(request, "practice/link_payments.html", visitor=found.visitor, link=link, rows=begun)
 
 
 @router.post("/{link_id}/close")

@@ -20,7 +20,9 @@ from polytill.storage import audit, cases, fleet, leases, migrating, overview, p
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
+from polytill.web.console_payments import asked_of
 from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.shown_once import show_once
 from polytill.web.story import told
 from polytill.web.visitors import OwnerAdmin, OwnerViewer, PracticeId
 
@@ -66,7 +68,8 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
             for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
                 if provider == code:
                     counts[state] = counts.get(state, 0) + calls
-        calls, lost = sum(counts.values()), counts.get("unknown", 0) + counts.get("not_sent", 0)
+        # What was not sent got an answer, or never left: a rate limit is no outage. Only unknown outcomes are lost.
+        calls, lost = sum(counts.values()), counts.get("unknown", 0)
         missing = missing_handler(desk, entry) is not None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
         found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
@@ -151,7 +154,7 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
         )  # fmt: skip
     except EXPECTED as error:
         return await _new_practice(request, visitor, error.status, given=given, errors=errors_by_field(error))
-    return page(request, "owner/practice_made.html", 201, visitor=visitor, practice=entry, key=key)
+    return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
 
 
 async def _practice_page(
@@ -217,7 +220,7 @@ async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: Pract
             request, visitor, practice_id, error.status, email=form.text("email"), errors=errors
         )
     back = f"/owner/practices/{practice_id}"
-    return page(request, "person_link.html", 201, visitor=visitor, email=form.text("email"), link=link, back=back)
+    return show_once(visitor, back, kind="link", email=form.text("email"), link=link)
 
 
 @router.post("/practices/{practice_id}/migrate")
@@ -239,12 +242,14 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
         if one.waiting is None or one.waiting.total == 0:
             continue
         db = await desk.opening.practice(one.practice.id)
+        open_cases = await cases.listed(db, limit=20)
         groups.append(
             {
                 "practice": one.practice,
+                "provider_of": await overview.providers_of(db, [c.payment_id for c in open_cases if c.payment_id]),
                 "parked": await webhook_events.listed(db, "parked", limit=20),
-                "unknown": await overview.unknown_attempts(db, 20),
-                "cases": await cases.listed(db, limit=20),
+                "unknown": await overview.unknown(db, 20),
+                "cases": open_cases,
                 "in_all": one.waiting.total,
             }
         )
@@ -262,8 +267,8 @@ async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) ->
 @router.post("/waiting/{practice_id}/payments/{payment_id}")
 async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
     """Ask the provider what became of a payment, now."""
-    await reconcile.confirm(visitor.desk, practice_id, payment_id)
-    return see("/owner/waiting", "asked")
+    asked = await reconcile.confirm(visitor.desk, practice_id, payment_id)
+    return see("/owner/waiting", asked_of(asked))
 
 
 # ── Activity ──
@@ -276,7 +281,8 @@ async def activity(
     """Who did what on the platform."""
     lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
+    names = {code: entry.name for code, entry in (await visitor.desk.catalog()).items()}
     return page(
-        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people),
+        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people, names),
         following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
     )  # fmt: skip

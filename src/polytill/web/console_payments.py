@@ -13,18 +13,21 @@ from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
-from polytill.domain.states import Environment, PaymentStatus
+from polytill.domain.states import AttemptState, Environment, PaymentStatus, RefundState
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
-from polytill.flows.pay import find, taken
+from polytill.flows.pay import Taken, find, taken
 from polytill.flows.refund import refundable
 from polytill.providers.manual import ManualProvider
-from polytill.storage import audit, overview, payment_lists, refunds, staff, webhook_events
+from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
-from polytill.storage.payment_lists import Filters
-from polytill.storage.payments import Payment
+from polytill.storage.payment_lists import STANDINGS, Filters
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
+from polytill.web.console_operations import can_cancel, can_capture
+from polytill.web.duplicates import Duplicate, duplicates_of
 from polytill.web.pages import PageRoute, amount_of, errors_by_field, first_of, form_of, page, see, words_of
 from polytill.web.story import story_of, told
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
@@ -86,7 +89,7 @@ async def sought(
     """The filters of an address; what is no filter is left out rather than refused."""
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
-        q.strip(), first_of([s.value for s in PaymentStatus], status) or "", provider,
+        q.strip(), first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "", provider,
         since if _day(since) else "", until if _day(until) else "", chosen.value,
     )  # fmt: skip
 
@@ -96,9 +99,9 @@ def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters
     assert found.visitor.practice is not None
     since, until = bounds_of(_day(wanted.since), _day(wanted.until), found.visitor.practice.zone)
     return Filters(
-        Environment(wanted.environment), wanted.status or None, wanted.provider or None,
-        created_from=since, created_to=until,
-        before=read_cursor(cursor), search=wanted.q or None,
+        Environment(wanted.environment), first_of([s.value for s in PaymentStatus], wanted.status),
+        wanted.provider or None, created_from=since, created_to=until,
+        before=read_cursor(cursor), search=wanted.q or None, standing=first_of(STANDINGS, wanted.status),
     )  # fmt: skip
 
 
@@ -124,7 +127,7 @@ async def list_payments(
     return page(
         request, "practice/payments.html", visitor=found.visitor, rows=rows[:PER_PAGE], wanted=wanted,
         following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None, cursor=cursor,
-        names={code: entry.name for code, entry in catalog.items()}, statuses=list(PaymentStatus),
+        names={code: entry.name for code, entry in catalog.items()}, statuses=list(PaymentStatus), standings=list(STANDINGS),
         configured=any(not c.removed_at for c in snapshot.configurations.values()),
         providers=sorted(snapshot.configurations),
     )  # fmt: skip
@@ -154,7 +157,8 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     books = (await overview.of_payments(db, [payment_id]))[payment_id]
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
-        refunds=given_back, refundable=max(0, refundable(payment)), names=names,
+        refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
+        duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
         disputes=await refunds.disputes_of(db, payment_id), books=books.get(payment.currency, Sums()),
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, shown=len(lines) + len(deliveries),
@@ -163,11 +167,33 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     )  # fmt: skip
 
 
+def asked_of(asked: Taken) -> str:
+    """What may be said after the provider was asked: only what it answered is news."""
+    return "not_answered" if asked.unanswered else "asked" if asked.asked else "nothing_asked"
+
+
+# What may be said of a refund by its own state. Nothing is refunded until the provider says so.
+REFUND_DONE = {
+    RefundState.sent: "refund_submitted", RefundState.pending: "refund_submitted",
+    RefundState.unknown: "refund_unknown", RefundState.succeeded: "refunded", RefundState.declined: "refused",
+    RefundState.not_sent: "refund_not_sent", RefundState.failed: "refused",
+}  # fmt: skip
+
+
+async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refund]) -> list[Duplicate]:
+    """What was received twice. Nobody pays twice with one success, so most payments ask for no case."""
+    paid = [one for one in attempts if one.state is AttemptState.succeeded]
+    if len(paid) < 2:
+        return []
+    found = [case for one in paid for case in await cases.listed(db, None, kind="excess", subject=one.id)]
+    return duplicates_of(attempts, known, found)
+
+
 @router.post("/payments/{payment_id}/ask")
 async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
     """Ask the provider for the truth, now."""
-    await reconcile.confirm(found.visitor.desk, found.visitor.practice_id, payment_id)
-    return see(f"{found.visitor.door}/payments/{payment_id}", "asked")
+    asked = await reconcile.confirm(found.visitor.desk, found.visitor.practice_id, payment_id)
+    return see(f"{found.visitor.door}/payments/{payment_id}", asked_of(asked))
 
 
 # ── Giving money back: how much, then "is this right?", then it is done once ──
@@ -232,13 +258,13 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
         )
     minor = int(form.text("minor")[:16])
     try:
-        await refund.create_refund(
+        made, _ = await refund.create_refund(
             visitor.desk, visitor.practice_id, payment.id, minor, reason, f"page-{key}",
             request_hash("refund", payment.id, minor, reason), visitor.actor,
         )  # fmt: skip
     except CallerError as error:
         return await _page(request, found, payment_id, error.status, errors={"": error})
-    return see(f"{visitor.door}/payments/{payment_id}", "refunded")
+    return see(f"{visitor.door}/payments/{payment_id}", REFUND_DONE[made.state])
 
 
 # ── Activity ──
@@ -250,8 +276,9 @@ async def activity(
 ) -> Response:
     """Who did what in this practice."""
     lines = await audit.listed(found.db, None, before, 51)
+    names = {code: entry.name for code, entry in (await found.visitor.desk.catalog()).items()}
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     return page(
-        request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people),
+        request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people, names),
         following=lines[49]["id"] if len(lines) > 50 else None,
     )  # fmt: skip

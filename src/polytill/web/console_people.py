@@ -15,6 +15,7 @@ from polytill.flows import staff as people
 from polytill.storage import staff
 from polytill.storage.staff import Person, StaffDb
 from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, words_of
+from polytill.web.shown_once import show_once
 from polytill.web.values import no_control
 from polytill.web.visitors import Visitor, owner_admin, practice_admin
 
@@ -84,7 +85,7 @@ async def invite(request: Request, at: At) -> Response:
     except ValueError:
         errors = {"name": words_of(request)("people.no_name")}
         return await _list(request, at, 422, given={**given, "name": ""}, errors=errors)
-    return page(request, "person_link.html", 201, visitor=visitor, email=given["email"], link=link, back=at.address)
+    return show_once(visitor, at.address, kind="link", email=given["email"], link=link)
 
 
 # ── One person ──
@@ -132,8 +133,8 @@ async def end_sessions(at: At, person_id: PersonId) -> Response:
 
 @router.post(OWNER + "/{person_id}/link")
 @router.post(PRACTICE + "/{person_id}/link")
-async def new_link(request: Request, at: At, person_id: PersonId) -> Response:
+async def new_link(at: At, person_id: PersonId) -> Response:
     """A new link to choose a password by, shown once; earlier ones end."""
     person = await _person(at, person_id)
     link = await people.link(at.visitor.desk, at.db, person.email, at.visitor.actor)
-    return page(request, "person_link.html", 201, visitor=at.visitor, email=person.email, link=link, back=at.address)
+    return show_once(at.visitor, at.address, kind="link", email=person.email, link=link)

@@ -11,10 +11,10 @@ from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.domain.typed_amounts import TypedAmountError, typed_whole
-from polytill.flows import configure
+from polytill.flows import configure, key_tests
 from polytill.flows.calling import handler_class, hook_url
 from polytill.flows.configure import CREDENTIALS, Keys, Wish
-from polytill.providers.contract import Handler
+from polytill.providers.contract import Handler, WebhookProof
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
@@ -95,20 +95,23 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     if configuration is None and entry.status not in configure.NEW_ALLOWED:
         raise NotFound
     snapshot = await found.visitor.desk.configured(found.db)
-    values: dict[str, Any] = {"shown": None, "delivery": None, "hook": "", "default_for": [], "prepared": []}
+    values: dict[str, Any] = {"shown": None, "delivery": None, "hook": "", "default_for": [], "prepared": [],
+        "last_tests": {}}  # fmt: skip
     if configuration is not None:
         values = {
             "shown": configure.credential_view(found.db, configuration, configuration.active),
             "delivery": await overview.last_delivery(found.db, configuration.id, configuration.environment),
             "hook": hook_url(found.visitor.desk, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
+            "last_tests": await key_tests.last_tests(found.db, code),
             "prepared": sorted({s.environment.value for s in configuration.others if s.state == "prepared"}),
         }
     more.setdefault("given", {})
     more.setdefault("tested", None)
     return page(
         request, "practice/provider.html", status, visitor=found.visitor, entry=entry, handler=handler,
-        configuration=configuration, currency=snapshot.currency, **values, **more,
+        configuration=configuration, currency=snapshot.currency, has_keys=bool(handler.keys),
+        takes_webhooks=handler.webhook_proof is not WebhookProof.none, **values, **more,
     )  # fmt: skip
 
 
@@ -147,7 +150,7 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
     except EXPECTED as error:
         errors = _by_field(error)
         return await _page(request, found, code, error.status, errors=errors, given=_safe(form, errors))
-    return see(f"{visitor.door}/providers/{code}", "saved" if before else "keys_saved")
+    return see(f"{visitor.door}/providers/{code}", "saved" if before or not handler.keys else "keys_saved")
 
 
 def _by_field(error: CallerError) -> dict[str, Said]:
@@ -245,7 +248,8 @@ async def activate(request: Request, found: PracticeAdmin, code: str, environmen
         errors = {"understood": words_of(request)("provider.tick_box")}
         return await _page(request, found, code, 422, errors=errors)
     try:
-        work = configure.activate(visitor.desk, visitor.practice_id, code, environment, visitor.actor)
-        return await _done(found, code, work, environment.value)
+        _, tested = await configure.switch(visitor.desk, visitor.practice_id, code, environment, visitor.actor)
     except EXPECTED as error:
         return await _page(request, found, code, error.status, errors=errors_by_field(error))
+    done = "production_unchecked" if tested and not tested.reached else environment.value
+    return see(f"{visitor.door}/providers/{code}", done)

@@ -12,8 +12,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from polytill.domain.states import AttemptState, EventState
 from polytill.flows import excess, operator, receive
 from polytill.flows.operator import Evidence
-from polytill.storage import cases, webhook_events
-from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see
+from polytill.storage import cases, overview, staff, webhook_events
+from polytill.storage.cases import OperatorCase
+from polytill.web.console_payments import REFUND_DONE
+from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, words_of
+from polytill.web.story import who
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
 router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
@@ -21,7 +24,7 @@ router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRou
 SHOWN = 50
 # What is said after each choice.
 DONE = {
-    "look_up": "asked", "refund_excess": "given_back", "same_account": "asked", "call_off": "called_off",
+    "look_up": "asked", "refund_excess": "refund_submitted", "same_account": "asked", "call_off": "called_off",
     "handled": "put_away",
 }  # fmt: skip
 # Names under which a case notes an amount in minor units.
@@ -37,8 +40,10 @@ async def show(
     """Cases, newest first: open ones, or those that were put away; and parked deliveries."""
     rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
     parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
+    unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
     return page(
         request, "practice/waiting.html", visitor=found.visitor, rows=rows[:SHOWN], parked=parked, closed=closed,
+        unknown=unknown,
         following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
         parked_in_all=len(parked) if len(parked) < SHOWN else await webhook_events.count(found.db, "parked"),
     )  # fmt: skip
@@ -58,6 +63,16 @@ async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Respo
     return await _page(request, found, case_id)
 
 
+@router.get("/{case_id}/refund")
+async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
+    """The question before a duplicate payment is refunded, as before any other refund."""
+    evidence = await operator.evidence(found.visitor.desk, found.visitor.practice_id, case_id)
+    left = _excess_left(evidence)
+    if left <= 0:
+        return see(f"{found.visitor.door}/waiting/{case_id}")
+    return page(request, "practice/case_refund.html", visitor=found.visitor, found=evidence, excess=left)
+
+
 @router.post("/{case_id}")
 async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
     """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put the
@@ -68,12 +83,14 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
     done = DONE.get(action, "")
     try:
         if action == "look_up":
-            await operator.look_up(desk, practice_id, case_id, actor)
+            asked = await operator.look_up(desk, practice_id, case_id, actor)
+            done = done if asked.answered else "not_answered"
         elif action == "refund_excess":
             evidence = await operator.refund_excess(desk, practice_id, case_id, actor)
-            done = done if evidence.case.state != "open" else "refused"
+            done = _refund_said(evidence)
         elif action == "same_account":
-            await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
+            asked = await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
+            done = done if asked.answered else "put_away"
         elif action == "call_off":
             await operator.call_off(desk, practice_id, case_id, form.text("note"), actor)
         elif action == "handled":
@@ -81,6 +98,13 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
     except EXPECTED as error:
         return await _page(request, found, case_id, error.status, errors=errors_by_field(error), note=form.text("note"))
     return see(f"{visitor.door}/waiting/{case_id}", done)
+
+
+def _refund_said(found: Evidence) -> str:
+    """What may be said after a duplicate payment was refunded: by the state of its newest refund, not of the case, which
+    ends only when the money has gone back."""
+    its = [one for one in found.refunds if one.attempt_id == found.case.subject]
+    return REFUND_DONE[max(its, key=lambda one: (one.created_at, one.id)).state] if its else "refused"
 
 
 async def _page(request: Request, found: OfPractice, case_id: str, status: int = 200, **more: Any) -> Response:
@@ -91,8 +115,22 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     return page(
         request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
         excess=_excess_left(evidence), unfindable=await operator.unfindable(desk, found.db, evidence.case),
-        seen=_flat(evidence.case.detail, currency), **{"note": "", **more},
+        seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
+        **{"note": "", **more},
     )  # fmt: skip
+
+
+def _noted(case: OperatorCase) -> dict[str, Any]:
+    """What was noted when it was opened, without how it ended."""
+    return {name: value for name, value in case.detail.items() if name not in ("resolution", "ended_before")}
+
+
+async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -> dict[str, str]:
+    """How it ended, in whose name, and the note that they had to write."""
+    said = case.detail.get("resolution") or {}
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
+    by = who(words_of(request), case.resolved_by, people) if case.resolved_by else ""
+    return {"action": str(said.get("action", "")), "note": str(said.get("note") or ""), "by": by}
 
 
 def _excess_left(found: Evidence) -> int:
@@ -103,13 +141,15 @@ def _excess_left(found: Evidence) -> int:
     return excess.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
 
 
-def _flat(detail: dict[str, Any], currency: str | None, prefix: str = "") -> list[tuple[str, Any, str | None]]:
-    """What a case noted when it was opened, and how it ended: name, value, and the currency where it is an amount."""
-    lines: list[tuple[str, Any, str | None]] = []
+def _flat(
+    detail: dict[str, Any], currency: str | None, above: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Any, str | None]]:
+    """What a case noted when it was opened: its name in steps, its value, and the currency where it is an amount."""
+    lines: list[tuple[tuple[str, ...], Any, str | None]] = []
     currency = detail.get("currency") or currency
     for name, value in detail.items():
         if isinstance(value, dict):
-            lines += _flat(value, currency, f"{prefix}{name} · ")
+            lines += _flat(value, currency, (*above, name))
         elif value is not None and name != "currency":
-            lines.append((f"{prefix}{name}".replace("_", " "), value, currency if name in AMOUNTS else None))
+            lines.append(((*above, name), value, currency if name in AMOUNTS else None))
     return lines

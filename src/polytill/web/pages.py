@@ -28,6 +28,7 @@ from polytill.domain.errors import (
     Unreadable,
 )  # fmt: skip
 from polytill.flows.desk import log
+from polytill.web import flashes
 from polytill.web.form_errors import Problems as Problems
 from polytill.web.form_errors import amount_of as amount_of
 from polytill.web.form_errors import errors_by_field as errors_by_field
@@ -67,18 +68,21 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     values.setdefault("errors", {})
     words = words_of(request)
     values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
-    done = request.query_params.get("done", "")
+    flash = flashes.read(request, words)
     html = _templates.get_template(template).render(
-        t=words, languages=LANGUAGES, path=request.url.path, done=done if words.has(f"done.{done}") else "", **values
+        t=words, languages=LANGUAGES, path=request.url.path, flash=flash, **values
     )
-    return Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
+    response = Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
+    flashes.forget(response, flash)
+    return response
 
 
 def see(address: str, done: str = "") -> Response:
     """After a form: the address to look at next, and what has been done."""
+    response = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
     if done:
-        address += ("&" if "?" in address else "?") + f"done={done}"
-    return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+        flashes.leave(response, address, done)
+    return response
 
 
 # ── Forms ──
@@ -167,7 +171,9 @@ def _failed(request: Request, status: int, detail: str) -> Response:
     key = f"error.title_{status}"
     words = words_of(request)
     title = words(key) if words.has(key) else words("error.title")
-    return page(request, "error.html", status, title=title, detail=detail, door=door)
+    # Whoever is signed in keeps the navigation: only the page failed, not their session.
+    visitor = getattr(request.state, "visitor", None)
+    return page(request, "error.html", status, title=title, detail=detail, door=door, visitor=visitor)
 
 
 def _error_page(request: Request, error: Exception) -> Response:
@@ -185,7 +191,8 @@ def _error_page(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         return _failed(request, 404, words("error.not_found"))
     assert isinstance(error, HTTPException)
-    return _failed(request, error.status_code, str(error.detail))
+    named = words.has(f"error.text_{error.status_code}")
+    return _failed(request, error.status_code, words(f"error.text_{error.status_code}" if named else "error.text"))
 
 
 class PageRoute(APIRoute):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,13 +12,15 @@ from polytill.flows import staff
 from polytill.flows.desk import Desk
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
-from polytill.web.pages import LANGUAGE_COOKIE, PageRoute, errors_by_field, form_of, page, see, words_of
+from polytill.web.pages import LANGUAGE_COOKIE, PageRoute, SignInNeeded, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import (
     OwnerViewer,
     PracticeId,
     PracticeViewer,
     Visitor,
     forget,
+    owner_viewer,
+    practice_viewer,
     remember,
 )  # fmt: skip
 from polytill.web.words import LANGUAGES, Said
@@ -211,7 +214,22 @@ nowhere = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @nowhere.get("/owner/{rest:path}")
+async def nothing_here(request: Request, rest: str) -> Response:
+    """There is nothing at this address. Whoever is signed in keeps the navigation."""
+    with suppress(SignInNeeded):
+        await owner_viewer(request)
+    raise NotFound
+
+
+@nowhere.get("/practice/{practice_id}/{rest:path}")
+async def nothing_of_practice(request: Request, practice_id: PracticeId, rest: str) -> Response:
+    """As above, in a practice's dashboard."""
+    with suppress(SignInNeeded):
+        await practice_viewer(request, practice_id)
+    raise NotFound
+
+
 @nowhere.get("/practice/{rest:path}")
-async def nothing_here(rest: str) -> Response:
-    """There is nothing at this address."""
+async def no_practice(rest: str) -> Response:
+    """As above, where the address names no practice."""
     raise NotFound

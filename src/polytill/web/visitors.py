@@ -94,6 +94,7 @@ async def _visitor(request: Request, db: StaffDb, door: str, practice: PracticeE
     if session is None:
         raise SignInNeeded(door)
     visitor = Visitor(till, session, staff.form_token(token), door, practice)
+    request.state.visitor = visitor  # an error page keeps the navigation
     if request.method == "POST":
         sent = form_of(request).exact(FORM_TOKEN)
         if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), visitor.form_token.encode()):

@@ -1,0 +1,82 @@
+"""Whether keys have the right shape, and whether their provider accepts them: before going live, and by hand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.domain.errors import FieldError
+from polytill.domain.states import Environment
+from polytill.flows.calling import build, call_test
+from polytill.flows.desk import Desk
+from polytill.providers.contract import CredentialTest, Handler
+from polytill.providers.outcomes import NotSent
+from polytill.storage import audit
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.provider_configs import Configuration, CredentialSet
+
+TESTED = "provider.tested"
+_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LastTest:
+    """When keys of one environment were last tested, and whether they were accepted."""
+
+    at: datetime
+    ok: bool
+
+
+async def tested(
+    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
+) -> CredentialTest:
+    """Ask the provider whether one set of keys works. ``reached`` is false where it did not say."""
+    handler = build(desk, db, entry, configuration, credentials)
+    if isinstance(handler, NotSent):
+        return CredentialTest(False, handler.detail or "The provider cannot be called.")
+    result = await call_test(handler)
+    if result.ok and result.environment is not None and result.environment is not credentials.environment:
+        detail = f"The keys work, but they are of {result.environment.value}, not of {credentials.environment.value}."
+        return CredentialTest(False, detail, result.environment)
+    return result
+
+
+def note(unit: Writes, now: datetime, actor: str, code: str, environment: Environment, result: CredentialTest) -> None:
+    """Keep that keys of this environment were tested."""
+    detail = {"ok": result.ok, "environment": environment.value, "reached": result.reached}
+    audit.append(unit, now, actor, TESTED, code, detail)
+
+
+async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
+    """The newest test of each environment's keys, by environment. One that did not reach the provider is none."""
+    found: dict[str, LastTest] = {}
+    for line in await audit.listed(db, code, limit=_LINES):
+        detail = line["detail"] or {}
+        if line["action"] == TESTED and "environment" in detail and detail.get("reached", True):
+            found.setdefault(detail["environment"], LastTest(line["at"], bool(detail.get("ok"))))
+    return found
+
+
+def wrong_key(
+    handler: type[Handler], provider: str, name: str, environment: Environment, text: str
+) -> list[FieldError]:
+    """Why a key does not fit its field: of the other environment, of another field, or of no known shape."""
+    spec = handler.keys[name]
+    here, there = spec.sandbox, spec.production
+    if environment is Environment.production:
+        here, there = there, here
+    if re.fullmatch(here, text):
+        return []
+    if re.fullmatch(there, text):
+        kind = "live" if environment is Environment.sandbox else "test"
+        detail = f"This is a {kind} key, but the environment is {environment.value}."
+        return [FieldError(f"/{name}", detail, f"{kind}_key")]
+    for other, its in handler.keys.items():
+        if other != name and (re.fullmatch(its.sandbox, text) or re.fullmatch(its.production, text)):
+            detail = f"This is the {its.label.lower()}. It belongs into another field."
+            about = {"provider": provider, "key": its.label.lower()}
+            return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
+    detail = f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip()
+    return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]

@@ -1,0 +1,40 @@
+"""Duplicate payments on the page of the payment: what was received twice, what of it went back, and the case about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState
+from polytill.storage.cases import OperatorCase
+from polytill.storage.payments import Attempt
+from polytill.storage.refunds import Refund
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A second success of one payment. Amounts in minor units; ``case_id`` None where nobody has one."""
+
+    attempt_id: str
+    received: int
+    refunded: int
+    pending: int
+    case_id: str | None
+
+
+def duplicates_of(
+    attempts: Iterable[Attempt], known: Iterable[Refund], found: Iterable[OperatorCase]
+) -> list[Duplicate]:
+    """The duplicates among a payment's attempts: those that have a case of that kind, open or resolved."""
+    about = {case.subject: case.id for case in found if case.kind == "excess"}
+    known = list(known)
+    listed = []
+    for one in attempts:
+        if one.id in about and one.state is AttemptState.succeeded:
+            its = [refund for refund in known if refund.attempt_id == one.id]
+            back = sum(refund.amount for refund in its if refund.state in REFUND_DONE)
+            under_way = [
+                refund for refund in its if refund.state not in REFUND_DONE and refund.state not in REFUND_VOID
+            ]
+            listed.append(Duplicate(one.id, one.amount, back, sum(r.amount for r in under_way), about[one.id]))
+    return listed

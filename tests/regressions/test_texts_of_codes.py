@@ -1,0 +1,63 @@
+"""Every code that a page can print has a text in every language (pages evidence D27, D30, operations D10)."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from polytill.web.flashes import TONES
+from polytill.web.languages import texts as checkout_texts
+from polytill.web.words import LANGUAGES, texts
+from tests.house.reading import modules
+
+
+def _constants(module_prefix: str, function: str, place: int) -> set[str]:
+    """The constant at one place of every call of a function."""
+    found = set()
+    for module in modules():
+        if module.name.startswith(module_prefix):
+            for call in ast.walk(ast.parse(module.source)):
+                named = (
+                    isinstance(call, ast.Call) and getattr(call.func, "attr", getattr(call.func, "id", "")) == function
+                )
+                if named and len(call.args) > place and isinstance(call.args[place], ast.Constant):  # type: ignore[attr-defined]
+                    found.add(call.args[place].value)  # type: ignore[attr-defined]
+    return {one for one in found if isinstance(one, str)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_action_of_the_audit_log_has_a_text(language: str) -> None:
+    actions = {one for one in _constants("flows.", "append", 3) if "." in one}
+    assert len(actions) > 25
+    assert {one for one in actions if f"action.{one.replace('.', '_')}" not in texts(language)} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_banner_has_a_text(language: str) -> None:
+    said = _constants("web.", "see", 1) | set(TONES)
+    assert len(said) > 15
+    assert {one for one in said if one and f"done.{one}" not in texts(language)} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_payment_method_has_a_text_at_the_checkout(language: str) -> None:
+    """D30: "You pay at PayPal: card." for everything else that PayPal offers."""
+    methods = {key.partition(".")[2] for key in texts(language) if key.startswith("method.")}
+    assert {"paypal", "apple_pay", "google_pay", "opay"} <= methods
+    assert methods - set(checkout_texts(language)["method"]) == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_end_of_a_case_has_a_text(language: str) -> None:
+    ends = set()
+    for module in modules():
+        if module.name.startswith("flows."):
+            for one in ast.walk(ast.parse(module.source)):
+                if isinstance(one, ast.Dict):
+                    ends |= {
+                        value.value for key, value in zip(one.keys, one.values, strict=True)
+                        if isinstance(key, ast.Constant) and key.value == "action" and isinstance(value, ast.Constant)
+                    }  # fmt: skip
+    assert {"handled", "called_off", "same_account"} <= ends
+    assert {one for one in ends if f"resolution.{one}" not in texts(language)} == set()

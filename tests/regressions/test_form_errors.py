@@ -81,7 +81,7 @@ async def test_all_errors_of_a_form_are_said_at_once_with_a_way_to_each_field(sh
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         typed = {"amount": "five thousand", "description": "", "days": "many"}
-        wrong = await browser.send(f"{door}/links", f"{door}/links", **typed)
+        wrong = await browser.send(f"{door}/links", f"{door}/links", currency="NGN", **typed)
         assert (wrong.status, 'data-errors="3"' in wrong.html) == (422, True)
         for name in typed:
             assert f'href="#f-{name}"' in wrong.html

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from polytill.domain.states import RefundState
+from polytill.flows import key_tests
+from polytill.providers.contract import CredentialTest
 from polytill.storage import cases
 from polytill.web.console_payments import REFUND_DONE
 from polytill.web.flashes import TONES
@@ -203,7 +205,7 @@ async def test_a_link_is_shown_again_in_another_language_and_after_a_reload(shar
         assert (await browser.get(address)).status == 303
 
 
-async def test_going_live_tests_the_live_keys(shared: Installation) -> None:
+async def test_going_live_tests_the_live_keys(shared: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """D5: only their shape was checked, and the page showed the last test of the test keys."""
     practice = await Practice.make(shared, "paystack")
     door = f"/practice/{practice.id}/providers/paystack"
@@ -214,6 +216,12 @@ async def test_going_live_tests_the_live_keys(shared: Installation) -> None:
         unknown_to_the_provider = {"publicKey": "pk_live_" + "f" * 40, "secretKey": "sk_live_" + "f" * 40}
         saved = await browser.send(door, f"{door}/credentials/production", **unknown_to_the_provider)
         assert (saved.status, saved.done) == (303, "prepared")
+        told = CredentialTest(False, "Paystack refuses the key: Invalid key")
+
+        async def answered(handler: object) -> CredentialTest:
+            return told
+
+        monkeypatch.setattr(key_tests, "call_test", answered)
         refused = await browser.send(door, f"{door}/activate/production", understood="yes")
         assert refused.status == 409
         assert (await practice.call("GET", "/payment-providers/paystack")).body["environment"] == "sandbox"
@@ -223,6 +231,10 @@ async def test_going_live_tests_the_live_keys(shared: Installation) -> None:
         assert 'data-step="live_webhook"' in shown
         api = await practice.call("POST", "/payment-providers/paystack/activate", {"environment": "production"})
         assert (api.status, api.body["code"]) == (409, "live_keys_refused")
+        told = CredentialTest(False, "Paystack could not be reached.", reached=False)
+        away = await browser.send(door, f"{door}/activate/production", understood="yes")
+        assert (away.status, away.done) == (303, "production_unchecked")
+        assert (await browser.get(door)).said == ("production_unchecked", "warn")
 
 
 async def test_cash_is_not_set_up_like_a_card_processor(shared: Installation) -> None:

@@ -85,7 +85,7 @@ def _token(seen: object) -> dict[str, list[str]]:
         ({"secretKey": ""}, "needs its secret key"),
         ({"secretKey": "FLWSECK-0123456789abcdef-X"}, "live key"),
         ({"secretKey": "sk_test_0123456789abcdef0123"}, "does not look like"),
-        ({"publicKey": "FLWSECK_TEST-0123456789abcdef-X"}, "does not look like"),
+        ({"publicKey": "FLWSECK_TEST-0123456789abcdef-X"}, "secret key into this field"),
         ({"publicKey": "x" * 501}, "too long"),
         ({"currency": []}, "at least one currency"),
         ({"currency": ["NGN", "QQQ"]}, "does not support"),
@@ -115,7 +115,7 @@ async def test_a_key_is_judged_at_once(shared: Installation, signed: Signed) -> 
     assert "looks right" in await judged("secretKey", "sk_test_51Hclinic0000")
     assert "test key" in await judged("secretKey", "sk_test_51Hclinic0000", "production")
     assert "live key" in await judged("publicKey", "pk_live_51Hclinic0000")
-    assert "does not look like" in await judged("secretKey", "pk_test_51Hclinic0000")
+    assert "publishable key into this field" in await judged("secretKey", "pk_test_51Hclinic0000")
     assert await judged("secretKey", "") == ""
 
 

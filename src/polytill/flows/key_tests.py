@@ -59,6 +59,11 @@ async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
     return found
 
 
+def _is_surely(pattern: str, text: str) -> bool:
+    """Whether a key has a shape that no other text of its length has: one with a prefix of its own."""
+    return bool(re.fullmatch(pattern, text)) and not re.fullmatch(pattern, "z" * len(text))
+
+
 def wrong_key(
     handler: type[Handler], provider: str, name: str, environment: Environment, text: str
 ) -> list[FieldError]:
@@ -74,7 +79,7 @@ def wrong_key(
         detail = f"This is a {kind} key, but the environment is {environment.value}."
         return [FieldError(f"/{name}", detail, f"{kind}_key")]
     for other, its in handler.keys.items():
-        if other != name and (re.fullmatch(its.sandbox, text) or re.fullmatch(its.production, text)):
+        if other != name and any(_is_surely(pattern, text) for pattern in (its.sandbox, its.production)):
             detail = f"This is the {its.label.lower()}. It belongs into another field."
             about = {"provider": provider, "key": its.label.lower()}
             return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]

@@ -99,10 +99,11 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
 async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
     more.setdefault("given", {})
     known = await visitor.desk.catalog()
-    installed = {code: one for code, one in visitor.desk.registry.installed().items() if code not in known}
+    handlers = visitor.desk.registry.installed()
+    installed = {code: one for code, one in handlers.items() if code not in known}
     code = more["given"].get("code") or request.query_params.get("code", "")
     return page(
-        request, "owner/provider_new.html", status, visitor=visitor, handler=installed.get(code), code=code,
+        request, "owner/provider_new.html", status, visitor=visitor, handler=handlers.get(code), code=code,
         installed=installed, **more,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import time
 from rich.console import Console
 from tests.postgres.server import PostgresError
 
+from benchmarks.events import deliveries
 from benchmarks.load import WrongAnswer
 from benchmarks.measuring import FULL, PAYMENTS, QUICK
 from benchmarks.pages import pages
@@ -18,7 +19,7 @@ from benchmarks.results import machine, versions
 from benchmarks.sums import sums
 from polytill.web import logs
 
-BENCHMARKS = {**PAYMENTS, "pages": pages, "sums": sums}
+BENCHMARKS = {**PAYMENTS, "pages": pages, "sums": sums, "events": deliveries}
 
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]

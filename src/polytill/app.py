@@ -15,10 +15,22 @@ from typing import Any
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow, OperatorError, PolytillError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import fleet, lease, notify, onboarding, operate, pay, reconcile, refund, rounds
+from polytill.flows import (
+    event_delivery,
+    event_destination,
+    fleet,
+    lease,
+    onboarding,
+    operate,
+    pay,
+    reconcile,
+    refund,
+    rounds,
+)
 from polytill.flows.desk import Desk, log
+from polytill.flows.event_destination import BACKLOG_EVERY_S
 from polytill.flows.pay import PaymentRequest, Taken
-from polytill.providers.http import AiohttpTransport, Http, Transport
+from polytill.providers.http import AiohttpTransport, Http, StatusTransport, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
 from polytill.storage import migrating
@@ -54,12 +66,15 @@ class Polytill:
             owner, ring, settings.practice_databases.get_secret_value(), settings.database_connections, world, hop
         )
         own_transport = AiohttpTransport(settings.provider_timeout_s) if transport is None else None
+        to_host = StatusTransport(settings.event_timeout_s) if transport is None else None
         http = Http(transport or own_transport)  # type: ignore[arg-type]
         try:
             at = await migrating.current(owner)
             if at != migrating.head("owner"):
                 raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
-            till = cls(Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http))
+            desk = Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
+            desk.host_transport = to_host
+            till = cls(desk)
             till._report_plug_ins()
             await till.watch_clock()  # before the first lease is written by ours
             try:
@@ -67,8 +82,9 @@ class Polytill:
             finally:
                 await till._stop_migrating()
         finally:
-            if own_transport is not None:
-                await own_transport.close()
+            for one in (own_transport, to_host):
+                if one is not None:
+                    await one.close()
             await opening.close()
             await owner.engine.close()
 
@@ -118,7 +134,7 @@ class Polytill:
 
     async def sweep(self, everyone: bool = False) -> int:
         """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
-        done = await rounds.sweep(self.desk, everyone) + await notify.deliver(self.desk)
+        done = await rounds.sweep(self.desk, everyone) + await event_delivery.deliver(self.desk)
         self._tell_clock()
         return done
 
@@ -163,25 +179,28 @@ class Polytill:
     async def renew_for_ever(self) -> None:
         """Keep the leases of this process, an eye on its clock, and no connection that nobody uses, until it is cancelled."""
         idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
-        async with beside(idle), beside(clock):
+        backlog = self._repeat("backlog", partial(event_destination.read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
+        async with beside(idle), beside(clock), beside(backlog):
             await self._repeat("leases", partial(lease.renew, self.desk))
 
     async def visit_for_ever(self) -> None:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
-        going = rounds.Rounds(self.desk)
+        going, sending = rounds.Rounds(self.desk), event_delivery.Deliveries(self.desk)
         log.info("worker_started", worker=going.worker)
         # Before the first claim is judged by it; where the server is away, nothing can be claimed either.
         await self._repeat("clock", self._learn_time, once=True)
         await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
         try:
-            async with beside(self._repeat("deliveries", partial(notify.deliver, self.desk))):
+            async with beside(self._repeat("deliveries", partial(event_delivery.turn, sending, self.desk))):
                 await self._repeat("rounds", partial(rounds.turn, going, self.desk))
         finally:
-            with suppress(PolytillError):  # the claims end by themselves
-                await going.leave()
+            for worker in (going, sending):
+                with suppress(PolytillError):  # the claims end by themselves
+                    await worker.leave()
 
     async def _repeat(
-        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], once: bool = False
+        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], once: bool = False,
+        pause_s: float | None = None,
     ) -> None:  # fmt: skip
         """Do a thing again and again, whatever becomes of one time; or until it has worked once."""
         while True:
@@ -193,7 +212,7 @@ class Polytill:
                 log.warning("worker_waits", work=name, reason="database_unavailable")
             except Exception as error:
                 log.error("worker_failed", work=name, error=type(error).__name__)
-            await asyncio.sleep(self.desk.settings.sweep_interval_s / 2)
+            await asyncio.sleep(self.desk.settings.sweep_interval_s / 2 if pause_s is None else pause_s)
 
 
 @asynccontextmanager

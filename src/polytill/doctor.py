@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
+from polytill.flows import event_destination
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.rounds import CLAIM_S
@@ -44,6 +45,7 @@ async def examine(settings: Settings) -> list[Finding]:
             findings += await _practices(till.desk)
             findings += await _clock(till.desk)
             findings += await _work(till.desk)
+            findings += await _events(till.desk)
             findings += await _connections(till.desk)
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
@@ -135,6 +137,25 @@ async def _work(desk: Desk) -> list[Finding]:
         return []
     who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
     return [Finding(True, f"{who} waited for more than two minutes: is a worker running (`polytill worker`)?")]
+
+
+async def _events(desk: Desk) -> list[Finding]:
+    backlog = await event_destination.read_backlog(desk)
+    findings = []
+    if backlog.abandoned:
+        what = "1 event was" if backlog.abandoned == 1 else f"{backlog.abandoned} events were"
+        sentence = (
+            f"{what} never delivered to the host: all tries failed. Deliver them again"
+            ' (POST /api/owner/event-deliveries/replay) or resolve them on the page "Waiting".'
+        )
+        findings.append(Finding(True, sentence))
+    since = backlog.retrying_since
+    if since is not None and desk.world.now() - since > event_destination.FAILING:
+        hours = int((desk.world.now() - since).total_seconds() // 3600)
+        what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
+        sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."
+        findings.append(Finding(True, sentence))
+    return findings
 
 
 async def _connections(desk: Desk) -> list[Finding]:

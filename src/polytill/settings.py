@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     rotation_overlap_s: int = Field(
         72 * 3600, ge=0, description="How long superseded webhook secrets are still honoured"
     )
+    event_timeout_s: float = Field(10.0, gt=0, le=60, description="How long to wait for the host's answer to an event")
+    event_deliveries_at_once: int = Field(200, ge=1, le=2000, description="How many events one worker sends at once")
+    event_secret_overlap_s: int = Field(
+        24 * 3600, ge=0, description="How long a replaced event secret signs beside the new one"
+    )
     sweep_interval_s: float = Field(2.0, gt=0, description="How often overdue attempts and refunds are looked up")
     worker_visits: int = Field(16, ge=1, le=500, description="How many practices one worker visits at once")
 

@@ -13,10 +13,10 @@ from polytill.domain.ids import read_address
 from polytill.domain.sealing import KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import configure, notify, onboarding, rotate
+from polytill.flows import configure, event_destination, onboarding, rotate
 from polytill.flows.configure import Keys, Wish
 from polytill.flows.receive import HOOK
-from polytill.storage import events, practices
+from polytill.storage import practices
 from polytill.storage.provider_configs import all_of, open_credentials
 from tests.installation import TEST_KEYS, fresh_settings, opened
 from tests.storage.making import plain
@@ -36,7 +36,8 @@ async def _made(till: Polytill) -> tuple[int, str]:
     )
     saved, _ = await configure.configure(till.desk, entry.id, wish, "test", False)
     await onboarding.add_cluster(till.desk, "moon", Secret("postgresql://u:pw@moon.example/x"), "test")
-    await notify.set_destination(till.desk, "https://platform.example/events", "test")
+    for _ in range(2):  # the one that was replaced still signs
+        await event_destination.set_destination(till.desk, "https://platform.example/events", "test")
     return entry.id, saved.hook_token
 
 
@@ -49,9 +50,11 @@ async def _opens(till: Polytill, practice_id: int) -> None:
     assert secret.reveal() == SECRET
     [(name, sealed)] = (await practices.sealed_urls(till.desk.owner)).items()
     assert "pw@moon" in till.desk.opening.open_owners(sealed, Place("clusters", name, "sealed_url")).reveal()
-    to = await events.destination(till.desk.owner)
+    to = await event_destination.current(till.desk)
     assert to is not None
-    assert till.desk.opening.open_owners(to[1], notify.DESTINATION).reveal().startswith("whsec_")
+    current, previous = event_destination.secrets_of(till.desk, to)
+    assert current.reveal().startswith("whsec_")
+    assert previous.reveal().startswith("whsec_")
 
 
 async def test_a_new_key_takes_over(tmp_path: Path, engine_url: str | None) -> None:

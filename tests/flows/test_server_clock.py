@@ -17,13 +17,13 @@ from structlog.testing import capture_logs
 from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
-from polytill.flows import compare, fleet, lease, notify, rounds
+from polytill.flows import compare, event_delivery, event_destination, fleet, lease, notify, rounds
 from polytill.flows.clocks import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
 from polytill.flows.rounds import CLAIM_S, WHENEVER, Rounds
 from polytill.flows.visit import GRACE_S
 from polytill.providers.contract import Page
 from polytill.providers.outcomes import Reason, Unknown
-from polytill.storage import events, leases, listings, payments
+from polytill.storage import event_deliveries, leases, listings, payments
 from polytill.storage.databases import OwnerDb
 from tests.flows.scenes import LINK, Scene
 from tests.flows.scripted import HANDLERS
@@ -172,21 +172,32 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
 ) -> None:
     sent: list[int] = []
 
-    async def send(*args: Any) -> None:
-        sent.append(args[-1])  # and it takes long
+    async def send(_: Any, __: str, ___: str, claimed: event_deliveries.Claimed) -> None:
+        sent.append(claimed.event.position)
+        await asyncio.Event().wait()  # for ever
 
-    monkeypatch.setattr(notify, "_send", send)
-    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    async def one_turn() -> None:
+        worker = event_delivery.Deliveries(scene.desk)
+        await worker.turn()
+        await asyncio.sleep(0)
+        workers.append(worker)
+
+    workers: list[event_delivery.Deliveries] = []
+    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
+    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
     await notify.forward(scene.desk, scene.db)
-    await notify.deliver(scene.desk)
-    wrong(notify.CLAIM_S + 60)
-    await notify.deliver(scene.desk)
+    claim_s = scene.desk.settings.event_timeout_s + event_delivery.CLAIM_MARGIN_S
+    await one_turn()
+    wrong(claim_s + 60)
+    await one_turn()
     assert len(sent) == 1
-    scene.clock.at_s += notify.CLAIM_S
-    await notify.deliver(scene.desk)
-    assert len(sent) == 2
+    scene.clock.at_s += claim_s
+    await one_turn()
+    assert len(sent) == 2, "the first worker is dead"
+    for worker in workers:
+        await worker.leave()
 
 
 async def test_one_that_is_ahead_takes_no_migration_over(scene: Scene, wrong: SetWrong) -> None:
@@ -357,14 +368,16 @@ async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypa
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
     await scene.till.watch_clock()
-    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
     await notify.forward(scene.desk, scene.db)
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
     await scene.till.watch_clock()
-    assert len(await events.due_deliveries(scene.desk.owner, scene.desk.shared_after(0))) == 1
+    [due] = await event_deliveries.listed(scene.desk.owner, "pending", None, None, 10)
+    assert due.next_try_at is not None
+    assert due.next_try_at <= scene.desk.shared_after(0)
 
 
 # ── What it does to payments ──

@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.money import Money
 from polytill.domain.states import EventState, PaymentStatus
-from polytill.flows import compare, notify
+from polytill.flows import compare, event_delivery, event_destination, notify
 from polytill.flows.compare_refunds import ASKED_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
-from polytill.storage import events, listings, payments, refunds, webhook_events
+from polytill.storage import event_deliveries, events, listings, payments, refunds, webhook_events
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -183,24 +183,27 @@ async def test_a_delivery_that_cannot_be_read_keeps_no_other_waiting(
 ) -> None:
     sent: list[str] = []
 
-    async def send(_: Any, __: str, ___: Any, event: events.Event, ____: int) -> None:
-        sent.append(event.event_id)
+    async def send(_: Any, __: str, claim_id: str, claimed: event_deliveries.Claimed) -> event_deliveries.Tried:
+        sent.append(claimed.event.event_id)
+        return event_deliveries.Tried(claim_id, claimed.event.position, "delivered", 204, None, None)
 
-    monkeypatch.setattr(notify, "_send", send)
-    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
+    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
     await scene.configure()
     for _ in range(2):
         await scene.succeeded()
     await notify.forward(scene.desk, scene.db)
     first, second = await events.read(scene.desk.owner, 0, 10)
     async with unreadable(scene.desk.owner, "event_feed", first.position):
-        assert await notify.deliver(scene.desk) == 1
+        assert await event_delivery.deliver(scene.desk) == 1
     assert sent == [second.event_id]
 
 
-async def test_however_many_events_cannot_be_read_the_one_behind_them_is_told(scene: Scene) -> None:
+async def test_however_many_events_cannot_be_read_the_one_behind_them_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await scene.configure()
-    await notify.set_destination(scene.desk, "https://platform.example/events", "test")
+    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
     for _ in range(5):
         await scene.succeeded()
     outbox = [event.position for event in await events.unforwarded(scene.db)]
@@ -210,12 +213,18 @@ async def test_however_many_events_cannot_be_read_the_one_behind_them_is_told(sc
         assert [event.position for event in await events.unforwarded(scene.db, 2)] == outbox[4:]
     await notify.forward(scene.desk, scene.db)
     feed = [event.position for event in await events.read(scene.desk.owner, 0, 10)]
-    now = scene.desk.world.after(1)
-    assert [event.position for event, _ in await events.due_deliveries(scene.desk.owner, now, 2)] == feed[:2]
+    sent: list[int] = []
+
+    async def send(_: Any, __: str, claim_id: str, claimed: event_deliveries.Claimed) -> event_deliveries.Tried:
+        sent.append(claimed.event.position)
+        return event_deliveries.Tried(claim_id, claimed.event.position, "delivered", 204, None, None)
+
+    monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
     async with AsyncExitStack() as stack:
         for position in feed[:4]:
             await stack.enter_async_context(unreadable(scene.desk.owner, "event_feed", position, only_this=False))
-        assert [event.position for event, _ in await events.due_deliveries(scene.desk.owner, now, 2)] == feed[4:]
+        await event_delivery.deliver(scene.desk)
+        assert sent == feed[4:]
 
 
 # ── What arrives ──

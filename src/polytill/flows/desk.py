@@ -20,12 +20,13 @@ from polytill.flows.compared import Compared
 from polytill.flows.patience import Patience
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.providers.contract import Handler
-from polytill.providers.http import Http
+from polytill.providers.http import Http, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
 from polytill.storage import catalog, people, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.event_deliveries import Backlog
 from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import Configuration
 
@@ -82,6 +83,9 @@ class Desk:
     compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
     server_clock: ServerClock = field(default_factory=ServerClock)
+    # How events reach the host: a time limit of its own, so that neither it nor a provider waits for the other.
+    host_transport: Transport | None = None
+    event_backlog: Backlog = field(default_factory=Backlog)  # as this process read it last
     # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
     on_configured: Any = None
 

@@ -1,39 +1,24 @@
-"""The platform is told: from each practice's outbox to one feed, and from the feed to the platform, signed, in order.
+"""Events for the host: written with what they report, and forwarded from each practice's outbox to one feed, in order.
 
-Every step may run twice and changes nothing the second time: an event has one id for ever, the feed takes it once, and
-who receives it tells repeats by the ``webhook-id``. Deliveries follow the Standard Webhooks specification.
+Each step may run twice and changes nothing the second time: an event has one id for ever, and the feed takes it once.
+``event_delivery.py`` sends them from there.
 """
 
 from __future__ import annotations
 
-import base64
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
-
-import msgspec
-from standardwebhooks import Webhook
 
 from polytill.domain.clock import wire_time
-from polytill.domain.errors import NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.sealing import Place
-from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.desk import Desk, log
-from polytill.providers.http import AnswerLost, ConnectionNotMade, origin_of
-from polytill.storage import audit, events, webhook_events
+from polytill.flows.desk import Desk
+from polytill.storage import event_deliveries, events, webhook_events
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.events import Event
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
-
-DESTINATION = Place("event_destinations", "1", "secret")
-
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
-# Pauses between tries, as the specification suggests: five seconds to ten hours, about three days in all.
-RETRY_S = (5, 300, 1800, 7200, 18000, 36000, 36000, 50400, 72000, 86400)
-CLAIM_S = 60.0
 
 
 def tell(
@@ -79,68 +64,18 @@ async def forward(desk: Desk, db: PracticeDb) -> int:
     waiting = await events.unforwarded(db)
     if not waiting:
         return 0
-    to = await events.destination(desk.owner)
-    now = desk.world.now()
-    due = desk.shared_after(0)
+    now, due = desk.world.now(), desk.shared_after(0)
+    to = await event_deliveries.destination(desk.owner, due)
     async with desk.owner.transaction() as tx:
         for event in waiting:
             position = await events.feed(tx, event, desk.owner.engine.dialect)
             if position is not None and to is not None:
-                events.plan_delivery(tx, position, event.payment_id, due)
+                event_deliveries.plan(tx, replace(event, position=position), due)
     unit = Unit()
     for event in waiting:
         events.mark_forwarded(unit, event, now)
     await db.commit(unit)
     return len(waiting)
-
-
-# ── Deliveries ──
-
-
-async def deliver(desk: Desk) -> int:
-    """Send what is due, each payment's events in their order. How many tries were made."""
-    to = await events.destination(desk.owner)
-    if to is None:
-        return 0
-    url, sealed = to
-    signer = Webhook(desk.opening.open_owners(sealed, DESTINATION).reveal())
-    tried = 0
-    for event, tries in await events.due_deliveries(desk.owner, desk.shared_after(0)):
-        claim = Unit()
-        events.claim_delivery(claim, event.position, tries, desk.shared_after(CLAIM_S))
-        try:
-            await desk.owner.commit(claim)
-        except Stale:
-            continue  # another worker has it
-        await _send(desk, url, signer, event, tries + 1)
-        tried += 1
-    return tried
-
-
-async def _send(desk: Desk, url: str, signer: Webhook, event: Event, tries: int) -> None:
-    body = msgspec.json.encode(event_view(event))
-    now = desk.world.now()
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": event.event_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": signer.sign(event.event_id, now, body.decode()),
-    }
-    status: int | None = None
-    error: str | None = None
-    try:
-        status, _, _ = await desk.http.transport.send("POST", url, headers, body)
-    except (ConnectionNotMade, AnswerLost) as failure:
-        error = type(failure).__name__
-    state, next_at = "delivered", None
-    if status is None or not 200 <= status < 300:
-        state = "pending" if tries <= len(RETRY_S) else "given_up"
-        pause_s = RETRY_S[min(tries, len(RETRY_S)) - 1]
-        next_at = desk.shared_after(pause_s)
-        log.warning("event_not_delivered", event_id=event.event_id, status=status, error=error, tries=tries)
-    unit = Unit()
-    events.finish_delivery(unit, event.position, state, status, error, next_at, desk.world.now())
-    await desk.owner.commit(unit)
 
 
 def event_view(event: Event) -> dict[str, Any]:
@@ -153,33 +88,3 @@ def event_view(event: Event) -> dict[str, Any]:
         "environment": event.environment.value,
         "data": event.data,
     }
-
-
-# ── Where to ──
-
-
-async def set_destination(desk: Desk, url: str, actor: str) -> str:
-    """Set where events are delivered; the secret to verify them with, shown this once."""
-    origin = origin_of(url)
-    if origin is None or (origin.startswith("http://") and urlsplit(origin).hostname not in _THIS_MACHINE):
-        raise invalid("/url", "The destination must be an https address (http only on this machine).")
-    secret = "whsec_" + base64.b64encode(desk.world.random_bytes(32)).decode()
-    sealed = desk.opening.seal_owners(Secret(secret), DESTINATION)
-    now = desk.world.now()
-    unit = Unit()
-    events.put_destination(unit, url, sealed, now)
-    audit.append(unit, now, actor, "events.destination_set", "owner", {"origin": origin})
-    await desk.owner.commit(unit)
-    return secret
-
-
-async def replay(desk: Desk, position: int, actor: str) -> None:
-    """Have one event of the feed delivered once more."""
-    found = await events.read(desk.owner, position - 1, 1)
-    if not found or found[0].position != position:
-        raise NotFound("There is no such event.")
-    now = desk.world.now()
-    unit = Unit()
-    events.plan_delivery(unit, position, found[0].payment_id, desk.shared_after(0))
-    audit.append(unit, now, actor, "events.replayed", "owner", {"cursor": position})
-    await desk.owner.commit(unit)

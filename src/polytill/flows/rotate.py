@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from polytill.domain.errors import Stale
 from polytill.domain.sealing import Place
+from polytill.flows import event_destination
 from polytill.flows.desk import Desk
-from polytill.flows.notify import DESTINATION
-from polytill.storage import audit, events, practices
+from polytill.storage import audit, event_deliveries, practices
 from polytill.storage.units import Unit
 
 
@@ -43,11 +43,11 @@ async def reseal_owners(desk: Desk, actor: str) -> int:
         fresh = desk.opening.seal_owners(desk.opening.open_owners(sealed, place), place)
         practices.reseal_url(unit, name, sealed, fresh, now)
         resealed += 1
-    to = await events.destination(desk.owner)
-    if to is not None:
-        url, sealed = to
-        fresh = desk.opening.seal_owners(desk.opening.open_owners(sealed, DESTINATION), DESTINATION)
-        events.reseal_destination(unit, url, sealed, fresh, now)
+    to = await event_destination.current(desk)
+    place = event_destination.PLACE
+    for number, sealed in enumerate(to.sealed_secrets if to else ()):
+        fresh = desk.opening.seal_owners(desk.opening.open_owners(sealed, place), place)
+        (event_deliveries.reseal_previous if number else event_deliveries.reseal)(unit, sealed, fresh)
         resealed += 1
     if resealed:
         audit.append(unit, now, actor, "owner.secrets_resealed", "owner", {"by": desk.ring.ids[0], "count": resealed})

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from polytill.flows import lease
 from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk, log
+from polytill.flows.event_delivery import CLAIM_MARGIN_S
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.visit import GRACE_S, visit
-from polytill.storage import events, leases
+from polytill.storage import event_deliveries, leases
 from polytill.storage.units import Unit
 
 CLAIM_S = 15.0
@@ -163,7 +164,11 @@ async def keep_time(desk: Desk) -> None:
         leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
         await desk.owner.commit(unit)
         _set_right(unit, desk, MARGIN_S)
-        events.set_right(unit, desk.shared_after(MARGIN_S), desk.shared_after(0))
+        claim_s = desk.settings.event_timeout_s + CLAIM_MARGIN_S
+        event_deliveries.set_right(
+            unit, desk.shared_after(MARGIN_S), desk.shared_after(0), desk.shared_after(claim_s + MARGIN_S),
+            desk.shared_after(claim_s),
+        )  # fmt: skip
         await desk.owner.commit(unit)
         clock.back_s = 0.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ from polytill.providers.token_cache import TokenCache
 MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
 MAX_EXPONENT = 350  # any double, and nothing that a database would refuse to keep
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+STATUS_BODY_BYTES, STATUS_BODY_S = 64 * 1024, 1.0
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 MAX_RETRY_AFTER_S = 3600.0  # a provider may slow us down, not stop us for ever
@@ -148,6 +150,14 @@ class AiohttpTransport:
             )
         return self._session
 
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        content = await response.content.read(MAX_ANSWER_BYTES + 1)
+        while len(content) <= MAX_ANSWER_BYTES and not response.content.at_eof():
+            content += await response.content.read(MAX_ANSWER_BYTES + 1 - len(content))
+        if len(content) > MAX_ANSWER_BYTES:
+            raise AnswerLost("the answer was too large")
+        return content
+
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[int, Mapping[str, str], bytes]:
@@ -156,11 +166,7 @@ class AiohttpTransport:
             async with self._opened().request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                content = await response.content.read(MAX_ANSWER_BYTES + 1)
-                while len(content) <= MAX_ANSWER_BYTES and not response.content.at_eof():
-                    content += await response.content.read(MAX_ANSWER_BYTES + 1 - len(content))
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise AnswerLost("the answer was too large")
+                content = await self._content(response)
                 lower = {name.lower(): value for name, value in response.headers.items()}
                 return response.status, lower, content
         except _NOT_MADE as error:
@@ -172,6 +178,21 @@ class AiohttpTransport:
         """End the session. A later call would open another."""
         if self._session is not None:
             await self._session.close()
+
+
+class StatusTransport(AiohttpTransport):
+    """For deliveries to a host: the status is the answer. Its body is read to a bound, so that the connection can be used
+    again, and not waited for longer than a second."""
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        left = STATUS_BODY_BYTES
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(STATUS_BODY_S):
+                while left > 0 and not response.content.at_eof():
+                    left -= len(await response.content.read(left))
+        if not response.content.at_eof():
+            response.close()
+        return b""
 
 
 class Http:

@@ -38,7 +38,8 @@ def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = Non
 
 
 @reads_row
-def _event(row: Any) -> Event:
+def event_of(row: Any) -> Event:
+    """A row of an outbox or of the feed as a value."""
     created = moment(row["created_at"])
     assert created is not None
     return Event(
@@ -47,17 +48,17 @@ def _event(row: Any) -> Event:
     )  # fmt: skip
 
 
-_COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, created_at"
+COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, created_at"
 
 
 async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
     """What is not in the owner's feed yet, in order: none of a payment before an earlier one that cannot be read."""
-    sql = f"SELECT {_COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1"  # noqa: S608
+    sql = f"SELECT {COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1"  # noqa: S608
     return (await read_past(lambda places: db.fetch(sql, places), _in_order, limit))[:limit]
 
 
 def _in_order(rows: list[Any]) -> list[Event]:
-    found = readable(rows, _event)
+    found = readable(rows, event_of)
     read = {event.position for event in found}
     stuck: dict[str | None, int] = {}
     for row in rows:
@@ -95,88 +96,7 @@ async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
 async def read(owner: OwnerDb, after: int, limit: int) -> list[Event]:
     """The feed in order, from after a position on."""
     rows = await owner.fetch(
-        f"SELECT {_COLUMNS} FROM event_feed WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
+        f"SELECT {COLUMNS} FROM event_feed WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
         after, limit,
     )  # fmt: skip
-    return [_event(row) for row in rows]
-
-
-# ── Deliveries to the platform ──
-
-
-async def destination(owner: OwnerDb) -> tuple[str, str] | None:
-    """Where events are delivered: the address and the sealed secret."""
-    row = await owner.one("SELECT url, sealed_secret FROM event_destinations WHERE id = 1")
-    return (row["url"], row["sealed_secret"]) if row else None
-
-
-def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -> None:
-    """Set or replace where events are delivered."""
-    unit.add(
-        "INSERT INTO event_destinations (id, url, sealed_secret, created_at, updated_at) VALUES (1, $1, $2, $3, $3)"
-        " ON CONFLICT (id) DO UPDATE SET url = excluded.url, sealed_secret = excluded.sealed_secret,"
-        " updated_at = excluded.updated_at",
-        url, sealed_secret, now,
-    )  # fmt: skip
-
-
-def reseal_destination(unit: Writes, url: str, before: str, sealed_secret: str, now: datetime) -> None:
-    """Replace the sealed secret by the same one sealed anew."""
-    unit.add(
-        "UPDATE event_destinations SET sealed_secret = $3, updated_at = $4 WHERE url = $1 AND sealed_secret = $2",
-        url, before, sealed_secret, now, expect=1,
-    )  # fmt: skip
-
-
-def plan_delivery(unit: Writes, position: int, payment_id: str | None, now: datetime) -> None:
-    """Have an event of the feed delivered."""
-    unit.add(
-        "INSERT INTO event_deliveries (feed_id, payment_id, next_try_at) VALUES ($1, $2, $3)"
-        " ON CONFLICT (feed_id) DO UPDATE SET state = 'pending', tries = 0, next_try_at = excluded.next_try_at",
-        position, payment_id, now,
-    )  # fmt: skip
-
-
-async def due_deliveries(owner: OwnerDb, now: datetime, limit: int = 50) -> list[tuple[Event, int]]:
-    """Events to deliver now, with how often each was tried. Of one payment only the earliest: order is kept."""
-    sql = (
-        "SELECT f.id, f.event_id, f.practice_id, f.environment, f.type, f.payment_id, f.data, f.created_at, d.tries"
-        " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
-        " WHERE d.state = 'pending' AND d.next_try_at <= $1 AND NOT EXISTS (SELECT 1 FROM event_deliveries e"
-        " WHERE e.state = 'pending' AND e.payment_id = d.payment_id AND e.feed_id < d.feed_id)"
-        " ORDER BY f.id LIMIT $2"
-    )
-
-    def taken(rows: list[Any]) -> list[tuple[Event, int]]:
-        return readable(rows, lambda row: (_event(row), row["tries"]))
-
-    return (await read_past(lambda places: owner.fetch(sql, now, places), taken, limit))[:limit]
-
-
-def set_right(unit: Writes, after: datetime, now: datetime) -> None:
-    """Make due what was planned as due, and never tried, by a time that was ahead."""
-    unit.add(
-        "UPDATE event_deliveries SET next_try_at = $2 WHERE state = 'pending' AND tries = 0 AND next_try_at > $1",
-        after, now,
-    )  # fmt: skip
-
-
-def claim_delivery(unit: Writes, position: int, tries: int, until: datetime) -> None:
-    """Take a delivery in hand, so that no other worker sends it meanwhile. ``Stale`` where another has it."""
-    unit.add(
-        "UPDATE event_deliveries SET tries = tries + 1, next_try_at = $3"
-        " WHERE feed_id = $1 AND tries = $2 AND state = 'pending'",
-        position, tries, until, expect=1,
-    )  # fmt: skip
-
-
-def finish_delivery(
-    unit: Writes, position: int, state: str, status: int | None, error: str | None, next_try_at: datetime | None,
-    now: datetime,
-) -> None:  # fmt: skip
-    """What came of a try."""
-    unit.add(
-        "UPDATE event_deliveries SET state = $2, last_status = $3, last_error = $4,"
-        " next_try_at = COALESCE($5, next_try_at), delivered_at = $6 WHERE feed_id = $1 AND state = 'pending'",
-        position, state, status, error, next_try_at, now if state == "delivered" else None,
-    )  # fmt: skip
+    return [event_of(row) for row in rows]

@@ -121,12 +121,19 @@ sa.Table(
     sa.CheckConstraint("id = 1", name="one_row"),
 )  # fmt: skip
 
+# Secrets that were replaced, and sign as well for a while, so that the host can change over.
+sa.Table(
+    "event_previous_secrets", owner, serial_id(), text("sealed_secret"), moment("signs_until"),
+)  # fmt: skip
+
 sa.Table(
     "event_deliveries", owner,
     sa.Column("feed_id", Serial, sa.ForeignKey("event_feed.id"), primary_key=True, autoincrement=False),
+    whole("practice_id", 0, sa.Integer),
     maybe("payment_id"), text("state", server_default="pending"), whole("tries", 0, sa.Integer),
     maybe("next_try_at", Moment), maybe("last_status", sa.Integer), maybe("last_error"),
-    maybe("delivered_at", Moment),
+    maybe("delivered_at", Moment), maybe("given_up_at", Moment), maybe("resolved_at", Moment),
+    maybe("claimed_by"), maybe("claimed_until", Moment),
     one_of("state", ("pending", "delivered", "given_up")), sa.Index(None, "state", "next_try_at"),
-    sa.Index(None, "payment_id"),
+    sa.Index(None, "payment_id"), sa.Index(None, "claimed_by"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ A test validates real answers of every address against them, so that the documen
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -143,6 +143,17 @@ class PlugIn(Answer):
     reason: str | None
 
 
+class EventBacklog(Answer):
+    """Events that the host has not received. ``abandoned`` ones are review cases: all their tries were used up."""
+
+    destination: Literal["none", "active", "failing"]
+    pending: int
+    oldest_pending_at: Moment | None
+    retrying: int
+    retrying_since: Moment | None
+    abandoned: int
+
+
 class Health(Answer):
     """The platform at a glance."""
 
@@ -150,6 +161,7 @@ class Health(Answer):
     practices_behind: list[int]
     opened_here: int
     clock_ahead_seconds: float | None
+    events: EventBacklog
     providers: dict[str, ProviderHealth]
     plug_ins: list[PlugIn]
 
@@ -405,38 +417,6 @@ class Delivered(Answer):
 
     received: Literal[True]
     status: str
-
-
-class Event(Answer):
-    """Something that the platform is told; ``cursor`` is its place in the feed."""
-
-    cursor: int
-    id: str
-    type: str
-    timestamp: Moment
-    practice_id: int
-    environment: Environment
-    data: Annotated[dict[str, Any], Field(description="The payment, refund, dispute or case that it is about")]
-
-
-class EventPage(Answer):
-    """Events in order."""
-
-    data: list[Event]
-    next_cursor: Annotated[int, Field(description="To be sent as `after`; the same again where nothing is new")]
-
-
-class Replayed(Answer):
-    """An event that is delivered once more."""
-
-    cursor: int
-
-
-class Destination(Answer):
-    """Where events go; the secret to verify them with is shown this once."""
-
-    url: str
-    secret: str
 
 
 class Status(Answer):

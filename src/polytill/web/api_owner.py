@@ -10,10 +10,10 @@ from polytill.domain.clock import wire_time
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
-from polytill.flows import onboarding
+from polytill.flows import event_destination, onboarding
 from polytill.flows.calling import missing_handler
 from polytill.storage import audit, migrating, people, practices
-from polytill.web import answers, shapes, views
+from polytill.web import answers, event_shapes, shapes, views
 from polytill.web.auth import Owner, PracticeId
 from polytill.web.bodies import StrictRoute
 from polytill.web.views import answer
@@ -231,6 +231,9 @@ async def health(caller: Owner) -> Response:
             "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
             "openedHere": len(caller.desk.opening.opened()),
             "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
+            "events": event_shapes.backlog_view(
+                await event_destination.read_backlog(caller.desk), caller.desk.world.now()
+            ),
             "providers": {
                 code: {"status": e.status, "installed": missing_handler(caller.desk, e) is None}
                 for code, e in catalog.items()

@@ -6,17 +6,28 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotFound, PolytillError, invalid
 from polytill.domain.localities import time_zones
 from polytill.domain.states import EventState
-from polytill.flows import onboarding, receive, reconcile
+from polytill.flows import event_destination, onboarding, receive, reconcile
 from polytill.flows import staff as people
 from polytill.flows.calling import missing_handler
 from polytill.flows.desk import Desk
-from polytill.storage import audit, cases, fleet, leases, migrating, overview, practices, staff, webhook_events
+from polytill.storage import (
+    audit,
+    cases,
+    event_deliveries,
+    fleet,
+    leases,
+    migrating,
+    overview,
+    practices,
+    staff,
+    webhook_events,
+)
 from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
@@ -32,6 +43,7 @@ A_DAY_S = 24 * 3600
 LOOKED_AT = 50  # practices whose databases one page opens
 AT_ONCE = 8
 PER_PAGE = 50
+Cursor = Annotated[int, Path(ge=1, le=2**53)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +94,13 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
     desk = visitor.desk
     entries = [e for e in await practices.listed(desk.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
-    looked = await look(desk)
+    looked, backlog = await look(desk), await event_destination.read_backlog(desk)
     volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
     return page(
         request, "owner/home.html", visitor=visitor, practices=len(entries),
         suspended=sum(e.state == "suspended" for e in entries), behind=sum(e.schema_version != head for e in entries),
-        waits=sum(one.waiting.total for one in looked if one.waiting), health=await health(desk, looked),
+        waits=sum(one.waiting.total for one in looked if one.waiting) + backlog.abandoned,
+        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing", health=await health(desk, looked),
         payments=sum(volumes.values()), unread=[one.practice for one in looked if one.waiting is None],
     )  # fmt: skip
 
@@ -254,7 +267,30 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
             }
         )
     names = {code: entry.name for code, entry in (await desk.catalog()).items()}
-    return page(request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names)
+    backlog = await event_destination.read_backlog(desk)
+    abandoned = await event_deliveries.listed(desk.owner, "given_up", None, None, PER_PAGE, unresolved=True)
+    return page(
+        request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names, backlog=backlog,
+        abandoned=abandoned if backlog.abandoned else [],
+        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
+    )  # fmt: skip
+
+
+@router.post("/event-deliveries/replay")
+async def replay_abandoned(visitor: OwnerAdmin) -> Response:
+    """Deliver every abandoned event once more."""
+    await event_destination.replay_abandoned(visitor.desk, visitor.actor)
+    return see("/owner/waiting", "events_replayed")
+
+
+@router.post("/event-deliveries/{cursor}")
+async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor) -> Response:
+    """Deliver an abandoned event once more, or close its review case."""
+    if form_of(request).text("action") == "replay":
+        await event_destination.replay(visitor.desk, cursor, visitor.actor)
+        return see("/owner/waiting", "events_replayed")
+    await event_destination.resolve(visitor.desk, cursor, visitor.actor)
+    return see("/owner/waiting", "event_resolved")
 
 
 @router.post("/waiting/{practice_id}/events/{event_id}")

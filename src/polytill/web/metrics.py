@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from starlette.types import Scope
 
 from polytill.app import Polytill
+from polytill.flows.desk import Desk
 
 
 def pattern_of(scope: Scope) -> str:
@@ -28,6 +29,18 @@ class RequestMetrics:
         opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
         opened.set_function(lambda: len(till.desk.opening.opened()))
 
+        self._events(till.desk)
+
+    def _events(self, desk: Desk) -> None:
+        """What this process read last of the events that the host has not received, at most ten seconds ago."""
+        for name, what, value in (
+            ("pending", "Events not delivered yet", lambda: desk.event_backlog.pending),
+            ("retrying", "Events whose last delivery failed", lambda: desk.event_backlog.retrying),
+            ("abandoned", "Events whose tries are used up, not resolved", lambda: desk.event_backlog.abandoned),
+            ("oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(desk)),
+        ):
+            Gauge(f"polytill_events_{name}", what, registry=self.registry).set_function(value)
+
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request."""
         self._requests.labels(scope["method"], pattern_of(scope), str(status)).inc()
@@ -36,3 +49,8 @@ class RequestMetrics:
     def serve(self, host: str, port: int) -> None:
         """Answer Prometheus on an address of its own, away from the public port."""
         start_http_server(port, host, self.registry)
+
+
+def _oldest_s(desk: Desk) -> float:
+    oldest = desk.event_backlog.oldest_pending_at
+    return 0.0 if oldest is None else max((desk.world.now() - oldest).total_seconds(), 0.0)

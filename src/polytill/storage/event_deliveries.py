@@ -1,0 +1,297 @@
+"""Deliveries of events to the host: where to, which are due, which worker has claimed them, and how each try ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.storage.databases import OwnerDb, Writes
+from polytill.storage.events import COLUMNS, Event, event_of
+from polytill.storage.reading import readable, reads_row
+from polytill.storage.units import json_text, moment
+
+# ── The destination ──
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where events are delivered. Secrets are sealed, the current one first."""
+
+    url: str
+    sealed_secrets: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+    previous_until: datetime | None  # until when a previous secret signs as well
+
+
+async def destination(owner: OwnerDb, now: datetime) -> Destination | None:
+    """Where events are delivered, with the secrets that sign now; None where nothing is set."""
+    rows = await owner.fetch(
+        "SELECT d.url, d.sealed_secret, d.created_at, d.updated_at, p.sealed_secret AS previous, p.signs_until"
+        " FROM event_destinations d LEFT JOIN event_previous_secrets p ON p.signs_until > $1"
+        " WHERE d.id = 1 ORDER BY p.id DESC",
+        now,
+    )
+    if not rows:
+        return None
+    first = rows[0]
+    created, updated = moment(first["created_at"]), moment(first["updated_at"])
+    assert created is not None
+    assert updated is not None
+    previous = [row for row in rows if row["previous"] is not None]
+    ends = [until for row in previous if (until := moment(row["signs_until"])) is not None]
+    secrets = (first["sealed_secret"], *(row["previous"] for row in previous))
+    return Destination(first["url"], secrets, created, updated, max(ends, default=None))
+
+
+def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -> None:
+    """Set or replace where events are delivered."""
+    unit.add(
+        "INSERT INTO event_destinations (id, url, sealed_secret, created_at, updated_at) VALUES (1, $1, $2, $3, $3)"
+        " ON CONFLICT (id) DO UPDATE SET url = excluded.url, sealed_secret = excluded.sealed_secret,"
+        " updated_at = excluded.updated_at",
+        url, sealed_secret, now,
+    )  # fmt: skip
+
+
+def remove_destination(unit: Writes) -> None:
+    """Forget the destination and its secrets, and what was to be delivered there. ``Stale`` where there is none."""
+    unit.add("DELETE FROM event_destinations WHERE id = 1", expect=1)
+    unit.add("DELETE FROM event_previous_secrets")
+    unit.add("DELETE FROM event_deliveries WHERE state = 'pending'")
+
+
+def keep_previous(unit: Writes, sealed_secret: str, until: datetime) -> None:
+    """Let a replaced secret sign as well until a moment."""
+    unit.add(
+        "INSERT INTO event_previous_secrets (sealed_secret, signs_until) VALUES ($1, $2)", sealed_secret, until
+    )  # fmt: skip
+
+
+def forget_previous(unit: Writes, now: datetime) -> None:
+    """Forget replaced secrets that sign no more."""
+    unit.add("DELETE FROM event_previous_secrets WHERE signs_until <= $1", now)
+
+
+def reseal(unit: Writes, before: str, after: str) -> None:
+    """Replace the current sealed secret by the same one, sealed again. ``Stale`` where it was changed meanwhile."""
+    unit.add(
+        "UPDATE event_destinations SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1
+    )  # fmt: skip
+
+
+def reseal_previous(unit: Writes, before: str, after: str) -> None:
+    """The same for a replaced secret that still signs."""
+    unit.add(
+        "UPDATE event_previous_secrets SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1
+    )  # fmt: skip
+
+
+# ── Planning ──
+
+
+def plan(unit: Writes, event: Event, now: datetime) -> None:
+    """Have an event of the feed delivered, with all its tries, whether it was delivered before or not."""
+    unit.add(
+        "INSERT INTO event_deliveries (feed_id, practice_id, payment_id, next_try_at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (feed_id) DO UPDATE SET state = 'pending', tries = 0, next_try_at = excluded.next_try_at,"
+        " given_up_at = NULL, resolved_at = NULL",
+        event.position, event.practice_id, event.payment_id, now,
+    )  # fmt: skip
+
+
+def plan_abandoned(unit: Writes, now: datetime) -> None:
+    """Have every abandoned event that nobody has resolved delivered again, with all its tries."""
+    unit.add(
+        "UPDATE event_deliveries SET state = 'pending', tries = 0, next_try_at = $1, given_up_at = NULL"
+        " WHERE state = 'given_up' AND resolved_at IS NULL",
+        now,
+    )
+
+
+def resolve(unit: Writes, position: int, now: datetime) -> None:
+    """An abandoned event needs no attention any more. ``Stale`` where it is none, or was resolved already."""
+    unit.add(
+        "UPDATE event_deliveries SET resolved_at = $2"
+        " WHERE feed_id = $1 AND state = 'given_up' AND resolved_at IS NULL",
+        position, now, expect=1,
+    )  # fmt: skip
+
+
+def due_now(unit: Writes, now: datetime, address_changed: bool) -> None:
+    """Try everything that is pending now. Where the address has changed, also what a worker is sending to the old one:
+    its claim ends, so whatever the old address answers does not count, and the new one gets all tries."""
+    sets = "next_try_at = $1" + (", tries = 0, claimed_by = NULL, claimed_until = NULL" if address_changed else "")
+    unit.add(f"UPDATE event_deliveries SET {sets} WHERE state = 'pending'", now)  # noqa: S608
+
+
+def set_right(unit: Writes, due_after: datetime, now: datetime, claimed_after: datetime, until: datetime) -> None:
+    """Make due what was planned as due, and never tried, by a time that was ahead; cut claims that were made by it."""
+    unit.add(
+        "UPDATE event_deliveries SET"
+        " next_try_at = CASE WHEN tries = 0 AND next_try_at > $1 THEN $2 ELSE next_try_at END,"
+        " claimed_until = CASE WHEN claimed_until > $3 THEN $4 ELSE claimed_until END"
+        " WHERE state = 'pending' AND ((tries = 0 AND next_try_at > $1) OR claimed_until > $3)",
+        due_after, now, claimed_after, until,
+    )  # fmt: skip
+
+
+# ── Claims ──
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that this worker is to send, and how often it was tried before."""
+
+    event: Event
+    tries: int
+
+
+_FREE = "(claimed_until IS NULL OR claimed_until <= $3)"
+
+
+# Rooms are a JSON object from practice to number.
+_ROOM = {"postgresql": "CAST($6 AS json) ->> CAST({id} AS TEXT)", "sqlite": "json_extract($6, '$.\"' || {id} || '\"')"}
+
+
+def claim(
+    unit: Writes, dialect: str, claim_id: str, url: str, until: datetime, now: datetime, limit: int,
+    rooms: dict[int, int], other_room: int,
+) -> None:  # fmt: skip
+    """Claim deliveries that are due: the first of each practice, then the second of each, and so on, so that a practice
+    with a long queue delays no other; of a practice no more than it has room for. Of one payment only the earliest, so
+    that its order is kept. Nothing is claimed for an address that is not the destination any more.
+
+    Of two workers that see the same row free, the second finds it claimed and leaves it.
+    """
+    room = _ROOM[dialect].format(id="practice_id")
+    unit.add(
+        "UPDATE event_deliveries SET claimed_by = $1, claimed_until = $2"  # noqa: S608
+        f" WHERE state = 'pending' AND {_FREE} AND EXISTS (SELECT 1 FROM event_destinations WHERE url = $7)"
+        " AND feed_id IN (SELECT feed_id FROM (SELECT d.feed_id, d.practice_id,"
+        " ROW_NUMBER() OVER (PARTITION BY d.practice_id ORDER BY d.feed_id) AS place"
+        f" FROM event_deliveries d WHERE d.state = 'pending' AND d.next_try_at <= $3 AND {_FREE}"
+        " AND NOT EXISTS (SELECT 1 FROM event_deliveries e"
+        " WHERE e.payment_id = d.payment_id AND e.feed_id < d.feed_id AND e.state = 'pending')"
+        f") AS due WHERE place <= COALESCE(CAST({room} AS INTEGER), $5) ORDER BY place, feed_id LIMIT $4)",
+        claim_id, until, now, limit, other_room, json_text({str(one): room for one, room in rooms.items()}), url,
+    )  # fmt: skip
+
+
+@reads_row
+def _claimed(row: Any) -> Claimed:
+    return Claimed(event_of(row), row["tries"])
+
+
+async def claimed(owner: OwnerDb, claim_id: str) -> list[Claimed]:
+    """What was claimed. One that this version cannot read is left to its claim, and keeps no other waiting."""
+    columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
+    rows = await owner.fetch(
+        f"SELECT {columns}, d.tries FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"  # noqa: S608
+        " WHERE d.claimed_by = $1 AND d.state = 'pending' ORDER BY f.id",
+        claim_id,
+    )
+    return readable(rows, _claimed)
+
+
+def release(unit: Writes, claim_id: str, position: int) -> None:
+    """End a claim without a try."""
+    unit.add(
+        "UPDATE event_deliveries SET claimed_by = NULL, claimed_until = NULL"
+        " WHERE feed_id = $2 AND claimed_by = $1 AND state = 'pending'",
+        claim_id, position,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How one try ended. ``next_try_at`` None: there is no further one."""
+
+    claim_id: str
+    position: int
+    state: str  # delivered, pending, given_up
+    status: int | None
+    error: str | None
+    next_try_at: datetime | None
+
+
+def finish(unit: Writes, tried: Tried, now: datetime) -> None:
+    """Note how a try ended. Nothing is noted where the claim is another's now, or the address was changed meanwhile."""
+    unit.add(
+        "UPDATE event_deliveries SET state = $3, tries = tries + 1, last_status = $4, last_error = $5,"
+        " next_try_at = COALESCE($6, next_try_at), delivered_at = $7, given_up_at = $8, claimed_by = NULL,"
+        " claimed_until = NULL WHERE feed_id = $2 AND claimed_by = $1 AND state = 'pending'",
+        tried.claim_id, tried.position, tried.state, tried.status, tried.error, tried.next_try_at,
+        now if tried.state == "delivered" else None, now if tried.state == "given_up" else None,
+    )  # fmt: skip
+
+
+# ── What is to be seen of it ──
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What has not been delivered: pending, of these retrying after a failed try, and abandoned without a resolution."""
+
+    pending: int = 0
+    oldest_pending_at: datetime | None = None
+    retrying: int = 0
+    retrying_since: datetime | None = None
+    abandoned: int = 0
+    has_destination: bool = False
+
+
+async def backlog(owner: OwnerDb) -> Backlog:
+    """The sums over all practices."""
+    row = await owner.one(
+        "SELECT COUNT(CASE WHEN d.state = 'pending' THEN 1 END) AS pending,"
+        " MIN(CASE WHEN d.state = 'pending' THEN f.created_at END) AS oldest,"
+        " COUNT(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN 1 END) AS retrying,"
+        " MIN(CASE WHEN d.state = 'pending' AND d.tries > 0 THEN f.created_at END) AS since,"
+        " COUNT(CASE WHEN d.state = 'given_up' THEN 1 END) AS abandoned,"
+        " (SELECT COUNT(*) FROM event_destinations) AS destinations"
+        " FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
+        " WHERE d.state IN ('pending', 'given_up') AND d.resolved_at IS NULL"
+    )
+    assert row is not None
+    return Backlog(
+        row["pending"], moment(row["oldest"]), row["retrying"], moment(row["since"]), row["abandoned"],
+        row["destinations"] > 0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event and how its delivery stands."""
+
+    event: Event
+    state: str
+    tries: int
+    last_status: int | None
+    last_error: str | None
+    next_try_at: datetime | None
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+    resolved_at: datetime | None
+
+
+@reads_row
+def _delivery(row: Any) -> Delivery:
+    ends = (moment(row[name]) for name in ("next_try_at", "delivered_at", "given_up_at", "resolved_at"))
+    return Delivery(event_of(row), row["state"], row["tries"], row["last_status"], row["last_error"], *ends)
+
+
+async def listed(
+    owner: OwnerDb, state: str | None, practice_id: int | None, before: int | None, limit: int, unresolved: bool = False
+) -> list[Delivery]:
+    """Deliveries, newest event first."""
+    columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
+    rows = await owner.fetch(
+        f"SELECT {columns}, d.state, d.tries, d.last_status, d.last_error, d.next_try_at, d.delivered_at,"  # noqa: S608
+        " d.given_up_at, d.resolved_at FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
+        " WHERE (CAST($1 AS TEXT) IS NULL OR d.state = $1) AND (CAST($2 AS INTEGER) IS NULL OR d.practice_id = $2)"
+        " AND d.feed_id < $3 AND ($5 = 0 OR d.resolved_at IS NULL) ORDER BY d.feed_id DESC LIMIT $4",
+        state, practice_id, before or 2**53, limit, int(unresolved),
+    )  # fmt: skip
+    return readable(rows, _delivery)

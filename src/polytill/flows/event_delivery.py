@@ -144,12 +144,13 @@ class Deliveries:
         self._claimed_at_s = now_s
         claim_id = f"{self._worker}-{self._claims}"
         until = desk.shared_after(desk.settings.event_timeout_s + CLAIM_MARGIN_S)
-        unit, other_room = Unit(), ceil(max(slots - len(self._tasks), 1) * SHARE)
-        event_deliveries.claim(
-            unit, desk.owner.engine.dialect, claim_id, to.url, until, desk.shared_after(0), free, self._rooms(),
-            other_room,
-        )  # fmt: skip
-        if not (await desk.owner.commit(unit))[0]:
+        other_room = ceil(max(slots - len(self._tasks), 1) * SHARE)
+        async with desk.owner.transaction() as tx:
+            any_due = await event_deliveries.claim(
+                tx, desk.owner.engine.dialect, claim_id, to.url, until, desk.shared_after(0), free, self._rooms(),
+                other_room,
+            )  # fmt: skip
+        if not any_due:
             return
         for claimed in await event_deliveries.claimed(desk.owner, claim_id):
             task = asyncio.create_task(self._send(to.url, claim_id, claimed))

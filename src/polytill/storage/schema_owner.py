@@ -26,6 +26,14 @@ from polytill.storage.schema_columns import (
     whole,
 )
 
+
+def pending_index(*columns: str) -> sa.Index:
+    """An index over the event deliveries that are pending: few of all that were ever made."""
+    pending = sa.text("state = 'pending'")
+    name = f"ix_event_deliveries_pending_{'_'.join(columns)}"
+    return sa.Index(name, *columns, postgresql_where=pending, sqlite_where=pending)
+
+
 owner = sa.MetaData(naming_convention=NAMING)
 
 currencies(owner)
@@ -136,4 +144,5 @@ sa.Table(
     maybe("claimed_by"), maybe("claimed_until", Moment),
     one_of("state", ("pending", "delivered", "given_up")), sa.Index(None, "state", "next_try_at"),
     sa.Index(None, "payment_id"), sa.Index(None, "claimed_by"),
+    pending_index("practice_id", "next_try_at"), pending_index("payment_id", "feed_id"),
 )  # fmt: skip

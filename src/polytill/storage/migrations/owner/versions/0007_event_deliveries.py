@@ -34,3 +34,9 @@ def upgrade() -> None:
     )
     op.execute("UPDATE event_deliveries SET given_up_at = next_try_at WHERE state = 'given_up'")
     op.create_index(op.f("ix_event_deliveries_claimed_by"), "event_deliveries", ["claimed_by"])
+    pending = sa.text("state = 'pending'")
+    for columns in (("practice_id", "next_try_at"), ("payment_id", "feed_id")):
+        op.create_index(
+            f"ix_event_deliveries_pending_{'_'.join(columns)}", "event_deliveries", list(columns),
+            postgresql_where=pending, sqlite_where=pending,
+        )  # fmt: skip

@@ -84,7 +84,7 @@ class Deliveries:
         if self._tasks:
             done, _ = await asyncio.wait(self._tasks, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
             if done and len(self._tasks) > len(done):
-                await asyncio.sleep(GATHER_S)
+                await asyncio.wait(self._tasks, timeout=GATHER_S)
 
     async def leave(self) -> None:
         """Stop what is under way, as a crash would, and end its claims so that another worker can go on at once."""

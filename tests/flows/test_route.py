@@ -10,16 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polytill.domain.contacts import Phone
 from polytill.domain.states import Environment
 from polytill.flows import route as routing
 from polytill.flows.route import Candidate, Wanted, route
+from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 
 SANDBOX, LIVE = Environment.sandbox, Environment.production
+EMAIL, PHONE = CustomerFields(("email",)), CustomerFields(("phone",))
+NEEDS = {
+    "EMAIL": EMAIL, "PHONE": PHONE, "EITHER": CustomerFields(one_of=("email", "phone")),
+    "KENYAN": CustomerFields(("phone",), phone_countries=("KE",)), "ALL": frozenset({"email", "phone"}),
+    "KENYAN_NUMBER": Phone("+254712345678"), "UGANDAN": Phone("+256712345678"),
+}  # fmt: skip
 ANY = Candidate(
     code="able", name="Able", config_id=1, environment=SANDBOX, is_enabled=True, catalog_status="active",
     handler_missing=None, practice_currencies=frozenset({"NGN"}), support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
-    methods=frozenset({"card"}), captures_manually=True, required_customer_fields=("email",), is_default=False,
+    methods=frozenset({"card"}), captures_manually=True, customer_fields=lambda *_: EMAIL, is_default=False,
     priority=0, catalog_priority=0,
 )  # fmt: skip
 FULL = Wanted("NGN", 500, "card", "manual", frozenset({"email"}))
@@ -38,14 +46,16 @@ support=None                              |                                    |
 support=replace(SUPPORT, is_active=False) |                                    | currency_not_supported  | /currency
                                           | payment_method='ussd'              | payment_method          | /paymentMethod
 captures_manually=False                   |                                    | capture_mode            | /capture
-required_customer_fields=('phone',)       |                                    | customer_field          | /customer/phone
+customer_fields=lambda *_: PHONE          |                                    | customer_field          | /customer/phone
                                           | customer_fields=frozenset()        | customer_field          | /customer/email
                                           | amount=99                          | below_minimum           | /amount
                                           | amount=1001                        | above_maximum           | /amount
                                           | provider_code='other'              | not_asked_for           | /providerCode
                                           | saved_method='/saveMethod'         | saved_methods           | /saveMethod
-                                          | details=frozenset()                | method_details          | /methodDetails
-direct={'card': ('bank',)}                | details=frozenset({'phone'})       | method_details          | /methodDetails/bank
+customer_fields=lambda *_: EITHER         | customer_fields=frozenset()        | customer_field          | /customer/email
+customer_fields=lambda *_: KENYAN         | customer_fields=ALL, phone=UGANDAN | customer_phone          | /customer/phone
+                                          | details={}                         | method_details          | /methodDetails
+charge_details=lambda *_: ('bank',)       | details={'phone': '1'}             | method_details          | /methodDetails/bank
 """
 # What is changed of the candidate | what is changed of the request
 TAKEN = """
@@ -56,14 +66,16 @@ catalog_status='deprecated'                                 |
                                                             | amount=1000
 support=replace(SUPPORT, min_amount=None, max_amount=None)  | amount=1
 captures_manually=False                                     | capture='automatic'
-required_customer_fields=('phone',)                         | customer_fields=None
+customer_fields=lambda *_: PHONE                            | customer_fields=None
                                                             | amount=None
                                                             | payment_method=None
 environment=LIVE                                            |
 environment=LIVE                                            | environment=LIVE
                                                             | provider_code='able'
 charges_saved=True                                          | saved_method='/savedMethod'
-direct={'card': ('bank',)}                                  | details=frozenset({'bank'})
+charge_details=lambda *_: ('bank',)                         | details={'bank': 'gtb'}
+customer_fields=lambda *_: EITHER                           | customer_fields=frozenset({'phone'})
+customer_fields=lambda *_: KENYAN                           | customer_fields=ALL, phone=KENYAN_NUMBER
 """
 
 
@@ -72,7 +84,7 @@ def rows(table: str) -> list[list[str]]:
 
 
 def changed(text: str) -> dict[str, object]:
-    names = {"LIVE": LIVE, "SANDBOX": SANDBOX, "replace": replace, "SUPPORT": ANY.support, "frozenset": frozenset}
+    names = {"LIVE": LIVE, "SANDBOX": SANDBOX, "replace": replace, "SUPPORT": ANY.support, "frozenset": frozenset, **NEEDS}
     return eval(f"dict({text})", {**names, "dict": dict})  # type: ignore[no-any-return]
 
 
@@ -153,7 +165,7 @@ candidates = st.builds(
     practice_currencies=st.frozensets(st.sampled_from(["NGN", "GHS"])),
     support=st.none() | st.builds(CurrencySupport, st.just("NGN"), st.booleans(), max_amount=st.none() | st.integers(1, 900)),
     methods=st.frozensets(st.sampled_from(["card", "ussd"])), captures_manually=st.booleans(),
-    required_customer_fields=st.sampled_from([(), ("email",), ("phone",)]), is_default=st.booleans(),
+    customer_fields=st.sampled_from([lambda *_: EMAIL, lambda *_: PHONE]), is_default=st.booleans(),
     priority=st.integers(0, 2), catalog_priority=st.integers(0, 2),
 )  # fmt: skip
 

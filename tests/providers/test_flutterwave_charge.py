@@ -42,6 +42,11 @@ NGN = Money(500_000, "NGN")
 _numbers = count(1)
 
 
+PHONES = {
+    "GHS": "+233551234987", "KES": "+254712345678", "UGX": "+256772123456", "RWF": "+250788123456", "XOF": "+2250700123456",
+}  # fmt: skip
+
+
 class House:
     """One practice at the simulated Flutterwave."""
 
@@ -52,7 +57,7 @@ class House:
 
     async def begin(self, amount: Money, **details: str) -> tuple[str, Outcome]:
         params = CreatePaymentParams(
-            f"att-{next(_numbers)}", "pay-1", amount, Customer("ada@example.com", phone="0551234987"),
+            f"att-{next(_numbers)}", "pay-1", amount, Customer("ada@example.com", phone=PHONES.get(amount.currency)),
             "https://x.example", "mobile_money", method_details=details,
         )  # fmt: skip
         return params.reference, await self.handler.create_payment_intent(params)
@@ -87,6 +92,7 @@ def house() -> House:
     ("amount", "details"),
     [
         (Money(5_000, "GHS"), {"provider": "mtn"}),
+        (Money(5_000, "GHS"), {"provider": "vodafone", "voucher": "143256"}),
         (Money(5_000, "UGX"), {"provider": "airtel"}),
         (Money(5_000, "RWF"), {}),
         (Money(5_000, "XOF"), {"provider": "mtn", "country": "CI"}),
@@ -121,6 +127,7 @@ async def test_mpesa_prompts_the_phone(house: House) -> None:
         (NGN, {}, "method"),
         (Money(5_000, "GHS"), {}, "provider"),
         (Money(5_000, "XOF"), {"provider": "orange"}, "country"),
+        (Money(5_000, "GHS"), {"provider": "vodafone"}, "voucher"),
     ],
 )
 async def test_what_cannot_be_charged_directly_is_not_sent(

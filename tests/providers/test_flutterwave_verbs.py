@@ -119,7 +119,7 @@ async def test_create_sends_exactly_this() -> None:
     script = Script(LINK)
     params = create(
         method="card",
-        customer=Customer("ada@example.com", "Ada Lovelace", "0800"),
+        customer=Customer("ada@example.com", "Ada Lovelace", "+234 802 123 4567"),
         merchant_name="Clinic",
         metadata={"order": "7", "payment_id": "forged"},
         expires_in_s=1830,
@@ -132,7 +132,7 @@ async def test_create_sends_exactly_this() -> None:
             WRITE,
             b'{"tx_ref":"ref-000001","amount":"75.50","currency":"NGN",'
             b'"redirect_url":"https://shop.example/back?x=1&y=2",'
-            b'"customer":{"email":"ada@example.com","name":"Ada Lovelace","phonenumber":"0800"},'
+            b'"customer":{"email":"ada@example.com","name":"Ada Lovelace","phonenumber":"2348021234567"},'
             b'"meta":{"order":"7","payment_id":"pay-1","attempt_id":"ref-000001"},'
             b'"customizations":{"title":"Clinic"},"payment_options":"card",'
             b'"configurations":{"session_duration":30}}',

@@ -47,7 +47,7 @@ async def test_pay_by_prompt_and_callback(shared: Installation) -> None:
     ("outcome", "ended"),
     [
         ("decline", {"status": "failed", "failureReason": "insufficient_funds"}),
-        ("abandon", {"status": "canceled", "cancelReason": "canceled"}),
+        ("abandon", {"status": "failed", "failureReason": "canceled"}),
     ],
 )
 async def test_a_refused_prompt_ends_the_payment(shared: Installation, outcome: str, ended: dict[str, str]) -> None:

@@ -223,12 +223,15 @@ WALLETS = {  # that ask their owner for a one-time password
 }
 
 
+PHONES = {"GHS": "0551234987", "XOF": "+225 07 08 09 10 11", "KES": "+254 712 345 678"}
+
+
 async def begun(practice: Practice, currency: str | None = None, provider: str | None = None) -> Json:
     usual, details = WALLETS[practice.code]
     made = await practice.create(
         5_000, currency=currency or usual, paymentMethod="mobile_money",
         methodDetails={"provider": provider} if provider else details,
-        customer={"email": "ada@example.com", "phone": "0551234987"},
+        customer={"email": "ada@example.com", "phone": PHONES[currency or usual]},
     )  # fmt: skip
     assert made.status == 201, made.body
     return dict(made.body)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from polytill.domain.contacts import Phone
 from polytill.domain.errors import Conflict, FieldError, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.flows.route import EXCLUDED, WHY, Candidate, Wanted, route
+from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 from polytill.web.words import LANGUAGES, Told, words_for
 from tests.house.reading import modules
@@ -44,13 +46,17 @@ def test_every_closed_reason_has_its_text(language: str) -> None:
     assert {name for name in EXCLUDED if not words.has(f"excluded.{name}")} == set()
 
 
+UGANDAN = {"customer_fields": frozenset({"phone"}), "phone": Phone("+256712345678")}
+
+
 def candidate(**more: object) -> Candidate:
     terms = CurrencySupport("NGN", min_amount=5_000, max_amount=100_000)
     values = {
         "code": "paystack", "name": "Paystack", "config_id": 1, "environment": Environment.sandbox, "is_enabled": True,
         "catalog_status": "active", "handler_missing": None, "practice_currencies": frozenset({"NGN"}),
         "support": terms, "methods": frozenset({"card"}), "captures_manually": False,
-        "required_customer_fields": ("email",), "is_default": False, "priority": 0, "catalog_priority": 0,
+        "customer_fields": lambda *_: CustomerFields(("phone",), phone_countries=("KE",)),
+        "is_default": False, "priority": 0, "catalog_priority": 0,
     }  # fmt: skip
     return Candidate(**{**values, **more})  # type: ignore[arg-type]
 
@@ -61,7 +67,7 @@ def candidate(**more: object) -> Candidate:
         ({"is_enabled": False}, {}), ({"catalog_status": "inactive"}, {}), ({"handler_missing": "None."}, {}),
         ({}, {"environment": Environment.production}), ({}, {"currency": "USD"}), ({"support": None}, {}),
         ({}, {"payment_method": "pix"}), ({}, {"capture": "manual"}), ({}, {"saved_method": "/savedMethod"}),
-        ({}, {"details": frozenset()}), ({}, {"customer_fields": frozenset()}), ({}, {"amount": 1}),
+        ({}, {"details": {}}), ({}, UGANDAN), ({}, {"customer_fields": frozenset()}), ({}, {"amount": 1}),
         ({}, {"amount": 10**9}), ({}, {"provider_code": "stripe"}), ({}, {}),
     ],
 )  # fmt: skip

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import reconcile
+from polytill.flows import customers, reconcile
 from polytill.flows.calling import build, handler_class, public_config
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -29,14 +30,16 @@ from polytill.flows.pay import (
     current_attempt,
     find,
     new_attempt,
+    refused,
     taken,
 )
-from polytill.flows.route import Wanted, route
+from polytill.flows.route import Route, Wanted, route
 from polytill.flows.settle import reopen
-from polytill.providers.contract import Handler
+from polytill.providers.contract import Customer, CustomerFields, Handler
+from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, people, provider_configs
+from polytill.storage import audit, payments, people, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -110,6 +113,12 @@ def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool
     )
 
 
+def is_over_for_certain(payment: Payment, attempts: list[Attempt]) -> bool:
+    """Whether a payment failed for good: every attempt was refused, never arrived, or was ended by its provider."""
+    closed = all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
+    return payment.status is PaymentStatus.failed and closed
+
+
 async def come_back(desk: Desk, found: Taken) -> Taken:
     """The payer is back: ask the provider at once. Where it was asked often enough just now, it stays unanswered."""
     if desk.payer_may_ask(found.payment.id):
@@ -117,8 +126,52 @@ async def come_back(desk: Desk, found: Taken) -> Taken:
     return replace(found, unanswered=True)
 
 
-async def try_again(desk: Desk, practice_id: int, payment_id: str) -> Taken:
-    """A new attempt at a payment that failed. Where that is not safe, or another was first, nothing changes."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A provider that could take a payment, and what it needs to know of the customer."""
+
+    code: str
+    name: str
+    fields: CustomerFields
+
+
+def ways_of(found: Route, method: str | None = None, direct: bool = False) -> list[Way]:
+    """Who could take a payment, best first; of those that need the same fields only the first."""
+    ways: dict[CustomerFields, Way] = {}
+    for candidate in found.ranked:
+        fields = candidate.customer_fields(method, direct)
+        ways.setdefault(fields, Way(candidate.code, candidate.name, fields))
+    return list(ways.values())
+
+
+async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> CustomerFields:
+    """What the customer of a payment that failed may type anew, before it is tried again."""
+    wanted = replace(_wanted(payment), customer_fields=None, phone=None)
+    found = route(await candidates(desk, await desk.configured(db), payment.currency), wanted)
+    ways = ways_of(found, payment.payment_method, payment.method_details is not None)
+    return ways[0].fields if ways else NOTHING
+
+
+async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer) -> Taken:
+    """Try a failed payment again with the fields that its customer typed anew; blank ones stay as they are. ``Invalid``
+    where one is not right, or the provider that would take it needs another."""
+    db, payment = await find(desk, practice_id, payment_id)
+    if not may_try_again(desk, payment, await payments.attempts_of(db, payment.id)):
+        return await taken(db, payment)
+    snapshot = await desk.configured(db)
+    read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
+    customer = Customer(
+        read.email or payment.customer_email, read.name or payment.customer_name, read.phone or payment.customer_phone
+    )
+    found = route(await candidates(desk, snapshot, payment.currency), _wanted(payment, customer))
+    if not found.ranked:
+        raise refused(found, payment.currency)
+    return await try_again(desk, practice_id, payment_id, customer)
+
+
+async def try_again(desk: Desk, practice_id: int, payment_id: str, customer: Customer | None = None) -> Taken:
+    """A new attempt at a payment that failed, with another ``customer`` where it was corrected. Where that is not safe, or
+    another was first, nothing changes."""
     entry = await desk.opening.entry(practice_id)
     for _ in range(TRIES):
         db, payment = await find(desk, practice_id, payment_id)
@@ -126,16 +179,22 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str) -> Taken:
         if entry.state != "active" or not may_try_again(desk, payment, found.attempts):
             return found
         snapshot = await desk.configured(db)
-        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(payment)).ranked
+        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(payment, customer)).ranked
         if not ranked:
             return found
         tried = {attempt.provider_code for attempt in found.attempts}
+        if customer is not None and customer != _customer_of(payment):
+            tried = set()  # whoever refused the old data may take the new
         in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
         await ensure_lease(desk, practice_id)
         attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
         try:
-            same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
-            payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
+            also = partial(_also, payment=payment, customer=customer, revision=snapshot.revision, now=desk.world.now())
+            payment = await reopen(desk, db, payment, attempt, "payer", also)
+            if customer is not None:
+                payment = replace(
+                    payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone
+                )
         except (Stale, Duplicate):  # another was first, or the configurations have changed
             desk.forget(practice_id)
             continue
@@ -146,14 +205,30 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str) -> Taken:
     raise Stale
 
 
-def _wanted(payment: Payment) -> Wanted:
-    given = {"email": payment.customer_email, "name": payment.customer_name, "phone": payment.customer_phone}
+def _wanted(payment: Payment, customer: Customer | None = None) -> Wanted:
+    customer = customer or _customer_of(payment)
     return Wanted(
         payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
-        frozenset(name for name, value in given.items() if value), payment.environment,
+        customers.given(customer, payment.method_details), payment.environment,
         payment.provider_code if payment.pinned_provider else None, "/saveMethod" if payment.save_method else None,
-        None if payment.method_details is None else frozenset(payment.method_details),
+        payment.method_details, customers.charged_phone(customer, payment.method_details, payment.currency),
     )  # fmt: skip
+
+
+def _customer_of(payment: Payment) -> Customer:
+    return Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
+
+
+def _also(unit: Unit, payment: Payment, customer: Customer | None, revision: int, now: datetime) -> None:
+    """What a new attempt stands on: the routes as they were read, and what the customer has corrected. The audit log
+    names the fields, not their values."""
+    provider_configs.unchanged(unit, revision)
+    before = _customer_of(payment)
+    if customer is None or customer == before:
+        return
+    payments.set_customer(unit, payment.id, customer.email, customer.name, customer.phone)
+    changed = [name for name in CUSTOMER_FIELDS if getattr(customer, name) != getattr(before, name)]
+    audit.append(unit, now, "payer", "payment.customer_corrected", payment.id, {"fields": changed})
 
 
 async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
 from polytill.domain.ids import address, new_id, read_address
 from polytill.domain.states import Environment
+from polytill.flows import checkout
 from polytill.flows.desk import Desk
-from polytill.flows.pay import PaymentRequest, Taken, candidates, create_payment, refused
+from polytill.flows.pay import PaymentRequest, Taken, candidates, create_payment, refused, taken
 from polytill.flows.route import Wanted, route
 from polytill.providers.contract import Customer
 from polytill.storage import audit, payment_links, payments
@@ -111,32 +112,68 @@ async def close_link(desk: Desk, practice_id: int, link_id: str, actor: str) -> 
     return link
 
 
-async def only_payment(db: PracticeDb, link: PaymentLink) -> Payment | None:
-    """The one payment of a link of single use, once it has begun."""
-    return await payments.by_key(db, _key(link, "")) if link.single_use else None
+async def only_payment(desk: Desk, db: PracticeDb, link: PaymentLink) -> Payment | None:
+    """The payment of a link of single use that its customers are sent to. None: a new one may begin, because there is
+    none yet, or the last one is unpaid for good. As long as it could still be paid, there is no other."""
+    if not link.single_use or not (begun := await payment_links.payments_of(db, link.id)):
+        return None
+    payment = await payments.by_id(db, begun[0])
+    if payment is None:
+        return None
+    found = await taken(db, payment)
+    is_open = link.status(desk.world.now()) == "open"
+    over = checkout.is_over_for_certain(payment, found.attempts)
+    return None if is_open and over and not checkout.may_try_again(desk, payment, found.attempts) else payment
+
+
+async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
+    """The token of the link on which the customer of a payment that is unpaid for good can begin another one."""
+    maker, _, link_id = found.payment.created_by.partition(":")
+    if maker != "link" or not checkout.is_over_for_certain(found.payment, found.attempts):
+        return None
+    link = await payment_links.by_id(db, link_id)
+    if link is None or link.status(desk.world.now()) != "open":
+        return None
+    return link_token(desk, link) if await only_payment(desk, db, link) is None else None
+
+
+async def ways(desk: Desk, db: PracticeDb, link: PaymentLink) -> list[checkout.Way]:
+    """Who can take a link's payment at present, best first, as far as they need different things of the customer."""
+    wanted = Wanted(link.currency, link.amount, environment=link.environment)
+    return checkout.ways_of(route(await candidates(desk, await desk.configured(db), link.currency), wanted))
 
 
 def _key(link: PaymentLink, payer_key: str) -> str:
     # With a space in it: no Idempotency-Key of the API can be the same.
-    return f"link {link.id}" if link.single_use else f"link {link.id} {payer_key}"
+    if not link.single_use:
+        return f"link {link.id} {payer_key}"
+    return f"link {link.id} {link.started + 1}" if link.started else f"link {link.id}"
 
 
 class _OutOfDate(Exception):
     """Since the link was read, another payment began through it, or something else changed; nothing was written."""
 
 
-async def begin(desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str) -> Taken:
-    """A payer begins to pay. The same ``payer_key`` (and on a link of single use any) gives the same payment."""
+async def begin(
+    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None = None
+) -> Taken:
+    """A payer begins to pay, at a provider that they chose or the best one. The same ``payer_key`` (and on a link of
+    single use any) gives the same payment."""
     for _ in range(2 * BEGUN_A_MINUTE):  # who comes too late so often meets the limit before
         with suppress(_OutOfDate):
-            return await _begin(desk, practice_id, link_id, customer, payer_key)
+            return await _begin(desk, practice_id, link_id, customer, payer_key, provider_code)
     raise Stale
 
 
-async def _begin(desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str) -> Taken:
+async def _begin(
+    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None
+) -> Taken:
     db, link = await find_link(desk, practice_id, link_id)
     now = desk.world.now()
-    known = await payments.by_key(db, _key(link, payer_key))
+    begun = await only_payment(desk, db, link)
+    if begun is not None:
+        return await taken(db, begun)
+    known = None if link.single_use else await payments.by_key(db, _key(link, payer_key))
     if known is None:
         _refuse_unless_open(link, now)
         if await payment_links.started_since(db, link.id, now - timedelta(minutes=1)) >= BEGUN_A_MINUTE:
@@ -145,7 +182,7 @@ async def _begin(desk: Desk, practice_id: int, link_id: str, customer: Customer,
     request = PaymentRequest(
         amount=link.amount, currency=link.currency, idempotency_key=_key(link, payer_key),
         request_hash=f"link {link.id}", customer=customer, description=link.description, reference=link.reference,
-        environment=link.environment,
+        environment=link.environment, provider_code=provider_code,
         expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
     )  # fmt: skip
     return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))

@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.ids import address, new_id
+from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
-from polytill.flows import saved
+from polytill.flows import customers, saved
 from polytill.flows.calling import build, call, handler_class
 from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
 from polytill.flows.lease import ensure as ensure_lease
@@ -106,8 +109,7 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
                 methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
                 captures_manually=handler is not None and handler.capture_payment is not None,
                 charges_saved=handler is not None and handler.charge_saved_method is not None,
-                direct=_direct(handler, currency),
-                required_customer_fields=handler.required_customer_fields if handler else (),
+                **_declared(handler, currency),
                 is_default=snapshot.defaults.get((configuration.environment, currency)) == configuration.id,
                 priority=configuration.priority,
                 catalog_priority=entry.priority if entry else 0,
@@ -117,9 +119,11 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
     return found
 
 
-def _direct(handler: type[Handler] | None, currency: str) -> dict[str, tuple[str, ...]]:
-    known = handler.direct_charges.items() if handler is not None else ()
-    return {method: details for (taken_in, method), details in known if taken_in == currency}
+def _declared(handler: type[Handler] | None, currency: str) -> dict[str, Any]:
+    if handler is None:
+        return {}
+    fields, details = partial(handler.customer_fields, currency), partial(handler.charge_details, currency)
+    return {"customer_fields": fields, "charge_details": details}
 
 
 def refused(found: Route, currency: str) -> Invalid:
@@ -169,9 +173,19 @@ def _wanted(request: PaymentRequest) -> Wanted:
     saves = "/savedMethod" if request.saved_method else "/saveMethod" if request.save_method else None
     return Wanted(
         request.currency, request.amount, request.payment_method, request.capture,
-        frozenset(name for name in ("email", "name", "phone") if getattr(request.customer, name)), request.environment,
-        request.provider_code, saves, None if request.method_details is None else frozenset(request.method_details),
+        customers.given(request.customer, request.method_details), request.environment, request.provider_code, saves,
+        request.method_details, customers.charged_phone(request.customer, request.method_details, request.currency),
     )  # fmt: skip
+
+
+async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
+    """The request in normal forms. ``Invalid`` with a pointer for every field that is not right."""
+    countries = customers.countries_of(snapshot.place, request.currency)
+    request = replace(
+        request, customer=customers.read_customer(request.customer, countries),
+        metadata=read_metadata(request.metadata), method_details=customers.read_details(request.method_details, countries),
+    )  # fmt: skip
+    return await _of_saved_method(db, request)
 
 
 class _ConfigurationsChanged(Exception):
@@ -182,7 +196,13 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     entry = await desk.opening.entry(practice_id)
     db = await desk.opening.practice(practice_id)
     snapshot = await desk.configured(db, CHECKED_TTL_S)
-    request = await _of_saved_method(db, request)
+    try:
+        request = await _read(desk, db, snapshot, request)
+    except Invalid:
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is not None:  # what was taken once is answered alike for ever
+            return await _replayed(db, known, request)
+        raise
     wanted = _wanted(request)
     found = route(await candidates(desk, snapshot, request.currency), wanted)
     if not found.ranked:

@@ -7,12 +7,14 @@ default for the currency, its priority, the owner's recommendation, the owner's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polytill.domain.contacts import Phone
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
+from polytill.providers.customer_fields import NOTHING, CustomerFields
 from polytill.storage.catalog import CurrencySupport
 
 # Why the first one is first, and why others are out: closed lists, so that pages can say it in the reader's language.
@@ -21,10 +23,18 @@ EXCLUDED = frozenset(
     {
         "not_asked_for", "not_enabled", "catalog_status", "handler_missing", "environment", "currency_not_configured",
         "currency_not_supported", "payment_method", "capture_mode", "saved_methods", "method_details", "customer_field",
-        "below_minimum", "above_maximum",
+        "customer_phone", "below_minimum", "above_maximum",
     }
 )  # fmt: skip
 TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
+
+
+def _no_fields(method: str | None, direct: bool) -> CustomerFields:
+    return NOTHING
+
+
+def _not_charged_directly(method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +52,13 @@ class Candidate:
     support: CurrencySupport | None  # the catalog's terms for the wanted currency
     methods: frozenset[str]
     captures_manually: bool
-    required_customer_fields: tuple[str, ...]
     is_default: bool
     priority: int
     catalog_priority: int
     charges_saved: bool = False
-    direct: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # charged without a page: the details needed
+    # As ``Handler.customer_fields`` and ``charge_details``, in the wanted currency.
+    customer_fields: Callable[[str | None, bool], CustomerFields] = _no_fields
+    charge_details: Callable[[str, Mapping[str, str]], tuple[str, ...] | None] = _not_charged_directly
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,8 @@ class Wanted:
     environment: Environment | None = None
     provider_code: str | None = None
     saved_method: str | None = None  # the part of the request that saves a method or charges one
-    details: frozenset[str] | None = None  # of a direct charge
+    details: Mapping[str, str] | None = None  # of a direct charge
+    phone: Phone | None = None  # that would be charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +161,22 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
     if wanted.saved_method is not None and not c.charges_saved:
         return out("saved_methods", f"{c.name} cannot charge a payer again.", wanted.saved_method)
     if wanted.details is not None:
-        needed = c.direct.get(wanted.payment_method or "")
+        needed = c.charge_details(wanted.payment_method or "", wanted.details)
         if needed is None:
             method = wanted.payment_method or "payment without a method"
             return out("method_details", f"{c.name} charges no {method} without its own page.", "/methodDetails")
-        missing = [name for name in needed if name not in wanted.details]
+        missing = [name for name in needed if not wanted.details.get(name)]
         if missing:
             return out("method_details", f"{c.name} needs the {missing[0]}.", f"/methodDetails/{missing[0]}")
     if wanted.customer_fields is not None:
-        missing = [name for name in c.required_customer_fields if name not in wanted.customer_fields]
-        if missing:
-            return out("customer_field", f"{c.name} needs the customer's {missing[0]}.", f"/customer/{missing[0]}")
+        fields = c.customer_fields(wanted.payment_method, wanted.details is not None)
+        if lacking := fields.missing(wanted.customer_fields):
+            text = f"{c.name} needs the customer's {' or '.join(lacking)}."
+            return out("customer_field", text, f"/customer/{lacking[0]}", fields=lacking)
+        if fields.needs_phone and wanted.phone is not None and not fields.takes_phone(wanted.phone):
+            text = f"{c.name} does not take this phone number; it takes mobile numbers like {fields.example_phone}."
+            place = "/methodDetails/phone" if "phone" in (wanted.details or {}) else "/customer/phone"
+            return out("customer_phone", text, place, example=fields.example_phone)
     if wanted.amount is not None and support.min_amount is not None and wanted.amount < support.min_amount:
         least = Money(support.min_amount, wanted.currency)
         return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount", least=least)

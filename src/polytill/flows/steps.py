@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from polytill.domain.contacts import InvalidContact, read_code, read_phone
 from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.flows import reconcile
+from polytill.flows import customers, reconcile
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
@@ -49,6 +50,7 @@ async def continue_payment(
         raise Conflict("This payment asks its payer for nothing at present.", code="nothing_wanted")
     wants = action.wants
     _check(wants, values)
+    values = await _in_normal_form(desk, db, payment, wants, values)
     await ensure_lease(desk, practice_id)
     now = desk.world.now()
     unit = Unit()
@@ -71,6 +73,24 @@ def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
     errors += [FieldError(f"/values/{name}", "This is not wanted now.") for name in values if name not in needed]
     if errors:
         raise Invalid(errors, f"The payer is asked for: {', '.join(needed)}.")
+
+
+async def _in_normal_form(
+    desk: Desk, db: PracticeDb, payment: Payment, wants: Wants, values: Mapping[str, Secret]
+) -> Mapping[str, Secret]:
+    """The phone number in E.164, and codes in ASCII digits without the blanks that people type."""
+    if wants is Wants.phone:
+        place = (await desk.configured(db)).place
+        try:
+            phone = read_phone(values["phone"].reveal(), customers.countries_of(place, payment.currency))
+        except InvalidContact as error:
+            raise Invalid([customers.wrong("/values/phone", error)], str(error)) from None
+        if phone is None:
+            raise Invalid([FieldError("/values/phone", "This is wanted.")])
+        return {"phone": Secret(phone.e164)}
+    if wants in (Wants.pin, Wants.otp):
+        return {name: Secret(read_code(value.reveal())) for name, value in values.items()}
+    return values
 
 
 async def _pass_on(

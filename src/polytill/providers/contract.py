@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from polytill.domain.clock import World
 from polytill.domain.states import Environment
+from polytill.providers.customer_fields import CustomerFields
 from polytill.providers.facts import (
     Balance,
     CredentialTest,
@@ -56,6 +57,7 @@ __all__ = [
     "CredentialTest",
     "CurrencyTerms",
     "Customer",
+    "CustomerFields",
     "DisputeFact",
     "Fact",
     "Handler",
@@ -145,6 +147,7 @@ class Handler:
     keys: ClassVar[Mapping[str, KeyField]]  # publicKey, secretKey, webhookSecret
     config_schema: ClassVar[JsonObject]
     catalog: ClassVar[CatalogEntry]
+    # For every currency and method alike; where they differ, ``customer_fields`` says so.
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
     webhook_proof: ClassVar[WebhookProof] = WebhookProof.signature
     webhook_signed_with: ClassVar[str] = "webhookSecret"  # or secretKey (Paystack)
@@ -218,6 +221,18 @@ class Handler:
     def methods_in(cls, currency: str) -> tuple[str, ...]:
         """The methods by which a payer can really pay in a currency, most usual first."""
         return cls.catalog.methods
+
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """What a charge needs to know of its customer. ``method`` None: the payer chooses, or the provider's usual one.
+        ``direct``: without the provider's page. A create with these fields is never refused for want of another."""
+        return CustomerFields(cls.required_customer_fields)
+
+    @classmethod
+    def charge_details(cls, currency: str, method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
+        """The details that a direct charge needs, some of them because of those that are ``given``; None where the method
+        cannot be charged directly."""
+        return cls.direct_charges.get((currency, method))
 
     # Verbs that a provider may lack: ``None`` says that it does.
     refund_payment: ClassVar[Any] = None  # (RefundParams) -> Outcome

@@ -14,11 +14,11 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.providers.contract import CatalogEntry, CurrencyTerms, Handler, Idempotency, KeyField, WebhookProof
+from polytill.providers.customer_fields import CUSTOMER_FIELDS, CustomerFields
 from polytill.providers.features import FEATURES
 from polytill.providers.http import may_receive_keys
 
 CREDENTIALS = frozenset({"publicKey", "secretKey", "webhookSecret"})
-CUSTOMER_FIELDS = frozenset({"email", "name", "phone"})
 # Every provider has these; ``Handler`` itself only says what they mean.
 REQUIRED_VERBS = ("create_payment_intent", "confirm_payment", "lookup_payment", "test_credentials")
 REQUIRED_READERS = ("validate_webhook", "process_webhook")
@@ -189,6 +189,18 @@ def customer_needs(handler: type[Handler]) -> Iterator[str]:
     for name in handler.required_customer_fields:
         if name not in CUSTOMER_FIELDS:
             yield f"{name!r} is not a customer field (email, name or phone)"
+    ways = [
+        (code, method, False) for code in handler.catalog.currencies for method in (None, *handler.methods_in(code))
+    ]
+    for currency, method, direct in [*ways, *((*way, True) for way in handler.direct_charges)]:
+        fields = handler.customer_fields(currency, method, direct)
+        if not isinstance(fields, CustomerFields):
+            yield f"customer_fields({currency!r}, {method!r}) returns no CustomerFields"
+            return
+        for name in (*fields.required, *fields.one_of):
+            if name not in CUSTOMER_FIELDS:
+                yield f"customer_fields({currency!r}, {method!r}) names {name!r}, which is not a customer field"
+                return
 
 
 def methods(handler: type[Handler]) -> Iterator[str]:

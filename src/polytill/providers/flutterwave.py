@@ -23,6 +23,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    CustomerFields,
     Fact,
     Handler,
     KeyField,
@@ -41,10 +42,12 @@ from polytill.providers.contract import (
 from polytill.providers.flutterwave_charge import (
     DETAILS,
     charge_of,
+    charged_fields,
     password_body,
     read_direct,
     read_validated,
     saved_body,
+    vouchers,
 )
 from polytill.providers.flutterwave_reading import (
     REDACTED,
@@ -332,6 +335,17 @@ class FlutterwaveProvider(Handler):
         hidden = ("mpesa",) if currency == "NGN" else ("mpesa", *NAIRA_ONLY)
         return tuple(name for name in offered if name not in hidden)
 
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """An e-mail always; the page asks for the phone itself, a direct charge of mobile money does not."""
+        return charged_fields(currency) if direct else CustomerFields(("email",))
+
+    @classmethod
+    def charge_details(cls, currency: str, method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
+        """As ``direct_charges``; Ghana's Vodafone also wants the voucher that its customer dials for."""
+        needed = DETAILS.get((currency, method))
+        return None if needed is None else (*needed, *vouchers(currency, given))
+
     # ── Request builders ──
 
     async def _call(self, method: str, path: str, body: JsonObject | None = None) -> Answer | NotSent | Unknown:
@@ -345,7 +359,7 @@ class FlutterwaveProvider(Handler):
         customer = {
             "email": params.customer.email,
             "name": params.customer.name,
-            "phonenumber": params.customer.phone,
+            "phonenumber": params.phone.digits if params.phone else None,
         }
         body: JsonObject = {
             "tx_ref": params.reference,

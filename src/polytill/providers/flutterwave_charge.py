@@ -12,7 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from polytill.providers.contract import ChargeSavedMethodParams, ContinuePaymentParams, CreatePaymentParams
+from polytill.providers.contract import (
+    ChargeSavedMethodParams,
+    ContinuePaymentParams,
+    CreatePaymentParams,
+    CustomerFields,
+)
 from polytill.providers.flutterwave_reading import DIRECT, major_text, read_charge
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown, Wants
@@ -38,6 +43,23 @@ DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 COUNTRIES = {"NGN": "NG", "GHS": "GH", "KES": "KE", "UGX": "UG", "RWF": "RW", "TZS": "TZ", "ZMW": "ZM", "ZAR": "ZA"}
 
+# Where mobile money is, by currency.
+PHONES: Mapping[str, tuple[str, ...]] = {
+    "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",),
+    "XOF": ("CI", "SN", "BF", "BJ", "ML", "NE", "TG", "GW"),
+}  # fmt: skip
+
+
+def charged_fields(currency: str) -> CustomerFields:
+    """What a direct charge needs of its customer: every one goes to a phone."""
+    return CustomerFields(("phone", "email"), phone_countries=PHONES.get(currency, ()))
+
+
+def vouchers(currency: str, details: Mapping[str, str]) -> tuple[str, ...]:
+    """The voucher, where the network wants one: Vodafone's customers in Ghana dial *110# for it."""
+    return ("voucher",) if currency == "GHS" and details.get("provider", "").upper() == "VODAFONE" else ()
+
+
 # ── Request builders ──
 
 
@@ -48,14 +70,15 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
     if needed is None:
         text = f"Flutterwave charges no {method or 'payment'} directly in {currency}."
         return NotSent(Reason.validation, "method", text)
-    phone = details.get("phone") or params.customer.phone
+    phone, needed = params.phone, (*needed, *vouchers(currency, details))
     missing = [name for name in needed if not details.get(name)] + ([] if phone else ["phone"])
     if missing:
         return NotSent(Reason.validation, missing[0], f"Flutterwave needs the {missing[0]} to charge {method}.")
     told = {
-        "phone_number": phone,
+        "phone_number": phone.digits if phone else None,
         "network": details.get("provider", "").upper(),
         "country": details.get("country"),
+        "voucher": details.get("voucher"),
         "fullname": params.customer.name,
     }
     return f"/charges?type={MOBILE_MONEY[currency]}", {

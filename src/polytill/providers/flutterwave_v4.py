@@ -8,7 +8,6 @@ first time. Cards need their numbers encrypted by us, so they are not offered: v
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar
@@ -23,6 +22,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    CustomerFields,
     Handler,
     Idempotency,
     KeyField,
@@ -45,8 +45,11 @@ TOKENS = "idp.flutterwave.com"
 TOKEN_PATH = "/realms/flutterwave/protocol/openid-connect/token"  # noqa: S105 — an address
 
 METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")  # our words are Flutterwave's here
-COUNTRY_CODES = {"GHS": "233", "KES": "254", "UGX": "256", "RWF": "250", "TZS": "255", "ZMW": "260"}
-FRANC_CODES = ("221", "225", "226", "228", "229", "237", "241", "242")
+# Where mobile money is, by currency.
+COUNTRIES: Mapping[str, tuple[str, ...]] = {
+    "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",), "TZS": ("TZ",), "ZMW": ("ZM",),
+    "XAF": ("CM", "CG", "GA"), "XOF": ("CI", "SN", "BF", "TG", "BJ"),
+}  # fmt: skip
 FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHER_FEE_PPM = 38_000
 MAX_REFUND_PAGES = 200
@@ -79,7 +82,7 @@ class FlutterwaveV4Provider(Handler):
         methods=METHODS,
         currencies={
             code: CurrencyTerms(FEES_PPM.get(code, OTHER_FEE_PPM), recommended=code == "NGN")
-            for code in ("NGN", *COUNTRY_CODES, "XAF", "XOF")
+            for code in ("NGN", *COUNTRIES)
         },
         priority=9,
     )
@@ -90,7 +93,7 @@ class FlutterwaveV4Provider(Handler):
     create_moves_money = True
     direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
         **{("NGN", method): () for method in ("bank_transfer", "ussd", "opay")},
-        **{(code, "mobile_money"): () for code in (*COUNTRY_CODES, "XAF", "XOF")},
+        **{(code, "mobile_money"): () for code in COUNTRIES},
     }
     redacted = reading.REDACTED
 
@@ -176,6 +179,13 @@ class FlutterwaveV4Provider(Handler):
         """A browser needs nothing: there is no page of Flutterwave's."""
         return {}
 
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """An e-mail always; for mobile money, which is the usual method outside of Nigeria, also the phone."""
+        if (method or _usual(currency)) != "mobile_money":
+            return CustomerFields(("email",))
+        return CustomerFields(("phone", "email"), phone_countries=COUNTRIES.get(currency, ()))
+
     # ── Request builders ──
 
     def _token_request(self) -> TokenRequest:
@@ -213,8 +223,8 @@ class FlutterwaveV4Provider(Handler):
         return self.config.base_url.rstrip("/")
 
     def _charge_body(self, params: CreatePaymentParams) -> JsonObject | NotSent:
-        currency, phone = params.amount.currency, _phone(params.customer.phone, params.amount.currency)
-        method = params.method or ("bank_transfer" if currency == "NGN" else "mobile_money")
+        currency, phone = params.amount.currency, params.phone
+        method = params.method or _usual(currency)
         if method not in METHODS:
             return NotSent(Reason.validation, "method", f"Flutterwave v4 has no {method} here.")
         if method == "mobile_money" and phone is None:
@@ -222,7 +232,7 @@ class FlutterwaveV4Provider(Handler):
         paid_by: JsonObject = {"type": method}
         if phone and method == "mobile_money":
             network = (params.method_details or {}).get("provider")
-            paid_by[method] = {"country_code": phone[0], "phone_number": phone[1]}
+            paid_by[method] = {"country_code": phone.country_code, "phone_number": phone.number}
             if network:
                 paid_by[method]["network"] = network.upper()
         elif params.method_details:
@@ -232,7 +242,7 @@ class FlutterwaveV4Provider(Handler):
             first, _, last = params.customer.name.partition(" ")
             customer["name"] = {"first": first, "last": last or first}
         if phone:
-            customer["phone"] = {"country_code": phone[0], "number": phone[1]}
+            customer["phone"] = {"country_code": phone.country_code, "number": phone.number}
         return {
             "amount": Decimal(major_text(params.amount)),
             "currency": currency,
@@ -266,12 +276,5 @@ class FlutterwaveV4Provider(Handler):
         return Unknown(Reason.unreadable, "too_many", "There are too many refunds to look through.")
 
 
-def _phone(phone: str | None, currency: str) -> tuple[str, str] | None:
-    """Country code and number, from the ways people write them; None where they cannot be told apart."""
-    digits = re.sub(r"[ ()-]", "", phone or "").removeprefix("+")
-    codes = (*COUNTRY_CODES.values(), "234", *FRANC_CODES)
-    for code in codes:
-        if re.fullmatch(rf"{code}[0-9]{{7,10}}", digits):
-            return code, digits.removeprefix(code)
-    home = COUNTRY_CODES.get(currency)
-    return (home, digits[1:]) if home and re.fullmatch(r"0[0-9]{8,9}", digits) else None
+def _usual(currency: str) -> str:
+    return "bank_transfer" if currency == "NGN" else "mobile_money"

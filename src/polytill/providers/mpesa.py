@@ -26,6 +26,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    CustomerFields,
     Handler,
     KeyField,
     LookupParams,
@@ -42,6 +43,7 @@ from polytill.providers.wire_amounts import to_wire
 WHOLE_SHILLINGS = 0  # the wire's exponent
 EAST_AFRICA = timedelta(hours=3)  # their clock, all year
 MAX_ACCOUNT_REFERENCE, MAX_DESCRIPTION = 12, 13
+PHONE = CustomerFields(("phone",), phone_countries=("KE",), phone_pattern="254[17][0-9]{8}")
 PAY_BILL, BUY_GOODS = "CustomerPayBillOnline", "CustomerBuyGoodsOnline"
 
 WHERE_KEYS_ARE = "Daraja portal → My Apps"
@@ -108,13 +110,13 @@ class MpesaProvider(Handler):
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
         """POST processrequest: a prompt on the payer's phone. ``Pending``: it is theirs to answer."""
-        phone = reading.kenyan_phone(params.customer.phone)
-        if phone is None:
+        phone = params.phone
+        if phone is None or not PHONE.takes_phone(phone):
             return NotSent(Reason.validation, "phone", "M-Pesa needs a Kenyan mobile number, like 254712345678.")
         if not self.config.webhook_url:
             return NotSent(Reason.config, "webhook_url", "M-Pesa needs an address to call back.")
         try:
-            body = self._push_body(params, phone, self.config.webhook_url)
+            body = self._push_body(params, phone.digits, self.config.webhook_url)
         except InvalidAmount:
             return NotSent(Reason.validation, detail=f"M-Pesa takes whole shillings, not {params.amount}.")
         answer = await self._call("/mpesa/stkpush/v1/processrequest", body)
@@ -148,6 +150,11 @@ class MpesaProvider(Handler):
     def get_public_config(self) -> JsonObject:
         """A browser needs nothing: the phone is prompted."""
         return {}
+
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """The phone that is prompted: a Kenyan mobile number."""
+        return PHONE
 
     # ── Request builders ──
 

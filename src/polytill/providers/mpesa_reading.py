@@ -6,7 +6,6 @@ The same result code is a number in a callback and text in a query. Only codes i
 from __future__ import annotations
 
 import hashlib
-import re
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
@@ -72,7 +71,8 @@ def _result(code: str, data: JsonObject, checkout_id: str, amount: Money) -> Out
     if code == PAID:
         return Succeeded(amount, checkout_id, response=kept)
     if code in REASONS:
-        return Declined(REASONS[code], True, code, text, checkout_id, kept)
+        # A prompt that has ended cannot be answered any more: the customer may have another one.
+        return Declined(REASONS[code], True, code, text, checkout_id, kept, closed_for_certain=True)
     return Unknown(Reason.unreadable, code, text or "M-Pesa's result code is not known.")
 
 
@@ -136,16 +136,3 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     if answer.status < 400 or not code:
         return Unknown(Reason.unreadable, code or str(answer.status), "M-Pesa's answer could not be read.")
     return NotSent(Reason.validation, code, text)
-
-
-# ── Values ──
-
-
-def kenyan_phone(phone: str | None) -> str | None:
-    """A Kenyan mobile number as M-Pesa writes it (2547… or 2541…), from the ways people do; None for any other."""
-    digits = re.sub(r"[ ()+-]", "", phone or "")
-    if re.fullmatch(r"0[17][0-9]{8}", digits):
-        digits = "254" + digits[1:]
-    elif re.fullmatch(r"[17][0-9]{8}", digits):
-        digits = "254" + digits
-    return digits if re.fullmatch(r"254[17][0-9]{8}", digits) else None

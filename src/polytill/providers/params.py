@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polytill.domain.contacts import Phone, stored_phone
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
@@ -28,11 +29,15 @@ class ProviderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """The payer, as far as known."""
+    """The payer, as far as known. A handler gets the normal forms of ``domain/contacts.py``: ``phone`` is E.164."""
 
     email: str | None = None
     name: str | None = None
     phone: str | None = None
+
+    def fields(self) -> frozenset[str]:
+        """The names of the fields that are known."""
+        return frozenset(name for name in ("email", "name", "phone") if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,12 @@ class CreatePaymentParams:
     expires_in_s: int | None = None
     method_details: Mapping[str, str] | None = None
     save_method: bool = False
+
+    @property
+    def phone(self) -> Phone | None:
+        """The number that is charged: that of the method's details, else the customer's, in whichever form is wanted."""
+        charged = (self.method_details or {}).get("phone") or self.customer.phone
+        return stored_phone(charged, self.amount.currency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    CustomerFields,
     DisputeFact,
     Handler,
     Idempotency,
@@ -262,6 +263,11 @@ class PaystackProvider(Handler):
     def methods_in(cls, currency: str) -> tuple[str, ...]:
         """Cards everywhere, the rest by country."""
         return CHANNELS_IN.get(currency, ("card",))
+
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """An e-mail always; the page asks for the phone itself, a direct charge of mobile money does not."""
+        return charge.charged_fields(currency) if direct and method == "mobile_money" else CustomerFields(("email",))
 
     # ── Request builders ──
 

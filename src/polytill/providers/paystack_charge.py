@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from polytill.domain.contacts import Phone, stored_phone
 from polytill.domain.secret import Secret
 from polytill.providers.contract import (
     ChargeSavedMethodParams,
     ContinuePaymentParams,
     CreatePaymentParams,
+    CustomerFields,
 )
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import (
@@ -57,7 +59,19 @@ STEPS: Mapping[Wants, tuple[str, Mapping[str, str]]] = {
     ),
 }
 
+PHONES = {"GHS": ("GH",), "KES": ("KE",)}  # where mobile money is
+
 # ── Request builders ──
+
+
+def charged_fields(currency: str) -> CustomerFields:
+    """What a direct charge of mobile money needs of its customer."""
+    return CustomerFields(("phone", "email"), phone_countries=PHONES.get(currency, ()))
+
+
+def wire_phone(phone: Phone, currency: str) -> str:
+    """As Paystack's own examples write it: ``0551234987`` in Ghana, ``+254710000000`` elsewhere."""
+    return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
 
 
 def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
@@ -70,8 +84,8 @@ def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
         )
     taken = (*needed, *ALSO_TAKEN.get(method, ()))
     way = {name: details[name] for name in taken if details.get(name)}
-    if method == "mobile_money" and "phone" not in way and params.customer.phone:
-        way["phone"] = params.customer.phone
+    if method == "mobile_money" and params.phone:
+        way["phone"] = wire_phone(params.phone, currency)
     needed = (*needed, "phone") if method == "mobile_money" else needed
     missing = [name for name in needed if name not in way]
     if missing:
@@ -104,10 +118,10 @@ def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:
     missing = [ours for ours in names if not params.values.get(ours, Secret(""))]
     if missing:
         return NotSent(Reason.validation, missing[0], f"Paystack asks for the {missing[0]}.")
-    return path, {
-        **{theirs: params.values[ours].reveal() for ours, theirs in names.items()},
-        "reference": params.reference,
-    }
+    values = {theirs: params.values[ours].reveal() for ours, theirs in names.items()}
+    if params.wants is Wants.phone and (phone := stored_phone(values["phone"], params.amount.currency)):
+        values["phone"] = phone.national if phone.country_code == "234" else phone.digits  # as its examples write it
+    return path, {**values, "reference": params.reference}
 
 
 # ── Response readers ──

@@ -18,6 +18,7 @@ from polytill.simulator.flutterwave_shapes import CURRENCIES, Attempt, Link, fee
 from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, json_answer, with_query
 
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+_PHONE = re.compile(r"\+?[0-9]+")
 _DIRECT = {
     "card": "card",
     "mpesa": "mpesa",
@@ -142,6 +143,11 @@ class FlutterwaveMoney(Provider):
         if kind not in _DIRECT:
             raise No(400, "type is not supported")
         reference, minor, code = self._money(given)
+        wallet = kind.startswith("mobile_money") or kind == "mpesa"
+        if wallet and not _PHONE.fullmatch(str(given.get("phone_number"))):  # as in Node-v3's services/schema/create.js
+            raise No(400, "phone_number must be digits, with or without a plus")
+        if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
+            raise No(400, "voucher is required")
         person = {
             "name": given.get("fullname"),
             "email": given.get("email"),

@@ -33,6 +33,7 @@ from polytill.simulator.wire import (
 _KEY = re.compile(r"^[0-9A-Za-z-]{16,128}$")
 _REFERENCE = re.compile(r"^[A-Za-z0-9-]{6,42}$")
 _TOKEN_SECONDS = 600
+_COUNTRY_CODE, _NUMBER = re.compile(r"[1-9][0-9]{0,2}"), re.compile(r"[0-9]{7,10}")
 _METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")
 _REASONS = ("duplicate", "fraudulent", "requested_by_customer", "expired_uncaptured_charge")
 _PAGE = 50
@@ -160,11 +161,13 @@ class FlutterwaveV4(Provider):
         if not isinstance(method, dict) or kind not in _METHODS:
             raise No(400, "payment_method.type is not supported")
         phone = method.get("mobile_money")
-        if kind == "mobile_money" and not (isinstance(phone, dict) and str(phone.get("phone_number", "")).isdecimal()):
+        if kind == "mobile_money" and not (isinstance(phone, dict) and _is_phone(phone, "phone_number")):
             raise No(400, "payment_method.mobile_money.phone_number is required")
         customer, back, meta = given.get("customer"), given.get("redirect_url"), given.get("meta")
         if not isinstance(customer, dict) or "@" not in str(customer.get("email")):
             raise No(400, "customer.email is required")
+        if customer.get("phone") and not _is_phone(customer["phone"], "number"):
+            raise No(400, "customer.phone is invalid")
         charge = Charge(
             method, customer, meta if isinstance(meta, dict) else {}, back if is_web_address(back) else None
         )
@@ -339,3 +342,12 @@ def _given(call: Call) -> Json:
     if not isinstance(document, dict):
         raise No(400, "Request body is not a JSON object")
     return document
+
+
+def _is_phone(given: Any, name: str) -> bool:
+    """A country code and a number of seven to ten digits; a trunk zero only where it is part of the number."""
+    if not isinstance(given, dict):
+        return False
+    code, number = str(given.get("country_code")), str(given.get(name))
+    keeps_zero = code in ("225", "242")  # Ivory Coast, Congo
+    return bool(_COUNTRY_CODE.fullmatch(code) and _NUMBER.fullmatch(number)) and (number[0] != "0" or keeps_zero)

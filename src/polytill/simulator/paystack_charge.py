@@ -21,6 +21,7 @@ _WAYS = ("card", "bank", "ussd", "mobile_money", "bank_transfer")
 _WALLETS = {"GHS": ("mtn", "atl", "vod"), "KES": ("mpesa", "mpesa_offline"), "XOF": ("mtn", "orange", "wave")}
 _BANK_CODES = ("737", "919", "822", "966")
 # What each step must be answered with: a pattern. The last step of a charge settles it.
+_PHONE = re.compile(r"\+?[0-9]{10,15}")
 _STEPS = {
     "send_pin": ("pin", r"[0-9]{4}"),
     "send_otp": ("otp", _OTP),
@@ -113,7 +114,7 @@ class PaystackCharges(PaystackMoney):
                 raise No(400, "Please pass a valid bank code and account number")
             return "", ["send_birthday", "send_otp"]
         if way == "mobile_money":
-            if told.get("provider") not in _WALLETS.get(code, ()) or not told.get("phone"):
+            if told.get("provider") not in _WALLETS.get(code, ()) or not _PHONE.fullmatch(str(told.get("phone"))):
                 raise No(400, "Please pass a valid mobile money provider and phone")
             return "", ["send_otp"] if told["provider"] == "vod" else []
         if code != "NGN" or (way == "ussd" and told.get("type") not in _BANK_CODES):

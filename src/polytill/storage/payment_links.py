@@ -31,20 +31,25 @@ class PaymentLink:
     started: int = 0
     succeeded: int = 0
     captured: int = 0
+    canceled: int = 0
 
     def status(self, now: datetime) -> str:
-        """open, paid (single use only), closed or expired."""
+        """open, paid (single use only), closed or expired. One of single use is closed, too, once its payment was canceled:
+        whether a link at the provider can still be paid is not known then, so there is no other payment."""
         if self.single_use and self.succeeded:
             return "paid"
         if self.state == "closed":
             return "closed"
-        return "expired" if self.expires_at <= now else "open"
+        if self.expires_at <= now:
+            return "expired"
+        return "closed" if self.single_use and self.canceled else "open"
 
 
 _SELECT = (
     "SELECT l.id, l.practice_id, l.environment, l.amount, l.currency, l.description, l.reference, l.single_use,"
     " l.state, l.expires_at, l.created_by, l.created_at, l.updated_at, COUNT(p.id) AS started,"
     " COALESCE(SUM(CASE WHEN p.status = 'succeeded' THEN 1 ELSE 0 END), 0) AS succeeded,"
+    " COALESCE(SUM(CASE WHEN p.status = 'canceled' THEN 1 ELSE 0 END), 0) AS canceled,"
     " COALESCE(SUM(p.amount_captured), 0) AS captured FROM payment_links l"
     " LEFT JOIN payment_link_payments lp ON lp.link_id = l.id LEFT JOIN payments p ON p.id = lp.payment_id"
 )
@@ -56,7 +61,7 @@ def _link(row: Any) -> PaymentLink:
     values["single_use"] = bool(values["single_use"])
     for name in ("expires_at", "created_at", "updated_at"):
         values[name] = moment(values[name])
-    for name in ("started", "succeeded", "captured"):
+    for name in ("started", "succeeded", "captured", "canceled"):
         values[name] = int(values[name])
     return PaymentLink(**values)
 

@@ -180,6 +180,14 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
     )  # fmt: skip
 
 
+def set_customer(unit: Writes, payment_id: str, email: str | None, name: str | None, phone: str | None) -> None:
+    """Another e-mail, name and phone of a payment's customer, in their normal forms."""
+    unit.add(
+        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4 WHERE id = $1",
+        payment_id, email, name, phone, expect=1,
+    )  # fmt: skip
+
+
 def change(unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None) -> None:
     """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not.
 

@@ -229,6 +229,15 @@ class Excluded(Answer):
     detail: str
 
 
+class CustomerFields(Answer):
+    """What a payment needs to know of its customer: all of ``required``, and one of ``oneOf`` where it is not empty. The
+    phone must be a number of one of ``phoneCountries`` (ISO 3166), where there are any."""
+
+    required: list[str]
+    one_of: list[str]
+    phone_countries: list[str]
+
+
 class Chosen(Answer):
     """The provider that a payment would use."""
 
@@ -237,6 +246,7 @@ class Chosen(Answer):
     public_key: str | None
     environment: Environment
     reason: str
+    customer_fields: CustomerFields
     alternatives: list[str]
     excluded: list[Excluded]
 

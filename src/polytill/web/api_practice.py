@@ -133,16 +133,25 @@ async def for_currency(
     payment_method: Annotated[shapes.Code | None, Query(alias="paymentMethod")] = None,
     capture: Literal["automatic", "manual"] = "automatic",
     environment: Environment | None = None,
-) -> Response:
+    customer_fields: Annotated[
+        str | None,
+        Query(
+            alias="customerFields", pattern=r"^((email|name|phone)(,(email|name|phone))*)?$",
+            description="What is known of the customer, with commas; without it nobody is out for want of a field",
+        ),
+    ] = None,
+) -> Response:  # fmt: skip
     """The provider that a payment would use, with its client-safe key and the reason; why each other one is out."""
     desk = caller.desk
     db = await desk.opening.practice(practice_id)
     snapshot = await desk.configured(db)
-    wanted = Wanted(currency, amount, payment_method, capture, None, environment)
+    known = None if customer_fields is None else frozenset(customer_fields.split(",")) - {""}
+    wanted = Wanted(currency, amount, payment_method, capture, known, environment)
     found = route(await candidates(desk, snapshot, currency), wanted)
     if not found.ranked:
         raise _nobody(found)
     first = found.ranked[0]
+    fields = first.customer_fields(payment_method, False)
     configuration = snapshot.configurations[first.code]
     opened = provider_configs.open_credentials(db.data_key, first.code, configuration.active)
     return answer(
@@ -152,6 +161,11 @@ async def for_currency(
             "publicKey": opened.public_key,
             "environment": first.environment.value,
             "reason": found.reason,
+            "customerFields": {
+                "required": list(fields.required),
+                "oneOf": list(fields.one_of),
+                "phoneCountries": list(fields.phone_countries),
+            },
             "alternatives": [c.code for c in found.ranked[1:]],
             "excluded": [{"code": o.code, "reason": o.reason, "detail": o.detail} for o in found.excluded],
         }

@@ -16,17 +16,20 @@ from polytill.domain.ids import read_address
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
-from polytill.flows import steps
+from polytill.flows import links, steps
 from polytill.flows.desk import Desk
 from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
+from polytill.providers.contract import Customer
+from polytill.providers.customer_fields import CUSTOMER_FIELDS
 from polytill.storage import ledger, overview, people, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
+from polytill.web.customer_forms import Wrong, customer_errors, form_fields, usual_phone
 from polytill.web.hooks import read_limited
 from polytill.web.languages import Language, language_of, texts
 from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
-from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
+from polytill.web.payer_states import CORRECTABLE, ROUNDS, State, state_of, wait_of
 from polytill.web.return_address import as_header, with_result
 
 MAX_FORM_BYTES = 4096
@@ -75,7 +78,14 @@ async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
 @router.get("/pay/{clientToken}", response_class=HTMLResponse)
 async def pay_page(request: Request, clientToken: str) -> Response:
     """What is to be paid and the way to pay it, or what became of it."""
-    desk, db, found = await _found(request, clientToken)
+    return await _page(request, clientToken, *await _found(request, clientToken))
+
+
+async def _page(
+    request: Request, token: str, desk: Desk, db: PracticeDb, found: Taken, given: dict[str, str] | None = None,
+    wrong: Wrong | None = None,
+) -> Response:  # fmt: skip
+    """A payment's page. ``wrong``: fields of the customer that were typed anew and are not right."""
     payment, step = found.payment, await flow.next_step(desk, db, found)
     retry = flow.may_try_again(desk, payment, found.attempts)
     back = request.query_params.get("back")
@@ -91,15 +101,32 @@ async def pay_page(request: Request, clientToken: str) -> Response:
     if step is not None and embedded:
         for directive, origins in step.public["policy"].items():
             policy[directive] = [*policy.get(directive, ()), *origins]
+    correcting = await _correcting(desk, db, payment, retry, wrong)
     return show(
-        request, "pay.html", brand, policy=policy, payment=payment, step=step, embedded=embedded, state=state,
+        request, "pay.html", brand, 422 if wrong else 200, policy=policy, **correcting, given=given or {},
+        wrong=wrong or {}, link_token=await links.way_back(desk, db, found),
+        payment=payment, step=step, embedded=embedded, state=state,
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
-        fields=steps.FIELDS[step.wants] if step and step.wants else (), incomplete="incomplete" in request.query_params,
-        token=clientToken, wait=wait, looked=looked + 1, return_to=_return_url(payment),
+        fields=steps.FIELDS[step.wants] if step and step.wants else (),
+        incomplete=request.query_params.get("incomplete", ""),
+        token=token, wait=wait, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
         has_receipt=payment.status is PaymentStatus.succeeded,
     )  # fmt: skip
+
+
+async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
+    """The fields that the customer of a failed payment may type anew, where that can help, with an example of a phone."""
+    if not retry:
+        return {"asked": {}, "example": None}
+    fields = await flow.fields_to_correct(desk, db, payment)
+    known = Customer(payment.customer_email, payment.customer_name, payment.customer_phone).fields()
+    if not (wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)):
+        return {"asked": {}, "example": None}
+    asked = {name: name not in known and required for name, required in form_fields(fields).items()}
+    usual = usual_phone((await desk.configured(db)).place, payment.currency)
+    return {"asked": asked, "example": fields.example_phone or usual}
 
 
 def _looked(request: Request) -> int:
@@ -183,7 +210,15 @@ def _see_other(target: str) -> Response:
 async def retry_page(request: Request, clientToken: str) -> Response:
     """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""
     desk, db, found = await _found(request, clientToken)
-    await flow.try_again(desk, db.practice_id, found.payment.id)
+    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
+    try:
+        await flow.correct(desk, db.practice_id, found.payment.id, Customer(**given))
+    except Invalid as error:
+        wrong = customer_errors(error)
+        if wrong:
+            return await _page(request, clientToken, desk, db, found, given, wrong)
+        # Nobody can take it at present, and no other data would help: the page stays as it is.
     return _see_other(f"/pay/{clientToken}")
 
 
@@ -195,8 +230,9 @@ async def continue_page(request: Request, clientToken: str) -> Response:
     values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
     try:
         await steps.continue_payment(desk, db.practice_id, found.payment.id, values, "payer")
-    except Invalid:
-        return _see_other(f"/pay/{clientToken}?incomplete=1")
+    except Invalid as error:
+        wrong = any(one.reason for one in error.errors)
+        return _see_other(f"/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
     except Conflict:  # it was answered already, perhaps at this moment
         pass
     return _see_other(f"/pay/{clientToken}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from polytill.domain.contacts import InvalidContact
 from polytill.domain.errors import CallerError, FieldError, Invalid
 from polytill.domain.money import MAX_MINOR
 from polytill.domain.typed_amounts import TypedAmountError
@@ -47,6 +48,8 @@ def problems_of_shape(error: ValidationError, say: Any) -> list[FieldError]:
             name, about = "no_currency", {}
         if name == "shape_pattern" and pointer.lower().endswith("email"):
             name = "not_an_email"
+        if isinstance(cause := context.get("error"), InvalidContact):
+            name, about = cause.reason, {"example": cause.example or ""}
         found.append(FieldError(pointer, say(dict(one)), name, about))
     return found
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 import segno
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
-from pydantic import ValidationError
 
-from polytill.domain.errors import Conflict, NotFound
+from polytill.domain.errors import Conflict, Invalid, NotFound
 from polytill.domain.ids import new_id
-from polytill.flows import links
+from polytill.flows import customers, links
+from polytill.flows.checkout import Way
 from polytill.flows.desk import Desk
 from polytill.flows.pay import client_token
-from polytill.providers.contract import Customer
+from polytill.providers.customer_fields import NOTHING
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.checkout import PayerRoute, brand_of
+from polytill.web.customer_forms import customer_errors, form_fields, read_form, usual_phone
 from polytill.web.hooks import read_limited
 from polytill.web.payer_pages import show
-from polytill.web.shapes import CustomerShape
 
 router = APIRouter(tags=["checkout"], route_class=PayerRoute, prefix="/pay/link/{linkToken}")
 
@@ -47,21 +48,39 @@ async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, Payme
 async def link_page(request: Request, linkToken: str) -> Response:
     """What a link asks for, and who pays. On a link of single use that has begun: its payment."""
     desk, db, link = await _behind(request, linkToken)
-    begun = await links.only_payment(db, link)
+    begun = await links.only_payment(desk, db, link)
     if begun is not None:
         return _see_other(f"/pay/{client_token(desk, begun)}")
-    return await _form(request, desk, db, link, linkToken, {}, new_id(desk.world))
+    typed = {"by": request.query_params.get("by", "")}
+    return await _form(request, desk, db, link, linkToken, typed, new_id(desk.world))
 
 
 async def _form(
     request: Request, desk: Desk, db: PracticeDb, link: PaymentLink, token: str, given: dict[str, str], payer_key: str,
-    wrong: frozenset[str] = frozenset(),
+    wrong: Mapping[str, str | None] | None = None, unavailable: bool = False,
 ) -> Response:  # fmt: skip
-    status = link.status(desk.world.now())
+    """The form with the fields that the provider needs which would take the payment. ``wrong``: fields with a mistake, and
+    the example that helps."""
+    status, ways = link.status(desk.world.now()), await links.ways(desk, db, link)
+    if status == "open" and (unavailable or not ways):
+        status = "unavailable"
+    way = _chosen(ways, given)
+    asked, example = form_fields(way.fields if way else NOTHING), None
+    if way is not None and "phone" in asked:
+        snapshot = await desk.configured(db)
+        example = way.fields.example_phone or usual_phone(snapshot.place, link.currency)
     return show(
         request, "pay_link.html", await brand_of(desk, db), 422 if wrong else 200, link=link, token=token,
-        status=status, given=given, wrong=wrong, payer_key=payer_key, sandbox=link.environment.value == "sandbox",
+        status=status, given=given, wrong=wrong or {}, payer_key=payer_key, asked=asked, example=example, way=way,
+        others=[other for other in ways if way is not None and other.code != way.code],
+        sandbox=link.environment.value == "sandbox",
     )  # fmt: skip
+
+
+def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
+    """The provider that the customer chose, else the best one."""
+    chosen = [way for way in ways if way.code == given.get("by")]
+    return next(iter(chosen or ways), None)
 
 
 @router.post("", status_code=303, response_class=RedirectResponse)
@@ -69,19 +88,24 @@ async def begin_page(request: Request, linkToken: str) -> Response:
     """Begin to pay. The form's key makes a second press the same payment."""
     desk, db, link = await _behind(request, linkToken)
     fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
-    given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "key")}
+    given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
     payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
+    payer_key = payer_key or new_id(desk.world)
+    way = _chosen(await links.ways(desk, db, link), given)
+    snapshot = await desk.configured(db)
+    countries = customers.countries_of(snapshot.place, link.currency)
+    customer, wrong = read_form(given, way.fields if way else NOTHING, countries)
+    if wrong and way is not None and link.status(desk.world.now()) == "open":
+        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong)
+    chosen = way.code if way is not None and given["by"] == way.code else None
     try:
-        customer = CustomerShape(email=given["email"], name=given["name"] or None)
-    except ValidationError as error:
-        wrong = frozenset(str(found["loc"][0]) for found in error.errors())
-        return await _form(request, desk, db, link, linkToken, given, payer_key or new_id(desk.world), wrong)
-    payer, payer_key = Customer(customer.email, customer.name), payer_key or new_id(desk.world)
-    try:
-        found = await links.begin(desk, link.practice_id, link.id, payer, payer_key)
+        found = await links.begin(desk, link.practice_id, link.id, customer, payer_key, chosen)
     except Conflict:  # it is closed or over, perhaps since this moment
         db, link = await links.find_link(desk, link.practice_id, link.id)
         return await _form(request, desk, db, link, linkToken, given, payer_key)
+    except Invalid as error:  # since the form was shown, other providers take the payment, or none does
+        wrong = customer_errors(error)
+        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
     return _see_other(f"/pay/{client_token(desk, found.payment)}")
 
 

@@ -20,6 +20,8 @@ NOT_REACHED = frozenset(
 SAID_TO_PAYER = frozenset(
     {Reason.insufficient_funds, Reason.expired_card, Reason.incorrect_details, Reason.authentication_required}
 )
+# What the customer typed may be the reason: it can be corrected before the payment is tried again.
+CORRECTABLE = frozenset({Reason.validation, Reason.incorrect_details})
 WAITING = frozenset({"finding", "pending", "unreachable"})
 
 
@@ -68,7 +70,9 @@ def _paid(found: Taken, back: str | None) -> State:
 def _failed(reason: str | None, retry: bool) -> State:
     if not retry:
         return State("failed", "bad")
-    return State("not_reached", "wait") if reason in NOT_REACHED else State("failed_again", "bad")
+    if reason in NOT_REACHED:
+        return State("not_reached", "wait")
+    return State("failed_again", "bad", "details" if reason in CORRECTABLE else "text")
 
 
 def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> State:

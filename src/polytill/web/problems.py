@@ -87,7 +87,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def sentence(found: dict[str, Any]) -> str:
     """Pydantic's message about one field, without the input that it may quote: only our own limits are passed on."""
-    message = str(found.get("msg", "This is not valid."))
+    message = str(found.get("msg", "This is not valid.")).removeprefix("Value error, ")
     if found["type"] == "extra_forbidden":
         return "There is no such field."
     if found["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -16,7 +17,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from polytill.domain.contacts import check_phone_characters, read_email, read_name
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
 from polytill.domain.money import percent_to_ppm
 from polytill.domain.states import Environment
 from polytill.storage.catalog import CurrencySupport
@@ -76,14 +79,32 @@ class Shape(BaseModel):
     )
 
 
+def _checked(reader: Callable[[str | None], str | None]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        reader(value)
+        return value
+
+    return check
+
+
 class CustomerShape(Shape):
     """The payer."""
 
-    email: (
-        Annotated[StrictStr, AfterValidator(no_control), Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None
-    ) = None
-    name: Word | None = None
-    phone: Annotated[StrictStr, Field(max_length=32, pattern=r"^\+?[0-9 ()-]{5,31}$")] | None = None
+    # Checked here, so that all errors of a body are told at once; the flow reads them once more, with the practice's
+    # country, and keeps the normal forms. A blank text is the same as none.
+    email: Annotated[StrictStr, Field(max_length=320), AfterValidator(_checked(read_email))] | None = None
+    name: Annotated[StrictStr, Field(max_length=400), AfterValidator(_checked(read_name))] | None = None
+    phone: Annotated[
+        StrictStr,
+        Field(
+            max_length=100,
+            description="In international form, or as it is dialed in the practice's country; answered as E.164",
+        ),
+        AfterValidator(check_phone_characters),
+    ] | None = None  # fmt: skip
+
+
+_Detail = Annotated[StrictStr, Field(max_length=200), AfterValidator(no_control)]
 
 
 class PaymentShape(Shape):
@@ -95,16 +116,18 @@ class PaymentShape(Shape):
     customer: CustomerShape | None = None
     description: Text | None = None
     reference: Word | None = None
-    metadata: dict[Annotated[StrictStr, Field(max_length=40)], Annotated[StrictStr, Field(max_length=500)]] | None = (
-        Field(None, max_length=20)
-    )
+    metadata: dict[StrictStr, Annotated[StrictStr, Field(max_length=MAX_METADATA_VALUE)]] | None = Field(
+        None, max_length=MAX_ENTRIES,
+        description="Names of 1 to 40 characters without square brackets; those that begin with polytill and some that "
+        "providers use themselves are reserved",
+    )  # fmt: skip
     provider_code: Code | None = None
     capture: Literal["automatic", "manual"] = "automatic"
     return_url: Url | None = None
     environment: Environment | None = None
     save_method: StrictBool = False
     saved_method: Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]{20,36}$")] | None = None
-    method_details: dict[Annotated[StrictStr, Field(pattern=r"^[a-z_]{1,40}$")], Word] | None = Field(
+    method_details: dict[Annotated[StrictStr, Field(pattern=r"^[a-z_]{1,40}$")], _Detail] | None = Field(
         None, max_length=10
     )
 
@@ -116,16 +139,6 @@ class PaymentShape(Shape):
         if self.method_details is not None and self.save_method:
             raise ValueError("methodDetails charges without the provider's page, where nothing can be saved")
         return self
-
-    @field_validator("metadata")
-    @classmethod
-    def _plain(cls, value: dict[str, str] | None) -> dict[str, str] | None:
-        for name, text in (value or {}).items():
-            no_control(name)
-            no_control(text)
-            if name.startswith("polytill"):
-                raise ValueError("names that begin with polytill are ours")
-        return value
 
 
 class CaptureShape(Shape):

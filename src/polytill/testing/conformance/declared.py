@@ -6,17 +6,22 @@ import asyncio
 import inspect
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
+from polytill.domain.contacts import example_phone, read_phone
 from polytill.domain.currencies import CURRENCIES
-from polytill.providers.contract import Handler, Idempotency, environment_of_key
+from polytill.domain.money import Money
+from polytill.providers.contract import Customer, CustomerFields, Handler, Idempotency, environment_of_key
+from polytill.providers.customer_fields import CUSTOMER_FIELDS
 from polytill.providers.features import FEATURES, features_of
 from polytill.providers.http import may_receive_keys, origin_of
-from polytill.providers.outcomes import NeedsAction
+from polytill.providers.outcomes import NeedsAction, NotSent, Reason
 from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE
 from polytill.testing.conformance.register import check, is_confirmed_by_staff
 from polytill.testing.conformance.wire import Stand
 
-DECLARED, INSTANCES = "declares", "instances"
+DECLARED, SENDING, INSTANCES = "declares", "sends", "instances"
 
 
 @check(DECLARED, needs_network=False)
@@ -135,8 +140,63 @@ async def repeats_are_declared(stand: Stand) -> None:
     windowed = handler.idempotency is Idempotency.key
     assert (handler.idempotency_window_s > 0) == windowed, "a window belongs to idempotency by key, and only there"
     assert handler.settle_horizon_s >= 30, "a call can still be running after so short a time"
-    known = {"email", "name", "phone"}
-    assert set(handler.required_customer_fields) <= known, "a customer field is required that no payment has"
+
+
+def _ways(stand: Stand) -> Iterator[tuple[str, str | None, bool]]:
+    """Every currency, method and way to charge that a handler declares."""
+    handler = stand.fixture.handler
+    for currency in handler.catalog.currencies:
+        for method in (None, *handler.methods_in(currency)):
+            yield currency, method, False
+    for currency, method in handler.direct_charges:
+        yield currency, method, True
+
+
+@check(DECLARED, needs_network=False)
+async def customer_fields_are_known(stand: Stand) -> None:
+    """For every currency and method, the customer fields are of the closed set, and a phone's countries are countries."""
+    handler = stand.fixture.handler
+    for currency, method, direct in _ways(stand):
+        fields = handler.customer_fields(currency, method, direct)
+        where = f"{method or 'any method'} in {currency}"
+        unknown = {*fields.required, *fields.one_of} - set(CUSTOMER_FIELDS)
+        assert not unknown, f"{where} needs {sorted(unknown)}, which no payment has"
+        assert not set(fields.one_of) & set(fields.required), f"{where}: a field is required and one of several"
+        assert len(fields.one_of) != 1, f"{where}: one of one field is a required field"
+        for country in fields.phone_countries:
+            phone = read_phone(example_phone(country))
+            assert phone is not None, f"{where}: {country} is no country with phones"
+            assert fields.takes_phone(phone), f"{where}: the phone pattern refuses every number like {phone}"
+
+
+@check(SENDING, needs_network=False)
+async def the_declared_fields_are_enough(stand: Stand) -> None:
+    """For every currency and method, a create with exactly the declared fields is not refused for want of another."""
+    handler = stand.fixture.handler
+    for currency, method, direct in _ways(stand):
+        fields = handler.customer_fields(currency, method, direct)
+        for chosen in fields.one_of or ("",):
+            customer = _customer_with({*fields.required, chosen}, fields)
+            details = _details(handler, currency, method or "") if direct else None
+            params = replace(
+                stand.creation(money=Money(100_000, currency)), customer=customer, method=method, method_details=details
+            )
+            outcome = await stand.handler(stand.wire("created")).create_payment_intent(params)
+            if isinstance(outcome, NotSent) and outcome.reason is Reason.validation:
+                named = f"{outcome.code} {outcome.detail}".lower()
+                lacking = [name for name in (*CUSTOMER_FIELDS, "e-mail") if name in named]
+                where = f"{method or 'any method'} in {currency}"
+                assert not lacking, f"{where} is refused although every declared field is there: {outcome.detail}"
+
+
+def _customer_with(names: set[str], fields: CustomerFields) -> Customer:
+    country = (fields.phone_countries or ("KE",))[0]
+    every = {"email": "payer@example.com", "name": "Ada Payer", "phone": read_phone(example_phone(country))}
+    return Customer(**{name: value for name, value in every.items() if name in names})
+
+
+def _details(handler: type[Handler], currency: str, method: str) -> dict[str, str]:
+    return {name: "1" for name in handler.charge_details(currency, method, {}) or ()}
 
 
 # ── Instances ──

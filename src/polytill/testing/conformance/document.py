@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import Money, ppm_to_percent
-from polytill.providers.contract import CurrencyTerms, Handler
+from polytill.providers.contract import CurrencyTerms, CustomerFields, Handler
 from polytill.providers.features import FEATURES, features_of
 from polytill.testing.conformance.suite import Result, in_order
 
@@ -62,13 +62,37 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
         ('"not found" is proof after', lambda cls: f"{cls.settle_horizon_s:g} s"),
         ("a create alone moves money", lambda cls: "yes" if cls.create_moves_money else "no"),
         ("a delivery is proved by", lambda cls: str(cls.webhook_proof)),
-        ("needs of the payer", lambda cls: ", ".join(cls.required_customer_fields) or "nothing"),
+        ("needs to know of the customer", _needs),
         ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "nobody"),
         ("charged without its page", _direct),
         ("methods", lambda cls: ", ".join(cls.catalog.methods)),
     )
     rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
     return "## What they can do\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
+
+
+def _needs(cls: type[Handler]) -> str:
+    """The customer fields: what most payments need, then the methods that need others."""
+    ways = [(code, method, False) for code in cls.catalog.currencies for method in (None, *cls.methods_in(code))]
+    ways += [(code, method, True) for code, method in cls.direct_charges]
+    found: dict[str, list[tuple[str, str]]] = {}
+    for code, method, direct in ways:
+        name = f"{method or 'any method'}{' without its page' if direct else ''}"
+        found.setdefault(_fields(cls.customer_fields(code, method, direct)), []).append((name, code))
+    usual = max(found, key=lambda text: len(found[text]))
+    others = [f"{text} for {_grouped(pairs)}" for text, pairs in found.items() if text != usual]
+    return "; ".join([usual, *others])
+
+
+def _grouped(pairs: list[tuple[str, str]]) -> str:
+    by_name: dict[str, list[str]] = {}
+    for name, code in pairs:
+        by_name.setdefault(name, []).append(code)
+    return ", ".join(f"{name} ({', '.join(codes)})" for name, codes in by_name.items())
+
+
+def _fields(fields: CustomerFields) -> str:
+    return ", ".join([*fields.required, *([" or ".join(fields.one_of)] if fields.one_of else [])]) or "nothing"
 
 
 def _direct(cls: type[Handler]) -> str:

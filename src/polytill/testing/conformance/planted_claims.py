@@ -9,7 +9,7 @@ from typing import Any
 
 from polytill.domain.clock import World
 from polytill.domain.states import Environment
-from polytill.providers.contract import Idempotency, KeyField, Page
+from polytill.providers.contract import CustomerFields, Idempotency, KeyField, Page
 from polytill.providers.features import features_of
 from polytill.providers.http import parse_json
 from polytill.testing.conformance.planting import Class, after, over, plant
@@ -53,6 +53,18 @@ def feature_without_a_method(base: Class) -> Class:
 def refunds_cannot_be_found_again(base: Class) -> Class:
     """Refunds can be started, and never looked up."""
     return over(base, lookup_refund=None)
+
+
+@plant("flutterwave")
+def phone_is_not_declared(base: Class) -> Class:
+    """A charge of mobile money says that an e-mail is enough, and is refused for want of the phone."""
+    return over(base, customer_fields=classmethod(lambda cls, *_: CustomerFields(("email",))))
+
+
+@plant("stripe")
+def a_field_that_no_payment_has(base: Class) -> Class:
+    """The customer's passport is asked for."""
+    return over(base, required_customer_fields=("email", "passport"))
 
 
 @plant("stripe")

@@ -1,0 +1,251 @@
+"""Customer data as people type it: one reader each for an e-mail address, a phone number and a name.
+
+Every entry point uses them: the API, payment links, the checkout, staff pages, the library. A reader returns the normal
+form, ``None`` for a blank text, and raises ``InvalidContact`` with one sentence for everything else that it refuses.
+Reading a normal form again returns the same.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
+
+from polytill.domain.localities import locality
+
+MAX_EMAIL, MAX_NAME, MAX_PHONE = 254, 200, 64
+
+
+class InvalidContact(ValueError):
+    """A text that is no e-mail address, phone number or name. ``reason`` is from a closed list, for translated pages."""
+
+    def __init__(self, reason: str, sentence: str, example: str | None = None) -> None:
+        self.reason, self.example = reason, example
+        super().__init__(sentence)
+
+
+class Phone(str):
+    """A phone number; as a text it is its E.164 form, ``+254712345678``."""
+
+    __slots__ = ()
+
+    @property
+    def e164(self) -> str:
+        """``+254712345678``."""
+        return str(self)
+
+    @property
+    def digits(self) -> str:
+        """With the country code, without the plus: ``254712345678``."""
+        return self[1:]
+
+    @property
+    def country_code(self) -> str:
+        """The country calling code: ``254``."""
+        return str(_parsed(self).country_code)
+
+    @property
+    def number(self) -> str:
+        """What follows the country code, without a trunk prefix: ``712345678``. A zero that is part of it stays."""
+        return phonenumbers.national_significant_number(_parsed(self))
+
+    @property
+    def national(self) -> str:
+        """As it is dialed in its own country, digits only: ``0712345678``."""
+        return re.sub("[^0-9]", "", phonenumbers.format_number(_parsed(self), PhoneNumberFormat.NATIONAL))
+
+    @property
+    def country(self) -> str | None:
+        """Its country by ISO 3166, where the number tells it: ``KE``."""
+        return phonenumbers.region_code_for_number(_parsed(self))
+
+    @property
+    def spaced(self) -> str:
+        """For people to read: ``+254 712 345678``."""
+        return phonenumbers.format_number(_parsed(self), PhoneNumberFormat.INTERNATIONAL)
+
+
+# ── E-mail ──
+
+
+def read_email(text: str | None) -> str | None:
+    """An address that providers take: the domain in lower case and ASCII (punycode), the local part as it was typed.
+
+    A local part beyond ASCII is refused: no provider takes one. Nothing is looked up in the DNS.
+    """
+    bare = _without_invisible(text)
+    if not bare:
+        return None
+    try:
+        found = validate_email(
+            bare, check_deliverability=False, allow_smtputf8=False, test_environment=True, strict=True
+        )
+    except EmailNotValidError:
+        found = None
+    ascii_form = found.ascii_email if found else None
+    if ascii_form is None or len(ascii_form) > MAX_EMAIL:
+        sentence = "This is not an e-mail address that can receive mail; for example: ada@example.com."
+        raise InvalidContact("email", sentence, "ada@example.com")
+    return ascii_form
+
+
+# ── Names ──
+
+
+def read_name(text: str | None) -> str | None:
+    """A name in NFC, blanks collapsed, without invisible direction marks. Control characters are refused."""
+    if text is None:
+        return None
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in text):
+        raise InvalidContact("name", "A name must not contain control characters.")
+    # Some scripts need the joiners U+200C and U+200D inside a word; no name begins or ends with one.
+    shown = "".join(x for x in text if x in "\u200c\u200d" or unicodedata.category(x) != "Cf")
+    name = unicodedata.normalize("NFC", " ".join(shown.split())).strip("\u200c\u200d ")
+    if len(name) > MAX_NAME:
+        raise InvalidContact("name", f"A name has at most {MAX_NAME} characters.")
+    return name or None
+
+
+# ── Phone numbers ──
+
+
+def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone | None:
+    """A phone number in any usual spelling. ``countries`` (ISO 3166) are tried in turn for a number without a country
+    code; a number with one may be of any country."""
+    if isinstance(text, Phone):
+        return text
+    dialed = _dialed(text)
+    if dialed is None:
+        return None
+    homes = [country for country in dict.fromkeys(countries) if country]
+    if dialed.startswith("+"):
+        readings = [_parse(dialed, None)]
+    elif dialed.startswith("00"):
+        # 00 is dialed for the plus, and 000 in East Africa; a country may have another prefix (Nigeria: 009).
+        own = [number for home in homes if (number := _parse(dialed, home)) and phonenumbers.is_valid_number(number)]
+        readings = [*own, _parse("+" + dialed.lstrip("0"), None)]
+    else:
+        # Last: the country code stands there, and only the plus is missing.
+        readings = [_parse(dialed, home) for home in homes]
+        bare = _parse(f"+{dialed}", None)
+        readings += [bare] if bare is not None and phonenumbers.is_valid_number(bare) else []
+    found = [number for number in readings if number is not None]
+    # Ranges are allocated faster than any table of them is published: what merely has the right length is taken, too.
+    for fits in (phonenumbers.is_valid_number, _is_possible):
+        for number in found:
+            if fits(number):
+                return Phone(phonenumbers.format_number(number, PhoneNumberFormat.E164))
+    raise _impossible(dialed, found, homes)
+
+
+def stored_phone(text: str | None, currency: str | None = None) -> Phone | None:
+    """The number on a row. Rows are in E.164; one that is older may be as it was typed. None where it is unreadable."""
+    try:
+        return read_phone(text, (locality(currency).country,) if currency else ())
+    except InvalidContact:
+        return None
+
+
+def example_phone(country: str | None) -> str | None:
+    """A mobile number of a country as people write it there with the country code; None where none is known."""
+    found = phonenumbers.example_number_for_type(country, PhoneNumberType.MOBILE) if country else None
+    return phonenumbers.format_number(found, PhoneNumberFormat.INTERNATIONAL) if found else None
+
+
+def check_phone_characters(text: str) -> str:
+    """The text, where it could be a phone number of some country."""
+    _dialed(text)
+    return text
+
+
+def read_code(text: str) -> str:
+    """A PIN or a one-time password: its digits in ASCII, without blanks, dashes and invisible characters. A code of letters
+    stays as it is, without what is invisible."""
+    bare = "".join(letter for letter in _without_invisible(text) if not letter.isspace())
+    digits = [str(unicodedata.decimal(x)) for x in bare if unicodedata.decimal(x, None) is not None]
+    is_number = all(unicodedata.decimal(x, None) is not None or unicodedata.category(x) == "Pd" for x in bare)
+    return "".join(digits) if digits and is_number else bare
+
+
+# What people put between digits. Invisible characters and blanks are dropped before.
+_PUNCTUATION = frozenset("()[]/.,·•_")
+
+
+def _dialed(text: str | None) -> str | None:
+    """The digits in ASCII, with a leading plus where there is a country code; None for a blank text."""
+    bare = _without_invisible(text)
+    if not bare:
+        return None
+    if len(bare) > MAX_PHONE:
+        raise _unreadable()
+    kept = []
+    for letter in unicodedata.normalize("NFKC", re.sub(r"(?i)^tel:\s*", "", bare)):
+        digit = unicodedata.decimal(letter, None)
+        if digit is not None:
+            kept.append(str(digit))
+        elif letter == "+" and not kept:
+            kept.append("+")
+        elif not (letter.isspace() or letter in _PUNCTUATION or unicodedata.category(letter) == "Pd" or letter == "−"):
+            raise _unreadable()
+    dialed = "".join(kept)
+    if not dialed.lstrip("+"):
+        raise _unreadable()
+    return re.sub(r"^\+0*", "+", dialed)
+
+
+def _parse(dialed: str, country: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(dialed, country)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _is_possible(number: phonenumbers.PhoneNumber) -> bool:
+    possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
+    # A zero that begins a number which no table knows is a trunk prefix of another country.
+    return possible and not phonenumbers.national_significant_number(number).startswith("0")
+
+
+def _parsed(e164: str) -> phonenumbers.PhoneNumber:
+    return phonenumbers.parse(e164, None)
+
+
+def _without_invisible(text: str | None) -> str:
+    if text is None:
+        return ""
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf").strip()
+
+
+# ── What is wrong ──
+
+_LENGTHS = {
+    ValidationResult.TOO_LONG: "is too long",
+    ValidationResult.TOO_SHORT: "is too short",
+    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "is too short",
+}
+
+
+def _unreadable() -> InvalidContact:
+    return InvalidContact("phone", "This is not a phone number: only digits, spaces and the usual punctuation.")
+
+
+def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[str]) -> InvalidContact:
+    """What is wrong with a number, with a right one of the country that it seems to be of."""
+    if not found and not homes and not dialed.startswith(("+", "00")):
+        example = example_phone("KE")
+        text = f"This phone number has no country code. Write it in international form, for example {example}."
+        return InvalidContact("phone_country", text, example)
+    if not found:
+        example = example_phone(homes[0] if homes else "KE")
+        wrong = "has a country code that does not exist" if dialed.startswith(("+", "00")) else "is too short"
+        return InvalidContact("phone", f"This phone number {wrong}. A valid number looks like {example}.", example)
+    first = found[0]
+    wrong = _LENGTHS.get(phonenumbers.is_possible_number_with_reason(first), "does not exist")
+    example = example_phone(phonenumbers.region_code_for_country_code(first.country_code or 0))
+    like = f" A valid number looks like {example}." if example else ""
+    text = f"This phone number {wrong} for the country code +{first.country_code}.{like}"
+    return InvalidContact("phone", text, example)

@@ -1,0 +1,61 @@
+"""The host's metadata: which names and values every provider takes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from polytill.domain.errors import FieldError, Invalid
+
+MAX_ENTRIES, MAX_METADATA_NAME, MAX_METADATA_VALUE = 20, 40, 500
+
+# Ours, beside everything that begins with "polytill"; and names that change what a provider does with the payment, or
+# that it writes itself into what it echoes.
+RESERVED = frozenset(
+    {
+        "payment_id", "attempt_id",
+        "cancel_action", "custom_fields", "custom_filters", "referrer",  # Paystack
+        "authorization", "originatoramount", "preauthorize", "sidenote",  # Flutterwave v3
+    }
+)  # fmt: skip
+
+
+def read_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The metadata as it was given; ``Invalid`` with a pointer for each entry that a provider would refuse."""
+    if given is None:
+        return None
+    errors = [
+        FieldError(f"/metadata/{_escaped(name)}", wrong)
+        for name, value in given.items()
+        if (wrong := problem(name, value))
+    ]
+    if len(given) > MAX_ENTRIES:
+        errors.append(FieldError("/metadata", f"Metadata has at most {MAX_ENTRIES} entries."))
+    if errors:
+        raise Invalid(errors)
+    return dict(given)
+
+
+def problem(name: Any, value: Any) -> str | None:
+    """What is wrong with one entry, in a sentence; None where it is right."""
+    if not isinstance(name, str) or not isinstance(value, str):
+        return "Names and values of metadata are text."
+    if not name.strip() or name != name.strip() or len(name) > MAX_METADATA_NAME:
+        return f"A name has 1 to {MAX_METADATA_NAME} characters, without spaces at its ends."
+    if "[" in name or "]" in name:  # Stripe refuses them in any spelling
+        return "A name must not contain square brackets."
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
+        return "A name must not contain control characters."
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+        return "A value must not contain control characters."
+    if len(value) > MAX_METADATA_VALUE:
+        return f"A value has at most {MAX_METADATA_VALUE} characters."
+    bare = unicodedata.normalize("NFKC", name).casefold()
+    if bare.startswith("polytill") or bare in RESERVED:
+        return "This name is reserved."
+    return None
+
+
+def _escaped(name: Any) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")

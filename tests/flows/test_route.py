@@ -84,7 +84,14 @@ def rows(table: str) -> list[list[str]]:
 
 
 def changed(text: str) -> dict[str, object]:
-    names = {"LIVE": LIVE, "SANDBOX": SANDBOX, "replace": replace, "SUPPORT": ANY.support, "frozenset": frozenset, **NEEDS}
+    names = {
+        "LIVE": LIVE,
+        "SANDBOX": SANDBOX,
+        "replace": replace,
+        "SUPPORT": ANY.support,
+        "frozenset": frozenset,
+        **NEEDS,
+    }
     return eval(f"dict({text})", {**names, "dict": dict})  # type: ignore[no-any-return]
 
 

@@ -37,6 +37,7 @@ def book(
     The line that is not the provider's also says which provider and which payment method it was: sums read it alone.
     """
     assert entry.amount > 0
+    # Never changed after the payment is made, so the unit may read it whatever else it writes.
     method = "COALESCE((SELECT payment_method FROM payments WHERE id = $10), '')"
     unit.add(
         "INSERT INTO ledger_lines (entry_id, practice_id, environment, currency, account, amount, fact, payment_id,"  # noqa: S608

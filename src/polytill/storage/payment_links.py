@@ -113,9 +113,9 @@ async def listed(db: PracticeDb, before: str | None, limit: int) -> list[Payment
 
 
 async def payments_of(db: PracticeDb, link_id: str) -> list[str]:
-    """The ids of a link's payments, newest first."""
+    """The ids of all of a link's payments, newest first."""
     rows = await db.fetch(
-        "SELECT payment_id FROM payment_link_payments WHERE link_id = $1 ORDER BY created_at DESC LIMIT 200", link_id
+        "SELECT payment_id FROM payment_link_payments WHERE link_id = $1 ORDER BY created_at DESC", link_id
     )
     return [row["payment_id"] for row in rows]
 

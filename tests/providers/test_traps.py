@@ -25,7 +25,7 @@ from polytill.providers.contract import (
     RefundParams,
 )
 from polytill.providers.http import Http
-from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.providers.registry import BUILT_IN
 
 Json = dict[str, Any]
@@ -222,7 +222,7 @@ UNREAD: list[tuple[str, Json]] = [
     ("flutterwave", {"event": "charge.completed", "data": flutterwave(status="reviewed")["data"]}),
     ("flutterwave_v4", {"id": "w1", "type": "charge.completed", "data": flutterwave_v4(status="reviewed")["data"]}),
     ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": {**REFUND, "custom_id": "x"}}),
-    ("mpesa", {"Body": {"stkCallback": {"CheckoutRequestID": "c", "ResultCode": 4999, "ResultDesc": "under way"}}}),
+    ("mpesa", {"Body": {"stkCallback": {"CheckoutRequestID": "c", "ResultCode": "00", "ResultDesc": "under way"}}}),
 ]
 NOT_OURS: list[tuple[str, Json]] = [
     ("stripe", {"id": "evt_1", "type": "payment_intent.reviewed", "data": {"object": stripe()}}),
@@ -255,13 +255,19 @@ def test_what_looks_like_a_payment_and_is_none_is_ignored(code: str, event: Json
 
 
 @pytest.mark.parametrize("code", ["4999", "2", "1033", "00", "0.0", "-1", "", "500.001.1001", "success", "99999"])
-async def test_a_result_of_mpesa_that_is_not_known_is_unknown(code: str) -> None:
+async def test_a_prompt_of_mpesa_that_is_still_open_is_not_over(code: str) -> None:
     answer = {
         "CheckoutRequestID": "1001",
         "ResultCode": code,
         "ResultDesc": "The transaction is still under processing",
     }
-    assert isinstance(await asked("mpesa", answer, Money(100, "KES")), Unknown)
+    assert isinstance(await asked("mpesa", answer, Money(100, "KES")), Pending | Unknown)
+
+
+@pytest.mark.parametrize("code", ["00", "0.0", "", "success", "0"])
+async def test_a_result_of_mpesa_that_contradicts_itself_is_no_decline(code: str) -> None:
+    answer = {"CheckoutRequestID": "1001", "ResultCode": code, "ResultDesc": "Nothing known"}
+    assert not isinstance(await asked("mpesa", answer, Money(100, "KES")), Declined)
 
 
 # ── A call that was refused, or not ──

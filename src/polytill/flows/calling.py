@@ -14,6 +14,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, Environment
 from polytill.flows.desk import Desk, log
+from polytill.flows.next_action import charges_at_once
 from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
@@ -191,9 +192,10 @@ async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, para
 
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
     """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery or a listing gives it."""
+    payment = await payments.by_id(db, attempt.payment_id)
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
-        only_ask=attempt.state in ATTEMPT_CLOSED,
+        only_ask=attempt.state in ATTEMPT_CLOSED, direct=payment is not None and charges_at_once(payment),
     )  # fmt: skip
     return await call_for(desk, db, attempt, "confirm_payment", params)
 

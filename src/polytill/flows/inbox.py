@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from polytill.domain.errors import UnreadableRow
+from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, EventState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import open_currency_case, tell_practice
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact
+from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult
 from polytill.storage import payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -111,3 +112,21 @@ async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, f
     if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
         return await payments.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
     return None
+
+
+async def may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
+    """Whether the fact in hand is applied, and the next one's turn has come."""
+    stored = await webhook_events.by_id(db, event.id)
+    return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)
+
+
+async def notice(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
+    """A delivery that changes nothing and that a person must read: it opens a review case."""
+    unit = Unit()
+    now = desk.world.now()
+    detail = {"event": event.id, "type": event.event_type, "reason": result.reason}
+    webhook_events.open_case(
+        unit, new_id(desk.world), db.practice_id, event.environment, "notice", event.id, None, detail, now
+    )
+    webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)
+    await db.commit(unit)

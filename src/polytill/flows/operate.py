@@ -14,10 +14,11 @@ from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows import unresolved
 from polytill.flows.calling import call_for, handler_class, handler_is_missing
-from polytill.flows.desk import Desk
+from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.next_action import still_asked
+from polytill.flows.next_action import charges_at_once, still_asked
 from polytill.flows.pay import Taken, current_attempt, find, taken
+from polytill.flows.said import said
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import TRIES, settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
@@ -213,7 +214,7 @@ async def _end_here(
 async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     """Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late success
     would still be booked."""
-    outcome = await call_for(desk, db, attempt, "confirm_payment", _question(attempt, only_ask=True))
+    outcome = await call_for(desk, db, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
     outcome = still_asked(db, payment, attempt, outcome)
     if (
         isinstance(outcome, NeedsAction)
@@ -224,9 +225,9 @@ async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: 
     return outcome
 
 
-def _question(attempt: Attempt, only_ask: bool) -> ConfirmPaymentParams:
-    amount = Money(attempt.amount, attempt.currency)
-    return ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=only_ask)
+def _question(payment: Payment, attempt: Attempt, only_ask: bool) -> ConfirmPaymentParams:
+    amount, direct = Money(attempt.amount, attempt.currency), charges_at_once(payment)
+    return ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=only_ask, direct=direct)
 
 
 def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
@@ -277,7 +278,23 @@ async def _settle(
         if found.state in OPERATION_OPEN:
             return await _settle(desk, db, payment, attempt, found, outcome)
         payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
+    await _keep_words(db, attempt, outcome)
+    log.info(
+        "operation_settled", practice=db.practice_id, payment=payment.id, operation=operation.id, kind=operation.kind,
+        before=operation.state.value, after=state.value, **said(outcome),
+    )  # fmt: skip
     return await taken(db, payment)
+
+
+async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> None:
+    """Why a capture or cancel was refused is shown with its attempt, which itself stays as it is. In a unit of its own:
+    PostgreSQL changes a row once in a statement."""
+    if isinstance(outcome, NotSent | Unknown | Declined) and (outcome.code or outcome.detail):
+        fresh = await payments.attempt_by_id(db, attempt.id)
+        if fresh is not None and fresh.state is attempt.state:
+            unit = Unit()
+            payments.keep_words(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
+            await db.commit(unit)
 
 
 async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation) -> None:
@@ -315,7 +332,7 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     if operation.kind == "cancel" and handler.cancel_payment is None:
         await _send(desk, db, handler, payment, attempt, operation)
         return
-    question = _question(attempt, only_ask=operation.kind == "cancel")
+    question = _question(payment, attempt, only_ask=operation.kind == "cancel")
     outcome = await call_for(desk, db, attempt, "confirm_payment", question)
     outcome = still_asked(db, payment, attempt, outcome)
     if isinstance(outcome, NotSent):

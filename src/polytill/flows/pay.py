@@ -287,7 +287,9 @@ async def start(
     if payment.saved_method_id is None:
         return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
     params = await saved.charge_params(db, payment, attempt)
-    return params if isinstance(params, NotSent) else await call(handler, "charge_saved_method", params)
+    if isinstance(params, NotSent):
+        return params
+    return await call(handler, "charge_saved_method", replace(params, return_url=return_address(desk, payment)))
 
 
 def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:

@@ -26,12 +26,23 @@ from polytill.flows.calling import (
     handler_is_missing,
 )
 from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import NOT_CAPTURED, attempt_hinted, attempt_of, finish, finishing, in_other_currency, wait
+from polytill.flows.inbox import (
+    NOT_CAPTURED,
+    attempt_hinted,
+    attempt_of,
+    finish,
+    finishing,
+    in_other_currency,
+    may_go_on,
+    notice,
+    wait,
+)
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import still_asked
 from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
 from polytill.flows.settle_disputes import apply_dispute_fact, attempt_disputed
+from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
     DisputeFact,
@@ -257,7 +268,7 @@ async def _apply(
         await finish(desk, db, event, EventState.parked, result.reason)
         return
     if result.action == "notify":
-        await _notify(desk, db, event, result)
+        await notice(desk, db, event, result)
         return
     if not result.facts:
         await finish(desk, db, event, EventState.ignored, result.reason)
@@ -279,25 +290,8 @@ async def _apply(
         assert payment is not None
         event.has_more = fact is not result.facts[-1]
         await _apply_fact(desk, db, event, result, fact, payment, attempt)
-        if event.has_more and not await _may_go_on(db, event):
+        if event.has_more and not await may_go_on(db, event):
             return  # it is taken up again as a whole
-
-
-async def _may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
-    """Whether the fact in hand is applied, and the next one's turn has come."""
-    stored = await webhook_events.by_id(db, event.id)
-    return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)
-
-
-async def _notify(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
-    unit = Unit()
-    now = desk.world.now()
-    detail = {"event": event.id, "type": event.event_type, "reason": result.reason}
-    webhook_events.open_case(
-        unit, new_id(desk.world), db.practice_id, event.environment, "notice", event.id, None, detail, now
-    )
-    webhook_events.finish(unit, event, EventState.applied, result.reason, None, now)
-    await db.commit(unit)
 
 
 async def _is_anothers(
@@ -333,11 +327,15 @@ async def _apply_fact(
         return
     if isinstance(fact, PaymentFact):
         outcome: Outcome = fact.outcome
-        if result.must_fetch or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
-            # News of a hold may come long after its end: that it was held once says nothing of whether it is now.
+        strange = is_unclear(outcome)
+        if result.must_fetch or strange or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
+            # News of a hold may come long after its end: that it was held once says nothing of whether it is now. And
+            # what cannot be understood here, the provider's own answer may say in known words.
             outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
             outcome = still_asked(db, payment, attempt, outcome)
         if isinstance(outcome, Unknown | NotSent):
+            if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
+                await settle(desk, db, payment, attempt, outcome, "lookup")  # its words are kept, a case may open
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
         # Of another amount than was asked for it is parked below, and not finished before.

@@ -154,7 +154,9 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
         closed = attempt.state in ATTEMPT_CLOSED
-        confirm_params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=closed)
+        confirm_params = ConfirmPaymentParams(
+            attempt.id, attempt.provider_transaction_id, amount, only_ask=closed, direct=charges_at_once(payment)
+        )  # fmt: skip
         return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
     # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.
@@ -162,6 +164,7 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
     params = LookupParams(
         attempt.id, attempt.provider_transaction_id, amount, first,
         desk.age_s(attempt.id, attempt.created_at), int(attempt.created_at.timestamp()),
+        direct=charges_at_once(payment),
     )  # fmt: skip
     return await call_for(desk, db, attempt, "lookup_payment", params)
 

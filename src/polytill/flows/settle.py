@@ -20,9 +20,9 @@ from polytill.flows import saved, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.ended_attempts import as_end
-from polytill.flows.next_action import seal_action
 from polytill.flows.notify import tell
-from polytill.flows.schedule import next_lookup
+from polytill.flows.said import said
+from polytill.flows.settle_attempt import ask_again, timed
 from polytill.providers.outcomes import (
     Declined,
     NeedsAction,
@@ -41,8 +41,6 @@ from polytill.storage.payments import Attempt, Change, Payment
 from polytill.storage.units import Unit
 
 TRIES = 8
-# How often the provider is asked for the fee or the method to keep once the money is there.
-ASKED_FOR_THE_REST = 3
 
 _CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptState.expired}
 
@@ -101,7 +99,7 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
 
 
 def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
-    changed = replace(attempt, state=state)
+    changed = replace(attempt, state=state, unclear_since=None)
     transaction_id = getattr(outcome, "provider_transaction_id", None)
     if transaction_id is not None:
         changed.provider_transaction_id = transaction_id
@@ -294,7 +292,7 @@ async def settle(
             verdict = Verdict()  # it may be about a step that the payer has done by now
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
-        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, asked)
+        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked)
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
@@ -302,7 +300,7 @@ async def settle(
         if verdict.attempt is not None:
             _write_attempt(desk, db, unit, payment, attempt, verdict, now, is_new)
         elif asked:
-            _ask_again(unit, payment, attempt, outcome, now)
+            ask_again(unit, payment, attempt, outcome, now)
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
@@ -322,11 +320,8 @@ async def settle(
             ):
                 return payment, attempt
             continue
+        _log(db, payment, attempt, verdict, outcome, source)
         if verdict.change is not None:
-            log.info(
-                "settled", practice=db.practice_id, payment=payment.id, attempt=attempt.id, source=source,
-                before=payment.status.value, after=verdict.change.status.value, outcome=type(outcome).__name__,
-            )  # fmt: skip
             payment = payments.applied(payment, verdict.change, now)
         return payment, verdict.attempt or attempt
     raise Stale
@@ -362,44 +357,33 @@ async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Pa
     return fresh, await payments.attempt_by_id(db, attempt.id) or attempt
 
 
-def _ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
-    """Nothing is new: when to ask the next time. What is still to be told of money that is there is not given up for one
-    answer that was lost."""
-    lookups, state = attempt.lookups + 1, attempt.state
-    if state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
-        next_at = next_lookup(AttemptState.pending, lookups, now)
-    else:
-        next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
-    payments.postpone(unit, attempt.id, state, next_at, lookups)
-
-
 def _write_attempt(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, now: datetime,
     is_new: bool,
 ) -> None:  # fmt: skip
     changed = verdict.attempt
     assert changed is not None
-    changed.updated_at = now
-    changed.lookups = before.lookups + 1 if changed.state is before.state else 0
-    changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
-    if not verdict.told_all and changed.lookups < ASKED_FOR_THE_REST:
-        changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
-    changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
-    if verdict.action is not None:
-        changed.next_action = seal_action(desk, db, changed.id, verdict.action)
-    elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
-        changed.next_action = None
+    timed(desk, db, payment, before, changed, now, verdict.action, verdict.told_all)
     if is_new:
         payments.insert_attempt(unit, changed)
     else:
         payments.change_attempt(unit, before, changed)
 
 
-def _by_expiry(payment: Payment, state: AttemptState, next_at: datetime | None, now: datetime) -> datetime | None:
-    """A link is asked about again when its payment expires at the latest: it is closed then, not up to an hour later."""
-    if state is AttemptState.needs_action and next_at and payment.expires_at and now < payment.expires_at:
-        return min(next_at, payment.expires_at)
-    return next_at
+def _log(
+    db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, outcome: Outcome, source: str
+) -> None:  # fmt: skip
+    """What became of it, with the provider's words. Words that cannot be understood are a warning."""
+    told = {
+        "practice": db.practice_id, "payment": payment.id, "attempt": attempt.id, "provider": attempt.provider_code,
+        "source": source, "outcome": type(outcome).__name__, **said(outcome),
+    }  # fmt: skip
+    if verdict.change is not None:
+        log.info("settled", before=payment.status.value, after=verdict.change.status.value, **told)
+    elif unresolved.is_unclear(outcome):
+        log.warning("not_understood", **told)
+    elif verdict.attempt is not None:
+        log.info("attempt_settled", **told)
 
 
 def _write_books(

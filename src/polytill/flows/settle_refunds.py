@@ -19,6 +19,7 @@ from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
 from polytill.flows.pay import current_attempt
+from polytill.flows.said import said
 from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
 from polytill.providers.contract import RefundFact
@@ -105,7 +106,7 @@ async def settle_refund(
         if state is not None:
             log.info(
                 "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
-                before=refund.state.value, after=state.value,
+                before=refund.state.value, after=state.value, **said(outcome),
             )  # fmt: skip
         if another is not None:
             attempt = await payments.attempt_by_id(db, refund.attempt_id)

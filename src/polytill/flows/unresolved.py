@@ -6,6 +6,7 @@ The worker goes on asking all the while. Nothing here decides anything about mon
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,13 +15,20 @@ from polytill.domain.ids import new_id
 from polytill.domain.states import AttemptState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import tell
+from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 
 UNRESOLVED = "unresolved"
-UNRESOLVED_AFTER = timedelta(hours=1)
+# A case opens within the hour: what is unknown is asked about every half minute, what is unclear every five minutes.
+UNRESOLVED_AFTER = timedelta(minutes=59, seconds=30)
+UNCLEAR_AFTER = timedelta(minutes=50)
+UNCLEAR_ASKED_EVERY = timedelta(minutes=5)
+# States in which an answer that cannot be understood changes nothing, and is waited out.
+MAY_BE_UNCLEAR = frozenset({AttemptState.pending, AttemptState.needs_action, AttemptState.authorized})
+UNDERSTOOD = NOT_NOW | {Reason.not_found, Reason.config}
 # A bank debit may take days. Nobody waits longer than this after the payment should have been paid.
 PENDING_AFTER = timedelta(days=3)
 
@@ -28,7 +36,7 @@ PENDING_AFTER = timedelta(days=3)
 async def noted(
     desk: Desk, db: PracticeDb, payment: Payment, what: str, subject: str, since: datetime, is_known: bool
 ) -> Callable[[Unit], None]:
-    """What the unit that settles something unknown adds to the queue: its case after an hour, or that case's end.
+    """What the unit that settles something unknown adds to the queue: its case within the hour, or that case's end.
 
     ``what`` is attempt, refund or operation, ``subject`` its id; it has been unknown ``since`` then. The unit must be
     ``Stale`` where it was found out meanwhile: a case would be about nothing, and never end.
@@ -37,20 +45,71 @@ async def noted(
     return await _noted(desk, db, payment, subject, {what: subject, "since": wire_time(since)}, is_known, is_long)
 
 
+def is_unclear(outcome: Outcome) -> bool:
+    """Whether a provider answered, and what it said cannot be understood: a status or code that is new, a broken body.
+    That it is away, knows nothing of it or refuses the keys is something else."""
+    return isinstance(outcome, Unknown) and outcome.reason not in UNDERSTOOD
+
+
+def with_last_words(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
+    """An attempt whose provider was asked, with what it said last. An outage does not replace words that were said."""
+    if not isinstance(outcome, Unknown | NotSent):
+        known = attempt.unclear_since is None
+        return attempt if known else replace(attempt, reason=None, raw_code=None, detail=None, unclear_since=None)
+    if outcome.reason in NOT_NOW or not (outcome.code or outcome.detail):
+        return attempt
+    unclear = is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR
+    if not unclear and attempt.state is not AttemptState.unknown:
+        return attempt
+    since = (attempt.unclear_since or now) if unclear else attempt.unclear_since
+    return replace(
+        attempt, reason=outcome.reason.value, raw_code=outcome.code, detail=outcome.detail, unclear_since=since
+    )
+
+
 async def noted_attempt(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, becomes: Attempt | None, asked: bool
-) -> Callable[[Unit], None]:
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, becomes: Attempt | None, outcome: Outcome,
+    asked: bool,
+) -> Callable[[Unit], None]:  # fmt: skip
     """``noted`` for an attempt that becomes another (None: nothing is new). ``asked``: its provider was, and it stands as
-    it did. One that is pending is put before a person, too: three days after its payment was to be paid."""
-    is_known = becomes is not None and becomes.state is not attempt.state
+    it did. One that is pending needs a person, too: three days after its payment was to be paid, or where its provider
+    answers in words that are not known for most of an hour."""
+    now, is_known = desk.world.now(), becomes is not None and becomes.state is not attempt.state
     if attempt.state is AttemptState.unknown and (is_known or asked):
-        return await noted(desk, db, payment, "attempt", attempt.id, attempt.updated_at, is_known)
+        said = with_last_words(attempt, outcome, now)
+        is_long = now - attempt.updated_at >= UNRESOLVED_AFTER
+        detail = _evidence(said, attempt.updated_at, now)
+        return await _noted(desk, db, payment, attempt.id, detail, is_known, is_long)
+    if attempt.state in MAY_BE_UNCLEAR and asked and is_unclear(outcome) and becomes is None:
+        said = with_last_words(attempt, outcome, now)
+        since = said.unclear_since or now
+        return await _noted(
+            desk, db, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False,
+            now - since >= UNCLEAR_AFTER,
+        )  # fmt: skip
+    understood = attempt.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
+    steps = [await _noted(desk, db, payment, f"{attempt.id}:unclear", {}, True, False)] if understood else []
     if attempt.state is AttemptState.pending and (is_known or asked):
-        is_long = desk.world.now() - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
+        is_long = now - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
         # Beside the case of an answer that was lost before, which has ended.
-        subject, detail = f"{attempt.id}:pending", {"attempt": attempt.id, "since": wire_time(attempt.updated_at)}
-        return await _noted(desk, db, payment, subject, detail, is_known, is_long)
-    return lambda _: None
+        detail = _evidence(attempt, attempt.updated_at, now)
+        steps.append(await _noted(desk, db, payment, f"{attempt.id}:pending", detail, is_known, is_long))
+
+    def add(unit: Unit) -> None:
+        for step in steps:
+            step(unit)
+
+    return add
+
+
+def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any]:
+    """What a person needs to ask the provider: what it said, what it was asked about, how often and when."""
+    return {
+        "attempt": attempt.id, "since": wire_time(since), "provider": attempt.provider_code,
+        "transaction": attempt.provider_transaction_id, "reason": attempt.reason, "code": attempt.raw_code,
+        "message": attempt.detail, "created": wire_time(attempt.created_at), "asked": attempt.lookups + 1,
+        "last_asked": wire_time(now),
+    }  # fmt: skip
 
 
 async def _noted(

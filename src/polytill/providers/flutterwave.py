@@ -200,11 +200,11 @@ class FlutterwaveProvider(Handler):
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET /transactions/{id}/verify, or verify_by_reference. ``not_found``: nobody paid the link yet."""
-        return await self._verify(params.reference, params.provider_transaction_id)
+        return await self._verify(params.reference, params.provider_transaction_id, params.direct)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """As ``confirm_payment``: a link cannot be looked up, and nobody holds one whose answer was lost."""
-        return await self._verify(params.reference, params.provider_transaction_id)
+        return await self._verify(params.reference, params.provider_transaction_id, params.direct)
 
     async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
         """POST /tokenized-charges. Some banks want the payer all the same: a link to come to."""
@@ -385,18 +385,18 @@ class FlutterwaveProvider(Handler):
         outcome = read_direct(answer, reference) if isinstance(answer, Answer) else answer
         if not isinstance(answer, Answer) or not isinstance(outcome, NotSent) or outcome.reason is Reason.config:
             return outcome
-        truth = await self._verify(reference, None)
+        truth = await self._verify(reference, None, direct=True)
         if isinstance(truth, NotSent):
             return outcome if not_found(truth) else Unknown(outcome.reason, outcome.code, outcome.detail)
         return truth
 
-    async def _verify(self, reference: str, transaction_id: str | None) -> Outcome:
+    async def _verify(self, reference: str, transaction_id: str | None, direct: bool = False) -> Outcome:
         outcome: Outcome = NotSent(Reason.not_found)
         if number := digits(transaction_id):
-            outcome = about(reference, await self._call("GET", f"/transactions/{number}/verify"))
+            outcome = about(reference, await self._call("GET", f"/transactions/{number}/verify"), direct)
         if not_found(outcome):
             query = urlencode({"tx_ref": reference})
-            outcome = about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"))
+            outcome = about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"), direct)
         if isinstance(outcome, Declined | Pending):
             # The payer may have tried again on the same link: another transaction may have gone through.
             items = await self._list("/transactions", {"tx_ref": reference})

@@ -78,7 +78,8 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
         "phone_number": phone.digits if phone else None,
         "network": details.get("provider", "").upper(),
         "country": details.get("country"),
-        "voucher": details.get("voucher"),
+        "voucher": details.get("voucher"),  # Vodafone Ghana's: the payer makes one on the phone
+        "order_id": params.reference if currency == "RWF" else None,  # required there, and ours to choose
         "fullname": params.customer.name,
     }
     return f"/charges?type={MOBILE_MONEY[currency]}", {
@@ -97,7 +98,8 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
     first, _, last = (params.customer.name or "").partition(" ")
     told = {
         "country": COUNTRIES.get(params.amount.currency),
-        "narration": params.description,
+        "narration": params.description or "Payment",
+        "redirect_url": params.return_url,  # where the payer comes back to from 3-D Secure
         "first_name": first,
         "last_name": last,
     }

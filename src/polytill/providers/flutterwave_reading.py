@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -81,8 +82,9 @@ INPUT_MODES = {"pin": Wants.pin, "otp": Wants.otp, "avs_noauth": Wants.address}
 # ── Response readers ──
 
 
-def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
-    """A transaction's outcome, only if the answer is about our reference."""
+def about(reference: str, answer: Answer | NotSent | Unknown, direct: bool = False) -> Outcome:
+    """A transaction's outcome, only if the answer is about our reference. ``direct``: nobody holds a link to it, whether
+    or not Flutterwave echoes our ``meta``."""
     if not isinstance(answer, Answer):
         return answer
     data = object_in(answer.data, "data")
@@ -90,7 +92,8 @@ def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
         return _read_missing(answer)
     if data.get("tx_ref") != reference:
         return Unknown(Reason.unreadable, detail="Flutterwave answered about another reference.")
-    return read_transaction(data)
+    outcome = read_transaction(data)
+    return replace(outcome, final=True) if direct and isinstance(outcome, Declined) else outcome
 
 
 def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Outcome:
@@ -111,6 +114,8 @@ def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> O
     charged = fee_from_wire(data.get("charged_amount"), currency, MAJOR)
     fee = fee_from_wire(data.get("app_fee"), currency, MAJOR)
     paid = charged if charged != amount else None
+    # Who is charged more bears the fee; who was charged less has not paid what was asked.
+    amount = charged if charged is not None and charged.minor < amount.minor else amount
     return Succeeded(amount, number, fee, paid, response=kept, saved_method=saved_method(data))
 
 
@@ -135,10 +140,11 @@ def _is_direct(data: JsonObject) -> bool:
 
 
 def read_charge(answer: Answer) -> Outcome:
-    """What POST /payments (a link) and POST /charges (the next step in ``meta.authorization``) answer."""
+    """What POST /payments (a link) and POST /charges and /tokenized-charges (the next step) answer."""
     if answer.status >= 300 or answer.data.get("status") != "success":
         return read_error(answer)
-    data, step = object_in(answer.data, "data"), object_in(object_in(answer.data, "meta"), "authorization")
+    data = object_in(answer.data, "data")
+    step = _step_in(answer.data, data)
     kept, number = redact(answer.data, REDACTED), id_in(data)
     amount = money_in(data.get("amount"), text_of(data.get("currency")))
     mode, text = text_of(step.get("mode")), string_in(step, "note") or string_in(step, "transfer_note")
@@ -153,6 +159,18 @@ def read_charge(answer: Answer) -> Outcome:
         action = NextAction(NextKind.instructions, instructions=text)
         return NeedsAction(action, amount, number, response=kept)
     return read_transaction(data)
+
+
+def _step_in(envelope: JsonObject, data: JsonObject) -> JsonObject:
+    """What the payer must do next. It is in ``meta.authorization`` beside the data (cards, mobile money, USSD), inside
+    the data (tokenised charges, NG account, Apple Pay), or there without ``meta``. Source: Node-v3, collections.md."""
+    for place in (object_in(envelope, "meta"), object_in(data, "meta"), data, envelope):
+        step = object_in(place, "authorization")
+        if step:
+            return step
+    # ACH and bank debits: only the address of the bank's page. M-Pesa writes "N/A" there.
+    link, state = string_in(data, "auth_url") or "", V3_WORDS.get(text_of(data.get("status")))
+    return {"mode": "redirect", "redirect": link} if state == "pending" and link.startswith("https://") else {}
 
 
 def read_refund(answer: Answer, currency: str, number: str | None = None) -> Outcome:

@@ -45,6 +45,7 @@ EAST_AFRICA = timedelta(hours=3)  # their clock, all year
 MAX_ACCOUNT_REFERENCE, MAX_DESCRIPTION = 12, 13
 PHONE = CustomerFields(("phone",), phone_countries=("KE",), phone_pattern="254[17][0-9]{8}")
 PAY_BILL, BUY_GOODS = "CustomerPayBillOnline", "CustomerBuyGoodsOnline"
+NO_PROMPT = "ws_CO_010120200000000000"  # a CheckoutRequestID that no prompt of anybody's has
 
 WHERE_KEYS_ARE = "Daraja portal → My Apps"
 WORD = r"[0-9A-Za-z]{16,128}"  # sandbox and live keys look alike
@@ -131,13 +132,28 @@ class MpesaProvider(Handler):
         return await self._query(params.provider_transaction_id, params.amount)
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token is given for good keys only, and each environment has a host of its own."""
+        """An access token is given for good keys only, and each environment has a host of its own. The short code and
+        passkey go with a status query about a prompt that never was: it prompts nobody and moves nothing."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             return CredentialTest(
                 False, token.detail or "M-Pesa could not be reached.", reached=token.reason is Reason.config
             )
-        return CredentialTest(True, "M-Pesa accepts the keys.", self.config.environment)
+        body = {**self._signed_in(), "CheckoutRequestID": NO_PROMPT}
+        accepted, text = reading.read_probe(await self._call("/mpesa/stkpushquery/v1/query", body))
+        if accepted is False:
+            detail = f"M-Pesa accepts the consumer key and secret, but rejects the short code or passkey: {text}"
+            return CredentialTest(False, detail, self.config.environment)
+        said = {
+            True: "M-Pesa accepts the keys, and did not reject the short code and passkey in a status query.",
+            None: "M-Pesa accepts the keys. The short code and passkey could not be checked.",
+        }[accepted]
+        return CredentialTest(True, f"{said} {self._not_tested()}", self.config.environment)
+
+    def _not_tested(self) -> str:
+        buys = self.config.config.get("transactionType", PAY_BILL) == BUY_GOODS
+        what = "the till number and the passkey" if buys else "the passkey"
+        return f"Only a payment proves {what}: make a small one before going live."
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Nothing is signed: who knows the address may deliver, and is not believed."""

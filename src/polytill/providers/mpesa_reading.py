@@ -1,6 +1,7 @@
 """What M-Pesa's answers and callbacks mean: readers without any state, from JSON to outcomes.
 
-The same result code is a number in a callback and text in a query. Only codes in the table decide anything.
+The same result code is a number in a callback and text in a query. Zero is paid, a few codes mean "still running", and
+every other code ends its prompt: Safaricom adds codes without notice, and none of them brings money later.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from polytill.providers.wire_json import id_in, object_in, objects_in, string_in
 REDACTED = frozenset({"Password", "SecurityCredential", "access_token"})
 
 PAID = "0"
-REASONS = {  # of result codes: each ends its prompt for good
+# Result codes of a prompt that is still open on the phone. 4999: "The transaction is still under processing".
+RUNNING = frozenset({"4999", "500.001.1001"})
+RUNNING_WORDS = ("being processed", "under processing", "still processing", "in progress")
+REASONS = {  # of result codes that have a reason of their own; any other ends its prompt as declined
     "1": Reason.insufficient_funds,
     "17": Reason.declined,
     "26": Reason.declined,
@@ -33,6 +37,12 @@ REASONS = {  # of result codes: each ends its prompt for good
     "9999": Reason.declined,
 }
 STILL_RUNNING = "500.001.1001"  # and says so: the same code stands for other trouble too
+# Sentences with which a push is rejected before anybody is prompted, sent with HTTP 500 and that same code.
+REJECTIONS = {
+    "wrong credentials": Reason.config,  # of the passkey and the short code
+    "merchant does not exist": Reason.config,
+    "unable to lock subscriber": Reason.conflict,  # another prompt is open on that phone
+}
 TOKEN_REFUSED = ("404.001.03", "404.001.04", "400.003.01")
 TOO_MANY = "500.003.02"
 
@@ -40,23 +50,30 @@ TOO_MANY = "500.003.02"
 
 
 def read_push(answer: Answer, amount: Money) -> Outcome:
-    """What processrequest says: "0" is a prompt that was sent."""
+    """What processrequest says: "0" is a prompt that was sent. Any other code with a CheckoutRequestID may have been: the
+    query tells. Without one, Safaricom rejected the request: "any other code means an error occurred"."""
     checkout_id, said = string_in(answer.data, "CheckoutRequestID"), id_in(answer.data, "ResponseCode")
-    if answer.status == 200 and said == "0" and checkout_id:
+    if answer.status == 200 and said is not None and checkout_id:
         return Pending(amount, checkout_id, redact(answer.data, REDACTED))
+    text = text_of(answer.data.get("ResponseDescription"))
+    if answer.status == 200 and said is not None and not _is_zero(said) and text:
+        return NotSent(Reason.validation, said, text)
     return read_error(answer)
 
 
 def read_query(answer: Answer, checkout_id: str, amount: Money) -> Outcome:
     """What the query says of one prompt. ``amount`` is what the prompt asked for: no answer names it."""
     data = answer.data
-    if data.get("errorCode") == STILL_RUNNING and "being processed" in text_of(data.get("errorMessage")).lower():
+    if data.get("errorCode") == STILL_RUNNING and _is_running("", text_of(data.get("errorMessage"))):
         return Pending(amount, checkout_id, redact(data, REDACTED))
     result = id_in(data, "ResultCode")
     if answer.status != 200 or result is None:
         found = read_error(answer)
         # What is refused here is the question: it proves nothing about the prompt.
-        return found if found.reason in (Reason.config, Reason.rate_limited) else _unknown(found)
+        heard = answer.status < 500 and found.reason in (Reason.config, Reason.rate_limited)
+        return found if heard else _unknown(found)
+    if (said := id_in(data, "ResponseCode")) not in (None, PAID):  # the question was not accepted
+        return Unknown(Reason.unreadable, said, text_of(data.get("ResponseDescription")))
     if string_in(data, "CheckoutRequestID") != checkout_id:
         return Unknown(Reason.unreadable, result, "M-Pesa answered about another prompt.")
     return _result(result, data, checkout_id, amount)
@@ -67,13 +84,41 @@ def _unknown(found: NotSent | Unknown) -> Unknown:
 
 
 def _result(code: str, data: JsonObject, checkout_id: str, amount: Money) -> Outcome:
+    """What a result code says of its prompt. A code that is new ends the prompt like any other: only what contradicts
+    itself (another spelling of zero, a text that speaks of success) decides nothing."""
     text, kept = text_of(data.get("ResultDesc")), redact(data, REDACTED)
     if code == PAID:
         return Succeeded(amount, checkout_id, response=kept)
     if code in REASONS:
         # A prompt that has ended cannot be answered any more: the customer may have another one.
         return Declined(REASONS[code], True, code, text, checkout_id, kept, closed_for_certain=True)
-    return Unknown(Reason.unreadable, code, text or "M-Pesa's result code is not known.")
+    if _is_running(code, text):
+        return Pending(amount, checkout_id, kept)
+    if _is_zero(code) or re.search(r"\b(success|processed)", f"{code} {text}".lower()):
+        return Unknown(Reason.unreadable, code, text or "M-Pesa's result code is not known.")
+    return Declined(Reason.declined, True, code, text or "M-Pesa's result code is not known.", checkout_id, kept)
+
+
+def _is_running(code: str, text: str) -> bool:
+    return code in RUNNING or any(words in text.lower() for words in RUNNING_WORDS)
+
+
+def _is_zero(code: str) -> bool:
+    return not re.search(r"[1-9A-Za-z]", code)
+
+
+def read_probe(answer: Answer | NotSent | Unknown) -> tuple[bool | None, str]:
+    """What a query about a prompt that never was says of the short code and passkey: rejected (False), not rejected
+    (True), or not to be told (None); and M-Pesa's sentence.
+
+    No page of Safaricom's says what such a query answers to a wrong passkey. Only the sentences with which a push is
+    rejected for it count as a rejection.
+    """
+    found = read_error(answer) if isinstance(answer, Answer) else answer
+    text = (found.detail or "").strip()
+    if isinstance(found, NotSent) and found.reason is Reason.config:
+        return False, text
+    return (True, text) if isinstance(answer, Answer) and string_in(answer.data, "errorCode") else (None, text)
 
 
 # ── Callbacks ──
@@ -129,6 +174,9 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.config, code or str(answer.status), text)
     if code == TOO_MANY:
         return NotSent(Reason.rate_limited, code, text)
+    rejected = next((reason for words, reason in REJECTIONS.items() if words in text.lower()), None)
+    if rejected is not None and code:
+        return NotSent(rejected, code, text)
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), text)
     if answer.status == 409:

@@ -76,7 +76,8 @@ class ConfirmPaymentParams:
 
     A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
     the provider's idempotency key where it has one. Without it the question must be safe to repeat. ``only_ask``: the
-    payment is called off here, so what the payer has approved meanwhile must not be taken (PayPal).
+    payment is called off here, so what the payer has approved meanwhile must not be taken (PayPal). ``direct``: the
+    charge was made without the provider's page, so that a decline is the end of it.
     """
 
     reference: str
@@ -86,6 +87,7 @@ class ConfirmPaymentParams:
     return_url: str | None = None
     operation_reference: str | None = None
     only_ask: bool = False
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class ContinuePaymentParams:
 
 @dataclass(frozen=True, slots=True)
 class ChargeSavedMethodParams:
-    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money."""
+    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money. ``return_url``:
+    where the payer comes back to, if the bank wants them all the same."""
 
     reference: str
     payment_id: str
@@ -117,6 +120,7 @@ class ChargeSavedMethodParams:
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     provider_customer_id: str | None = None
+    return_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class SaveMethodParams:
 
 @dataclass(frozen=True, slots=True)
 class LookupParams:
-    """What happened to a create call whose answer was lost? ``create`` is that call, byte for byte."""
+    """What happened to a create call whose answer was lost? ``create`` is that call, byte for byte. ``direct`` as in
+    ``ConfirmPaymentParams``."""
 
     reference: str
     provider_transaction_id: str | None
@@ -138,6 +143,7 @@ class LookupParams:
     create: CreatePaymentParams | None = None
     age_s: float = 0.0  # since the first call was made
     created_at_s: int = 0  # when it was made, seconds since the epoch
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,17 @@ from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
     REFUSED_AGAIN,
+    Declined,
     JsonObject,
     NeedsAction,
     NotSent,
     Outcome,
     Reason,
+    Succeeded,
     Unknown,
     unproven,
 )
+from polytill.providers.paypal_issues import Meaning, meaning_of
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
@@ -155,7 +158,8 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, body, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        return await self._as_it_stands(order, reading.read_part(answer, reading.read_capture, string_in(order, "id")))
+        outcome = reading.read_part(answer, reading.read_capture, string_in(order, "id"))
+        return await self._as_it_stands(order, answer, outcome)
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
@@ -169,7 +173,9 @@ class PayPalProvider(Handler):
         if not isinstance(answer, Answer):
             return answer
         outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
-        return await self._as_it_stands(order, outcome)
+        if isinstance(outcome, Declined) and answer.status >= 400:  # the void was declined, and voids nothing
+            outcome = NotSent(Reason.invalid_state, outcome.code, outcome.detail)
+        return await self._as_it_stands(order, answer, outcome)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /v2/payments/captures/{id}/refund, under the refund's own request id."""
@@ -293,12 +299,15 @@ class PayPalProvider(Handler):
         answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
 
-    async def _as_it_stands(self, order: JsonObject, outcome: Outcome) -> Outcome:
-        """A hold that is not as we believe (captured or voided already): what it is, the order tells."""
-        if not isinstance(outcome, NotSent) or outcome.reason is not Reason.invalid_state:
+    async def _as_it_stands(self, order: JsonObject, answer: Answer, outcome: Outcome) -> Outcome:
+        """A hold that is not as we believe (captured, voided or expired already): what it is, the order tells. One that
+        still stands was left alone, and the rejection says why."""
+        if not reading.is_rejected(answer, outcome):
             return outcome
         again = await self._order(string_in(order, "id"))
-        return reading.read_order(again) if isinstance(again, dict) else outcome
+        found = reading.read_order(again) if isinstance(again, dict) else outcome
+        stands = isinstance(found, NeedsAction | Unknown) or (isinstance(found, Succeeded) and found.authorized_only)
+        return outcome if stands else found
 
     async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
@@ -315,12 +324,12 @@ class PayPalProvider(Handler):
         if not isinstance(answer, Answer):
             return answer
         outcome = reading.read_order_answer(answer)
-        if isinstance(outcome, NotSent) and outcome.reason is Reason.duplicate:  # somebody was faster
-            again = await self._order(order_id)
-            return reading.read_order(again) if isinstance(again, dict) else again
-        if isinstance(outcome, NotSent) and outcome.code == "PAYER_ACTION_REQUIRED":
+        if not isinstance(outcome, NotSent) or not reading.is_rejected(answer, outcome):
+            return outcome
+        if meaning_of(outcome.code or "") is Meaning.payer_first:
             return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)
-        return outcome
+        again = await self._order(order_id)  # somebody may have been faster, or it is not as we believe
+        return reading.read_rejected(again, outcome, order) if isinstance(again, dict) else again
 
 
 def _nothing(what: str) -> NotSent:

@@ -23,6 +23,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
+from polytill.providers.paypal_issues import Meaning, decline_reason, meaning_of, rejection_reason
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
 
@@ -35,20 +36,7 @@ PLACES = 2
 WAITING = ("CREATED", "SAVED", "PAYER_ACTION_REQUIRED")
 CAPTURED = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
 REFUND_WORDS = {"COMPLETED": "succeeded", "PENDING": "pending", "FAILED": "failed", "CANCELLED": "failed"}
-ISSUES = {  # of a request that was refused
-    "ORDER_ALREADY_CAPTURED": Reason.duplicate,
-    "ORDER_ALREADY_AUTHORIZED": Reason.duplicate,
-    "CURRENCY_NOT_SUPPORTED": Reason.currency_not_supported,
-    "INVALID_CURRENCY_CODE": Reason.currency_not_supported,
-    "ORDER_NOT_APPROVED": Reason.invalid_state,
-    "PAYER_ACTION_REQUIRED": Reason.invalid_state,
-    "CAPTURE_FULLY_REFUNDED": Reason.invalid_state,
-    "REFUND_AMOUNT_EXCEEDED": Reason.invalid_state,
-    "AUTHORIZATION_ALREADY_CAPTURED": Reason.invalid_state,
-    "AUTHORIZATION_VOIDED": Reason.invalid_state,
-    "PREVIOUSLY_CAPTURED": Reason.invalid_state,
-    "PREVIOUSLY_VOIDED": Reason.invalid_state,
-}
+ORDER_WORDS = frozenset({*WAITING, "APPROVED", "COMPLETED", "VOIDED"})
 
 # ── Response readers ──
 
@@ -76,6 +64,8 @@ def read_order(data: JsonObject) -> Outcome:
     captures, holds = payments_of(data, "captures"), payments_of(data, "authorizations")
     if status in WAITING or (status == "APPROVED" and not captures and not holds):
         return NeedsAction(approval_in(data), asked_of(data), order_id, response=redact(data, REDACTED))
+    if status not in ORDER_WORDS:
+        return Unknown(Reason.unreadable, status or "200", "PayPal's order has a status that is not known.")
     if captures:
         # An order has one capture; where a hold was captured in parts, the one that went through counts.
         best = next((one for one in captures if one.get("status") in CAPTURED), captures[-1])
@@ -126,6 +116,27 @@ def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
     if state is None or amount is None:
         return Unknown(Reason.unreadable, status or "200", "PayPal's refund could not be read.")
     return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
+
+
+def read_rejected(order: JsonObject, refusal: NotSent, asked: JsonObject) -> Outcome:
+    """What a capture or authorization that PayPal rejected means, by the order as it stands afterwards.
+
+    An order that is still approved holds nothing, and only we can take it: rejected, it is declined for good, whatever
+    the issue. ``asked`` is the order as it was read before, with the payer's link.
+    """
+    found = read_order(order)
+    if not isinstance(found, NeedsAction):
+        return found
+    order_id, kept = string_in(order, "id"), redact(order, REDACTED)
+    closed = order.get("status") == "APPROVED"
+    declined = Declined(_reason_of(refusal), closed, refusal.code, refusal.detail, order_id, kept)
+    action = found.action or approval_in(asked)
+    return declined if closed else NeedsAction(action, asked_of(order), order_id, declined, kept)
+
+
+def _reason_of(refusal: NotSent) -> Reason:
+    kept = (Reason.config, Reason.currency_not_supported)
+    return refusal.reason if refusal.reason in kept else Reason.declined
 
 
 def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
@@ -204,7 +215,8 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     data = answer.data
     issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
     code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
-    text = text_of(data.get("message") or data.get("error_description"))
+    described = next((text_of(one.get("description")) for one in objects_in(data, "details") or []), "")
+    text = described or text_of(data.get("message") or data.get("error_description"))
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
@@ -215,14 +227,22 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
         return NotSent(Reason.config, code, text)
     if answer.status == 404:
         return NotSent(Reason.not_found, code, text)
-    if issue == "INSTRUMENT_DECLINED":  # the payer may approve again with something else
-        return Declined(Reason.declined, False, code, text)
+    meaning = meaning_of(issue)
+    if answer.status in (400, 422) and meaning in (Meaning.declined, Meaning.payer_again):
+        return Declined(decline_reason(issue), meaning is Meaning.declined, code, text)
+    if meaning is Meaning.running:
+        return Unknown(Reason.conflict, code, text)
     if answer.status in (400, 422) and not (issue or data.get("name")):
         # A gateway's: the call did not get to PayPal, and says nothing of others.
         return NotSent(Reason.unreadable, code, "What refused the call does not speak as PayPal does.")
     if answer.status in (400, 422):
-        return NotSent(ISSUES.get(issue, Reason.validation), code, text)
+        return NotSent(rejection_reason(issue), code, text)
     return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+
+
+def is_rejected(answer: Answer, outcome: Outcome) -> bool:
+    """Whether PayPal itself rejected a call, so that the object can be read again and decides."""
+    return answer.status in (400, 422) and isinstance(outcome, NotSent) and outcome.reason is not Reason.unreadable
 
 
 # ── Values ──

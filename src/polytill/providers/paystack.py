@@ -9,6 +9,7 @@ How answers and deliveries are read stands in ``paystack_reading.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
@@ -42,6 +43,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Answer, parse_json, to_json
 from polytill.providers.outcomes import (
+    Declined,
     JsonObject,
     NeedsAction,
     NotSent,
@@ -132,11 +134,11 @@ class PaystackProvider(Handler):
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET /transaction/verify/{reference}."""
-        return await self._verify(params.reference)
+        return await self._verify(params.reference, params.direct)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """Verify by our own reference. Found but unpaid is ``NeedsAction(None)``: its link is gone."""
-        return await self._verify(params.reference)
+        return await self._verify(params.reference, params.direct)
 
     async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
         """POST /charge/submit_…. A wrong PIN or OTP is refused, and ends the charge."""
@@ -337,7 +339,7 @@ class PaystackProvider(Handler):
                 return items
         return Unknown(Reason.not_found, detail="Paystack's list is too long to be read to its end.")
 
-    async def _verify(self, reference: str) -> Outcome:
+    async def _verify(self, reference: str, direct: bool = False) -> Outcome:
         answer = await self._call("GET", f"/transaction/verify/{quote(reference, safe='')}")
         if not isinstance(answer, Answer):
             return answer
@@ -347,8 +349,11 @@ class PaystackProvider(Handler):
         if data.get("reference") != reference:
             return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
         outcome = self.read_transaction(data)
+        direct = direct or reading.is_direct(data)  # metadata may come back as 0, "" or null
+        if direct and isinstance(outcome, Declined):
+            return replace(outcome, final=True)
         undecided = isinstance(outcome, NeedsAction | Pending)
-        return await self._progress(reference, outcome) if undecided and reading.is_direct(data) else outcome
+        return await self._progress(reference, outcome) if undecided and direct else outcome
 
     async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
         """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
@@ -357,10 +362,10 @@ class PaystackProvider(Handler):
             # Where the payer bears the fee, what was asked for is told by verify alone. That verify could not be asked
             # takes nothing back: the card was charged.
             is_told = object_in(answer.data, "data").get("requested_amount") is not None
-            return outcome if is_told else unproven(await self._verify(reference))
+            return outcome if is_told else unproven(await self._verify(reference, direct=True))
         if not (isinstance(answer, Answer) and isinstance(outcome, NotSent) and outcome.reason is Reason.validation):
             return outcome
-        truth = await self._verify(reference)
+        truth = await self._verify(reference, direct=True)
         if isinstance(truth, NotSent):
             never_began = truth.reason is Reason.not_found
             return outcome if never_began else Unknown(outcome.reason, outcome.code, outcome.detail)

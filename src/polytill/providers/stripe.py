@@ -280,9 +280,10 @@ class StripeProvider(PaymentElement):
         if event_id is None:
             raise ValueError("a Stripe event without an id")
         facts, action, reason = reading.read_event(event)
+        is_thin = event.get("object") == reading.THIN
         return WebhookResult(
             event_type=event["type"],
-            dedupe_key=event_id,
+            dedupe_key=f"thin:{event['type']}" if is_thin else event_id,  # one notice for each kind is enough
             action=action,
             environment=_environment(event),
             event_id=event_id,

@@ -196,10 +196,18 @@ def _fee_of(intent: JsonObject) -> Money | None:
 
 # ── Deliveries ──
 
+THIN = "v2.core.event"
+THIN_SAYS_NOTHING = (
+    "Stripe sent a thin event, which names an object and not how it stands. Set the payload style of this event "
+    "destination to snapshot; until then such payments are found by lookups only."
+)
+
 
 def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
     """Facts, action and reason of an event. ``ValueError`` where it is of a known kind and cannot be read."""
     kind = str(event.get("type"))
+    if event.get("object") == THIN:
+        return (), "notify", THIN_SAYS_NOTHING
     if kind not in KNOWN_EVENTS:
         # charge.* (the same payment once more), setup_intent.*, payout.* and whatever will come.
         return (), "ignore", "This kind of event changes no payment."

@@ -61,7 +61,8 @@ class Transaction:
     ``status``: created | requires_action | processing | authorized | succeeded | failed | canceled, where
     ``failed`` means that the last attempt was declined: the payer may try again unless the
     transaction is ``closed``.
-    ``wire`` is the provider's own record, read by that provider alone.
+    ``wire`` is the provider's own record, read by that provider alone. ``said`` is the code and the text of the next
+    decline, where a script chose them.
     """
 
     provider: str
@@ -77,6 +78,7 @@ class Transaction:
     fee: int = 0
     idempotency_key: str | None = None
     paid_at: float | None = None
+    said: tuple[str, str] | None = None
     refunds: list[Refund] = field(default_factory=list)
     disputes: list[Dispute] = field(default_factory=list)
     wire: Any = None

@@ -1,11 +1,13 @@
 """The control calls under ``/_network``: the oracle, the faults, the payer, the clock.
 
 They read and steer the network; every bad body is a 400 with a sentence, never a 500. Members that are not needed:
-a fault takes ``count``, ``delaySeconds``, ``account`` (strike one account only), ``acts`` (timeout and not_json: whether
-the provider acts; by default the dice say), ``status`` (not_json: 200 or 502) and ``stored`` (a 500 of Stripe's under an
-idempotency key: whether it is kept and replayed, by default yes); a webhook takes ``refundEvents`` (Flutterwave's own switch); pay,
-refund and dispute take ``provider`` and ``account`` where several transactions share a reference; the oracle takes
-``provider``, ``account``, ``reference`` and ``status`` as a query.
+a fault takes ``count``, ``delaySeconds``, ``account`` (strike one account only), ``acts`` (timeout, not_json and answer:
+whether the provider acts; by default the dice say, and not for answer), ``status`` (not_json: 200 or 502; answer: any),
+``body`` (answer: the JSON object that is answered instead) and ``stored`` (a 500 of Stripe's under an idempotency key:
+whether it is kept and replayed, by default yes); a pay with the outcome ``decline`` takes ``code`` and ``message``, what
+the provider calls the decline, also in words that nobody knows; a webhook takes ``refundEvents`` (Flutterwave's own
+switch); pay, refund and dispute take ``provider`` and ``account`` where several transactions share a reference; the
+oracle takes ``provider``, ``account``, ``reference`` and ``status`` as a query.
 """
 
 from __future__ import annotations
@@ -100,6 +102,15 @@ class _Body:
             raise _Bad(400, "invalid_member", f"'{name}' must be true or false")
         return value
 
+    def document(self, name: str) -> Json | None:
+        """A JSON object, or None when absent."""
+        value = self._get(name)
+        if value is _MISSING or value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _Bad(400, "invalid_member", f"'{name}' must be a JSON object")
+        return value
+
     def done(self) -> None:
         """Refuse members that nobody asked for: a typo must not pass silently."""
         unknown = sorted(set(self._document) - self._asked)
@@ -161,10 +172,16 @@ def _find(network: Network, request: web.Request, body: _Body) -> tuple[Account,
 async def _pay(network: Network, request: web.Request) -> web.Response:
     body = await _read(request)
     outcome = body.choice("outcome", OUTCOMES)
+    code, message = body.text("code", needed=False), body.text("message", needed=False)
     account, tx = _find(network, request, body)
     body.done()
     if not tx.payable:
         raise _Bad(409, "not_payable", f"the transaction is {tx.status}: the payer can do nothing any more")
+    if (code or message) and (outcome != "decline" or not code):
+        raise _Bad(
+            400, "invalid_member", "'code' and 'message' belong to the outcome 'decline', and 'code' must be there"
+        )
+    tx.said = (code, message or "") if code else None
     return _ok(network.providers[tx.provider].pay(account, tx, outcome).as_control())
 
 
@@ -215,9 +232,11 @@ async def _add_fault(network: Network, request: web.Request) -> web.Response:
     operation = body.choice("operation", OPERATIONS)
     if operation != "*" and (operation == "webhook") != (kind in WEBHOOK_FAULTS):
         raise _Bad(400, "invalid_member", f"'{kind}' cannot happen to the operation '{operation}'")
-    status = body.integer("status", 200, 502)
-    if status not in (None, 200, 502):
+    status, scripted = body.integer("status", 200, 599), body.document("body")
+    if status not in (None, 200, 502) and kind != "answer":
         raise _Bad(400, "invalid_member", "'status' must be 200 or 502")
+    if (scripted is None) is (kind == "answer"):
+        raise _Bad(400, "invalid_member", "'body' is what the fault 'answer' says, and belongs to it alone")
     stored = body.flag("stored")
     rule = Fault(
         id="",
@@ -231,6 +250,7 @@ async def _add_fault(network: Network, request: web.Request) -> web.Response:
         acts=body.flag("acts"),
         status=status,
         stored=True if stored is None else stored,
+        body=scripted,
     )
     body.done()
     rule.id = network.faults.next_id()

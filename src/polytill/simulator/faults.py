@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from polytill.simulator.books import Json
-from polytill.simulator.wire import Answer, Call, Provider
+from polytill.simulator.wire import Answer, Call, Provider, json_answer
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
@@ -31,6 +31,7 @@ CALL_FAULTS = (
     "slow",
     "truncate",
     "not_json",
+    "answer",
 )
 WEBHOOK_FAULTS = ("duplicate", "late", "reorder", "drop", "forge")
 OPERATIONS = ("create", "confirm", "capture", "cancel", "refund", "lookup", "webhook", "*")
@@ -57,6 +58,7 @@ class Fault:
     acts: bool | None = None
     status: int | None = None
     stored: bool = True
+    body: Json | None = None
     struck: int = 0
 
     def as_control(self) -> Json:
@@ -71,7 +73,12 @@ class Fault:
             "delaySeconds": self.delay,
             "account": self.account,
             "struck": self.struck,
+            **({"status": self.status, "body": self.body} if self.body is not None else {}),
         }
+
+    def scripted(self) -> Answer:
+        """What the fault ``answer`` says, whatever the provider would have."""
+        return json_answer(self.status or 200, self.body or {})
 
 
 class Faults:
@@ -202,6 +209,10 @@ async def _broken(
         return to_response(provider.broken(429))
     if rule.kind in ("error_500", "error_500_after"):
         return to_response(_server_error(provider, call, rule))
+    if rule.kind == "answer":
+        if rule.acts:
+            provider.answer(call)
+        return to_response(rule.scripted())
     if rule.kind == "not_json":
         if network.faults.acts(rule):
             provider.answer(call)

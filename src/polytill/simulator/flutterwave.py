@@ -142,8 +142,8 @@ class Flutterwave(FlutterwaveMoney):
         tx.wire.auth_model = "noauth"
         if "+2fa" in email:
             url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
-            meta = {"authorization": {"mode": "redirect", "redirect": url}}
-            return yes("Charge initiated", shapes.transaction_json(account, tx), meta)
+            body = shapes.transaction_json(account, tx)  # the step is inside the data here, and nowhere else
+            return yes("Charge initiated", {**body, "meta": {"authorization": {"mode": "redirect", "redirect": url}}})
         if "+otp" in email:
             return self._asks_password(account, tx)
         self.pay(account, tx, "decline" if "+nofunds" in email else "success")

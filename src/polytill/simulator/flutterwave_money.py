@@ -41,6 +41,27 @@ class No(Exception):
         self.answer = json_answer(status, {"status": "error", "message": message, "data": None})
 
 
+def _check_direct(given: Json, kind: str, code: str) -> None:
+    """The fields that a direct charge must have, in the words of the official SDK's validator (services/schema)."""
+    phone = given.get("phone_number")
+    if phone and not re.fullmatch(r"\+?[0-9]+", str(phone)):
+        raise No(400, "phone number should be digits")
+    if not (kind.startswith("mobile_money") or kind == "mpesa"):
+        return
+    if code == "RWF" and not given.get("order_id"):
+        raise No(400, '"order_id" is required')
+    if code in ("XAF", "XOF") and not given.get("country"):
+        raise No(400, '"country" is required')
+    voucher = given.get("voucher")
+    if voucher is not None and not str(voucher).isdecimal():
+        raise No(400, '"voucher" must be a number')
+
+
+def _word(tx: Transaction, usual: str) -> str:
+    """How a decline is called."""
+    return (tx.said[1] or tx.said[0]) if tx.said else usual
+
+
 class FlutterwaveMoney(Provider):
     """The half of Flutterwave behind its wire."""
 
@@ -148,6 +169,7 @@ class FlutterwaveMoney(Provider):
             raise No(400, "phone_number must be digits, with or without a plus")
         if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
             raise No(400, "voucher is required")
+        _check_direct(given, kind, code)
         person = {
             "name": given.get("fullname"),
             "email": given.get("email"),
@@ -214,7 +236,7 @@ class FlutterwaveMoney(Provider):
             if link is not None:
                 link.close()
         else:
-            tx.status, tx.wire.response = "failed", "Do Not Honour"
+            tx.status, tx.wire.response = "failed", _word(transaction, "Do Not Honour")
         self.tell(account, tx)
         return tx
 

@@ -276,7 +276,7 @@ class FlutterwaveV4(Provider):
             tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, self.network.now()
             tx.fee, tx.wire.response = fee_of(tx.amount, tx.currency), "approved"
         else:
-            tx.status, tx.wire.response = "failed", "insufficient_funds"
+            tx.status, tx.wire.response = "failed", tx.said[0] if tx.said else "insufficient_funds"
         self._tell(account, self.charge_event(tx))
         return tx
 

@@ -49,7 +49,7 @@ class Prompt:
     phone: str
     callback: str
     receipt: str = ""
-    result: tuple[int, str] | None = None
+    result: tuple[int | str, str] | None = None
 
 
 class Mpesa(Provider):
@@ -138,13 +138,15 @@ class Mpesa(Provider):
         return account, given
 
     def _check_password(self, account: Account, code: str, stamp: str, password: object) -> None:
-        """The pass key of a short code is the one that was used first."""
+        """The pass key of a short code is the one that was used first; one with "wrong" in it never is."""
         try:
             plain = base64.b64decode(password, validate=True).decode() if isinstance(password, str) else ""
         except ValueError:
             plain = ""
         passkey = plain.removeprefix(code).removesuffix(stamp)
         right = len(passkey) == len(plain) - len(code) - len(stamp) and len(passkey) >= 16
+        if "wrong" in passkey.lower():
+            right = False
         if not right or account.memory.setdefault(f"passkey {code}", passkey) != passkey:
             raise No(500, "500.001.1001", "Wrong credentials")
 
@@ -161,6 +163,8 @@ class Mpesa(Provider):
         if not isinstance(callback, str) or not (callback.startswith("https://") or is_loopback(callback)):
             raise No(400, "400.002.02", "Bad Request - Invalid CallBackURL")
         self._check_texts(given)
+        if not str(given["PartyB"]).strip("0"):  # a till of zeros is nobody's
+            raise No(500, "500.001.1001", "Merchant does not exist")
         now = self.network.now()
         local = datetime.fromtimestamp(now, UTC) + _EAST_AFRICA
         number = self.network.number("mpesa prompt", 34_620_000)
@@ -213,6 +217,9 @@ class Mpesa(Provider):
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         tx, now = transaction, self.network.now()
         tx.wire.result, tx.closed = _RESULTS[outcome], True
+        if outcome == "decline" and tx.said:
+            code, text = tx.said
+            tx.wire.result = (int(code) if code.isdecimal() else code, text or "Declined.")
         if outcome == "success":
             tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, now
             tx.wire.receipt = self.network.token(10).upper()

@@ -12,6 +12,19 @@ from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
 from polytill.simulator.paypal_shapes import Order
 from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
 
+_CHOOSE_AGAIN = ("INSTRUMENT_DECLINED", "REDIRECT_PAYER_FOR_ALTERNATE_FUNDING")
+# As the official Orders v2 file describes them.
+_TEXTS = {
+    "INSTRUMENT_DECLINED": "The instrument presented was either declined by the processor or bank, or it can't be used "
+    "for this payment.",
+    "REDIRECT_PAYER_FOR_ALTERNATE_FUNDING": "Transaction failed. Redirect the payer to select another funding source.",
+    "PAYER_CANNOT_PAY": "Combination of payer and payee settings mean that this buyer cannot pay this seller.",
+    "PAYER_ACCOUNT_LOCKED_OR_CLOSED": "The payer account cannot be used for this transaction.",
+    "MAX_NUMBER_OF_PAYMENT_ATTEMPTS_EXCEEDED": "You have exceeded the maximum number of payment attempts.",
+    "TRANSACTION_BLOCKED_BY_PAYEE": "Transaction blocked by Payee's Fraud Protection settings.",
+    "COMPLIANCE_VIOLATION": "Transaction is declined due to compliance violation.",
+}
+
 
 class No(Exception):
     """PayPal refuses, with one issue."""
@@ -90,10 +103,13 @@ class PayPalMoney(Provider):
         if order.status != "APPROVED":
             raise No(422, "ORDER_NOT_APPROVED")
         if order.declines:
-            order.status, order.declines, tx.status = "PAYER_ACTION_REQUIRED", False, "failed"
-            raise No(
-                422, "INSTRUMENT_DECLINED", "The instrument presented was either declined by the processor or bank."
-            )
+            issue, text = tx.said or ("INSTRUMENT_DECLINED", "")
+            tx.status = "failed"
+            if issue in _CHOOSE_AGAIN:
+                order.status, order.declines = "PAYER_ACTION_REQUIRED", False
+            else:  # the order stays approved, and can never be taken
+                tx.closed = True
+            raise No(422, issue, text or _TEXTS.get(issue, "The request was refused."))
         order.status = "COMPLETED"
         if intent == "AUTHORIZE":
             order.hold, tx.status, tx.closed = self.network.token(17).upper(), "authorized", True

@@ -141,6 +141,8 @@ class PaystackMoney(Provider):
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
         if outcome != "abandon":
             self._settle(account, transaction, outcome == "success")
+        if outcome == "decline" and transaction.said:
+            transaction.wire.message = transaction.said[1] or transaction.said[0]
         return transaction
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:

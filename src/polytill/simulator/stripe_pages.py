@@ -40,7 +40,7 @@ def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
         money.decline(desk, tx, "payment_intent_authentication_failure")
     else:
         intent.card = card_for(desk, "pm_card_chargeDeclined")
-        money.decline(desk, tx, "generic_decline")
+        money.decline(desk, tx, tx.said[0] if tx.said else "generic_decline")
 
 
 def page_of(tx: Transaction, token: str, query: Mapping[str, str]) -> PayPage | None:

@@ -78,6 +78,7 @@ class Attempt:
     reason: str | None = None
     raw_code: str | None = None
     detail: str | None = None
+    unclear_since: datetime | None = None  # since when its provider answers in words that are not known
     next_action: str | None = None  # sealed
     next_lookup_at: datetime | None = None
     lookups: int = 0
@@ -115,7 +116,7 @@ PAYMENT_COLUMNS = (
 _ATTEMPT_COLUMNS = (
     "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
     " currency, provider_transaction_id, reason, raw_code, detail, next_action, next_lookup_at, lookups, created_at,"
-    " updated_at"
+    " updated_at, unclear_since"
 )
 
 
@@ -140,7 +141,7 @@ def _attempt(row: Any) -> Attempt:
     values = dict(row)
     values["environment"] = Environment(values["environment"])
     values["state"] = AttemptState(values["state"])
-    for name in ("next_lookup_at", "created_at", "updated_at"):
+    for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
         values[name] = moment(values[name])
     return Attempt(**values)
 
@@ -245,19 +246,30 @@ def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
     """Write an attempt whose state and next action are still those that were read. ``Stale`` where they are not."""
     unit.add(
         "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
-        " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11"
+        " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11, unclear_since = $13"
         " WHERE id = $1 AND state = $2 AND COALESCE(next_action, '') = $12",
         attempt.id, before.state.value, attempt.state.value, attempt.provider_transaction_id, attempt.reason,
         attempt.raw_code, attempt.detail, attempt.next_action, attempt.next_lookup_at, attempt.lookups,
-        attempt.updated_at, before.next_action or "", expect=1,
+        attempt.updated_at, before.next_action or "", attempt.unclear_since, expect=1,
     )  # fmt: skip
 
 
-def postpone(unit: Writes, attempt_id: str, state: AttemptState, next_at: datetime | None, lookups: int) -> None:
-    """When to look an attempt up again; nothing else about it changes. ``Stale`` where another has moved it."""
+def asked_again(unit: Writes, attempt: Attempt) -> None:
+    """When to look an attempt up again, and the provider's last words about it; its state stays. ``Stale`` where another
+    has moved it."""
     unit.add(
-        "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
-        attempt_id, state.value, next_at, lookups, expect=1,
+        "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4, reason = $5, raw_code = $6, detail = $7,"
+        " unclear_since = $8 WHERE id = $1 AND state = $2",
+        attempt.id, attempt.state.value, attempt.next_lookup_at, attempt.lookups, attempt.reason, attempt.raw_code,
+        attempt.detail, attempt.unclear_since, expect=1,
+    )  # fmt: skip
+
+
+def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
+    """What a provider said when it refused a capture or a cancel; the attempt stays as it is."""
+    unit.add(
+        "UPDATE payment_attempts SET reason = $2, raw_code = $3, detail = $4 WHERE id = $1",
+        attempt_id, reason, code, detail, expect=1,
     )  # fmt: skip
 
 

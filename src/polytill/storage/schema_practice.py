@@ -140,6 +140,7 @@ sa.Table(
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     whole("credential_version", kind=sa.Integer), text("state"), whole("amount"), text("currency"),
     maybe("provider_transaction_id"), maybe("reason"), maybe("raw_code"), maybe("detail"),
+    maybe("unclear_since", Moment),  # since when the provider answers in words that are not known
     maybe("next_action"),  # sealed: it can hold a client secret
     *_lookups(), moment("created_at"), moment("updated_at"),
     sa.UniqueConstraint("payment_id", "number"), one_of("state", states.AttemptState),

@@ -20,6 +20,8 @@ from polytill.providers.http import to_json
 
 # Names of sample answers. These every fixture has:
 ALWAYS = ("created", "paid", "declined", "pending", "missing", "strange", "keys_good", "keys_bad")
+# This one it may have: "declined" under a code that no handler knows; the answer still says that this is a decline.
+NEWLY = "declined_newly"
 # and these it has where the handler has the verb.
 BY_VERB: Mapping[str, tuple[str, ...]] = {
     "refund_payment": ("refunded", "refund_missing"),

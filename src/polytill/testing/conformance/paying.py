@@ -9,9 +9,15 @@ from typing import Any
 from polytill.domain.money import Money
 from polytill.providers.contract import Balance, Page
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.testing.conformance.fixture import OTHER_REFERENCE, REFERENCE, REFUND, Example
-from polytill.testing.conformance.register import check, has_keys_of_its_own, has_too_fine_amounts, names_amounts
-from polytill.testing.conformance.wire import Asked, Stand
+from polytill.testing.conformance.fixture import NEWLY, OTHER_REFERENCE, REFERENCE, REFUND, Example
+from polytill.testing.conformance.register import (
+    check,
+    has_keys_of_its_own,
+    has_new_decline,
+    has_too_fine_amounts,
+    names_amounts,
+)
+from polytill.testing.conformance.wire import Asked, Stand, Wire
 
 SENDING, READING, REFUNDS, OPERATIONS, LISTS = "sends", "reads", "refunds", "captures", "lists"
 
@@ -189,6 +195,58 @@ async def a_strange_status_is_unknown(stand: Stand) -> None:
     """A status that the handler does not know is ``Unknown``: never paid, never failed."""
     outcome = await read(stand, "strange")
     assert isinstance(outcome, Unknown), f"a status that nobody knows is {outcome!r}"
+
+
+@check(READING, only=has_new_decline)
+async def a_new_decline_closes_like_any_other(stand: Stand) -> None:
+    """A decline under a code that the handler does not know is ``Declined``, as final as a known one, with that code."""
+    known, new = await read(stand, "declined"), await read(stand, NEWLY)
+    before, decline = (o.last_decline if isinstance(o, NeedsAction) else o for o in (known, new))
+    assert isinstance(decline, Declined), f"a decline under a new code is {new!r}"
+    assert isinstance(before, Declined)
+    assert decline.final == before.final, "whether it may be tried again depends on a code that nobody knows"
+    told = b"".join(content for _, content in stand.wire(NEWLY).answers).decode()
+    assert decline.code, "the provider's own word is lost"
+    assert decline.code in told, f"{decline.code} is not the provider's word"
+
+
+@check(READING)
+async def a_strange_status_settles_nothing(stand: Stand) -> None:
+    """Whatever new word stands where the status was, no money is booked and nothing is closed for good by it."""
+    for name in ("paid", "pending"):
+        for path, wire in _with_a_new_word(stand, name):
+            outcome = await stand.handler(wire).confirm_payment(stand.question())
+            assert not isinstance(outcome, Succeeded), f"a new word at {path} of {name!r} is read as paid"
+            assert not (isinstance(outcome, Declined) and outcome.final), f"a new word at {path} closes the payment"
+
+
+def _with_a_new_word(stand: Stand, name: str) -> list[tuple[str, Wire]]:
+    """Wires whose answer to the question has a new word in one of its status fields."""
+    wire, made = stand.wire(name), []
+    place = next(at for at, (sample, _) in enumerate(wire.answers) if not stand.is_token(sample))
+    whole = json.loads(wire.answers[place][1])
+    for path in status_fields(whole):
+        changed = json.loads(wire.answers[place][1])
+        inner = changed
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = "levitating"
+        one = stand.wire(name)
+        one.answers[place] = (one.answers[place][0], json.dumps(changed).encode())
+        made.append(("/".join(map(str, path)), one))
+    return made
+
+
+def status_fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where an answer says in a word how the payment stands."""
+    found = []
+    for name, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        if name == "status" and isinstance(inner, str):
+            found.append((*path, name))
+        found += status_fields(inner, (*path, name))
+    return found
 
 
 @check(READING)

@@ -100,6 +100,29 @@ def answers_may_raise(base: Class) -> Class:
 # ── Reading ──
 
 
+@plant("flutterwave")
+def new_decline_is_unknown(base: Class) -> Class:
+    """A decline whose code is new is called unknown: its payer waits for days, and nobody can cancel it."""
+    return after(
+        base,
+        "confirm_payment",
+        lambda _, o: Unknown(Reason.unreadable, o.code) if _has_code(o, "Levitation is not allowed") else o,
+    )
+
+
+@plant("stripe")
+def new_decline_is_final(base: Class) -> Class:
+    """A decline whose code is new ends the payment, although the payer could try another card."""
+    return after(
+        base, "confirm_payment",
+        lambda _, o: replace(o.last_decline, final=True) if _has_code(getattr(o, "last_decline", None), "levitation") else o,
+    )  # fmt: skip
+
+
+def _has_code(outcome: Any, code: str) -> bool:
+    return isinstance(outcome, Declined) and outcome.code == code
+
+
 @plant("paystack")
 def pending_is_paid(base: Class) -> Class:
     """What is still pending is called paid."""

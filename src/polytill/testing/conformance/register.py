@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from polytill.providers.contract import Idempotency, WebhookProof
-from polytill.testing.conformance.fixture import ProviderFixture
+from polytill.testing.conformance.fixture import NEWLY, ProviderFixture
 from polytill.testing.conformance.wire import Stand
 
 Body = Callable[[Stand], Awaitable[None]]
@@ -85,6 +85,11 @@ def has_keys_of_its_own(fixture: ProviderFixture) -> bool:
 def signs_the_time(fixture: ProviderFixture) -> bool:
     """A signature grows stale."""
     return signs(fixture) and fixture.signature is not None and fixture.signature.tolerance_s is not None
+
+
+def has_new_decline(fixture: ProviderFixture) -> bool:
+    """There is a sample of a decline under a code that is new."""
+    return NEWLY in fixture.answers
 
 
 def names_amounts(fixture: ProviderFixture) -> bool:

@@ -127,6 +127,10 @@ class Stand:
         found = [config.secret_key, *config.webhook_secrets, *config.config.values()]
         return [secret.reveal() for secret in found if hasattr(secret, "reveal")]
 
+    def is_token(self, sample: Sample) -> bool:
+        """Whether a sample answers with an access token, or a certificate: not about a payment."""
+        return sample in self.fixture.answers.get("token", ())
+
     # ── Questions ──
 
     def creation(self, reference: str = REFERENCE, money: Money | None = None) -> CreatePaymentParams:

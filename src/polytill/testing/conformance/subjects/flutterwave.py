@@ -62,6 +62,10 @@ FLUTTERWAVE = ProviderFixture(
             Sample(_ok(_transaction("failed", processor_response="Insufficient Funds")), to="/verify"),
             Sample(_ok([_transaction("failed")]), to="/transactions?tx_ref="),
         ),
+        "declined_newly": (
+            Sample(_ok(_transaction("failed", processor_response="Levitation is not allowed")), to="/verify"),
+            Sample(_ok([_transaction("failed")]), to="/transactions?tx_ref="),
+        ),
         "pending": (
             Sample(_ok(_transaction("pending")), to="/verify"),
             Sample(_ok([_transaction("pending")]), to="/transactions?tx_ref="),

@@ -67,6 +67,9 @@ FLUTTERWAVE_V4 = ProviderFixture(
         "declined": (
             Sample(_ok(_charge("failed", processor_response={"type": "insufficient_funds"})), to="/charges/"),
         ),
+        "declined_newly": (
+            Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),
+        ),
         "pending": (Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),),
         "strange": (Sample(_ok(_charge("levitating")), to="/charges/"),),
         "missing": (_failed(404, "10404", "Charge not found"),),

@@ -80,11 +80,21 @@ MPESA = ProviderFixture(
                 to="/query",
             ),
         ),
-        "strange": (Sample(_queried("7777", "Levitating"), to="/query"),),
+        "declined_newly": (Sample(_queried("7777", "Levitation is not allowed for this till."), to="/query"),),
+        "strange": (
+            Sample({"requestId": "ws-1", "errorCode": "500.001.7777", "errorMessage": "Levitating"}, 500, to="/query"),
+        ),
         "missing": (
             Sample({"requestId": "ws-1", "errorCode": "400.002.02", "errorMessage": "Bad Request"}, 400, to="/query"),
         ),
-        "keys_good": (Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to="/oauth/v1/generate"),),
+        "keys_good": (
+            Sample({"access_token": "a-token-of-one-hour", "expires_in": "3599"}, to="/oauth/v1/generate"),
+            Sample(
+                {"requestId": "1", "errorCode": "500.001.1001", "errorMessage": "The transaction does not exist"},
+                500,
+                to="/query",
+            ),
+        ),
         "keys_bad": (
             Sample(
                 {"requestId": "1", "errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"},

@@ -109,6 +109,15 @@ PAYPAL = ProviderFixture(
         "created": (Sample(_order("PAYER_ACTION_REQUIRED"), to="/v2/checkout/orders"),),
         "paid": (PAID,),
         "declined": (_ordered("COMPLETED", captures=[_capture("DECLINED")]),),
+        "declined_newly": (
+            _ordered("APPROVED"),
+            Sample(
+                {"name": "UNPROCESSABLE_ENTITY", "message": "No.",
+                 "details": [{"issue": "LEVITATION_REFUSED", "description": "Levitation is not allowed."}]},
+                422,
+                to="/capture",
+            ),
+        ),
         "pending": (_ordered("COMPLETED", captures=[_capture("PENDING", status_details={"reason": "ECHECK"})]),),
         "strange": (_ordered("LEVITATING"),),
         "missing": (Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/"),),

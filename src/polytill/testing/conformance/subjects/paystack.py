@@ -66,6 +66,7 @@ PAYSTACK = ProviderFixture(
         ),
         "paid": (Sample(_ok(_transaction("success"))),),
         "declined": (Sample(_ok(_transaction("failed", gateway_response="Insufficient Funds"))),),
+        "declined_newly": (Sample(_ok(_transaction("failed", gateway_response="Levitation is not allowed"))),),
         "pending": (Sample(_ok(_transaction("ongoing"))),),
         "strange": (Sample(_ok(_transaction("levitating"))),),
         "missing": (

@@ -33,6 +33,7 @@ def _list(*items: Any) -> Sample:
 
 
 DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "No."}
+NEW_DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "levitation", "message": "No."}
 CARD = {"brand": "visa", "last4": "4242", "exp_month": 8, "exp_year": 2031, "fingerprint": "fp_1"}
 KEPT = {
     "customer": "cus_1", "payment_method": "<token>", "setup_future_usage": "off_session",
@@ -79,6 +80,7 @@ STRIPE = ProviderFixture(
         "created": (Sample(_intent("requires_payment_method")),),
         "paid": (Sample(_intent("succeeded")),),
         "declined": (Sample(_intent("requires_payment_method", last_payment_error=DECLINE)),),
+        "declined_newly": (Sample(_intent("requires_payment_method", last_payment_error=NEW_DECLINE)),),
         "pending": (Sample(_intent("processing")),),
         "strange": (Sample(_intent("levitating")),),
         "missing": (_list(_intent("succeeded", metadata={"polytill_attempt": "<reference>9"})),),

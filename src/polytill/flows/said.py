@@ -1,0 +1,27 @@
+"""What a provider said, for the log: its reason, code and message, without what could be about a person."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polytill.domain.secret import without_secrets
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Unknown
+
+_EMAIL = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+")
+_LONG_NUMBER = re.compile(r"\+?\d[\d ().-]{5,}\d")
+_LONGEST = 200
+
+
+def said(outcome: Outcome) -> dict[str, Any]:
+    """Fields for a log line; none where the provider gave no reason. A message may quote an e-mail address, a phone or
+    a card number: those are taken out."""
+    told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
+    if not isinstance(told, Declined | NotSent | Unknown):
+        return {}
+    words = {"reason": told.reason.value, "code": told.code, "message": told.detail}
+    return {name: _clean(text) for name, text in words.items() if text}
+
+
+def _clean(text: str) -> str:
+    return _LONG_NUMBER.sub("[number]", _EMAIL.sub("[email]", without_secrets(text)))[:_LONGEST]

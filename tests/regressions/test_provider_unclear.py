@@ -1,0 +1,113 @@
+"""An outcome whose words nobody knows: kept on the attempt, never settled, and a review case within the hour.
+
+Source: issue 18, item 4; the referee's report on the handlers, D4 (an unknown outcome that stayed for days).
+"""
+
+from __future__ import annotations
+
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows import operate
+from polytill.flows.said import said
+from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
+from polytill.storage import cases
+from tests.flows.scenes import LINK, Scene, held, paid
+
+STRANGE = Unknown(Reason.unreadable, "LEVITATING", "The payment is levitating.")
+MINUTE = 60.0
+
+
+async def test_a_status_that_nobody_knows_reaches_a_person_within_the_hour(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", Pending(None, "tx-1"))
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", STRANGE)
+    for _ in range(3):
+        await scene.later(MINUTE)
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.state, attempt.raw_code, attempt.detail) == (AttemptState.pending, "LEVITATING", STRANGE.detail)
+    assert (await scene.payment(payment.id)).status is PaymentStatus.processing
+    assert await cases.listed(scene.db) == []
+    for _ in range(57):
+        await scene.later(MINUTE)
+    [case] = await cases.listed(scene.db)
+    assert (case.kind, case.payment_id) == ("unresolved", payment.id)
+    told = {name: case.detail[name] for name in ("attempt", "code", "message", "transaction", "provider")}
+    assert told == {
+        "attempt": attempt.id, "code": "LEVITATING", "message": STRANGE.detail, "transaction": "tx-1",
+        "provider": "scripted",
+    }  # fmt: skip
+    assert case.detail["asked"] > 1
+    scene.wire.always("confirm", paid())
+    for _ in range(6):
+        await scene.later(MINUTE)
+    assert (await scene.payment(payment.id)).status is PaymentStatus.succeeded
+    assert await cases.listed(scene.db) == []
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.raw_code, attempt.unclear_since) == (None, None)
+
+
+async def test_a_link_whose_provider_answers_in_new_words_is_neither_paid_nor_closed(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", STRANGE)
+    for _ in range(62):
+        await scene.later(MINUTE)
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.state, attempt.raw_code) == (AttemptState.needs_action, "LEVITATING")
+    assert [case.kind for case in await cases.listed(scene.db)] == ["unresolved"]
+
+
+async def test_an_outage_is_not_an_unknown_word(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", LINK)
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", Unknown(Reason.provider_unavailable, "503", "Down."))
+    for _ in range(62):
+        await scene.later(MINUTE)
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.raw_code, attempt.unclear_since) == (None, None)
+    assert await cases.listed(scene.db) == []
+
+
+async def test_a_lost_answer_keeps_the_words_of_the_lookups(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout, "TimeoutError"))
+    payment = (await scene.pay()).payment
+    scene.wire.always("lookup", STRANGE)
+    await scene.later(MINUTE)
+    scene.wire.always("lookup", Unknown(Reason.timeout, "TimeoutError"))
+    for _ in range(61):
+        await scene.later(MINUTE)
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.state, attempt.raw_code) == (AttemptState.unknown, "LEVITATING")
+    [case] = await cases.listed(scene.db)
+    assert (case.detail["code"], case.detail["message"]) == ("LEVITATING", STRANGE.detail)
+
+
+async def test_a_refused_capture_says_why_on_its_attempt(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", held())
+    payment = (await scene.pay(capture="manual")).payment
+    scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
+    await operate.capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.state, attempt.raw_code, attempt.detail) == (
+        AttemptState.authorized, "LEVITATION", "Not while levitating.",
+    )  # fmt: skip
+
+
+async def test_a_decline_under_a_new_code_closes_the_attempt(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", Pending(None, "tx-1"))
+    payment = (await scene.pay()).payment
+    scene.wire.always("confirm", Declined(Reason.declined, True, "7777", "Not allowed.", "tx-1"))
+    await scene.later(2 * MINUTE)
+    [attempt] = await scene.attempts(payment.id)
+    assert (attempt.state, attempt.raw_code, attempt.detail) == (AttemptState.declined, "7777", "Not allowed.")
+    assert (await scene.payment(payment.id)).status is PaymentStatus.failed
+
+
+def test_what_is_logged_of_it_holds_nothing_about_a_person() -> None:
+    told = said(Declined(Reason.declined, True, "51", "ada@example.com, +254 712 345 678, sk_test_abc: no."))
+    assert told == {"reason": "declined", "code": "51", "message": "[email] [number], [removed]: no."}

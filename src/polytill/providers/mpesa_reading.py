@@ -7,6 +7,7 @@ every other code ends its prompt: Safaricom adds codes without notice, and none 
 from __future__ import annotations
 
 import hashlib
+import re
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money

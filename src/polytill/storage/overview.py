@@ -105,6 +105,20 @@ def _ranges(db: PracticeDb, starts: list[datetime], first: int) -> str:
     return f"days(day, since, until) AS (VALUES {', '.join(rows)})"
 
 
+def _kinds(db: PracticeDb, ours: str) -> str:
+    """SQL: the accounts, facts, providers and methods that there are."""
+    key = "account, fact, provider_code, method"
+    if db.engine.dialect == "sqlite":  # reads the index once, which is fast there
+        return f"kinds AS (SELECT DISTINCT {key} FROM ledger_lines WHERE {ours})"  # noqa: S608
+    first = f"(SELECT {key} FROM ledger_lines WHERE {ours} ORDER BY {key} LIMIT 1)"  # noqa: S608
+    following = (
+        f"SELECT one.* FROM kinds CROSS JOIN LATERAL (SELECT {key} FROM ledger_lines l WHERE {ours}"  # noqa: S608
+        " AND (l.account, l.fact, l.provider_code, l.method)"
+        f" > (kinds.account, kinds.fact, kinds.provider_code, kinds.method) ORDER BY {key} LIMIT 1) one"
+    )
+    return f"kinds AS ({first} UNION ALL {following})"
+
+
 async def booked(db: PracticeDb, environment: Environment, currency: str, starts: list[datetime]) -> list[Booked]:
     """What the ledger booked in each of the periods between ``starts``, by account, fact, provider and method.
 
@@ -112,8 +126,7 @@ async def booked(db: PracticeDb, environment: Environment, currency: str, starts
     """
     ours = "environment = $1 AND currency = $2 AND provider_code <> ''"
     rows = await db.fetch(
-        f"WITH {_ranges(db, starts, 3)}, kinds AS (SELECT DISTINCT account, fact, provider_code, method"  # noqa: S608
-        f" FROM ledger_lines WHERE {ours}) SELECT day, account, fact, provider_code, method,"
+        f"WITH RECURSIVE {_ranges(db, starts, 3)}, {_kinds(db, ours)} SELECT day, account, fact, provider_code, method,"  # noqa: S608
         " (SELECT CAST(count(*) AS TEXT) || ' ' || CAST(COALESCE(sum(amount), 0) AS TEXT) FROM ledger_lines l"
         f" WHERE {ours} AND l.account = kinds.account AND l.fact = kinds.fact"
         " AND l.provider_code = kinds.provider_code AND l.method = kinds.method"

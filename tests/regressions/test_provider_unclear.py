@@ -6,7 +6,7 @@ Source: issue 18, item 4; the referee's report on the handlers, D4 (an unknown o
 from __future__ import annotations
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import operate
+from polytill.flows import operate, operator
 from polytill.flows.said import said
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import cases
@@ -55,7 +55,14 @@ async def test_a_link_whose_provider_answers_in_new_words_is_neither_paid_nor_cl
         await scene.later(MINUTE)
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code) == (AttemptState.needs_action, "LEVITATING")
-    assert [case.kind for case in await cases.listed(scene.db)] == ["unresolved"]
+    [case] = await cases.listed(scene.db)
+    await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the provider's statement.", "staff")
+    assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
+    [ended] = await cases.listed(scene.db, "resolved")
+    assert (ended.resolved_by, ended.detail["resolution"]["note"]) == ("staff", "Not on the provider's statement.")
+    scene.wire.always("confirm", paid())
+    await scene.later(2 * 3600)
+    assert (await scene.payment(payment.id)).status is PaymentStatus.succeeded, "the provider's word counts"
 
 
 async def test_an_outage_is_not_an_unknown_word(scene: Scene) -> None:

@@ -201,6 +201,8 @@ async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt 
     if case.kind != UNRESOLVED or "attempt" not in case.detail:
         return None
     attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    if attempt is not None and attempt.unclear_since is not None:
+        return attempt  # its provider answers, in words that nobody understands
     if attempt is None or attempt.state is not AttemptState.unknown or attempt.provider_transaction_id is not None:
         return None
     handler = await refund.handler_of(desk, attempt)

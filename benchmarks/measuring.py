@@ -31,14 +31,25 @@ class Size:
     payments_usual: int  # fewer of the slowest program: what is measured is the cost of each
     rounds: int
     memory_payments: int
+    search_payments: int
 
     def of(self, program: str) -> int:
         """How many payments a round of this program has."""
         return self.payments_usual if program == "usual" else self.payments
 
 
-FULL = Size(practices=100, warm_up=300, payments=600, payments_usual=200, rounds=7, memory_payments=10_000)
-QUICK = Size(practices=8, warm_up=48, payments=96, payments_usual=48, rounds=2, memory_payments=400)
+FULL = Size(
+    practices=100,
+    warm_up=300,
+    payments=600,
+    payments_usual=200,
+    rounds=7,
+    memory_payments=10_000,
+    search_payments=100_000,
+)
+QUICK = Size(
+    practices=8, warm_up=48, payments=96, payments_usual=48, rounds=2, memory_payments=400, search_payments=400
+)
 
 NEEDED_BY_USUAL = ("httpx", "greenlet")
 

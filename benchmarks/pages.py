@@ -145,6 +145,7 @@ async def _spread(db: PracticeDb) -> None:
             made -= timedelta(days=DAYS * (len(every) - place) / len(every))
             unit.add("UPDATE payments SET created_at = $2 WHERE id = $1", row["id"], made, expect=1)
             unit.add("UPDATE ledger_lines SET created_at = $2 WHERE payment_id = $1", row["id"], made)
+            unit.add("UPDATE payment_search SET created_at = $2 WHERE payment_id = $1", row["id"], made)
         await db.commit(unit)
 
 

@@ -41,9 +41,14 @@ async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: i
 @pytest.mark.parametrize(
     ("config", "method", "text", "number"),
     [
-        (BANK, "bank_transfer", "Thank you. Transfer 5000.00 NGN to 0123456789 with the words: payment ", "0123456789"),
-        (BANK, "cash", "Thank you. Pay 5000.00 NGN at the desk and say: payment ", None),
-        ({}, None, "Pay 5000.00 NGN at the desk and say: payment ", None),
+        (
+            BANK,
+            "bank_transfer",
+            "Thank you. Transfer NGN 5,000.00 to 0123456789. Give the payment number as the reference: ",
+            "0123456789",
+        ),
+        (BANK, "cash", "Thank you. Pay NGN 5,000.00 at the desk. Payment number: ", None),
+        ({}, None, "Pay NGN 5,000.00 at the desk. Payment number: ", None),
     ],
 )
 async def test_the_payer_is_told_how(
@@ -58,7 +63,7 @@ async def test_the_payer_is_told_how(
     told, offline = action.instructions, action.offline
     assert told is not None
     assert told.startswith(text)
-    assert told.rstrip(".").endswith(taken.attempts[0].id[-8:])
+    assert told.rstrip(".").endswith(str(taken.payment.number))
     assert (offline.account_number if offline else None) == number
 
 

@@ -286,7 +286,8 @@ async def test_publishable_keys(shared: Installation) -> None:
     seen = await shared.call("GET", f"{path}?clientToken={made['clientToken']}", key)
     assert seen.status == 200
     assert seen.body.keys() == {
-        "id", "status", "amount", "currency", "description", "nextAction", "environment", "expiresAt", "createdAt",
+        "id", "number", "status", "amount", "currency", "description", "nextAction", "environment", "expiresAt",
+        "createdAt",
     }  # fmt: skip
     assert seen.body["nextAction"]["publicKey"] == practice.keys["publicKey"]
     assert "ours alone" not in str(seen.body)

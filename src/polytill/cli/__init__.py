@@ -188,7 +188,7 @@ def migrate() -> None:
     from polytill.app import Polytill, migrate_owner
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
-    from polytill.flows import catalog, fleet, onboarding
+    from polytill.flows import catalog, fleet, indexing, onboarding
     from polytill.settings import Settings
     from polytill.storage import practices
 
@@ -207,6 +207,7 @@ def migrate() -> None:
             for one in till.desk.registry.plug_ins():
                 if one.refused:
                     console.print(f"[yellow]Plug-in {one.code}[/]: {escape(one.refused)}", highlight=False)
+            await indexing.fold_emails(till.desk, till.desk.owner)
             if cleared := await onboarding.clear_half_made(till.desk):
                 console.print(f"Took back {cleared} half-made practices.")
             entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]

@@ -39,7 +39,7 @@ from polytill.providers.contract import Customer, CustomerFields, Handler
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, payments, people, provider_configs
+from polytill.storage import audit, payment_search, payments, people, provider_configs
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -227,6 +227,8 @@ def _also(unit: Unit, payment: Payment, customer: Customer | None, revision: int
     if customer is None or customer == before:
         return
     payments.set_customer(unit, payment.id, customer.email, customer.name, customer.phone)
+    right = replace(payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone)
+    payment_search.rewrite(unit, payment_search.row_of(right))
     changed = [name for name in CUSTOMER_FIELDS if getattr(customer, name) != getattr(before, name)]
     audit.append(unit, now, "payer", "payment.customer_corrected", payment.id, {"fields": changed})
 

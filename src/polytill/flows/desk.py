@@ -12,6 +12,7 @@ import structlog
 from polytill.domain.clock import World
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import NotNow
+from polytill.domain.identifiers import Numbers
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import KeyRing
 from polytill.domain.states import Environment
@@ -81,6 +82,7 @@ class Desk:
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # How far this process has compared beyond what it could not read: practice, configuration, environment.
     compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=Numbers)
     patience: Patience = field(default_factory=Patience)
     server_clock: ServerClock = field(default_factory=ServerClock)
     # How events reach the host: a time limit of its own, so that neither it nor a provider waits for the other.

@@ -10,7 +10,7 @@ from polytill.domain.states import Environment, EventState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import open_currency_case, tell_practice
 from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult
-from polytill.storage import payments, refunds, webhook_events
+from polytill.storage import payment_identifiers, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.reading import tell_unreadable
@@ -110,7 +110,7 @@ async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, f
     if fact.provider_transaction_id:
         return await payments.attempt_of_provider(db, config_id, environment, fact.provider_transaction_id)
     if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
-        return await payments.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
+        return await payment_identifiers.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
     return None
 
 

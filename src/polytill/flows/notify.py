@@ -29,7 +29,10 @@ def tell(
 
     ``unless_case``: kind and subject of the case that the same unit opens; where it is there already, nothing is news.
     """
-    content = {"paymentId": payment.id, "reference": payment.reference, "currency": payment.currency, **(data or {})}
+    content = {
+        "paymentId": payment.id, "number": payment.number, "reference": payment.reference,
+        "currency": payment.currency, **(data or {}),
+    }  # fmt: skip
     tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
 
 

@@ -12,6 +12,7 @@ from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.flows.desk import Desk, log
+from polytill.flows.indexing import index_all
 from polytill.storage import audit, migrating, people, practices
 from polytill.storage.databases import PracticeDb
 from polytill.storage.opening import stamp_identity
@@ -169,6 +170,7 @@ async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str
     """Bring one practice's database to the present schema; the revisions that were applied."""
     db = await desk.opening.practice(practice_id)
     done = await migrating.migrate(db, "practice")
+    await index_all(desk, db)
     unit = Unit()
     now = desk.world.now()
     practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
+from polytill.domain.identifiers import Identifiers, new_number
 from polytill.domain.ids import address, new_id
 from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
@@ -17,6 +18,7 @@ from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, Pa
 from polytill.flows import customers, saved
 from polytill.flows.calling import build, call, handler_class
 from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
+from polytill.flows.identified import identified
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.route import Candidate, Route, Wanted, route
 from polytill.flows.schedule import after_sent
@@ -24,7 +26,7 @@ from polytill.flows.settle import settle
 from polytill.providers.contract import CreatePaymentParams, Customer, Handler
 from polytill.providers.outcomes import Declined, NotSent, Outcome
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, payments, provider_configs
+from polytill.storage import audit, payment_identifiers, payment_search, payments, provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
@@ -32,6 +34,9 @@ from polytill.storage.units import Unit
 
 MAX_ATTEMPTS = 10
 TRIES = 4
+# What a create call consists of. It is kept with the attempt, so that a later version repeats it byte for byte:
+# 1 and later name the merchant's reference, or the payment's number, to the provider.
+WIRE_FORMAT = 1
 CLIENT_TOKEN = b"client token"
 
 
@@ -71,6 +76,7 @@ class Taken:
     replayed: bool = False
     unanswered: bool = False
     asked: bool = False
+    identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, where they were read
 
 
 # ── Routing over what is configured ──
@@ -148,6 +154,8 @@ async def create_payment(
             return await _create(desk, practice_id, request, actor, also)
         except _ConfigurationsChanged:
             desk.forget(practice_id)
+        except _NumberTaken:
+            continue
     raise Stale
 
 
@@ -192,6 +200,10 @@ class _ConfigurationsChanged(Exception):
     """The snapshot that decided the route is out of date; nothing was written."""
 
 
+class _NumberTaken(Exception):
+    """Another payment has the number that was drawn; nothing was written."""
+
+
 async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
     entry = await desk.opening.entry(practice_id)
     db = await desk.opening.practice(practice_id)
@@ -225,6 +237,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
     payments.insert_attempt(unit, attempt)
+    payment_search.insert(unit, payment_search.row_of(payment, (attempt.id,)))
     if desk.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}
@@ -240,7 +253,8 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     except Duplicate:
         known = await payments.by_key(db, request.idempotency_key)
         if known is None:
-            raise
+            desk.numbers.taken(practice_id)
+            raise _NumberTaken from None
         return await _replayed(db, known, request)
     # From here on a row exists: the rest runs to its end even if the caller goes away.
     ranked = [by_code[candidate.code] for candidate in found.ranked]
@@ -252,9 +266,10 @@ async def attempt_in_turn(
 ) -> Taken:
     """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain, and
     the next one is on disk."""
-    attempts = [attempt]
+    attempts, named = [attempt], {}
     for number, configuration in enumerate(ranked, 1):
         outcome = await start(desk, db, merchant, payment, attempt, configuration)
+        named[attempt.id] = await identified(desk, attempt, outcome)
         successor = None
         if number < len(ranked) and _may_fail_over(outcome):
             successor = new_attempt(desk, payment, ranked[number], attempt.number + 1, desk.world.now())
@@ -266,7 +281,7 @@ async def attempt_in_turn(
             return await taken(db, payment)
         attempt = successor
         attempts.append(attempt)
-    return Taken(payment, attempts)
+    return Taken(payment, attempts, identifiers=named)
 
 
 def _may_fail_over(outcome: Outcome) -> bool:
@@ -308,6 +323,8 @@ def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt)
         expires_in_s=int((payment.expires_at - attempt.created_at).total_seconds()) if payment.expires_at else None,
         method_details=payment.method_details,
         save_method=payment.save_method,
+        merchant_reference=saved.merchant_reference(payment, attempt),
+        number=payment.number if attempt.wire_format else None,
     )
 
 
@@ -356,6 +373,7 @@ def _new_payment(
         save_method=request.save_method,
         saved_method_id=request.saved_method,
         method_details=request.method_details,
+        number=new_number(desk.world, desk.numbers.digits(practice_id)),
     )
 
 
@@ -376,6 +394,7 @@ def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, numb
         created_at=now,
         updated_at=now,
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        wire_format=WIRE_FORMAT,
     )
 
 
@@ -387,7 +406,7 @@ def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) 
     return replace(
         attempt, id=new_id(desk.world), number=attempts + 1, state=AttemptState.sent, created_at=now, updated_at=now,
         provider_transaction_id=None, reason=None, raw_code=None, detail=None, next_action=None, lookups=0,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s), wire_format=WIRE_FORMAT,
     )  # fmt: skip
 
 
@@ -406,6 +425,12 @@ async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeD
 async def taken(db: PracticeDb, payment: Payment) -> Taken:
     """A payment with its attempts."""
     return Taken(payment, await payments.attempts_of(db, payment.id))
+
+
+async def with_identifiers(db: PracticeDb, found: Taken) -> Taken:
+    """The same, with what its attempts are called outside."""
+    found.identifiers = await payment_identifiers.of_payments(db, [found.payment.id])
+    return found
 
 
 def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:

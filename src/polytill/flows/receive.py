@@ -26,6 +26,7 @@ from polytill.flows.calling import (
     handler_is_missing,
 )
 from polytill.flows.desk import Desk, log
+from polytill.flows.identified import naming
 from polytill.flows.inbox import (
     NOT_CAPTURED,
     attempt_hinted,
@@ -340,8 +341,9 @@ async def _apply_fact(
             return
         # Of another amount than was asked for it is parked below, and not finished before.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
+        with_names = await naming(desk, attempt, fact, outcome, also) if result.must_fetch else also
         payment, settled = await settle(
-            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else also,
+            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else with_names,
             unless_closed=_is_hold(outcome),
         )  # fmt: skip
         if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied

@@ -10,6 +10,7 @@ from datetime import datetime
 from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
+from polytill.domain.text import normal
 from polytill.flows.desk import Desk
 from polytill.providers.contract import ChargeSavedMethodParams, Customer
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
@@ -39,7 +40,7 @@ async def wanted(db: PracticeDb, method_id: str, email: str | None) -> KeptMetho
     kept = await saved_methods.by_id(db, method_id)
     if kept is None or kept.removed_at is not None:
         raise invalid("/savedMethod", "There is no such saved method.")
-    if email is not None and email != kept.customer_email:
+    if email is not None and normal(email) != normal(kept.customer_email or ""):
         raise invalid("/customer/email", "The method was saved under another e-mail.")
     return kept
 
@@ -59,7 +60,14 @@ async def charge_params(db: PracticeDb, payment: Payment, attempt: Attempt) -> C
         description=payment.description,
         metadata=payment.metadata or {},
         provider_customer_id=kept.provider_customer_id,
+        merchant_reference=merchant_reference(payment, attempt),
     )
+
+
+def merchant_reference(payment: Payment, attempt: Attempt) -> str | None:
+    """What the provider is told as the merchant's own reference: the host's, or else the payment's number for people. None
+    for an attempt of a version that sent none: its call is repeated as it was."""
+    return (payment.reference or payment.number) if attempt.wire_format else None
 
 
 async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:

@@ -20,6 +20,7 @@ from polytill.flows import saved, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.ended_attempts import as_end
+from polytill.flows.identified import identified
 from polytill.flows.notify import tell
 from polytill.flows.said import said
 from polytill.flows.settle_attempt import ask_again, timed
@@ -34,7 +35,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import audit, ledger, payments, webhook_events
+from polytill.storage import audit, ledger, payment_identifiers, payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
@@ -293,6 +294,7 @@ async def settle(
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
         queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked)
+        named = await identified(desk, attempt, outcome)
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
@@ -303,6 +305,7 @@ async def settle(
             ask_again(unit, payment, attempt, outcome, now)
         if verdict.uses_successor and successor is not None:
             payments.insert_attempt(unit, successor)
+        payment_identifiers.insert(unit, attempt, named, now)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from polytill.domain.errors import NotNow
 from polytill.flows.desk import Desk, log
+from polytill.flows.indexing import index_some
 from polytill.flows.notify import forward
 from polytill.flows.reconcile import sweep
 from polytill.storage import leases, payments
@@ -27,6 +28,7 @@ async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> i
         # What cannot be told keeps nothing from being found out. It is tried once more below.
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
+    done += await index_some(desk, db)
     done += await forward(desk, db)
     lapsed_before = desk.surely_past(GRACE_S)
     if lease_until is not None and lease_until < lapsed_before and not await payments.anything_open(db):

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from polytill.domain.clock import World
+from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.states import Environment
 from polytill.providers.customer_fields import CustomerFields
 from polytill.providers.facts import (
@@ -30,6 +31,7 @@ from polytill.providers.facts import (
     WebhookResult,
 )
 from polytill.providers.http import Http
+from polytill.providers.identifiers import identifiers_in
 from polytill.providers.outcomes import JsonObject, Outcome
 from polytill.providers.params import (
     ChargeSavedMethodParams,
@@ -169,6 +171,9 @@ class Handler:
     answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
+    # Where the identifiers of a payment stand in an answer as it is kept: ``providers/identifiers.py``. They are stored,
+    # searched and shown; a token or an authorization code is none.
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {}
     redacted: ClassVar[frozenset[str]] = frozenset()  # fields that never reach our tables: client secrets, tokens
 
     def __init__(self, config: ProviderConfig, http: Http, world: World) -> None:
@@ -216,6 +221,11 @@ class Handler:
         simulator serves its own script and nothing is loaded from elsewhere.
         """
         return {"publicKey": self.config.public_key}
+
+    @classmethod
+    def read_identifiers(cls, response: Any) -> Identifiers:
+        """What a payment is called in an answer as it is kept: by ``identifiers``, where paths are enough."""
+        return identifiers_in(cls.identifiers, response)
 
     @classmethod
     def methods_in(cls, currency: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
 from polytill.providers.contract import (
     Balance,
     CatalogEntry,
@@ -41,8 +42,10 @@ from polytill.providers.contract import (
 )
 from polytill.providers.flutterwave_charge import (
     DETAILS,
+    LONGEST_REFERENCE,
     charge_of,
     charged_fields,
+    noted_metadata,
     password_body,
     read_direct,
     read_validated,
@@ -69,6 +72,7 @@ from polytill.providers.flutterwave_reading import (
 )
 from polytill.providers.flutterwave_refunds import days, refunds_of, the_refund
 from polytill.providers.http import Answer, parse_json, to_json
+from polytill.providers.merchant_reference import shown
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -174,6 +178,10 @@ class FlutterwaveProvider(Handler):
     webhook_proof = WebhookProof.word
     direct_charges = DETAILS
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+        IdentifierKind.reference: ("flw_ref", "data.flw_ref", "flwRef"),
+        IdentifierKind.card_last4: ("card.last_4digits", "data.card.last_4digits"),
+    }
     redacted = REDACTED
 
     def initialize(self, config: ProviderConfig) -> None:
@@ -367,10 +375,11 @@ class FlutterwaveProvider(Handler):
             "currency": params.amount.currency,
             "redirect_url": params.return_url,
             "customer": {name: value for name, value in customer.items() if value},
-            "meta": {**params.metadata, "payment_id": params.payment_id, "attempt_id": params.reference},
+            "meta": {**noted_metadata(params), "payment_id": params.payment_id, "attempt_id": params.reference},
         }
-        if params.merchant_name or params.description:
-            texts = {"title": params.merchant_name, "description": params.description}
+        told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
+        if params.merchant_name or params.description or told_as:
+            texts = {"title": params.merchant_name, "description": params.description or told_as}
             body["customizations"] = {name: text for name, text in texts.items() if text}
         if params.method is not None:
             options = PAYMENT_OPTIONS.get(params.method, {"": params.method})

@@ -20,10 +20,13 @@ from polytill.providers.contract import (
 )
 from polytill.providers.flutterwave_reading import DIRECT, major_text, read_charge
 from polytill.providers.http import Answer
+from polytill.providers.merchant_reference import noted, shown
 from polytill.providers.outcomes import Declined, JsonObject, NotSent, Outcome, Reason, Unknown, Wants
 from polytill.providers.wire_json import object_in, string_in, text_of
 
 # ── Facts ──
+
+LONGEST_REFERENCE = 100
 
 MOBILE_MONEY = {
     "GHS": "mobile_money_ghana",
@@ -63,6 +66,11 @@ def vouchers(currency: str, details: Mapping[str, str]) -> tuple[str, ...]:
 # ── Request builders ──
 
 
+def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> dict[str, str]:
+    """The host's metadata with the merchant's reference, which Flutterwave's dashboard shows."""
+    return noted(dict(params.metadata), shown(params.merchant_reference, LONGEST_REFERENCE))
+
+
 def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
     """POST /charges: its path and body. ``NotSent`` for what cannot be charged directly."""
     details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
@@ -88,7 +96,7 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
         "currency": currency,
         "email": params.customer.email,
         "redirect_url": params.return_url,
-        "meta": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        "meta": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
         **{name: value for name, value in told.items() if value},
     }
 
@@ -98,7 +106,7 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
     first, _, last = (params.customer.name or "").partition(" ")
     told = {
         "country": COUNTRIES.get(params.amount.currency),
-        "narration": params.description or "Payment",
+        "narration": params.description or shown(params.merchant_reference, LONGEST_REFERENCE) or "Payment",
         "redirect_url": params.return_url,  # where the payer comes back to from 3-D Secure
         "first_name": first,
         "last_name": last,
@@ -109,7 +117,7 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
         "tx_ref": params.reference,
         "amount": major_text(params.amount),
         "currency": params.amount.currency,
-        "meta": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        "meta": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
         **{name: value for name, value in told.items() if value},
     }
 

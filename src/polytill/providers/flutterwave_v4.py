@@ -14,6 +14,7 @@ from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.secret import Secret
 from polytill.providers import flutterwave_v4_reading as reading
 from polytill.providers.contract import (
@@ -31,6 +32,7 @@ from polytill.providers.contract import (
     RefundParams,
     WebhookResult,
 )
+from polytill.providers.flutterwave_charge import noted_metadata
 from polytill.providers.flutterwave_reading import major_text, too_fine, v4_signature
 from polytill.providers.http import Answer, origin_of, to_json
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
@@ -94,6 +96,12 @@ class FlutterwaveV4Provider(Handler):
     direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
         **{("NGN", method): () for method in ("bank_transfer", "ussd", "opay")},
         **{(code, "mobile_money"): () for code in COUNTRIES},
+    }
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+        IdentifierKind.charge: ("id:chg_",),
+        IdentifierKind.order: ("order_id",),
+        IdentifierKind.reference: ("flw_ref", "processor_response.reference"),
+        IdentifierKind.card_last4: ("payment_method_details.card.last4", "payment_method.card.last4"),
     }
     redacted = reading.REDACTED
 
@@ -250,7 +258,7 @@ class FlutterwaveV4Provider(Handler):
             "redirect_url": params.return_url,
             "customer": customer,
             "payment_method": paid_by,
-            "meta": {**params.metadata, "payment_id": params.payment_id},
+            "meta": {**noted_metadata(params), "payment_id": params.payment_id},
         }
 
     async def _read(self, reference: str, charge_id: str | None) -> Outcome:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.money import Money
+from polytill.domain.identifiers import IdentifierKind
+from polytill.domain.money import Money, to_major
 from polytill.providers.contract import (
     CatalogEntry,
     ConfirmPaymentParams,
@@ -73,12 +74,13 @@ class ManualProvider(Handler):
     idempotency = Idempotency.reference
     webhook_proof = WebhookProof.none
     confirmed_by_staff = True
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {IdentifierKind.receipt: ("proof",)}
 
     # ── Public verbs ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
         """How to pay, and under which words."""
-        return self._waiting(params.reference, params.amount, params.method)
+        return self._waiting(params.reference, params.number, params.amount, params.method)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """Nobody but staff knows: the payment waits."""
@@ -86,7 +88,10 @@ class ManualProvider(Handler):
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
         """A create that was cut off can be paid all the same."""
-        return self._waiting(params.reference, params.amount, params.create.method if params.create else None)
+        first = params.create
+        return self._waiting(
+            params.reference, first.number if first else None, params.amount, first.method if first else None
+        )
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """Whoever asks for the refund says that the money was handed back."""
@@ -110,16 +115,17 @@ class ManualProvider(Handler):
 
     # ── Answers ──
 
-    def _waiting(self, reference: str, amount: Money, method: str | None) -> Outcome:
-        told, number = self.config.config, self.config.config.get("accountNumber")
-        words = f"payment {reference[-8:]}"
-        if method == CASH or not number:
-            text, offline = f"Pay {amount} at the desk and say: {words}.", PayOffline(transfer_reference=words)
+    def _waiting(self, reference: str, payment_number: str | None, amount: Money, method: str | None) -> Outcome:
+        told, account = self.config.config, self.config.config.get("accountNumber")
+        code = payment_number or reference[-8:]  # an attempt of an earlier version has no number
+        sum_text = f"{amount.currency} {to_major(amount.minor, amount.currency):,}"
+        if method == CASH or not account:
+            text, offline = f"Pay {sum_text} at the desk. Payment number: {code}.", PayOffline(transfer_reference=code)
         else:
-            text = f"Transfer {amount} to {number} with the words: {words}."
+            text = f"Transfer {sum_text} to {account}. Give the payment number as the reference: {code}."
             offline = PayOffline(
-                bank=told.get("bank"), account_number=number, account_name=told.get("accountName"),
-                transfer_reference=words,
+                bank=told.get("bank"), account_number=account, account_name=told.get("accountName"),
+                transfer_reference=code,
             )  # fmt: skip
         text = " ".join(part for part in (told.get("instructions"), text) if part)
         return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=offline), amount, reference)

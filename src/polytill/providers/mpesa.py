@@ -17,6 +17,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.providers import mpesa_reading as reading
@@ -34,6 +35,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import Answer, to_json
+from polytill.providers.merchant_reference import plain_code
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
 from polytill.providers.wire_amounts import to_wire
@@ -105,6 +107,11 @@ class MpesaProvider(Handler):
     create_moves_money = True
     answers_name_amount = False
     settle_horizon_s = 120.0
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+        IdentifierKind.reference: ("MerchantRequestID",),
+        # What the customer's SMS shows. Only the callback brings it.
+        IdentifierKind.receipt: ("CallbackMetadata.Item[Name=MpesaReceiptNumber].Value",),
+    }
     redacted = reading.REDACTED
 
     # ── Public verbs ──
@@ -206,6 +213,7 @@ class MpesaProvider(Handler):
         kind = told.get("transactionType", PAY_BILL)
         paid = told.get("tillNumber") if kind == BUY_GOODS else None
         text = re.sub(r"[^0-9A-Za-z ]", "", params.description or params.merchant_name or "")
+        told_as = plain_code(params.merchant_reference, MAX_ACCOUNT_REFERENCE)
         return {
             **self._signed_in(),
             "TransactionType": kind,
@@ -214,7 +222,7 @@ class MpesaProvider(Handler):
             "PartyB": paid or told.get("shortCode"),
             "PhoneNumber": phone,
             "CallBackURL": f"{webhook_url}?reference={quote(params.reference, safe='')}",
-            "AccountReference": params.reference[-MAX_ACCOUNT_REFERENCE:],
+            "AccountReference": told_as or params.reference[-MAX_ACCOUNT_REFERENCE:],
             "TransactionDesc": text[:MAX_DESCRIPTION].strip() or "Payment",
         }
 

@@ -47,6 +47,9 @@ class CreatePaymentParams:
     ``method_details`` asks for a direct charge, without the provider's page, and is what that needs besides the method
     (``{"provider": "mtn"}``; may be empty): never a card's number. None: the payer is sent to a page. ``save_method``
     asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
+
+    ``merchant_reference`` is what the customer, the merchant and a statement know the payment by: the host's reference, or
+    else ``number``, the payment's number for people. It need not be unique, and no lookup goes by it.
     """
 
     reference: str
@@ -62,6 +65,8 @@ class CreatePaymentParams:
     expires_in_s: int | None = None
     method_details: Mapping[str, str] | None = None
     save_method: bool = False
+    merchant_reference: str | None = None
+    number: str | None = None
 
     @property
     def phone(self) -> Phone | None:
@@ -121,6 +126,7 @@ class ChargeSavedMethodParams:
     metadata: Mapping[str, str] = field(default_factory=dict)
     provider_customer_id: str | None = None
     return_url: str | None = None
+    merchant_reference: str | None = None  # as in ``CreatePaymentParams``
 
 
 @dataclass(frozen=True, slots=True)

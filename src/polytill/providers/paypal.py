@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import Identifiers
 from polytill.domain.secret import Secret
 from polytill.providers import paypal_reading as reading
 from polytill.providers import paypal_webhooks as webhooks
@@ -35,6 +36,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
+from polytill.providers.merchant_reference import shown
 from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
@@ -84,6 +86,9 @@ WHERE_KEYS_ARE = "PayPal developer dashboard → Apps & Credentials"
 WORD = r"[0-9A-Za-z_-]{16,128}"  # sandbox and live look alike
 
 
+LONGEST_TEXT = 127
+
+
 class PayPalProvider(Handler):
     """One practice's PayPal business account."""
 
@@ -115,6 +120,11 @@ class PayPalProvider(Handler):
     idempotency_window_s = 6 * 3600
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
+
+    @classmethod
+    def read_identifiers(cls, response: Any) -> Identifiers:
+        """An order with what is in it, or a capture or an authorization by itself: all of them call their id ``id``."""
+        return reading.read_identifiers(response)
 
     def initialize(self, config: ProviderConfig) -> None:
         """No certificate has been fetched yet."""
@@ -281,7 +291,8 @@ class PayPalProvider(Handler):
         unit = {
             "reference_id": params.reference,
             "custom_id": params.reference,
-            "description": (params.description or "")[:127],
+            "invoice_id": _invoice(params),
+            "description": (params.description or shown(params.merchant_reference, LONGEST_TEXT) or "")[:LONGEST_TEXT],
             "amount": {"currency_code": params.amount.currency, "value": money_text(params.amount)},
         }
         page = {"return_url": params.return_url, "cancel_url": params.return_url, "user_action": "PAY_NOW"}
@@ -330,6 +341,14 @@ class PayPalProvider(Handler):
             return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)
         again = await self._order(order_id)  # somebody may have been faster, or it is not as we believe
         return reading.read_rejected(again, outcome, order) if isinstance(again, dict) else again
+
+
+def _invoice(params: CreatePaymentParams) -> str | None:
+    """What PayPal shows to the buyer and in its reports. It refuses an invoice number that it has seen, and a host may give
+    one reference to several payments: so the end of the attempt's own id stands behind it."""
+    own = f"-{params.reference[-8:]}"
+    told_as = shown(params.merchant_reference, LONGEST_TEXT - len(own))
+    return told_as + own if told_as else None
 
 
 def _nothing(what: str) -> NotSent:

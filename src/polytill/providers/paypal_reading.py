@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.money import Money
 from polytill.providers.contract import RefundLookupParams, redact
 from polytill.providers.http import Answer
+from polytill.providers.identifiers import IdentifierPaths, identifiers_in
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -32,6 +34,14 @@ from polytill.providers.wire_json import object_in, objects_in, string_in, text_
 REDACTED = frozenset({"access_token", "id_token", "links", "payer", "payment_source"})
 WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal takes no decimals of these, whatever ISO says
 PLACES = 2
+
+_UNITS = "purchase_units.payments"
+_IDENTIFIERS: IdentifierPaths = {
+    IdentifierKind.order: ("supplementary_data.related_ids.order_id",),
+    IdentifierKind.capture: (f"{_UNITS}.captures.id",),
+    IdentifierKind.authorization: (f"{_UNITS}.authorizations.id", "supplementary_data.related_ids.authorization_id"),
+    IdentifierKind.invoice: ("invoice_id", "purchase_units.invoice_id", f"{_UNITS}.captures.invoice_id"),
+}
 
 WAITING = ("CREATED", "SAVED", "PAYER_ACTION_REQUIRED")
 CAPTURED = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
@@ -75,6 +85,27 @@ def read_order(data: JsonObject) -> Outcome:
     if status == "VOIDED":
         return Declined(Reason.canceled, True, status, None, order_id, redact(data, REDACTED))
     return Unknown(Reason.unreadable, status or "200", "PayPal's order could not be read.")
+
+
+def read_identifiers(data: Any) -> Identifiers:
+    """What a kept order, capture or authorization is called."""
+    if not isinstance(data, dict):
+        return {}
+    own = IdentifierKind.capture
+    if "purchase_units" in data or "intent" in data:
+        own = IdentifierKind.order
+    elif "final_capture" not in data and data.get("status") in ("CREATED", "VOIDED", "EXPIRED"):
+        own = IdentifierKind.authorization
+    found = identifiers_in(_IDENTIFIERS, data)
+    found[own] = tuple(dict.fromkeys((*identifiers_in({own: ("id",)}, data).get(own, ()), *found.get(own, ()))))
+    return {kind: values for kind, values in found.items() if values}
+
+
+def refund_reference(refund: JsonObject) -> str | None:
+    """Our id of a refund. One that was made elsewhere has none, or the invoice number of its payment (``paypal.py``)."""
+    invoice, ours = string_in(refund, "invoice_id"), string_in(refund, "custom_id")
+    is_payments = invoice is not None and ours is not None and invoice.endswith(f"-{ours[-8:]}")
+    return None if is_payments else invoice
 
 
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
@@ -141,7 +172,7 @@ def _reason_of(refusal: NotSent) -> Reason:
 
 def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
     """Whether a refund without our mark may be the one that is looked for."""
-    unmarked = not string_in(refund, "invoice_id") and string_in(refund, "id") not in params.known
+    unmarked = not refund_reference(refund) and string_in(refund, "id") not in params.known
     return unmarked and money_in(refund.get("amount")) in (params.amount, None)
 
 

@@ -147,7 +147,7 @@ def _refund_in(resource: JsonObject) -> RefundFact | None:
     if state is None:
         return None
     return RefundFact(
-        state, string_in(resource, "invoice_id"), string_in(resource, "id"), string_in(resource, "custom_id"),
+        state, reading.refund_reference(resource), string_in(resource, "id"), string_in(resource, "custom_id"),
         _order_of(resource), reading.money_in(resource.get("amount")),
         response=redact(resource, reading.REDACTED), provider_charge_id=up.rpartition("/")[2] if up else None,
     )  # fmt: skip

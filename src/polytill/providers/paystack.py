@@ -14,6 +14,7 @@ from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.providers import paystack_charge as charge
@@ -114,6 +115,11 @@ class PaystackProvider(Handler):
     idempotency = Idempotency.reference
     settle_horizon_s = 120.0
     direct_charges = charge.DETAILS
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+        IdentifierKind.reference: ("reference",),
+        IdentifierKind.receipt: ("receipt_number",),
+        IdentifierKind.card_last4: ("authorization.last4",),
+    }
     redacted = reading.REDACTED
 
     # ── Public verbs ──
@@ -289,7 +295,7 @@ class PaystackProvider(Handler):
             "reference": params.reference,
             "callback_url": params.return_url,
             "metadata": {
-                **params.metadata,
+                **charge.noted_metadata(params),
                 "payment_id": params.payment_id,
                 "cancel_action": params.return_url,
             },

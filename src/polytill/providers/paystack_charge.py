@@ -20,6 +20,7 @@ from polytill.providers.contract import (
     CustomerFields,
 )
 from polytill.providers.http import Answer
+from polytill.providers.merchant_reference import noted, shown
 from polytill.providers.outcomes import (
     Declined,
     JsonObject,
@@ -36,6 +37,8 @@ from polytill.providers.wire_amounts import to_wire
 from polytill.providers.wire_json import object_in, text_of
 
 # ── Facts ──
+
+LONGEST_REFERENCE = 200
 
 # What can be charged directly: by currency and method, the details that Paystack must be told.
 DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -74,6 +77,15 @@ def wire_phone(phone: Phone, currency: str) -> str:
     return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
 
 
+def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
+    """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a field of its own."""
+    told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
+    kept: JsonObject = dict(noted(dict(params.metadata), told_as))
+    if told_as and "custom_fields" not in kept:
+        kept["custom_fields"] = [{"display_name": "Reference", "variable_name": "reference", "value": told_as}]
+    return kept
+
+
 def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
     """POST /charge. ``NotSent`` for what cannot be charged directly; ``InvalidAmount`` as for any payment."""
     details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
@@ -96,7 +108,7 @@ def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
         "currency": currency,
         "reference": params.reference,
         method: way,
-        "metadata": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
     }
 
 
@@ -108,7 +120,7 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
         "amount": to_wire(params.amount, WIRE_EXPONENT),
         "currency": params.amount.currency,
         "reference": params.reference,
-        "metadata": {**params.metadata, "payment_id": params.payment_id, **DIRECT},
+        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
     }
 
 

@@ -56,6 +56,7 @@ from polytill.providers.stripe_forms import (
 )
 from polytill.providers.stripe_listing import read_balance, read_list
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND
+from polytill.providers.stripe_terms import IDENTIFIERS
 from polytill.providers.wire_json import object_in
 
 # ── Facts ──
@@ -109,6 +110,7 @@ class StripeProvider(PaymentElement):
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
     lookup_repeats_refund = True
     settle_horizon_s = 120.0
+    identifiers = IDENTIFIERS
     redacted = reading.REDACTED
 
     # ── Public verbs ──

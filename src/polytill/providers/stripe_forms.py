@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from polytill.providers.contract import ChargeSavedMethodParams, CreatePaymentParams
+from polytill.providers.merchant_reference import noted, shown, statement_suffix
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_PAYMENT
 from polytill.providers.stripe_terms import wire_amount
 
+LONGEST_TEXT = 500
 Form = list[tuple[str, str]]
 
 WALLETS_THROUGH_CARD = {"apple_pay": "card", "google_pay": "card"}
@@ -27,13 +29,18 @@ def create_form(params: CreatePaymentParams) -> Form:
         ("amount", str(wire_amount(params.amount))),
         ("currency", params.amount.currency.lower()),
         ("capture_method", capture),
-        *optional("description", params.description),
+        *optional("description", params.description or shown(params.merchant_reference, LONGEST_TEXT)),
         *optional("receipt_email", params.customer.email),
     ]
     if params.method is not None:
         method = WALLETS_THROUGH_CARD.get(params.method, params.method)
         form.append(("allowed_payment_method_types[0]", method))
-    return form + metadata({**params.metadata, OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference})
+        if method == "card":
+            form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
+    else:  # of cards alone it is shown; of any other method it is not refused
+        form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
+    ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
+    return form + metadata({**_noted(params), **ours})
 
 
 def customer_form(params: CreatePaymentParams) -> Form:
@@ -58,11 +65,16 @@ def charge_form(params: ChargeSavedMethodParams) -> Form:
         ("payment_method", params.token.reveal()),
         ("off_session", "true"),
         ("confirm", "true"),
-        *optional("description", params.description),
+        *optional("description", params.description or shown(params.merchant_reference, LONGEST_TEXT)),
         *optional("receipt_email", params.customer.email),
+        *optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference)),
     ]
     ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
-    return form + metadata({**params.metadata, **ours}) + EXPAND
+    return form + metadata({**_noted(params), **ours}) + EXPAND
+
+
+def _noted(params: CreatePaymentParams | ChargeSavedMethodParams) -> dict[str, str]:
+    return noted(dict(params.metadata), shown(params.merchant_reference, LONGEST_TEXT))
 
 
 def metadata(values: Mapping[str, str]) -> Form:

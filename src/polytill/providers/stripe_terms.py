@@ -9,8 +9,10 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES, exponent_of
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money, from_major
 from polytill.providers.contract import CurrencyTerms
+from polytill.providers.identifiers import IdentifierPaths
 from polytill.providers.wire_amounts import from_wire, to_wire
 
 PRESENTMENT = (
@@ -77,3 +79,21 @@ def _terms(currency: str) -> CurrencyTerms:
 
 
 BY_CURRENCY = {code: _terms(code) for code in PRESENTMENT.split() if code in CURRENCIES}
+
+# Where a PaymentIntent as it is kept names itself.
+IDENTIFIERS: IdentifierPaths = {
+    IdentifierKind.payment_intent: ("id:pi_",),
+    IdentifierKind.session: ("id:cs_",),
+    IdentifierKind.charge: ("latest_charge:", "latest_charge.id", "charges.data.id"),
+    IdentifierKind.balance_transaction: (
+        "latest_charge.balance_transaction:",
+        "latest_charge.balance_transaction.id",
+        "charges.data.balance_transaction:",
+        "charges.data.balance_transaction.id",
+    ),
+    IdentifierKind.receipt: ("latest_charge.receipt_number", "charges.data.receipt_number"),
+    IdentifierKind.card_last4: (
+        "latest_charge.payment_method_details.card.last4",
+        "charges.data.payment_method_details.card.last4",
+    ),
+}

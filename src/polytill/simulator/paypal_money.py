@@ -74,6 +74,8 @@ class PayPalMoney(Provider):
         }
         if not all(isinstance(value, str) and 1 <= len(value) <= 127 for value in known.values()):
             raise No(400, "INVALID_STRING_LENGTH")
+        if "invoice_id" in known and self._is_paid(account, known["invoice_id"]):
+            raise No(422, "DUPLICATE_INVOICE_ID")
         order = Order(given["intent"], known, str(back), str(away))
         tx = Transaction(
             self.name, account.key, self.network.token(17).upper(), known.get("custom_id") or known.get("reference_id"),
@@ -82,6 +84,11 @@ class PayPalMoney(Provider):
         account.transactions.append(tx)
         account.things[tx.id] = tx
         return tx
+
+    @staticmethod
+    def _is_paid(account: Account, invoice: str) -> bool:
+        """Whether an invoice number was used already: unless the account allows it, PayPal takes it once."""
+        return any(tx.wire.unit.get("invoice_id") == invoice and tx.captured for tx in account.transactions)
 
     def money(self, given: object) -> tuple[int, str]:
         """An amount object in ISO minor units and its currency."""

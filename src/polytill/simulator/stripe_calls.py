@@ -18,6 +18,7 @@ from polytill.simulator.stripe_params import (
     invalid,
     metadata,
     need,
+    statement_suffix,
     text,
     to_minor,
     to_wire,
@@ -46,9 +47,11 @@ def intents(desk: Desk) -> list[Transaction]:
 def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
     """Parameters that create, update and confirm share."""
     intent: Intent = tx.wire
-    for name in ("description", "receipt_email", "statement_descriptor_suffix", "return_url"):
+    for name in ("description", "receipt_email", "return_url"):
         if name in params:
             setattr(intent, name, text(params, name))
+    if "statement_descriptor_suffix" in params:
+        intent.statement_descriptor_suffix = statement_suffix(params)
     if "customer" in params:
         customer = text(params, "customer")
         if customer is not None and not isinstance(desk.account.things.get(customer), dict):

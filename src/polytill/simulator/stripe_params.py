@@ -167,6 +167,20 @@ def text(params: Json, name: str) -> str | None:
     return value or None
 
 
+def statement_suffix(params: Json, name: str = "statement_descriptor_suffix") -> str | None:
+    """What is added to a statement: at most 22 characters, none of ``< > \\ ' " *``, and a letter among them."""
+    value = text(params, name)
+    if value is None or value == "":
+        return value
+    if len(value) > 22:
+        raise invalid("The statement descriptor suffix must be at most 22 characters", name)
+    if any(each in "<>\\'\"*" for each in value) or not value.isascii():
+        raise invalid("The statement descriptor suffix contains invalid characters", name)
+    if not any(each.isalpha() for each in value):
+        raise invalid("The statement descriptor suffix must contain at least one letter", name)
+    return value
+
+
 def integer(params: Json, name: str) -> int | None:
     """A whole number."""
     value = params.get(name)

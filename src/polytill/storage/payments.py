@@ -8,7 +8,7 @@ from typing import Any
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.reading import contains, read_past, readable, reads_row
+from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
 
 
@@ -55,6 +55,7 @@ class Payment:
     save_method: bool = False
     saved_method_id: str | None = None  # charged while the payer is away
     method_details: dict[str, str] | None = None  # charged directly, without the provider's page
+    number: str | None = None  # for people; None until a row of an earlier version got one
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Attempt:
     next_action: str | None = None  # sealed
     next_lookup_at: datetime | None = None
     lookups: int = 0
+    wire_format: int = 0  # what its create call consists of: ``flows/pay.py``
 
 
 @dataclass(slots=True)
@@ -111,12 +113,12 @@ PAYMENT_COLUMNS = (
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
     " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
-    " method_details"
+    " method_details, number"
 )
 _ATTEMPT_COLUMNS = (
     "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
     " currency, provider_transaction_id, reason, raw_code, detail, next_action, next_lookup_at, lookups, created_at,"
-    " updated_at, unclear_since"
+    " updated_at, unclear_since, wire_format"
 )
 
 
@@ -155,16 +157,16 @@ def insert(unit: Writes, payment: Payment) -> None:
         "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
         " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
         " pinned_provider, idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, save_method,"
-        " saved_method_id, method_details)"
+        " saved_method_id, method_details, number)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
-        " $22, $23, $24, $25, $26)",
+        " $22, $23, $24, $25, $26, $27)",
         payment.id, payment.practice_id, payment.environment.value, payment.status.value, payment.amount,
         payment.currency, payment.payment_method, payment.capture_mode, payment.provider_code,
         payment.customer_email, payment.customer_name, payment.customer_phone, payment.description,
         payment.reference, json_text(payment.metadata), payment.return_url, payment.pinned_provider,
         payment.idempotency_key, payment.request_hash, payment.created_by, payment.expires_at,
         payment.created_at, payment.updated_at, payment.save_method, payment.saved_method_id,
-        json_text(payment.method_details),
+        json_text(payment.method_details), payment.number,
     )  # fmt: skip
 
 
@@ -172,12 +174,12 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
     """A new attempt, on disk before its call is made."""
     unit.add(
         "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
-        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id,"
+        " wire_format) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, attempt.number,
         attempt.provider_code, attempt.config_id, attempt.credential_version, attempt.state.value,
         attempt.amount, attempt.currency, attempt.next_lookup_at, attempt.created_at, attempt.updated_at,
-        attempt.provider_transaction_id,
+        attempt.provider_transaction_id, attempt.wire_format,
     )  # fmt: skip
 
 
@@ -187,6 +189,11 @@ def set_customer(unit: Writes, payment_id: str, email: str | None, name: str | N
         "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4 WHERE id = $1",
         payment_id, email, name, phone, expect=1,
     )  # fmt: skip
+
+
+def set_number(unit: Writes, payment: Payment) -> None:
+    """The number of a payment that has none yet. ``Stale`` where it got one, ``Duplicate`` where the number is taken."""
+    unit.add("UPDATE payments SET number = $2 WHERE id = $1 AND number IS NULL", payment.id, payment.number, expect=1)
 
 
 def change(unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None) -> None:
@@ -308,6 +315,15 @@ async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
     return payment_of(row) if row else None
 
 
+async def without_number(db: PracticeDb, limit: int) -> list[Payment]:
+    """Payments that an earlier version has written; what this version cannot read is left out."""
+    rows = await db.fetch(
+        f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND number IS NULL LIMIT $2",  # noqa: S608
+        db.practice_id, limit,
+    )  # fmt: skip
+    return readable(rows, payment_of)
+
+
 async def attempts_of(db: PracticeDb, payment_id: str) -> list[Attempt]:
     """A payment's attempts in order."""
     rows = await db.fetch(
@@ -333,24 +349,6 @@ async def attempt_of_provider(
         config_id, provider_transaction_id, environment.value,
     )  # fmt: skip
     return _attempt(row) if row else None
-
-
-async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:
-    """The attempt that a charge or capture belongs to: the one whose payment's kept answer is that object itself.
-
-    Rare enough for a walk through the payments: where a provider names neither our reference nor the payment's own id.
-    """
-    rows = await db.fetch(
-        "SELECT payment_attempts.id AS attempt_id, provider_response FROM payments"
-        " JOIN payment_attempts ON payment_attempts.payment_id = payments.id"
-        " AND payment_attempts.provider_transaction_id = payments.provider_transaction_id"
-        " WHERE config_id = $1 AND payments.environment = $2 AND lower(CAST(provider_response AS TEXT)) LIKE $3 ESCAPE '!'"
-        " ORDER BY payment_attempts.id",
-        config_id, environment.value, contains(charge_id),
-    )  # fmt: skip
-    found = (row["attempt_id"] for row in rows if (json_value(row["provider_response"]) or {}).get("id") == charge_id)
-    attempt_id = next(found, None)
-    return await attempt_by_id(db, attempt_id) if attempt_id else None
 
 
 async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:

@@ -67,10 +67,3 @@ def known_or(state: str, states: type[StrEnum]) -> str:
 def tell_unreadable(error: UnreadableRow) -> None:
     """Say which row was left out, and nothing of what stands in it."""
     log.error("row_not_readable", practice=error.practice_id, row=error.row_id)
-
-
-def contains(text: str) -> str:
-    """A LIKE pattern (ESCAPE '!') for what holds this text, in lower case."""
-    for special in "!%_":
-        text = text.replace(special, "!" + special)
-    return f"%{text.lower()}%"

@@ -9,6 +9,7 @@ from typing import Any
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.domain.text import normal
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
@@ -64,12 +65,13 @@ def _kept(row: Any) -> KeptMethod:
 def insert_once(unit: Writes, kept: KeptMethod) -> None:
     """A method of a payment. The first that was told stays: a payment saves one."""
     unit.add(
-        f"INSERT INTO saved_methods ({_COLUMNS})"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+        f"INSERT INTO saved_methods ({_COLUMNS}, email_key)"  # noqa: S608
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
         " ON CONFLICT (payment_id) DO NOTHING",
         kept.id, kept.practice_id, kept.environment.value, kept.payment_id, kept.config_id, kept.provider_code,
         kept.customer_email, kept.kind, kept.brand, kept.last4, kept.expires, kept.fingerprint,
         kept.provider_customer_id, kept.sealed_token, kept.created_at, kept.removed_at,
+        normal(kept.customer_email) if kept.customer_email else None,
     )  # fmt: skip
 
 
@@ -79,6 +81,20 @@ def remove(unit: Writes, method_id: str, now: datetime) -> None:
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $2 WHERE id = $1 AND removed_at IS NULL",
         method_id, now, expect=1,
     )  # fmt: skip
+
+
+def set_email_key(unit: Writes, method_id: str, email: str) -> None:
+    """The compared form of an e-mail that an earlier version has written."""
+    unit.add("UPDATE saved_methods SET email_key = $2 WHERE id = $1", method_id, normal(email))
+
+
+async def without_email_key(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
+    """Methods that an earlier version has written: their ids and e-mails."""
+    rows = await db.fetch(
+        "SELECT id, customer_email FROM saved_methods WHERE email_key IS NULL AND customer_email IS NOT NULL LIMIT $1",
+        limit,
+    )
+    return [(row["id"], row["customer_email"]) for row in rows]
 
 
 async def by_id(db: PracticeDb, method_id: str) -> KeptMethod | None:
@@ -99,7 +115,8 @@ async def listed(
     """Methods of one environment that can be charged, newest first: ids are ordered by time."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods WHERE environment = $1 AND removed_at IS NULL AND id < $2"  # noqa: S608
-        " AND (CAST($3 AS TEXT) IS NULL OR customer_email = $3) ORDER BY id DESC LIMIT $4",
-        environment.value, before or "~", email, limit,
+        " AND (CAST($3 AS TEXT) IS NULL OR email_key = $3 OR (email_key IS NULL AND customer_email = $5))"
+        " ORDER BY id DESC LIMIT $4",
+        environment.value, before or "~", None if email is None else normal(email), limit, email,
     )  # fmt: skip
     return [_kept(row) for row in rows]

@@ -111,7 +111,8 @@ sa.Table(
     flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
     text("idempotency_key"), text("request_hash"), text("created_by"),
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
-    sa.UniqueConstraint("practice_id", "idempotency_key"),
+    maybe("number"),  # for people; null until ``flows/indexing.py`` has seen a row of an earlier version
+    sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
     one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
     sa.CheckConstraint("amount > 0", name="amount"),
     sa.CheckConstraint(
@@ -129,8 +130,8 @@ sa.Table(
     _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
     maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
-    moment("created_at"), maybe("removed_at", Moment),
-    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"),
+    moment("created_at"), maybe("removed_at", Moment), maybe("email_key"),  # the e-mail as it is compared
+    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "email_key"),
     sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
 )  # fmt: skip
 
@@ -143,8 +144,24 @@ sa.Table(
     maybe("unclear_since", Moment),  # since when the provider answers in words that are not known
     maybe("next_action"),  # sealed: it can hold a client secret
     *_lookups(), moment("created_at"), moment("updated_at"),
+    whole("wire_format", 0, sa.Integer),  # what its create call consists of, so that a repeat is byte for byte the same
     sa.UniqueConstraint("payment_id", "number"), one_of("state", states.AttemptState),
     sa.Index(None, "config_id", "provider_transaction_id"), sa.Index(None, "next_lookup_at"),
+)  # fmt: skip
+
+# What providers, statements and receipts call an attempt: kinds are ``domain/identifiers.py``.
+sa.Table(
+    "payment_identifiers", practice,
+    sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False), _of_payment(),
+    _of_practice(), *environment(), text("kind"), text("value"), text("search_key"), moment("created_at"),
+    sa.PrimaryKeyConstraint("attempt_id", "kind", "value"), sa.Index(None, "search_key"), sa.Index(None, "payment_id"),
+)  # fmt: skip
+
+# One narrow row a payment, in the order of the lists; all words in their search form.
+sa.Table(
+    "payment_search", practice, *environment(), moment("created_at"), _of_payment(), text("major_units"), maybe("email"),
+    maybe("reference"), text("body"), sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
+    sa.Index(None, "email"), sa.Index(None, "reference"), sqlite_with_rowid=False,
 )  # fmt: skip
 
 sa.Table(
@@ -157,7 +174,7 @@ sa.Table(
     moment("created_at"), moment("updated_at"),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
-    sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
+    sa.Index(None, "provider_refund_id"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
     one_of("origin", ("api", "provider")), sa.Index(None, "next_lookup_at"),
 )  # fmt: skip
 
@@ -176,7 +193,8 @@ sa.Table(
     text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
     text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
     maybe("attempt_id"),  # whose money it is about; not known of older rows
-    sa.UniqueConstraint("payment_id", "provider_dispute_id"), one_of("state", states.DisputeState),
+    sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "provider_dispute_id"),
+    one_of("state", states.DisputeState),
 )  # fmt: skip
 
 sa.Table(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
+from polytill.domain.identifiers import IdentifierKind
 from polytill.web.answering import Answer as Answer
 from polytill.web.answering import Environment as Environment
 from polytill.web.answering import Minor as Minor
 from polytill.web.answering import Moment as Moment
+from polytill.web.answers_next import NextAction
 from polytill.web.ledger_answers import Fee as Fee
 from polytill.web.ledger_answers import Ledger as Ledger
 from polytill.web.saved_shapes import SavedMethod
@@ -275,32 +275,9 @@ class Attempt(Answer):
     code: str | None
     detail: str | None
     provider_transaction_id: str | None
+    identifiers: dict[IdentifierKind, list[str]]
     created_at: Moment
     updated_at: Moment
-
-
-class PayOffline(Answer):
-    """How to pay away from any page. Only what applies is there."""
-
-    ussd_code: str = Field(default="")
-    bank: str = Field(default="")
-    account_number: str = Field(default="")
-    account_name: str = Field(default="")
-    transfer_reference: str = Field(default="")
-    expires_at: str = Field(default="")
-    prompted_phone: str = Field(default="")
-
-
-class NextAction(Answer):
-    """What the payer must do. Only what applies is there, besides ``type``."""
-
-    type: Literal["redirect", "client_token", "instructions", "input"]
-    url: str = Field(default="")
-    provider_token: str = Field(default="")
-    instructions: str = Field(default="")
-    wants: Literal["", "pin", "otp", "phone", "birthday", "address"] = Field(default="")
-    offline: PayOffline = Field(default_factory=PayOffline)
-    public_key: str = Field(default="")
 
 
 class Customer(Answer):
@@ -318,6 +295,7 @@ class PaymentSummary(Answer):
     """A payment in a list."""
 
     id: str
+    number: str | None
     status: PaymentStatus
     amount: Minor
     amount_authorized: Minor
@@ -361,6 +339,7 @@ class PublicPayment(Answer):
     """A payment as its payer may see it."""
 
     id: str
+    number: str | None
     status: PaymentStatus
     amount: Minor
     currency: str

@@ -21,7 +21,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
-from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken
+from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken, with_identifiers
 from polytill.providers.contract import Customer
 from polytill.storage import overview, payment_lists, provider_configs
 from polytill.storage.databases import PracticeDb
@@ -64,6 +64,8 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     headers = {"Idempotent-Replayed": "true"} if found.replayed else None
     kept = await saved.method_of(db, found.payment)
     books = await views.books_of(db, found)
+    if not found.identifiers:
+        await with_identifiers(db, found)
     view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept, books)
     return answer(view, status, headers)
 
@@ -154,6 +156,16 @@ async def list_payments(
     provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
     currency: shapes.Currency | None = None,
     reference: Annotated[str | None, Query(max_length=200)] = None,
+    number: Annotated[str | None, Query(max_length=40, description="A payment's number, also with # or spaces")] = None,
+    customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
+    provider_transaction_id: Annotated[
+        str | None,
+        Query(
+            alias="providerTransactionId", max_length=200,
+            description="Any identifier that a provider, a statement or a receipt has of the payment",
+        ),
+    ] = None,
+    search: Annotated[str | None, Query(max_length=200, description="What staff would type: words, parts, digits")] = None,
     created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -165,8 +177,9 @@ async def list_payments(
     environment = environment or await environment_of(caller, db)
     since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
     filters = payment_lists.Filters(
-        environment, status, provider_code, currency, reference, since, until, read_cursor(cursor)
-    )
+        environment, status, provider_code, currency, reference, since, until, read_cursor(cursor), search=search,
+        number=number, customer_email=customer_email, provider_transaction_id=provider_transaction_id,
+    )  # fmt: skip
     found = await payment_lists.listed(db, filters, limit + 1)
     page = found[:limit]
     books = await overview.of_payments(db, [payment.id for payment in page])

@@ -12,15 +12,17 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
 from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, Stale
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.ids import read_address
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
 from polytill.flows import links, steps
 from polytill.flows.desk import Desk
-from polytill.flows.pay import CLIENT_TOKEN, Taken, find, taken
+from polytill.flows.pay import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
 from polytill.providers.contract import Customer
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
+from polytill.providers.manual import CASH, ManualProvider
 from polytill.storage import ledger, overview, people, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
@@ -112,7 +114,7 @@ async def _page(
         token=token, wait=wait, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
-        has_receipt=payment.status is PaymentStatus.succeeded,
+        has_receipt=payment.status is PaymentStatus.succeeded, how=_by_hand(language, payment, step),
     )  # fmt: skip
 
 
@@ -127,6 +129,22 @@ async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool,
     asked = {name: name not in known and required for name, required in form_fields(fields).items()}
     usual = usual_phone((await desk.configured(db)).place, payment.currency)
     return {"asked": asked, "example": fields.example_phone or usual}
+
+
+def _by_hand(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
+    """How to pay at the desk or into the practice's account, in the customer's language: a handler speaks only one."""
+    if step is None or payment.provider_code != ManualProvider.code or payment.number is None:
+        return None
+    account = step.public.get("accountNumber")
+    told = {
+        "amount": language.money(payment.amount, payment.currency), "number": payment.number, "account": account or "",
+        "holder": ", ".join(name for name in (step.public.get("accountName"), step.public.get("bank")) if name),
+    }  # fmt: skip
+    kind = (
+        "cash" if payment.payment_method == CASH or not account else "transfer" if told["holder"] else "transfer_plain"
+    )
+    own = step.public.get("instructions")
+    return " ".join(part for part in (own, language.say("instructions", kind, **told)) if part)
 
 
 def _looked(request: Request) -> int:
@@ -260,8 +278,15 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
         request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
         paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left, provider=entry.name if entry else None,
         method=language.say("method", method) if method in METHODS else None,
-        sandbox=payment.environment.value == "sandbox",
+        sandbox=payment.environment.value == "sandbox", called=await _called(db, found),
     )  # fmt: skip
+
+
+async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:
+    """What the customer's SMS, statement or account calls the payment: of the attempt that was paid."""
+    paid = current_attempt(found.payment, found.attempts)
+    kept = (await with_identifiers(db, found)).identifiers.get(paid.id, {})
+    return [(kind.value, value) for kind in ON_RECEIPT for value in kept.get(kind, ())]
 
 
 class NoReceipt(NotFound):
@@ -270,5 +295,6 @@ class NoReceipt(NotFound):
     sentence = "no_receipt"
 
 
+ON_RECEIPT = (IdentifierKind.receipt, IdentifierKind.transaction, IdentifierKind.reference, IdentifierKind.card_last4)
 # Money that is back, or on its way.
 GIVEN_BACK = frozenset({RefundState.succeeded, RefundState.pending, RefundState.sent, RefundState.unknown})

@@ -16,9 +16,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
+from polytill.domain.identifiers import Identifiers
 from polytill.domain.localities import day_of, start_of
 from polytill.domain.money import to_major
-from polytill.storage import ledger, overview, payment_lists
+from polytill.storage import ledger, overview, payment_identifiers, payment_lists
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Payment
 from polytill.web.api_payments import cursor_after
@@ -34,6 +35,7 @@ COLUMNS = (
     "id", "created", "utc offset", "status", "environment", "currency", "amount", "captured", "refunded",
     "lost to disputes", "duplicate received", "duplicate returned", "fee", "net", "other fee", "other fee currency",
     "provider", "provider transaction", "method", "e-mail", "name", "reference", "description",
+    "number", "identifiers",
 )  # fmt: skip
 BOOKING_COLUMNS = (
     "booked", "utc offset", "entry", "fact", "account", "provider", "method", "environment", "currency", "amount",
@@ -68,7 +70,7 @@ def _when(moment: datetime, found: OfPractice) -> list[str]:
     return [f"{local:%Y-%m-%d %H:%M:%S}", f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"]
 
 
-def _line(payment: Payment, books: dict[str, Sums], found: OfPractice) -> list[str]:
+def _line(payment: Payment, books: dict[str, Sums], called: list[Identifiers], found: OfPractice) -> list[str]:
     """One payment. All amounts are what the ledger holds about it by now; fees in another currency stand apart."""
     currency = payment.currency
     own = books.get(currency, Sums())
@@ -83,7 +85,13 @@ def _line(payment: Payment, books: dict[str, Sums], found: OfPractice) -> list[s
         "; ".join(_major(fee, other) for other, fee in others.items()), "; ".join(others),
         payment.provider_code or "", cell(payment.provider_transaction_id), payment.payment_method or "",
         cell(payment.customer_email), cell(payment.customer_name), cell(payment.reference), cell(payment.description),
+        payment.number or "", cell(" ".join(_names(called))),
     ]  # fmt: skip
+
+
+def _names(called: list[Identifiers]) -> list[str]:
+    """Each identifier of a payment's attempts once."""
+    return list(dict.fromkeys(value for one in called for values in one.values() for value in values))
 
 
 def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callable[[], AsyncIterator[Any]]) -> Response:
@@ -110,7 +118,8 @@ async def payments(found: PracticeViewer, wanted: Wanted) -> Response:
         cursor = None
         while rows := await payment_lists.listed(found.db, filters_of(found, wanted, cursor), CHUNK):
             books = await overview.of_payments(found.db, [payment.id for payment in rows])
-            yield [_line(payment, books[payment.id], found) for payment in rows]
+            called = await payment_identifiers.by_payment(found.db, [payment.id for payment in rows])
+            yield [_line(payment, books[payment.id], called.get(payment.id, []), found) for payment in rows]
             cursor = cursor_after(rows[-1])
 
     return _table(found, "payments", COLUMNS, read)

@@ -16,7 +16,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, PaymentStatus, RefundState
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
-from polytill.flows.pay import Taken, find, taken
+from polytill.flows.pay import Taken, find, taken, with_identifiers
 from polytill.flows.refund import refundable
 from polytill.providers.manual import ManualProvider
 from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
@@ -30,6 +30,7 @@ from polytill.web.console_operations import can_cancel, can_capture
 from polytill.web.duplicates import Duplicate, duplicates_of
 from polytill.web.pages import PageRoute, amount_of, errors_by_field, first_of, form_of, page, see, words_of
 from polytill.web.story import story_of, told
+from polytill.web.views import identifiers_view
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
@@ -145,7 +146,7 @@ async def show(request: Request, found: PracticeViewer, payment_id: str) -> Resp
 async def _page(request: Request, found: OfPractice, payment_id: str, status: int = 200, **more: Any) -> Response:
     desk, db = found.visitor.desk, found.db
     _, payment = await find(desk, db.practice_id, payment_id)
-    whole = await taken(db, payment)
+    whole = await with_identifiers(db, await taken(db, payment))
     given_back = await refunds.of_payment(db, payment_id)
     catalog = await desk.catalog()
     names = {code: entry.name for code, entry in catalog.items()}
@@ -157,6 +158,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     books = (await overview.of_payments(db, [payment_id]))[payment_id]
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
+        called={one.id: identifiers_view(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
         disputes=await refunds.disputes_of(db, payment_id), books=books.get(payment.currency, Sums()),

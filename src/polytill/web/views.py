@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from polytill.domain.clock import wire_time
+from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.money import ppm_to_percent
 from polytill.flows.desk import Desk
 from polytill.flows.next_action import open_action
@@ -71,12 +72,21 @@ def practice_view(entry: PracticeEntry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def attempt_view(attempt: Attempt) -> dict[str, Any]:
+def identifiers_view(attempt: Attempt, kept: Identifiers) -> dict[str, list[str]]:
+    """What an attempt is called outside, by kind."""
+    found = {kind.value: list(values) for kind, values in kept.items()}
+    if attempt.provider_transaction_id and IdentifierKind.transaction not in kept:
+        found[IdentifierKind.transaction.value] = [attempt.provider_transaction_id]
+    return found
+
+
+def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str, Any]:
     """One try at one provider."""
     return {
         "id": attempt.id, "reference": attempt.id, "number": attempt.number, "providerCode": attempt.provider_code,
         "status": attempt.state.value, "reason": attempt.reason, "code": attempt.raw_code, "detail": attempt.detail,
-        "providerTransactionId": attempt.provider_transaction_id, "createdAt": wire_time(attempt.created_at),
+        "providerTransactionId": attempt.provider_transaction_id,
+        "identifiers": identifiers_view(attempt, kept or {}), "createdAt": wire_time(attempt.created_at),
         "updatedAt": wire_time(attempt.updated_at),
     }  # fmt: skip
 
@@ -107,7 +117,7 @@ def payment_view(
     payable = payment.status.value in ("requires_action", "processing")
     view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
     view["savedMethod"] = saved_method_view(kept)
-    view["attempts"] = [attempt_view(attempt) for attempt in taken.attempts]
+    view["attempts"] = [attempt_view(attempt, taken.identifiers.get(attempt.id)) for attempt in taken.attempts]
     return view
 
 
@@ -130,7 +140,7 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
     """A payment in a list. ``books``: what the ledger holds about it, by currency; None where it was tried once."""
     own = books.get(payment.currency, Sums()) if books is not None else Sums()
     return {
-        "id": payment.id, "status": payment.status.value, "amount": payment.amount,
+        "id": payment.id, "number": payment.number, "status": payment.status.value, "amount": payment.amount,
         "amountAuthorized": payment.amount_authorized, "amountCaptured": payment.amount_captured,
         # Without a second success, what was refunded beyond the captured amount is this payment's, too.
         "amountRefunded": payment.amount_refunded + payment.excess_refunded if books is None else own.refunded,
@@ -153,7 +163,18 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
 def public_payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any]:
     """A payment as its payer may see it: nothing of the practice's own notes."""
     full = payment_view(desk, db, taken, public_key)
-    names = ("id", "status", "amount", "currency", "description", "nextAction", "environment", "expiresAt", "createdAt")
+    names = (
+        "id",
+        "number",
+        "status",
+        "amount",
+        "currency",
+        "description",
+        "nextAction",
+        "environment",
+        "expiresAt",
+        "createdAt",
+    )
     return {name: full[name] for name in names}
 
 

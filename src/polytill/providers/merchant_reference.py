@@ -1,0 +1,54 @@
+"""The merchant's reference in a provider's field: within its length and its characters, the same for each repeat.
+
+Letters that a field does not take become those without accents, everything else a dash. Of what is too long the end stays:
+references count up there.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from polytill.domain.text import search_form, visible
+
+STATEMENT_LONGEST = 10  # of Stripe's 22 on a statement: a prefix of up to ten, an asterisk and a space stand before it
+_ASCII_WORD = "0-9A-Za-z"
+_PLAIN = re.compile(f"[^{_ASCII_WORD} ./_-]")
+_STATEMENT = re.compile(f"[^{_ASCII_WORD} ./#&-]")
+
+
+def shown(text: str | None, longest: int) -> str | None:
+    """A reference in a field that takes any text."""
+    plain = visible(text or "")
+    return plain[-longest:].strip() or None
+
+
+def plain_code(text: str | None, longest: int) -> str | None:
+    """A reference in a field that takes letters and digits of ASCII, spaces and ``. / _ -``. None where nothing is left."""
+    return _within(_PLAIN, text, longest)
+
+
+def statement_suffix(text: str | None, longest: int = STATEMENT_LONGEST) -> str | None:
+    """A reference on a card's statement: without ``< > \\ ' " *``, and with a letter in it. None where nothing is left."""
+    kept = _within(_STATEMENT, text, longest)
+    if kept is None or re.search("[A-Za-z]", kept):
+        return kept
+    return f"No {kept}" if len(kept) + 3 <= longest else f"N{kept[1 - longest :].strip(' ./#&-')}"
+
+
+def noted(metadata: dict[str, str], reference: str | None) -> dict[str, str]:
+    """The host's metadata, with the reference beside it unless the host has a value of that name."""
+    return {"reference": reference, **metadata} if reference else metadata
+
+
+def _within(refused: re.Pattern[str], text: str | None, longest: int) -> str | None:
+    ascii_text = "".join(_letters(each) for each in visible(text or ""))
+    kept = re.sub("-{2,}", "-", refused.sub("-", ascii_text))[-longest:].strip(" ./_#&-")
+    return kept or None
+
+
+def _letters(each: str) -> str:
+    if each.isascii():
+        return each
+    plain = search_form(unicodedata.normalize("NFC", each))
+    return (plain.upper() if each.isupper() else plain) if plain.isascii() and plain else each

@@ -1,0 +1,82 @@
+"""What providers, statements and receipts call a payment: kept with the attempt, and found by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.identifiers import OF_A_CHARGE, IdentifierKind, Identifiers, identifier_key
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.payments import Attempt, attempt_by_id
+
+MOST_AT_ONCE = 24
+_KINDS = {kind.value: kind for kind in IdentifierKind}
+
+
+def insert(unit: Writes, attempt: Attempt, found: Identifiers, now: datetime) -> None:
+    """Keep identifiers of an attempt; those that are kept already stay as they are."""
+    pairs = [(kind.value, value) for kind, values in found.items() for value in values][:MOST_AT_ONCE]
+    if not pairs:
+        return
+    args: list[object] = [attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, now]
+    rows = []
+    for kind, value in pairs:
+        args += (kind, value, identifier_key(value))
+        rows.append(f"($1, $2, $3, $4, $5, ${len(args) - 2}, ${len(args) - 1}, ${len(args)})")
+    unit.add(
+        "INSERT INTO payment_identifiers"  # noqa: S608
+        " (attempt_id, payment_id, practice_id, environment, created_at, kind, value, search_key)"
+        f" VALUES {', '.join(rows)} ON CONFLICT DO NOTHING",
+        *args,
+    )
+
+
+async def of_payments(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, Identifiers]:
+    """The identifiers of payments, by attempt."""
+    found: dict[str, Identifiers] = {}
+    for row in await _rows(db, list(payment_ids)):
+        _add(found.setdefault(row["attempt_id"], {}), row)
+    return found
+
+
+async def by_payment(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, list[Identifiers]]:
+    """The identifiers of payments, each with one entry for each of its attempts that has any."""
+    found: dict[str, dict[str, Identifiers]] = {}
+    for row in await _rows(db, list(payment_ids)):
+        _add(found.setdefault(row["payment_id"], {}).setdefault(row["attempt_id"], {}), row)
+    return {payment_id: list(of_attempts.values()) for payment_id, of_attempts in found.items()}
+
+
+async def _rows(db: PracticeDb, ids: list[str]) -> list[Any]:
+    rows = []
+    for at in range(0, len(ids), 90):  # SQLite has names for 99 parameters
+        part = ids[at : at + 90]
+        places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
+        rows += await db.fetch(
+            "SELECT payment_id, attempt_id, kind, value FROM payment_identifiers"  # noqa: S608
+            f" WHERE payment_id IN ({places}) ORDER BY attempt_id, created_at, kind, value",
+            *part,
+        )
+    return rows
+
+
+def _add(kept: Identifiers, row: Any) -> None:
+    kind = _KINDS.get(row["kind"])  # a newer version may know more
+    if kind is not None:
+        kept[kind] = (*kept.get(kind, ()), row["value"])
+
+
+async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:
+    """The attempt that a charge or capture belongs to: where a provider names neither our reference nor the payment's own
+    id."""
+    kinds = ", ".join(f"'{kind.value}'" for kind in OF_A_CHARGE)
+    row = await db.one(
+        "SELECT i.attempt_id FROM payment_identifiers AS i"  # noqa: S608
+        " JOIN payment_attempts AS a ON a.id = i.attempt_id"
+        f" WHERE i.search_key = $1 AND i.value = $2 AND i.kind IN ({kinds}) AND i.environment = $3 AND a.config_id = $4"
+        " ORDER BY i.attempt_id LIMIT 1",
+        identifier_key(charge_id), charge_id, environment.value, config_id,
+    )  # fmt: skip
+    return await attempt_by_id(db, row["attempt_id"]) if row else None

@@ -225,6 +225,7 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
         await configure.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
     await configure.prepare_credentials(scene.desk, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
     assert (await stored(scene)).environment is SANDBOX
+    scene.wire.says("test", CredentialTest(True, "Fine.", LIVE))  # live keys are tested before the switch
     await configure.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
     scene.wire.says("create", LINK)
     live = (await scene.pay()).payment
@@ -243,6 +244,7 @@ async def test_switching_the_environment_and_back(scene: Scene) -> None:
 async def test_defaults_are_kept_apart_by_environment(scene: Scene) -> None:
     saved = await scene.configure(is_default=True)
     await configure.prepare_credentials(scene.desk, scene.practice_id, "scripted", LIVE, keys("9", "live"), "test")
+    scene.wire.says("test", CredentialTest(True, "Fine.", LIVE))
     await configure.activate(scene.desk, scene.practice_id, "scripted", LIVE, "test")
     assert await provider_configs.defaults(scene.db) == {(LIVE, "NGN"): saved.id}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 
 from polytill.domain.errors import Duplicate, Stale
@@ -189,12 +188,9 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, customer: Cus
         await ensure_lease(desk, practice_id)
         attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
         try:
-            also = partial(_also, payment=payment, customer=customer, revision=snapshot.revision, now=desk.world.now())
-            payment = await reopen(desk, db, payment, attempt, "payer", also)
-            if customer is not None:
-                payment = replace(
-                    payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone
-                )
+            payment = await _corrected(desk, db, payment, customer)
+            same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
+            payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
         except (Stale, Duplicate):  # another was first, or the configurations have changed
             desk.forget(practice_id)
             continue
@@ -219,18 +215,21 @@ def _customer_of(payment: Payment) -> Customer:
     return Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
 
 
-def _also(unit: Unit, payment: Payment, customer: Customer | None, revision: int, now: datetime) -> None:
-    """What a new attempt stands on: the routes as they were read, and what the customer has corrected. The audit log
-    names the fields, not their values."""
-    provider_configs.unchanged(unit, revision)
+async def _corrected(desk: Desk, db: PracticeDb, payment: Payment, customer: Customer | None) -> Payment:
+    """Write what the customer of a failed payment has corrected: a unit of its own, since one statement of PostgreSQL
+    changes a row once. The audit log names the fields, not their values."""
     before = _customer_of(payment)
     if customer is None or customer == before:
-        return
+        return payment
+    unit = Unit()
     payments.set_customer(unit, payment.id, customer.email, customer.name, customer.phone)
     right = replace(payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone)
     payment_search.rewrite(unit, payment_search.row_of(right))
     changed = [name for name in CUSTOMER_FIELDS if getattr(customer, name) != getattr(before, name)]
-    audit.append(unit, now, "payer", "payment.customer_corrected", payment.id, {"fields": changed})
+    detail = {"fields": changed}
+    audit.append(unit, desk.world.now(), "payer", "payment.customer_corrected", payment.id, detail)
+    await db.commit(unit)
+    return replace(payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone)
 
 
 async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:

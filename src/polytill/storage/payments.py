@@ -184,9 +184,10 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
 
 
 def set_customer(unit: Writes, payment_id: str, email: str | None, name: str | None, phone: str | None) -> None:
-    """Another e-mail, name and phone of a payment's customer, in their normal forms."""
+    """Another e-mail, name and phone of a failed payment's customer, in their normal forms. ``Stale`` otherwise."""
     unit.add(
-        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4 WHERE id = $1",
+        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4"
+        " WHERE id = $1 AND status = 'failed'",
         payment_id, email, name, phone, expect=1,
     )  # fmt: skip
 

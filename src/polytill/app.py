@@ -117,12 +117,13 @@ class Polytill:
 
     async def refund(
         self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, reason: str | None = None,
-        actor: str = "embedded",
+        actor: str = "embedded", accept_dispute_risk: bool = False,
     ) -> Refund:  # fmt: skip
-        """Give back part (minor units) or all of what is left. ``key`` makes a repeat harmless."""
+        """Refund part (minor units) or all of what is left. ``key`` makes a repeat harmless. What an open chargeback is
+        about is refunded only with ``accept_dispute_risk``: if the dispute is lost, the customer is paid twice."""
         request_hash = f"{payment_id}:{amount}:{reason}"
         made, _ = await refund.create_refund(
-            self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor
+            self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
         )
         return made
 

@@ -21,7 +21,7 @@ from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Reason, Succeeded
-from polytill.storage import cases, ledger, payments, refunds
+from polytill.storage import cases, disputes, ledger, payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
@@ -150,8 +150,8 @@ class Scene:
             }
             given = await refunds.of_payment(self.db, payment.id)
             returned = sum(r.booked_excess for r in given if r.returns_excess)
-            disputed = await refunds.disputes_of(self.db, payment.id)
-            lost_twice = sum(d.amount or 0 for d in disputed if d.state == "lost") - payment.amount_lost
+            disputed = await disputes.of_payment(self.db, payment.id)
+            lost_twice = sum(d.booked for d in disputed) - payment.amount_lost
             assert lost_twice >= 0
             assert booked == {
                 "payments": -payment.amount_captured, "disputes": payment.amount_lost,

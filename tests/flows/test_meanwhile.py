@@ -24,7 +24,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import cases, ledger, payments, refunds, webhook_events
+from polytill.storage import cases, disputes, ledger, payments, refunds, webhook_events
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.scripted import Scripted
@@ -453,4 +453,4 @@ async def test_news_of_a_new_dispute_that_come_at_once_are_all_applied(scene: Sc
     await asyncio.gather(*(scene.delivery(configuration, opened) for _ in range(4)))
     assert [event.state for event in await webhook_events.listed(scene.db)] == ["applied"] * 4
     assert await scene.cases() == ["dispute_open"]
-    assert len(await refunds.disputes_of(scene.db, payment.id)) == 1
+    assert len(await disputes.of_payment(scene.db, payment.id)) == 1

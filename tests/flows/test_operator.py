@@ -13,11 +13,11 @@ from polytill.domain.states import DisputeState, Environment, RefundState
 from polytill.flows import excess, operator
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
-from polytill.storage import audit, cases, ledger, refunds, webhook_events
+from polytill.storage import audit, cases, disputes, ledger, refunds, webhook_events
 from polytill.storage.cases import OperatorCase
+from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.refunds import Dispute
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 
 
@@ -202,7 +202,7 @@ async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, fi
     scene.wire.says("refund", first)
     found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "open", "nothing has gone back yet"
-    with pytest.raises(Conflict, match="being given back already"):
+    with pytest.raises(Conflict, match="being refunded already"):
         await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     scene.wire.always("lookup_refund", then)
     for _ in range(10):
@@ -281,7 +281,7 @@ async def test_a_lost_dispute_that_overtook_the_news_of_its_money_takes_no_other
         assert (await scene.payment(taken.payment.id)).amount_lost == 0, "what it took is not known of yet"
         assert await scene.cases() == ["dispute_open"], "a person hears of it"
         await scene.delivery(configured[first.provider_code], PaymentFact(paid(transaction="tx-a"), first.id))
-    [row] = await refunds.disputes_of(scene.db, taken.payment.id)
+    [row] = await disputes.of_payment(scene.db, taken.payment.id)
     assert (row.state.value, row.amount, row.attempt_id) == ("lost", 1000, first.id)
     payment = await scene.payment(taken.payment.id)
     assert (payment.amount_lost, payment.amount_captured) == (0, 1000)
@@ -339,7 +339,7 @@ async def test_each_of_two_second_successes_ends_by_its_own_dispute(scene: Scene
     assert await scene.cases() == ["dispute_lost", "excess", "excess"]
     await bank_takes(scene, configuration, payment_id, "tx-3", 500)
     assert await scene.cases() == ["dispute_lost", "dispute_lost", "excess", "excess"], "neither is gone as a whole"
-    payment, disputed = await scene.payment(payment_id), await refunds.disputes_of(scene.db, payment_id)
+    payment, disputed = await scene.payment(payment_id), await disputes.of_payment(scene.db, payment_id)
     left = [excess.left(payment, attempts[name], [], disputed) for name in ("tx-2", "tx-3")]
     assert left == [400, 500]
 
@@ -366,7 +366,7 @@ async def test_what_a_second_success_has_lost(
     now = payment.created_at
     disputed = [
         Dispute(f"d{number}", payment.id, 1, Environment.sandbox, f"d{number}", DisputeState.lost, "lost", amount,
-                "NGN", True, None, now, now, about)
+                "NGN", True, None, now, now, about, booked=amount)
         for number, (about, amount) in enumerate(rows)
     ]  # fmt: skip
     assert excess.lost(payment, replace(attempt, id="second"), disputed) == expected

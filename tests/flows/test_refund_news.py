@@ -14,7 +14,7 @@ from polytill.flows import receive
 from polytill.flows import refund as refunding
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.storage import refunds, webhook_events
+from polytill.storage import disputes, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import Scripted
@@ -236,7 +236,7 @@ async def test_news_in_another_currency_is_put_before_a_person(scene: Scene, tol
     fresh = await scene.payment(payment.id)
     assert (fresh.amount_refunded, fresh.amount_lost, fresh.refund_reserved) == (300, 0, 0)
     assert await states(scene, payment) == [("api", "succeeded", 300)]
-    assert await refunds.disputes_of(scene.db, payment.id) == []
+    assert await disputes.of_payment(scene.db, payment.id) == []
     assert await scene.cases() == ["currency_mismatch"]
 
 
@@ -260,7 +260,7 @@ async def test_a_dispute_that_nothing_proves_is_parked(scene: Scene, currency: s
     assert event is not None
     assert (event.state, event.reason) == (EventState.parked, "not_proven")
     assert (await scene.payment(payment.id)).amount_lost == 0
-    assert await refunds.disputes_of(scene.db, payment.id) == []
+    assert await disputes.of_payment(scene.db, payment.id) == []
     assert await scene.cases() == []
 
 
@@ -342,7 +342,7 @@ async def test_a_refund_that_was_set_free_does_not_take_from_another(scene: Scen
     await scene.delivery(configuration, late)
     fresh = await scene.payment(payment.id)
     assert (fresh.amount_refunded, fresh.excess_refunded, fresh.refund_reserved) == (1000, 500, 0)
-    assert await scene.cases() == ["over_refund"]
+    assert await scene.cases() == ["over_returned"]
     await scene.books_agree()
 
 

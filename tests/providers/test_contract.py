@@ -113,7 +113,7 @@ async def test_disputes_are_listed() -> None:
     page = await stripe.list_disputes(1, 2)
     assert isinstance(page, Page)
     assert [(fact.provider_dispute_id, fact.amount) for fact in page.facts] == [("dp_1", Money(1000, "USD"))]
-    assert page.next is None
+    assert (page.next, page.unread) == (None, 1), "what cannot be read is counted"
     assert asked.asked == [
         "GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100",
     ]
@@ -121,6 +121,7 @@ async def test_disputes_are_listed() -> None:
     paystack, _ = made("paystack", 200, {"status": True, "data": [one, {"id": 6}]})
     page = await paystack.list_disputes(1, 2)
     assert [(fact.payment_reference, fact.state) for fact in page.facts] == [("r", "open")]
+    assert page.unread == 1
 
 
 async def test_a_full_page_has_a_next_one() -> None:

@@ -318,12 +318,12 @@ async def test_an_answer_about_another_refund_is_not_believed() -> None:
     assert outcome == Unknown(Reason.unreadable, detail="Paystack answered about another refund.")
 
 
-async def test_a_refund_that_paid_a_dispute_is_the_disputes() -> None:
-    """The lost dispute books what it took: a refund row of the same money would book it twice."""
+async def test_a_refund_that_paid_a_dispute_names_it() -> None:
+    """It is the same money as the lost dispute, and booked once; a refund that anybody may have made is another one."""
     rows = [refund(id=1, dispute=20, status="processed"), refund(id=2, dispute=None, status="processed")]
     page = await handler(Script(ok(rows))).list_refunds(1, 2)
     assert isinstance(page, Page)
-    assert [fact.provider_refund_id for fact in page.facts] == ["2"]
+    assert [(fact.provider_refund_id, fact.provider_dispute_id) for fact in page.facts] == [("1", "20"), ("2", None)]
     anyones = RefundLookupParams("", "ref-000001", "4099260516", None, Money(5000, "NGN"), False)
     found = await handler(Script(ok(rows))).lookup_refund(anyones)
     assert isinstance(found, Succeeded)

@@ -156,7 +156,9 @@ def books_balance(balances: Json, books: list[Json], code: str) -> None:
     """The ledger says of a provider's account exactly what the provider's own books say, and every sum is zero."""
     held: dict[str, int] = {}
     for row in books:
-        held[row["currency"]] = held.get(row["currency"], 0) + row["captured"] - row["refunded"] - row["fee"]
+        held[row["currency"]] = (
+            held.get(row["currency"], 0) + row["captured"] - row["refunded"] - row["lost"] - row["fee"]
+        )
     for currency, accounts in balances.items():
         assert sum(accounts.values()) == 0, (currency, accounts)
         assert accounts.get(f"provider:{code}", 0) == held.get(currency, 0), (currency, accounts, books)

@@ -49,6 +49,9 @@ def cases_resolve(
         str,
         typer.Option(help="How it was handled, or on what proof; needed for `handled`, `same_account` and `call_off`"),
     ] = "",
+    accept_dispute_risk: Annotated[
+        bool, typer.Option("--accept-dispute-risk", help="`refund_excess` also of what an open chargeback is about")
+    ] = False,
 ) -> None:
     """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put a case
     away with a note."""
@@ -56,7 +59,7 @@ def cases_resolve(
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
-        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli"),
+        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli", accept_dispute_risk),
         "same_account": lambda till: operator.same_account(till.desk, practice, case, note, "cli"),
         "call_off": lambda till: operator.call_off(till.desk, practice, case, note, "cli"),
         "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),

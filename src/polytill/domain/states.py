@@ -62,11 +62,35 @@ class OperationState(StrEnum):
 
 
 class DisputeState(StrEnum):
-    """A dispute as far as money goes."""
+    """A dispute as far as money goes. ``closed``: it ended, and no decision took money (an inquiry that went no further)."""
 
     open = "open"
     won = "won"
     lost = "lost"
+    closed = "closed"
+
+
+class DisputeKind(StrEnum):
+    """What is disputed: a question without funds withdrawn, or a claim that withdraws them."""
+
+    inquiry = "inquiry"
+    chargeback = "chargeback"
+
+
+class DisputeReason(StrEnum):
+    """Why a customer disputes a payment: a closed list. The provider's own code is kept beside it."""
+
+    fraudulent = "fraudulent"
+    unrecognized = "unrecognized"
+    product_not_received = "product_not_received"
+    product_unacceptable = "product_unacceptable"
+    duplicate = "duplicate"
+    incorrect_amount = "incorrect_amount"
+    credit_not_processed = "credit_not_processed"
+    subscription_canceled = "subscription_canceled"
+    paid_by_other_means = "paid_by_other_means"
+    bank_cannot_process = "bank_cannot_process"
+    other = "other"
 
 
 class EventState(StrEnum):

@@ -63,6 +63,15 @@ def handler_is_missing(provider_code: str) -> NotNow:
     return refusal
 
 
+async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
+    """The handler of the provider that an attempt was made at; None where it is not installed."""
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        return handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        return None
+
+
 def build(
     desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
     for_delivery: bool = False,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from polytill.domain.states import DisputeState, Environment
+from polytill.domain.states import DisputeKind, DisputeState, Environment
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.receive import apply_dispute
 from polytill.providers.contract import DisputeFact
-from polytill.storage import payments, refunds
+from polytill.storage import disputes, payments
 from polytill.storage.databases import PracticeDb
+from polytill.storage.disputes import Dispute
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.refunds import Dispute
 
 # A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
 # rows, all since then is asked for again, so far back.
@@ -34,7 +34,7 @@ async def compare_disputes(
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
         return True
-    oldest = await refunds.oldest_disputed(db, configuration.id, environment)
+    oldest = await disputes.oldest_disputed(db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
     found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
@@ -53,18 +53,24 @@ async def _look_at(
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
         return True  # of a payment that is none of ours
-    known = {dispute.provider_dispute_id: dispute for dispute in await refunds.disputes_of(db, attempt.payment_id)}
+    known = {dispute.provider_dispute_id: dispute for dispute in await disputes.of_payment(db, attempt.payment_id)}
     before = known.get(fact.provider_dispute_id)
     if before is not None and not _is_news(before, fact):
         return True
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     # One that is lost of money that is not known of stays open, and is therefore asked for again.
-    await apply_dispute(desk, db, payment, attempt, fact, no_delivery)
+    await apply_dispute(desk, db, payment, attempt, fact, no_delivery, is_current=True)
     return True
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:
-    """Whether it ended since, or otherwise than it had, or the amount is told that was missing."""
+    """Whether it ended since, or otherwise than it had, or has become more than an inquiry, or says what was missing."""
     is_ended = fact.state not in (before.state, DisputeState.open)
-    return is_ended or (before.amount is None and fact.amount is not None)
+    is_missing = before.amount is None and (fact.amount is not None or fact.bare_amount is not None)
+    escalated = before.state is DisputeState.open and (
+        (fact.kind == DisputeKind.chargeback and before.kind is not DisputeKind.chargeback)
+        or (fact.funds_withdrawn and not before.funds_withdrawn)
+        or (fact.due_at is not None and fact.due_at != before.due_at)
+    )
+    return is_ended or is_missing or escalated

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import fetched, handler_class
+from polytill.flows.calling import fetched, handler_class, handler_of
 from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.notify import open_case
 from polytill.flows.settle import settle
-from polytill.flows.settle_refunds import apply_refund_fact, settle_refund
+from polytill.flows.settle_refunds import apply_refund_fact, learn_dispute, settle_refund
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
@@ -36,7 +36,7 @@ class _UnderWay(Exception):
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
     """Whether the provider that an attempt was made at lists refunds."""
-    handler = await refunding.handler_of(desk, attempt)
+    handler = await handler_of(desk, attempt)
     return handler is not None and handler.list_refunds is not None
 
 
@@ -115,6 +115,8 @@ async def _look_at(
     ours = await refunds.of_payment(db, attempt.payment_id)
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
+    if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
+        await learn_dispute(desk, db, the_one, fact.provider_dispute_id)
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
     if any(refund.state is RefundState.sent for refund in ours):

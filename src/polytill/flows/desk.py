@@ -84,6 +84,7 @@ class Desk:
     compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     patience: Patience = field(default_factory=Patience)
+    unread_entries: int = 0  # entries of providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
     # How events reach the host: a time limit of its own, so that neither it nor a provider waits for the other.
     host_transport: Transport | None = None

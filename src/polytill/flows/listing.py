@@ -32,6 +32,7 @@ class Listing:
 
     facts: list[Any] = field(default_factory=list)
     whole: bool = True
+    unread: int = 0  # entries that could not be read as facts
 
 
 async def listed(
@@ -50,11 +51,18 @@ async def listed(
             if not isinstance(page, Page):
                 return None
             found.facts += page.facts
+            found.unread += page.unread
             cursor = page.next
             if cursor is None:
                 break
         else:
             found.whole = False
+    if found.unread:
+        desk.unread_entries += found.unread
+        log.warning(
+            "listing_entries_unread", practice=db.practice_id, provider=configuration.provider_code, verb=verb,
+            entries=found.unread,
+        )  # fmt: skip
     return found
 
 

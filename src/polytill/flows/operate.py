@@ -85,9 +85,10 @@ async def _capture(
         return replayed
     if payment.status is not PaymentStatus.authorized:
         raise Conflict(f"A payment that is {payment.status} cannot be captured.", code="not_capturable")
-    wanted = payment.amount_authorized if amount is None else amount
-    if not 0 < wanted <= payment.amount_authorized:
-        most = Money(payment.amount_authorized, payment.currency)
+    held = payment.amount_authorized - payment.amount_captured
+    wanted = held if amount is None else amount
+    if not 0 < wanted <= held:
+        most = Money(held, payment.currency)
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
     await _none_open(db, payment)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))

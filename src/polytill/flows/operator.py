@@ -15,20 +15,22 @@ from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
+from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, RefundState
 from polytill.flows import excess, operate, reconcile, refund
-from polytill.flows.calling import OTHER_ACCOUNT, configuration_of
+from polytill.flows.calling import OTHER_ACCOUNT, configuration_of, handler_of
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.schedule import after_sent
-from polytill.flows.settle import settle
+from polytill.flows.settle import TRIES, settle
 from polytill.flows.unresolved import UNRESOLVED
 from polytill.providers.outcomes import Declined, Reason
-from polytill.storage import audit, cases, payments, practices, refunds
+from polytill.storage import audit, cases, disputes, payments, practices, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
+from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Attempt, Payment
-from polytill.storage.refunds import Dispute, Refund, excess_key
+from polytill.storage.refunds import Refund, excess_key
 from polytill.storage.units import Unit
 
 PRACTICES_AT_ONCE = 50
@@ -65,7 +67,7 @@ async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
         return Evidence(case, None, [], [], [])
     return Evidence(
         case, await payments.by_id(db, case.payment_id), await payments.attempts_of(db, case.payment_id),
-        await refunds.of_payment(db, case.payment_id), await refunds.disputes_of(db, case.payment_id),
+        await refunds.of_payment(db, case.payment_id), await disputes.of_payment(db, case.payment_id),
     )  # fmt: skip
 
 
@@ -205,12 +207,15 @@ async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt 
         return attempt  # its provider answers, in words that nobody understands
     if attempt is None or attempt.state is not AttemptState.unknown or attempt.provider_transaction_id is not None:
         return None
-    handler = await refund.handler_of(desk, attempt)
+    handler = await handler_of(desk, attempt)
     return attempt if handler is not None and handler.create_moves_money else None
 
 
-async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
-    """Give a second success of one payment back, or what is left of it. The case ends when the money has gone back."""
+async def refund_excess(
+    desk: Desk, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
+) -> Evidence:
+    """Refund a duplicate payment, or what is left of it. The case ends when the money has gone back. What an open
+    chargeback is about is refunded only with ``accept_dispute_risk``."""
     db = await desk.opening.practice(practice_id)
     case = await _open(db, case_id)
     if case.kind != "excess" or case.payment_id is None:
@@ -223,20 +228,38 @@ async def refund_excess(desk: Desk, practice_id: int, case_id: str, actor: str) 
         raise Conflict("This attempt holds no money now; look it up again.", code="not_refundable")
     await refund.can_refund(desk, attempt)
     await ensure_lease(desk, practice_id)
-    made = await _excess_refund(desk, db, payment, attempt, case, actor)
+    made = None
+    for _ in range(TRIES):
+        with suppress(Stale):  # something about the payment has changed, such as a dispute
+            made = await _excess_refund(desk, db, case, actor, accept_dispute_risk)
+            break
+    if made is None:
+        raise Stale
     if made.state is RefundState.sent:
         await asyncio.shield(refund.send(desk, db, payment, attempt, made))
     return await evidence(desk, practice_id, case_id)
 
 
 async def _excess_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, case: OperatorCase, actor: str
+    desk: Desk, db: PracticeDb, case: OperatorCase, actor: str, accept_dispute_risk: bool
 ) -> Refund:
-    """The refund row of an excess, on disk before its call: of what is left after every earlier one that may count."""
-    known = await refunds.of_payment(db, payment.id)
-    left = excess.left(payment, attempt, known, await refunds.disputes_of(db, payment.id))
+    """The refund row of a duplicate payment, on disk before its call: of what is left after every earlier one that may
+    count. ``Stale`` where something about the payment has changed meanwhile."""
+    assert case.payment_id is not None
+    payment = await payments.by_id(db, case.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    known, disputed = await refunds.of_payment(db, payment.id), await disputes.of_payment(db, payment.id)
+    left = excess.left(payment, attempt, known, disputed)
     if left <= 0:
-        raise Conflict("This excess is being given back already.", code="already_refunded")
+        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded")
+    if not accept_dispute_risk and excess.disputed(attempt, disputed):
+        raise Conflict(
+            "This duplicate payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer"
+            " is paid twice. Send acceptDisputeRisk: true to refund it all the same.",
+            code=refund.DISPUTED, left=Money(0, attempt.currency),
+        )  # fmt: skip
     now = desk.world.now()
     made = Refund(
         id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
@@ -246,13 +269,14 @@ async def _excess_refund(
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip
     unit = Unit()
+    payments.guard(unit, payment, now)
     refunds.insert(unit, made)
     detail = {"refund": made.id, "amount": made.amount, "case": case.id}
     audit.append(unit, now, actor, "refund.created", payment.id, detail)
     try:
         await db.commit(unit)
     except Duplicate:
-        raise Conflict("This excess is being given back already.", code="already_refunded") from None
+        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded") from None
     return made
 
 

@@ -25,6 +25,7 @@ from polytill.flows.calling import (
     handler_failed,
     handler_is_missing,
 )
+from polytill.flows.captures import has_money
 from polytill.flows.desk import Desk, log
 from polytill.flows.identified import naming
 from polytill.flows.inbox import (
@@ -364,7 +365,7 @@ async def _apply_fact(
         return
     if isinstance(fact, RefundFact):
         payment, attempt = await _learn_of(desk, db, payment, attempt, event)
-        if attempt.state is AttemptState.succeeded:
+        if has_money(payment, attempt):
             await apply_refund(desk, db, event, result, fact, payment, attempt, also)
         else:
             await wait(desk, db, event, payment.id, NOT_CAPTURED)
@@ -381,17 +382,17 @@ def _is_hold(outcome: Outcome) -> bool:
 
 async def apply_dispute(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Callable[[Unit], None],
-    event: WebhookEvent | None = None,
+    event: WebhookEvent | None = None, is_current: bool = False,
 ) -> bool:  # fmt: skip
-    """Apply what is told of a dispute, by a delivery (``event``, which ``also`` finishes) or by a listing.
+    """Apply what is told of a dispute, by a delivery (``event``, which ``also`` finishes) or by a listing (``is_current``).
 
     False where it is lost, and the money that it took is not known of yet: it stands as open until that is.
     """
     attempt = await attempt_disputed(db, attempt, fact)
     if fact.state == DisputeState.lost:
         payment, attempt = await _learn_of(desk, db, payment, attempt, event)
-    if fact.state != DisputeState.lost or attempt.state is AttemptState.succeeded:
-        await apply_dispute_fact(desk, db, payment, attempt, fact, also)
+    if fact.state != DisputeState.lost or has_money(payment, attempt):
+        await apply_dispute_fact(desk, db, payment, attempt, fact, also, is_current)
         return True
     await apply_dispute_fact(desk, db, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
     return False
@@ -401,7 +402,7 @@ async def _learn_of(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, event: WebhookEvent | None
 ) -> tuple[Payment, Attempt]:
     """News of what became of an attempt's money may come before those of the money itself: the provider is asked then."""
-    if attempt.state is AttemptState.succeeded:
+    if has_money(payment, attempt):
         return payment, attempt
     outcome = still_asked(db, payment, attempt, await fetched(desk, db, attempt, None))
     if isinstance(outcome, Unknown | NotSent):

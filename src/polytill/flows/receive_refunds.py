@@ -9,7 +9,7 @@ from datetime import timedelta
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
 from polytill.flows import refund as refunding
-from polytill.flows.calling import configuration_of
+from polytill.flows.calling import configuration_of, handler_of
 from polytill.flows.compare_refunds import compare_refunds, lists_refunds
 from polytill.flows.desk import Desk
 from polytill.flows.inbox import finish, in_other_currency, wait
@@ -131,7 +131,7 @@ async def _apply_other_refund(
     tells_all = fact.total is not None or fact.provider_refund_id is not None
     if tells_all and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
         return
-    handler = await refunding.handler_of(desk, attempt)
+    handler = await handler_of(desk, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":
         # To ask for a refund without its id would be to repeat a request that was never made.
         unit = Unit()

@@ -9,14 +9,15 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
-from polytill.flows.calling import call_for, handler_class, handler_is_missing
+from polytill.flows.calling import call_for, handler_is_missing, handler_of
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
+from polytill.flows.returned import refundable, undisputed
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle import TRIES
 from polytill.flows.settle_refunds import settle_refund
-from polytill.providers.contract import Handler, RefundFact, RefundLookupParams, RefundParams
+from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
 from polytill.providers.outcomes import (
     REFUSED_AGAIN,
     Declined,
@@ -26,24 +27,24 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-
-def refundable(payment: Payment) -> int:
-    """How much can still be given back, in minor units."""
-    return payment.amount_captured - payment.amount_refunded - payment.refund_reserved - payment.amount_lost
+# The code of the refusal to refund what an open chargeback is about.
+DISPUTED = "payment_disputed"
 
 
 async def create_refund(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
-    actor: str,
+    actor: str, accept_dispute_risk: bool = False,
 ) -> tuple[Refund, bool]:  # fmt: skip
     """Refund part or all of what is left. Whether the key was known is the second value.
+
+    What an open chargeback is about is refunded only with ``accept_dispute_risk``: a lost dispute pays the customer the
+    same money again, and a refund does not end the dispute.
 
     Decided anew where it could not be put on disk as it was decided: less may be left by now, or as much as was asked
     for all the same (another refund failed meanwhile, or the server let another transaction go first).
@@ -54,7 +55,9 @@ async def create_refund(
         if known is not None:
             return _replayed(known, request_hash), True
         try:
-            return await _create_refund(desk, db, payment, amount, reason, key, request_hash, actor)
+            return await _create_refund(
+                desk, db, payment, amount, reason, key, request_hash, actor, accept_dispute_risk
+            )
         except Stale:
             continue
         except Conflict:
@@ -68,7 +71,7 @@ async def create_refund(
 
 async def _create_refund(
     desk: Desk, db: PracticeDb, payment: Payment, amount: int | None, reason: str | None, key: str, request_hash: str,
-    actor: str,
+    actor: str, accept_dispute_risk: bool,
 ) -> tuple[Refund, bool]:  # fmt: skip
     if amount is not None and not 0 < amount <= MAX_MINOR:
         raise invalid("/amount", "The amount must be a positive number of minor units.")
@@ -79,6 +82,8 @@ async def _create_refund(
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
         raise _exceeds(payment)
+    if wanted > undisputed(payment) and not accept_dispute_risk:
+        raise _disputed(payment)
     await ensure_lease(desk, db.practice_id)
     now = desk.world.now()
     refund = Refund(
@@ -88,9 +93,12 @@ async def _create_refund(
         updated_at=now, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip
     unit = Unit()
-    payments.reserve_refund(unit, payment.id, wanted, now)
+    payments.reserve_refund(unit, payment.id, wanted, now, accept_dispute_risk)
     refunds.insert(unit, refund)
-    audit.append(unit, now, actor, "refund.created", payment.id, {"refund": refund.id, "amount": wanted})
+    detail = {"refund": refund.id, "amount": wanted}
+    if wanted > undisputed(payment):
+        detail["accepted_dispute_risk"] = True
+    audit.append(unit, now, actor, "refund.created", payment.id, detail)
     try:
         await db.commit(unit)
     except Duplicate:
@@ -104,6 +112,15 @@ async def _create_refund(
 def _exceeds(payment: Payment) -> Conflict:
     left = Money(max(0, refundable(payment)), payment.currency)
     return Conflict(f"No more than {left} can still be refunded.", code="refund_exceeds_captured", left=left)
+
+
+def _disputed(payment: Payment) -> Conflict:
+    left = Money(undisputed(payment), payment.currency)
+    return Conflict(
+        "This payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer is paid"
+        f" twice. {left} of it is not disputed and can be refunded. Send acceptDisputeRisk: true to refund more.",
+        code=DISPUTED, left=left,
+    )  # fmt: skip
 
 
 def _replayed(refund: Refund, request_hash: str) -> Refund:
@@ -196,15 +213,6 @@ async def fetched_refund(
     amount = getattr(outcome, "amount", None) or hint.amount
     refund_id = hint.provider_refund_id or outcome.provider_transaction_id
     return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
-
-
-async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
-    """The handler of the provider that an attempt was made at; None where it is not installed."""
-    entry = (await desk.catalog()).get(attempt.provider_code)
-    try:
-        return handler_class(desk, entry) if entry else None
-    except HandlerMissing:
-        return None
 
 
 def _interpreted(outcome: Outcome, is_late: bool, repeated: bool) -> Outcome:

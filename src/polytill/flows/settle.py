@@ -16,12 +16,13 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
-from polytill.flows import saved, unresolved
+from polytill.flows import captures, returned, saved, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.ended_attempts import as_end
 from polytill.flows.identified import identified
 from polytill.flows.notify import tell
+from polytill.flows.payment_news import tell_change
 from polytill.flows.said import said
 from polytill.flows.settle_attempt import ask_again, timed
 from polytill.providers.outcomes import (
@@ -143,7 +144,11 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         return _fee_learnt_later(payment, attempt, outcome)
     if not _fits(payment, attempt, outcome.amount):
         return _mismatch(attempt, outcome)
-    amount, provider = outcome.amount.minor, f"provider:{attempt.provider_code}"
+    is_rest = payment.status is PaymentStatus.authorized and attempt.state is AttemptState.authorized
+    before = payment.amount_captured if is_rest else 0  # captures of the same authorization that are booked already
+    amount, provider = outcome.amount.minor - before, f"provider:{attempt.provider_code}"
+    if amount < 0:
+        return _mismatch(attempt, outcome)
     changed, fee = _with(attempt, AttemptState.succeeded, outcome), []
     if outcome.fee is not None and outcome.fee.minor > 0:
         fee = [Entry("fee", "fees", provider, outcome.fee.minor, outcome.fee.currency)]
@@ -153,10 +158,10 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
         # Another attempt has won already: the payer paid twice. Booked apart, and a person gives it back.
         case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
         return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency), *fee], [case])
-    entries = [Entry("payment", provider, "payments", amount, attempt.currency), *fee]
+    entries = [*([captures.taken(payment, attempt, amount)] if amount else []), *fee]
     change = Change(
         PaymentStatus.succeeded,
-        add_authorized=max(0, amount - payment.amount_authorized),
+        add_authorized=max(0, before + amount - payment.amount_authorized),
         add_captured=amount,
         provider_code=attempt.provider_code,
         provider_transaction_id=changed.provider_transaction_id,
@@ -173,6 +178,8 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
     is_the_one = payment.provider_transaction_id in (None, attempt.provider_transaction_id)
     if None not in (attempt.provider_transaction_id, outcome.provider_transaction_id):
         is_the_one = is_the_one and outcome.provider_transaction_id == attempt.provider_transaction_id
+    if is_the_one and (more := captures.part(payment, attempt, outcome)):
+        return Verdict(_with(attempt, attempt.state, outcome), *more)
     if outcome.fee is None or payment.provider_fee is not None or not is_the_one:
         return Verdict()
     # Nothing but the fee is news; the lookups end with it.
@@ -185,23 +192,27 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
 
 
 def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdict:
+    if attempt.state is AttemptState.authorized and (more := captures.part(payment, attempt, outcome)):
+        return Verdict(_with(attempt, attempt.state, outcome), *more)
     if AttemptState.authorized not in ATTEMPT_NEXT[attempt.state]:
         return Verdict()
-    if not _fits(payment, attempt, outcome.amount):
+    if not _fits(payment, attempt, replace(outcome.amount, minor=captures.whole(outcome))):
         return _mismatch(attempt, outcome)
     changed = _with(attempt, AttemptState.authorized, outcome)
+    taken = outcome.captured.minor if outcome.captured else 0
     if payment.status in (PaymentStatus.succeeded, PaymentStatus.authorized):
         detail = {"attempt": attempt.id, "amount": outcome.amount.minor, "currency": attempt.currency}
         return Verdict(changed, None, [], [Case("excess_authorization", attempt.id, detail)])
     change = Change(
         PaymentStatus.authorized,
-        add_authorized=max(0, outcome.amount.minor - payment.amount_authorized),
+        add_authorized=max(0, captures.whole(outcome) - payment.amount_authorized),
+        add_captured=taken,
         provider_code=attempt.provider_code,
         provider_transaction_id=changed.provider_transaction_id,
         provider_response=outcome.response,
         clear_reasons=True,
     )
-    return Verdict(changed, change)
+    return Verdict(changed, change, [captures.taken(payment, attempt, taken)] if taken else [])
 
 
 def _moved(
@@ -252,6 +263,9 @@ def _closed(
     if successor is not None and not is_authorization:
         return Verdict(changed, Change(PaymentStatus.processing), uses_successor=True)
     response = outcome.response if isinstance(outcome, Declined) else None
+    if is_authorization and payment.amount_captured:  # the rest is released: what was taken of it stays
+        done = replace(attempt, state=AttemptState.succeeded)
+        return Verdict(done, Change(PaymentStatus.succeeded, provider_response=response, clear_reasons=True))
     if state in (AttemptState.canceled, AttemptState.expired):
         change = Change(PaymentStatus.canceled, provider_response=response, cancel_reason=outcome.reason.value)
     else:
@@ -298,7 +312,8 @@ async def settle(
         now = desk.world.now()
         unit = Unit()
         if verdict.change is not None:
-            payments.change(unit, payment, verdict.change, now)
+            version = await returned.captured(desk, db, unit, payment, attempt, verdict.change)
+            payments.change(unit, payment, verdict.change, now, version)
         if verdict.attempt is not None:
             _write_attempt(desk, db, unit, payment, attempt, verdict, now, is_new)
         elif asked:
@@ -396,8 +411,8 @@ def _write_books(
         ledger.book(
             unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now
         )  # fmt: skip
-    if verdict.change is not None and verdict.change.status is not payment.status:
-        _tell(desk, unit, payment, verdict.change)
+    if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
+        tell_change(desk, unit, payment, verdict.change)
     for case in verdict.cases:
         tell(desk, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
@@ -414,20 +429,3 @@ def _write_books(
         }
         status = verdict.change.status if verdict.change else payment.status
         audit.append(unit, now, source, f"payment.{status.value}", payment.id, detail)
-
-
-def _tell(desk: Desk, unit: Unit, payment: Payment, change: Change) -> None:
-    """The platform hears of what a host would act on; a payer's steps in between are not news."""
-    kind = change.status.value
-    if kind in (PaymentStatus.requires_action, PaymentStatus.processing):
-        return
-    if kind == PaymentStatus.canceled and change.cancel_reason == Reason.expired:
-        kind = "expired"
-    data = {
-        "status": change.status.value,
-        "amount": payment.amount,
-        "amountCaptured": payment.amount_captured + change.add_captured,
-        "providerCode": change.provider_code or payment.provider_code,
-        "reason": change.failure_reason or change.cancel_reason,
-    }
-    tell(desk, unit, payment, f"payment.{kind}", data)

@@ -1,39 +1,56 @@
-"""The dispute part of ``settle``: a lost one takes its amount from what can still be refunded, or from a second success."""
+"""The dispute part of ``settle``: what is known of a dispute, what a lost one costs, and the review cases and events of it.
+
+An inquiry is a question without funds withdrawn. It has a case and events of its own, and may become a chargeback.
+"""
 
 from __future__ import annotations
 
-from polytill.domain.errors import CheckRefused, Duplicate, Stale
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
-from polytill.domain.states import DisputeState
-from polytill.flows import excess
-from polytill.flows.desk import Desk
+from polytill.domain.states import DisputeKind, DisputeReason, DisputeState
+from polytill.flows import returned
+from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
 from polytill.flows.pay import current_attempt
+from polytill.flows.returned import News
 from polytill.flows.settle import TRIES
 from polytill.flows.settle_refunds import Also
 from polytill.providers.contract import DisputeFact
-from polytill.storage import audit, ledger, payments, refunds
+from polytill.providers.wire_amounts import from_wire
+from polytill.storage import audit, cases, disputes, payments
 from polytill.storage.databases import PracticeDb
-from polytill.storage.ledger import Entry
-from polytill.storage.payments import Attempt, Change, Payment
-from polytill.storage.refunds import Dispute
+from polytill.storage.disputes import Dispute
+from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
+
+# The cases of a dispute that is open, by kind: both end with it.
+OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.chargeback: ("dispute_open", "open")}
 
 
 async def apply_dispute_fact(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also
-) -> None:
-    """Record a dispute about an attempt of a payment; what a lost one took of a success is booked."""
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also,
+    is_current: bool = False,
+) -> None:  # fmt: skip
+    """Record a dispute about an attempt of a payment; what a lost one took of a success is booked.
+
+    ``is_current``: the provider says so now (a listing), which an older delivery does not: one that was decided, and is
+    decided otherwise by now, is then booked as it is.
+    """
+    fact = _priced(attempt, fact)
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
-        known = {d.provider_dispute_id: d for d in await refunds.disputes_of(db, payment.id)}
+        known = {d.provider_dispute_id: d for d in await disputes.of_payment(db, payment.id)}
         before = known.get(fact.provider_dispute_id)
         unit = Unit()
         if fact.amount is not None and fact.amount.currency != fresh.currency:
             open_currency_case(desk, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
         else:
-            await _write(desk, db, unit, fresh, attempt, before, fact)
+            await _write(desk, db, unit, fresh, attempt, before, fact, is_current)
         also(unit)
         try:
             await db.commit(unit)
@@ -41,6 +58,16 @@ async def apply_dispute_fact(
         except (Stale, CheckRefused, Duplicate):  # Duplicate: other news of it came first
             continue
     raise Stale
+
+
+def _priced(attempt: Attempt, fact: DisputeFact) -> DisputeFact:
+    """A fact whose amount came without a currency is in its attempt's."""
+    if fact.amount is not None or fact.bare_amount is None:
+        return fact
+    with suppress(InvalidAmount):
+        value, exponent = fact.bare_amount
+        return replace(fact, amount=from_wire(value, attempt.currency, exponent))
+    return fact
 
 
 async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) -> Attempt:
@@ -54,60 +81,134 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
 
 async def _write(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None,
-    fact: DisputeFact,
+    fact: DisputeFact, is_current: bool,
 ) -> None:  # fmt: skip
     now = desk.world.now()
     state = DisputeState(fact.state)
-    amount = fact.amount.minor if fact.amount else None
-    if before is not None:
-        if before.state not in (DisputeState.open, state):
-            if state is not DisputeState.open:
-                _other_end(desk, unit, payment, before, state)
-            return  # decided once; an older delivery changes nothing
-        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
-        if amount is None or (before.state is not DisputeState.open and before.amount is not None):
-            amount = before.amount
-    # Of whom it was booked as lost stays written, too.
-    is_booked = before is not None and before.state is DisputeState.lost and before.amount is not None
-    dispute = Dispute(
-        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
-        fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, fact.funds_withdrawn,
-        fact.due_at, before.created_at if before else now, now,
-        before.attempt_id if before is not None and is_booked else attempt.id,
-    )  # fmt: skip
+    escalated = before is not None and (before.kind, fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
+    has_ended = before is not None and before.state not in (DisputeState.open, state) and not escalated
+    if has_ended and (state is DisputeState.open or not is_current):
+        if before is not None and state is not DisputeState.open:
+            _other_end(desk, unit, payment, before, state)
+        return  # decided once; an older delivery changes nothing
+    dispute = _dispute(desk, payment, attempt, before, fact)
+    owner = attempt
+    if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
+        owner = await payments.attempt_by_id(db, dispute.attempt_id) or attempt
+    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+    change = await returned.book(desk, db, unit, payment, owner, News("provider", current, dispute=dispute))
+    payments.change(unit, payment, change, now, payment.version)
     if before is None:
-        refunds.insert_dispute(unit, dispute)
+        disputes.insert(unit, dispute)
     else:
-        refunds.change_dispute(unit, before, dispute)
-    is_news = before is None or before.state is not state
-    if state is DisputeState.lost and amount and (before is None or is_news or before.amount is None):
-        await _book_loss(desk, db, unit, payment, attempt, dispute, amount)
-    if not is_news:
-        return
-    detail = {"dispute": dispute.provider_dispute_id, "state": state.value, "amount": amount}
-    if before is None or state is DisputeState.lost:
-        open_case(desk, unit, payment, f"dispute_{state.value}", f"{dispute.provider_dispute_id}:{state.value}", detail)
-    audit.append(unit, now, "webhook", f"dispute.{state.value}", payment.id, detail)
-    tell(desk, unit, payment, f"dispute.{'opened' if state is DisputeState.open else state.value}", detail)
+        disputes.change(unit, before, dispute)
+    await _follow(desk, db, unit, payment, before, dispute)
 
 
-async def _book_loss(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, dispute: Dispute, amount: int
+def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact) -> Dispute:
+    """The dispute as it is known from now on. News of one that is open may come in any order: what an older delivery
+    does not say, or says of an earlier stage, changes nothing."""
+    now, state = desk.world.now(), DisputeState(fact.state)
+    amount = fact.amount.minor if fact.amount else None
+    kind, withdrawn, due_at = DisputeKind(fact.kind), fact.funds_withdrawn, fact.due_at
+    reason = DisputeReason(fact.reason) if fact.reason else None
+    provider_reason, owner = fact.provider_reason, attempt.id
+    if before is not None:
+        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
+        has_ended = before.state is not DisputeState.open and before.state is state
+        if amount is None or (has_ended and before.amount is not None):
+            amount = before.amount
+        if before.kind is DisputeKind.chargeback:
+            kind = before.kind
+        if state is DisputeState.open:
+            withdrawn = withdrawn or before.funds_withdrawn
+        due_at, reason = due_at or before.due_at, reason or before.reason
+        provider_reason = provider_reason or before.provider_reason
+        # Of whom it was booked as lost stays written, too.
+        owner = before.attempt_id if before.booked and before.attempt_id else owner
+    return Dispute(
+        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,
+        before.created_at if before else now, now, owner, kind, reason, provider_reason,
+        before.booked if before else 0,
+    )  # fmt: skip
+
+
+# ── Cases and events ──
+
+
+async def _follow(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute
 ) -> None:
-    now, account = desk.world.now(), "disputes"
-    if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
-        # Who paid twice had the bank take one of the two back: the payment itself has lost nothing.
-        account = "excess"
-        resolution = {"action": "lost_in_dispute", "dispute": dispute.provider_dispute_id}
-        await excess.end_if_gone(db, unit, payment, attempt, amount, resolution, "provider", now)
-    else:
-        payments.change(unit, payment, Change(payment.status, add_lost=amount), now)
-    entry = Entry("dispute_lost", account, f"provider:{attempt.provider_code}", amount, payment.currency)
-    ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
+    """Open and end the cases of a dispute that has changed, and tell the host application."""
+    is_news = before is None or before.state is not dispute.state
+    escalated = before is not None and before.kind is not dispute.kind
+    detail, name = view(dispute), dispute.provider_dispute_id
+    is_open = dispute.state is DisputeState.open
+    if not (is_news or (escalated and is_open)):
+        if is_open and before is not None and _differs(before, dispute):
+            tell(desk, unit, payment, f"{_noun(dispute)}.updated", detail)
+        return
+    for kind, (case, suffix) in OPEN_CASES.items():
+        if is_open and kind is dispute.kind:
+            open_case(desk, unit, payment, case, f"{name}:{suffix}", detail)
+        else:
+            why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
+            await _end_case(desk, db, unit, case, f"{name}:{suffix}", why)
+    if dispute.state is DisputeState.lost:
+        open_case(desk, unit, payment, "dispute_lost", f"{name}:lost", detail)
+    elif not is_open:
+        await _end_case(desk, db, unit, "dispute_lost", f"{name}:lost", f"dispute_{dispute.state.value}")
+    audit.append(unit, desk.world.now(), "webhook", _audited(dispute), payment.id, detail)
+    tell(desk, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
+    log.info(
+        "dispute_settled", practice=db.practice_id, payment=payment.id, dispute=name, kind=dispute.kind.value,
+        state=dispute.state.value,
+    )  # fmt: skip
+
+
+def view(dispute: Dispute) -> dict[str, Any]:
+    """A dispute as cases and events tell it, and the API: amounts in minor units of ``currency``."""
+    return {
+        "dispute": dispute.provider_dispute_id, "kind": dispute.kind.value, "state": dispute.state.value,
+        "providerState": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
+        "providerReason": dispute.provider_reason, "amount": dispute.amount, "currency": dispute.currency,
+        "dueAt": dispute.due_at, "fundsWithdrawn": dispute.funds_withdrawn,
+    }  # fmt: skip
+
+
+def _differs(before: Dispute, dispute: Dispute) -> bool:
+    """Whether something changed that a host or a person would act on."""
+    then, now = view(before), view(dispute)
+    return any(then[name] != now[name] for name in ("amount", "dueAt", "fundsWithdrawn"))
+
+
+def _noun(dispute: Dispute) -> str:
+    """An inquiry is told as one, unless it took money."""
+    is_inquiry = dispute.kind is DisputeKind.inquiry and dispute.state is not DisputeState.lost
+    return "inquiry" if is_inquiry else "dispute"
+
+
+def _event(dispute: Dispute) -> str:
+    """The type of the event: ``inquiry.opened`` and ``.closed``; ``dispute.opened``, ``.won``, ``.lost`` and ``.closed``."""
+    noun = _noun(dispute)
+    if dispute.state is DisputeState.open:
+        return f"{noun}.opened"
+    return "inquiry.closed" if noun == "inquiry" else f"dispute.{dispute.state.value}"
+
+
+def _audited(dispute: Dispute) -> str:
+    return f"{_noun(dispute)}.{dispute.state.value}"
+
+
+async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: str, why: str) -> None:
+    now, resolution = desk.world.now(), {"action": why}
+    for case in await cases.listed(db, kind=kind, subject=subject):
+        cases.close(unit, case, resolution, "provider", now)
+        audit.append(unit, now, "provider", "case.resolved", case.id, {"kind": kind, **resolution})
 
 
 def _other_end(desk: Desk, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
     """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
-    name = before.provider_dispute_id
-    detail = {"dispute": name, "state": state.value, "was": before.state.value, "amount": before.amount}
-    open_case(desk, unit, payment, f"dispute_{state.value}", f"{name}:{state.value}", detail)
+    detail = {**view(before), "state": state.value, "was": before.state.value}
+    open_case(desk, unit, payment, f"dispute_{state.value}", f"{before.provider_dispute_id}:{state.value}", detail)

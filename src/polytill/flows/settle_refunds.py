@@ -1,7 +1,8 @@
 """The refund half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
 
 A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. What
-a provider gives back beyond what was captured is booked apart (``excess_refunded``) and put before a person.
+a provider refunds beyond what was captured is booked apart (``excess_refunded``). Which of it is the same money as a
+lost dispute, and whether more was returned than was captured, is decided in ``flows/returned.py``.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
-from polytill.flows import excess, unresolved
+from polytill.flows import returned, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
 from polytill.flows.pay import current_attempt
+from polytill.flows.returned import News
 from polytill.flows.said import said
 from polytill.flows.schedule import next_lookup
 from polytill.flows.settle import TRIES
@@ -183,24 +185,22 @@ async def _move(
         after.booked_excess = after.amount - after.booked
         change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
         entries.append(Entry("refund", given, account, after.amount, after.currency))
-        if after.returns_excess:
-            action = "refund_excess" if after.origin == "api" else "refunded_at_provider"
-            resolution = {"action": action, "refund": after.id}
-            await excess.end_if_gone(
-                db, unit, payment, attempt, after.amount, resolution, after.created_by, after.updated_at
-            )
-        if after.booked_excess and not after.returns_excess:
-            detail = {"refund": after.id, "beyond": after.booked_excess, "currency": after.currency}
-            open_case(desk, unit, payment, "over_refund", after.id, detail)
     elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
         change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
         after.booked = after.booked_excess = 0
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
         open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
-        if after.returns_excess:
-            await excess.begin_again(db, unit, attempt, source, after.updated_at)
-    now = after.updated_at
-    payments.change(unit, payment, change, now, payment.version if adopted else None)
+    now, depends = after.updated_at, adopted
+    if entries:
+        # What of the attempt's disputes is the same money may be another amount by this.
+        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        by = after.created_by if after.state in REFUND_DONE else source
+        news = News(by, current, after)
+        booked = await returned.book(desk, db, unit, payment, attempt, news)
+        depends = depends or news.depends
+        change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
+    seen = payment.dispute_version if entries else None
+    payments.change(unit, payment, change, now, payment.version if depends else None, seen)
     if adopted:
         refunds.insert(unit, after)
     else:
@@ -215,6 +215,32 @@ async def _move(
         kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
         told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
         tell(desk, unit, payment, kind, told)
+
+
+async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dispute_id: str) -> None:
+    """A refund turns out to be how the provider paid a dispute: the same money, which is booked once."""
+    for _ in range(TRIES):
+        payment = await payments.by_id(db, refund.payment_id)
+        attempt = await payments.attempt_by_id(db, refund.attempt_id)
+        fresh = await refunds.by_id(db, refund.id)
+        assert payment is not None
+        assert attempt is not None
+        assert fresh is not None
+        now = desk.world.now()
+        changed = replace(fresh, provider_dispute_id=provider_dispute_id, updated_at=now)
+        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        unit = Unit()
+        change = await returned.book(desk, db, unit, payment, attempt, News("provider", current, changed))
+        payments.change(unit, payment, change, now, payment.version)
+        refunds.change(unit, fresh.state, changed)
+        detail = {"refund": refund.id, "dispute": provider_dispute_id}
+        audit.append(unit, now, "provider", "refund.of_dispute", payment.id, detail)
+        try:
+            await db.commit(unit)
+            return
+        except (Stale, CheckRefused):
+            continue
+    raise Stale
 
 
 # ── Facts that a delivery brings ──
@@ -358,7 +384,7 @@ async def _adopt(
         id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
         attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
         reason="Made at the provider", origin="provider", idempotency_key=key, request_hash="",
-        created_by="provider", created_at=now, updated_at=now,
+        created_by="provider", created_at=now, updated_at=now, provider_dispute_id=fact.provider_dispute_id,
     )  # fmt: skip
     state = decide_refund(refund, outcome)
     assert state is not None

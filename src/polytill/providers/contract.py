@@ -29,6 +29,7 @@ from polytill.providers.facts import (
     PaymentFact,
     RefundFact,
     WebhookResult,
+    read_page,
 )
 from polytill.providers.http import Http
 from polytill.providers.identifiers import identifiers_in
@@ -77,6 +78,7 @@ __all__ = [
     "WebhookProof",
     "WebhookResult",
     "environment_of_key",
+    "read_page",
     "redact",
 ]
 
@@ -169,6 +171,9 @@ class Handler:
     # (``CreatePaymentParams.method_details``). Such a charge may move money although nobody has read its answer.
     direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
     answers_name_amount: ClassVar[bool] = True  # False (M-Pesa): the request alone fixed it
+    # Whether the provider pays a lost dispute by a refund out of the same transaction, and therefore never returns more
+    # than it took. False where a chargeback is money of its own beside any refund (Stripe and other card acquirers).
+    disputes_are_refunded: ClassVar[bool] = False
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
     # Where the identifiers of a payment stand in an answer as it is kept: ``providers/identifiers.py``. They are stored,

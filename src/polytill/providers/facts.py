@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,6 +34,7 @@ class RefundFact:
     total: Money | None = None
     response: JsonObject | None = None
     provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
+    provider_dispute_id: str | None = None  # where the provider says that it paid a dispute by this refund (Paystack)
 
     @property
     def named(self) -> bool:
@@ -42,7 +44,11 @@ class RefundFact:
 
 @dataclass(frozen=True, slots=True)
 class DisputeFact:
-    """What a provider says of a dispute. ``state`` is open, won or lost; ``provider_state`` its own word."""
+    """What a provider says of a dispute. ``state`` is open, won, lost or closed; ``provider_state`` its own word.
+
+    ``kind`` is inquiry or chargeback; ``reason`` one of ``DisputeReason`` and ``provider_reason`` the provider's own code.
+    ``bare_amount``: an integer and its exponent where the provider names no currency; the attempt's is meant then.
+    """
 
     state: str
     provider_state: str
@@ -53,6 +59,10 @@ class DisputeFact:
     amount: Money | None = None
     funds_withdrawn: bool = False
     due_at: str | None = None
+    kind: str = "chargeback"
+    reason: str | None = None
+    provider_reason: str | None = None
+    bare_amount: tuple[int, int] | None = None
 
 
 Fact = PaymentFact | RefundFact | DisputeFact
@@ -64,11 +74,20 @@ FactT = TypeVar("FactT", PaymentFact, RefundFact, DisputeFact)
 class Page(Generic[FactT]):
     """One page of a listing. ``next`` asks for the following one, whatever a provider's cursor is; None: the end.
 
-    A page may be empty and still have a next one: what could not be read as a fact is left out.
+    A page may be empty and still have a next one. ``unread``: how many entries could not be read as facts; they are
+    left out here, and logged and counted by whoever reads the listing.
     """
 
     facts: tuple[FactT, ...]
     next: str | None = None
+    unread: int = 0
+
+
+def read_page(found: Iterable[FactT | None], following: str | None) -> Page[FactT]:
+    """A page of what could be read as facts; what could not (None) is counted."""
+    entries = list(found)
+    facts = tuple(fact for fact in entries if fact is not None)
+    return Page(facts, following, len(entries) - len(facts))
 
 
 @dataclass(frozen=True, slots=True)

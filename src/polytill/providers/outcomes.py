@@ -34,6 +34,7 @@ class Reason(StrEnum):
     duplicate = "duplicate"
     not_found = "not_found"
     invalid_state = "invalid_state"
+    disputed = "disputed"
     integrator_bug = "integrator_bug"
     # The practice's account or keys.
     config = "config"
@@ -76,6 +77,7 @@ class Succeeded:
     authorized_only: bool = False  # Authorized: the amount is held, nothing has moved
     response: JsonObject | None = None
     saved_method: SavedMethod | None = None
+    captured: Money | None = None  # with ``authorized_only``: what was taken already, while ``amount`` is still held
 
 
 class NextKind(StrEnum):

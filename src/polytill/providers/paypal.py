@@ -118,6 +118,7 @@ class PayPalProvider(Handler):
     )
     idempotency = Idempotency.key
     idempotency_window_s = 6 * 3600
+    disputes_are_refunded = True
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
 
@@ -194,7 +195,7 @@ class PayPalProvider(Handler):
         except InvalidAmount:
             return too_fine(params.amount)
         order = await self._order(params.provider_transaction_id)
-        captured = reading.capture_of(order) if isinstance(order, dict) else order
+        captured = reading.capture_of(order, params.amount) if isinstance(order, dict) else order
         if not isinstance(captured, str):
             return captured if captured is not None else _nothing("capture")
         body = {"amount": amount, "custom_id": params.payment_reference, "invoice_id": params.reference}
@@ -313,6 +314,11 @@ class PayPalProvider(Handler):
     async def _as_it_stands(self, order: JsonObject, answer: Answer, outcome: Outcome) -> Outcome:
         """A hold that is not as we believe (captured, voided or expired already): what it is, the order tells. One that
         still stands was left alone, and the rejection says why."""
+        if isinstance(outcome, Succeeded) and reading.payments_of(order, "captures"):  # captured in part before
+            again = await self._order(string_in(order, "id"))
+            if isinstance(again, dict):
+                return reading.read_order(again)
+            return Unknown(again.reason, again.code, again.detail)
         if not reading.is_rejected(answer, outcome):
             return outcome
         again = await self._order(string_in(order, "id"))

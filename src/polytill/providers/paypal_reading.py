@@ -77,9 +77,9 @@ def read_order(data: JsonObject) -> Outcome:
     if status not in ORDER_WORDS:
         return Unknown(Reason.unreadable, status or "200", "PayPal's order has a status that is not known.")
     if captures:
-        # An order has one capture; where a hold was captured in parts, the one that went through counts.
+        in_parts = read_parts(data, order_id)
         best = next((one for one in captures if one.get("status") in CAPTURED), captures[-1])
-        return read_capture(best, order_id)
+        return in_parts or read_capture(best, order_id)
     if holds:
         return read_authorization(holds[-1], order_id)
     if status == "VOIDED":
@@ -106,6 +106,32 @@ def refund_reference(refund: JsonObject) -> str | None:
     invoice, ours = string_in(refund, "invoice_id"), string_in(refund, "custom_id")
     is_payments = invoice is not None and ours is not None and invoice.endswith(f"-{ours[-8:]}")
     return None if is_payments else invoice
+
+
+def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
+    """An authorization that was captured in parts: what they come to, and what is still held. None where one capture
+    tells it all."""
+    done = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
+    holds = payments_of(order, "authorizations")
+    amounts = [money_in(one.get("amount")) for one in done]
+    held = money_in(holds[-1].get("amount")) if holds else None
+    is_open = bool(holds) and holds[-1].get("status") == "PARTIALLY_CAPTURED"
+    first = amounts[0] if amounts else None
+    if (
+        first is None
+        or not (len(done) > 1 or is_open)
+        or any(a is None or a.currency != first.currency for a in amounts)
+    ):
+        return None
+    total = Money(sum(a.minor for a in amounts if a is not None), first.currency)
+    kept = redact(done[-1], REDACTED)
+    if is_open and held is not None and held.currency == total.currency and held.minor > total.minor:
+        rest = Money(held.minor - total.minor, total.currency)
+        return Succeeded(rest, order_id, authorized_only=True, response=kept, captured=total)
+    fees = [_fee_in(one) for one in done]
+    same = [fee for fee in fees if fee is not None and fees[0] is not None and fee.currency == fees[0].currency]
+    fee = Money(sum(one.minor for one in same), same[0].currency) if len(same) == len(done) else None
+    return Succeeded(total, order_id, fee, response=kept)
 
 
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
@@ -193,9 +219,15 @@ def payments_of(order: JsonObject, kind: str) -> list[JsonObject]:
     return objects_in(object_in(_unit(order), "payments"), kind) or []
 
 
-def capture_of(order: JsonObject) -> str | None:
-    """The id of the capture that can be refunded."""
-    found = (one for one in payments_of(order, "captures") if one.get("status") in CAPTURED)
+def capture_of(order: JsonObject, wanted: Money | None = None) -> str | None:
+    """The id of the capture that can be refunded; of several, one that is large enough and has most of it left."""
+    found = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
+    words = ("COMPLETED", "PARTIALLY_REFUNDED")
+    for word in words if wanted is not None and len(found) > 1 else ():
+        for one in found:
+            amount = money_in(one.get("amount"))
+            if one.get("status") == word and amount is not None and wanted and amount.minor >= wanted.minor:
+                return string_in(one, "id")
     return next((string_in(one, "id") for one in found), None)
 
 
@@ -258,6 +290,8 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
         return NotSent(Reason.config, code, text)
     if answer.status == 404:
         return NotSent(Reason.not_found, code, text)
+    if issue == "CAPTURE_DISPUTED_PARTIAL_REFUND_NOT_ALLOWED":
+        return Declined(Reason.disputed, True, code, text)
     meaning = meaning_of(issue)
     if answer.status in (400, 422) and meaning in (Meaning.declined, Meaning.payer_again):
         return Declined(decline_reason(issue), meaning is Meaning.declined, code, text)

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from polytill.providers import paypal_reading as reading
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, WebhookResult, redact
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, WebhookResult, redact
 from polytill.providers.http import origin_of, parse_json
 from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, Pending, Succeeded, Unknown
+from polytill.providers.paypal_disputes import dispute_in
 from polytill.providers.signing import header
 from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
 
@@ -38,8 +39,6 @@ NOT_READ = "What PayPal says of this could not be read."
 TAKEN_BACK = (
     "PayPal took money of a payment back. What a dispute took is booked with the dispute; other money is not yet."
 )
-# PayPal knows more ends, which do not say whose money it was: a person reads those.
-DISPUTE_OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
 
 # ── Signatures ──
 
@@ -105,12 +104,12 @@ def read_event(body: bytes) -> WebhookResult:
         raise ValueError("not a PayPal event")
     fact = _fact_in(kind, resource)
     # An approval is not yet money: whoever asks the order now captures it.
-    approved = isinstance(fact, PaymentFact) and isinstance(fact.outcome, NeedsAction)
+    ask = isinstance(fact, PaymentFact) and (isinstance(fact.outcome, NeedsAction) or _is_part(kind, resource))
     kept = redact(event, reading.REDACTED - {"links"})  # a refund names its capture only in a link
     # News about money that cannot be understood are put before a person; all else changes nothing here.
     action = "apply" if fact else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
     reason = (TAKEN_BACK if kind == REVERSED else NOT_READ) if action == "notify" else None
-    return WebhookResult(kind, event_id, action, None, event_id, (fact,) if fact else (), approved, reason, kept)
+    return WebhookResult(kind, event_id, action, None, event_id, (fact,) if fact else (), ask, reason, kept)
 
 
 def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
@@ -124,7 +123,13 @@ def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
         return _payment_in(resource, reading.read_capture(resource, _order_of(resource)))
     if kind.startswith("PAYMENT.AUTHORIZATION."):
         return _payment_in(resource, reading.read_authorization(resource, _order_of(resource)))
-    return _dispute_in(resource) if kind.startswith("CUSTOMER.DISPUTE.") else None
+    return dispute_in(resource) if kind.startswith("CUSTOMER.DISPUTE.") else None
+
+
+def _is_part(kind: str, resource: JsonObject) -> bool:
+    """Whether it is about one capture of an authorization, which may have several: the order tells what they come to."""
+    related = object_in(object_in(resource, "supplementary_data"), "related_ids")
+    return kind == "PAYMENT.CAPTURE.COMPLETED" and "authorization_id" in related
 
 
 def _payment_in(resource: JsonObject, outcome: Succeeded | Pending | Declined | Unknown) -> PaymentFact | None:
@@ -150,21 +155,4 @@ def _refund_in(resource: JsonObject) -> RefundFact | None:
         state, reading.refund_reference(resource), string_in(resource, "id"), string_in(resource, "custom_id"),
         _order_of(resource), reading.money_in(resource.get("amount")),
         response=redact(resource, reading.REDACTED), provider_charge_id=up.rpartition("/")[2] if up else None,
-    )  # fmt: skip
-
-
-def _dispute_in(resource: JsonObject) -> DisputeFact | None:
-    dispute_id = string_in(resource, "dispute_id")
-    about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
-    end, status = object_in(resource, "dispute_outcome"), text_of(resource.get("status"))
-    outcome = text_of(end.get("outcome_code"))
-    state = DISPUTE_OUTCOMES.get(outcome, "open")
-    if dispute_id is None or (state == "open" and (outcome not in ("", "NONE") or status == "RESOLVED")):
-        return None
-    # A lost one may have cost a part of what was disputed.
-    given = reading.money_in(end.get("amount_refunded")) if state == "lost" else None
-    return DisputeFact(
-        state, outcome or status, dispute_id, string_in(about, "custom"), None,
-        string_in(about, "seller_transaction_id"), given or reading.money_in(resource.get("dispute_amount")),
-        due_at=string_in(resource, "seller_response_due_date"),
     )  # fmt: skip

@@ -40,6 +40,7 @@ from polytill.providers.contract import (
     RefundLookupParams,
     RefundParams,
     WebhookResult,
+    read_page,
     redact,
 )
 from polytill.providers.http import Answer, parse_json, to_json
@@ -56,6 +57,7 @@ from polytill.providers.outcomes import (
     unless_missing,
     unproven,
 )
+from polytill.providers.paystack_disputes import listed_dispute
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
@@ -113,6 +115,7 @@ class PaystackProvider(Handler):
     required_customer_fields = ("email",)
     webhook_signed_with = "secretKey"
     idempotency = Idempotency.reference
+    disputes_are_refunded = True
     settle_horizon_s = 120.0
     direct_charges = charge.DETAILS
     identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
@@ -206,8 +209,7 @@ class PaystackProvider(Handler):
         found = await self._list("/refund", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
-        facts = (reading.listed_refund(item) for item in found[0])
-        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+        return read_page((reading.listed_refund(item) for item in found[0]), found[1])
 
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -216,8 +218,7 @@ class PaystackProvider(Handler):
         found = await self._list("/dispute", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
-        facts = (reading.listed_dispute(item) for item in found[0])
-        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+        return read_page((listed_dispute(item) for item in found[0]), found[1])
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balance."""

@@ -13,7 +13,7 @@ from typing import Any
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import Balance, DisputeFact, Fact, PaymentFact, RefundFact, RefundLookupParams, redact
+from polytill.providers.contract import Balance, Fact, PaymentFact, RefundFact, RefundLookupParams, redact
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (
     Declined,
@@ -32,6 +32,7 @@ from polytill.providers.outcomes import (
     Wants,
     unless_missing,
 )
+from polytill.providers.paystack_disputes import dispute_fact, dispute_of
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 from polytill.providers.wire_json import (
     id_in,
@@ -68,7 +69,6 @@ REFUND_WORDS = {
     "failed": "failed",
     "needs-attention": "requires_action",
 }
-DISPUTE_RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
 
 # ── Response readers ──
 
@@ -216,17 +216,12 @@ def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
     if wanted.reference:
         return noted == wanted.reference
     same_amount = text_of(data.get("amount")) == str(to_wire(wanted.amount, WIRE_EXPONENT))
-    return noted is None and same_amount and not _is_of_dispute(data) and id_in(data) not in wanted.known
+    return noted is None and same_amount and dispute_of(data) is None and id_in(data) not in wanted.known
 
 
 def _transaction_of(data: JsonObject) -> str | None:
     """The transaction's number: bare, or of an object that it is put in."""
     return id_in(data, "transaction") or id_in(object_in(data, "transaction"))
-
-
-def _is_of_dispute(data: JsonObject) -> bool:
-    """Whether a refund is how a dispute was paid: the dispute itself books what it took."""
-    return bool(data.get("dispute"))
 
 
 def refund_outcome(data: JsonObject) -> Outcome:
@@ -268,11 +263,13 @@ def read_event(kind: str, data: JsonObject) -> Reading:
     if kind.startswith("refund."):
         return _read_refund_event(kind, data)
     if kind.startswith("charge.dispute."):
-        dispute = _dispute_fact(data)
+        dispute = dispute_fact(data)
         # One that decides nothing yet must not stand in the way of the one that does.
         undecided = (
             f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
         )
+        if kind.endswith("remind"):  # each names its own deadline
+            undecided = f":{dispute.provider_state}:{dispute.due_at}"
         return f"{dispute.provider_dispute_id}{undecided}", (dispute,), "apply", None
     if kind.startswith("preauthorization."):
         return _read_preauthorization(kind, data)
@@ -308,17 +305,20 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
     if state is None:
         return key, (), "notify", f"Paystack told of a refund in a way that is not known: {kind}"
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
-    fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept)
+    named = dispute_of(data)
+    fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept, provider_dispute_id=named)
     return key, (fact,), "apply", None
 
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
-    """A refund out of a listing; None where it does not say what it is of, or is a dispute's."""
+    """A refund out of a listing, with the dispute that it has paid; None where it does not say what it is of."""
     state, number = REFUND_WORDS.get(text_of(data.get("status"))), _transaction_of(data)
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
-    if state is None or number is None or id_in(data) is None or (ours is None and _is_of_dispute(data)):
+    if state is None or number is None or id_in(data) is None:
         return None
-    return RefundFact(state, ours, id_in(data), provider_transaction_id=number, response=kept)
+    return RefundFact(
+        state, ours, id_in(data), provider_transaction_id=number, response=kept, provider_dispute_id=dispute_of(data)
+    )
 
 
 def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
@@ -340,33 +340,6 @@ def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
         return id_in(data) or "", (), "ignore", None
     fact = PaymentFact(outcome, string_in(data, "reference"), transaction_id)
     return id_in(data) or "", (fact,), "apply", None
-
-
-def listed_dispute(data: JsonObject) -> DisputeFact | None:
-    """A dispute out of a listing; None where it cannot be read."""
-    try:
-        return _dispute_fact(data)
-    except (InvalidAmount, ValueError):
-        return None
-
-
-def _dispute_fact(data: JsonObject) -> DisputeFact:
-    transaction, dispute_id = object_in(data, "transaction"), id_in(data)
-    if dispute_id is None:
-        raise ValueError("a dispute without an id")
-    resolved = DISPUTE_RESOLUTIONS.get(str(data.get("resolution")))
-    amount = data.get("refund_amount") if data.get("refund_amount") is not None else transaction.get("amount")
-    return DisputeFact(
-        state=resolved or "open",
-        provider_state=resolved or "needs_response",
-        provider_dispute_id=dispute_id,
-        # data.transaction_reference is null in real deliveries.
-        payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
-        provider_transaction_id=id_in(transaction),
-        amount=_money(amount, data),
-        funds_withdrawn=resolved == "lost",
-        due_at=string_in(data, "dueAt"),
-    )
 
 
 # ── Error mapping ──
@@ -392,6 +365,8 @@ def read_error(answer: Answer) -> Outcome:
         return NotSent(Reason.currency_not_supported, code, message)
     if answer.status == 403:
         return NotSent(Reason.config, code or "403", message)
+    if answer.status in (400, 422) and "dispute" in lower:
+        return Declined(Reason.disputed, True, code, message)
     if answer.status == 422:
         return NotSent(Reason.invalid_state, code, message)
     # "No", and yet something is there: which of the two holds, only asking again tells.

@@ -37,11 +37,13 @@ from polytill.providers.contract import (
     RefundParams,
     WebhookResult,
     environment_of_key,
+    read_page,
     redact,
 )
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, hex_hmac, same
+from polytill.providers.stripe_disputes import listed_dispute
 from polytill.providers.stripe_element import PaymentElement
 from polytill.providers.stripe_forms import (
     EXPAND,
@@ -216,7 +218,7 @@ class StripeProvider(PaymentElement):
         if not isinstance(found, tuple):
             return found
         facts = (reading.payment_fact(item) for item in found[0])
-        return Page(tuple(fact for fact in facts if fact.provider_transaction_id), found[1])
+        return read_page((fact if fact.provider_transaction_id else None for fact in facts), found[1])
 
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -225,8 +227,7 @@ class StripeProvider(PaymentElement):
         found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
         if not isinstance(found, tuple):
             return found
-        facts = (reading.listed_refund(item) for item in found[0])
-        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+        return read_page((reading.listed_refund(item) for item in found[0]), found[1])
 
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -235,8 +236,7 @@ class StripeProvider(PaymentElement):
         found = await self._list("/v1/disputes", _window(since_s, until_s, cursor))
         if not isinstance(found, tuple):
             return found
-        facts = (reading.listed_dispute(item) for item in found[0])
-        return Page(tuple(fact for fact in facts if fact is not None), found[1])
+        return read_page((listed_dispute(item) for item in found[0]), found[1])
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /v1/balance."""

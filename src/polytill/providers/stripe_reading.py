@@ -12,7 +12,7 @@ from typing import Any
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import DisputeFact, Fact, PaymentFact, RefundFact, redact
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import (
     Declined,
@@ -27,10 +27,11 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
+from polytill.providers.stripe_disputes import dispute_fact
 from polytill.providers.stripe_saved import saved_method
 from polytill.providers.stripe_terms import money_of, wire_exponent
 from polytill.providers.wire_amounts import fee_from_wire
-from polytill.providers.wire_json import moment_text, object_in, text_of, token_in
+from polytill.providers.wire_json import object_in, text_of, token_in
 
 # ── Facts ──
 
@@ -58,7 +59,6 @@ REFUND_WORDS = {
     "failed": "failed",
     "canceled": "failed",
 }
-DISPUTE_WORDS = {"lost": "lost", "won": "won", "warning_closed": "won", "prevented": "won"}
 
 DECLINE_REASONS = {
     Reason.insufficient_funds: "insufficient_funds",
@@ -77,7 +77,8 @@ REFUSALS = {
     Reason.amount_too_large: "amount_too_large",
     Reason.integrator_bug: "payment_method_types_no_longer_supported parameter_unknown",
     Reason.invalid_state: "payment_intent_unexpected_state charge_already_captured charge_already_refunded "
-    "charge_disputed charge_expired_for_capture",
+    "charge_expired_for_capture",
+    Reason.disputed: "charge_disputed",
     Reason.not_found: "resource_missing",
     Reason.config: "testmode_charges_only livemode_mismatch api_key_expired platform_api_key_expired "
     "secret_key_required more_permissions_required account_invalid",
@@ -123,7 +124,11 @@ def intent_outcome(data: JsonObject) -> Outcome:
         return Pending(amount, intent_id, kept)
     if status == "requires_capture":
         held = _given(data, "amount_capturable", amount)
-        return Succeeded(held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data))
+        taken = _given(data, "amount_received", Money(0, amount.currency))  # captured in parts, and not all of it yet
+        return Succeeded(
+            held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data),
+            captured=taken if taken.minor else None,
+        )  # fmt: skip
     if status == "succeeded":
         received = _given(data, "amount_received", amount)
         return Succeeded(received, intent_id, _fee_of(data), response=kept, saved_method=saved_method(data))
@@ -231,7 +236,7 @@ def _read_object(kind: str, event: JsonObject, data: JsonObject) -> Fact | str:
     if kind in SESSION_EVENTS:
         return _session_fact(kind, data)
     if kind in DISPUTE_EVENTS:
-        return _dispute_fact(kind, data)
+        return dispute_fact(kind, data, text_of(metadata_of(data).get(OUR_ATTEMPT)) or None)
     return _charge_fact(event, data) if kind == "charge.refunded" else _refund_fact(data)
 
 
@@ -313,42 +318,6 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
     )
 
 
-def listed_dispute(data: JsonObject) -> DisputeFact | None:
-    """A dispute out of a listing; None where it cannot be read."""
-    try:
-        return _dispute_fact("", data) if id_of(data.get("id")) else None
-    except InvalidAmount:
-        return None
-
-
-def _dispute_fact(kind: str, data: JsonObject) -> DisputeFact:
-    status = text_of(data.get("status"))
-    due = object_in(data, "evidence_details").get("due_by")
-    return DisputeFact(
-        state=DISPUTE_WORDS.get(status, "open"),
-        provider_state=status,
-        provider_dispute_id=str(id_of(data.get("id"))),
-        payment_reference=text_of(metadata_of(data).get(OUR_ATTEMPT)) or None,
-        provider_transaction_id=id_of(data.get("payment_intent")),
-        provider_charge_id=id_of(data.get("charge")),
-        amount=money_of(data.get("amount"), data.get("currency")),
-        funds_withdrawn=_funds_withdrawn(kind, status, data),
-        due_at=moment_text(due) if isinstance(due, int) and 0 < due < 10**11 else None,
-    )
-
-
-def _funds_withdrawn(kind: str, status: str, data: JsonObject) -> bool:
-    if kind.endswith(".funds_withdrawn") or kind.endswith(".funds_reinstated"):
-        return kind.endswith(".funds_withdrawn")
-    if status.startswith("warning_") or status == "prevented":  # an inquiry: no money has moved
-        return False
-    moves = data.get("balance_transactions")
-    if status == "lost" or not isinstance(moves, list):
-        return status != "won"
-    amounts = [move.get("amount") for move in moves if isinstance(move, dict)]
-    return sum(amount for amount in amounts if isinstance(amount, int)) < 0
-
-
 # ── Error mapping ──
 
 
@@ -375,6 +344,8 @@ def read_error(answer: Answer) -> Outcome:
     if status != 404 and not error.get("type"):
         # A gateway's: the call did not get to Stripe, and says nothing of others.
         return NotSent(Reason.unreadable, str(status), "What refused the call does not speak as Stripe does.")
+    if code == "charge_disputed":  # Stripe refunds nothing that a bank has asked for
+        return Declined(Reason.disputed, True, code, message)
     said = (message or "").lower()
     if "exists in live mode" in said or "exists in test mode" in said:
         return NotSent(Reason.config, code, message)

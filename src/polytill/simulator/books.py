@@ -45,13 +45,37 @@ class Refund:
 
 @dataclass(slots=True)
 class Dispute:
-    """A payer's complaint at the bank. ``status``: open | won | lost."""
+    """A customer's complaint. ``status``: open | won | lost | closed; ``kind``: inquiry | chargeback.
+
+    ``paid_by_refund``: a lost one was paid by a refund of its own, which is told, too. ``capped``: the provider never
+    returns more than it took, so a lost one costs what no refund has returned. ``bare``: no currency and no amount of its
+    own is told.
+    """
 
     id: str
     amount: int
     status: str
     created_at: float
     closed_at: float | None = None
+    kind: str = "chargeback"
+    reason: str | None = None
+    bare: bool = False
+    capped: bool = False
+    paid_by_refund: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeStory:
+    """How a dispute is to go on. ``amount`` None: all that is left; ``reason``: the provider's own code."""
+
+    kind: str = "chargeback"
+    amount: int | None = None
+    reason: str | None = None
+    bare: bool = False
+    with_refund: bool = False  # a lost one also brings the deliveries of the refund that pays it
+
+
+USUAL = DisputeStory()
 
 
 @dataclass(slots=True)
@@ -99,6 +123,13 @@ class Transaction:
         return self.captured - self.reserved
 
     @property
+    def lost(self) -> int:
+        """What lost disputes took beside all refunds."""
+        lost = [dispute for dispute in self.disputes if dispute.status == "lost" and not dispute.paid_by_refund]
+        taken = sum(dispute.amount for dispute in lost)
+        return min(taken, self.captured - self.refunded) if any(dispute.capped for dispute in lost) else taken
+
+    @property
     def payable(self) -> bool:
         """Whether the payer can still act."""
         return not self.closed and self.status in ("created", "requires_action", "processing", "failed")
@@ -122,7 +153,11 @@ class Transaction:
             "fee": self.fee,
             "idempotencyKey": self.idempotency_key,
             "refunds": [refund.as_control() for refund in self.refunds],
-            "disputes": [{"id": d.id, "amount": d.amount, "status": d.status} for d in self.disputes],
+            "disputes": [
+                {"id": d.id, "amount": d.amount, "status": d.status, "kind": d.kind, "reason": d.reason}
+                for d in self.disputes
+            ],
+            "lost": self.lost,
             "createdAt": iso_time(self.created_at),
         }
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from polytill.simulator.books import Account, Json, Transaction, iso_time
+from polytill.simulator.books import Account, DisputeStory, Json, Transaction, iso_time
 from polytill.simulator.deliveries import Hook, is_loopback
 from polytill.simulator.faults import (
     CALL_FAULTS,
@@ -211,14 +211,22 @@ async def _fail_refund(network: Network, request: web.Request) -> web.Response:
 
 async def _dispute(network: Network, request: web.Request) -> web.Response:
     body = await _read(request)
-    outcome = body.choice("outcome", ("open", "won", "lost"))
+    outcome = body.choice("outcome", ("open", "won", "lost", "closed"))
+    story = DisputeStory(
+        body.choice("kind", ("chargeback", "inquiry"), "chargeback"), body.integer("amount", 1, 10**15),
+        body.text("reason", needed=False), body.flag("bare") or False,
+        body.flag("withRefund") or False,
+    )  # fmt: skip
     account, tx = _find(network, request, body)
     body.done()
     if not tx.captured:
         raise _Bad(409, "not_disputable", f"the transaction is {tx.status}: there is nothing to dispute")
-    if outcome == "open" and tx.open_dispute() is not None:
+    known = tx.open_dispute()
+    if outcome == "open" and known is not None and (known.kind, story.kind) != ("inquiry", "chargeback"):
         raise _Bad(409, "already_disputed", "a dispute is open")
-    network.providers[tx.provider].dispute(account, tx, outcome)
+    if (story.amount or 0) > tx.captured:
+        raise _Bad(409, "not_disputable", f"no more than {tx.captured} can be disputed")
+    network.providers[tx.provider].dispute(account, tx, outcome, story)
     return _ok(tx.as_control())
 
 

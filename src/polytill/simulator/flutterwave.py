@@ -277,8 +277,7 @@ class Flutterwave(FlutterwaveMoney):
     def _sums(self, account: Account) -> dict[str, int]:
         sums = {"NGN": 0}
         for tx in account.transactions:
-            lost = sum(dispute.amount for dispute in tx.disputes if dispute.status == "lost")
-            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - lost
+            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
         return sums
 
     def _wallet(self, code: str, minor: int) -> Json:

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from polytill.domain.currencies import exponent_of
 from polytill.simulator import flutterwave_shapes as shapes
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
 from polytill.simulator.flutterwave_shapes import CURRENCIES, Attempt, Link, fee_of, to_minor
 from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, json_answer, with_query
 
@@ -259,7 +259,7 @@ class FlutterwaveMoney(Provider):
         refund.status = "failed"
         self._tell_refund(account, transaction, refund)
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         """Booked only: the shape of Flutterwave's chargeback deliveries is not documented."""
         made = transaction.open_dispute()
         if made is None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
 from polytill.simulator.flutterwave_shapes import CURRENCIES, fee_of, to_minor, to_wire
 from polytill.simulator.wire import (
     Answer,
@@ -287,7 +287,7 @@ class FlutterwaveV4(Provider):
         refund.status = "failed"
         self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         """Booked only: the shape of v4's chargeback deliveries is not known."""
         made = transaction.open_dispute()
         if made is None:

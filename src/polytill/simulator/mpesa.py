@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.deliveries import Hook, is_loopback
 from polytill.simulator.wire import Answer, Call, PayPage, Provider, Route, bearer, compact, json_answer, route
 
@@ -289,7 +289,7 @@ class Mpesa(Provider):
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         refund.status = "failed"
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("mpesa dispute", 500)

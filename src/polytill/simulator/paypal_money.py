@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from polytill.simulator import paypal_shapes as shapes
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.paypal_shapes import Order
 from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
 
@@ -175,24 +175,27 @@ class PayPalMoney(Provider):
         refund.status = "failed"
         self.tell(account, "PAYMENT.REFUND.FAILED", shapes.refund_json(transaction, refund, self.base))
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         made, kind = transaction.open_dispute(), "UPDATED"
         if made is None:
             number = f"PP-D-{self.network.number('paypal dispute', 27_800)}"
-            made, kind = Dispute(number, transaction.captured, "open", self.network.now()), "CREATED"
+            amount, kind = story.amount or transaction.captured, "CREATED"
+            made = Dispute(
+                number, amount, "open", self.network.now(), kind=story.kind, reason=story.reason, capped=True
+            )
             transaction.disputes.append(made)
+        elif outcome == "open" and story.kind == "chargeback":
+            made.kind = "chargeback"
+        given: int | None = None
         if outcome != "open":
             made.status, made.closed_at, kind = outcome, self.network.now(), "RESOLVED"
-        codes = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR"}
-        about = {"seller_transaction_id": transaction.wire.capture, "custom": transaction.wire.unit.get("custom_id")}
-        told: Json = {
-            "dispute_id": made.id, "status": "RESOLVED" if made.closed_at else "OPEN",
-            "disputed_transactions": [about],
-            "dispute_amount": shapes.amount_json(made.amount, transaction.currency),
-        }  # fmt: skip
-        if made.closed_at:
-            told["dispute_outcome"] = {"outcome_code": codes[outcome]}
-        self.tell(account, f"CUSTOMER.DISPUTE.{kind}", told)
+        if outcome == "lost":
+            given = min(made.amount, transaction.refundable)
+            made.amount = given or made.amount
+            if story.with_refund and given:
+                made.paid_by_refund = True
+                self.make_refund(account, transaction, given, {})
+        self.tell(account, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
         return made
 
     def _behind(self, token: str) -> tuple[Account, Transaction] | None:

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from polytill.domain.currencies import exponent_of
-from polytill.simulator.books import Json, Refund, Transaction
+from polytill.simulator.books import Dispute, Json, Refund, Transaction
 
 _CODES = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD"
 CURRENCIES = frozenset(_CODES.split())
@@ -78,7 +78,9 @@ def capture_json(tx: Transaction) -> Json:
             "paypal_fee": amount_json(tx.fee, tx.currency),
             "net_amount": amount_json(tx.captured - tx.fee, tx.currency),
         },
-        "supplementary_data": {"related_ids": {"order_id": tx.id}},
+        "supplementary_data": {
+            "related_ids": {"order_id": tx.id, **({"authorization_id": tx.wire.hold} if tx.wire.hold else {})}
+        },
         "create_time": moment(tx.paid_at or tx.created_at),
     }
 
@@ -112,6 +114,25 @@ def refund_json(tx: Transaction, refund: Refund, base: str) -> Json:
         {"href": capture, "rel": "up", "method": "GET"},
     ]
     return {**body, "create_time": moment(refund.created_at)}
+
+
+def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
+    """A dispute, as its deliveries tell it. ``given``: what the customer got of a lost one."""
+    codes = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR", "closed": "CANCELED_BY_BUYER"}
+    about = {"seller_transaction_id": tx.wire.capture, "custom": tx.wire.unit.get("custom_id")}
+    told: Json = {
+        "dispute_id": dispute.id, "create_time": moment(dispute.created_at),
+        "status": "RESOLVED" if dispute.closed_at else "WAITING_FOR_SELLER_RESPONSE",
+        "reason": dispute.reason or "MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
+        "dispute_life_cycle_stage": "INQUIRY" if dispute.kind == "inquiry" else "CHARGEBACK",
+        "disputed_transactions": [about], "dispute_amount": amount_json(dispute.amount, tx.currency),
+        "seller_response_due_date": moment(dispute.created_at + 864_000),
+    }  # fmt: skip
+    if dispute.closed_at:
+        told["dispute_outcome"] = {"outcome_code": codes[dispute.status]}
+        if given:
+            told["dispute_outcome"]["amount_refunded"] = amount_json(given, tx.currency)
+    return told
 
 
 def order_json(tx: Transaction, base: str, page: str) -> Json:

@@ -122,8 +122,7 @@ class Paystack(PaystackCharges):
     def _balance(self, account: Account, given: Json) -> Answer:
         sums: dict[str, int] = {} if account.transactions else {"NGN": 0}
         for tx in account.transactions:
-            lost = sum(dispute.amount for dispute in tx.disputes if dispute.status == "lost")
-            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - lost
+            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
         rows = [{"currency": code, "balance": to_wire(total, code)} for code, total in sums.items()]
         return yes("Balances retrieved", rows)
 

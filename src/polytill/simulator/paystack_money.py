@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from polytill.domain.currencies import exponent_of
 from polytill.simulator import paystack_shapes as shapes
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.paystack_answers import No, metadata_of
 from polytill.simulator.paystack_shapes import CURRENCIES, Paid, fee_of, to_minor, to_wire
 from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, with_query
@@ -155,19 +155,32 @@ class PaystackMoney(Provider):
             transaction.wire.status = "success"
         self._tell(account, "refund.failed", shapes.refund_event(account, transaction, refund, "failed"))
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("paystack dispute", 358_900)
-            made = Dispute(str(number), transaction.refundable or transaction.captured, "open", self.network.now())
+            amount = story.amount or transaction.refundable or transaction.captured
+            made = Dispute(
+                str(number), amount, "open", self.network.now(), reason=story.reason, bare=story.bare, capped=True
+            )
             transaction.disputes.append(made)
             self._tell(account, "charge.dispute.create", shapes.dispute_json(account, transaction, made))
         if outcome != "open":
             made.status, made.closed_at = outcome, self.network.now()
             if outcome == "lost":
                 transaction.wire.status = "reversed"
+                self._pay_dispute(account, transaction, made, story.with_refund)
             self._tell(account, "charge.dispute.resolve", shapes.dispute_json(account, transaction, made))
         return made
+
+    def _pay_dispute(self, account: Account, tx: Transaction, made: Dispute, with_refund: bool) -> None:
+        """A lost dispute is paid out of what is left; ``with_refund``: by a refund that is told and listed, too."""
+        made.amount = min(made.amount, tx.refundable) or made.amount
+        if with_refund and tx.refundable:
+            made.paid_by_refund = True
+            notes: Json = {"merchant_note": None, "customer_note": None}
+            refund = self._make_refund(account, tx, made.amount, notes, "disputes@example.com")
+            refund.wire["dispute"] = int(made.id)
 
     def _behind(self, token: str) -> tuple[Account, Transaction] | None:
         for (provider, _), account in self.network.accounts.items():

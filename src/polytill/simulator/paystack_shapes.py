@@ -217,7 +217,7 @@ def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
     return {
         "integration": account.number,
         "transaction": tx.wire.number,
-        "dispute": None,
+        "dispute": refund.wire.get("dispute"),
         "settlement": None,
         "domain": domain(account),
         "amount": amount,
@@ -272,17 +272,18 @@ def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
     closed = iso_time(dispute.closed_at) if dispute.closed_at is not None else None
     email = tx.wire.customer["email"]
     said = {"sender": email, "body": "Customer complained about debit without value", "createdAt": opened}
-    resolutions = {"open": None, "won": "declined", "lost": "merchant-accepted"}
+    resolutions = {"open": None, "won": "declined", "lost": "merchant-accepted", "closed": None}
+    statuses = {"open": "awaiting-merchant-feedback", "closed": "archived"}
     return {
         "id": int(dispute.id),
-        "refund_amount": amount,
-        "currency": tx.currency,
-        "status": "awaiting-merchant-feedback" if dispute.status == "open" else "resolved",
+        "refund_amount": None if dispute.bare else amount,
+        "currency": None if dispute.bare else tx.currency,
+        "status": statuses.get(dispute.status, "resolved"),
         "resolution": resolutions[dispute.status],
         "domain": domain(account),
         "transaction": _inner(account, tx),
         "transaction_reference": None,
-        "category": "chargeback",
+        "category": dispute.reason or "chargeback",
         "customer": {**customer_json(tx.wire.customer), "metadata": {}},
         "bin": tx.wire.authorization.get("bin"),
         "last4": tx.wire.authorization.get("last4"),

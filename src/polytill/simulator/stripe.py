@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from polytill.simulator import stripe_calls as calls
 from polytill.simulator import stripe_payments as money
 from polytill.simulator import stripe_people as people
-from polytill.simulator.books import Account, Dispute, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Refund, Transaction
 from polytill.simulator.stripe_pages import page_of, payer_acts, submit_page
 from polytill.simulator.stripe_params import Refused, parse_form, to_wire
 from polytill.simulator.stripe_payments import Desk
@@ -235,9 +235,11 @@ class Stripe(Provider):
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
         money.fail_refund(self._alone(account), transaction, refund)
 
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         desk = self._alone(account)
-        made = transaction.open_dispute() or money.open_dispute(desk, transaction)
+        made = transaction.open_dispute() or money.open_dispute(desk, transaction, story)
+        if outcome == "open" and story.kind == "chargeback":
+            money.escalate(desk, transaction, made)
         if outcome != "open":
             money.close_dispute(desk, transaction, made, outcome)
         return made

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from polytill.simulator import stripe_params as p
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 from polytill.simulator.stripe_cards import card_for, decline_error
 from polytill.simulator.stripe_params import Refused, to_minor, to_wire
 from polytill.simulator.stripe_sessions import session_json
@@ -279,6 +279,9 @@ def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | N
         raise Refused(400, f"This payment ({name}) has no successful charge to refund.", param="payment_intent")
     if any(dispute.status == "lost" for dispute in tx.disputes):
         raise Refused(400, f"Charge {charge.id} has been charged back; cannot issue a refund.", code="charge_disputed")
+    if any(dispute.status == "open" and dispute.kind == "chargeback" for dispute in tx.disputes):
+        message = f"Charge {charge.id} has an open dispute and cannot be refunded."
+        raise Refused(400, message, code="charge_disputed")
     if tx.refundable <= 0:
         raise Refused(400, f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
     if wire_amount is not None:
@@ -328,20 +331,31 @@ def fail_refund(desk: Desk, tx: Transaction, made: Refund) -> None:
     desk.emit("charge.refund.updated", shape, {"status": before})
 
 
-def open_dispute(desk: Desk, tx: Transaction) -> Dispute:
-    """The payer complains at the bank: the money is withdrawn meanwhile."""
-    made = Dispute(desk.new_id("du_1"), tx.captured - tx.reserved or tx.captured, "open", desk.now)
+def open_dispute(desk: Desk, tx: Transaction, story: DisputeStory = USUAL) -> Dispute:
+    """The customer complains at the bank. For a chargeback the money is withdrawn meanwhile, for an inquiry not."""
+    amount = story.amount or tx.captured - tx.reserved or tx.captured
+    made = Dispute(desk.new_id("du_1"), amount, "open", desk.now, kind=story.kind, reason=story.reason)
     tx.disputes.append(made)
     desk.index(made.id, (tx, made))
     desk.emit("charge.dispute.created", dispute_json(desk.account, tx, made))
-    desk.emit("charge.dispute.funds_withdrawn", dispute_json(desk.account, tx, made))
+    if made.kind == "chargeback":
+        desk.emit("charge.dispute.funds_withdrawn", dispute_json(desk.account, tx, made))
     return made
+
+
+def escalate(desk: Desk, tx: Transaction, made: Dispute) -> None:
+    """An inquiry becomes a chargeback."""
+    if made.kind == "inquiry":
+        made.kind = "chargeback"
+        desk.emit("charge.dispute.updated", dispute_json(desk.account, tx, made), {"status": "warning_needs_response"})
+        desk.emit("charge.dispute.funds_withdrawn", dispute_json(desk.account, tx, made))
 
 
 def close_dispute(desk: Desk, tx: Transaction, made: Dispute, outcome: str) -> None:
     """The bank decides."""
     made.status, made.closed_at = outcome, desk.now
     shape = dispute_json(desk.account, tx, made)
-    if outcome == "won":
+    if outcome == "won" and made.kind == "chargeback":
         desk.emit("charge.dispute.funds_reinstated", shape)
-    desk.emit("charge.dispute.closed", shape, {"status": "needs_response"})
+    before = "needs_response" if made.kind == "chargeback" else "warning_needs_response"
+    desk.emit("charge.dispute.closed", shape, {"status": before})

@@ -19,7 +19,8 @@ def balance(desk: Desk, params: Json) -> Answer:
     check_known(params, "retrieve")
     sums: dict[str, int] = {}
     for tx in desk.account.transactions:
-        lost = sum(dispute.amount for dispute in tx.disputes if dispute.status != "won")
+        withdrawn = [d for d in tx.disputes if d.kind == "chargeback" and d.status in ("open", "lost")]
+        lost = sum(dispute.amount for dispute in withdrawn)
         sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - lost
     wire = {code: to_wire(total, code) for code, total in sorted(sums.items())} or {"USD": 0}
     pending = [

@@ -346,7 +346,9 @@ def refund_json(tx: Transaction, refund: Refund) -> Json:
 
 def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
     """A Dispute."""
-    status = {"open": "needs_response"}.get(dispute.status, dispute.status)
+    status = {"open": "needs_response", "closed": "won"}.get(dispute.status, dispute.status)
+    if dispute.kind == "inquiry":  # one that ends without having become a chargeback took no money
+        status = "warning_needs_response" if dispute.status == "open" else "warning_closed"
     return {
         "id": dispute.id,
         "object": "dispute",
@@ -364,10 +366,10 @@ def dispute_json(account: Account, tx: Transaction, dispute: Dispute) -> Json:
             "past_due": False,
             "submission_count": 0,
         },
-        "is_charge_refundable": dispute.status == "won",
+        "is_charge_refundable": dispute.kind == "inquiry" or dispute.status == "won",
         "livemode": live(account),
         "metadata": {},
         "payment_intent": tx.wire.id,
-        "reason": "fraudulent",
+        "reason": dispute.reason or "fraudulent",
         "status": status,
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction
 
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
@@ -197,8 +197,9 @@ class Provider(ABC):
         """A refund that looked good comes back."""
 
     @abstractmethod
-    def dispute(self, account: Account, transaction: Transaction, outcome: str) -> Dispute:
-        """The payer's bank complains (open) or decides (won, lost: seen from the merchant)."""
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
+        """The customer's bank complains (open), decides (won, lost: seen from the merchant) or gives up (closed). Opening
+        a chargeback where an inquiry is open makes that a chargeback."""
 
     @abstractmethod
     def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:

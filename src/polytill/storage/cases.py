@@ -77,9 +77,18 @@ def close(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str,
     unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by)
 
 
-def reopen(unit: Writes, case: OperatorCase) -> None:
-    """Open an ended case again: the facts that had ended it were taken back. How it had ended stays in its detail."""
-    detail = {**{name: value for name, value in case.detail.items() if name != "resolution"}}
+def update(unit: Writes, case: OperatorCase, detail: dict[str, Any]) -> None:
+    """Write what is seen by now into an open case."""
+    unit.add(
+        "UPDATE operator_cases SET detail = $2 WHERE id = $1 AND state = 'open'",
+        case.id, json_text({**case.detail, **detail}),
+    )  # fmt: skip
+
+
+def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None) -> None:
+    """Open an ended case again: the facts that had ended it were taken back, or are others by now (``seen``). How it had
+    ended stays in its detail."""
+    detail = {name: value for name, value in case.detail.items() if name != "resolution"} | (seen or {})
     detail["ended_before"] = case.detail["resolution"]
     unit.add(
         "UPDATE operator_cases SET state = 'open', detail = $2, resolved_at = NULL, resolved_by = NULL"

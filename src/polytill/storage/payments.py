@@ -44,6 +44,8 @@ class Payment:
     refund_reserved: int = 0
     amount_lost: int = 0
     excess_refunded: int = 0
+    amount_disputed: int = 0
+    dispute_version: int = 0
     provider_code: str | None = None
     provider_transaction_id: str | None = None
     provider_response: Any = None
@@ -97,6 +99,8 @@ class Change:
     add_reserved: int = 0
     add_lost: int = 0
     add_excess_refunded: int = 0
+    add_disputed: int = 0
+    dispute_news: bool = False  # of a dispute: whatever is concluded from the disputes at the same time is Stale
     provider_code: str | None = None
     provider_transaction_id: str | None = None
     provider_response: Any = None
@@ -109,7 +113,8 @@ class Change:
 
 PAYMENT_COLUMNS = (
     "id, practice_id, environment, status, amount, currency, payment_method, capture_mode, amount_authorized,"
-    " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, provider_code,"
+    " amount_captured, amount_refunded, refund_reserved, amount_lost, excess_refunded, amount_disputed,"
+    " dispute_version, provider_code,"
     " provider_transaction_id, provider_response, provider_fee, provider_fee_currency, customer_email, customer_name,"
     " customer_phone, description, reference, metadata, return_url, failure_reason, cancel_reason, pinned_provider,"
     " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
@@ -197,30 +202,36 @@ def set_number(unit: Writes, payment: Payment) -> None:
     unit.add("UPDATE payments SET number = $2 WHERE id = $1 AND number IS NULL", payment.id, payment.number, expect=1)
 
 
-def change(unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None) -> None:
+def change(
+    unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None,
+    disputes: int | None = None,
+) -> None:  # fmt: skip
     """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not.
 
     The fee is learnt once: where another has written one meanwhile, this is ``Stale`` too. With ``version``, nothing
-    else about the payment may have changed either.
+    else about the payment may have changed either; with ``disputes``, nothing about its disputes.
     """
     unit.add(
         "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
         " amount_captured = amount_captured + $5, amount_refunded = amount_refunded + $6,"
         " refund_reserved = refund_reserved + $7, amount_lost = amount_lost + $8,"
-        " excess_refunded = excess_refunded + $9, provider_code = COALESCE($10, provider_code),"
+        " excess_refunded = excess_refunded + $9, amount_disputed = amount_disputed + $19,"
+        " dispute_version = dispute_version + $20,"
+        " provider_code = COALESCE($10, provider_code),"
         " provider_transaction_id = COALESCE($11, provider_transaction_id),"
         " provider_response = COALESCE($12, provider_response), provider_fee = COALESCE($13, provider_fee),"
         " provider_fee_currency = COALESCE($14, provider_fee_currency), failure_reason = $15, cancel_reason = $16,"
         " updated_at = $17, version = version + 1 WHERE id = $1 AND status = $2"
         " AND (CAST($13 AS BIGINT) IS NULL OR provider_fee IS NULL)"
-        " AND version = COALESCE(CAST($18 AS BIGINT), version)",
+        " AND version = COALESCE(CAST($18 AS BIGINT), version)"
+        " AND dispute_version = COALESCE(CAST($21 AS BIGINT), dispute_version)",
         payment.id, payment.status.value, change.status.value, change.add_authorized, change.add_captured,
         change.add_refunded, change.add_reserved, change.add_lost, change.add_excess_refunded,
         change.provider_code, change.provider_transaction_id, json_text(change.provider_response),
         change.provider_fee, change.provider_fee_currency,
         None if change.clear_reasons else change.failure_reason or payment.failure_reason,
         None if change.clear_reasons else change.cancel_reason or payment.cancel_reason,
-        now, version, expect=1,
+        now, version, change.add_disputed, int(change.dispute_news), disputes, expect=1,
     )  # fmt: skip
 
 
@@ -233,6 +244,8 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
     payment.refund_reserved += change.add_reserved
     payment.amount_lost += change.add_lost
     payment.excess_refunded += change.add_excess_refunded
+    payment.amount_disputed += change.add_disputed
+    payment.dispute_version += change.dispute_news
     for name in (
         "provider_code",
         "provider_transaction_id",
@@ -281,12 +294,14 @@ def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, det
     )  # fmt: skip
 
 
-def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime) -> None:
-    """Reserve part of the captured amount. ``Stale`` where not so much is left."""
+def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, with_disputed: bool = False) -> None:
+    """Reserve part of the captured amount. ``Stale`` where not so much is left, nor of what nobody disputes unless
+    ``with_disputed``: a chargeback that arrives meanwhile counts, too."""
     unit.add(
         "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3, version = version + 1 WHERE id = $1"
-        " AND amount_captured - amount_refunded - refund_reserved - amount_lost >= $2",
-        payment_id, amount, now, expect=1,
+        " AND amount_captured - amount_refunded - refund_reserved - amount_lost"
+        " - CASE WHEN $4 THEN 0 ELSE amount_disputed END >= $2",
+        payment_id, amount, now, with_disputed, expect=1,
     )  # fmt: skip
 
 

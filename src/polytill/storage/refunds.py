@@ -1,4 +1,4 @@
-"""Refunds, disputes, and the captures and cancels that were asked for: rows in, rows out."""
+"""Refunds, and the captures and cancels that were asked for: rows in, rows out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import DisputeState, Environment, OperationState, RefundState
+from polytill.domain.states import Environment, OperationState, RefundState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import known_or, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
@@ -39,6 +39,7 @@ class Refund:
     booked_excess: int = 0
     next_lookup_at: datetime | None = None
     lookups: int = 0
+    provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, where it says so
 
     @property
     def returns_excess(self) -> bool:
@@ -83,30 +84,10 @@ class Operation:
     lookups: int = 0
 
 
-@dataclass(slots=True)
-class Dispute:
-    """A payer's dispute, as far as money goes. ``attempt_id``: whose money; None in older rows."""
-
-    id: str
-    payment_id: str
-    practice_id: int
-    environment: Environment
-    provider_dispute_id: str
-    state: DisputeState
-    provider_state: str
-    amount: int | None
-    currency: str
-    funds_withdrawn: bool
-    due_at: str | None
-    created_at: datetime
-    updated_at: datetime
-    attempt_id: str | None = None
-
-
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
     " raw_code, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-    " created_by, next_lookup_at, lookups, created_at, updated_at"
+    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id"
 )
 _OPERATION = (
     "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
@@ -143,13 +124,14 @@ def insert(unit: Writes, refund: Refund) -> None:
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+        " $23)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
-        refund.failure_reason, refund.raw_code,
+        refund.failure_reason, refund.raw_code, refund.provider_dispute_id,
     )  # fmt: skip
 
 
@@ -158,10 +140,10 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     unit.add(
         "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
         " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
-        " updated_at = $12 WHERE id = $1 AND state = $2",
+        " updated_at = $12, provider_dispute_id = $13 WHERE id = $1 AND state = $2",
         refund.id, before.value, refund.state.value, refund.failure_reason, refund.raw_code,
         refund.provider_refund_id, json_text(refund.provider_response), refund.booked, refund.booked_excess,
-        refund.next_lookup_at, refund.lookups, refund.updated_at, expect=1,
+        refund.next_lookup_at, refund.lookups, refund.updated_at, refund.provider_dispute_id, expect=1,
     )  # fmt: skip
 
 
@@ -288,61 +270,3 @@ async def provider_of(db: PracticeDb, one: Refund | Operation) -> str:
     row = await db.one("SELECT provider_code FROM payment_attempts WHERE id = $1", one.attempt_id)
     assert row is not None
     return str(row["provider_code"])
-
-
-# ── Disputes ──
-
-
-def insert_dispute(unit: Writes, dispute: Dispute) -> None:
-    """A dispute that a provider told us of."""
-    unit.add(
-        "INSERT INTO disputes (id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state,"
-        " amount, currency, funds_withdrawn, due_at, created_at, updated_at, attempt_id)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
-        dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
-        dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id,
-    )  # fmt: skip
-
-
-def change_dispute(unit: Writes, before: Dispute, dispute: Dispute) -> None:
-    """Write a dispute that still has the state and the amount that were read."""
-    unit.add(
-        "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
-        " updated_at = $8, attempt_id = $10 WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9",
-        dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
-        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
-        dispute.attempt_id, expect=1,
-    )  # fmt: skip
-
-
-async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """When the oldest payment of a configuration was made whose dispute is open; None where none is."""
-    row = await db.one(
-        "SELECT MIN(p.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
-        " WHERE d.state = 'open' AND d.environment = $2"
-        " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
-        config_id, environment.value,
-    )  # fmt: skip
-    return moment(row["oldest"]) if row and row["oldest"] else None
-
-
-async def disputes_of(db: PracticeDb, payment_id: str) -> list[Dispute]:
-    """A payment's disputes."""
-    rows = await db.fetch(
-        "SELECT id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
-        " funds_withdrawn, due_at, created_at, updated_at, attempt_id FROM disputes WHERE payment_id = $1"
-        " ORDER BY created_at, id",
-        payment_id,
-    )
-    return [_dispute(row) for row in rows]
-
-
-@reads_row
-def _dispute(row: Any) -> Dispute:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["state"] = DisputeState(values["state"])
-    values["funds_withdrawn"] = bool(values["funds_withdrawn"])
-    values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
-    return Dispute(**values)

@@ -102,7 +102,8 @@ sa.Table(
     whole("refund_reserved", 0),
     # Lost to disputes, and refunds that a provider made beyond what was captured: facts that are never refused.
     whole("amount_lost", 0), whole("excess_refunded", 0),
-    whole("version", 0),  # counts every change, for those that must not overlap
+    whole("amount_disputed", 0),  # by open chargebacks about this money: refunded only where the caller accepts the risk
+    whole("version", 0), whole("dispute_version", 0),  # count every change, and news of disputes: what must not overlap
     maybe("provider_code"), maybe("provider_transaction_id"), maybe("provider_response", Json),
     maybe("provider_fee", sa.BigInteger), maybe("provider_fee_currency"),
     maybe("customer_email"), maybe("customer_name"), maybe("customer_phone"),
@@ -172,6 +173,7 @@ sa.Table(
     whole("booked_excess", 0),  # and how much in payments.excess_refunded
     text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
     moment("created_at"), moment("updated_at"),
+    maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, where it says so
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
     sa.Index(None, "provider_refund_id"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
@@ -193,8 +195,11 @@ sa.Table(
     text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
     text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
     maybe("attempt_id"),  # whose money it is about; not known of older rows
+    text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
+    whole("booked", 0),  # how much of it the ledger holds as lost: not what a refund has returned already
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "provider_dispute_id"),
     one_of("state", states.DisputeState),
+    one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),
 )  # fmt: skip
 
 sa.Table(

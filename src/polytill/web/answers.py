@@ -13,6 +13,7 @@ from polytill.web.answering import Environment as Environment
 from polytill.web.answering import Minor as Minor
 from polytill.web.answering import Moment as Moment
 from polytill.web.answers_next import NextAction
+from polytill.web.dispute_shapes import Dispute
 from polytill.web.ledger_answers import Fee as Fee
 from polytill.web.ledger_answers import Ledger as Ledger
 from polytill.web.saved_shapes import SavedMethod
@@ -303,6 +304,7 @@ class PaymentSummary(Answer):
     amount_refunded: Minor
     amount_refund_pending: Minor
     amount_lost: Minor
+    amount_disputed: Minor
     amount_duplicate: Minor
     amount_duplicate_returned: Minor
     fees: list[Fee]
@@ -327,12 +329,13 @@ class PaymentSummary(Answer):
 
 
 class Payment(PaymentSummary):
-    """A payment with its attempts, and the method that it saved or charged."""
+    """A payment with its attempts and disputes, and the method that it saved or charged."""
 
     client_token: str
     saved_method: SavedMethod | None
     next_action: NextAction | None
     attempts: list[Attempt]
+    disputes: list[Dispute]
 
 
 class PublicPayment(Answer):
@@ -370,6 +373,7 @@ class Refund(Answer):
     origin: Literal["api", "provider"]
     failure_reason: str | None
     provider_refund_id: str | None
+    provider_dispute_id: str | None
     environment: Environment
     created_at: Moment
     updated_at: Moment

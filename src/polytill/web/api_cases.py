@@ -14,6 +14,7 @@ from polytill.web import answers, shapes, views
 from polytill.web.api_owner import After, Limit
 from polytill.web.auth import Owner, PracticeId, Reads, Refunds
 from polytill.web.bodies import StrictRoute
+from polytill.web.dispute_shapes import Dispute, dispute_view
 from polytill.web.views import answer
 
 router = APIRouter(tags=["cases"], route_class=StrictRoute)
@@ -49,18 +50,6 @@ class Case(CaseSummary):
     resolved_by: str | None
 
 
-class CaseDispute(answers.Answer):
-    """A dispute, as far as money goes."""
-
-    id: str
-    status: str
-    provider_status: str
-    amount: answers.Minor | None
-    currency: str
-    funds_withdrawn: bool
-    due_at: str | None
-
-
 class CaseEvidence(answers.Answer):
     """A case beside everything that our rows say of its payment."""
 
@@ -68,14 +57,16 @@ class CaseEvidence(answers.Answer):
     payment: answers.PaymentSummary | None
     attempts: list[answers.Attempt]
     refunds: list[answers.Refund]
-    disputes: list[CaseDispute]
+    disputes: list[Dispute]
 
 
 class ResolveShape(shapes.Shape):
-    """What to do about a case. ``handled``, ``same_account`` and ``call_off`` need a note."""
+    """What to do about a case. ``handled``, ``same_account`` and ``call_off`` need a note; ``acceptDisputeRisk`` lets
+    ``refund_excess`` refund what an open chargeback is about."""
 
     action: Literal["look_up", "refund_excess", "same_account", "call_off", "handled"]
     note: shapes.Text | None = None
+    accept_dispute_risk: bool = False
 
 
 def _summary(practice_id: int, case: OperatorCase) -> dict[str, Any]:
@@ -99,13 +90,7 @@ def evidence_view(practice_id: int, found: operator.Evidence) -> dict[str, Any]:
         "payment": views.payment_summary(found.payment) if found.payment else None,
         "attempts": [views.attempt_view(attempt) for attempt in found.attempts],
         "refunds": [views.refund_view(refund) for refund in found.refunds],
-        "disputes": [
-            {
-                "id": d.provider_dispute_id, "status": d.state.value, "providerStatus": d.provider_state,
-                "amount": d.amount, "currency": d.currency, "fundsWithdrawn": d.funds_withdrawn, "dueAt": d.due_at,
-            }
-            for d in found.disputes
-        ],
+        "disputes": [dispute_view(dispute) for dispute in found.disputes],
     }  # fmt: skip
 
 
@@ -141,7 +126,7 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
     if body.action == "look_up":
         found = await operator.look_up(desk, practice_id, case_id, actor)
     elif body.action == "refund_excess":
-        found = await operator.refund_excess(desk, practice_id, case_id, actor)
+        found = await operator.refund_excess(desk, practice_id, case_id, actor, body.accept_dispute_risk)
     elif body.action == "same_account":
         found = await operator.same_account(desk, practice_id, case_id, body.note or "", actor)
     elif body.action == "call_off":

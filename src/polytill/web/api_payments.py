@@ -23,7 +23,7 @@ from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken, with_identifiers
 from polytill.providers.contract import Customer
-from polytill.storage import overview, payment_lists, provider_configs
+from polytill.storage import disputes, overview, payment_lists, provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.web import answers, shapes, views
@@ -66,7 +66,9 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     books = await views.books_of(db, found)
     if not found.identifiers:
         await with_identifiers(db, found)
-    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept, books)
+    # Most payments have none, and need no further query.
+    disputed = await disputes.of_payment(db, found.payment.id) if found.payment.dispute_version else []
+    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept, books, disputed)
     return answer(view, status, headers)
 
 
@@ -319,11 +321,13 @@ async def create_refund(
     caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.RefundShape | None = None,
 ) -> Response:  # fmt: skip
-    """Give back part or all of what is left."""
+    """Refund part or all of what is left. What an open chargeback is about is refunded only with `acceptDisputeRisk`;
+    without it, 409 `payment_disputed`, and the key stays free."""
     amount, reason = (body.amount, body.reason) if body else (None, None)
+    accepted = body.accept_dispute_risk if body else False
     made, replayed = await refund.create_refund(
         caller.desk, practice_id, payment_id, amount, reason, key, request_hash("refund", payment_id, amount, reason),
-        caller.actor,
+        caller.actor, accepted,
     )  # fmt: skip
     return answer(views.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 

@@ -17,7 +17,7 @@ from polytill.domain.states import AttemptState, Environment, PaymentStatus, Ref
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
 from polytill.flows.pay import Taken, find, taken, with_identifiers
-from polytill.flows.refund import refundable
+from polytill.flows.returned import refundable, undisputed
 from polytill.providers.manual import ManualProvider
 from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
 from polytill.storage.databases import PracticeDb
@@ -26,6 +26,7 @@ from polytill.storage.payment_lists import STANDINGS, Filters
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
+from polytill.web.console_disputes import cards, has_open_inquiry
 from polytill.web.console_operations import can_cancel, can_capture
 from polytill.web.duplicates import Duplicate, duplicates_of
 from polytill.web.pages import PageRoute, amount_of, errors_by_field, first_of, form_of, page, see, words_of
@@ -161,7 +162,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
         called={one.id: identifiers_view(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
-        disputes=await refunds.disputes_of(db, payment_id), books=books.get(payment.currency, Sums()),
+        disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
         steps=steps, shown=len(lines) + len(deliveries),
         by_hand=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
@@ -225,7 +226,8 @@ async def _refund_form(
         return see(f"{found.visitor.door}/payments/{payment_id}", "nothing_left")
     return page(
         request, "practice/refund.html", status, visitor=found.visitor, payment=payment,
-        refundable=refundable(payment), **{"amount": None, "reason": "", **more},
+        refundable=refundable(payment), undisputed=undisputed(payment),
+        inquiry=await has_open_inquiry(found.db, payment), **{"amount": None, "reason": "", **more},
     )  # fmt: skip
 
 
@@ -244,7 +246,8 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
         return await _refund_form(request, found, payment_id, error.status, errors=errors_by_field(error), **typed)
     return page(
         request, "practice/refund_sure.html", visitor=visitor, payment=payment, refundable=refundable(payment),
-        minor=minor, key=new_id(visitor.desk.world), reason=typed["reason"],
+        minor=minor, key=new_id(visitor.desk.world), reason=typed["reason"], undisputed=undisputed(payment),
+        inquiry=await has_open_inquiry(found.db, payment),
     )  # fmt: skip
 
 
@@ -262,7 +265,7 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
     try:
         made, _ = await refund.create_refund(
             visitor.desk, visitor.practice_id, payment.id, minor, reason, f"page-{key}",
-            request_hash("refund", payment.id, minor, reason), visitor.actor,
+            request_hash("refund", payment.id, minor, reason), visitor.actor, form.text("accept") == "yes",
         )  # fmt: skip
     except CallerError as error:
         return await _page(request, found, payment_id, error.status, errors={"": error})

@@ -28,7 +28,7 @@ DONE = {
     "handled": "put_away",
 }  # fmt: skip
 # Names under which a case notes an amount in minor units.
-AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured"})
+AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
 CaseId = Annotated[str, Path(max_length=40)]
 
 
@@ -70,7 +70,10 @@ async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseI
     left = _excess_left(evidence)
     if left <= 0:
         return see(f"{found.visitor.door}/waiting/{case_id}")
-    return page(request, "practice/case_refund.html", visitor=found.visitor, found=evidence, excess=left)
+    return page(
+        request, "practice/case_refund.html", visitor=found.visitor, found=evidence, excess=left,
+        disputed=_is_disputed(evidence),
+    )  # fmt: skip
 
 
 @router.post("/{case_id}")
@@ -86,7 +89,7 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
             asked = await operator.look_up(desk, practice_id, case_id, actor)
             done = done if asked.answered else "not_answered"
         elif action == "refund_excess":
-            evidence = await operator.refund_excess(desk, practice_id, case_id, actor)
+            evidence = await operator.refund_excess(desk, practice_id, case_id, actor, form.text("accept") == "yes")
             done = _refund_said(evidence)
         elif action == "same_account":
             asked = await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
@@ -114,7 +117,8 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     names = {entry.code: entry.name for entry in (await desk.catalog()).values()}
     return page(
         request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
-        excess=_excess_left(evidence), unfindable=await operator.unfindable(desk, found.db, evidence.case),
+        excess=_excess_left(evidence), disputed=_is_disputed(evidence),
+        unfindable=await operator.unfindable(desk, found.db, evidence.case),
         seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
         **{"note": "", **more},
     )  # fmt: skip
@@ -139,6 +143,12 @@ def _excess_left(found: Evidence) -> int:
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
     return excess.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
+
+
+def _is_disputed(found: Evidence) -> bool:
+    """Whether an open chargeback is about the duplicate payment of a case."""
+    held = next((a for a in found.attempts if a.id == found.case.subject), None)
+    return held is not None and excess.disputed(held, found.disputes) > 0
 
 
 def _flat(

@@ -28,6 +28,11 @@ class RequestMetrics:
         )  # fmt: skip
         opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
         opened.set_function(lambda: len(till.desk.opening.opened()))
+        unread = Gauge(
+            "polytill_listing_entries_unread", "Entries of providers' listings that could not be read",
+            registry=self.registry,
+        )  # fmt: skip
+        unread.set_function(lambda: till.desk.unread_entries)
 
         self._events(till.desk)
 

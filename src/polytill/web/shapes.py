@@ -160,6 +160,7 @@ class RefundShape(Shape):
 
     amount: Amount | None = None
     reason: Text | None = None
+    accept_dispute_risk: bool = False
 
 
 class EmptyShape(Shape):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,12 +19,14 @@ from polytill.flows.pay import Taken, client_token, current_attempt
 from polytill.storage import overview
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.databases import PracticeDb
+from polytill.storage.disputes import Dispute
 from polytill.storage.overview import Sums
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.saved_methods import KeptMethod
+from polytill.web.dispute_shapes import dispute_view
 from polytill.web.saved_shapes import saved_method_view
 
 _encode = msgspec.json.Encoder().encode
@@ -108,7 +110,7 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 def payment_view(
     desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None,
-    books: Mapping[str, Sums] | None = None,
+    books: Mapping[str, Sums] | None = None, disputed: Sequence[Dispute] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """A payment as its practice sees it. ``books``: what the ledger holds about it, by currency."""
     payment = taken.payment
@@ -118,6 +120,7 @@ def payment_view(
     view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
     view["savedMethod"] = saved_method_view(kept)
     view["attempts"] = [attempt_view(attempt, taken.identifiers.get(attempt.id)) for attempt in taken.attempts]
+    view["disputes"] = [dispute_view(dispute) for dispute in disputed]
     return view
 
 
@@ -145,7 +148,7 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
         # Without a second success, what was refunded beyond the captured amount is this payment's, too.
         "amountRefunded": payment.amount_refunded + payment.excess_refunded if books is None else own.refunded,
         "amountRefundPending": payment.refund_reserved,
-        "amountLost": payment.amount_lost, "amountDuplicate": own.duplicates_received,
+        "amountLost": payment.amount_lost, "amountDisputed": payment.amount_disputed, "amountDuplicate": own.duplicates_received,
         "amountDuplicateReturned": own.duplicates_returned, "fees": _fees(payment, books),
         "currency": payment.currency, "paymentMethod": payment.payment_method,
         "capture": payment.capture_mode, "providerCode": payment.provider_code,
@@ -184,6 +187,7 @@ def refund_view(refund: Refund) -> dict[str, Any]:
         "id": refund.id, "paymentId": refund.payment_id, "status": refund.state.value, "amount": refund.amount,
         "currency": refund.currency, "reason": refund.reason, "origin": refund.origin,
         "failureReason": refund.failure_reason, "providerRefundId": refund.provider_refund_id,
+        "providerDisputeId": refund.provider_dispute_id,
         "environment": refund.environment.value, "createdAt": wire_time(refund.created_at),
         "updatedAt": wire_time(refund.updated_at),
     }  # fmt: skip

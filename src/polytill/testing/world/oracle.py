@@ -310,12 +310,12 @@ def _accounts(
     refunds = rows.of("refunds", name)
     booked = sum(r["booked"] for r in refunds)
     reserved = sum(r["amount"] for r in refunds if r["state"] in UNDECIDED and r["origin"] == "api")
-    lost = sum(d["amount"] or 0 for d in rows.of("disputes", name) if d["state"] == "lost")
+    lost = sum(d["booked"] for d in rows.of("disputes", name))
     returned = sum(r["booked_excess"] for r in refunds if r["idempotency_key"].startswith("excess "))
     second = [a for a in rows.of("payment_attempts", name) if a["id"] in rows.cases("excess")]
     twice = sum(a["amount"] for a in second)
     named = {tx.id for tx in books.values()} & {a["provider_transaction_id"] for a in second}
-    lost_twice = sum(d.amount for tx in books.values() if tx.id in named for d in tx.disputes if d.status == "lost")
+    lost_twice = sum(tx.lost for tx in books.values() if tx.id in named)
     for what, is_, should in (
         ("payments", -sums["payments"], payment["amount_captured"]),
         ("refunds", sums["refunds"] + returned, payment["amount_refunded"] + payment["excess_refunded"]),
@@ -330,7 +330,7 @@ def _accounts(
     apart = history.other_amount | for_a_person(history, rows)
     attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in apart]
     there = [books[a["id"]] for a in attempts if a["id"] in books]
-    net = sum(tx.captured - tx.refunded - sum(d.amount for d in tx.disputes if d.status == "lost") for tx in there)
+    net = sum(tx.captured - tx.refunded - tx.lost for tx in there)
     fees = {tx.id: tx.fee for tx in there if tx.captured}
     # A second success costs its own fee, which some providers say only of the payment that is asked about.
     of_others = sum(fees.values()) - (payment["provider_fee"] or 0)

@@ -1,0 +1,79 @@
+"""Paystack's disputes: what a delivery or a listing says of one.
+
+A lost dispute is paid by a refund out of the transaction, which Paystack lists with the dispute's number beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.domain.states import DisputeReason
+from polytill.providers.facts import DisputeFact
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.wire_amounts import from_wire
+from polytill.providers.wire_json import id_in, object_in, string_in, text_of
+
+WIRE_EXPONENT = 2  # times 100 whatever the currency
+RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
+# Put away without a resolution: the dispute is over, and no decision took money.
+ARCHIVED = "archived"
+REASONS = {"fraud": DisputeReason.fraudulent, "other": DisputeReason.other}
+
+
+def dispute_fact(data: JsonObject) -> DisputeFact:
+    """A dispute. ``ValueError`` where it has no id. Its amount and currency may be null: the transaction's are meant then,
+    and where that names no currency either, the attempt's."""
+    transaction, dispute_id = object_in(data, "transaction"), id_in(data)
+    if dispute_id is None:
+        raise ValueError("a dispute without an id")
+    status, resolution = text_of(data.get("status")), text_of(data.get("resolution"))
+    state = RESOLUTIONS.get(resolution) or ("closed" if status == ARCHIVED else "open")
+    category = text_of(data.get("category")).lower()
+    amount, bare = _money(data, transaction, state)
+    return DisputeFact(
+        state=state,
+        provider_state=RESOLUTIONS.get(resolution) or (ARCHIVED if state == "closed" else "needs_response"),
+        provider_dispute_id=dispute_id,
+        # data.transaction_reference is null in real deliveries.
+        payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
+        provider_transaction_id=id_in(transaction),
+        amount=amount,
+        funds_withdrawn=state == "lost",
+        due_at=string_in(data, "dueAt") or string_in(data, "due_at"),
+        reason=REASONS[category].value if category in REASONS else None,
+        provider_reason=category or None,
+        bare_amount=bare,
+    )
+
+
+def listed_dispute(data: JsonObject) -> DisputeFact | None:
+    """A dispute out of a listing; None where it cannot be read, or does not say which payment it is about."""
+    try:
+        fact = dispute_fact(data)
+    except ValueError:
+        return None
+    return fact if fact.payment_reference or fact.provider_transaction_id else None
+
+
+def dispute_of(refund: JsonObject) -> str | None:
+    """The number of the dispute that a refund has paid: bare, or of an object that it is put in."""
+    return id_in(refund, "dispute") or id_in(object_in(refund, "dispute"))
+
+
+def _money(data: JsonObject, transaction: JsonObject, state: str) -> tuple[Money | None, tuple[int, int] | None]:
+    told = data.get("refund_amount")
+    if told is None or (state == "open" and told == 0):
+        told = transaction.get("amount")
+    currency = string_in(data, "currency") or string_in(transaction, "currency")
+    if currency is None:
+        return None, (told, WIRE_EXPONENT) if isinstance(told, int) and not isinstance(told, bool) else None
+    return _read(told, currency), None
+
+
+def _read(value: Any, currency: str) -> Money | None:
+    try:
+        return from_wire(value, currency, WIRE_EXPONENT)
+    except InvalidAmount:
+        return None

@@ -1,0 +1,116 @@
+"""Disputes: inquiries and chargebacks that providers tell of. Rows in, rows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.states import DisputeKind, DisputeReason, DisputeState, Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.reading import reads_row
+from polytill.storage.units import moment
+
+
+@dataclass(slots=True)
+class Dispute:
+    """A customer's dispute. ``attempt_id``: whose money; None in older rows.
+
+    ``amount`` is what the provider names, None where it names none. ``booked`` is what of it the ledger holds as lost:
+    less than ``amount`` where a refund has returned the same money already.
+    """
+
+    id: str
+    payment_id: str
+    practice_id: int
+    environment: Environment
+    provider_dispute_id: str
+    state: DisputeState
+    provider_state: str
+    amount: int | None
+    currency: str
+    funds_withdrawn: bool
+    due_at: str | None
+    created_at: datetime
+    updated_at: datetime
+    attempt_id: str | None = None
+    kind: DisputeKind = DisputeKind.chargeback
+    reason: DisputeReason | None = None
+    provider_reason: str | None = None
+    booked: int = 0
+
+    @property
+    def blocks_refunds(self) -> bool:
+        """Whether a refund of the same money may be paid twice: an open chargeback. A refund is the usual answer to an
+        inquiry, as long as no funds were withdrawn for it."""
+        return self.state is DisputeState.open and (self.kind is DisputeKind.chargeback or self.funds_withdrawn)
+
+
+_COLUMNS = (
+    "id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
+    " funds_withdrawn, due_at, created_at, updated_at, attempt_id, kind, reason, provider_reason, booked"
+)
+
+
+def insert(unit: Writes, dispute: Dispute) -> None:
+    """A dispute that a provider told us of. ``Duplicate`` where it is known already."""
+    unit.add(
+        f"INSERT INTO disputes ({_COLUMNS})"  # noqa: S608
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
+        dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
+        dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id, dispute.kind.value,
+        dispute.reason.value if dispute.reason else None, dispute.provider_reason, dispute.booked,
+    )  # fmt: skip
+
+
+def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
+    """Write a dispute that still has the state, the amount and the booked loss that were read."""
+    unit.add(
+        "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
+        " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14"
+        " WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9 AND booked = $15",
+        dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
+        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
+        dispute.attempt_id, dispute.kind.value, dispute.reason.value if dispute.reason else None,
+        dispute.provider_reason, dispute.booked, before.booked, expect=1,
+    )  # fmt: skip
+
+
+def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:
+    """How much of a dispute is booked as lost from now on. ``Stale`` where another has changed that since."""
+    unit.add(
+        "UPDATE disputes SET booked = $3, updated_at = $4 WHERE id = $1 AND booked = $2",
+        dispute.id, dispute.booked, booked, now, expect=1,
+    )  # fmt: skip
+
+
+async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
+    """When the oldest payment of a configuration was made whose dispute is open; None where none is."""
+    row = await db.one(
+        "SELECT MIN(p.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
+        " WHERE d.state = 'open' AND d.environment = $2"
+        " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
+        config_id, environment.value,
+    )  # fmt: skip
+    return moment(row["oldest"]) if row and row["oldest"] else None
+
+
+async def of_payment(db: PracticeDb, payment_id: str) -> list[Dispute]:
+    """A payment's disputes, oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM disputes WHERE payment_id = $1 ORDER BY created_at, id",  # noqa: S608
+        payment_id,
+    )
+    return [_dispute(row) for row in rows]
+
+
+@reads_row
+def _dispute(row: Any) -> Dispute:
+    values = dict(row)
+    values["environment"] = Environment(values["environment"])
+    values["state"], values["kind"] = DisputeState(values["state"]), DisputeKind(values["kind"])
+    values["reason"] = DisputeReason(values["reason"]) if values["reason"] else None
+    values["funds_withdrawn"] = bool(values["funds_withdrawn"])
+    values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
+    return Dispute(**values)

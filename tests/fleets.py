@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from polytill.app import Polytill
 from polytill.storage import migrating
-from polytill.storage.databases import PracticeDb
 from polytill.storage.migrating import Step
 
 NEWER = "practice_9999"
@@ -30,11 +30,17 @@ def a_newer_schema() -> Iterator[None]:
         yield
 
 
-async def break_it(db: PracticeDb) -> None:
+async def break_it(till: Polytill, practice_id: int) -> None:
     """The newer step will find its table there already."""
-    await db.fetch("CREATE TABLE added (id INTEGER)")
+    await anyhow(till, practice_id, "CREATE TABLE added (id INTEGER)")
 
 
-async def mend(db: PracticeDb) -> None:
+async def mend(till: Polytill, practice_id: int) -> None:
     """Take back what ``break_it`` did."""
-    await db.fetch("DROP TABLE added")
+    await anyhow(till, practice_id, "DROP TABLE added")
+
+
+async def anyhow(till: Polytill, practice_id: int, sql: str) -> None:
+    """A statement in a practice's database, at whatever schema it is."""
+    async with till.desk.opening.at_any_schema(practice_id) as db:
+        await db.fetch(sql)

@@ -24,7 +24,7 @@ from polytill.flows import catalog, onboarding
 from polytill.settings import Settings
 from polytill.simulator.app import RunningSimulator, start
 from polytill.storage import practices
-from polytill.storage.opening import drop_postgres_database, is_postgres
+from polytill.storage.clusters import drop_postgres_database, is_postgres
 from polytill.web.app import make_app
 
 TEST_KEYS: dict[str, dict[str, str]] = {

@@ -13,16 +13,19 @@ from functools import partial
 from typing import Any
 
 from polytill.domain.clock import World
-from polytill.domain.errors import NotNow, OperatorError, PolytillError
+from polytill.domain.errors import KeyRingDiffers, NotNow, OperatorError, PolytillError
+from polytill.domain.places import places
 from polytill.domain.sealing import KeyRing
 from polytill.flows import (
     event_delivery,
     event_destination,
     fleet,
+    key_ring,
     lease,
     onboarding,
     operate,
     pay,
+    presence,
     reconcile,
     refund,
     rounds,
@@ -34,7 +37,7 @@ from polytill.providers.http import AiohttpTransport, Http, StatusTransport, Tra
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
 from polytill.storage import migrating
-from polytill.storage.opening import Opening, create_owner, open_owner
+from polytill.storage.opening import Opening, create_owner, is_postgres, open_owner, sqlite_path
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.refunds import Refund
 from polytill.storage.sqlite import Hop, thread_hop
@@ -69,9 +72,9 @@ class Polytill:
         to_host = StatusTransport(settings.event_timeout_s) if transport is None else None
         http = Http(transport or own_transport)  # type: ignore[arg-type]
         try:
-            at = await migrating.current(owner)
-            if at != migrating.head("owner"):
-                raise OperatorError("The owner database is not at the present schema; run `polytill migrate`.")
+            if (why := await migrating.why_not_opened(owner)) is not None:
+                raise OperatorError(why)
+            await key_ring.check(owner, ring)
             desk = Desk(settings, world, ring, owner, opening, Registry(settings.handler_modules), http)
             desk.host_transport = to_host
             till = cls(desk)
@@ -97,14 +100,15 @@ class Polytill:
 
     async def create_practice(
         self, name: str, currency: str, *, cluster: str = "default", country: str | None = None,
-        time_zone: str | None = None, actor: str = "embedded",
+        time_zone: str | None = None, external_id: str | None = None, actor: str = "embedded",
     ) -> tuple[PracticeEntry, str]:  # fmt: skip
         """Onboard a practice; its directory entry and first key.
 
-        ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency.
+        ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency. ``external_id`` is
+        your own identifier of it: unique, so that a repeated call is a ``Conflict`` and makes no second practice.
         """
         return await onboarding.create_practice(
-            self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone
+            self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
     async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
@@ -177,12 +181,18 @@ class Polytill:
         if ahead_s is not None:
             log.warning("clock_differs", seconds=round(ahead_s, 1))
 
-    async def renew_for_ever(self) -> None:
-        """Keep the leases of this process, an eye on its clock, and no connection that nobody uses, until it is cancelled."""
+    async def renew_for_ever(self, kind: str = "serve", runs_worker: bool = False) -> None:
+        """Keep the leases of this process, its place among the nodes, an eye on its clock, and no connection that nobody
+        uses, until it is cancelled."""
         idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
         backlog = self._repeat("backlog", partial(event_destination.read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
-        async with beside(idle), beside(clock), beside(backlog):
-            await self._repeat("leases", partial(lease.renew, self.desk))
+        here = presence.Presence(self.desk, kind, runs_worker)
+        self.desk.health.lifespan_runs = True
+        async with beside(idle), beside(clock), beside(backlog), beside(self._repeat("presence", here.beat)):
+            try:
+                await self._repeat("leases", partial(lease.renew, self.desk))
+            finally:
+                await here.leave()
 
     async def visit_for_ever(self) -> None:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
@@ -212,7 +222,7 @@ class Polytill:
             except NotNow:
                 log.warning("worker_waits", work=name, reason="database_unavailable")
             except Exception as error:
-                log.error("worker_failed", work=name, error=type(error).__name__)
+                log.error("worker_failed", work=name, error=type(error).__name__, places=places(error))
             await asyncio.sleep(self.desk.settings.sweep_interval_s / 2 if pause_s is None else pause_s)
 
 
@@ -229,11 +239,49 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def migrate_owner(settings: Settings) -> list[str]:
-    """Make the owner database where there is none, and bring it to the present schema."""
-    url = settings.owner_database_url.get_secret_value()
+    """Make the owner database where there is none, with a key ring where that is missing too, and bring it to the present
+    schema. ``OperatorError`` where the database has a ring already and the file is not that one: nothing is changed then."""
+    url, world, path = settings.owner_database_url.get_secret_value(), World(), settings.keyring
+    if path.exists():
+        KeyRing.read(path)  # before a database is made for it
     await create_owner(url)
     owner = await open_owner(url, settings.database_connections)
+    made = False
     try:
-        return await migrating.migrate(owner, "owner")
+        if not path.exists():
+            if await migrating.current(owner) is not None:
+                raise OperatorError(
+                    f"The key ring {path} does not exist, and this owner database has one already; copy the file from"
+                    " another node or a backup."
+                )
+            KeyRing.create(path, world)
+            made = True
+        ring = KeyRing.read(path)
+        applied = await migrating.migrate(owner, "owner")
+        await migrating.declare_readers(owner)
+        opening = Opening(owner, ring, settings.practice_databases.get_secret_value(), 2, world)
+        try:
+            await key_ring.record_first(owner, opening, ring, world.now())
+        except KeyRingDiffers:
+            if made:  # another node was first: what it has made is the ring of this installation
+                path.unlink()
+            raise
+        finally:
+            await opening.close()
+        return applied
+    finally:
+        await owner.engine.close()
+
+
+async def has_owner(settings: Settings) -> bool:
+    """Whether there is an owner database with tables in it. One that cannot be reached counts as none."""
+    url = settings.owner_database_url.get_secret_value()
+    if not is_postgres(url) and not sqlite_path(url).exists():
+        return False
+    owner = await open_owner(url, 2)
+    try:
+        return await migrating.current(owner) is not None
+    except NotNow:
+        return False
     finally:
         await owner.engine.close()

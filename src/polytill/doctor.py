@@ -15,7 +15,7 @@ from polytill.flows.rounds import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
-from polytill.storage import leases, migrating, practices
+from polytill.storage import files, leases, migrating, nodes, practices
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
 # A worker that lives visits whatever is due within seconds.
@@ -47,6 +47,8 @@ async def examine(settings: Settings) -> list[Finding]:
             findings += await _work(till.desk)
             findings += await _events(till.desk)
             findings += await _connections(till.desk)
+            findings += await _nodes(till.desk)
+            findings += await _files(till.desk)
     except PolytillError as error:
         findings.append(Finding(True, error.detail))
     return findings
@@ -162,18 +164,49 @@ async def _connections(desk: Desk) -> list[Finding]:
     """Servers that one process alone could fill. How many processes there are, nobody here knows."""
     findings = []
     owners_place = _place(desk.settings.owner_database_url.get_secret_value())
-    for name in ("default", *(row["name"] for row in await practices.clusters(desk.owner) if row["is_active"])):
+    for name in ("default", *(row.name for row in await practices.clusters(desk.owner))):
         try:
             cluster = await desk.opening.cluster(name)
+            await cluster.check()
             room = await cluster.room()
         except PolytillError as error:
-            findings.append(Finding(True, f"The server of the cluster {name} cannot be asked: {error.detail}"))
+            findings.append(Finding(True, f"No practice can be made on the cluster {name}: {error.detail}"))
             continue
         ours = desk.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
         if room is not None and ours > room:
             sentence = (
                 f"The server of the cluster {name} takes {room} connections in all, and each process of ours up to {ours}:"
                 " lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
+            )
+            findings.append(Finding(False, sentence))
+    return findings
+
+
+async def _nodes(desk: Desk) -> list[Finding]:
+    live = await nodes.live(desk.owner, desk.shared_after(0))
+    if live and not any(node.runs_worker for node in live):
+        return [Finding(True, "Processes serve, and none of them runs a worker: start `polytill worker`.")]
+    return []
+
+
+async def _files(desk: Desk) -> list[Finding]:
+    findings = []
+    place = desk.settings.practice_databases.get_secret_value()
+    if files.is_full(place):
+        findings.append(Finding(True, "The disk of the practices' SQLite files is full."))
+    limit = files.raise_limit()
+    if is_postgres(place):
+        if desk.settings.database_connections + OWNER_CONNECTIONS > limit // 2:
+            sentence = (
+                f"{limit} files may be open (ulimit -n); the connections to databases may take more than half of them."
+            )
+            findings.append(Finding(False, sentence))
+    else:
+        count = len(await practices.listed(desk.owner, limit=1_000_000))
+        if count > files.sqlite_files() and files.sqlite_files() < files.MOST_FILES:
+            sentence = (
+                f"{files.sqlite_files()} of {count} practices can be open at once, as {limit} files may be open"
+                " (ulimit -n): raise that limit."
             )
             findings.append(Finding(False, sentence))
     return findings

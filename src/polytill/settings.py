@@ -8,13 +8,16 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from polytill.domain.database_urls import wrong_with_owner, wrong_with_place
 from polytill.providers.http import origin_of
 
 
 class Settings(BaseSettings):
     """Everything that an installation may set. The defaults run on SQLite files under ``var/``."""
 
-    model_config = SettingsConfigDict(env_prefix="POLYTILL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="POLYTILL_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     owner_database_url: SecretStr = Field(
         SecretStr("sqlite:///var/owner.db"), description="sqlite:///path or postgresql://user:password@host/database"
@@ -47,6 +50,20 @@ class Settings(BaseSettings):
     )
     sweep_interval_s: float = Field(2.0, gt=0, description="How often overdue attempts and refunds are looked up")
     worker_visits: int = Field(16, ge=1, le=500, description="How many practices one worker visits at once")
+
+    @field_validator("owner_database_url")
+    @classmethod
+    def _owner_url(cls, value: SecretStr) -> SecretStr:
+        if (wrong := wrong_with_owner(value.get_secret_value())) is not None:
+            raise ValueError(wrong)
+        return value
+
+    @field_validator("practice_databases")
+    @classmethod
+    def _practices_place(cls, value: SecretStr) -> SecretStr:
+        if (wrong := wrong_with_place(value.get_secret_value())) is not None:
+            raise ValueError(wrong)
+        return value
 
     @field_validator("allowed_provider_origins", "handler_modules", mode="before")
     @classmethod

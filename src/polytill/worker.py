@@ -36,7 +36,7 @@ CLEANED_AT_ONCE = 500
 @contextlib.asynccontextmanager
 async def working(till: Polytill) -> AsyncIterator[None]:
     """Do all background work beside the block."""
-    async with jobs(till), beside(till.renew_for_ever()), beside(till.visit_for_ever()):
+    async with jobs(till), beside(till.renew_for_ever("worker", runs_worker=True)), beside(till.visit_for_ever()):
         yield
 
 

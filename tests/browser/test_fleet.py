@@ -29,9 +29,8 @@ async def house(tmp_path: Path) -> AsyncIterator[Installation]:
 @pytest.mark.parametrize("size", ["desk", "phone"])
 async def test_migrating_all_practices(house: Installation, size: str, tmp_path: Path) -> None:
     desk = house.till.desk
-    broken = await desk.opening.practice(2)
     with a_newer_schema():
-        await break_it(broken)
+        await break_it(house.till, 2)
         async with chromium() as browser, visit(house, browser, size, tmp_path) as seen:
             page = seen.page
             await seen.sign_in("/owner", "olu@example.com")
@@ -51,7 +50,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await fleet.carry_out(desk, run, "elsewhere")
             await expect(page.get_by_text("The database refused the step")).to_be_visible()
             await seen.look("owner-fleet-failed")
-            await mend(broken)
+            await mend(house.till, 2)
             await page.get_by_role("button", name="Begin again").click()
             await expect(page.get_by_text("The migration has begun")).to_be_visible()
             await expect(page.locator("#fleet-title")).to_have_count(0)

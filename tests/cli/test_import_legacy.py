@@ -17,6 +17,8 @@ from tests.installation import TEST_KEYS
 
 LIVE = {"publicKey": "pk_live_0123456789abcdef", "secretKey": "sk_live_0123456789abcdef0123456789abcdef01234567"}
 
+A = {"externalId": "a", "name": "A", "defaultCurrency": "NGN"}
+
 
 def file_of(*entries: dict[str, Any]) -> bytes:
     return json.dumps(entries).encode()
@@ -25,7 +27,7 @@ def file_of(*entries: dict[str, Any]) -> bytes:
 async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) -> None:
     there, _ = await till.create_practice("Old Clinic", "USD")
     given = file_of(
-        {"name": "Lagos", "defaultCurrency": "NGN", "paymentProviders": {
+        {"externalId": "lagos", "name": "Lagos", "defaultCurrency": "NGN", "paymentProviders": {
             "paystack": {**LIVE, "isEnabled": True, "isDefault": True, "supportedCurrencies": ["NGN"]},
             "flutterwave": TEST_KEYS["flutterwave"],
         }},
@@ -76,22 +78,23 @@ async def test_a_default_that_is_there_stays(till: Polytill) -> None:
 @pytest.mark.parametrize(
     ("entry", "pointer"),
     [
-        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secretKey": "sk_what"}}},
+        ({"externalId": "a", "name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secretKey": "sk_what"}}},
          "/1/paymentProviders/paystack/environment"),
-        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {**LIVE, "environment": "sandbox"}}},
+        ({**A, "paymentProviders": {"paystack": {**LIVE, "environment": "sandbox"}}},
          "/1/paymentProviders/paystack/publicKey"),
-        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"nobody": LIVE}},
+        ({"externalId": "a", "name": "A", "defaultCurrency": "NGN", "paymentProviders": {"nobody": LIVE}},
          "/1/paymentProviders/nobody/providerCode"),
-        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secret": "sk_what"}}},
+        ({"externalId": "a", "name": "A", "defaultCurrency": "NGN", "paymentProviders": {"paystack": {"secret": "sk_what"}}},
          "/1/paymentProviders/paystack"),
-        ({"name": "A", "defaultCurrency": "XXQ", "paymentProviders": {}}, "/1/defaultCurrency"),
+        ({"externalId": "a", "name": "A", "defaultCurrency": "XXQ", "paymentProviders": {}}, "/1/defaultCurrency"),
         ({"id": 4711, "paymentProviders": {}}, "/1/id"),
-        ({"id": 1, "name": "A", "defaultCurrency": "NGN", "paymentProviders": {}}, "/1"),
+        ({"name": "A", "defaultCurrency": "NGN", "paymentProviders": {}}, "/1/externalId"),
+        ({"externalId": "a", "defaultCurrency": "NGN", "paymentProviders": {}}, "/1/name"),
         ({"name": "A"}, "/1"),
     ],
 )  # fmt: skip
 async def test_one_wrong_entry_and_nothing_is_written(till: Polytill, entry: dict[str, Any], pointer: str) -> None:
-    good = {"name": "Good", "defaultCurrency": "NGN", "paymentProviders": {"paystack": LIVE}}
+    good = {"externalId": "good", "name": "Good", "defaultCurrency": "NGN", "paymentProviders": {"paystack": LIVE}}
     with pytest.raises(Invalid) as found:
         await import_legacy.plan(till.desk, file_of(good, entry))
     assert pointer in [error.pointer for error in found.value.errors]

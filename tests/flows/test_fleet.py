@@ -13,7 +13,7 @@ from polytill.flows import fleet, onboarding
 from polytill.storage import audit, migrating
 from polytill.storage.fleet import Fleet
 from polytill.storage.fleet import read as read_fleet
-from tests.fleets import NEWER, a_newer_schema, break_it, mend
+from tests.fleets import NEWER, a_newer_schema, anyhow, break_it, mend
 from tests.installation import fresh_settings, opened
 from tests.web.support import Clock
 
@@ -50,9 +50,8 @@ async def test_nothing_is_behind(till: Polytill) -> None:
 
 async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer: None) -> None:
     desk = till.desk
-    await break_it(await desk.opening.practice(2))
-    unknown = await desk.opening.practice(3)
-    await unknown.fetch("UPDATE alembic_version SET version_num = 'practice_4711'")
+    await break_it(till, 2)
+    await anyhow(till, 3, "UPDATE alembic_version SET version_num = 'practice_4711'")
     assert (await seen(till)).behind == PRACTICES
     run = await fleet.begin(desk, "test")
     assert run is not None
@@ -74,14 +73,13 @@ async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer:
 
 async def test_it_runs_once_at_a_time_and_again_once_mended(till: Polytill, newer: None) -> None:
     desk = till.desk
-    broken = await desk.opening.practice(2)
-    await break_it(broken)
+    await break_it(till, 2)
     begun = await asyncio.gather(*(fleet.begin(desk, f"owner {n}") for n in range(4)))
     runs = [run for run in begun if run is not None]
     assert len(runs) == 1  # four pressed the button
     await fleet.carry_out(desk, runs[0], "test")
     assert len((await seen(till)).failures) == 1
-    await mend(broken)
+    await mend(till, 2)
     assert await till.migrate_fleet("test")
     assert till._migration is not None
     await till._migration

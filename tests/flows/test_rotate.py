@@ -8,16 +8,18 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.domain.clock import World
-from polytill.domain.errors import SealBroken
+from polytill.domain.errors import KeyRingDiffers, SealBroken
 from polytill.domain.ids import read_address
 from polytill.domain.sealing import KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import configure, event_destination, onboarding, rotate
+from polytill.flows import configure, event_destination, key_ring, rotate
 from polytill.flows.configure import Keys, Wish
 from polytill.flows.receive import HOOK
-from polytill.storage import practices
+from polytill.storage import key_ring_keys, practices
+from polytill.storage.opening import open_owner
 from polytill.storage.provider_configs import all_of, open_credentials
+from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, fresh_settings, opened
 from tests.storage.making import plain
 
@@ -35,10 +37,18 @@ async def _made(till: Polytill) -> tuple[int, str]:
         supported_currencies=["NGN"],
     )
     saved, _ = await configure.configure(till.desk, entry.id, wish, "test", False)
-    await onboarding.add_cluster(till.desk, "moon", Secret("postgresql://u:pw@moon.example/x"), "test")
+    await _add_cluster(till, "moon", "postgresql://u:pw@moon.example/x")
     for _ in range(2):  # the one that was replaced still signs
         await event_destination.set_destination(till.desk, "https://platform.example/events", "test")
     return entry.id, saved.hook_token
+
+
+async def _add_cluster(till: Polytill, name: str, url: str) -> None:
+    """A registered server that nobody can reach: what the API would not save."""
+    sealed = till.desk.opening.seal_owners(Secret(url), Place("clusters", name, "sealed_url"))
+    unit = Unit()
+    practices.add_cluster(unit, name, sealed, till.desk.world.now())
+    await till.desk.owner.commit(unit)
 
 
 async def _opens(till: Polytill, practice_id: int) -> None:
@@ -95,17 +105,21 @@ async def test_which_key_is_needed_afterwards(tmp_path: Path, kept: str, opens: 
     async with opened(settings, ["paystack"]) as old:
         practice_id, _ = await _made(old)
     KeyRing.read(settings.keyring).extended(settings.keyring, World())
-    KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
     async with Polytill.open(settings) as till:
+        await key_ring.put_to_use(till.desk, "k2", "test")
+        till.desk.ring.led_by("k2", settings.keyring)
+        till.desk.ring.refresh()
         await rotate.rotate(till.desk, "test")
     only = next(line for line in settings.keyring.read_text().splitlines() if line.startswith(kept))
     settings.keyring.write_text(only + "\n")
-    async with Polytill.open(settings) as till:
-        if opens:
-            await _opens(till, practice_id)
-        else:
-            with pytest.raises(SealBroken):
-                await till.desk.opening.practice(practice_id)
-            for name, sealed in (await practices.sealed_urls(till.desk.owner)).items():
-                with pytest.raises(SealBroken):
-                    till.desk.opening.open_owners(sealed, Place("clusters", name, "sealed_url"))
+    with pytest.raises(KeyRingDiffers):  # addresses that are in the world were made with the older key
+        async with Polytill.open(settings):
+            pass
+    owner = await open_owner(settings.owner_database_url.get_secret_value(), 2)
+    [(_, wrapped)] = await key_ring_keys.anything_sealed(owner)
+    await owner.engine.close()
+    if opens:
+        KeyRing.read(settings.keyring).unwrap(practice_id, wrapped)
+    else:
+        with pytest.raises(SealBroken):
+            KeyRing.read(settings.keyring).unwrap(practice_id, wrapped)

@@ -79,7 +79,7 @@ def powers_stay_home(found: list[Module]) -> Iterator[str]:
 
 
 # Making and migrating a database happens before there is anything to decide: no flow can have opened it.
-MAKES_DATABASES = frozenset({"storage.opening", "storage.migrating"})
+MAKES_DATABASES = frozenset({"storage.opening", "storage.clusters", "storage.migrating"})
 ENGINE_ROOM = frozenset({"storage.databases", "storage.sqlite", "storage.postgres", "storage.units"}) | MAKES_DATABASES
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from polytill.storage.clusters import create_postgres_database, drop_postgres_database, new_sqlite_file
 from polytill.storage.databases import _Database
-from polytill.storage.opening import _new_sqlite_file, create_postgres_database, drop_postgres_database
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.sqlite import SqliteEngine
 
@@ -22,7 +22,7 @@ async def empty(engine_url: str | None, folder: Path) -> AsyncIterator[_Database
     name = f"empty_{secrets.token_hex(6)}"
     if engine_url is None:
         path = folder / f"{name}.db"
-        _new_sqlite_file(path)
+        new_sqlite_file(path)
         database = _Database(SqliteEngine(path))
         try:
             yield database

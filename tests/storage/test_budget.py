@@ -11,8 +11,9 @@ import pytest
 
 from polytill.domain.errors import NotNow
 from polytill.storage import postgres
-from polytill.storage.opening import create_postgres_database, drop_postgres_database
-from polytill.storage.postgres import Budget, PostgresEngine, with_database
+from polytill.storage.clusters import create_postgres_database, drop_postgres_database
+from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres_connect import with_database
 
 pytestmark = pytest.mark.postgres
 

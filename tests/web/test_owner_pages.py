@@ -71,7 +71,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
     path, form = "/owner/practices", "/owner/practices/migration"
     assert form not in (await browser.get(path)).forms  # nothing is behind
     with a_newer_schema():
-        await break_it(await broken.db)
+        await break_it(shared.till, broken.id)
         assert "stand at an older version" in (await browser.get(path)).text
         begun = await browser.send(path, form)
         assert (begun.status, begun.headers["Location"], begun.done) == (303, path, "migration_begun")
@@ -83,7 +83,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
         assert f'<a class="go" href="/owner/practices/{broken.id}">' in after.html.partition('id="fleet"')[2]
         assert (await shared.till.desk.opening.entry(whole.id)).schema_version == NEWER
         # A process elsewhere is at it: the page says so, asks again by itself, and begins nothing.
-        await mend(await broken.db)
+        await mend(shared.till, broken.id)
         elsewhere = await fleet.begin(shared.till.desk, "elsewhere")
         assert elsewhere is not None
         running = await browser.get(path)

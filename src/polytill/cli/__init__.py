@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -13,13 +14,13 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import Progress, track
-from rich.table import Table
 
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.keys import keys_app, rotate_ring
-from polytill.cli.opened import console, fail, opened
+from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
+from polytill.cli.practices import practices_app
 from polytill.domain.errors import Invalid, PolytillError
 
 app = typer.Typer(
@@ -27,7 +28,6 @@ app = typer.Typer(
     help="Payments for multi-tenant software: one catalog of providers, one database for every practice.\n\n"
     "Settings come from POLYTILL_* variables and a .env file; `polytill doctor` says what is missing.",
 )  # fmt: skip
-practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them.")
 app.add_typer(practices_app, name="practices")
 app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
@@ -48,6 +48,10 @@ def main() -> None:
         fail(f"The settings are not valid: {found}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if os.environ.get("POLYTILL_TRACEBACK"):
+            raise
+        fail(sentence_of(error))
 
 
 # ── Running ──
@@ -66,6 +70,7 @@ def serve(
 
     from polytill.app import Polytill
     from polytill.settings import Settings
+    from polytill.storage import files
     from polytill.storage.opening import is_postgres
     from polytill.web import logs
     from polytill.web.app import make_app
@@ -74,6 +79,7 @@ def serve(
     embeds = not is_postgres(settings.owner_database_url.get_secret_value())
     host, _, port = (bind or settings.bind).rpartition(":")
     logs.setup()
+    files.raise_limit()
 
     async def run() -> None:
         async with Polytill.open(settings) as till:
@@ -84,6 +90,7 @@ def serve(
             config = uvicorn.Config(
                 service, host=host.strip("[]"), port=int(port), log_level="warning", access_log=False,
                 server_header=False, timeout_graceful_shutdown=30,
+                limit_concurrency=files.connections(),  # beyond it 503, where accepting would fail
             )  # fmt: skip
             console.print(f"Serving on http://{host}:{port}", highlight=False)
             async with _jobs(till) if embeds else nullcontext():
@@ -183,22 +190,22 @@ def demo(
 def migrate() -> None:
     """Bring the owner database and every practice's database to the present schema.
 
-    Makes the owner database (and a key ring) where there is none. Safe to repeat, and to run on several nodes at once.
+    Makes the owner database where there is none, and a key ring together with it. An owner database that is there already
+    needs its own key ring: copy the file from another node. Safe to repeat, and to run on several nodes at once.
     """
     from polytill.app import Polytill, migrate_owner
-    from polytill.domain.clock import World
-    from polytill.domain.sealing import KeyRing
     from polytill.flows import catalog, fleet, indexing, onboarding
     from polytill.settings import Settings
     from polytill.storage import practices
 
     settings = Settings()
-    if not settings.keyring.exists():
-        KeyRing.create(settings.keyring, World())
-        console.print(f"Made a key ring in {settings.keyring}. Keep a copy: without it no secret opens.")
+    there = settings.keyring.exists()
 
     async def run() -> None:
         applied = await migrate_owner(settings)
+        if not there and settings.keyring.exists():
+            said = f"Made a key ring in {settings.keyring}. Keep a copy: without it no secret opens."
+            console.print(said, highlight=False, soft_wrap=True)
         console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
         async with Polytill.open(settings) as till:
             seeded = await catalog.seed(till.desk)
@@ -260,12 +267,15 @@ app.command("rotate")(rotate_ring)
 
 @app.command("import-legacy")
 def import_legacy(
-    file: Annotated[Path, typer.Argument(help="JSON: [{name, defaultCurrency, paymentProviders: {code: {...}}}]")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON: [{externalId, name, defaultCurrency, paymentProviders: {code: {...}}}]")
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the whole file and write nothing")] = False,
 ) -> None:
     """Bring practices over with the provider keys that they had. Checks all of the file first; may be run again.
 
-    Each entry names a practice that is there by `id`, or a new one by `name` and `defaultCurrency`. The members of
+    Each entry names its practice by `externalId`, your own identifier of it; where no practice has it yet, one is made
+    with its `name` and `defaultCurrency`. An `id` names a practice by its number here. The members of
     `paymentProviders` are those of POST .../payment-providers; where no environment is said, the secret key tells it.
     Prints the first key of each new practice, once.
     """
@@ -274,7 +284,9 @@ def import_legacy(
     try:
         given = file.read_bytes()
     except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}.")
+        # What was given may be a database address with a password in it: only the name of a file that is one is said.
+        what = str(file) if file.exists() else "The file"
+        fail(f"{what} cannot be read: {error.strerror}. Give the path of a JSON file.")
 
     async def work(till: Any) -> None:
         try:
@@ -299,41 +311,7 @@ def import_legacy(
     opened(work)
 
 
-# ── Practices, catalog, keys ──
-
-
-@practices_app.command("create")
-def practices_create(
-    name: Annotated[str, typer.Argument(help="The practice's name")],
-    currency: Annotated[str, typer.Argument(help="Its default currency, such as NGN")],
-    cluster: Annotated[str, typer.Option(help="Where its database is placed")] = "default",
-    country: Annotated[str | None, typer.Option(help="ISO 3166-1 code; default: the country of the currency")] = None,
-    time_zone: Annotated[
-        str | None, typer.Option(help="IANA name, such as Africa/Lagos; default: the zone of the country")
-    ] = None,
-) -> None:
-    """Onboard a practice: its database made, migrated, sealed and registered. Prints its first key, once."""
-    with console.status("Making the practice's database …"):
-        entry, key = opened(
-            lambda till: till.create_practice(
-                name, currency.upper(), cluster=cluster, country=country.upper() if country else None,
-                time_zone=time_zone, actor="cli",
-            )
-        )  # fmt: skip
-    place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
-    console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
-    console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
-
-
-@practices_app.command("list")
-def practices_list() -> None:
-    """List the practices with the state and schema version of each."""
-    from polytill.storage import practices
-
-    table = Table("id", "name", "currency", "time zone", "cluster", "state", "schema")
-    for e in opened(lambda till: practices.listed(till.desk.owner, limit=1_000_000)):
-        table.add_row(str(e.id), e.name, e.default_currency, e.time_zone, e.cluster, e.state, e.schema_version)
-    console.print(table)
+# ── The catalog ──
 
 
 @app.command("new-provider")

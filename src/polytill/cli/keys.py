@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Any
 
 import typer
 
@@ -29,17 +30,26 @@ def keys_create(
 
 
 def rotate_ring() -> None:
-    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated."""
+    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated.
+
+    Refused while a process that runs does not have that key yet.
+    """
     from polytill.domain.sealing import KeyRing
-    from polytill.flows import rotate
+    from polytill.flows import key_ring, rotate
     from polytill.settings import Settings
 
     path = Settings().keyring
     ring = KeyRing.read(path)
     newest = max(ring.ids, key=lambda key_id: int(key_id[1:]) if key_id[1:].isdecimal() else 0)
-    if ring.ids[0] != newest:
-        ring.led_by(newest, path)
-    done, count = opened(lambda till: rotate.rotate(till.desk, "cli"))
+
+    async def work(till: Any) -> tuple[int, int]:
+        await key_ring.put_to_use(till.desk, newest, "cli")
+        if till.desk.ring.ids[0] != newest:
+            till.desk.ring.led_by(newest, path)
+            till.desk.ring.refresh()
+        return await rotate.rotate(till.desk, "cli")
+
+    done, count = opened(work)
     console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")
     console.print("Keep the older keys in it: addresses that providers and payers hold were made with them.")
 
@@ -49,6 +59,7 @@ def keys_ring(
     add: Annotated[bool, typer.Option("--add", help="Add a key that `polytill rotate` will put to work")] = False,
 ) -> None:
     """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
+    from polytill.app import has_owner
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
     from polytill.settings import Settings
@@ -56,9 +67,11 @@ def keys_ring(
     path = Settings().keyring
     if add:
         fresh = KeyRing.read(path).extended(path, World())
-        console.print(f"Added {fresh} to {path}. Bring this file to every node, restart them, then `polytill rotate`.")
+        console.print(f"Added {fresh} to {path}. Bring this file to every node, then `polytill rotate`.")
         return
     if path.exists():
         fail(f"The key ring {path} exists already; it was left alone.")
+    if asyncio.run(has_owner(Settings())):
+        fail("The owner database has a key ring already; copy the file from another node.")
     KeyRing.create(path, World())
     console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")

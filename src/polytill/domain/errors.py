@@ -38,6 +38,8 @@ class PolytillError(Exception):
 
     status = 500
     code = "internal"
+    public: str | None = None  # said to callers over HTTP in place of the detail
+    retry_after_s: int | None = None
 
     def __init__(
         self, detail: str | None = None, *, code: str | None = None, reason: str | None = None, **about: Any
@@ -134,7 +136,43 @@ class NotNow(PolytillError):
 
     status = 503
     code = "busy"
-    retry_after_s = 2
+    retry_after_s: int | None = 2
+
+
+class DatabaseUnavailable(NotNow):
+    """The database cannot be reached just now."""
+
+    code = "database_unavailable"
+    public = "The database cannot be reached just now."
+
+
+class DatabaseRefused(DatabaseUnavailable):
+    """The database server rejects the user or the password."""
+
+    retry_after_s = 30
+
+
+class DiskFull(NotNow):
+    """The disk of the database is full."""
+
+    code = "disk_full"
+    public = "There is no room to store this just now; nothing was changed."
+    retry_after_s = 30
+
+
+class PracticeUnavailable(NotNow):
+    """The practice's database cannot be used just now."""
+
+    code = "practice_unavailable"
+    public = "This practice's database cannot be used just now; try again later."
+    retry_after_s = 30
+
+
+class PracticeNotMigrated(PracticeUnavailable):
+    """The practice's database is at another schema than this version of polytill; run `polytill migrate`."""
+
+    code = "practice_not_migrated"
+    public = "This practice is being moved to another version; try again later."
 
 
 class ProviderRefused(PolytillError):
@@ -148,18 +186,41 @@ class OperatorError(PolytillError):
     """The installation needs attention."""
 
     code = "operator"
+    # What a caller over HTTP reads: the detail may name files, hosts and keys, which are the operator's to know.
+    public: str | None = "The installation needs attention. Its operator finds the reason in the log."
 
 
 class WrongPractice(OperatorError):
     """The database that was opened belongs to another practice; nothing was read from it."""
 
-    code = "wrong_practice"
+    status = 503
+    code = "practice_unavailable"
+    public = PracticeUnavailable.public
+    retry_after_s = 30
 
 
 class SealBroken(OperatorError):
     """A sealed secret does not open here: it was moved, altered, or sealed with a key that is gone."""
 
     code = "seal_broken"
+
+
+class KeyMissing(SealBroken):
+    """The key ring lacks a key that seals something here; bring the present key ring to this node."""
+
+    status = 503
+    code = "key_missing"
+    public = PracticeUnavailable.public
+    retry_after_s = 5
+
+
+class KeyRingDiffers(OperatorError):
+    """The key ring is not the one of this installation."""
+
+    status = 503
+    code = "key_ring_differs"
+    public = "Secrets cannot be sealed or opened here just now. The operator has to restore the key ring."
+    retry_after_s = 30
 
 
 class UnreadableRow(OperatorError):

@@ -11,6 +11,7 @@ import base64
 import hmac
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from polytill.domain.clock import World
-from polytill.domain.errors import OperatorError, SealBroken
+from polytill.domain.errors import KeyMissing, OperatorError, SealBroken
+from polytill.domain.ids import read_address
 from polytill.domain.secret import Secret
 
 _PREFIX = "v1."
@@ -34,6 +36,14 @@ class Place:
     field: str
     environment: str = "-"
     version: int = 0
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise OperatorError(f"The key ring {path} cannot be read: {why}.") from None
 
 
 class DataKey:
@@ -82,12 +92,25 @@ def _write(path: Path, keys: list[tuple[str, bytes]]) -> None:
         os.fsync(file.fileno())
 
 
+def _signature(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file's content; None where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
 class KeyRing:
-    """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first."""
+    """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first.
 
-    __slots__ = ("_derived", "_keys", "_order")
+    A ring that was read from a file reads it again when a key is missing and the file has changed since, so that a
+    process learns of a new key without a restart.
+    """
 
-    def __init__(self, keys: list[tuple[str, bytes]]) -> None:
+    __slots__ = ("_derived", "_keys", "_order", "_path", "_seen", "_turn", "problem")
+
+    def __init__(self, keys: list[tuple[str, bytes]], path: Path | None = None) -> None:
         if not keys or any(len(key) != 32 for _, key in keys):
             raise OperatorError("The key ring needs at least one key of 32 bytes.")
         if len({key_id for key_id, _ in keys}) < len(keys):
@@ -95,6 +118,10 @@ class KeyRing:
         self._keys = dict(keys)
         self._order = [key_id for key_id, _ in keys]
         self._derived: dict[str, list[bytes]] = {}
+        self._path = path
+        self._seen: tuple[int, ...] | None = None
+        self._turn = threading.Lock()
+        self.problem: str | None = None  # why the file could not be read again
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._order)} keys)"
@@ -102,12 +129,16 @@ class KeyRing:
     @classmethod
     def read(cls, path: Path) -> KeyRing:
         """The ring in this file. ``OperatorError`` where it is missing, unreadable or open to others."""
-        if not path.exists():
-            raise OperatorError(f"The key ring {path} does not exist; `polytill keys ring` makes one.")
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        signature = _signature(path)
+        if signature is None or not path.is_file():
+            raise OperatorError(
+                f"The key ring {path} does not exist. For a new installation `polytill migrate` makes one; for an"
+                " existing one copy the file from another node."
+            )
+        if stat.S_IMODE(signature[-1]) & 0o077:
             raise OperatorError(f"The key ring {path} can be read by others; `chmod 600` it.")
         keys = []
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(_text_of(path).splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             key_id, separator, encoded = line.strip().partition(":")
@@ -118,7 +149,60 @@ class KeyRing:
             if not separator or len(key) != 32:
                 raise OperatorError(f"Line {number} of the key ring {path} is not `id:base64 of 32 bytes`.")
             keys.append((key_id, key))
-        return cls(keys)
+        ring = cls(keys, path)
+        ring._seen = signature
+        return ring
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed since it was read; whether the ring is another one now.
+
+        Keys that are held stay, whatever the file says: what they sealed is still to be opened by this process. Where the
+        file cannot be read, or gives another key under an id that is held, ``problem`` says so and nothing changes.
+        """
+        if self._path is None:
+            return False
+        with self._turn:
+            seen = _signature(self._path)
+            if seen is None or seen == self._seen:
+                return False  # so a missing key costs one look at the file, and a broken file is read once
+            self._seen = seen
+            try:
+                fresh = KeyRing.read(self._path)
+            except OperatorError as error:
+                self.problem = error.detail
+                return False
+            for key_id, key in self._keys.items():
+                if not hmac.compare_digest(fresh._keys.get(key_id, key), key):
+                    self.problem = f"The key ring {self._path} has another key {key_id!r} than before."
+                    return False
+            self.problem = None
+            order = [*fresh._order, *(key_id for key_id in self._order if key_id not in fresh._keys)]
+            changed = order != self._order
+            self._keys = {**self._keys, **fresh._keys}
+            self._order, self._derived = order, {}
+            return changed
+
+    def checks(self) -> dict[str, str]:
+        """A keyed check value of each key by its id: equal for equal keys, and of no use for finding one."""
+        return {
+            key_id: hmac.digest(self._keys[key_id], b"polytill key ring check 1 " + key_id.encode(), "sha256").hex()[
+                :32
+            ]
+            for key_id in self._order
+        }
+
+    def differs_from(self, recorded: dict[str, str]) -> str | None:
+        """One sentence where this ring lacks a key that is recorded, or has another one under its id; else None."""
+        ours, place = self.checks(), f"The key ring {self._path}" if self._path else "The key ring"
+        for key_id, check in recorded.items():
+            if key_id not in ours:
+                return f"{place} lacks the key {key_id!r} of this installation; copy the file from another node."
+            if not hmac.compare_digest(ours[key_id], check):
+                return (
+                    f"{place} is not the one of this installation: its key {key_id!r} differs from the one recorded in"
+                    " the owner database; copy the file from another node."
+                )
+        return None
 
     @staticmethod
     def create(path: Path, world: World) -> None:
@@ -166,8 +250,11 @@ class KeyRing:
     def _unwrapped(self, practice_id: int, wrapped: str) -> bytes:
         key_id, _, encoded = wrapped.partition(":")
         if key_id not in self._keys:
-            raise SealBroken(
-                f"The key ring has no key {key_id!r}, which wrapped the data key of practice {practice_id}."
+            self.refresh()
+        if key_id not in self._keys:
+            raise KeyMissing(
+                f"The key ring has no key {key_id!r}, which wrapped the data key of practice {practice_id};"
+                " bring the present key ring to this node."
             )
         try:
             raw = base64.b64decode(encoded, validate=True)
@@ -188,8 +275,14 @@ class KeyRing:
 
     def derived(self, purpose: str) -> list[bytes]:
         """One 32-byte key per ring key for a named purpose, newest first: to make with the first, to check with all."""
-        if purpose not in self._derived:  # purposes are a handful of words in the code
-            self._derived[purpose] = [
-                hmac.digest(self._keys[key_id], purpose.encode(), "sha256") for key_id in self._order
-            ]
-        return self._derived[purpose]
+        derived = self._derived
+        if purpose not in derived:  # purposes are a handful of words in the code
+            derived[purpose] = [hmac.digest(self._keys[key_id], purpose.encode(), "sha256") for key_id in self._order]
+        return derived[purpose]
+
+    def read_address(self, kind: bytes, token: str) -> tuple[int, bytes] | None:
+        """The practice id and secret part of a token that a key of this ring proves; else None."""
+        found = read_address(kind, token, self.derived("addresses"))
+        if found is None and self.refresh():
+            found = read_address(kind, token, self.derived("addresses"))
+        return found

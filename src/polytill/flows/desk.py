@@ -59,6 +59,15 @@ _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 
 
 @dataclass(slots=True)
+class Health:
+    """What this process knows of its own state, for ``/readyz``, metrics and the log."""
+
+    key_ring: str | None = None  # why the key ring is not the installation's
+    disk_full_until_s: float = float("-inf")
+    lifespan_runs: bool = False
+
+
+@dataclass(slots=True)
 class Desk:
     """One process's tools. Snapshots are at most a second old, and made anew at once by what changes them here."""
 
@@ -83,6 +92,7 @@ class Desk:
     # How far this process has compared beyond what it could not read: practice, configuration, environment.
     compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
+    health: Health = field(default_factory=Health)
     patience: Patience = field(default_factory=Patience)
     unread_entries: int = 0  # entries of providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)

@@ -65,7 +65,8 @@ async def _migrated(desk: Desk, practice_id: int, actor: str) -> str | None:
 async def _refused(desk: Desk, practice_id: int, error: Exception) -> str:
     at = None
     with contextlib.suppress(Exception):  # the sentence is for a database that may not answer at all
-        at = await migrating.current(await desk.opening.practice(practice_id))
+        async with desk.opening.at_any_schema(practice_id) as db:
+            at = await migrating.current(db)
     step = f"the step after {at}" if at else "a step"
     return f"The database refused {step} ({type(error).__name__})."
 

@@ -3,6 +3,8 @@
 The whole file is checked before anything is written. What is there already stays as it is, so that an import that was
 interrupted is finished by running it again, and keys that staff have pasted since are not overwritten. Nor does what
 arrives take over: where a currency has its default, that stays.
+
+A practice is found by its external id, or by its id here; a name identifies nobody, since two clinics may share one.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import jsonschema_rs
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.external_ids import MAX_LENGTH, read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
@@ -41,9 +44,9 @@ _FILE = {
         "type": "object",
         "additionalProperties": False,
         "required": ["paymentProviders"],
-        "oneOf": [{"required": ["id"]}, {"required": ["name", "defaultCurrency"]}],
         "properties": {
             "id": {"type": "integer", "minimum": 1},
+            "externalId": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}, {"type": "integer"}]},
             "name": {"type": "string", "minLength": 1, "maxLength": 200},
             "defaultCurrency": _TEXT,
             "country": _TEXT,
@@ -60,6 +63,7 @@ class Arrival:
 
     name: str
     currency: str
+    external_id: str | None
     there: PracticeEntry | None
     wishes: list[configure.Wish]
     country: str | None = None
@@ -97,23 +101,57 @@ async def plan(desk: Desk, file: bytes) -> list[Arrival]:
     if errors:
         raise Invalid(errors)
     known = [one for one in await practices.listed(desk.owner, limit=1_000_000) if one.state != "provisioning"]
-    arrivals = [await _planned(desk, f"/{number}", entry, known, errors) for number, entry in enumerate(entries)]
+    named = [_external_id(f"/{number}", entry, errors) for number, entry in enumerate(entries)]
+    arrivals = [
+        await _planned(desk, f"/{number}", entry, external_id, known, errors)
+        for number, (entry, external_id) in enumerate(zip(entries, named, strict=True))
+    ]
+    _named_once(entries, arrivals, errors)
     if errors:
         raise Invalid(errors)
     return arrivals
 
 
+def _external_id(at: str, entry: dict[str, Any], errors: list[FieldError]) -> str | None:
+    """A row's external id as we keep it; numbers, as most databases have them, as text."""
+    if "externalId" not in entry:
+        return None
+    try:
+        return read_external_id(str(entry["externalId"]))
+    except ValueError as wrong:
+        errors.append(FieldError(f"{at}/externalId", f"The external id {wrong}."))
+        return None
+
+
+def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: list[FieldError]) -> None:
+    """Two rows of one practice are refused: which of the two is right, nobody here knows."""
+    first: dict[str | int, int] = {}
+    for number, (entry, arrival) in enumerate(zip(entries, arrivals, strict=True)):
+        own = arrival.there.id if arrival.there else None
+        names = [one for one in (own, arrival.external_id) if one is not None]
+        before = next((first[one] for one in names if one in first), None)
+        if before is not None:
+            by = f"externalId {arrival.external_id!r}" if arrival.external_id else f"id {entry['id']}"
+            errors.append(FieldError(f"/{number}", f"The row /{before} is of the same practice ({by})."))
+        for one in names:
+            first.setdefault(one, number)
+
+
 async def _planned(
-    desk: Desk, at: str, entry: dict[str, Any], known: list[PracticeEntry], errors: list[FieldError]
-) -> Arrival:
+    desk: Desk, at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry],
+    errors: list[FieldError],
+) -> Arrival:  # fmt: skip
     name, currency = entry.get("name", ""), entry.get("defaultCurrency", "")
-    there = [one for one in known if (one.id == entry["id"] if "id" in entry else one.name == name)]
-    if "id" in entry and not there:
-        errors.append(FieldError(f"{at}/id", f"There is no practice {entry['id']}."))
-    if len(there) > 1:
-        errors.append(FieldError(f"{at}/name", "Several practices have this name; say which one by its id."))
-    if not there and "id" not in entry and currency not in CURRENCIES:
-        errors.append(FieldError(f"{at}/defaultCurrency", f"{currency} is not an ISO 4217 currency."))
+    there = _there(at, entry, external_id, known, errors)
+    if there is not None and currency and currency != there.default_currency:
+        detail = f"Practice {there.id} has the default currency {there.default_currency}: is this another practice?"
+        errors.append(FieldError(f"{at}/defaultCurrency", detail))
+    if there is None and "externalId" in entry and "id" not in entry:
+        if not name:
+            errors.append(FieldError(f"{at}/name", "No practice has this external id yet, and a new one needs a name."))
+        if currency not in CURRENCIES:
+            detail = f"{currency} is not an ISO 4217 currency." if currency else "A new practice needs one."
+            errors.append(FieldError(f"{at}/defaultCurrency", detail))
     country, time_zone = entry.get("country"), entry.get("timeZone")
     if country is not None and country not in COUNTRIES:
         errors.append(FieldError(f"{at}/country", f"{country} is not a country code of ISO 3166-1, such as KE."))
@@ -125,7 +163,29 @@ async def _planned(
             wishes.append(await configure.check_new(desk, _wish(code, given)))
         except Invalid as wrong:
             errors += [FieldError(f"{at}/paymentProviders/{code}{e.pointer}", e.detail) for e in wrong.errors]
-    return Arrival(name, currency, there[0] if there else None, wishes, country, time_zone)
+    return Arrival(name, currency, external_id, there, wishes, country, time_zone)
+
+
+def _there(
+    at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry], errors: list[FieldError]
+) -> PracticeEntry | None:
+    """The practice that a row names, by its external id or by its id here; None where it has to be made."""
+    if "id" not in entry and "externalId" not in entry:
+        detail = "Say which practice this is: externalId is your own identifier of it. A name identifies no practice."
+        errors.append(FieldError(f"{at}/externalId", detail))
+        return None
+    by_external = next((one for one in known if external_id and one.external_id == external_id), None)
+    if "id" not in entry:
+        return by_external
+    found = next((one for one in known if one.id == entry["id"]), None)
+    if found is None:
+        errors.append(FieldError(f"{at}/id", f"There is no practice {entry['id']}."))
+    elif by_external is not None and by_external.id != found.id:
+        detail = f"Practice {by_external.id} has this external id, and not practice {found.id}."
+        errors.append(FieldError(f"{at}/externalId", detail))
+    elif external_id and found.external_id not in (None, external_id):
+        errors.append(FieldError(f"{at}/externalId", f"Practice {found.id} has another external id."))
+    return found
 
 
 def _wish(code: str, given: dict[str, Any]) -> configure.Wish:
@@ -146,9 +206,11 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
     if entry is None:
         entry, first = await onboarding.create_practice(
             desk, arrival.name, arrival.currency, "default", actor, country=arrival.country,
-            time_zone=arrival.time_zone,
+            time_zone=arrival.time_zone, external_id=arrival.external_id,
         )  # fmt: skip
         key = Secret(first)
+    elif arrival.external_id and entry.external_id is None:
+        await onboarding.change_practice(desk, entry.id, None, None, None, actor, external_id=arrival.external_id)
     db = await desk.opening.practice(entry.id)
     held = {code for code, one in (await provider_configs.all_of(db)).items() if one.removed_at is None}
     added = [wish for wish in arrival.wishes if wish.provider_code not in held]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
-from polytill.domain.ids import address, new_id, read_address
+from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
 from polytill.flows import checkout
 from polytill.flows.desk import Desk
@@ -92,7 +92,7 @@ async def find_link(desk: Desk, practice_id: int, link_id: str) -> tuple[Practic
 
 async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
     """The link that a token names; ``NotFound`` for a token that is not ours."""
-    found = read_address(LINK_TOKEN, token, desk.ring.derived("addresses"))
+    found = desk.ring.read_address(LINK_TOKEN, token)
     if found is None:
         raise NotFound("There is no such payment link.")
     return await find_link(desk, found[0], found[1].decode("ascii", "replace"))

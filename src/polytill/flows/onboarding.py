@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import replace
+from types import EllipsisType
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import invalid
+from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
+from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
-from polytill.domain.sealing import Place
-from polytill.domain.secret import Secret
+from polytill.flows import key_ring
 from polytill.flows.desk import Desk, log
 from polytill.flows.indexing import index_all
 from polytill.storage import audit, migrating, people, practices
 from polytill.storage.databases import PracticeDb
-from polytill.storage.opening import stamp_identity
+from polytill.storage.opening import DEFAULT, stamp_identity
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.units import Unit
 
@@ -67,21 +68,45 @@ def _check_settings(currency: str, country: str | None, time_zone: str | None) -
         raise invalid("/timeZone", detail, reason="no_time_zone")
 
 
+def _read_external_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return read_external_id(value)
+    except ValueError as error:
+        raise invalid("/externalId", f"The external id {error}.") from None
+
+
+def _taken(external_id: str | None) -> Conflict:
+    return Conflict(
+        f"Another practice has the external id {external_id!r}.", code="duplicate_external_id", external_id=external_id
+    )
+
+
 async def create_practice(
     desk: Desk, name: str, currency: str, cluster: str, actor: str, *, country: str | None = None,
-    time_zone: str | None = None,
+    time_zone: str | None = None, external_id: str | None = None,
 ) -> tuple[PracticeEntry, str]:  # fmt: skip
     """Onboard a practice: its database made, migrated, sealed and registered; its first key.
 
-    Country and time zone that are not given are derived from the currency and the country.
+    Country and time zone that are not given are derived from the currency and the country. ``Conflict`` where another
+    practice has the external id; nothing was made then.
     """
     _check_settings(currency, country, time_zone)
     home = locality(currency, country, time_zone)
-    place = await desk.opening.cluster(cluster)
+    external_id = _read_external_id(external_id)
+    place = await desk.opening.open_to_new(cluster)
+    await key_ring.may_seal(desk)
+    await place.check()  # before a row is written that would be left behind where the server does not work
     now = desk.world.now()
     database_name = f"practice_{desk.world.random_bytes(8).hex()}"
-    async with desk.owner.transaction() as tx:
-        practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now)
+    try:
+        async with desk.owner.transaction() as tx:
+            if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):
+                raise NotFound(f"The cluster {cluster!r} is closed to new practices.")
+            practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now, external_id)
+    except Duplicate:
+        raise _taken(external_id) from None
     try:
         data_key, wrapped = desk.opening.new_data_key(practice_id)
         await place.create(database_name)
@@ -96,9 +121,8 @@ async def create_practice(
         unit = Unit()
         practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
         people.insert_key(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
-        audit.append(
-            unit, now, actor, "practice.created", f"practice:{practice_id}", {"name": name, "cluster": cluster}
-        )
+        made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
+        audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
         await desk.owner.commit(unit)
     except BaseException as error:
         if await _undone(desk, practice_id, cluster, database_name) or not isinstance(error, Exception):
@@ -136,41 +160,58 @@ async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
 async def change_practice(
     desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str, *,
     country: str | None = None, time_zone: str | None = None, by_own_staff: bool = False,
+    external_id: str | EllipsisType | None = ...,
 ) -> PracticeEntry:  # fmt: skip
-    """Rename, change the default currency, country or time zone, suspend or resume. None leaves a value as it is.
+    """Rename, change the default currency, country or time zone, suspend or resume. None leaves a value as it is; for the
+    external id ``...`` does, and None removes it.
 
-    The practice's own row is written first. A changed time zone applies to all days, past ones included.
+    The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
+    where another practice has the external id.
     """
     desk.opening.forget(practice_id)
     before = await desk.opening.entry(practice_id)
     after = replace(
         before, name=name or before.name, default_currency=currency or before.default_currency,
         state=state or before.state, country=country or before.country, time_zone=time_zone or before.time_zone,
+        external_id=before.external_id if isinstance(external_id, EllipsisType) else _read_external_id(external_id),
     )  # fmt: skip
     _check_settings(after.default_currency, country, time_zone)
+    if after.external_id is not None:  # before anything is written; the unique index decides between two at once
+        other = await practices.by_external_id(desk.owner, after.external_id)
+        if other is not None and other.id != practice_id:
+            raise _taken(after.external_id)
     now = desk.world.now()
-    db = await desk.opening.practice(practice_id)
-    own = Unit()
-    home = Locality(after.country, after.time_zone)
-    people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
     detail = {"state": after.state, "country": after.country, "timeZone": after.time_zone}
-    if by_own_staff:  # a number of a person means something in their own practice's log alone
-        audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
-        actor = f"practice:{practice_id}"
-    await db.commit(own)
+    if after.external_id != before.external_id:
+        detail["externalId"] = after.external_id
+    if by_own_staff or replace(after, state=before.state, external_id=before.external_id) != before:
+        db = await desk.opening.practice(practice_id)
+        own = Unit()
+        home = Locality(after.country, after.time_zone)
+        people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
+        if by_own_staff:  # a number of a person means something in their own practice's log alone
+            audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
+            actor = f"practice:{practice_id}"
+        await db.commit(own)
     unit = Unit()
     practices.update(unit, after, now)
     audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", detail)
-    await desk.owner.commit(unit)
+    try:
+        await desk.owner.commit(unit)
+    except Duplicate:
+        raise _taken(after.external_id) from None
     desk.forget(practice_id)
     return await desk.opening.entry(practice_id)
 
 
 async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str]:
     """Bring one practice's database to the present schema; the revisions that were applied."""
-    db = await desk.opening.practice(practice_id)
-    done = await migrating.migrate(db, "practice")
-    await index_all(desk, db)
+    async with desk.opening.at_any_schema(practice_id) as db:
+        done = await migrating.migrate(db, "practice")
+        await index_all(desk, db)
+    entry = await practices.by_id(desk.owner, practice_id)
+    if not done and entry is not None and entry.schema_version == migrating.head("practice"):
+        return done  # nothing was done: no audit line, which would empty every node's caches
     unit = Unit()
     now = desk.world.now()
     practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
@@ -186,14 +227,4 @@ async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: st
     unit = Unit()
     people.revoke_key(unit, key_id, practice_id, now)
     audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
-    await desk.owner.commit(unit)
-
-
-async def add_cluster(desk: Desk, name: str, url: Secret, actor: str) -> None:
-    """Register a PostgreSQL server to place practices on. Its address holds a password: it is kept sealed."""
-    now = desk.world.now()
-    sealed = desk.opening.seal_owners(url, Place("clusters", name, "sealed_url"))
-    unit = Unit()
-    practices.add_cluster(unit, name, sealed, now)
-    audit.append(unit, now, actor, "cluster.added", name)
     await desk.owner.commit(unit)

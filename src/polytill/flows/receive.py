@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
-from polytill.domain.ids import address, new_id, read_address
+from polytill.domain.ids import address, new_id
 from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again
@@ -82,7 +82,7 @@ async def receive(
 
     ``reference`` stands in the address where a call asked for that; it is heard only where nothing is signed.
     """
-    found = read_address(HOOK, token, desk.ring.derived("addresses"))
+    found = desk.ring.read_address(HOOK, token)
     if found is None:
         raise NotFound("There is no such hook.")
     db = await desk.opening.practice(found[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from polytill.domain.places import places
 from polytill.flows import lease
 from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk, log
@@ -129,7 +130,7 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
         return task.result()
     if not isinstance(error, Exception):
         raise error
-    log.error("visit_failed", practice=practice_id, error=type(error).__name__)
+    log.error("visit_failed", practice=practice_id, error=type(error).__name__, places=places(error))
     return 0
 
 

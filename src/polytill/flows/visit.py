@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
+
+import structlog
 
 from polytill.domain.errors import NotNow
 from polytill.flows.desk import Desk, log
@@ -14,10 +17,13 @@ from polytill.storage.units import Unit
 
 # Another node's clock may be behind ours, and a payment that began under its lease may still be on its way to the disk.
 GRACE_S = 60.0
+_visits = itertools.count(1)  # of this process, to tell their log lines apart
 
 
 async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
     """Everything that is due in one practice. How many things were looked at."""
+    # Every log line of this visit has its name, as those of a request have the request's id.
+    structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
     db = await desk.opening.practice(practice_id)
     done = 0
     try:

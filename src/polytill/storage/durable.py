@@ -33,9 +33,12 @@ def system_database(owner_url: str) -> dict[str, Any]:
 @contextmanager
 def reached() -> Iterator[None]:
     """One sentence where the database was away: whoever keeps a worker running starts it again."""
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 
     try:
         yield
-    except OperationalError as error:
-        raise OperatorError("The owner database cannot be reached, and a worker begins with it.") from error
+    except DBAPIError as error:
+        raise OperatorError(
+            "The jobs by the clock cannot start: the owner database cannot be reached, or its user lacks a right"
+            " (CREATE on the database, for the schema dbos)."
+        ) from error

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from polytill.domain.errors import OperatorError
-from polytill.storage.databases import Tx, _Database
+from polytill.storage.databases import OwnerDb, Tx, _Database
 
 Tree = Literal["owner", "practice"]
+
+# The oldest revision of each tree whose version of polytill can still use a database at the head: an additive revision
+# leaves it, so that nodes of both versions run beside each other; one that removes or changes something raises it.
+OLDEST_READERS: dict[Tree, str] = {"owner": "owner_0008", "practice": "practice_0012"}
 
 _VERSION_TABLE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 
@@ -87,6 +91,44 @@ async def current(database: _Database) -> str | None:
     return row["version_num"] if row else None
 
 
+async def readable(owner: OwnerDb, tree: Tree, at: str | None) -> bool:
+    """Whether this version can use a database at a revision: the head, or a newer one that is declared compatible."""
+    ours = head(tree)
+    if at == ours:
+        return True
+    if at is None or at < ours:
+        return False
+    row = await owner.one("SELECT oldest FROM schema_readers WHERE tree = $1", tree)
+    return row is not None and ours >= row["oldest"]
+
+
+async def why_not_opened(owner: OwnerDb) -> str | None:
+    """One sentence where this version cannot use the owner database as it is; else None."""
+    at, ours = await current(owner), head("owner")
+    if at is None:
+        return "The owner database has no tables yet; run `polytill migrate`."
+    if at < ours:
+        return f"The owner database is at schema {at}, and this version needs {ours}; run `polytill migrate`."
+    if await readable(owner, "owner", at):
+        return None
+    return (
+        f"The owner database is at schema {at}, which is newer than this version of polytill ({ours}); update it here."
+    )
+
+
+async def declare_readers(owner: OwnerDb) -> None:
+    """Write which versions may use the databases that this version has migrated."""
+    if await current(owner) != head("owner"):
+        return
+    async with owner.transaction() as tx:
+        for tree, oldest in OLDEST_READERS.items():
+            await tx.fetch(
+                "INSERT INTO schema_readers (tree, oldest) VALUES ($1, $2)"
+                " ON CONFLICT (tree) DO UPDATE SET oldest = excluded.oldest",
+                tree, oldest,
+            )  # fmt: skip
+
+
 async def migrate(database: _Database, tree: Tree) -> list[str]:
     """Bring a database to the head of its tree, a transaction per step. The revisions that were applied."""
     applied = []
@@ -106,7 +148,9 @@ async def _apply(tx: Tx, step: Step, dialect: str) -> bool:
     at = row["version_num"] if row else None
     if at != step.previous:
         if at is not None and at not in _known(dialect):
-            raise OperatorError(f"The database is at revision {at}, which this version of polytill does not know.")
+            ours = head("owner" if step.revision.startswith("owner") else "practice")
+            newer = " and which is newer; update polytill here" if at > ours else ""
+            raise OperatorError(f"The database is at schema {at}, which this version of polytill does not know{newer}.")
         return False
     for statement in step.statements:
         await tx.fetch(statement)

@@ -16,11 +16,20 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from polytill.domain.errors import CheckRefused, Duplicate, NotNow, Stale
+from polytill.domain.errors import NotNow, PracticeUnavailable, Stale, WrongPractice
+from polytill.storage.postgres_connect import (
+    ADMIN,
+    FAILS,
+    GONE,
+    DatabaseMissing,
+    ServerFull,
+    connect,
+    translated,
+    with_database,
+)  # fmt: skip
 from polytill.storage.units import Step, Unit, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100
@@ -28,70 +37,6 @@ WAIT_S = 5.0
 FULL_S = 30.0  # for so long after the server had no place left, we hold no more than we had then
 IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # what is not used for so long is another process's to have
 PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is asked again
-
-ADMIN = "postgres"  # the database from which others are made and dropped
-
-_GONE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server hung up just as a query was being sent
-    asyncpg.exceptions.AdminShutdownError,
-    asyncpg.exceptions.CrashShutdownError,
-    asyncpg.exceptions.CannotConnectNowError,
-    asyncpg.exceptions.TooManyConnectionsError,
-    asyncpg.exceptions.ReadOnlySQLTransactionError,
-    OSError,
-    TimeoutError,
-)
-
-_FAILS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-
-
-class ServerFull(NotNow):
-    """The database server takes no more connections just now."""
-
-    code = "database_unavailable"
-
-
-def _translated(error: BaseException) -> BaseException:
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return Duplicate(error.constraint_name or "")
-    if isinstance(error, asyncpg.CheckViolationError):
-        return CheckRefused(error.constraint_name or "")
-    if isinstance(error, asyncpg.DivisionByZeroError):
-        return Stale()
-    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
-        return Stale()
-    if isinstance(error, _GONE):
-        return NotNow("The database cannot be reached just now.", code="database_unavailable")
-    return error
-
-
-def with_database(server_url: str, database: str) -> str:
-    """The address of one database on a server (which may name several hosts and options)."""
-    parts = urlsplit(server_url)
-    return urlunsplit((parts.scheme, parts.netloc, "/" + quote(database, safe=""), parts.query, ""))
-
-
-async def connect(url: str) -> Any:
-    """A connection by address. ``?pgbouncer=true`` in it turns prepared statements off, which a pooler breaks."""
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    pooled = options.pop("pgbouncer", ["false"])[0] == "true"
-    query = "&".join(f"{name}={value}" for name, values in options.items() for value in values)
-    address = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
-    try:
-        return await asyncpg.connect(
-            address,
-            statement_cache_size=0 if pooled else 200,
-            timeout=10.0,
-            command_timeout=30.0,
-            server_settings={"application_name": "polytill"},
-        )
-    except asyncpg.exceptions.TooManyConnectionsError as error:  # also where the rest is kept for superusers
-        raise ServerFull from error
-    except _GONE as error:
-        raise NotNow("The database cannot be reached just now.", code="database_unavailable") from error
 
 
 class Budget:
@@ -107,6 +52,27 @@ class Budget:
         self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
         self.opened_count = 0
         self._lowered, self._full_until_s = ceiling, -math.inf
+        self._practices: dict[str, int] = {}  # whose a database has to be
+
+    def expect(self, database: str, practice_id: int) -> None:
+        """Each new connection to ``database`` is refused unless it is this practice's: a database may be swapped for
+        another under a running process, and no connection outlives that."""
+        self._practices[database] = practice_id
+
+    async def _checked(self, database: str, connection: Any) -> None:
+        practice_id = self._practices.get(database)
+        if practice_id is None:
+            return
+        try:
+            found = await connection.fetchval("SELECT practice_id FROM identity")
+        except asyncpg.UndefinedTableError:
+            found = None
+        except BaseException:
+            connection.terminate()
+            raise
+        if found != practice_id:
+            connection.terminate()
+            raise WrongPractice
 
     @property
     def limit(self) -> int:
@@ -125,7 +91,7 @@ class Budget:
             broken = False
             return row
         except Exception as error:
-            broken = isinstance(error, _GONE)
+            broken = isinstance(error, GONE)
             raise
         finally:
             self._take_back(database, connection, broken or connection.is_closed())
@@ -141,7 +107,7 @@ class Budget:
             broken = True  # a query may still be under way on it
             raise
         except BaseException as error:
-            broken = connection.is_closed() or isinstance(error, _GONE)
+            broken = connection.is_closed() or isinstance(error, GONE)
             raise
         finally:
             self._take_back(database, connection, broken or connection.is_closed())
@@ -193,7 +159,13 @@ class Budget:
         until_s, pause_s = loop.time() + self._wait_s, PAUSE_S
         while True:
             try:
-                return await connect(with_database(self._server_url, database))
+                connection = await connect(with_database(self._server_url, database))
+                await self._checked(database, connection)
+                return connection
+            except DatabaseMissing as error:
+                if database in self._practices:
+                    raise PracticeUnavailable(error.detail) from error
+                raise
             except ServerFull:
                 # What we closed a moment ago may only not be gone yet over there.
                 if pause_s > PAUSE_S or not self._was_full():
@@ -314,8 +286,8 @@ class PostgresEngine:
         try:
             async with self._budget.lend(self.database) as connection:
                 return list(await connection.fetch(sql, *args))
-        except _FAILS as error:
-            raise _translated(error) from error
+        except FAILS as error:
+            raise translated(error) from error
 
     async def commit(self, steps: list[Step]) -> list[int]:
         """Run steps as one statement; how many rows each touched. ``Stale`` where an expectation fails."""
@@ -323,8 +295,8 @@ class PostgresEngine:
         args = [arg for step in steps for arg in step.args]
         try:
             return list(await self._budget.fetchrow(self.database, as_one_statement(shape), args))
-        except _FAILS as error:
-            raise _translated(error) from error
+        except FAILS as error:
+            raise translated(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTx]:
@@ -339,8 +311,8 @@ class PostgresEngine:
                 except BaseException:
                     tx.take()
                     raise
-        except _FAILS as error:
-            raise _translated(error) from error
+        except FAILS as error:
+            raise translated(error) from error
         finally:
             mark_open(-1)
 
@@ -361,14 +333,21 @@ class PostgresTx(Unit):
     async def flush(self) -> None:
         """Run what is queued."""
         for step in self.take():
-            status = await self._connection.execute(step.sql, *step.args)
-            if step.expect is not None and int(status.rpartition(" ")[2]) != step.expect:
+            statement = await self._prepared(step.sql)
+            await statement.fetch(*step.args)
+            if step.expect is not None and int(statement.get_statusmsg().rpartition(" ")[2]) != step.expect:
                 raise Stale
+
+    async def _prepared(self, sql: str) -> Any:
+        # Not from the cache of the connection: a plan that was made before a column changed its type fails, and inside a
+        # transaction nothing can be tried again. What is prepared here holds the tables as they are to the end.
+        return await self._connection.prepare(sql, name="")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a statement inside this transaction."""
         await self.flush()
-        return list(await self._connection.fetch(sql, *args))
+        statement = await self._prepared(sql)
+        return list(await statement.fetch(*args))
 
     async def one(self, sql: str, *args: Any) -> Any | None:
         """The first row of a statement inside this transaction, or None."""

@@ -15,7 +15,7 @@ from polytill.storage.units import moment
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 _COLUMNS = (
     "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"
-    " created_at, updated_at, country, time_zone"
+    " created_at, updated_at, country, time_zone, external_id"
 )
 
 
@@ -35,6 +35,7 @@ class PracticeEntry:
     updated_at: datetime | None
     country: str | None = None
     time_zone: str = "UTC"
+    external_id: str | None = None  # the host application's own identifier; unique where it is set
 
     @property
     def zone(self) -> ZoneInfo:
@@ -46,18 +47,19 @@ def _entry(row: Any) -> PracticeEntry:
     return PracticeEntry(
         row["id"], row["name"], _CODES[row["default_currency_id"]], row["cluster"], row["database_name"],
         row["schema_version"], row["state"], row["wrapped_data_key"], moment(row["created_at"]),
-        moment(row["updated_at"]), row["country"], row["time_zone"],
+        moment(row["updated_at"]), row["country"], row["time_zone"], row["external_id"],
     )  # fmt: skip
 
 
 async def reserve(
-    tx: Tx, name: str, currency: str, place: Locality, cluster: str, database_name: str, now: datetime
-) -> int:
-    """A row in state ``provisioning``; its id."""
+    tx: Tx, name: str, currency: str, place: Locality, cluster: str, database_name: str, now: datetime,
+    external_id: str | None = None,
+) -> int:  # fmt: skip
+    """A row in state ``provisioning``; its id. ``Duplicate`` where another practice has the external id."""
     row = await tx.one(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
-        " country, time_zone) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7) RETURNING id",
-        name, CURRENCIES[currency].numeric, cluster, database_name, now, place.country, place.time_zone,
+        " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
+        name, CURRENCIES[currency].numeric, cluster, database_name, now, place.country, place.time_zone, external_id,
     )  # fmt: skip
     assert row is not None
     return int(row["id"])
@@ -79,12 +81,12 @@ async def forget(tx: Tx, practice_id: int) -> bool:
 
 
 def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
-    """Name, default currency, state, country and time zone."""
+    """Name, default currency, state, country, time zone and external id. ``Duplicate`` where another practice has that."""
     unit.add(
         "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5, country = $6,"
-        " time_zone = $7 WHERE id = $1",
+        " time_zone = $7, external_id = $8 WHERE id = $1",
         entry.id, entry.name, CURRENCIES[entry.default_currency].numeric, entry.state, now, entry.country,
-        entry.time_zone, expect=1,
+        entry.time_zone, entry.external_id, expect=1,
     )  # fmt: skip
 
 
@@ -107,10 +109,10 @@ async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[P
     return [_entry(row) for row in rows]
 
 
-async def cluster_url(owner: OwnerDb, name: str) -> tuple[int, str] | None:
-    """A registered server: its id and sealed address."""
-    row = await owner.one("SELECT id, sealed_url FROM clusters WHERE name = $1 AND is_active", name)
-    return (row["id"], row["sealed_url"]) if row else None
+async def by_external_id(owner: OwnerDb, external_id: str) -> PracticeEntry | None:
+    """The one practice with this external id."""
+    row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE external_id = $1", external_id)  # noqa: S608
+    return _entry(row) if row else None
 
 
 async def sealed_urls(owner: OwnerDb) -> dict[str, str]:
@@ -134,9 +136,47 @@ def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, n
     )  # fmt: skip
 
 
-async def clusters(owner: OwnerDb) -> list[Any]:
-    """Registered servers, without their addresses."""
-    return await owner.fetch("SELECT id, name, is_active, created_at FROM clusters ORDER BY id")
+@dataclass(frozen=True, slots=True)
+class ClusterRow:
+    """A registered server. ``is_active``: it takes new practices; those that it has are served either way."""
+
+    name: str
+    sealed_url: str
+    is_active: bool
+    created_at: datetime | None
+
+
+async def clusters(owner: OwnerDb) -> list[ClusterRow]:
+    """Registered servers."""
+    rows = await owner.fetch("SELECT name, sealed_url, is_active, created_at FROM clusters ORDER BY id")
+    return [ClusterRow(r["name"], r["sealed_url"], bool(r["is_active"]), moment(r["created_at"])) for r in rows]
+
+
+def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: bool | None, now: datetime) -> None:
+    """Replace the address, or open or close a server to new practices; what is None stays."""
+    unit.add(
+        "UPDATE clusters SET sealed_url = COALESCE($2, sealed_url), is_active = COALESCE($3, is_active), updated_at = $4"
+        " WHERE name = $1",
+        name, sealed_url, is_active, now, expect=1,
+    )  # fmt: skip
+
+
+async def hold_cluster(tx: Tx, name: str) -> bool:
+    """Keep a server from being removed or closed until this transaction ends; False where it takes no new practices."""
+    row = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 AND is_active RETURNING id", name)
+    return row is not None
+
+
+async def remove_cluster(tx: Tx, name: str) -> int | None:
+    """Remove a server; how many practices are on it, so that it stays; None where there is no such server."""
+    held = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 RETURNING id", name)
+    if held is None:
+        return None
+    row = await tx.one("SELECT COUNT(*) AS n FROM practices WHERE cluster = $1", name)
+    count = int(row["n"]) if row else 0
+    if count == 0:
+        tx.add("DELETE FROM clusters WHERE name = $1", name, expect=1)
+    return count
 
 
 def add_cluster(unit: Writes, name: str, sealed_url: str, now: datetime) -> None:

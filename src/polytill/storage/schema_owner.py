@@ -80,8 +80,8 @@ sa.Table(
     "practices", owner, id_column(), text("name"),
     sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
     text("cluster", server_default="default"), text("database_name"), text("schema_version", server_default=""),
-    text("state"), text("wrapped_data_key", server_default=""), *stamps(), *locality(),
-    sa.UniqueConstraint("cluster", "database_name"),
+    text("state"), text("wrapped_data_key", server_default=""), *stamps(), *locality(), maybe("external_id"),
+    sa.UniqueConstraint("cluster", "database_name"), sa.Index(None, "external_id", unique=True),
     one_of("state", ("provisioning", "active", "suspended")),
 )  # fmt: skip
 
@@ -114,6 +114,20 @@ sa.Table(
     sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
     text("code"), text("detail"), moment("at"),
 )  # fmt: skip
+
+# What every node's key ring must hold: a keyed check value of each key that wraps something, which reveals nothing of it.
+sa.Table(
+    "key_ring_keys", owner,
+    sa.Column("key_id", sa.Text, primary_key=True), text("check_value"), moment("created_at"),
+)  # fmt: skip
+# The processes that run, each with the keys that it holds; a row of one that died lapses.
+sa.Table(
+    "nodes", owner,
+    sa.Column("id", sa.Text, primary_key=True), text("name"), sa.Column("runs_worker", sa.Boolean, nullable=False),
+    text("key_checks"), moment("started_at"), moment("live_until"),
+)  # fmt: skip
+# The oldest revision of each tree whose version of polytill may still use the databases as they are now.
+sa.Table("schema_readers", owner, sa.Column("tree", sa.Text, primary_key=True), text("oldest"))
 
 # What happened in all practices, in one order; and where the platform is told.
 sa.Table(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polytill.domain.errors import CheckRefused, Duplicate, NotNow, OperatorError, Stale
+from polytill.domain.errors import (
+    CheckRefused,
+    DatabaseUnavailable,
+    DiskFull,
+    Duplicate,
+    NotNow,
+    PracticeUnavailable,
+    Stale,
+    WrongPractice,
+)  # fmt: skip
 from polytill.storage.units import Step, Unit, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -48,26 +58,59 @@ def _translated(error: sqlite3.Error) -> Exception:
             return Duplicate(text)
         if text.startswith("CHECK"):
             return CheckRefused(re.sub(r"^CHECK constraint failed: ", "", text))
-    if isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text):
+    # The low byte is the kind of fault; the rest says more of it.
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or "locked" in text or "busy" in text:
         return NotNow()
+    if kind == sqlite3.SQLITE_FULL:
+        return DiskFull("The disk of the SQLite files is full.")
+    if kind == sqlite3.SQLITE_IOERR:
+        return DiskFull("The disk of the SQLite files is full, or fails.")
+    if kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM):
+        return DatabaseUnavailable(f"A database file cannot be opened or written just now ({text}).")
+    if kind in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return DatabaseUnavailable("A database file is damaged, or is no SQLite file; restore it.")
     return error
+
+
+def file_fault(error: OSError) -> Exception:
+    """What a fault of the file system is to whoever waits for a database."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return DiskFull("The disk of the SQLite files is full, or fails.")
+    return DatabaseUnavailable(f"A database file cannot be made or opened just now ({error.strerror}).")
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to an existing file, set up the way that every one of ours is."""
     if not path.exists():
-        raise OperatorError(f"The database file {path} does not exist.")
+        raise DatabaseUnavailable(f"The database file {path} does not exist.")
     connection = sqlite3.connect(
         f"file:{path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10.0,
         cached_statements=32,
     )  # fmt: skip
     connection.row_factory = sqlite3.Row
+    try:
+        _set_up(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
     for pragma in (
         "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000",
         "cache_size=-128",  # KiB: hundreds of files may be open, and the system caches them as well
     ):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
 
 
 class SqliteEngine:
@@ -75,16 +118,45 @@ class SqliteEngine:
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path, hop: Hop = thread_hop) -> None:
+    def __init__(self, path: Path, hop: Hop = thread_hop, practice_id: int | None = None) -> None:
         self.path = path
         self._hop = hop
+        self._practice_id = practice_id
+        self._file: tuple[int, int] | None = None  # which file the connection leads to
         self._connection: sqlite3.Connection | None = None
         self._turn = asyncio.Lock()
 
     def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None and not self._connection.in_transaction and _file_at(self.path) != self._file:
+            # Another file lies there now, or none: what we hold open is one that nobody else reaches any more.
+            connection, self._connection = self._connection, None
+            connection.close()
         if self._connection is None:
-            self._connection = connect(self.path)
+            self._file = _file_at(self.path)
+            self._connection = self._connected()
         return self._connection
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            connection = connect(self.path)
+        except DatabaseUnavailable as error:
+            if self._practice_id is None:
+                raise
+            raise PracticeUnavailable(error.detail) from error
+        if self._practice_id is None:
+            return connection
+        try:
+            row = connection.execute("SELECT practice_id FROM identity").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise WrongPractice if "no such table" in str(error) else error from None
+        except BaseException:
+            connection.close()
+            raise
+        if row is None or row["practice_id"] != self._practice_id:
+            connection.close()
+            raise WrongPractice
+        return connection
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a query."""
@@ -110,8 +182,8 @@ class SqliteEngine:
         return list(await self._alone(partial(self._commit_now, steps)))
 
     def _commit_now(self, steps: list[Step]) -> list[int]:
-        connection = self._opened()
         try:
+            connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 counts = [self._step_now(connection, step) for step in steps]

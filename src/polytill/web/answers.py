@@ -65,6 +65,7 @@ class Practice(Answer):
 
     id: int
     name: str
+    external_id: str | None
     default_currency: str
     cluster: str
     state: Literal["active", "suspended", "provisioning"]
@@ -416,3 +417,10 @@ class Status(Answer):
     """How the service is."""
 
     status: str
+
+
+class Readiness(Answer):
+    """Whether the service can serve, and what does not work beside."""
+
+    status: Literal["ready", "degraded"]
+    degraded: list[str]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.clock import wire_time
-from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.errors import NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.flows import catalog as catalog_flow
-from polytill.flows import event_destination, onboarding
+from polytill.flows import clusters, event_destination, onboarding
 from polytill.flows.calling import missing_handler
 from polytill.storage import audit, migrating, people, practices
 from polytill.web import answers, event_shapes, shapes, views
@@ -112,9 +112,16 @@ async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyC
 
 
 @router.get("/practices", response_model=list[answers.Practice])
-async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) -> Response:
-    """Practices by id, from after ``after`` on."""
-    entries = await practices.listed(caller.desk.owner, after, limit)
+async def list_practices(
+    caller: Owner, after: After = 0, limit: Limit = 100,
+    external_id: Annotated[shapes.ExternalId | None, Query(alias="externalId")] = None,
+) -> Response:  # fmt: skip
+    """Practices by id, from after ``after`` on; with ``externalId``, the one practice that has it, or none."""
+    if external_id is None:
+        entries = await practices.listed(caller.desk.owner, after, limit)
+    else:
+        found = await practices.by_external_id(caller.desk.owner, external_id)
+        entries = [found] if found is not None and found.id > after else []
     return answer([views.practice_view(entry) for entry in entries if entry.state != "provisioning"])
 
 
@@ -122,12 +129,12 @@ async def list_practices(caller: Owner, after: After = 0, limit: Limit = 100) ->
 async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
     """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
     try:
-        await caller.desk.opening.cluster(body.cluster)
+        await caller.desk.opening.open_to_new(body.cluster)
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
     entry, key = await onboarding.create_practice(
         caller.desk, body.name, body.default_currency, body.cluster, caller.actor, country=body.country,
-        time_zone=body.time_zone,
+        time_zone=body.time_zone, external_id=body.external_id,
     )  # fmt: skip
     return answer({"practice": views.practice_view(entry), "key": key}, 201)
 
@@ -140,10 +147,10 @@ async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
 
 @router.patch("/practices/{practiceId}", response_model=answers.Practice)
 async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
-    """Rename, change the default currency, country or time zone, suspend or resume."""
+    """Change the name, default currency, country, time zone, external id (null removes it) or the state."""
     entry = await onboarding.change_practice(
         caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor, country=body.country,
-        time_zone=body.time_zone,
+        time_zone=body.time_zone, external_id=body.external_id if "external_id" in body.model_fields_set else ...,
     )  # fmt: skip
     return answer(views.practice_view(entry))
 
@@ -189,22 +196,39 @@ async def revoke_key(
 async def list_clusters(caller: Owner) -> Response:
     """Where practice databases can be placed."""
     rows = await practices.clusters(caller.desk.owner)
-    found = [{"name": "default", "isActive": True, "createdAt": None}]
-    found += [{"name": r["name"], "isActive": bool(r["is_active"]), "createdAt": str(r["created_at"])} for r in rows]
-    return answer(found)
+    default = {"name": "default", "isActive": True, "createdAt": None}
+    return answer([default, *(cluster_view(row) for row in rows)])
+
+
+def cluster_view(row: practices.ClusterRow) -> dict[str, Any]:
+    """A cluster without its address."""
+    return {"name": row.name, "isActive": row.is_active, "createdAt": wire_time(row.created_at)}
 
 
 @router.post("/clusters", status_code=201, response_model=answers.NewCluster)
 async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
-    """Register a PostgreSQL server. Its address is sealed."""
-    desk = caller.desk
-    try:
-        if body.name == "default":
-            raise Duplicate("default")
-        await onboarding.add_cluster(desk, body.name, Secret(body.url), caller.actor)
-    except Duplicate:
-        raise Conflict(f"There is a cluster named {body.name!r} already.", code="duplicate_name") from None
+    """Register a PostgreSQL server on which practices can be made now; it is tried first. Its address is sealed."""
+    await clusters.add(caller.desk, body.name, Secret(body.url), caller.actor)
     return answer({"name": body.name, "isActive": True}, 201)
+
+
+ClusterName = Annotated[shapes.Code, Path(alias="name")]
+
+
+@router.patch("/clusters/{name}", response_model=answers.Cluster)
+async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterPatch) -> Response:
+    """Replace the address of a server (it is tried first), or open or close it to new practices."""
+    url = None if body.url is None else Secret(body.url)
+    await clusters.change(caller.desk, name, url, body.is_active, caller.actor)
+    [row] = [row for row in await practices.clusters(caller.desk.owner) if row.name == name]
+    return answer(cluster_view(row))
+
+
+@router.delete("/clusters/{name}", status_code=204)
+async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
+    """Forget a server that holds no practice; 409 where it holds some."""
+    await clusters.remove(caller.desk, name, caller.actor)
+    return Response(status_code=204)
 
 
 @router.get("/audit-log", response_model=list[answers.AuditLine])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
@@ -17,6 +18,7 @@ import polytill
 from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
+from polytill.flows import readiness
 from polytill.flows.receive import MAX_BODY_BYTES
 from polytill.web import (
     answers,
@@ -128,15 +130,23 @@ class Surroundings:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            # Every log line of this request has its id, whatever writes it.
+            with structlog.contextvars.bound_contextvars(requestId=request_id):
+                await self._answered(scope, receive, sending, lambda: answering)
         except ClientDisconnect:
             return  # nobody is there to be answered
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, answering: Callable[[], bool]) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:
+            raise
         except Exception as error:
             # The server would log the exception's text, which may quote what was sent.
             response = problems.unexpected(Request(scope), error)
-            if answering:
+            if answering():
                 raise RuntimeError("an answer broke off; its cause has been logged") from None
-            await response(scope, receive, sending)
+            await response(scope, receive, send)
 
 
 def _limited(receive: Receive) -> Receive:
@@ -195,7 +205,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Leases are this process's own to keep, whoever does the visiting.
-        async with beside(till.renew_for_ever()):
+        async with beside(till.renew_for_ever("serve", runs_worker=sweeping)):
             if not sweeping:
                 yield
                 return
@@ -240,15 +250,16 @@ def _add_service_routes(app: FastAPI) -> None:
         """The process is alive."""
         return answer({"status": "ok"})
 
-    @app.get("/readyz", tags=["service"], response_model=answers.Status)
+    @app.get("/readyz", tags=["service"], response_model=answers.Readiness)
     async def readyz(request: Request) -> Response:
-        """The service can serve: the owner database answers."""
+        """Known practices can be served. 200 with `status: degraded` and the reasons where something else does not work,
+        such as the owner database; 503 where nothing can be served."""
         till: Polytill = request.app.state.till
-        try:
-            await till.desk.owner.one("SELECT 1 AS one")
-        except NotNow:
-            raise NotNow("The owner database cannot be reached.", code="database_unavailable") from None
-        return answer({"status": "ready"})
+        found = await readiness.look(till.desk)
+        request.app.state.metrics.degraded(found.degraded)
+        if found.red is not None:
+            raise NotNow(found.red.sentence, code=found.red.code)
+        return answer({"status": found.status, "degraded": list(found.degraded)})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
-from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, Stale
+from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, PolytillError, Stale
 from polytill.domain.identifiers import IdentifierKind
-from polytill.domain.ids import read_address
+from polytill.domain.places import places
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
 from polytill.flows import links, steps
-from polytill.flows.desk import Desk
+from polytill.flows.desk import Desk, log
 from polytill.flows.pay import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
 from polytill.providers.contract import Customer
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
@@ -48,10 +48,12 @@ class PayerRoute(APIRoute):
         async def kindly(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (CallerError, NotNow) as error:
-                return refused(request, error)
             except Stale:
                 return refused(request, NotNow())
+            except PolytillError as error:
+                if not isinstance(error, CallerError | NotNow):
+                    log.error("page_failed", error=type(error).__name__, code=error.code, places=places(error))
+                return refused(request, error)
 
         return kindly
 
@@ -61,7 +63,7 @@ router = APIRouter(tags=["checkout"], route_class=PayerRoute)
 
 async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]:
     desk: Desk = request.app.state.till.desk
-    address = read_address(CLIENT_TOKEN, token, desk.ring.derived("addresses"))
+    address = desk.ring.read_address(CLIENT_TOKEN, token)
     if address is None:
         raise NotFound("There is no such payment.")
     db, payment = await find(desk, address[0], address[1].decode("ascii", "replace"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.domain.errors import NotFound, PolytillError, invalid
+from polytill.domain.errors import CallerError, NotFound, PolytillError, invalid
 from polytill.domain.localities import time_zones
 from polytill.domain.states import EventState
 from polytill.flows import event_destination, onboarding, receive, reconcile
@@ -36,6 +36,7 @@ from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, pa
 from polytill.web.shown_once import show_once
 from polytill.web.story import told
 from polytill.web.visitors import OwnerAdmin, OwnerViewer, PracticeId
+from polytill.web.words import Said
 
 router = APIRouter(prefix="/owner", route_class=PageRoute, include_in_schema=False)
 
@@ -131,7 +132,8 @@ async def migrate_all(visitor: OwnerAdmin) -> Response:
 
 
 async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
-    clusters = ["default", *(row["name"] for row in await practices.clusters(visitor.desk.owner))]
+    rows = await practices.clusters(visitor.desk.owner)
+    clusters = ["default", *(row.name for row in rows if row.is_active)]
     more.setdefault("given", {})
     return page(
         request, "owner/practice_new.html", status, visitor=visitor, clusters=clusters,
@@ -154,20 +156,25 @@ async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
 async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
     """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
     form = form_of(request)
-    given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone"))
+    given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
     try:
         body = shaped(shapes.PracticeShape, given)
         try:
-            await visitor.desk.opening.cluster(body.cluster)
+            await visitor.desk.opening.open_to_new(body.cluster)
         except NotFound as error:
             raise invalid("/cluster", error.detail) from None
         entry, key = await onboarding.create_practice(
             visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor, country=body.country,
-            time_zone=body.time_zone,
+            time_zone=body.time_zone, external_id=body.external_id,
         )  # fmt: skip
     except EXPECTED as error:
-        return await _new_practice(request, visitor, error.status, given=given, errors=errors_by_field(error))
+        return await _new_practice(request, visitor, error.status, given=given, errors=_wrong(error))
     return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
+
+
+def _wrong(error: CallerError) -> dict[str, Said]:
+    """What is wrong with the form of a practice, at the field that it is about."""
+    return {"externalId": error} if error.code == "duplicate_external_id" else errors_by_field(error)
 
 
 async def _practice_page(
@@ -186,7 +193,7 @@ async def _practice_page(
     more.setdefault("email", "")
     more.setdefault("given", {
         "name": entry.name, "defaultCurrency": entry.default_currency, "country": entry.country,
-        "timeZone": entry.time_zone,
+        "timeZone": entry.time_zone, "externalId": entry.external_id or "",
     })  # fmt: skip
     return page(
         request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
@@ -204,18 +211,18 @@ async def show_practice(request: Request, visitor: OwnerViewer, practice_id: Pra
 
 @router.post("/practices/{practice_id}")
 async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
-    """Rename, change the currency, country or time zone, suspend or resume."""
-    given = _upper(form_of(request).given("name", "defaultCurrency", "state", "country", "timeZone"))
+    """Change the name, the currency, the country, the time zone, the external id or the state."""
+    form = form_of(request)
+    given = _upper(form.given("name", "defaultCurrency", "state", "country", "timeZone", "externalId"))
     try:
         body = shaped(shapes.PracticePatch, given)
         await onboarding.change_practice(
             visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor,
             country=body.country, time_zone=body.time_zone,
+            external_id=body.external_id if form.has("externalId") else ...,
         )  # fmt: skip
     except EXPECTED as error:
-        return await _practice_page(
-            request, visitor, practice_id, error.status, given=given, errors=errors_by_field(error)
-        )
+        return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
     return see(f"/owner/practices/{practice_id}", "saved")
 
 

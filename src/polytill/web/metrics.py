@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from starlette.types import Scope
 
 from polytill.app import Polytill
 from polytill.flows.desk import Desk
+from polytill.flows.readiness import REASONS
 
 
 def pattern_of(scope: Scope) -> str:
@@ -26,6 +29,11 @@ class RequestMetrics:
             "polytill_request_seconds", "Duration of HTTP requests", registry=self.registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
         )  # fmt: skip
+        self._degraded = Gauge(
+            "polytill_degraded", "1 while something does not work, by reason", ["reason"], registry=self.registry
+        )
+        for reason in REASONS:
+            self._degraded.labels(reason).set(0)
         opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
         opened.set_function(lambda: len(till.desk.opening.opened()))
         unread = Gauge(
@@ -45,6 +53,11 @@ class RequestMetrics:
             ("oldest_pending_seconds", "Age of the oldest event not delivered", lambda: _oldest_s(desk)),
         ):
             Gauge(f"polytill_events_{name}", what, registry=self.registry).set_function(value)
+
+    def degraded(self, reasons: Collection[str]) -> None:
+        """What ``/readyz`` has just found."""
+        for reason in REASONS:
+            self._degraded.labels(reason).set(reason in reasons)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request."""

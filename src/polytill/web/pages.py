@@ -27,6 +27,7 @@ from polytill.domain.errors import (
     Stale,
     Unreadable,
 )  # fmt: skip
+from polytill.domain.places import places
 from polytill.flows.desk import log
 from polytill.web import flashes
 from polytill.web.form_errors import Problems as Problems
@@ -186,8 +187,15 @@ def _error_page(request: Request, error: Exception) -> Response:
         return _failed(request, 404, words("error.not_found"))
     if isinstance(error, PolytillError):
         if error.status >= 500:
-            log.error("page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope))
-        return _failed(request, error.status, words.told(error))
+            log.error(
+                "page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
+                places=places(error),
+            )  # fmt: skip
+        said = words.told(error) if words.has(f"fault.{error.reason}") else error.public or error.detail
+        response = _failed(request, error.status, said)
+        if error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
     if isinstance(error, RequestValidationError):
         return _failed(request, 404, words("error.not_found"))
     assert isinstance(error, HTTPException)

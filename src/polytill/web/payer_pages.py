@@ -119,10 +119,11 @@ def refused(request: Request, error: PolytillError) -> Response:
     """An error on a payer's page: a page in a browser, a problem document for everything else."""
     if not wants_html(request):
         raise error
-    sentence = getattr(error, "sentence", None) or _SENTENCES.get(error.status, "other")
+    known = "unavailable" if error.public else _SENTENCES.get(error.status, "other")
+    sentence = getattr(error, "sentence", None) or known
     response = show(request, "checkout_problem.html", Brand("polytill"), error.status, sentence=sentence)
     if error.status in (429, 503):
-        response.headers["Retry-After"] = "2"
+        response.headers["Retry-After"] = str(error.retry_after_s or 2)
     return response
 
 

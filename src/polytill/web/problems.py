@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
+from polytill.domain.places import places
 from polytill.domain.secret import without_secrets
 from polytill.flows.desk import log
 from polytill.web.bodies import BodyRefused
@@ -59,11 +59,13 @@ def _known(request: Request, error: Exception) -> Response:
     elif isinstance(error, Duplicate | CheckRefused):
         error = Conflict("The request does not fit what is stored already.")
     if error.status >= 500:
-        log.error("request_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope))
-    retry = error.retry_after_s if isinstance(error, NotNow) else (1 if error.status == 429 else None)
-    return problem(
-        request, error.status, error.code, error.detail, error.errors if isinstance(error, Invalid) else None, retry
-    )
+        log.error(
+            "request_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
+            places=places(error),
+        )  # fmt: skip
+    retry = 1 if error.status == 429 else error.retry_after_s
+    errors = error.errors if isinstance(error, Invalid) else None
+    return problem(request, error.status, error.code, error.public or error.detail, errors, retry)
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -125,9 +127,7 @@ def _methods_at(request: Request) -> list[str]:
 def unexpected(request: Request, error: Exception) -> Response:
     """What is answered to a mistake of ours."""
     # The text of an exception may quote data: the type and the places are enough to find the fault.
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
-    places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("unexpected", error=type(error).__name__, places=places, route=pattern_of(request.scope))
+    log.error("unexpected", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
     return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from polytill.domain.contacts import check_phone_characters, read_email, read_name
+from polytill.domain.database_urls import wrong_with_server
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
 from polytill.domain.money import percent_to_ppm
@@ -40,6 +41,9 @@ from polytill.web.values import (
 )
 from polytill.web.values import (
     DayOrMoment as DayOrMoment,
+)
+from polytill.web.values import (
+    ExternalId as ExternalId,
 )
 from polytill.web.values import (
     JsonObject as JsonObject,
@@ -211,6 +215,7 @@ class PracticeShape(Shape):
     cluster: Code = "default"
     country: Country | None = None
     time_zone: TimeZone | None = None
+    external_id: ExternalId | None = None
 
 
 class PracticePatch(Shape):
@@ -221,6 +226,7 @@ class PracticePatch(Shape):
     state: Literal["active", "suspended"] | None = None
     country: Country | None = None
     time_zone: TimeZone | None = None
+    external_id: ExternalId | None = None
 
 
 class ProviderColumns(Shape):
@@ -299,8 +305,24 @@ class OwnerKeyShape(Shape):
     name: Word = "key"
 
 
+def _is_server(value: str) -> str:
+    if (wrong := wrong_with_server(value)) is not None:
+        raise ValueError(wrong)
+    return value
+
+
+ServerUrl = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_is_server)]
+
+
 class ClusterShape(Shape):
     """A PostgreSQL server to place practices on."""
 
     name: Code
-    url: Annotated[StrictStr, AfterValidator(no_control), Field(max_length=2000, pattern=r"^postgres(ql)?://\S+$")]
+    url: ServerUrl
+
+
+class ClusterPatch(Shape):
+    """What may change about a cluster."""
+
+    url: ServerUrl | None = None
+    is_active: StrictBool | None = None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from pydantic_core import PydanticCustomError
 
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.money import MAX_MINOR
 from polytill.providers.http import origin_of
@@ -77,6 +78,7 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(no_control)]
+ExternalId = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(read_external_id)]
 Typed = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(no_control)]
 Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
 Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidator(_is_currency)]

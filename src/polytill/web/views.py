@@ -68,7 +68,8 @@ def currency_view(support: CurrencySupport) -> dict[str, Any]:
 def practice_view(entry: PracticeEntry) -> dict[str, Any]:
     """A practice as the owner sees it."""
     return {
-        "id": entry.id, "name": entry.name, "defaultCurrency": entry.default_currency, "cluster": entry.cluster,
+        "id": entry.id, "name": entry.name, "externalId": entry.external_id,
+        "defaultCurrency": entry.default_currency, "cluster": entry.cluster,
         "state": entry.state, "schemaVersion": entry.schema_version, "createdAt": wire_time(entry.created_at),
         "updatedAt": wire_time(entry.updated_at), "country": entry.country, "timeZone": entry.time_zone,
     }  # fmt: skip

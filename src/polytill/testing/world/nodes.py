@@ -18,8 +18,9 @@ from polytill.domain.errors import NotNow
 from polytill.flows.desk import Desk
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
+from polytill.storage.clusters import Cluster
 from polytill.storage.databases import Engine, OwnerDb
-from polytill.storage.opening import Cluster, Opening
+from polytill.storage.opening import Opening
 from polytill.storage.units import Step
 from polytill.testing.world.deaths import Cut, NodeDied
 from polytill.testing.world.ground import EPOCH_S
@@ -63,7 +64,7 @@ class _Cluster(Cluster):
         super().__init__("nowhere", 2, partial(life.hop, ""))
         self._kept, self._life = kept, life
 
-    def engine(self, database_name: str) -> Engine:
+    def engine(self, database_name: str, practice_id: int | None = None) -> Engine:
         return self._kept[database_name].engine(self._life, "")
 
 

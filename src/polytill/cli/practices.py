@@ -1,0 +1,81 @@
+"""Practices: make them, list them, change them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from polytill.cli.opened import console, fail, opened
+
+practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them, change them.")
+
+
+@practices_app.command("create")
+def practices_create(
+    name: Annotated[str, typer.Argument(help="The practice's name")],
+    currency: Annotated[str, typer.Argument(help="Its default currency, such as NGN")],
+    cluster: Annotated[str, typer.Option(help="Where its database is placed")] = "default",
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 code; default: the country of the currency")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="IANA name, such as Africa/Lagos; default: the zone of the country")
+    ] = None,
+    external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; unique")] = None,
+) -> None:
+    """Onboard a practice: its database made, migrated, sealed and registered. Prints its first key, once."""
+    with console.status("Making the practice's database …"):
+        entry, key = opened(
+            lambda till: till.create_practice(
+                name, currency.upper(), cluster=cluster, country=country.upper() if country else None,
+                time_zone=time_zone, external_id=external_id, actor="cli",
+            )
+        )  # fmt: skip
+    place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
+    console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
+    console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
+
+
+@practices_app.command("list")
+def practices_list(
+    external_id: Annotated[str | None, typer.Option(help="Only the practice with this identifier of yours")] = None,
+) -> None:
+    """List the practices with the external id, database, state and schema version of each."""
+    from polytill.storage import practices
+
+    async def read(till: Any) -> list[Any]:
+        if external_id is None:
+            return await practices.listed(till.desk.owner, limit=1_000_000)
+        found = await practices.by_external_id(till.desk.owner, external_id)
+        return [found] if found else []
+
+    table = Table("id", "external id", "name", "currency", "time zone", "cluster", "database", "state", "schema")
+    for e in opened(read):
+        table.add_row(
+            str(e.id), e.external_id or "", e.name, e.default_currency, e.time_zone, e.cluster, e.database_name, e.state,
+            e.schema_version,
+        )  # fmt: skip
+    console.print(table)
+
+
+@practices_app.command("change")
+def practices_change(
+    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    name: Annotated[str | None, typer.Option(help="Its name")] = None,
+    currency: Annotated[str | None, typer.Option(help="Its default currency, such as NGN")] = None,
+    state: Annotated[str | None, typer.Option(help="active, or suspended: it takes no new payments")] = None,
+    external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; an empty one removes it")] = None,
+) -> None:
+    """Change the name, the default currency, the state or the external id of a practice."""
+    from polytill.flows import onboarding
+
+    if state not in (None, "active", "suspended"):
+        fail("The state must be active or suspended.")
+    fresh: Any = ... if external_id is None else external_id or None
+    entry = opened(
+        lambda till: onboarding.change_practice(
+            till.desk, practice, name, currency.upper() if currency else None, state, "cli", external_id=fresh
+        )
+    )
+    said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"
+    console.print(f"{said}, external id {entry.external_id or 'none'}", highlight=False)

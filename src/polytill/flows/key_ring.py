@@ -1,0 +1,97 @@
+"""One key ring for all nodes: its fingerprint is recorded in the owner database and compared before anything is sealed.
+
+A node with another ring would seal secrets that no other node opens, so it does not start, and says so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
+from polytill.domain.sealing import KeyRing, Place
+from polytill.flows.desk import Desk
+from polytill.storage import audit, key_ring_keys, migrating, nodes, practices
+from polytill.storage.databases import OwnerDb
+from polytill.storage.nodes import Node
+from polytill.storage.opening import Opening
+from polytill.storage.units import Unit
+
+NOT_RECORDED = "The owner database has no fingerprint of a key ring yet; run `polytill migrate`."
+
+
+async def check(owner: OwnerDb, ring: KeyRing) -> None:
+    """``KeyRingDiffers`` where the ring lacks a recorded key or has another one; the file is read again first."""
+    recorded = await key_ring_keys.recorded(owner)
+    if not recorded:
+        raise KeyRingDiffers(NOT_RECORDED)
+    if ring.differs_from(recorded) is not None:
+        ring.refresh()
+    if (why := ring.differs_from(recorded)) is not None:
+        raise KeyRingDiffers(why)
+
+
+async def may_seal(desk: Desk) -> None:
+    """``KeyRingDiffers`` unless what this ring seals now can be opened by every node."""
+    recorded = await key_ring_keys.recorded(desk.owner)
+    if not recorded:
+        return  # an owner database that nobody has migrated with a ring: there is nothing to compare with
+    await check(desk.owner, desk.ring)
+    if desk.ring.ids[0] not in recorded:
+        raise KeyRingDiffers(
+            f"The key {desk.ring.ids[0]!r} leads the key ring but is not in use; run `polytill rotate`."
+        )
+
+
+async def record_first(owner: OwnerDb, opening: Opening, ring: KeyRing, now: datetime) -> None:
+    """Record the ring where none is recorded. ``KeyRingDiffers`` where it does not open what is there, or where another
+    node has recorded another ring meanwhile."""
+    if not await key_ring_keys.recorded(owner):
+        await _opens_what_is_there(owner, opening, ring)
+        async with owner.transaction() as tx:
+            if not await key_ring_keys.recorded(tx):
+                key_ring_keys.record(tx, ring.checks(), now)
+    await check(owner, ring)
+
+
+async def _opens_what_is_there(owner: OwnerDb, opening: Opening, ring: KeyRing) -> None:
+    try:
+        for practice_id, wrapped in await key_ring_keys.anything_sealed(owner):
+            ring.unwrap(practice_id, wrapped)
+        for name, sealed in (await practices.sealed_urls(owner)).items():
+            opening.open_owners(sealed, Place("clusters", name, "sealed_url"))
+    except SealBroken:
+        raise KeyRingDiffers(
+            "The key ring does not open what is sealed in the owner database; copy the file from another node."
+        ) from None
+
+
+async def is_fresh(owner: OwnerDb) -> bool:
+    """Whether this owner database was never migrated, so that a new key ring may be made for it."""
+    return await migrating.current(owner) is None
+
+
+async def nodes_without(desk: Desk, key_id: str) -> list[Node]:
+    """The live nodes that do not hold this key of our ring."""
+    ours = desk.ring.checks()[key_id]
+    return [node for node in await nodes.live(desk.owner, desk.shared_after(0)) if node.key_checks.get(key_id) != ours]
+
+
+async def put_to_use(desk: Desk, key_id: str, actor: str) -> None:
+    """Record a key that is going to wrap. ``KeyRingDiffers`` while a live node lacks it."""
+    if key_id not in desk.ring.ids:
+        raise NotFound(f"The key ring has no key {key_id!r}.")
+    lacking = await nodes_without(desk, key_id)
+    if lacking:
+        names = ", ".join(sorted({node.name for node in lacking}))
+        raise KeyRingDiffers(
+            f"Nothing was rotated: {len(lacking)} live node(s) do not have the key {key_id!r} yet ({names}). Copy the key"
+            " ring to every node; each reads it within ten seconds."
+        )
+    now = desk.world.now()
+    if key_id in await key_ring_keys.recorded(desk.owner):
+        return
+    unit = Unit()
+    key_ring_keys.record(unit, {key_id: desk.ring.checks()[key_id]}, now)
+    audit.append(unit, now, actor, "key_ring.key_recorded", "owner", {"key": key_id})
+    await desk.owner.commit(unit)
+    await check(desk.owner, desk.ring)

@@ -1,0 +1,206 @@
+"""Where practice databases are made: a directory of SQLite files, or a PostgreSQL server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from polytill.domain.database_urls import is_postgres, place_of
+from polytill.domain.errors import DatabaseRefused, OperatorError
+from polytill.storage import migrating
+from polytill.storage.databases import Engine, _Database
+from polytill.storage.postgres import Budget, PostgresEngine
+from polytill.storage.postgres_connect import ADMIN, connect, refusals, with_database
+from polytill.storage.sqlite import Hop, SqliteEngine, file_fault, thread_hop
+
+OLDEST_SERVER = 15  # of PostgreSQL
+
+_ROOM = (
+    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    " - COALESCE(current_setting('reserved_connections', true)::int, 0)"
+)
+
+
+def new_sqlite_file(path: Path) -> None:
+    """Make an empty database file that only this user reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    finally:
+        connection.close()
+    path.chmod(0o600)
+
+
+async def create_postgres_database(server_url: str, name: str, template: str | None = None) -> bool:
+    """Make a database on a server; False where it exists already."""
+    connection = await connect(with_database(server_url, ADMIN))
+    try:
+        return await _make_database(connection, name, template, place_of(server_url))
+    finally:
+        await connection.close()
+
+
+async def _make_database(connection: Any, name: str, template: str | None, place: str) -> bool:
+    if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+        return False
+    clause = f' TEMPLATE "{template}"' if template else ""
+    with refusals(f"make the database {name} on the server {place} (it needs CREATEDB)"):
+        await connection.execute(f'CREATE DATABASE "{name}"{clause}')
+    return True
+
+
+async def drop_postgres_database(server_url: str, name: str) -> None:
+    """Remove a database, whoever is connected."""
+    connection = await connect(with_database(server_url, ADMIN))
+    try:
+        await _drop_database(connection, name)
+    finally:
+        await connection.close()
+
+
+async def _drop_database(connection: Any, name: str) -> None:
+    with refusals(f"remove the database {name}"):
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+async def check_server(url: str) -> None:
+    """One sentence where practices cannot be made on a PostgreSQL server: ``NotNow``, or ``OperatorError``."""
+    cluster = Cluster(url, 2, thread_hop)
+    try:
+        await cluster.check()
+    finally:
+        await cluster.close()
+
+
+class Cluster:
+    """Where practice databases are made: a directory of SQLite files, or a PostgreSQL server."""
+
+    def __init__(self, location: str, connections: int, hop: Hop) -> None:
+        self.location = location
+        self._hop = hop
+        self._budget = Budget(location, connections) if is_postgres(location) else None
+        self._template_turn = asyncio.Lock()
+
+    @property
+    def budget(self) -> Budget | None:
+        """The connections to this server; None for a directory."""
+        return self._budget
+
+    def engine(self, database_name: str, practice_id: int | None = None) -> Engine:
+        """The engine of one of this cluster's databases. With ``practice_id`` every connection to it is refused that leads
+        to another practice's."""
+        if self._budget is not None:
+            if practice_id is not None:
+                self._budget.expect(database_name, practice_id)
+            return PostgresEngine(self._budget, database_name)
+        return SqliteEngine(self._file(database_name), self._hop, practice_id)
+
+    def _file(self, database_name: str) -> Path:
+        return Path(self.location) / f"{database_name}.db"
+
+    async def create(self, database_name: str) -> None:
+        """A new database at the head of the practice tree, copied from a template."""
+        async with self._template_turn:
+            template = await self._template()
+        if self._budget is not None:
+            async with self._budget.admin() as connection:
+                made = await _make_database(connection, database_name, template, place_of(self.location))
+            if not made:
+                raise OperatorError(f"A database named {database_name} exists already; nothing was changed.")
+            return
+        await self._hop(lambda: _copy_new(self._file(template), self._file(database_name)))
+
+    async def _template(self) -> str:
+        # Named after its revision: a new version of the schema makes a new template.
+        name = f"polytill_template_{migrating.head('practice')}"
+        if self._budget is None:
+            if not self._file(name).exists():
+                await self._make_template(name, self._file(f"{name}.making-{os.getpid()}").stem)
+            return name
+        async with self._budget.admin() as connection:
+            exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name)
+        if not exists:
+            await self._make_template(name, f"{name}_making_{os.getpid()}")
+        return name
+
+    async def _make_template(self, name: str, making: str) -> None:
+        if self._budget is None:
+            path = self._file(making)
+            path.unlink(missing_ok=True)
+            new_sqlite_file(path)
+            database = _Database(SqliteEngine(path, self._hop))
+            await migrating.migrate(database, "practice")
+            await database.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
+            await database.engine.close()
+            path.replace(self._file(name))
+            return
+        await create_postgres_database(self.location, making)
+        await migrating.migrate(_Database(self.engine(making)), "practice")
+        await self._budget.forget(making)
+        async with self._budget.admin() as connection:
+            try:
+                await connection.execute(f'ALTER DATABASE "{making}" RENAME TO "{name}"')
+            except Exception:
+                # Another node was first: its template is as good.
+                await connection.execute(f'DROP DATABASE IF EXISTS "{making}"')
+                if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+                    raise
+
+    async def drop(self, database_name: str) -> None:
+        """Remove a database that no practice uses."""
+        if self._budget is not None:
+            await self._budget.forget(database_name)
+            async with self._budget.admin() as connection:
+                await _drop_database(connection, database_name)
+            return
+        for suffix in ("", "-wal", "-shm"):
+            self._file(database_name).with_name(self._file(database_name).name + suffix).unlink(missing_ok=True)
+
+    async def check(self) -> None:
+        """Find out whether practices can be made here. One sentence says why not."""
+        if self._budget is None:
+            folder = Path(self.location)
+            nearest = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+            if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+                raise DatabaseRefused(f"The directory {folder} cannot be written.")
+            return
+        async with self._budget.admin() as connection:
+            version = int(await connection.fetchval("SHOW server_version_num"))
+            if version < OLDEST_SERVER * 10_000:
+                raise DatabaseRefused(f"The server {place_of(self.location)} is older than PostgreSQL {OLDEST_SERVER}.")
+            may = await connection.fetchval("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
+            if not may:
+                raise DatabaseRefused(f"The user may not make databases on {place_of(self.location)} (CREATEDB).")
+
+    async def room(self) -> int | None:
+        """How many connections the server takes in all, from everybody; None for a directory."""
+        if self._budget is None:
+            return None
+        async with self._budget.admin() as connection:
+            return int(await connection.fetchval(_ROOM))
+
+    async def close(self) -> None:
+        """Close all idle connections."""
+        if self._budget is not None:
+            await self._budget.close()
+
+
+def _copy_new(template: Path, path: Path) -> None:
+    if path.exists():
+        raise OperatorError(f"A database named {path.stem} exists already; nothing was changed.")
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    try:
+        shutil.copyfile(template, partial)
+        partial.chmod(0o600)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise file_fault(error) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""How many files may be open, and whether the disk of SQLite files is full."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+from polytill.domain.database_urls import is_postgres
+
+HANDLES = 3  # of an open SQLite database: the file, its log, its index
+MOST_FILES = 200  # SQLite files kept open at once where nothing is scarce
+WANTED_LIMIT = 65_536
+LEAST_ROOM = 1024 * 1024  # bytes; a payment writes some pages of a log
+
+
+def raise_limit() -> int:
+    """Raise this process's limit of open files as far as it may; what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_LIMIT if hard == resource.RLIM_INFINITY else min(hard, WANTED_LIMIT)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            return soft
+        return wanted
+    return WANTED_LIMIT if soft == resource.RLIM_INFINITY else soft
+
+
+def limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WANTED_LIMIT if soft == resource.RLIM_INFINITY else soft
+
+
+def sqlite_files() -> int:
+    """How many SQLite files to keep open: at most a third of the limit is theirs, the rest is for sockets, the owner
+    database, jobs, and files that are open while others are being closed."""
+    return max(4, min(MOST_FILES, limit() // 3 // HANDLES))
+
+
+def connections() -> int:
+    """How many HTTP connections to accept: a third of the limit."""
+    return max(16, limit() // 3)
+
+
+def is_full(place: str) -> bool:
+    """Whether the disk of a directory of SQLite files has no room left; never for a PostgreSQL server."""
+    if is_postgres(place):
+        return False
+    folder = Path(place)
+    nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path())
+    try:
+        found = os.statvfs(nearest)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LEAST_ROOM

@@ -1,0 +1,47 @@
+"""The processes that run now, each with the keys of the ring that it holds. A row of one that died lapses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.storage.databases import OwnerDb, Writes
+from polytill.storage.units import json_text, json_value
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One live process. ``key_checks`` are the check values of its key ring."""
+
+    id: str
+    name: str
+    runs_worker: bool
+    key_checks: dict[str, str]
+
+
+def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
+    """Say that a process lives, and which keys it holds."""
+    unit.add(
+        "INSERT INTO nodes (id, name, runs_worker, key_checks, started_at, live_until) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (id) DO UPDATE SET key_checks = excluded.key_checks, runs_worker = excluded.runs_worker,"
+        " live_until = excluded.live_until",
+        node.id, node.name, node.runs_worker, json_text(node.key_checks), now, until,
+    )  # fmt: skip
+
+
+def leave(unit: Writes, node_id: str) -> None:
+    """A process has ended in good order."""
+    unit.add("DELETE FROM nodes WHERE id = $1", node_id)
+
+
+def forget_lapsed(unit: Writes, before: datetime) -> None:
+    """Forget the processes that died."""
+    unit.add("DELETE FROM nodes WHERE live_until < $1", before)
+
+
+async def live(owner: OwnerDb, now: datetime) -> list[Node]:
+    """The processes that live."""
+    rows = await owner.fetch(
+        "SELECT id, name, runs_worker, key_checks FROM nodes WHERE live_until >= $1 ORDER BY name, id", now
+    )
+    return [Node(r["id"], r["name"], bool(r["runs_worker"]), dict(json_value(r["key_checks"]))) for r in rows]

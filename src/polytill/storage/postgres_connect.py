@@ -1,0 +1,141 @@
+"""Connecting to a PostgreSQL server, and what its errors are to us: one sentence each, never with a password."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+
+import asyncpg
+
+from polytill.domain.database_urls import place_of, wrong_with_server
+from polytill.domain.errors import (
+    CheckRefused,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DiskFull,
+    Duplicate,
+    NotNow,
+    OperatorError,
+    Stale,
+)  # fmt: skip
+
+ADMIN = "postgres"  # the database from which others are made and dropped
+
+GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server hung up just as a query was being sent
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CrashShutdownError,
+    asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.TooManyConnectionsError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+)
+
+FAILS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+
+class ServerFull(DatabaseUnavailable):
+    """The database server takes no more connections just now."""
+
+
+class DatabaseMissing(DatabaseUnavailable):
+    """There is no such database on the server."""
+
+
+_NO_ROOM = (
+    asyncpg.exceptions.DiskFullError,
+    asyncpg.exceptions.OutOfMemoryError,
+    asyncpg.exceptions.PostgresIOError,
+)
+_NOT_LET_IN = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
+
+
+def translated(error: BaseException) -> BaseException:
+    """An error of the driver as one of ours; itself where it is none of those that we know."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Duplicate(error.constraint_name or "")
+    if isinstance(error, asyncpg.CheckViolationError):
+        return CheckRefused(error.constraint_name or "")
+    if isinstance(error, asyncpg.DivisionByZeroError):
+        return Stale()
+    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        return Stale()
+    if isinstance(error, asyncpg.exceptions.InvalidCachedStatementError | asyncpg.exceptions.OutdatedSchemaCacheError):
+        return NotNow("The schema of the database has just changed; try again in a moment.")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return DatabaseRefused("The database user lacks a right that this needs.")
+    if isinstance(error, _NO_ROOM):
+        return DiskFull("The disk of the PostgreSQL server is full, or fails.")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return DatabaseMissing()
+    if isinstance(error, GONE):
+        return DatabaseUnavailable()
+    return error
+
+
+def with_database(server_url: str, database: str) -> str:
+    """The address of one database on a server (which may name several hosts and options)."""
+    parts = urlsplit(server_url)
+    return urlunsplit((parts.scheme, parts.netloc, "/" + quote(database, safe=""), parts.query, ""))
+
+
+def database_of(url: str) -> str:
+    """The name of the database in an address."""
+    return unquote(urlsplit(url).path.lstrip("/"))
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """One sentence where the user lacks the right to do ``what``."""
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseRefused(f"The database user lacks the right to {what}.") from error
+    except FAILS as error:
+        raise translated(error) from error
+
+
+async def connect(url: str) -> Any:
+    """A connection by address. ``?pgbouncer=true`` in it turns prepared statements off, which a pooler breaks."""
+    if (wrong := wrong_with_server(url)) is not None:
+        raise OperatorError(wrong)
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    pooled = options.pop("pgbouncer", ["false"])[0] == "true"
+    query = "&".join(f"{name}={value}" for name, values in options.items() for value in values)
+    address = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    try:
+        return await asyncpg.connect(
+            address,
+            statement_cache_size=0 if pooled else 200,
+            timeout=10.0,
+            command_timeout=30.0,
+            server_settings={"application_name": "polytill"},
+        )
+    except (Exception, asyncpg.PostgresError) as error:
+        raise _not_connected(url, error) from error
+
+
+def _not_connected(url: str, error: Exception) -> Exception:
+    """Why there is no connection, in a sentence with user, host and database, and without the password."""
+    if isinstance(error, asyncpg.exceptions.TooManyConnectionsError):  # also where the rest is kept for superusers
+        return ServerFull()
+    place = place_of(url)
+    if isinstance(error, _NOT_LET_IN):
+        return DatabaseRefused(f"The PostgreSQL server rejects the user or the password for {place}.")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return DatabaseRefused(f"The user lacks the right CONNECT on the database {place}.")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return DatabaseMissing(f"There is no database {place}.")
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return OperatorError(f"The options of the address of {place} are not valid.")
+    if isinstance(error, GONE):
+        return DatabaseUnavailable(f"The database {place} cannot be reached just now ({type(error).__name__}).")
+    if isinstance(error, asyncpg.PostgresError | ValueError):
+        return DatabaseRefused(f"The PostgreSQL server rejects the connection to {place} ({type(error).__name__}).")
+    return error

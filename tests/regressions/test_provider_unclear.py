@@ -5,11 +5,13 @@ Source: issue 18, item 4; the referee's report on the handlers, D4 (an unknown o
 
 from __future__ import annotations
 
-from polytill.domain.states import AttemptState, PaymentStatus
+import pytest
+
+from polytill.domain.states import AttemptState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
 from polytill.flows.said import said
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
-from polytill.storage import cases
+from polytill.storage import cases, refunds
 from tests.flows.scenes import LINK, Scene, held, paid
 
 STRANGE = Unknown(Reason.unreadable, "LEVITATING", "The payment is levitating.")
@@ -36,7 +38,7 @@ async def test_a_status_that_nobody_knows_reaches_a_person_within_the_hour(scene
         "attempt": attempt.id, "code": "LEVITATING", "message": STRANGE.detail, "transaction": "tx-1",
         "provider": "scripted",
     }  # fmt: skip
-    assert case.detail["asked"] > 1
+    assert case.detail["lookups"] > 1
     scene.wire.always("confirm", paid())
     for _ in range(6):
         await scene.later(MINUTE)
@@ -118,3 +120,70 @@ async def test_a_decline_under_a_new_code_closes_the_attempt(scene: Scene) -> No
 def test_what_is_logged_of_it_holds_nothing_about_a_person() -> None:
     told = said(Declined(Reason.declined, True, "51", "ada@example.com, +254 712 345 678, sk_test_abc: no."))
     assert told == {"reason": "declined", "code": "51", "message": "[email] [number], [removed]: no."}
+
+
+async def test_a_refund_whose_status_nobody_knows_reaches_a_person_within_the_hour(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Pending(None, "r1"))
+    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="back")
+    scene.wire.always("lookup_refund", STRANGE)
+    for _ in range(3):
+        await scene.later(MINUTE)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert (refund.state, refund.raw_code, refund.detail) == (RefundState.pending, "LEVITATING", STRANGE.detail)
+    assert await cases.listed(scene.db) == []
+    for _ in range(57):
+        await scene.later(MINUTE)
+    [case] = await cases.listed(scene.db)
+    assert (case.kind, case.subject) == ("unresolved", f"{made.id}:unclear")
+    names = ("refund", "amount", "code", "message", "transaction", "provider")
+    assert {name: case.detail[name] for name in names} == {
+        "refund": made.id, "amount": 400, "code": "LEVITATING", "message": STRANGE.detail, "transaction": "r1",
+        "provider": "scripted",
+    }  # fmt: skip
+    assert case.detail["lookups"] > 1
+    after = await scene.payment(payment.id)
+    assert (after.amount_refunded, after.refund_reserved) == (0, 400)
+    # An outage neither replaces the words nor ends the case; a word that is known ends both.
+    scene.wire.always("lookup_refund", Unknown(Reason.provider_unavailable, "503", "Down."))
+    await scene.later(6 * MINUTE)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert (refund.raw_code, len(await cases.listed(scene.db))) == ("LEVITATING", 1)
+    scene.wire.always("lookup_refund", Pending(None, "r1"))
+    await scene.later(6 * MINUTE)
+    [refund] = await refunds.of_payment(scene.db, payment.id)
+    assert (refund.state, refund.raw_code, refund.unclear_since) == (RefundState.pending, None, None)
+    assert await cases.listed(scene.db) == []
+
+
+async def test_a_lost_answer_to_a_refund_keeps_the_words_of_the_lookups(scene: Scene) -> None:
+    await scene.configure()
+    payment = await scene.succeeded()
+    scene.wire.says("refund", Unknown(Reason.timeout, "TimeoutError"))
+    made = await scene.till.refund(scene.practice_id, payment.id, amount=400, key="back")
+    scene.wire.always("lookup_refund", STRANGE)
+    for _ in range(61):
+        await scene.later(MINUTE)
+    [case] = await cases.listed(scene.db)
+    assert (case.subject, case.detail["code"], case.detail["message"]) == (made.id, "LEVITATING", STRANGE.detail)
+
+
+@pytest.mark.parametrize("kind", ["capture", "cancel"])
+async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scene: Scene, kind: str) -> None:
+    await scene.configure()
+    scene.wire.says("create", held())
+    payment = (await scene.pay(capture="manual")).payment
+    scene.wire.says(kind, Pending(None, "tx-1"))
+    if kind == "capture":
+        await operate.capture(scene.desk, scene.practice_id, payment.id, 400, "op", "hash", "test")
+    else:
+        await operate.cancel(scene.desk, scene.practice_id, payment.id, "op", "hash", "test")
+    scene.wire.always("confirm", STRANGE)
+    for _ in range(62):
+        await scene.later(MINUTE)
+    [operation] = await refunds.operations_of(scene.db, payment.id)
+    about = [case for case in await cases.listed(scene.db) if case.detail.get("operation") == operation.id]
+    [case] = about
+    told = {name: case.detail[name] for name in ("type", "code", "message", "provider")}
+    assert told == {"type": kind, "code": "LEVITATING", "message": STRANGE.detail, "provider": "scripted"}

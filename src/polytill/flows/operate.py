@@ -23,6 +23,7 @@ from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.settle import TRIES, settle
 from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
 from polytill.providers.outcomes import (
+    NOT_NOW,
     NOTHING_TO_CLOSE,
     Declined,
     NeedsAction,
@@ -256,12 +257,11 @@ async def _settle(
     now = desk.world.now()
     state = _state_of(operation, outcome)
     changed = replace(
-        operation, state=state, updated_at=now, reason=getattr(outcome, "reason", None) and outcome.reason.value,  # type: ignore[union-attr]
-        raw_code=getattr(outcome, "code", None), lookups=operation.lookups + 1,
+        _with_words(operation, outcome), state=state, updated_at=now, lookups=operation.lookups + 1,
         next_lookup_at=next_lookup(state, operation.lookups, now),
     )  # fmt: skip
 
-    queue = await _noted(desk, db, payment, operation, state)
+    queue = await _noted(desk, db, payment, operation, changed)
 
     def also(unit: Unit) -> None:
         refunds.change_operation(unit, operation.state, changed)
@@ -287,6 +287,17 @@ async def _settle(
     return await taken(db, payment)
 
 
+def _with_words(operation: Operation, outcome: Outcome) -> Operation:
+    """A capture or cancel with what the provider said of it last. A question without an answer does not replace words
+    that were said."""
+    told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
+    if not isinstance(told, Declined | NotSent | Unknown):
+        return replace(operation, reason=None, raw_code=None, detail=None)
+    if isinstance(told, Unknown) and operation.detail and (told.reason in NOT_NOW or not (told.code or told.detail)):
+        return operation
+    return replace(operation, reason=told.reason.value, raw_code=told.code, detail=told.detail)
+
+
 async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> None:
     """Why a capture or cancel was refused is shown with its attempt, which itself stays as it is. In a unit of its own:
     PostgreSQL changes a row once in a statement."""
@@ -302,22 +313,22 @@ async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, o
     """The attempt is settled: what was asked for has come about, or never can."""
     wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
     state = OperationState.succeeded if wanted else OperationState.declined
-    queue = await _noted(desk, db, payment, operation, state)
-    unit = Unit()
     changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
+    queue = await _noted(desk, db, payment, operation, changed)
+    unit = Unit()
     refunds.change_operation(unit, operation.state, changed)
     queue(unit)
     await db.commit(unit)
 
 
 async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, operation: Operation, state: OperationState
+    desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation
 ) -> Callable[[Unit], None]:
     """What the queue is to say of an operation whose outcome was unknown."""
-    if operation.state is not OperationState.unknown:
+    if before.state is not OperationState.unknown:
         return lambda _: None
-    is_known = state is not OperationState.unknown
-    return await unresolved.noted(desk, db, payment, "operation", operation.id, operation.created_at, is_known)
+    is_known = after.state is not OperationState.unknown
+    return await unresolved.noted_operation(desk, db, payment, before, after, is_known)
 
 
 async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:

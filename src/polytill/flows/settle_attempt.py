@@ -29,8 +29,7 @@ def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, 
     else:
         next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
     said = unresolved.with_last_words(attempt, outcome, now)
-    if said.unclear_since is not None and next_at is not None:
-        next_at = min(next_at, now + unresolved.UNCLEAR_ASKED_EVERY)
+    next_at = unresolved.asked_next(now, next_at, said.unclear_since)
     payments.asked_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
 
 

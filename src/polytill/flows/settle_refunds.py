@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import assert_never
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
@@ -74,9 +75,7 @@ async def settle_refund(
         amount_differs = (differs and another is None) or is_anothers
         no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
         state = None if no_news else decide_refund(refund, outcome)
-        is_known, queue = state is not None, None
-        if refund.state is RefundState.unknown and (is_known or asked):
-            queue = await unresolved.noted(desk, db, payment, "refund", refund.id, refund.updated_at, is_known)
+        queue = await unresolved.noted_refund(desk, db, payment, refund, outcome, state is not None, asked)
         changed = refund
         if amount_differs:
             open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
@@ -85,16 +84,15 @@ async def settle_refund(
                 desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id}
             )
         if state is None:
-            _learn_id(unit, refund, outcome, asked, desk)
+            _keep(unit, refund, outcome, asked, now)
         else:
             changed = _with(refund, state, outcome)
             changed.updated_at = now
             changed.next_lookup_at = next_lookup(state, 0, now)
             await _move(desk, db, unit, payment, refund, changed, source)
-        if queue is not None:
-            queue(unit)
         if also is not None:
             also(unit)
+        queue(unit)  # after a person's decision: theirs stands
         try:
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:
@@ -110,6 +108,10 @@ async def settle_refund(
                 "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
                 before=refund.state.value, after=state.value, **said(outcome),
             )  # fmt: skip
+        elif unresolved.is_unclear(outcome):
+            log.warning(
+                "refund_not_understood", practice=db.practice_id, refund=refund.id, source=source, **said(outcome)
+            )
         if another is not None:
             attempt = await payments.attempt_by_id(db, refund.attempt_id)
             assert attempt is not None
@@ -142,25 +144,27 @@ def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
 
 
 def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
-    changed = replace(refund, state=state, lookups=0)
+    changed = replace(refund, state=state, lookups=0, unclear_since=None)
     changed.provider_refund_id = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
     changed.provider_response = getattr(outcome, "response", None) or refund.provider_response
     if isinstance(outcome, Declined | NotSent | Unknown):
-        changed.failure_reason, changed.raw_code = outcome.reason.value, outcome.code
-    elif isinstance(outcome, Succeeded):
-        changed.failure_reason = changed.raw_code = None
+        changed.failure_reason = outcome.reason.value
+        changed.raw_code, changed.detail = outcome.code, outcome.detail
+    else:
+        changed.failure_reason = changed.raw_code = changed.detail = None
     return changed
 
 
-def _learn_id(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, desk: Desk) -> None:
+def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
+    """What is kept of an answer that moves nothing: the provider's id, or its words and when to ask again."""
     learnt = getattr(outcome, "provider_transaction_id", None)
-    now = desk.world.now()
     if learnt is not None and refund.provider_refund_id is None:
         same = replace(refund, provider_refund_id=learnt, updated_at=now)
         refunds.change(unit, refund.state, same)
     elif asked:
-        lookups = refund.lookups + 1
-        refunds.postpone(unit, refund.id, refund.state, next_lookup(refund.state, lookups, now), lookups)
+        kept = replace(unresolved.refund_with_last_words(refund, outcome, now), lookups=refund.lookups + 1)
+        next_at = next_lookup(refund.state, kept.lookups, now)
+        refunds.asked_again(unit, replace(kept, next_lookup_at=unresolved.asked_next(now, next_at, kept.unclear_since)))
 
 
 async def _move(

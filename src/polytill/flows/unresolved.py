@@ -12,13 +12,14 @@ from typing import Any
 
 from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
-from polytill.domain.states import AttemptState
+from polytill.domain.states import AttemptState, RefundState
 from polytill.flows.desk import Desk
 from polytill.flows.notify import tell
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
-from polytill.storage import cases, webhook_events
+from polytill.storage import cases, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Operation, Refund
 from polytill.storage.units import Unit
 
 UNRESOLVED = "unresolved"
@@ -33,16 +34,41 @@ UNDERSTOOD = NOT_NOW | {Reason.not_found, Reason.config}
 PENDING_AFTER = timedelta(days=3)
 
 
-async def noted(
-    desk: Desk, db: PracticeDb, payment: Payment, what: str, subject: str, since: datetime, is_known: bool
+async def noted_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, refund: Refund, outcome: Outcome, is_known: bool, asked: bool
 ) -> Callable[[Unit], None]:
-    """What the unit that settles something unknown adds to the queue: its case within the hour, or that case's end.
+    """What the unit that settles a refund adds to the queue: its case within the hour, or that case's end.
 
-    ``what`` is attempt, refund or operation, ``subject`` its id; it has been unknown ``since`` then. The unit must be
-    ``Stale`` where it was found out meanwhile: a case would be about nothing, and never end.
+    ``is_known``: its state changes now. ``asked``: its provider was, and it stands as it did. The unit must be ``Stale``
+    where it was found out meanwhile: a case would be about nothing, and never end.
     """
-    is_long = desk.world.now() - since >= UNRESOLVED_AFTER
-    return await _noted(desk, db, payment, subject, {what: subject, "since": wire_time(since)}, is_known, is_long)
+    now = desk.world.now()
+    if refund.state is RefundState.unknown and (is_known or asked):
+        is_long = now - refund.updated_at >= UNRESOLVED_AFTER
+        said = refund_with_last_words(refund, outcome, now)
+        detail = await _evidence_of(db, said, "refund", refund.updated_at, now) if is_long else {}
+        return await _noted(desk, db, payment, refund.id, detail, is_known, is_long)
+    if refund.state is not RefundState.pending or not (is_known or asked):
+        return lambda _: None
+    subject = f"{refund.id}:unclear"
+    if is_unclear(outcome) and not is_known:
+        said = refund_with_last_words(refund, outcome, now)
+        since = said.unclear_since or now
+        is_long = now - since >= UNCLEAR_AFTER
+        detail = await _evidence_of(db, said, "refund", since, now) if is_long else {}
+        return await _noted(desk, db, payment, subject, detail, False, is_long)
+    understood = refund.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
+    return await _noted(desk, db, payment, subject, {}, understood, False)
+
+
+async def noted_operation(
+    desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation, is_known: bool
+) -> Callable[[Unit], None]:
+    """The same for a capture or a cancel whose outcome was unknown."""
+    now = desk.world.now()
+    is_long = now - before.created_at >= UNRESOLVED_AFTER
+    detail = await _evidence_of(db, after, "operation", before.created_at, now) if is_long and not is_known else {}
+    return await _noted(desk, db, payment, before.id, detail, is_known, is_long)
 
 
 def is_unclear(outcome: Outcome) -> bool:
@@ -65,6 +91,25 @@ def with_last_words(attempt: Attempt, outcome: Outcome, now: datetime) -> Attemp
     return replace(
         attempt, reason=outcome.reason.value, raw_code=outcome.code, detail=outcome.detail, unclear_since=since
     )
+
+
+def refund_with_last_words(refund: Refund, outcome: Outcome, now: datetime) -> Refund:
+    """The same of a refund that stays as it is."""
+    if not isinstance(outcome, Unknown | NotSent):
+        known = refund.unclear_since is None
+        return refund if known else replace(refund, raw_code=None, detail=None, unclear_since=None)
+    if outcome.reason in NOT_NOW or not (outcome.code or outcome.detail):
+        return refund
+    unclear = is_unclear(outcome) and refund.state is RefundState.pending
+    if not unclear and refund.state is not RefundState.unknown:
+        return refund
+    since = (refund.unclear_since or now) if unclear else refund.unclear_since
+    return replace(refund, raw_code=outcome.code, detail=outcome.detail, unclear_since=since)
+
+
+def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime | None) -> datetime | None:
+    """When to ask again: sooner where the last answer could not be understood."""
+    return next_at if next_at is None or unclear_since is None else min(next_at, now + UNCLEAR_ASKED_EVERY)
 
 
 async def noted_attempt(
@@ -107,8 +152,23 @@ def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any
     return {
         "attempt": attempt.id, "since": wire_time(since), "provider": attempt.provider_code,
         "transaction": attempt.provider_transaction_id, "reason": attempt.reason, "code": attempt.raw_code,
-        "message": attempt.detail, "created": wire_time(attempt.created_at), "asked": attempt.lookups + 1,
+        "message": attempt.detail, "created": wire_time(attempt.created_at), "lookups": attempt.lookups + 1,
         "last_asked": wire_time(now),
+    }  # fmt: skip
+
+
+async def _evidence_of(
+    db: PracticeDb, row: Refund | Operation, what: str, since: datetime, now: datetime
+) -> dict[str, Any]:
+    """The same of a refund, or of a capture or cancel."""
+    if isinstance(row, Refund):
+        own = {"amount": row.amount, "transaction": row.provider_refund_id, "reason": row.failure_reason}
+    else:
+        own = {"amount": row.amount, "type": row.kind, "reason": row.reason}
+    return {
+        what: row.id, "since": wire_time(since), "provider": await refunds.provider_of(db, row), **own,
+        "code": row.raw_code, "message": row.detail, "created": wire_time(row.created_at),
+        "lookups": row.lookups + 1, "last_asked": wire_time(now),
     }  # fmt: skip
 
 

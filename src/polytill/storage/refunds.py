@@ -40,6 +40,8 @@ class Refund:
     next_lookup_at: datetime | None = None
     lookups: int = 0
     provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, where it says so
+    detail: str | None = None
+    unclear_since: datetime | None = None  # since when its provider answers in words that are not known
 
     @property
     def returns_excess(self) -> bool:
@@ -82,16 +84,17 @@ class Operation:
     raw_code: str | None = None
     next_lookup_at: datetime | None = None
     lookups: int = 0
+    detail: str | None = None
 
 
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
     " raw_code, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id"
+    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since"
 )
 _OPERATION = (
     "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
-    " request_hash, created_by, next_lookup_at, lookups, created_at, updated_at"
+    " request_hash, created_by, next_lookup_at, lookups, created_at, updated_at, detail"
 )
 
 
@@ -101,7 +104,7 @@ def _refund(row: Any) -> Refund:
     values["environment"] = Environment(values["environment"])
     values["state"] = RefundState(values["state"])
     values["provider_response"] = json_value(values["provider_response"])
-    for name in ("next_lookup_at", "created_at", "updated_at"):
+    for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
         values[name] = moment(values[name])
     return Refund(**values)
 
@@ -124,14 +127,14 @@ def insert(unit: Writes, refund: Refund) -> None:
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id)"
+        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-        " $23)",
+        " $23, $24)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
-        refund.failure_reason, refund.raw_code, refund.provider_dispute_id,
+        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail,
     )  # fmt: skip
 
 
@@ -140,18 +143,22 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     unit.add(
         "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
         " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
-        " updated_at = $12, provider_dispute_id = $13 WHERE id = $1 AND state = $2",
+        " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15 WHERE id = $1 AND state = $2",
         refund.id, before.value, refund.state.value, refund.failure_reason, refund.raw_code,
         refund.provider_refund_id, json_text(refund.provider_response), refund.booked, refund.booked_excess,
-        refund.next_lookup_at, refund.lookups, refund.updated_at, refund.provider_dispute_id, expect=1,
+        refund.next_lookup_at, refund.lookups, refund.updated_at, refund.provider_dispute_id, refund.detail,
+        refund.unclear_since, expect=1,
     )  # fmt: skip
 
 
-def postpone(unit: Writes, refund_id: str, state: RefundState, next_at: datetime | None, lookups: int) -> None:
-    """When to look a refund up again; nothing else about it changes. ``Stale`` where another has moved it."""
+def asked_again(unit: Writes, refund: Refund) -> None:
+    """When to look a refund up again, and what its provider said last; nothing else about it changes. ``Stale`` where
+    another has moved it."""
     unit.add(
-        "UPDATE refunds SET next_lookup_at = $3, lookups = $4 WHERE id = $1 AND state = $2",
-        refund_id, state.value, next_at, lookups, expect=1,
+        "UPDATE refunds SET next_lookup_at = $3, lookups = $4, raw_code = $5, detail = $6, unclear_since = $7"
+        " WHERE id = $1 AND state = $2",
+        refund.id, refund.state.value, refund.next_lookup_at, refund.lookups, refund.raw_code, refund.detail,
+        refund.unclear_since, expect=1,
     )  # fmt: skip
 
 
@@ -230,9 +237,9 @@ def change_operation(unit: Writes, before: OperationState, operation: Operation)
     """Write an operation that still has the state that was read."""
     unit.add(
         "UPDATE payment_operations SET state = $3, reason = $4, raw_code = $5, next_lookup_at = $6, lookups = $7,"
-        " updated_at = $8 WHERE id = $1 AND state = $2",
+        " updated_at = $8, detail = $9 WHERE id = $1 AND state = $2",
         operation.id, before.value, operation.state.value, operation.reason, operation.raw_code,
-        operation.next_lookup_at, operation.lookups, operation.updated_at, expect=1,
+        operation.next_lookup_at, operation.lookups, operation.updated_at, operation.detail, expect=1,
     )  # fmt: skip
 
 
@@ -243,6 +250,15 @@ async def operation_by_key(db: PracticeDb, idempotency_key: str) -> Operation | 
         db.practice_id, idempotency_key,
     )  # fmt: skip
     return _operation(row) if row else None
+
+
+async def operations_of(db: PracticeDb, payment_id: str) -> list[Operation]:
+    """A payment's captures and cancels, oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_OPERATION} FROM payment_operations WHERE payment_id = $1 ORDER BY created_at, id",  # noqa: S608
+        payment_id,
+    )
+    return [_operation(row) for row in rows]
 
 
 async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:

@@ -174,6 +174,7 @@ sa.Table(
     text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
     moment("created_at"), moment("updated_at"),
     maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, where it says so
+    maybe("detail"), maybe("unclear_since", Moment),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
     sa.Index(None, "provider_refund_id"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
@@ -184,7 +185,7 @@ sa.Table(
     "payment_operations", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
     *environment(), text("attempt_id"), text("kind"), maybe("amount", sa.BigInteger), text("state"),
     maybe("reason"), maybe("raw_code"), text("idempotency_key"), text("request_hash"), text("created_by"),
-    *_lookups(), moment("created_at"), moment("updated_at"),
+    *_lookups(), moment("created_at"), moment("updated_at"), maybe("detail"),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), one_of("kind", ("capture", "cancel")),
     one_of("state", states.OperationState), sa.Index(None, "payment_id"), sa.Index(None, "next_lookup_at"),

@@ -16,6 +16,7 @@ from polytill.web.answers_next import NextAction
 from polytill.web.dispute_shapes import Dispute
 from polytill.web.ledger_answers import Fee as Fee
 from polytill.web.ledger_answers import Ledger as Ledger
+from polytill.web.operation_shapes import Operation
 from polytill.web.saved_shapes import SavedMethod
 
 
@@ -330,12 +331,13 @@ class PaymentSummary(Answer):
 
 
 class Payment(PaymentSummary):
-    """A payment with its attempts and disputes, and the method that it saved or charged."""
+    """A payment with its attempts, captures, cancels and disputes, and the method that it saved or charged."""
 
     client_token: str
     saved_method: SavedMethod | None
     next_action: NextAction | None
     attempts: list[Attempt]
+    operations: list[Operation]
     disputes: list[Dispute]
 
 
@@ -373,6 +375,8 @@ class Refund(Answer):
     reason: str | None
     origin: Literal["api", "provider"]
     failure_reason: str | None
+    code: str | None
+    detail: str | None
     provider_refund_id: str | None
     provider_dispute_id: str | None
     environment: Environment

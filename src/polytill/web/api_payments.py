@@ -23,7 +23,7 @@ from polytill.flows import by_hand, operate, reconcile, refund, saved, steps
 from polytill.flows.desk import CHECKED_TTL_S
 from polytill.flows.pay import PaymentRequest, Taken, client_token, create_payment, find, taken, with_identifiers
 from polytill.providers.contract import Customer
-from polytill.storage import disputes, overview, payment_lists, provider_configs
+from polytill.storage import disputes, overview, payment_lists, provider_configs, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 from polytill.web import answers, shapes, views
@@ -68,7 +68,10 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
         await with_identifiers(db, found)
     # Most payments have none, and need no further query.
     disputed = await disputes.of_payment(db, found.payment.id) if found.payment.dispute_version else []
-    view = views.payment_view(caller.desk, db, found, await _public_key(caller, db, found), kept, books, disputed)
+    is_new = status == 201 and not found.replayed
+    operations = [] if is_new else await refunds.operations_of(db, found.payment.id)
+    public_key = await _public_key(caller, db, found)
+    view = views.payment_view(caller.desk, db, found, public_key, kept, books, disputed, operations)
     return answer(view, status, headers)
 
 

@@ -160,6 +160,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
         called={one.id: identifiers_view(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
+        operations=await refunds.operations_of(db, payment_id),
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
         disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),

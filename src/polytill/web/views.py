@@ -24,9 +24,10 @@ from polytill.storage.overview import Sums
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
-from polytill.storage.refunds import Refund
+from polytill.storage.refunds import Operation, Refund
 from polytill.storage.saved_methods import KeptMethod
 from polytill.web.dispute_shapes import dispute_view
+from polytill.web.operation_shapes import operation_view
 from polytill.web.saved_shapes import saved_method_view
 
 _encode = msgspec.json.Encoder().encode
@@ -111,7 +112,7 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 def payment_view(
     desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None,
-    books: Mapping[str, Sums] | None = None, disputed: Sequence[Dispute] = (),
+    books: Mapping[str, Sums] | None = None, disputed: Sequence[Dispute] = (), operations: Sequence[Operation] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """A payment as its practice sees it. ``books``: what the ledger holds about it, by currency."""
     payment = taken.payment
@@ -121,6 +122,7 @@ def payment_view(
     view["nextAction"] = next_action_view(db, taken, public_key) if payable else None
     view["savedMethod"] = saved_method_view(kept)
     view["attempts"] = [attempt_view(attempt, taken.identifiers.get(attempt.id)) for attempt in taken.attempts]
+    view["operations"] = [operation_view(operation) for operation in operations]
     view["disputes"] = [dispute_view(dispute) for dispute in disputed]
     return view
 
@@ -187,7 +189,8 @@ def refund_view(refund: Refund) -> dict[str, Any]:
     return {
         "id": refund.id, "paymentId": refund.payment_id, "status": refund.state.value, "amount": refund.amount,
         "currency": refund.currency, "reason": refund.reason, "origin": refund.origin,
-        "failureReason": refund.failure_reason, "providerRefundId": refund.provider_refund_id,
+        "failureReason": refund.failure_reason, "code": refund.raw_code, "detail": refund.detail,
+        "providerRefundId": refund.provider_refund_id,
         "providerDisputeId": refund.provider_dispute_id,
         "environment": refund.environment.value, "createdAt": wire_time(refund.created_at),
         "updatedAt": wire_time(refund.updated_at),

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumberFormat, PhoneNumberType, ValidationResult
 
 from polytill.domain.localities import locality
 
@@ -77,7 +77,7 @@ def read_email(text: str | None) -> str | None:
 
     A local part beyond ASCII is refused: no provider takes one. Nothing is looked up in the DNS.
     """
-    bare = _without_invisible(text)
+    bare = re.sub(r"(?i)^mailto:\s*", "", _without_invisible(text))
     if not bare:
         return None
     try:
@@ -98,8 +98,7 @@ def read_email(text: str | None) -> str | None:
 
 def read_name(text: str | None) -> str | None:
     """A name in NFC, blanks collapsed, without invisible direction marks. Control characters are refused."""
-    if text is None:
-        return None
+    text = (text or "").strip(" \t\r\n")  # what comes with a cell of a spreadsheet
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in text):
         raise InvalidContact("name", "A name must not contain control characters.")
     # Some scripts need the joiners U+200C and U+200D inside a word; no name begins or ends with one.
@@ -107,8 +106,11 @@ def read_name(text: str | None) -> str | None:
     name = unicodedata.normalize("NFC", " ".join(shown.split())).strip("\u200c\u200d ")
     if len(name) > MAX_NAME:
         raise InvalidContact("name", f"A name has at most {MAX_NAME} characters.")
-    return name or None
+    return name if name.strip(_BLANK_LETTERS) else None
 
+
+# Letters that show nothing; a name of nothing else is blank.
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0 "
 
 # ── Phone numbers ──
 
@@ -122,17 +124,17 @@ def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone 
     if dialed is None:
         return None
     homes = [country for country in dict.fromkeys(countries) if country]
+    bare = "+" + dialed.lstrip("+0")
     if dialed.startswith("+"):
-        readings = [_parse(dialed, None)]
+        readings = [_parse(bare, None), _without_trunk_zero(bare)]
     elif dialed.startswith("00"):
         # 00 is dialed for the plus, and 000 in East Africa; a country may have another prefix (Nigeria: 009).
         own = [number for home in homes if (number := _parse(dialed, home)) and phonenumbers.is_valid_number(number)]
-        readings = [*own, _parse("+" + dialed.lstrip("0"), None)]
+        readings = [*own, _parse(bare, None), _without_trunk_zero(bare)]
     else:
-        # Last: the country code stands there, and only the plus is missing.
+        # Last: the country code stands there, and only the plus is missing, or a zero was typed in its place.
         readings = [_parse(dialed, home) for home in homes]
-        bare = _parse(f"+{dialed}", None)
-        readings += [bare] if bare is not None and phonenumbers.is_valid_number(bare) else []
+        readings += [x for x in (_parse(bare, None), _without_trunk_zero(bare)) if x and _lacks_plus(x, dialed, homes)]
     found = [number for number in readings if number is not None]
     # Ranges are allocated faster than any table of them is published: what merely has the right length is taken, too.
     for fits in (phonenumbers.is_valid_number, _is_possible):
@@ -172,7 +174,8 @@ def read_code(text: str) -> str:
 
 
 # What people put between digits. Invisible characters and blanks are dropped before.
-_PUNCTUATION = frozenset("()[]/.,·•_")
+_PUNCTUATION = frozenset("()[]/.,·•_'\"’‘“”")
+_LABEL = re.compile(r"(?i)^(tel|phone|mobile|whatsapp)[.:]+\s*")
 
 
 def _dialed(text: str | None) -> str | None:
@@ -183,7 +186,7 @@ def _dialed(text: str | None) -> str | None:
     if len(bare) > MAX_PHONE:
         raise _unreadable()
     kept = []
-    for letter in unicodedata.normalize("NFKC", re.sub(r"(?i)^tel:\s*", "", bare)):
+    for letter in unicodedata.normalize("NFKC", _LABEL.sub("", bare)):
         digit = unicodedata.decimal(letter, None)
         if digit is not None:
             kept.append(str(digit))
@@ -195,6 +198,31 @@ def _dialed(text: str | None) -> str | None:
     if not dialed.lstrip("+"):
         raise _unreadable()
     return re.sub(r"^\+0*", "+", dialed)
+
+
+# The digits of the longest number of a country that people write without its country code and without a zero in front.
+_LONGEST_WITHOUT_CODE = 10
+
+
+def _lacks_plus(number: phonenumbers.PhoneNumber, dialed: str, homes: list[str]) -> bool:
+    """Whether what was dialed is this number without its plus, and not one of a country that we do not know."""
+    if not phonenumbers.is_valid_number(number):
+        return False
+    if any(phonenumbers.country_code_for_region(home) == number.country_code for home in homes):
+        return True
+    mobile = phonenumbers.number_type(number) in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+    return mobile and len(dialed) > _LONGEST_WITHOUT_CODE and not dialed.startswith("0")
+
+
+def _without_trunk_zero(international: str) -> phonenumbers.PhoneNumber | None:
+    """The number without one zero after its country code, where it is valid only so: people write "(0)" in front of
+    numbers of every country, also where no trunk prefix exists."""
+    code = next((n for n in (1, 2, 3) if int(international[1 : n + 1] or 0) in COUNTRY_CODE_TO_REGION_CODE), 0)
+    rest = international[code + 1 :]
+    if not code or not rest.startswith("0"):
+        return None
+    number = _parse(international[: code + 1] + rest[1:], None)
+    return number if number is not None and phonenumbers.is_valid_number(number) else None
 
 
 def _parse(dialed: str, country: str | None) -> phonenumbers.PhoneNumber | None:

@@ -78,7 +78,9 @@ def _normal(text: str) -> str:
 
 def _without_marker(text: str, markers: Iterable[str]) -> str:
     """The text without one currency code or symbol at its beginning or end."""
-    for marker in sorted({_normal(m) for m in markers if m}, key=len, reverse=True):
+    spelled = {_normal(marker) for marker in markers if marker}
+    spelled |= {marker.replace(_SPACE, "") for marker in spelled}  # copied without the space inside it, as in FCFA
+    for marker in sorted(spelled, key=len, reverse=True):
         folded, wanted = text.casefold(), marker.casefold()
         if len(folded) != len(text):  # a character that folds into two; no currency's sign does
             return text

@@ -9,6 +9,7 @@ from polytill.flows.customers import Countries, read_customer
 from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
 
+_USUAL_COUNTRY = {"USD": "US", "EUR": "FR", "XOF": "CI", "XAF": "CM"}
 Wrong = dict[str, str | None]  # by field: the example that helps, where there is one
 
 
@@ -20,8 +21,8 @@ def form_fields(fields: CustomerFields) -> dict[str, bool]:
 
 
 def usual_phone(practice: Locality, currency: str) -> str | None:
-    """A number of the practice's country, or of the currency's."""
-    return example_phone(practice.country or locality(currency).country or "KE")
+    """A number of the practice's country, or of the currency's; of a large one where several countries use it."""
+    return example_phone(practice.country or locality(currency).country or _USUAL_COUNTRY.get(currency, "KE"))
 
 
 def read_form(given: dict[str, str], fields: CustomerFields, countries: Countries) -> tuple[Customer, Wrong]:

@@ -64,7 +64,17 @@ def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
 def symbols(currency: str) -> frozenset[str]:
     """Every way in which the pages write a currency, in any of our languages and their regions."""
     tags = [tag for tag in locale_identifiers() if tag.partition("_")[0] in LANGUAGES]
-    return frozenset(str(get_currency_symbol(currency, locale=tag)) for tag in tags)
+    return frozenset(str(get_currency_symbol(currency, locale=tag)) for tag in tags) | {*_USUAL.get(currency, ())}
+
+
+_SHILLING, _CFA = ("Sh", "Sh.", "Shs", "Shs.", "/=", "/-"), ("CFA", "FCFA", "F CFA", "F")
+# How people write their currency by hand, beside the symbols that babel knows.
+_USUAL: dict[str, tuple[str, ...]] = {
+    "KES": (*_SHILLING, "KSh", "KSh.", "KShs", "KShs.", "KES."), "UGX": (*_SHILLING, "USh.", "UShs", "UGX."),
+    "TZS": (*_SHILLING, "TSh.", "TShs", "TZS."), "NGN": ("N", "=N=", "#"), "GHS": ("₵", "GH¢", "GHC"),
+    "XOF": _CFA, "XAF": _CFA, "RWF": ("FRw", "RFw"), "ZMW": ("ZK",), "ZAR": ("R",), "KWD": ("KD",), "BHD": ("BD",),
+    "TND": ("DT",), "USD": ("$", "US$"), "EUR": ("€",), "GBP": ("£",), "JPY": ("¥", "円"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

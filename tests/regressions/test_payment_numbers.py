@@ -70,7 +70,7 @@ async def test_rows_of_an_earlier_version_become_findable(scene: Scene) -> None:
     assert (await staff.existing(scene.db, "strasse@EXAMPLE.com")).email == "strasse@example.com"
     assert (await staff.existing(scene.db, "STRASSE@b.example")).email == "strasse@b.example"
     assert await indexing.index_all(scene.desk, scene.db) == 0
-    assert await saved_methods.without_email_key(scene.db, 9) == []
+    assert await saved_methods.without_keys(scene.db, 9) == []
 
 
 async def test_a_worker_indexes_what_a_node_of_the_earlier_version_writes(scene: Scene) -> None:

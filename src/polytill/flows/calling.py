@@ -15,7 +15,15 @@ from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, Environment
 from polytill.flows.desk import Desk, log
 from polytill.flows.next_action import charges_at_once
-from polytill.providers.contract import ConfirmPaymentParams, CredentialTest, Handler, Page, ProviderConfig
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CredentialTest,
+    Detachment,
+    DetachSavedMethodParams,
+    Handler,
+    Page,
+    ProviderConfig,
+)
 from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
@@ -173,6 +181,36 @@ def _clean(handler: Handler, text: str | None) -> str | None:
         if isinstance(secret, Secret) and secret:
             text = text.replace(secret.reveal(), "[removed]")
     return without_secrets(text)
+
+
+async def detach(
+    desk: Desk, db: PracticeDb, config_id: int, version: int | None, environment: Environment,
+    params: DetachSavedMethodParams,
+) -> Detachment:  # fmt: skip
+    """Detach a saved method with the keys that it was saved with; where those are gone or end there, with today's."""
+    if work_is_open():
+        raise TransactionOpen
+    configuration = await configuration_of(desk, db, config_id, version)
+    entry = (await desk.catalog()).get(configuration.provider_code) if configuration else None
+    if configuration is None or entry is None:
+        return Detachment("unknown", "no_configuration")
+    kept = configuration.credentials(version) if version is not None else None
+    now = [one for one in (configuration.active, *configuration.others) if one.state in ("active", "prepared")]
+    ended = Detachment("unknown", "no_configuration")
+    for credentials in (kept, *(one for one in now if one is not kept)):
+        if credentials is None or credentials.environment is not environment:
+            continue
+        handler = build(desk, db, entry, configuration, credentials)
+        if isinstance(handler, NotSent):
+            return Detachment("unknown", handler.code)
+        try:
+            ended = await handler.detach_saved_method(params)
+        except Exception as error:
+            handler_failed(handler.code, "detach_saved_method", error)
+            return Detachment("unknown", type(error).__name__)
+        if ended.state == "detached":
+            break
+    return ended
 
 
 async def configuration_of(

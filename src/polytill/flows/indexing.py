@@ -1,4 +1,5 @@
-"""Makes rows of earlier versions findable: numbers, identifiers, search rows, and e-mails in their normal form.
+"""Makes rows of earlier versions findable: numbers, identifiers, search rows, keys of saved methods, and e-mails in
+their normal form.
 
 Text cannot be folded in SQL, so this is code, in short transactions: after a migration until nothing is left, and on each
 visit of a worker for what a node of the earlier version has written meanwhile.
@@ -8,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polytill.domain.contacts import stored_phone
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.identifiers import Identifiers, new_number
 from polytill.flows.desk import Desk
 from polytill.flows.identified import handler_of, identifiers_of
+from polytill.flows.saved import customer_key, same_card
 from polytill.flows.staff import normalized
 from polytill.storage import payment_identifiers, payment_search, payments, saved_methods, staff
 from polytill.storage.databases import OwnerDb, PracticeDb
@@ -45,12 +48,14 @@ async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
         done = await _write(desk, db, waiting)
     except (Duplicate, Stale):  # a number is taken, or another node is at it: one after the other
         done = sum([await _written(desk, db, row) for row in waiting])
-    without_key = await saved_methods.without_email_key(db, limit)
+    without_keys = await saved_methods.without_keys(db, limit)
     unit = Unit()
-    for method_id, email in without_key:
-        saved_methods.set_email_key(unit, method_id, email)
+    for one in without_keys:
+        customer = customer_key(one.customer_email, stored_phone(one.customer_phone, one.currency))
+        card = same_card(one.id, one.config_id, one.fingerprint, customer)
+        saved_methods.set_keys(unit, one.id, card, customer)
     await db.commit(unit)
-    return done + len(without_key)
+    return done + len(without_keys)
 
 
 async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:

@@ -12,7 +12,8 @@ from polytill.flows.desk import Desk, log
 from polytill.flows.indexing import index_some
 from polytill.flows.notify import forward
 from polytill.flows.reconcile import sweep
-from polytill.storage import leases, payments
+from polytill.flows.saved import detach_due
+from polytill.storage import leases, payments, saved_methods
 from polytill.storage.units import Unit
 
 # Another node's clock may be behind ours, and a payment that began under its lease may still be on its way to the disk.
@@ -35,9 +36,11 @@ async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> i
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
     done += await index_some(desk, db)
+    done += await detach_due(desk, db)
     done += await forward(desk, db)
     lapsed_before = desk.surely_past(GRACE_S)
-    if lease_until is not None and lease_until < lapsed_before and not await payments.anything_open(db):
+    open_here = await payments.anything_open(db) or await saved_methods.anything_to_detach(db)
+    if lease_until is not None and lease_until < lapsed_before and not open_here:
         # A payment that starts meanwhile has renewed the lease first, and then nothing is ended here.
         unit = Unit()
         leases.end(unit, practice_id, lapsed_before)

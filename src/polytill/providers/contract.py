@@ -40,6 +40,8 @@ from polytill.providers.params import (
     ContinuePaymentParams,
     CreatePaymentParams,
     Customer,
+    Detachment,
+    DetachSavedMethodParams,
     LookupParams,
     OperationParams,
     ProviderConfig,
@@ -61,6 +63,8 @@ __all__ = [
     "CurrencyTerms",
     "Customer",
     "CustomerFields",
+    "DetachSavedMethodParams",
+    "Detachment",
     "DisputeFact",
     "Fact",
     "Handler",
@@ -257,6 +261,7 @@ class Handler:
     continue_payment: ClassVar[Any] = None  # (ContinuePaymentParams) -> Outcome
     save_method: ClassVar[Any] = None  # (SaveMethodParams) -> Outcome
     charge_saved_method: ClassVar[Any] = None  # (ChargeSavedMethodParams) -> Outcome
+    detach_saved_method: ClassVar[Any] = None  # (DetachSavedMethodParams) -> Detachment; harmless when repeated
     list_transactions: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[PaymentFact] | NotSent | Unknown
     list_refunds: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[RefundFact] | NotSent | Unknown
     list_disputes: ClassVar[Any] = None  # (since_s, until_s, cursor=None) -> Page[DisputeFact] | NotSent | Unknown

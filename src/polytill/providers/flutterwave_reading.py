@@ -6,6 +6,7 @@ No network and no credentials here; ``flutterwave.py`` asks, this file understan
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -132,7 +133,17 @@ def saved_method(data: JsonObject) -> SavedMethod | None:
         string_in(card, "type"),
         string_in(card, "last_4digits"),
         f"20{year}-{month}" if len(month) == len(year) == 2 and (month + year).isdecimal() else None,
+        _fingerprint(card),
     )
+
+
+def _fingerprint(card: JsonObject) -> str | None:
+    """Flutterwave has none, and gives a card another token each time: what it tells of the card, as a hash. Two cards with
+    the same first six and last four digits, expiry and country are taken for one, which only matters for one customer."""
+    told = [text_of(card.get(name)).strip() for name in ("first_6digits", "last_4digits", "expiry", "country")]
+    if not all(told[:3]):
+        return None
+    return hashlib.sha256("|".join(told).casefold().encode()).hexdigest()[:32]
 
 
 def _is_direct(data: JsonObject) -> bool:

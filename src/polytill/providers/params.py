@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from polytill.domain.contacts import Phone, stored_phone
 from polytill.domain.money import Money
@@ -127,6 +127,22 @@ class ChargeSavedMethodParams:
     provider_customer_id: str | None = None
     return_url: str | None = None
     merchant_reference: str | None = None  # as in ``CreatePaymentParams``
+
+
+@dataclass(frozen=True, slots=True)
+class DetachSavedMethodParams:
+    """Make a saved method useless at the provider. Moves no money; to repeat it is harmless."""
+
+    token: Secret
+    provider_customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detachment:
+    """How detaching ended: ``detached`` (also where it was before), ``refused`` for good, or ``unknown``: ask again."""
+
+    state: Literal["detached", "refused", "unknown"]
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from polytill.providers.contract import (
     CredentialTest,
     CurrencyTerms,
     CustomerFields,
+    Detachment,
+    DetachSavedMethodParams,
     DisputeFact,
     Handler,
     Idempotency,
@@ -164,6 +166,11 @@ class PaystackProvider(Handler):
             return _too_fine(params.amount)
         answer = await self._call("POST", "/transaction/charge_authorization", body)
         return await self._charged(answer, params.reference)
+
+    async def detach_saved_method(self, params: DetachSavedMethodParams) -> Detachment:
+        """POST /customer/authorization/deactivate: the authorization code cannot be charged any more."""
+        body: JsonObject = {"authorization_code": params.token.reveal()}
+        return charge.read_detached(await self._call("POST", "/customer/authorization/deactivate", body))
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
         """POST /refund. Our reference travels in ``merchant_note``, so that a lost answer can be found."""

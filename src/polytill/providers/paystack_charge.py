@@ -18,6 +18,7 @@ from polytill.providers.contract import (
     ContinuePaymentParams,
     CreatePaymentParams,
     CustomerFields,
+    Detachment,
 )
 from polytill.providers.http import Answer
 from polytill.providers.merchant_reference import noted, shown
@@ -156,3 +157,14 @@ def read_progress(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Pending):
         return NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
     return outcome
+
+
+def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
+    """What POST /customer/authorization/deactivate answers. One that is not active any more is detached already."""
+    if not isinstance(answer, Answer):
+        return Detachment("unknown", answer.code)
+    message = text_of(answer.data.get("message")).lower()
+    if (answer.status == 200 and answer.data.get("status") is True) or "inactive" in message:
+        return Detachment("detached")
+    code = text_of(answer.data.get("code")) or str(answer.status)
+    return Detachment("refused" if answer.status in (400, 404) else "unknown", code)

@@ -1,7 +1,6 @@
 """Stripe, as it speaks in 2026: one host, form encoding, JSON back, every POST with an idempotency key.
 
-Sources: stripe/openapi, stripe-python 16.1, docs.stripe.com (currencies, webhooks, idempotent requests,
-declines, changelog endive/dahlia/basil), the price pages of 2026.
+Sources: stripe/openapi, stripe-python 16.1, docs.stripe.com (webhooks, idempotent requests, declines, changelog).
 What to know: there is no failed status, a declined intent waits for another try; the lookup of a lost answer
 is the identical request with the same key; a kept 5xx is replayed for a day, so after one we read the list.
 How answers and deliveries are read stands in ``stripe_reading.py``.
@@ -25,6 +24,8 @@ from polytill.providers.contract import (
     ConfirmPaymentParams,
     CreatePaymentParams,
     CredentialTest,
+    Detachment,
+    DetachSavedMethodParams,
     DisputeFact,
     Idempotency,
     KeyField,
@@ -58,7 +59,7 @@ from polytill.providers.stripe_forms import (
 )
 from polytill.providers.stripe_listing import read_balance, read_list
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND
-from polytill.providers.stripe_terms import IDENTIFIERS
+from polytill.providers.stripe_saved import read_detached
 from polytill.providers.wire_json import object_in
 
 # ── Facts ──
@@ -69,10 +70,6 @@ PAGE_SIZE, MAX_PAGES = 100, 50
 # How far the clock of whoever made the call may have been from Stripe's, when we search by time: as a rule, and at worst.
 CLOCK_SKEWS_S = (600, 2 * 24 * 3600)
 
-METHODS = (
-    "card", "apple_pay", "google_pay", "link", "sepa_debit", "bacs_debit", "us_bank_account", "ideal",
-    "bancontact", "eps", "p24", "blik", "klarna", "paypal", "cashapp", "swish", "twint", "pix",
-)  # fmt: skip
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 
 WHERE_KEYS_ARE = "Stripe dashboard → Developers → API keys"
@@ -104,7 +101,7 @@ class StripeProvider(PaymentElement):
         documentation_url="https://docs.stripe.com/api",
         api_base_url="https://api.stripe.com",
         sandbox_api_base_url="https://api.stripe.com",
-        methods=METHODS,
+        methods=terms.METHODS,
         currencies=terms.BY_CURRENCY,
         priority=30,
     )
@@ -112,7 +109,7 @@ class StripeProvider(PaymentElement):
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
     lookup_repeats_refund = True
     settle_horizon_s = 120.0
-    identifiers = IDENTIFIERS
+    identifiers = terms.IDENTIFIERS
     redacted = reading.REDACTED
 
     # ── Public verbs ──
@@ -208,6 +205,11 @@ class StripeProvider(PaymentElement):
         if not isinstance(answer, Answer):
             return answer
         return self.read_intent(answer) if answer.status == 200 else reading.read_off_session(answer)
+
+    async def detach_saved_method(self, params: DetachSavedMethodParams) -> Detachment:
+        """POST /v1/payment_methods/{id}/detach: the method belongs to no customer any more, and cannot be charged."""
+        path = f"/v1/payment_methods/{quote(params.token.reveal(), safe='')}/detach"
+        return read_detached(await self._call("POST", path, [], f"detach-{self.world.random_bytes(16).hex()}"))
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -326,14 +328,12 @@ class StripeProvider(PaymentElement):
 
     async def _customer(self, params: CreatePaymentParams) -> str | NotSent:
         """Whom the method is kept for: under a key of its own, so that a lookup finds the same one again."""
-        form, key = customer_form(params), f"{params.reference}-customer"
-        answer = await self._call("POST", "/v1/customers", form, key)
+        answer = await self._call("POST", "/v1/customers", customer_form(params), f"{params.reference}-customer")
         found = reading.id_of(answer.data.get("id")) if isinstance(answer, Answer) and answer.status == 200 else None
         if found:
             return found
-        # Whatever became of the customer, the payment was not sent.
         refused = self.read_error(answer) if isinstance(answer, Answer) else answer
-        if isinstance(refused, NotSent):
+        if isinstance(refused, NotSent):  # whatever happened to the customer, the payment was not sent
             return refused
         return NotSent(Reason.provider_unavailable, getattr(refused, "code", None), "Stripe made no customer.")
 

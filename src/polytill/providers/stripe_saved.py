@@ -9,7 +9,9 @@ the payer answers 402 with ``authentication_required``: the intent waits for the
 from __future__ import annotations
 
 from polytill.domain.secret import Secret
-from polytill.providers.outcomes import JsonObject, SavedMethod
+from polytill.providers.contract import Detachment
+from polytill.providers.http import Answer
+from polytill.providers.outcomes import JsonObject, NotSent, SavedMethod, Unknown
 from polytill.providers.wire_json import object_in, string_in, token_in
 
 # Kinds that can be charged again as they are. Others turn into another method first (iDEAL into a SEPA debit).
@@ -33,3 +35,14 @@ def saved_method(intent: JsonObject) -> SavedMethod | None:
         string_in(told, "fingerprint"),
         customer,
     )
+
+
+def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
+    """What POST /v1/payment_methods/{id}/detach answers. One that is attached to no customer is detached already."""
+    if not isinstance(answer, Answer):
+        return Detachment("unknown", answer.code)
+    told = object_in(answer.data, "error")
+    code = string_in(told, "code") or str(answer.status)
+    if answer.status == 200 or "not attached to a customer" in (string_in(told, "message") or ""):
+        return Detachment("detached")
+    return Detachment("refused" if answer.status in (400, 404) else "unknown", code)

@@ -97,3 +97,8 @@ IDENTIFIERS: IdentifierPaths = {
         "charges.data.payment_method_details.card.last4",
     ),
 }
+
+METHODS = (
+    "card", "apple_pay", "google_pay", "link", "sepa_debit", "bacs_debit", "us_bank_account", "ideal",
+    "bancontact", "eps", "p24", "blik", "klarna", "paypal", "cashapp", "swish", "twint", "pix",
+)  # fmt: skip

@@ -47,6 +47,7 @@ class PaystackCharges(PaystackMoney):
         ]
         return [
             route("POST", "/transaction/charge_authorization", "create", self._charge_authorization),
+            route("POST", "/customer/authorization/deactivate", "other", self._deactivate),
             route("POST", "/charge", "create", self._charge),
             *steps,
             route("GET", "/charge/{reference}", "lookup", self._check_charge),
@@ -63,6 +64,8 @@ class PaystackCharges(PaystackMoney):
         )
         if owner is None or owner.wire.customer["email"] != given.get("email"):
             raise No(400, "Email does not match Authorization code. Please confirm.", "invalid_authorization")
+        if f"inactive {saved}" in account.things:
+            raise No(400, "Authorization is inactive", "invalid_authorization")
         if owner.wire.authorization["reusable"] is not True:
             raise No(400, "Authorization is not reusable", "invalid_authorization")
         tx = self._new(account, given)
@@ -80,6 +83,15 @@ class PaystackCharges(PaystackMoney):
         if tx.status == "failed":
             tx.closed, tx.wire.message = True, "Insufficient Funds"
         return yes("Charge attempted", _charged(account, tx))
+
+    def _deactivate(self, account: Account, given: Json) -> Answer:
+        saved = given.get("authorization_code")
+        if not any(tx.wire.authorization.get("authorization_code") == saved for tx in account.transactions):
+            raise No(404, "Authorization code not found", "invalid_authorization")
+        if f"inactive {saved}" in account.things:
+            raise No(400, "Authorization is inactive", "invalid_authorization")
+        account.things[f"inactive {saved}"] = True
+        return yes("Authorization has been deactivated", None)
 
     # Direct charges
 

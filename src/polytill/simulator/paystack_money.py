@@ -5,6 +5,7 @@ Addresses, keys and lists are in paystack.py, shapes and arithmetic in paystack_
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,6 +20,11 @@ from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, 
 _REFERENCE = re.compile(r"^[A-Za-z0-9\-.=]{1,100}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 _PROCESSING_TIME = 0.2
+
+
+def _signature(key: str) -> str:
+    """The same for the same card at one account: every customer here pays with one card."""
+    return hashlib.sha256(f"{key}|4084084084084081".encode()).hexdigest()[:20]
 
 
 class PaystackMoney(Provider):
@@ -107,7 +113,7 @@ class PaystackMoney(Provider):
         fee = to_minor(fee_of(to_wire(tx.amount, tx.currency), tx.currency), tx.currency)
         tx.fee = fee or 0
         paid.authorization = shapes.authorization_json(
-            network.token(10).lower(), network.token(20), tx.currency, paid.channel, good
+            network.token(10).lower(), _signature(account.key), tx.currency, paid.channel, good
         )
         self._tell(account, "charge.success", shapes.charge_event(account, tx))
 

@@ -104,6 +104,9 @@ def detach_payment_method(desk: Desk, params: Json, id: str) -> Answer:
     """POST /v1/payment_methods/{id}/detach."""
     check_known(params, "retrieve")
     card = card_for(desk, id)
+    if card.customer is None:
+        what = "The payment method you provided is not attached to a customer so detachment is impossible."
+        raise Refused(400, what)
     card.customer = None
     return reply(desk, params, card_json(desk.account, card))
 

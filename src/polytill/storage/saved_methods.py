@@ -1,4 +1,9 @@
-"""Methods that payers let us charge again: what they are known by, and the token, which opens only at its own row."""
+"""Methods that customers let us charge again: what they are known by, and the token, which opens only at its own row.
+
+Each payment that saves a card makes a row, with a token of its own: a copy. Copies of one customer's same card share
+``same_card`` and are one method, known by the oldest copy that is not removed; they are removed together. The method is
+found when it is read, so two copies that are saved at the same moment are one method as well.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,13 @@ from typing import Any
 from polytill.domain.sealing import DataKey, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.domain.text import normal
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.units import moment
 
 
 @dataclass(frozen=True, slots=True)
 class KeptMethod:
-    """One saved method. It belongs to the provider's account that it was saved with, and to the payer's e-mail."""
+    """One copy of a saved method. It belongs to the provider's account that it was saved with, and to one customer."""
 
     id: str
     practice_id: int
@@ -33,12 +37,16 @@ class KeptMethod:
     provider_customer_id: str | None
     sealed_token: str | None  # None once it is removed
     created_at: datetime
+    # The same for all copies of one customer's card at one account; the id where that is not known. None in a row of an
+    # earlier version, which is a method of its own until its keys are filled in.
+    same_card: str | None
+    customer_key: str | None  # the customer's e-mail, else phone, in the form in which they are compared
     removed_at: datetime | None = None
 
 
 _COLUMNS = (
     "id, practice_id, environment, payment_id, config_id, provider_code, customer_email, kind, brand, last4, expires,"
-    " fingerprint, provider_customer_id, sealed_token, created_at, removed_at"
+    " fingerprint, provider_customer_id, sealed_token, created_at, same_card, customer_key, removed_at"
 )
 
 
@@ -63,60 +71,156 @@ def _kept(row: Any) -> KeptMethod:
 
 
 def insert_once(unit: Writes, kept: KeptMethod) -> None:
-    """A method of a payment. The first that was told stays: a payment saves one."""
+    """A copy of a method, of a payment. The first that was told stays: a payment saves one."""
     unit.add(
-        f"INSERT INTO saved_methods ({_COLUMNS}, email_key)"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+        f"INSERT INTO saved_methods ({_COLUMNS})"  # noqa: S608
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
         " ON CONFLICT (payment_id) DO NOTHING",
         kept.id, kept.practice_id, kept.environment.value, kept.payment_id, kept.config_id, kept.provider_code,
         kept.customer_email, kept.kind, kept.brand, kept.last4, kept.expires, kept.fingerprint,
-        kept.provider_customer_id, kept.sealed_token, kept.created_at, kept.removed_at,
-        normal(kept.customer_email) if kept.customer_email else None,
+        kept.provider_customer_id, kept.sealed_token, kept.created_at, kept.same_card, kept.customer_key, kept.removed_at,
     )  # fmt: skip
 
 
-def remove(unit: Writes, method_id: str, now: datetime) -> None:
-    """Forget the token for good. ``Stale`` where that was done already."""
+def remove(unit: Writes, kept: KeptMethod, now: datetime, detach_at: datetime | None) -> None:
+    """Forget every copy's token for good; ``Stale`` where that was done already. With ``detach_at`` the copies are
+    detached at the provider from then on, and each token is kept aside until that is done."""
+    if detach_at is not None:
+        unit.add(
+            "INSERT INTO saved_method_detachments (id, practice_id, environment, config_id, sealed_token,"
+            " provider_customer_id, next_try_at, created_at, updated_at) SELECT id, practice_id, environment, config_id,"
+            " sealed_token, provider_customer_id, $3, $4, $4 FROM saved_methods"
+            " WHERE (same_card = $1 OR id = $5) AND environment = $2 AND removed_at IS NULL",
+            kept.same_card, kept.environment.value, detach_at, now, kept.id,
+        )  # fmt: skip
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $2 WHERE id = $1 AND removed_at IS NULL",
-        method_id, now, expect=1,
+        kept.id, now, expect=1,
+    )  # fmt: skip
+    unit.add(
+        "UPDATE saved_methods SET sealed_token = NULL, removed_at = $4"
+        " WHERE same_card = $1 AND environment = $2 AND id <> $3 AND removed_at IS NULL",
+        kept.same_card, kept.environment.value, kept.id, now,
     )  # fmt: skip
 
 
-def set_email_key(unit: Writes, method_id: str, email: str) -> None:
-    """The compared form of an e-mail that an earlier version has written."""
-    unit.add("UPDATE saved_methods SET email_key = $2 WHERE id = $1", method_id, normal(email))
+# The oldest copy stands for the method; a later charge uses the newest one, whose token and expiry are the freshest.
+_OLDEST = (
+    "NOT EXISTS (SELECT 1 FROM saved_methods o WHERE o.same_card = m.same_card AND o.environment = m.environment"
+    " AND o.removed_at IS NULL AND o.id < m.id)"
+)
 
 
-async def without_email_key(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
-    """Methods that an earlier version has written: their ids and e-mails."""
+@dataclass(frozen=True, slots=True)
+class WithoutKeys:
+    """A copy that an earlier version has written: what its keys are made of."""
+
+    id: str
+    config_id: int
+    fingerprint: str | None
+    customer_email: str | None
+    customer_phone: str | None  # of the payment, as it was typed
+    currency: str
+
+
+async def without_keys(db: PracticeDb, limit: int) -> list[WithoutKeys]:
+    """Copies that an earlier version has written."""
     rows = await db.fetch(
-        "SELECT id, customer_email FROM saved_methods WHERE email_key IS NULL AND customer_email IS NOT NULL LIMIT $1",
+        "SELECT m.id, m.config_id, m.fingerprint, m.customer_email, p.customer_phone, p.currency FROM saved_methods m"
+        " JOIN payments p ON p.id = m.payment_id WHERE m.same_card IS NULL LIMIT $1",
         limit,
     )
-    return [(row["id"], row["customer_email"]) for row in rows]
+    return [WithoutKeys(**dict(row)) for row in rows]
+
+
+def set_keys(unit: Writes, method_id: str, same_card: str, customer_key: str | None) -> None:
+    """The keys of a copy that an earlier version has written."""
+    unit.add("UPDATE saved_methods SET same_card = $2, customer_key = $3 WHERE id = $1", method_id, same_card, customer_key)
 
 
 async def by_id(db: PracticeDb, method_id: str) -> KeptMethod | None:
-    """One method, removed or not."""
+    """One copy, removed or not."""
     row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE id = $1", method_id)  # noqa: S608
     return _kept(row) if row else None
 
 
+async def copies(db: PracticeDb, kept: KeptMethod) -> list[KeptMethod]:
+    """All copies of a method that are not removed, the oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
+        " WHERE (same_card = $1 OR id = $3) AND environment = $2 AND removed_at IS NULL ORDER BY id",
+        kept.same_card, kept.environment.value, kept.id,
+    )  # fmt: skip
+    return [_kept(row) for row in rows]
+
+
 async def of_payment(db: PracticeDb, payment_id: str) -> KeptMethod | None:
-    """The method that was saved with a payment."""
+    """The copy that was saved with a payment."""
     row = await db.one(f"SELECT {_COLUMNS} FROM saved_methods WHERE payment_id = $1", payment_id)  # noqa: S608
     return _kept(row) if row else None
 
 
 async def listed(
-    db: PracticeDb, environment: Environment, email: str | None, before: str | None, limit: int
+    db: PracticeDb, environment: Environment, customer_key: str | None, before: str | None, limit: int
 ) -> list[KeptMethod]:
-    """Methods of one environment that can be charged, newest first: ids are ordered by time."""
+    """The oldest copy of each method of one environment that can be charged, newest first: ids are ordered by time."""
+    columns = ", ".join(f"m.{name}" for name in _COLUMNS.split(", "))
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM saved_methods WHERE environment = $1 AND removed_at IS NULL AND id < $2"  # noqa: S608
-        " AND (CAST($3 AS TEXT) IS NULL OR email_key = $3 OR (email_key IS NULL AND customer_email = $5))"
-        " ORDER BY id DESC LIMIT $4",
-        environment.value, before or "~", None if email is None else normal(email), limit, email,
+        f"SELECT {columns} FROM saved_methods m WHERE m.environment = $1 AND m.removed_at IS NULL"  # noqa: S608
+        f" AND m.id < $2 AND (CAST($3 AS TEXT) IS NULL OR m.customer_key = $3) AND {_OLDEST}"
+        " ORDER BY m.id DESC LIMIT $4",
+        environment.value, before or "~", customer_key, limit,
     )  # fmt: skip
     return [_kept(row) for row in rows]
+
+
+# ── Detaching at the provider ──
+
+
+@dataclass(frozen=True, slots=True)
+class Detaching:
+    """A removed copy that the provider still has, as far as we know."""
+
+    id: str
+    practice_id: int
+    environment: Environment
+    config_id: int
+    sealed_token: str
+    provider_customer_id: str | None
+    tries: int
+    credential_version: int | None  # of the keys that it was saved with
+
+
+async def to_detach(db: PracticeDb, now: datetime, limit: int = 20) -> list[Detaching]:
+    """Copies whose next try is due."""
+    rows = await db.fetch(
+        "SELECT d.id, d.practice_id, d.environment, d.config_id, d.sealed_token, d.provider_customer_id, d.tries,"
+        " (SELECT MAX(a.credential_version) FROM payment_attempts a JOIN saved_methods s ON s.payment_id = a.payment_id"
+        " WHERE s.id = d.id AND a.config_id = d.config_id) AS credential_version FROM saved_method_detachments d"
+        " WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT $2",
+        now, limit,
+    )  # fmt: skip
+    return [Detaching(**{**dict(row), "environment": Environment(row["environment"])}) for row in rows]
+
+
+async def anything_to_detach(db: PracticeDb) -> bool:
+    """Whether any copy is still to be detached."""
+    return await db.one("SELECT id FROM saved_method_detachments WHERE state = 'due' LIMIT 1") is not None
+
+
+def try_detaching(unit: Writes, one: Detaching, next_try_at: datetime, now: datetime) -> None:
+    """Note a try before it is made, and when the next one is due. ``Stale`` where another worker has begun it."""
+    unit.add(
+        "UPDATE saved_method_detachments SET tries = tries + 1, next_try_at = $3, updated_at = $4"
+        " WHERE id = $1 AND tries = $2 AND state = 'due'",
+        one.id, one.tries, next_try_at, now, expect=1,
+    )  # fmt: skip
+
+
+def detached(unit: Writes, one: Detaching, state: str, code: str | None, now: datetime) -> None:
+    """The provider has detached a copy, or refuses to: its token is forgotten."""
+    unit.add(
+        "UPDATE saved_method_detachments SET state = $2, last_code = $3, sealed_token = NULL, next_try_at = NULL,"
+        " updated_at = $4 WHERE id = $1 AND state = 'due'",
+        one.id, state, code, now,
+    )  # fmt: skip

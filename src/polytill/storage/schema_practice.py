@@ -131,9 +131,20 @@ sa.Table(
     _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
     maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
-    moment("created_at"), maybe("removed_at", Moment), maybe("email_key"),  # the e-mail as it is compared
-    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "email_key"),
+    moment("created_at"), maybe("removed_at", Moment),
+    maybe("same_card"), maybe("customer_key"),  # filled for older rows by flows/indexing.py
+    sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "customer_key"),
+    sa.Index(None, "same_card"),
     sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
+)  # fmt: skip
+
+# Copies of removed methods that are detached at the provider. The token is kept until that is done.
+sa.Table(
+    "saved_method_detachments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    maybe("sealed_token"), maybe("provider_customer_id"), text("state", server_default="due"),
+    whole("tries", 0, sa.Integer), maybe("next_try_at", Moment), maybe("last_code"), *stamps(),
+    one_of("state", ("due", "detached", "refused")), sa.Index(None, "state", "next_try_at"),
 )  # fmt: skip
 
 sa.Table(

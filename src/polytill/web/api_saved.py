@@ -28,15 +28,19 @@ async def list_saved_methods(
     """Saved methods of one environment that can be charged, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
-    found = await saved_methods.listed(db, environment, customer_email, cursor, limit + 1)
+    customer = None if customer_email is None else saved.customer_key(customer_email) or ""
+    found = await saved_methods.listed(db, environment, customer, cursor, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
-    return answer({"data": [saved_shapes.saved_method_entry(kept) for kept in found[:limit]], "nextCursor": following})
+    today = caller.desk.world.now()
+    data = [saved_shapes.saved_method_entry(kept, today) for kept in await saved.shown(db, found[:limit])]
+    return answer({"data": data, "nextCursor": following})
 
 
 @router.delete("/{savedMethodId}", status_code=204)
 async def remove_saved_method(
     caller: Pays, practice_id: PracticeId, method_id: Annotated[str, Path(alias="savedMethodId", max_length=40)]
 ) -> Response:
-    """Forget a method: its token is wiped, and nothing here can charge it again."""
+    """Remove a method with all its copies: nothing here can charge it again. They are detached at the provider where it
+    can."""
     await saved.remove(caller.desk, practice_id, method_id, caller.actor)
     return Response(status_code=204)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -25,6 +27,10 @@ class SavedMethod(Answer):
 class SavedMethodEntry(SavedMethod):
     """A saved method in a list."""
 
+    fingerprint: Annotated[
+        str | None, Field(description="The same for the same card at the same account, whoever has saved it")
+    ]
+    expired: Annotated[bool, Field(description="The card's last month is over")]
     customer_email: str | None
     environment: Environment
     payment_id: str
@@ -48,9 +54,16 @@ def saved_method_view(kept: KeptMethod | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def saved_method_entry(kept: KeptMethod) -> dict[str, Any]:
+def _fingerprint(kept: KeptMethod) -> str | None:
+    if kept.fingerprint is None:
+        return None
+    return hashlib.sha256(f"{kept.practice_id}:{kept.config_id}:{kept.fingerprint}".encode()).hexdigest()[:32]
+
+
+def saved_method_entry(kept: KeptMethod, now: datetime) -> dict[str, Any]:
     """A saved method in a list."""
     more = {
+        "fingerprint": _fingerprint(kept), "expired": kept.expires is not None and kept.expires < f"{now:%Y-%m}",
         "customerEmail": kept.customer_email, "environment": kept.environment.value, "paymentId": kept.payment_id,
         "createdAt": wire_time(kept.created_at),
     }  # fmt: skip

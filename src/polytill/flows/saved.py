@@ -5,6 +5,7 @@ Whoever has a token has the payer's consent: it is sealed at once, opened only f
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -48,10 +49,8 @@ def customer_key(email: str | None, phone: Phone | None = None) -> str | None:
     """Who a customer is, for saved methods: the e-mail in the form in which e-mails are equal, else the phone number in
     E.164. Customers are never identified by their card or name alone."""
     if email is not None:
-        try:
+        with suppress(InvalidContact):  # kept by an earlier version, which accepted more
             email = read_email(email)
-        except InvalidContact:
-            pass  # of an earlier version, which took more
     return (normal(email) if email else "") or phone or None
 
 

@@ -135,7 +135,9 @@ async def without_keys(db: PracticeDb, limit: int) -> list[WithoutKeys]:
 
 def set_keys(unit: Writes, method_id: str, same_card: str, customer_key: str | None) -> None:
     """The keys of a copy that an earlier version has written."""
-    unit.add("UPDATE saved_methods SET same_card = $2, customer_key = $3 WHERE id = $1", method_id, same_card, customer_key)
+    unit.add(
+        "UPDATE saved_methods SET same_card = $2, customer_key = $3 WHERE id = $1", method_id, same_card, customer_key
+    )
 
 
 async def by_id(db: PracticeDb, method_id: str) -> KeptMethod | None:

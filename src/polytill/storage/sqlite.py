@@ -126,6 +126,10 @@ class SqliteEngine:
         self._connection: sqlite3.Connection | None = None
         self._turn = asyncio.Lock()
 
+    def adopt(self, connection: sqlite3.Connection) -> None:
+        """Use a connection that is already open to the file at this path."""
+        self._file, self._connection = _file_at(self.path), connection
+
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None and not self._connection.in_transaction and _file_at(self.path) != self._file:
             # Another file lies there now, or none: what we hold open is one that nobody else reaches any more.

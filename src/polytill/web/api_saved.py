@@ -6,8 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from polytill.domain.contacts import InvalidContact, read_email
+from polytill.domain.errors import Invalid
 from polytill.domain.states import Environment
 from polytill.flows import saved
+from polytill.flows.customers import wrong
 from polytill.storage import saved_methods
 from polytill.web import saved_shapes
 from polytill.web.api_payments import environment_of
@@ -28,7 +31,11 @@ async def list_saved_methods(
     """Saved methods of one environment that can be charged, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
-    customer = None if customer_email is None else saved.customer_key(customer_email) or ""
+    try:
+        email = read_email(customer_email)
+    except InvalidContact as error:
+        raise Invalid([wrong("query:customerEmail", error)], str(error)) from None
+    customer = saved.customer_key(email)
     found = await saved_methods.listed(db, environment, customer, cursor, limit + 1)
     following = found[limit - 1].id if len(found) > limit else None
     today = caller.desk.world.now()

@@ -49,7 +49,7 @@ class Kept:
         self.path = path
         self.idle: list[sqlite3.Connection] = []
         self._reader = SqliteEngine(path, inline_hop)
-        self._reader._connection = self.take()
+        self._reader.adopt(self.take())
         found = self.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
         self._tables = [row["name"] for row in found if row["name"] not in CONSTANT]
         self._made = [step for table in self._tables for step in self._steps(table)]
@@ -75,7 +75,7 @@ class Kept:
             return self.idle.pop()
         connection = connect(self.path)
         engine = SqliteEngine(self.path, inline_hop)
-        engine._connection = connection
+        engine.adopt(connection)
         for pragma in ("synchronous=OFF", "busy_timeout=0"):
             engine._fetch_now(f"PRAGMA {pragma}", ())
         return connection

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "practice_0014"
-down_revision = "practice_0013"
+revision = "practice_0015"
+down_revision = "practice_0014"
 branch_labels = None
 depends_on = None
 

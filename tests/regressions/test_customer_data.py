@@ -12,11 +12,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from polytill.domain.contacts import stored_phone
+from polytill.flows import onboarding
 from polytill.providers.http import Http
 from polytill.providers.mpesa import MpesaProvider
 from polytill.providers.outcomes import NotSent, Reason
 from tests.installation import Answered, Installation
 from tests.web.support import Json, Page, Practice, fresh, is_problem, snapshot
+from tests.web.test_saved_methods import begun, saved
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -236,6 +239,90 @@ async def test_a_refused_request_leaves_its_key_free(shared: Installation) -> No
         opened = (await practice.create()).body["id"]
         again = await practice.call("POST", f"/payments/{opened}/{action}", body, idempotency=key)
         assert again.body.get("code") != "idempotency_key_reused", again.body
+
+
+async def test_what_is_refused_later_leaves_its_key_free(shared: Installation) -> None:
+    """The same for charges of saved methods, for links, and for what a customer types while a payment is open."""
+    practice = await Practice.make(shared, "paystack")
+    method = (await saved(practice))["savedMethod"]["id"]
+    charge = {"amount": 7_000, "currency": "NGN", "savedMethod": method}
+    for wrong in (
+        {"customer": {"email": "bisi@example.com"}}, {"customer": {"email": "ada"}}, {"savedMethod": "0" * 26},
+        {"capture": "manual"}, {"paymentMethod": "card"}, {"saveMethod": True}, {"currency": "EUR"}, {"amount": 1},
+    ):  # fmt: skip
+        key = fresh()
+        is_problem(await practice.call("POST", "/payments", {**charge, **wrong}, idempotency=key), 422)
+        made = await practice.call("POST", "/payments", charge, idempotency=key)
+        assert (made.status, made.body["status"]) == (201, "succeeded"), (wrong, made.body)
+    path = await link_of(practice, currency="NGN")
+    key = Page((await shared.call("GET", path)).body).forms[0][1]["key"]
+    before = len(await practice.books())
+    for email in ("", "ada", "ada@@example.com"):
+        assert (await send(practice, path, key=key, email=email)).status == 422
+    assert len(await practice.books()) == before
+    assert (await send(practice, path, key=key, email="ada@example.com")).status == 303
+    assert len(await practice.books()) == before + 1
+
+
+async def test_a_refused_answer_leaves_its_question_open(shared: Installation) -> None:
+    """``continue`` has no key: a refused answer changes nothing, and the right one is taken afterwards, once."""
+    practice = await Practice.make(shared, None, "GHS")
+    await practice.configure("paystack", ["GHS"])
+    made = await begun(practice)
+    path = f"/payments/{made['id']}/continue"
+    before = await snapshot(shared, practice.id)
+    for wrong in ({}, {"otp": " "}, {"otp": "\u200b"}, {"pin": "1234"}, {"otp": "123456", "phone": "0551234987"}):
+        is_problem(await practice.call("POST", path, {"values": wrong}), 422)
+    assert await snapshot(shared, practice.id) == before
+    paid = await practice.call("POST", path, {"values": {"otp": "123 456"}})
+    assert (paid.status, paid.body["status"]) == (200, "succeeded")
+    assert [row["captured"] for row in await practice.books()] == [5_000]
+
+
+async def test_the_question_for_a_phone_has_an_example_of_its_country(shared: Installation) -> None:
+    for currency, example in (("GHS", "+233"), ("NGN", "+234")):
+        practice = await Practice.make(shared, None, currency)
+        await practice.configure("paystack", [currency])
+        if currency == "GHS":
+            made = await begun(practice)
+        else:
+            bank = {"code": "057", "account_number": "0000000000"}
+            made = (await practice.create(paymentMethod="bank", methodDetails=bank)).body
+        shown = Page((await shared.call("GET", f"/pay/{made['clientToken']}?incomplete=phone")).body).text
+        assert [code for code in ("+254", "+234", "+233") if code in shown] == [example]
+
+
+# ── Rows of earlier versions ──
+
+
+async def test_a_phone_number_of_an_earlier_version_is_found_and_charged(
+    shared: Installation, sent: list[tuple[str, Json]]
+) -> None:
+    """Such a row has the number as it was typed: it is found in every spelling, and the provider gets the right one."""
+    practice = await kenyan(shared, "mpesa")
+    made = (await practice.create(currency="KES", amount=150_000, customer={"phone": "0712345678"})).body
+    db = await practice.db
+    await db.fetch("UPDATE payments SET customer_phone = '0712-345 678', number = NULL")
+    await db.fetch("DELETE FROM payment_search")
+    await onboarding.migrate_practice(shared.till.desk, practice.id, "test")
+    for typed in (
+        "0712345678",
+        "0712-345%20678",
+        "%2B254712345678",
+        "%2B254%20712%20345%20678",
+        "254712345678",
+        "712345678",
+    ):
+        found = (await practice.call("GET", f"/payments?search={typed}")).body["data"]
+        assert [one["id"] for one in found] == [made["id"]], typed
+    assert stored_phone((await practice.payment(made["id"]))["customer"]["phone"], "KES") == "+254712345678"
+    await practice.act(made["attempts"][-1]["reference"], "abandon")
+    await practice.settled(made["id"], status="failed")
+    sent.clear()
+    again = await shared.call("POST", f"/pay/{made['clientToken']}/retry", raw=b"", headers=FORM)
+    assert again.status == 303
+    [prompt] = [body for url, body in sent if "stkpush" in url and "PhoneNumber" in body]
+    assert prompt["PhoneNumber"] == "254712345678"
 
 
 # ── Data that a provider refuses can be corrected ──

@@ -27,8 +27,9 @@ from polytill.domain.states import Environment
 from polytill.flows import event_delivery, event_destination
 from polytill.flows.event_delivery import RETRY_S, Deliveries
 from polytill.storage import event_deliveries, events, migrating
+from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.events import Event
-from polytill.storage.opening import create_owner, drop_postgres_database, open_owner
+from polytill.storage.opening import create_owner, open_owner
 from polytill.web.metrics import RequestMetrics
 from tests.installation import Installation, fresh_settings
 

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from polytill.domain.contacts import stored_phone
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
 from polytill.flows import onboarding
 from polytill.flows.saved import customer_key, same_card
 from polytill.providers.flutterwave_reading import saved_method
 from polytill.storage import saved_methods
+from polytill.web.words import LANGUAGES
+from polytill.web.words import texts as sentences
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Json, Practice, is_problem
 from tests.web.test_saved_methods import charge, saved
@@ -101,6 +105,25 @@ async def test_a_lost_answer_of_detaching_is_made_good(installation: Installatio
     await installation.till.sweep(everyone=True)
     assert await _detachments(practice) == [("detached", None)]
     assert not await saved_methods.anything_to_detach(db)
+
+
+@pytest.mark.parametrize("code", DETACHES)
+async def test_a_provider_that_refuses_to_detach_opens_one_review_case(installation: Installation, code: str) -> None:
+    """The provider does not know the token, as after a change of the account."""
+    practice = await Practice.make(installation, code)
+    payment = await saved(practice)
+    method, db = payment["savedMethod"]["id"], await practice.db
+    place = saved_methods.token_place(method, Environment.sandbox)
+    foreign = db.data_key.seal(Secret("pm_unknown"), place, installation.till.desk.world)
+    await db.fetch("UPDATE saved_methods SET sealed_token = $1", foreign)
+    assert (await practice.call("DELETE", f"/saved-methods/{method}")).status == 204
+    assert await _detachments(practice) == [("refused", None)]
+    [case] = (await practice.call("GET", "/cases?status=open")).body
+    assert (case["kind"], case["paymentId"]) == ("saved_method_not_detached", payment["id"])
+    await installation.till.sweep(everyone=True)
+    assert len((await practice.call("GET", "/cases?status=open")).body) == 1
+    for language in LANGUAGES:
+        assert {f"{part}.saved_method_not_detached" for part in ("case", "case_help")} <= sentences(language).keys()
 
 
 async def test_a_detached_card_cannot_be_charged_at_the_provider(installation: Installation) -> None:

@@ -20,7 +20,7 @@ from polytill.flows.desk import Desk, log
 from polytill.providers.contract import ChargeSavedMethodParams, Customer, DetachSavedMethodParams
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, saved_methods
+from polytill.storage import audit, saved_methods, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.saved_methods import KeptMethod
@@ -180,5 +180,10 @@ async def detach_due(desk: Desk, db: PracticeDb) -> int:
         now = desk.world.now()
         saved_methods.detached(unit, one, ended.state, ended.code, now)
         audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
+        if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
+            webhook_events.open_case(
+                unit, new_id(desk.world), one.practice_id, one.environment, "saved_method_not_detached", one.id,
+                one.payment_id, {"operation": "detach", "code": ended.code}, now,
+            )  # fmt: skip
         await db.commit(unit)
     return tried

@@ -16,6 +16,7 @@ from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
+from polytill.domain.text import visible
 from polytill.flows import customers, reconcile
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
@@ -69,7 +70,9 @@ async def continue_payment(
 
 def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
     needed = FIELDS[wants]
-    errors = [FieldError(f"/values/{name}", "This is wanted.") for name in needed if not values.get(name)]
+    # Blank is the same as missing, also where all of it is invisible.
+    missing = [name for name in needed if name not in values or not visible(values[name].reveal())]
+    errors = [FieldError(f"/values/{name}", "This is wanted.") for name in missing]
     errors += [FieldError(f"/values/{name}", "This is not wanted now.") for name in values if name not in needed]
     if errors:
         raise Invalid(errors, f"The payer is asked for: {', '.join(needed)}.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.contacts import stored_phone
 from polytill.domain.search import Leaf, Term, amount_key, search_body
 from polytill.domain.states import Environment
 from polytill.domain.text import normal
@@ -33,9 +34,11 @@ class SearchRow:
 
 def row_of(payment: Payment, attempt_ids: Iterable[str] = ()) -> SearchRow:
     """What a payment is found by. What its provider calls it is found by ``payment_identifiers``."""
+    # A row of an earlier version has the phone number as it was typed: it is found by both forms.
+    phones = dict.fromkeys((payment.customer_phone, stored_phone(payment.customer_phone, payment.currency)))
     body = search_body(
         payment.customer_name, payment.customer_email, payment.description, payment.currency,
-        codes=(payment.number, payment.reference, payment.id, *attempt_ids), phones=(payment.customer_phone,),
+        codes=(payment.number, payment.reference, payment.id, *attempt_ids), phones=tuple(phones),
     )  # fmt: skip
     return SearchRow(
         payment.id, payment.environment, payment.created_at, amount_key(payment.amount, payment.currency),

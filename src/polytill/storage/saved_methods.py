@@ -184,6 +184,7 @@ class Detaching:
     """A removed copy that the provider still has, as far as we know."""
 
     id: str
+    payment_id: str
     practice_id: int
     environment: Environment
     config_id: int
@@ -196,10 +197,10 @@ class Detaching:
 async def to_detach(db: PracticeDb, now: datetime, limit: int = 20) -> list[Detaching]:
     """Copies whose next try is due."""
     rows = await db.fetch(
-        "SELECT d.id, d.practice_id, d.environment, d.config_id, d.sealed_token, d.provider_customer_id, d.tries,"
+        "SELECT d.id, m.payment_id, d.practice_id, d.environment, d.config_id, d.sealed_token, d.provider_customer_id, d.tries,"
         " (SELECT MAX(a.credential_version) FROM payment_attempts a JOIN saved_methods s ON s.payment_id = a.payment_id"
         " WHERE s.id = d.id AND a.config_id = d.config_id) AS credential_version FROM saved_method_detachments d"
-        " WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT $2",
+        " JOIN saved_methods m ON m.id = d.id WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT $2",
         now, limit,
     )  # fmt: skip
     return [Detaching(**{**dict(row), "environment": Environment(row["environment"])}) for row in rows]

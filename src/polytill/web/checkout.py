@@ -106,13 +106,14 @@ async def _page(
         for directive, origins in step.public["policy"].items():
             policy[directive] = [*policy.get(directive, ()), *origins]
     correcting = await _correcting(desk, db, payment, retry, wrong)
+    place = (await desk.configured(db)).place
     return show(
         request, "pay.html", brand, 422 if wrong else 200, policy=policy, **correcting, given=given or {},
         wrong=wrong or {}, link_token=await links.way_back(desk, db, found),
         payment=payment, step=step, embedded=embedded, state=state,
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
         fields=steps.FIELDS[step.wants] if step and step.wants else (),
-        incomplete=request.query_params.get("incomplete", ""),
+        incomplete=request.query_params.get("incomplete", ""), wanted_phone=usual_phone(place, payment.currency) or "",
         token=token, wait=wait, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,

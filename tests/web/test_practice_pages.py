@@ -150,7 +150,7 @@ async def test_payments_are_found(shared: Installation, signed: Signed) -> None:
     assert "<script>alert" not in seen.html
     assert "1,234.56" in seen.text
     for query, found in (
-        ("q=ZOE", {paid["id"]}), ("q=%25_of", {open_["id"]}), ("q=%25", {open_["id"]}), ("q=%3Dcmd", {paid["id"]}),
+        ("q=ZOE", {paid["id"]}), ("q=%25_of", {open_["id"]}), ("q=%25", set()), ("q=%3Dcmd", {paid["id"]}),
         (f"q={paid['id']}", {paid["id"]}), ("q=alert(1)", {paid["id"]}), ("q=nobody", set()),
         ("status=succeeded", {paid["id"]}), ("status=nonsense", {paid["id"], open_["id"]}), ("provider=stripe", set()),
         ("since=2000-01-01&until=2000-01-02", set()), ("since=yesterday", {paid["id"], open_["id"]}),
@@ -177,7 +177,7 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
     seen = await browser.get(path)
     for words in (
         "Payment made",
-        "Paystack told us: charge.success",
+        "Message from Paystack",
         "Paystack took the money",
         "the provider's webhook",
     ):

@@ -41,7 +41,8 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 
-CANCELED_HERE = "canceled_here"
+# No provider said this: it has no code, and is shown as nobody's words.
+CANCELED_HERE = Declined(Reason.canceled, True)
 
 
 async def capture(
@@ -198,8 +199,8 @@ async def _send(
     outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
         outcome = await _canceled_here(desk, db, payment, attempt)
-        if isinstance(outcome, Declined) and outcome.code == CANCELED_HERE:
-            return await _end_here(desk, db, payment, attempt, operation, outcome)
+        if outcome is CANCELED_HERE:
+            return await _end_here(desk, db, payment, attempt, operation, CANCELED_HERE)
     return await _settle(desk, db, payment, attempt, operation, outcome)
 
 
@@ -223,7 +224,7 @@ async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: 
         or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
         or (isinstance(outcome, Declined) and not outcome.final)
     ):
-        return Declined(Reason.canceled, True, CANCELED_HERE)
+        return CANCELED_HERE
     return outcome
 
 

@@ -158,6 +158,8 @@ class Handler:
     # For every currency and method alike; where they differ, ``customer_fields`` says so.
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
     webhook_proof: ClassVar[WebhookProof] = WebhookProof.signature
+    # Whether each call carries our address, so that the merchant registers none (M-Pesa).
+    webhook_with_each_call: ClassVar[bool] = False
     webhook_signed_with: ClassVar[str] = "webhookSecret"  # or secretKey (Paystack)
     webhook_answer: ClassVar[JsonObject] = {}  # what it wants to read beside status 200
     # May the same request be sent again?

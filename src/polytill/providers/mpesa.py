@@ -103,6 +103,7 @@ class MpesaProvider(Handler):
     )
     required_customer_fields = ("phone",)
     webhook_proof = WebhookProof.address
+    webhook_with_each_call = True
     webhook_answer: ClassVar[JsonObject] = {"ResultCode": 0, "ResultDesc": "Accepted"}
     create_moves_money = True
     answers_name_amount = False

@@ -111,8 +111,13 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     return page(
         request, "practice/provider.html", status, visitor=found.visitor, entry=entry, handler=handler,
         configuration=configuration, currency=snapshot.currency, has_keys=bool(handler.keys),
-        takes_webhooks=handler.webhook_proof is not WebhookProof.none, **values, **more,
+        registers_webhook=_registers_webhook(handler), **values, **more,
     )  # fmt: skip
+
+
+def _registers_webhook(handler: type[Handler]) -> bool:
+    """Whether staff have to give our address to the provider."""
+    return handler.webhook_proof is not WebhookProof.none and not handler.webhook_with_each_call
 
 
 @router.get("")

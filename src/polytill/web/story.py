@@ -95,7 +95,7 @@ def _proof(words: Words, proof: Any) -> str:
 def _delivery(words: Words, event: WebhookEvent, names: dict[str, str]) -> Step:
     provider = names.get(event.provider_code, event.provider_code)
     why = words.of("reason", event.reason) if event.reason else ""
-    told = words("story.delivery", provider=provider, type=event.event_type)
+    told = words("story.delivery", provider=provider)
     state = words.of("delivery", event.state.value)
     return Step(
         event.received_at, told, f"{state} – {why}" if why else state, provider, TONES.get(event.state.value, "")

@@ -181,11 +181,13 @@ class PaystackMoney(Provider):
 
     def _pay_dispute(self, account: Account, tx: Transaction, made: Dispute, with_refund: bool) -> None:
         """A lost dispute is paid out of what is left; ``with_refund``: by a refund that is told and listed, too."""
-        made.amount = min(made.amount, tx.refundable) or made.amount
+        left = min(made.amount, tx.refundable)
+        if not made.bare:  # one that tells no amount stays about the whole transaction
+            made.amount = left or made.amount
         if with_refund and tx.refundable:
             made.paid_by_refund = True
             notes: Json = {"merchant_note": None, "customer_note": None}
-            refund = self._make_refund(account, tx, made.amount, notes, "disputes@example.com")
+            refund = self._make_refund(account, tx, left, notes, "disputes@example.com")
             refund.wire["dispute"] = int(made.id)
 
     def _behind(self, token: str) -> tuple[Account, Transaction] | None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
-from polytill.testing.world.plan import ALL_PROVIDERS_FROM
-from polytill.testing.world.telling import ALL_PROVIDERS, KINDS, Tally
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM
+from polytill.testing.world.telling import ALL_PROVIDERS, EDGES, KINDS, Tally
 
 BATCH = 50
 ALL_KINDS_FROM = 2000  # so many histories must have seen every kind
@@ -73,7 +73,8 @@ class Campaign:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Everything that histories of these seeds must have seen between them."""
-        return KINDS + ALL_PROVIDERS if self.first >= ALL_PROVIDERS_FROM else KINDS
+        kinds = KINDS + ALL_PROVIDERS if self.first >= ALL_PROVIDERS_FROM else KINDS
+        return kinds + EDGES if self.first >= EDGES_FROM else kinds
 
     @property
     def missing(self) -> list[str]:

@@ -104,8 +104,8 @@ class Host:
             lambda desk: operate.capture(desk, practice, payment_id, amount, key, f"{key} {amount}", "host"),
         )
 
-    async def refund(self, practice: int, payment_id: str) -> None:
-        """Give some of it back; at times two requests at once under one key."""
+    async def refund(self, practice: int, payment_id: str, accepts: bool = False) -> None:
+        """Refund some of it; at times two requests at once under one key. ``accepts``: also what is disputed."""
         h, chance = self.h, self.chance
         await asyncio.sleep(chance.uniform(0, 3))
         h.count("host.refund")
@@ -115,13 +115,21 @@ class Host:
         async def once() -> Any:
             return await self.ask(
                 f"refund {key} {amount or 'all'} of {payment_id}",
-                lambda desk: refund.create_refund(desk, practice, payment_id, amount, None, key, f"{amount}", "host"),
+                lambda desk: refund.create_refund(
+                    desk, practice, payment_id, amount, None, key, f"{amount}", "host", accepts
+                ),
             )
 
         answers = [await task for task in [h.loop.create_task(once()) for _ in range(chance.choice((1, 1, 1, 2)))]]
         made = {answer[0].id for answer in answers if isinstance(answer, tuple)}
         if len(made) > 1:
             h.problem(f"the key {key} gave two refunds")
+        if not made and not accepts and any(getattr(answer, "code", "") == "payment_disputed" for answer in answers):
+            h.count("edge.refused_while_disputed")
+            accepts = True
+            again = await once()  # the refusal has left the key free
+            if getattr(again, "code", "") in ("payment_disputed", "idempotency_key_reused"):
+                h.problem(f"the refund {key} was refused although its risk was accepted: {again.code}")
 
 
 def shown(answer: Any) -> str:

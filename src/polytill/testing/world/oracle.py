@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     "payments", "payment_attempts", "refunds", "payment_operations", "disputes", "ledger_lines", "webhook_events",
-    "operator_cases", "audit_log",
+    "operator_cases", "audit_log", "payment_identifiers", "events",
 )  # fmt: skip
 UNDECIDED = ("sent", "unknown", "pending")
 UNDER_WAY_S = 120.0  # no call lasts longer
@@ -67,6 +67,9 @@ def judge(history: History) -> list[str]:
         found += _refunds(rows, mine)
         found += _called_not_sent(rows)
         found += _disputes(rows, mine)
+        found += _over_returned(rows, mine)
+        found += _dispute_events(rows)
+        found += _findable(rows, mine)
         found += _ledger(history, rows, mine)
         found += _keys(history, rows)
     return found
@@ -270,17 +273,79 @@ def _called_not_sent(rows: Rows) -> Iterator[str]:
 
 
 def _disputes(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
-    here = {row["provider_dispute_id"]: row for row in rows.tables["disputes"]}
+    known = {row["provider_dispute_id"]: row for row in rows.tables["disputes"]}
     for merchant in merchants:
         for tx in merchant.account.transactions:
             for dispute in tx.disputes:
-                row = here.pop(dispute.id, None)
+                row = known.pop(dispute.id, None)
                 if row is None:
                     yield f"lost: the dispute {dispute.id} of {tx.reference}"
-                elif (row["state"], row["amount"]) != (dispute.status, dispute.amount):
-                    yield f"dispute {dispute.id}: {dispute.status} {dispute.amount}, here {row['state']} {row['amount']}"
-    for made_up in here:
+                    continue
+                told = (dispute.kind, dispute.status, dispute.amount)
+                # An inquiry that ends without money may be called won or closed.
+                ended = dispute.kind == "inquiry" and {row["state"], dispute.status} <= {"won", "closed"}
+                here = (row["kind"], dispute.status if ended else row["state"], row["amount"])
+                if here != told:
+                    yield f"dispute {dispute.id}: {told}, here {row['kind']} {row['state']} {row['amount']}"
+                yield from _dispute_cases(rows, dispute.id, dispute.status, dispute.kind)
+    for made_up in known:
         yield f"made up: dispute {made_up}"
+
+
+def _dispute_cases(rows: Rows, name: str, status: str, kind: str) -> Iterator[str]:
+    """The review case of an open dispute is open, of its own kind; it ends with the dispute."""
+    is_open = {case["kind"] for case in rows.tables["operator_cases"] if case["subject"].startswith(f"{name}:")
+               and case["state"] == "open"}  # fmt: skip
+    wanted = {"inquiry": "inquiry_open", "chargeback": "dispute_open"}[kind] if status == "open" else None
+    for one in ("inquiry_open", "dispute_open"):
+        if (one in is_open) is not (one == wanted):
+            yield f"case {one} of the {status} {kind} {name} is {'open' if one in is_open else 'not there'}"
+
+
+def _dispute_events(rows: Rows) -> Iterator[str]:
+    """What the host application is told of each dispute: each stage once, an inquiry as an inquiry."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for event in rows.tables["events"]:
+        if event["type"].startswith(("dispute.", "inquiry.")):
+            told[json.loads(event["data"])["dispute"]].append(event["type"])
+    for row in rows.tables["disputes"]:
+        name, types = row["provider_dispute_id"], told[row["provider_dispute_id"]]
+        for kind, number in Counter(types).items():
+            if number > 1 and not kind.endswith(".updated"):
+                yield f"dispute {name}: {kind} was told {number} times"
+        if row["kind"] == "inquiry" and row["state"] != "lost":
+            wrong = [kind for kind in types if not kind.startswith("inquiry.")]
+            if wrong or not types:
+                yield f"the inquiry {name} was told as {wrong or 'nothing'}"
+        elif row["state"] != "open" and f"dispute.{row['state']}" not in types:
+            yield f"dispute {name} is {row['state']}, and the host application was told {types}"
+
+
+def _findable(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    """A payment is found by what its provider calls it, and by a number of its own."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for row in rows.tables["payment_identifiers"]:
+        known[row["attempt_id"]].add(row["value"])
+    won = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
+    for merchant in merchants:
+        for tx in merchant.account.transactions:
+            if tx.captured and tx.reference in won and tx.id not in known[str(tx.reference)]:
+                yield f"{tx.reference} is not found by {tx.id}, as {merchant.provider} calls it"
+    numbers = Counter(row["number"] for row in rows.tables["payments"])
+    for number, payments in numbers.items():
+        if number is None or payments > 1:
+            yield f"{payments} payments have the number {number}"
+
+
+def _over_returned(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+    """More was returned than was taken: a person must be told."""
+    told = rows.cases("over_returned") | rows.cases("over_refund")
+    attempts = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
+    for merchant in merchants:
+        for tx in merchant.account.transactions:
+            beyond = tx.refunded + tx.lost - tx.captured
+            if tx.reference in attempts and beyond > 0 and not any(name.startswith(str(tx.reference)) for name in told):
+                yield f"{tx.reference}: {beyond} more than was taken was returned, and nobody is told"
 
 
 # ── Arithmetic ──

@@ -16,6 +16,8 @@ SORTS = 32
 SLOW_S = (0.5, 4.0, 25.0, 45.0)
 # Seeds below were drawn when the world knew three providers: their histories stay what they were.
 ALL_PROVIDERS_FROM = 30_000_000
+# From here on customers, providers and staff do what reports of other systems told of: see ``edges.py``.
+EDGES_FROM = 60_000_000
 OPERATIONS = {"create": 40, "refund": 22, "lookup": 12, "capture": 6, "cancel": 6, "*": 14}
 # PayPal's order is taken by a call of its own, and some give a token first.
 MORE_OPERATIONS = OPERATIONS | {"confirm": 10, "other": 6}
@@ -67,6 +69,7 @@ class Plan:
     rotations: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)  # to another account at the same provider
     to_the_end: bool = False
+    edges: bool = False  # disputes and refunds of the same money, words that nobody knows, customers who correct data
     compares: bool = False  # what no delivery has told is found in the provider's listings, instead of being sent again
 
     @classmethod
@@ -99,6 +102,7 @@ class Plan:
         if chance.random() < 0.06:
             plan.moves.append(chance.uniform(0, 40))
         plan.compares = chance.random() < 0.3
+        plan.edges = seed >= EDGES_FROM
         return plan
 
 

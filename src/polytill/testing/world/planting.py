@@ -11,11 +11,11 @@ from typing import Any
 
 from polytill.testing.world.ground import ground
 from polytill.testing.world.history import run_history
-from polytill.testing.world.plan import ALL_PROVIDERS_FROM
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM
 
 Swap = tuple[Any, Any, Any]
 BUGS: dict[str, Callable[[], list[Swap]]] = {}
-_AMONG_ALL_PROVIDERS: set[str] = set()
+_FIRST_SEED: dict[str, int] = {}  # where the mistake can show at all
 
 
 def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
@@ -26,7 +26,13 @@ def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
 
 def bug_at_providers(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
     """Register one that only shows where all providers are drawn."""
-    _AMONG_ALL_PROVIDERS.add(make.__name__)
+    _FIRST_SEED[make.__name__] = ALL_PROVIDERS_FROM
+    return bug(make)
+
+
+def bug_at_edges(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows in the stories of ``edges.py``."""
+    _FIRST_SEED[make.__name__] = EDGES_FROM
     return bug(make)
 
 
@@ -56,8 +62,7 @@ def _set(owner: Any, key: Any, value: Any) -> None:
 
 def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
     """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
-    if name in _AMONG_ALL_PROVIDERS:
-        first = max(first, ALL_PROVIDERS_FROM)
+    first = max(first, _FIRST_SEED.get(name, 0))
     with ground() as laid:
         for seed in range(first, first + bound):
             with planted(name):

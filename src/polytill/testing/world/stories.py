@@ -13,8 +13,9 @@ from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Refund, Transaction
 from polytill.testing.world import forgery, oracle
+from polytill.testing.world.edges import DISPUTED_AT, Edges
 from polytill.testing.world.ground import EXPIRES_S, PUSHED, currencies_of
-from polytill.testing.world.hosts import USUAL_REFUND, Host
+from polytill.testing.world.hosts import USUAL_REFUND
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import Merchant
@@ -25,7 +26,7 @@ SILENT_DISPUTES = ("flutterwave", *PUSHED)  # no delivery and no list tells of t
 _OPEN = (PaymentStatus.requires_action, PaymentStatus.processing)
 
 
-class Story(Host):
+class Story(Edges):
     """One payment's story."""
 
     async def run(self, at: float | None = None) -> None:
@@ -141,8 +142,11 @@ class Story(Host):
             h.count("payer.late")
             await asyncio.sleep(chance.uniform(0.9, 2.2) * EXPIRES_S)
         if habit == "decline, pay":
-            self._pays(practice, reference, "decline")
+            self._declined(practice, reference)
             await asyncio.sleep(chance.uniform(0.2, 5))
+            if h.plan.edges:
+                again = await self._after_decline(practice, payment_id)
+                reference = again or reference
         if habit == "other amount":
             self._changes_amount(practice, reference)
         self._pays(practice, reference, "success")
@@ -154,6 +158,27 @@ class Story(Host):
         if chance.random() < 0.5:
             await asyncio.sleep(chance.uniform(0, 1.0))
             await self.look(practice, payment_id)
+
+    async def _after_decline(self, practice: int, payment_id: str) -> str | None:
+        """The customer looks, and tries again where they may, at times with data that they have corrected."""
+        found = await self.look(practice, payment_id)
+        if found is None or found.payment.status is not PaymentStatus.failed:
+            return None
+        again = await self.tries_again(practice, payment_id)
+        return await self._link(practice, payment_id) if again else None
+
+    def _declined(self, practice: int, reference: str) -> None:
+        found = self.h.transaction(practice, reference)
+        if (
+            hasattr(found[1] if found else None, "said")
+            and self.h.plan.edges
+            and found
+            and found[1].payable
+            and self.chance.random() < 0.7
+        ):
+            self.declines_in_new_words(*found)
+        else:
+            self._pays(practice, reference, "decline")
 
     def _pays(self, practice: int, reference: str, outcome: str) -> None:
         h = self.h
@@ -222,6 +247,8 @@ class Story(Host):
             acts.append(self._provider_acts(practice, payment_id))
         for task in [h.loop.create_task(act) for act in acts]:
             await task
+        if h.plan.edges and chance.random() < 0.6:
+            await self.refunds_duplicates(practice)
 
     async def _capture_or_not(self, practice: int, payment_id: str) -> None:
         chance = self.chance
@@ -254,6 +281,9 @@ class Story(Host):
         if found is None:
             return
         merchant, tx = found
+        if h.plan.edges and merchant.provider in DISPUTED_AT and chance.random() < 0.7:
+            await self.same_money(practice, merchant, tx)
+            return
         choice = chance.choice(("refund", "fail", "dispute", "dispute", "echo"))
         if choice == "refund" and tx.refundable > 100:
             h.count("provider.dashboard_refund")
@@ -276,6 +306,8 @@ class Story(Host):
 
     async def _refund_fails(self, merchant: Merchant, tx: Transaction) -> None:
         await asyncio.sleep(self.chance.uniform(0, 60))
+        if any(dispute.paid_by_refund for dispute in tx.disputes):
+            return  # nobody says what becomes of a lost dispute whose refund failed
         for made in tx.refunds:
             if made.status == "succeeded":
                 self.h.count("provider.refund_fails")

@@ -36,6 +36,15 @@ ALL_PROVIDERS = (
     "person.calls_off",
     "person.knows_the_account",
 )
+# And in the stories of the edges.
+EDGES = tuple(
+    f"edge.{kind}"
+    for kind in (
+        "new_words", "tries_again", "corrects_data", "inquiry", "chargeback", "escalated", "refund_beside_dispute",
+        "refused_while_disputed", "paid_by_refund", "refund_duplicate", "inquiry_closed", "chargeback_won",
+        "chargeback_lost",
+    )
+)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.identifiers import IdentifierKind
+from polytill.flows.indexing import close_blocks
 from polytill.storage import payment_identifiers, payment_search
 from polytill.storage import payments as payment_rows
 from polytill.storage.databases import PracticeDb
@@ -67,6 +68,8 @@ async def _fill(ground: Ground, program: Program, many: int) -> dict[str, str]:
         [attempt] = await payment_rows.attempts_of(db, model.id)
         for at in range(0, many, AT_ONCE):
             await _insert(db, model, attempt, range(at, min(at + AT_ONCE, many)))
+        while await close_blocks(db):  # as workers do
+            pass
         if db.engine.dialect == "postgresql":
             await db.fetch("ANALYZE")
     middle = many // 2
@@ -102,7 +105,7 @@ async def _insert(db: PracticeDb, model: Payment, attempt: Attempt, numbers: ran
             payment, own = _like(model, attempt, number)
             payment_rows.insert(tx, payment)
             payment_rows.insert_attempt(tx, own)
-            payment_search.insert(tx, payment_search.row_of(payment, (own.id,)))
+            payment_search.insert(tx, payment_search.row_of(payment))
             called = {
                 IdentifierKind.transaction: (f"tx{number:010d}",), IdentifierKind.receipt: (f"RCP{number:08d}",),
                 IdentifierKind.card_last4: (f"{number % 10_000:04d}",),

@@ -132,7 +132,7 @@ class Floor:
             payment: "payment", attempt: "attempt", practice.id: "practice", key: "key", body["amount"]: "amount",
             body["currency"]: "currency", body["reference"]: "reference", body["description"]: "description",
             CUSTOMER["email"]: "email", CUSTOMER["name"]: "name", json_text(body["metadata"]): "metadata",
-            body["returnUrl"]: "returnUrl",
+            body["returnUrl"]: "returnUrl", taken.payment.number: "number",
         }  # fmt: skip
         now = datetime.fromtimestamp(moment, UTC)
         self._first, self._second = (Replay(unit, known, attempt, now) for unit in recorder.units)
@@ -175,7 +175,7 @@ class Floor:
         payment, attempt = secrets.token_hex(13), secrets.token_hex(13)
         values = {
             **given, **given["customer"], "payment": payment, "attempt": attempt, "practice": practice,
-            "key": key, "metadata": json_text(given["metadata"]),
+            "key": key, "metadata": json_text(given["metadata"]), "number": str(10**8 + secrets.randbelow(9 * 10**8)),
         }  # fmt: skip
         lock, first, second = self._connections[practice]
         async with lock:

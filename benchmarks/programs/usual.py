@@ -85,6 +85,12 @@ class PaymentAttempt(PracticeBase):
     __table__ = schema.practice.tables["payment_attempts"]
 
 
+class SearchRow(PracticeBase):
+    """What a payment is searched by."""
+
+    __table__ = schema.practice.tables["payment_search"]
+
+
 class AuditLine(PracticeBase):
     """One line of the audit log."""
 
@@ -298,7 +304,13 @@ async def create_payment(
     attempt = _new_attempt(payment, configuration, now)
     session.add(payment)
     await session.flush()
-    session.add_all([attempt, _audit(f"key:{found.key_id}", "payment.created", payment, {"route": "The default."})])
+    session.add_all(
+        [
+            attempt,
+            _search_row(payment),
+            _audit(f"key:{found.key_id}", "payment.created", payment, {"route": "The default."}),
+        ]
+    )
     try:
         await session.commit()
     except IntegrityError:
@@ -342,6 +354,7 @@ def _new_payment(
 ) -> Payment:
     return Payment(
         id=secrets.token_hex(13), practice_id=found.practice_id, environment=configuration.environment,
+        number=str(10**8 + secrets.randbelow(9 * 10**8)),
         status="processing", amount=body.amount, currency=body.currency, payment_method=body.payment_method,
         capture_mode=body.capture, provider_code=configuration.provider_code, customer_email=body.customer.email,
         customer_name=body.customer.name, customer_phone=body.customer.phone, description=body.description,
@@ -359,6 +372,16 @@ def _new_attempt(payment: Payment, configuration: Configuration, now: datetime) 
         config_id=configuration.id, credential_version=configuration.credential_version, state="sent",
         amount=payment.amount, currency=payment.currency, next_lookup_at=now + timedelta(seconds=40), lookups=0,
         created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+def _search_row(payment: Payment) -> SearchRow:
+    texts = (payment.customer_name, payment.customer_email, payment.description, payment.currency, payment.number,
+             payment.reference, payment.id[-12:], payment.customer_phone)  # fmt: skip
+    return SearchRow(
+        environment=payment.environment, created_at=payment.created_at, payment_id=payment.id, block=0,
+        major_units=f"{payment.amount / 100:g}", email=(payment.customer_email or "").lower(),
+        reference=(payment.reference or "").lower(), body=" ".join(text for text in texts if text).lower(),
     )  # fmt: skip
 
 

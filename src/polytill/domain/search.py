@@ -6,22 +6,30 @@ Both sides go through ``search_form``, so a database only compares bytes, and ev
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from zlib import crc32
 
+from polytill.domain.contacts import InvalidContact, read_phone
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.text import compact, search_form, visible, words
+from polytill.domain.typed_amounts import readings
 
 LONGEST_QUERY, MOST_WORDS, LONGEST_BODY = 200, 8, 4000
 # A word so short is only looked for where words begin: it stands inside of almost every text.
 SHORT = 2
 SHORTEST_IDENTIFIER = 4
 SHORTEST_PHONE = 6
+# The end of a payment's id is found, too; ids are found as a whole by an index.
+END_OF_ID = 12
+MOST_WAYS = 32
 
 # Digits and what people put between them, between white space; "#" and "+" may stand in front.
 _NUMERIC = re.compile(r"(?<!\S)[#+(]{0,3}\d[\d\s().,'/\-]*(?!\S)")
+_E164 = re.compile(r"\+[1-9][0-9]+")
 _WITH_FRACTION = re.compile(r"\d[.,]\d{1,2}$")
-_GROUPS = ".,'"
+_BY_EXPONENT = ("UGX", "NGN", "KWD")  # a currency without decimals, one with two and one with three
 _BEFORE_AMOUNT = re.compile(r"^[^\d\s]{1,4}(?=\d)|(?<=\d)[^\d\s]{1,4}$")
 # As amounts are displayed: signs that are no words by themselves, beside the ISO code.
 _CURRENCY_SIGNS = frozenset(["ksh", "tsh", "ush", "sh", "gh", "fcfa", "cfa", "us", "ca", "a", "r", "rs"])
@@ -33,7 +41,7 @@ class Leaf:
 
     parts: tuple[str, ...]
     amounts: tuple[str, ...] = ()
-    identifiers: tuple[str, ...] = ()
+    identifiers: tuple[tuple[str, str], ...] = ()  # without punctuation, and as it was typed
 
 
 # Any of several readings of one piece of what was typed; each is leaves that all have to be found.
@@ -56,9 +64,17 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
 
 
 def phone_forms(phone: str) -> list[str]:
-    """The digits of a phone number as it is written, and without what stands before them to dial."""
+    """The digits of a phone number as it is written, without what stands before them to dial, and with its country code
+    where it has one."""
+    if _E164.fullmatch(phone):
+        return [phone[1:]]
     digits = "".join(each for each in search_form(phone).replace("(0)", "") if each.isdigit())
-    return list(dict.fromkeys(form for form in (digits, digits.lstrip("0")) if form))
+    try:
+        read = read_phone(phone)
+    except InvalidContact:
+        read = None
+    forms = (digits, digits.lstrip("0"), read.digits if read else "")
+    return list(dict.fromkeys(form for form in forms if form))
 
 
 def amount_key(minor: int, currency: str) -> str:
@@ -85,7 +101,16 @@ def read_query(typed: str) -> tuple[Term, ...]:
             found.append(term)
         at = match.end()
     found += _of_words(plain[at:], near_amount=at > 0)
-    return tuple(found[:MOST_WORDS])
+    as_typed = {search_form(token): token for token in text.split()}
+    return tuple(
+        tuple(tuple(_spelled(leaf, as_typed) for leaf in reading) for reading in term) for term in found[:MOST_WORDS]
+    )
+
+
+def _spelled(leaf: Leaf, as_typed: dict[str, str]) -> Leaf:
+    """With identifiers in the capitals in which they were typed: ids of refunds and disputes are kept as their providers
+    write them, and are compared so by an index."""
+    return replace(leaf, identifiers=tuple((key, as_typed.get(code, code)) for key, code in leaf.identifiers))
 
 
 def _of_words(text: str, near_amount: bool) -> list[Term]:
@@ -105,7 +130,7 @@ def _leaf(token: str) -> Leaf | None:
         return None
     is_short = len(code) <= SHORT and code.isascii()
     parts = (f" {phrase}",) if is_short else tuple(dict.fromkeys((phrase, code)))
-    identifiers = (identifier_key(token),) if len(code) >= SHORTEST_IDENTIFIER else ()
+    identifiers = ((identifier_key(token), token),) if len(code) >= SHORTEST_IDENTIFIER else ()
     return Leaf(parts, amount_readings(token), identifiers)
 
 
@@ -120,31 +145,74 @@ def _of_digits(text: str) -> Term | None:
     parts, trunk = list(whole.parts), text.replace("(0)", "")
     if len(digits) >= SHORTEST_PHONE:
         parts += phone_forms(trunk)
-    as_one = Leaf(tuple(dict.fromkeys(parts)), amount_readings(text), whole.identifiers)
+    as_one = Leaf(
+        tuple(dict.fromkeys(parts)), amount_readings(text), tuple((key, text) for key, _ in whole.identifiers)
+    )
     pieces = [leaf for token in text.split() if (leaf := _leaf(token)) is not None]
-    return ((as_one,), tuple(pieces)) if len(pieces) > 1 else ((as_one,),)
+    return ((as_one,), tuple(pieces)) if 1 < len(pieces) <= MOST_WORDS else ((as_one,),)
 
 
 def amount_readings(text: str) -> tuple[str, ...]:
-    """Each amount that a text could mean, as ``amount_key`` writes it: ``1.500`` is one and a half or one and a half
-    thousand. Empty where it is no amount."""
+    """Each amount that a text could mean in any currency, as ``amount_key`` writes it: ``1.500`` is one and a half or one
+    and a half thousand. Empty where it is no amount."""
     plain = _BEFORE_AMOUNT.sub("", "".join(text.split()))
-    if not plain or not all(each.isdigit() or each in _GROUPS for each in plain) or not plain[-1].isdigit():
-        return ()
-    plain = plain.replace("'", "")
-    marks = [each for each in plain if each in ".,"]
-    readings = []
-    if not marks or len(set(marks[:-1])) <= 1:
-        last = max(plain.rfind("."), plain.rfind(","))
-        grouped = "".join(each for each in plain if each.isdigit())
-        if not marks or (len(set(marks)) == 1 and len(plain) - last == 4):
-            readings.append(_amount(grouped, ""))
-        if len(marks) == 1 or len(set(marks)) == 2:
-            before = "".join(each for each in plain[:last] if each.isdigit())
-            readings.append(_amount(before, plain[last + 1 :]))
-    return tuple(dict.fromkeys(readings))
+    found = [
+        amount_key(minor, currency) for currency in _BY_EXPONENT for minor in readings(plain, currency) if minor >= 0
+    ]
+    return tuple(dict.fromkeys(found))
 
 
-def _amount(whole: str, fraction: str) -> str:
-    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
-    return f"{whole}.{fraction}" if fraction else whole
+# ── Which groups of payments can have it ──
+# Rows are searched in groups. A group's signature has a bit for each gram of its rows, so a group that lacks a bit of what
+# was typed holds no match. A gram is four characters of a body, three where none is a digit, or two beyond ASCII; digits
+# alone are too few for shorter ones to tell groups apart. Signatures are stored: none of this may change without a new
+# migration that drops them.
+
+SIGNATURE_BYTES, SIGNATURE_PARTS = 1920, 8
+_PART_BITS = SIGNATURE_BYTES * 8 // SIGNATURE_PARTS
+_FOUR, _THREE = re.compile(r"(?=(.{4}))", re.DOTALL), re.compile(r"(?=([^0-9]{3}))")
+_TWO = re.compile(r"(?=([^\x00-\x7f]{2}))")
+
+Bits = frozenset[tuple[int, int]]  # (part, bit of it)
+
+
+def signature(rows: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
+    """The signature of rows (body, amount), in its parts."""
+    grams: set[str] = set()
+    for body, amount in rows:
+        grams.update(_FOUR.findall(body), _THREE.findall(body), _TWO.findall(body), (f"={amount}",))
+    parts = [bytearray(_PART_BITS // 8) for _ in range(SIGNATURE_PARTS)]
+    for part, bit in _bits(grams):
+        parts[part][bit >> 3] |= 1 << (bit & 7)
+    return tuple(bytes(part) for part in parts)
+
+
+def bits_needed(terms: tuple[Term, ...]) -> tuple[tuple[Bits, ...], ...]:
+    """What a signature must have of everything typed: for each entry any of its sets of bits. Identifiers aside."""
+    found = []
+    for term in terms:
+        either: list[Bits] = [frozenset()]
+        for number, reading in enumerate(term):
+            every: list[Bits] = [frozenset()]
+            for leaf in reading:
+                every = [one | more for one in every for more in _ways(leaf)][: MOST_WAYS + 1]
+                if len(every) > MOST_WAYS:
+                    every = [frozenset()]
+            either = every if number == 0 else either + every
+        if frozenset() not in either:  # one that asks for nothing tells no groups apart
+            found.append(tuple(either))
+    return tuple(found)
+
+
+def _ways(leaf: Leaf) -> list[Bits]:
+    return [_bits(_grams_of_part(part)) for part in leaf.parts] + [_bits([f"={amount}"]) for amount in leaf.amounts]
+
+
+def _grams_of_part(part: str) -> list[str]:
+    if len(part) >= 4:
+        return _FOUR.findall(part)
+    return _THREE.findall(part) or _TWO.findall(part)
+
+
+def _bits(grams: Iterable[str]) -> Bits:
+    return frozenset(divmod(crc32(gram.encode()) % (SIGNATURE_BYTES * 8), _PART_BITS) for gram in grams)

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from polytill.domain.contacts import stored_phone
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.identifiers import Identifiers, new_number
+from polytill.domain.states import Environment
 from polytill.flows.desk import Desk
 from polytill.flows.identified import handler_of, identifiers_of
 from polytill.flows.saved import customer_key, same_card
 from polytill.flows.staff import normalized
-from polytill.storage import payment_identifiers, payment_search, payments, saved_methods, staff
+from polytill.storage import payment_identifiers, payment_search, payments, saved_methods, search_blocks, staff
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 
 BATCH = 100
 TRIES = 8
+BLOCKS = 8  # at most so many in one visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,23 @@ async def index_all(desk: Desk, db: PracticeDb) -> int:
     done = await fold_emails(desk, db)
     while found := await index_some(desk, db):
         done += found
+    while await close_blocks(db):
+        pass
+    return done
+
+
+async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
+    """Group search rows that are in no block yet. How many blocks were made; none where another node is at it."""
+    done = 0
+    for environment in Environment:
+        while done < most and (rows := await search_blocks.waiting(db, environment)):
+            unit = Unit()
+            search_blocks.close(unit, environment, await search_blocks.last_number(db) + 1, rows)
+            try:
+                await db.commit(unit)
+            except (Duplicate, Stale):
+                return done
+            done += 1
     return done
 
 
@@ -95,7 +114,7 @@ async def _write(desk: Desk, db: PracticeDb, rows: list[_Row]) -> int:
             payment = row.payment
             payment.number = new_number(desk.world, desk.numbers.digits(db.practice_id))
             payments.set_number(tx, payment)
-            payment_search.insert(tx, payment_search.row_of(payment, (attempt.id for attempt, _ in row.attempts)))
+            payment_search.insert(tx, payment_search.row_of(payment))
             for attempt, found in row.attempts:
                 payment_identifiers.insert(tx, attempt, found, now)
     return len(rows)

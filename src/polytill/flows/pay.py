@@ -237,7 +237,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
     payments.insert_attempt(unit, attempt)
-    payment_search.insert(unit, payment_search.row_of(payment, (attempt.id,)))
+    payment_search.insert(unit, payment_search.row_of(payment))
     if desk.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
     out = {o.code: o.reason for o in found.excluded}

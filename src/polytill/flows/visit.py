@@ -9,7 +9,7 @@ import structlog
 
 from polytill.domain.errors import NotNow
 from polytill.flows.desk import Desk, log
-from polytill.flows.indexing import index_some
+from polytill.flows.indexing import close_blocks, index_some
 from polytill.flows.notify import forward
 from polytill.flows.reconcile import sweep
 from polytill.flows.saved import detach_due
@@ -36,6 +36,7 @@ async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> i
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
     done += await index_some(desk, db)
+    await close_blocks(db)
     done += await detach_due(desk, db)
     done += await forward(desk, db)
     lapsed_before = desk.surely_past(GRACE_S)

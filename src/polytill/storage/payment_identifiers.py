@@ -51,7 +51,7 @@ async def by_payment(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, li
 
 async def _rows(db: PracticeDb, ids: list[str]) -> list[Any]:
     rows = []
-    for at in range(0, len(ids), 90):  # SQLite has names for 99 parameters
+    for at in range(0, len(ids), 90):  # so that there are few statements of different texts
         part = ids[at : at + 90]
         places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
         rows += await db.fetch(

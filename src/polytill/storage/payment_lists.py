@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from polytill.domain.identifiers import identifier_key
-from polytill.domain.search import read_query
+from polytill.domain.search import Term, read_query
 from polytill.domain.states import Environment
 from polytill.domain.text import compact, normal
+from polytill.storage import search_blocks
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payment_search import Condition, fits, named
+from polytill.storage.payment_search import Condition, Identified, are_many, fits, identifiers_typed, named
 from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
+from polytill.storage.search_blocks import Found
+
+# How many blocks are read at first and then at a time, and how many may be made by workers while a search reads.
+FIRST_BLOCKS, MORE_BLOCKS, LATER_BLOCKS = 16, 64, 8
+MOST_IDENTIFIED = 500
+_AS_IT_IS, _OF_NO_INDEX = "", " || ''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,49 +51,129 @@ _COLUMNS = ", ".join(f"p.{name.strip()}" for name in PAYMENT_COLUMNS.split(","))
 
 async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
     """Payments of one environment, newest first."""
-    condition = Condition(filters.environment.value)
-    searched = _searched(filters, condition)
-    if searched is None:
+    if not filters.search or not filters.search.strip():
+        return await _walked(db, filters, (), limit)
+    terms = read_query(filters.search)
+    if not terms:
         return []
-    # The narrow rows come first where something is searched: "CROSS" keeps SQLite to this order.
-    source = "payment_search AS s CROSS JOIN payments AS p" if searched else "payments AS p"
-    ordered, name = ("s", "s.payment_id") if searched else ("p", "p.id")
-    where = [f"{ordered}.environment = $1", *(["p.id = s.payment_id"] if searched else []), *searched]
-    for clause, value in (
-        ("p.status = ", filters.status),
-        ("p.provider_code = ", filters.provider_code),
-        ("p.currency = ", filters.currency),
-        ("p.number = ", None if filters.number is None else compact(filters.number)),
-        (f"{ordered}.created_at >= ", filters.created_from),
-        (f"{ordered}.created_at < ", filters.created_to),
-    ):
-        if value is not None:
-            where.append(f"{clause}{condition.add(value)}")
-    if filters.standing is not None:
-        where.append(STANDINGS[filters.standing])
-    if filters.before is not None:
-        at, last = (condition.add(value) for value in filters.before)
-        where.append(f"({ordered}.created_at, {name}) < ({at}, {last})")
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(where)}"  # noqa: S608
-        f" ORDER BY {ordered}.created_at DESC, {name} DESC LIMIT {condition.add(limit)}",
-        *condition.args,
-    )
-    return [payment_of(row) for row in rows]
+    if await are_many(db, filters.environment.value, identifiers_typed(terms), MOST_IDENTIFIED):
+        return await _walked(db, filters, terms, limit, Identified.many)
+    while (holding := await search_blocks.holding(db, filters.environment, terms)) is not None:
+        found = await _in_blocks(db, filters, terms, holding, limit)
+        # Rows that came into later blocks than were looked at, while we read, may be missing.
+        if await search_blocks.last_number(db) <= holding.last + LATER_BLOCKS:
+            return found
+    return await _walked(db, filters, terms, limit)
 
 
-def _searched(filters: Filters, condition: Condition) -> list[str] | None:
-    """What the narrow rows must have, in SQL; None where nothing can have it."""
-    found = []
-    if filters.reference is not None:
-        found.append(f"s.reference = {condition.add(normal(filters.reference))}")
-    if filters.customer_email is not None:
-        found.append(f"s.email = {condition.add(normal(filters.customer_email))}")
-    if filters.provider_transaction_id is not None:
-        found.append(named(identifier_key(filters.provider_transaction_id), "$1", condition))
-    if filters.search and filters.search.strip():
-        terms = read_query(filters.search)
-        if not terms:
-            return None
-        found.append(fits(terms, "$1", condition))
-    return found
+async def _in_blocks(
+    db: PracticeDb, filters: Filters, terms: tuple[Term, ...], holding: Found, limit: int
+) -> list[Payment]:
+    """Matches among few rows: those of the blocks that may hold one, those in no block yet, and the payments that have an
+    identifier that was typed."""
+    found: dict[str, Payment] = {}
+
+    async def look(query: _Query) -> None:
+        found.update((payment.id, payment) for payment in await query.rows(db, limit))
+
+    if identifiers_typed(terms):
+        await look(_Query.of_named(filters, terms))
+    before = filters.before[0] if filters.before else None
+    blocks = [block for block in holding.blocks if before is None or block.oldest_at <= before]
+    at, size = 0, FIRST_BLOCKS
+    while at < len(blocks) and not _is_full(found, limit, blocks[at].newest_at):
+        await look(_Query.of_blocks(filters, terms, [block.number for block in blocks[at : at + size]], size))
+        at, size = at + size, MORE_BLOCKS
+    # At the end: a row that left one of the blocks while they were read was corrected, and is in none now.
+    later = [0, *range(holding.last + 1, holding.last + 1 + LATER_BLOCKS)]
+    await look(_Query.of_blocks(filters, terms, later, len(later)))
+    return sorted(found.values(), key=_place, reverse=True)[:limit]
+
+
+def _place(payment: Payment) -> tuple[datetime, str]:
+    return payment.created_at, payment.id
+
+
+def _is_full(found: dict[str, Payment], limit: int, newest_at: datetime) -> bool:
+    """Whether a page is full of payments that are newer than anything that is left to look at."""
+    return sum(payment.created_at > newest_at for payment in found.values()) >= limit
+
+
+async def _walked(
+    db: PracticeDb, filters: Filters, terms: tuple[Term, ...], limit: int, identified: Identified = Identified.few
+) -> list[Payment]:
+    """Matches by a walk from the newest payment on, to the end of a page."""
+    narrow = bool(terms) or filters.reference is not None or filters.customer_email is not None
+    query = _Query(filters, "payment_search AS s CROSS JOIN payments AS p" if narrow else "payments AS p", narrow, True)
+    if terms:
+        query.where.append(fits(terms, "$1", query.condition, identified))
+    return await query.rows(db, limit)
+
+
+class _Query:
+    """One statement that lists payments: "CROSS" keeps SQLite to the order of its tables."""
+
+    def __init__(self, filters: Filters, source: str, narrow: bool = True, is_walk: bool = False) -> None:
+        self.condition = Condition(filters.environment.value)
+        self.source = source
+        self.order = ("s.created_at", "s.payment_id") if narrow else ("p.created_at", "p.id")
+        self.where = ["p.id = s.payment_id"] if narrow else []
+        # As an expression it belongs to no index: else SQLite walks all payments in their order to find one by its number.
+        is_walk = is_walk and filters.number is None and filters.provider_transaction_id is None
+        self.where.append(f"{'s' if narrow else 'p'}.environment{_AS_IT_IS if is_walk else _OF_NO_INDEX} = $1")
+        self._filter(filters)
+
+    @classmethod
+    def of_blocks(cls, filters: Filters, terms: tuple[Term, ...], numbers: list[int], places: int) -> _Query:
+        """Rows of blocks. One text for any number of blocks up to ``places``."""
+        query = cls(filters, "payment_search AS s CROSS JOIN payments AS p")
+        padded = numbers + [-1] * (places - len(numbers))
+        query.where.append(f"s.block IN ({', '.join(query.condition.add(number) for number in padded)})")
+        query.where.append(fits(terms, "$1", query.condition, Identified.never))
+        return query
+
+    @classmethod
+    def of_named(cls, filters: Filters, terms: tuple[Term, ...]) -> _Query:
+        """Rows of payments that have an identifier that was typed."""
+        query = cls(filters, "payments AS p CROSS JOIN payment_search AS s")
+        typed = identifiers_typed(terms).items()
+        ids = " UNION ".join(named(key, code, "$1", query.condition) for key, code in typed)
+        query.where += [f"p.id IN ({ids})", "s.environment = $1", "s.created_at = p.created_at"]
+        query.where.append(fits(terms, "$1", query.condition, Identified.few))
+        return query
+
+    def _filter(self, filters: Filters) -> None:
+        condition, (created_at, _) = self.condition, self.order
+        for clause, value in (
+            ("p.status = ", filters.status),
+            ("p.provider_code = ", filters.provider_code),
+            ("p.currency = ", filters.currency),
+            (
+                "p.practice_id = (SELECT practice_id FROM identity) AND p.number = ",
+                None if filters.number is None else compact(filters.number),
+            ),
+            (f"{created_at} >= ", filters.created_from),
+            (f"{created_at} < ", filters.created_to),
+            ("s.reference = ", None if filters.reference is None else normal(filters.reference)),
+            ("s.email = ", None if filters.customer_email is None else normal(filters.customer_email)),
+        ):
+            if value is not None:
+                self.where.append(f"{clause}{condition.add(value)}")
+        if filters.standing is not None:
+            self.where.append(STANDINGS[filters.standing])
+        if filters.provider_transaction_id is not None:
+            typed = filters.provider_transaction_id.strip()
+            self.where.append(f"p.id IN ({named(identifier_key(typed), typed, '$1', condition)})")
+        if filters.before is not None:
+            at, last = (condition.add(value) for value in filters.before)
+            self.where.append(f"({', '.join(self.order)}) < ({at}, {last})")
+
+    async def rows(self, db: PracticeDb, limit: int) -> list[Payment]:
+        """The payments, newest first."""
+        created_at, name = self.order
+        rows = await db.fetch(
+            f"SELECT {_COLUMNS} FROM {self.source} WHERE {' AND '.join(self.where)}"  # noqa: S608
+            f" ORDER BY {created_at} DESC, {name} DESC LIMIT {self.condition.add(limit)}",
+            *self.condition.args,
+        )
+        return [payment_of(row) for row in rows]

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from polytill.domain.contacts import stored_phone
-from polytill.domain.search import Leaf, Term, amount_key, search_body
+from polytill.domain.search import END_OF_ID, Leaf, Term, amount_key, search_body
 from polytill.domain.states import Environment
 from polytill.domain.text import normal
-from polytill.storage.databases import Writes
+from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.payments import Payment
 
 
@@ -32,19 +33,24 @@ class SearchRow:
     body: str
 
 
-def row_of(payment: Payment, attempt_ids: Iterable[str] = ()) -> SearchRow:
-    """What a payment is found by. What its provider calls it is found by ``payment_identifiers``."""
-    # A row of an earlier version has the phone number as it was typed: it is found by both forms.
-    phones = dict.fromkeys((payment.customer_phone, stored_phone(payment.customer_phone, payment.currency)))
+def row_of(payment: Payment) -> SearchRow:
+    """What a payment is found by. Ids of ours and of its provider are found by their own indexes."""
     body = search_body(
         payment.customer_name, payment.customer_email, payment.description, payment.currency,
-        codes=(payment.number, payment.reference, payment.id, *attempt_ids), phones=tuple(phones),
+        codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]), phones=_phones(payment),
     )  # fmt: skip
     return SearchRow(
         payment.id, payment.environment, payment.created_at, amount_key(payment.amount, payment.currency),
         normal(payment.customer_email) if payment.customer_email else None,
         normal(payment.reference) if payment.reference else None, body,
     )  # fmt: skip
+
+
+def _phones(payment: Payment) -> tuple[str | None, ...]:
+    phone = payment.customer_phone
+    if phone is None or phone.startswith("+"):
+        return (phone,)
+    return phone, stored_phone(phone, payment.currency)  # of an earlier version: as it was typed
 
 
 def insert(unit: Writes, row: SearchRow) -> None:
@@ -59,7 +65,7 @@ def insert(unit: Writes, row: SearchRow) -> None:
 def rewrite(unit: Writes, row: SearchRow) -> None:
     """A payment's customer was corrected: it is found by what is right."""
     unit.add(
-        "UPDATE payment_search SET email = $4, body = $5 WHERE environment = $1 AND created_at = $2 AND payment_id = $3",
+        "UPDATE payment_search SET email = $4, body = $5, block = 0 WHERE environment = $1 AND created_at = $2 AND payment_id = $3",
         row.environment.value, row.created_at, row.payment_id, row.email, row.body,
     )  # fmt: skip
 
@@ -76,28 +82,79 @@ class Condition:
         return f"${len(self.args)}"
 
 
-def fits(terms: tuple[Term, ...], environment: str, condition: Condition) -> str:
+class Identified(Enum):
+    """How rows are compared with the identifiers that were typed."""
+
+    never = 0  # only the row's own text
+    few = 1  # the payments that have one are found once
+    many = 2  # each row is asked whether it has one
+
+
+def fits(terms: tuple[Term, ...], environment: str, condition: Condition, identified: Identified) -> str:
     """SQL: a row of ``payment_search AS s`` has everything that was typed. ``environment`` is the parameter that holds it."""
     found = []
     for term in terms:
-        readings = (" AND ".join(_leaf(leaf, environment, condition) for leaf in reading) for reading in term)
+        readings = (
+            " AND ".join(_leaf(leaf, environment, condition, identified) for leaf in reading) for reading in term
+        )
         found.append("(" + " OR ".join(f"({reading})" for reading in readings) + ")")
     return " AND ".join(found)
 
 
-def named(key: str, environment: str, condition: Condition) -> str:
-    """SQL: a row of ``payment_search AS s`` is called so by its provider, or an attempt of it by us."""
+def named(key: str, code: str, environment: str, condition: Condition) -> str:
+    """SQL: ids of payments that are called so by their provider, or of which an attempt, refund or dispute is: ``key`` is
+    the identifier without punctuation, ``code`` with it."""
     value = condition.add(key)
+    by_provider = (
+        "SELECT i.payment_id FROM payment_identifiers AS i"  # noqa: S608
+        f" WHERE i.search_key = {value} AND i.environment = {environment} UNION "
+    )
+    return by_provider + _named_otherwise(value, code, environment, condition)
+
+
+def _named_otherwise(value: str, code: str, environment: str, condition: Condition) -> str:
+    codes = ", ".join(condition.add(spelled) for spelled in dict.fromkeys((code, code.lower(), code.upper())))
     return (
-        "s.payment_id IN (SELECT i.payment_id FROM payment_identifiers AS i"  # noqa: S608
-        f" WHERE i.search_key = {value} AND i.environment = {environment}"
+        f"SELECT o.id FROM payments AS o WHERE o.id = {value} AND o.environment = {environment}"  # noqa: S608
         f" UNION SELECT a.payment_id FROM payment_attempts AS a WHERE a.id = {value} AND a.environment = {environment}"
-        f" UNION SELECT r.payment_id FROM refunds AS r WHERE r.id = {value} AND r.environment = {environment})"
+        f" UNION SELECT r.payment_id FROM refunds AS r WHERE (r.id = {value} OR r.provider_refund_id IN ({codes}))"
+        f" AND r.environment = {environment}"
+        f" UNION SELECT d.payment_id FROM disputes AS d WHERE (d.id = {value} OR d.provider_dispute_id IN ({codes}))"
+        f" AND d.environment = {environment}"
     )
 
 
-def _leaf(leaf: Leaf, environment: str, condition: Condition) -> str:
+def identifiers_typed(terms: tuple[Term, ...]) -> dict[str, str]:
+    """What was typed that can be an identifier: without punctuation, and with it."""
+    leaves = [leaf for term in terms for reading in term for leaf in reading]
+    return {key: code for leaf in leaves for key, code in leaf.identifiers}
+
+
+async def are_many(db: PracticeDb, environment: str, keys: Iterable[str], most: int) -> bool:
+    """Whether more than ``most`` rows of identifiers have one of these keys: the last digits of a card, for example."""
+    condition = Condition(environment)
+    places = ", ".join(condition.add(key) for key in keys)
+    if not places:
+        return False
+    rows = await db.fetch(
+        f"SELECT 1 FROM payment_identifiers WHERE search_key IN ({places}) AND environment = $1"  # noqa: S608
+        f" LIMIT {condition.add(most + 1)}",
+        *condition.args,
+    )
+    return len(rows) > most
+
+
+def _leaf(leaf: Leaf, environment: str, condition: Condition, identified: Identified) -> str:
     ways = [f"s.body LIKE {condition.add(f'%{part}%')}" for part in leaf.parts]
     ways += [f"s.major_units = {condition.add(amount)}" for amount in leaf.amounts]
-    ways += [named(key, environment, condition) for key in leaf.identifiers]
+    for key, code in leaf.identifiers if identified is not Identified.never else ():
+        if identified is Identified.few:
+            ways.append(f"s.payment_id IN ({named(key, code, environment, condition)})")
+        else:
+            value = condition.add(key)
+            ways.append(
+                "EXISTS (SELECT 1 FROM payment_identifiers AS i"  # noqa: S608
+                f" WHERE i.payment_id = s.payment_id AND i.search_key = {value})"
+            )
+            ways.append(f"s.payment_id IN ({_named_otherwise(value, code, environment, condition)})")
     return "(" + " OR ".join(ways) + ")"

@@ -172,8 +172,18 @@ sa.Table(
 # One narrow row a payment, in the order of the lists; all words in their search form.
 sa.Table(
     "payment_search", practice, *environment(), moment("created_at"), _of_payment(), text("major_units"), maybe("email"),
-    maybe("reference"), text("body"), sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
-    sa.Index(None, "email"), sa.Index(None, "reference"), sqlite_with_rowid=False,
+    maybe("reference"), text("body"), whole("block", 0),  # of ``payment_search_blocks``; 0: of none yet
+    sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
+    sa.Index(None, "email"), sa.Index(None, "reference"),
+    sa.Index("ix_payment_search_block", "block", "environment", "created_at"), sqlite_with_rowid=False,
+)  # fmt: skip
+
+# What the rows of a block can be found by: ``signature`` of ``domain/search.py``, in parts of which a search reads a few.
+sa.Table(
+    "payment_search_blocks", practice, *environment(), sa.Column("block", sa.BigInteger, nullable=False),
+    moment("oldest_at"), moment("newest_at"),
+    *(sa.Column(f"part{number}", sa.LargeBinary, nullable=False) for number in range(8)),
+    sa.PrimaryKeyConstraint("block"), sa.Index(None, "environment", "block"),
 )  # fmt: skip
 
 sa.Table(

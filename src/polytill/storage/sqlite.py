@@ -30,7 +30,7 @@ from polytill.storage.units import Step, Unit, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
-_NUMBERS = tuple(str(number) for number in range(1, 100))
+_NUMBERS = tuple(str(number) for number in range(1, 1000))
 
 
 async def thread_hop(work: Callable[[], Any]) -> Any:

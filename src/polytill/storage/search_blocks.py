@@ -1,0 +1,126 @@
+"""Search rows in blocks: a signature of each says which blocks can hold what is searched, so that few rows are read.
+
+A payment's row begins in block 0. A worker takes the oldest 32 rows of block 0 together and gives them the next number;
+numbers only grow, so a search that has read signatures up to one knows where later rows can be. A corrected row goes back
+to block 0. A signature never lacks what a row of its block has; that a row fits is always decided by the row itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.search import SIGNATURE_PARTS, Bits, Term, bits_needed, signature
+from polytill.domain.states import Environment
+from polytill.storage.databases import PracticeDb
+from polytill.storage.units import Unit, moment
+
+ROWS = 32
+READ_AT_ONCE = 1000
+# A search for what most blocks may hold is not worth their signatures: it reads the rows, newest first, to the end of a page.
+MOST_OF_ALL = 8
+WORTH_IT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that may hold what is searched."""
+
+    number: int
+    oldest_at: datetime
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The blocks that may hold what is searched, newest first, and the last number that there was."""
+
+    blocks: list[Block]
+    last: int
+
+
+async def last_number(db: PracticeDb) -> int:
+    """The number of the newest block; 0 where there is none."""
+    [row] = await db.fetch("SELECT COALESCE(MAX(block), 0) AS last FROM payment_search_blocks")
+    return int(row["last"])
+
+
+async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, ...]) -> Found | None:
+    """The blocks that may hold everything that was typed; None where that would not be much fewer than all."""
+    needed = bits_needed(terms)
+    if not needed:
+        return None
+    parts = sorted({part for ways in needed for bits in ways for part, _ in bits})
+    columns = ", ".join(f"part{part}" for part in parts)
+    found, read, last = [], 0, 0
+    while True:
+        rows = await db.fetch(
+            f"SELECT block, oldest_at, newest_at, {columns} FROM payment_search_blocks"  # noqa: S608
+            f" WHERE environment = $1 AND block > $2 ORDER BY block LIMIT {READ_AT_ONCE}",
+            environment.value, last,
+        )  # fmt: skip
+        found += [_block(row) for row in _fitting(rows, parts, needed)]
+        read += len(rows)
+        last = rows[-1]["block"] if rows else last
+        if len(rows) < READ_AT_ONCE:
+            break
+    if len(found) > max(WORTH_IT, read // MOST_OF_ALL):
+        return None
+    found.sort(key=lambda block: block.newest_at, reverse=True)
+    return Found(found, last)
+
+
+def _block(row: Any) -> Block:
+    oldest_at, newest_at = moment(row["oldest_at"]), moment(row["newest_at"])
+    assert oldest_at is not None
+    assert newest_at is not None
+    return Block(row["block"], oldest_at, newest_at)
+
+
+def _fitting(rows: list[Any], parts: list[int], needed: tuple[tuple[Bits, ...], ...]) -> list[Any]:
+    """The rows whose signatures have, of everything typed, all bits of one way to have it."""
+    names = [f"part{part}" for part in parts]
+    masks = [[_masks(bits, parts) for bits in ways] for ways in needed]
+    fitting = []
+    for row in rows:
+        signs = [int.from_bytes(row[name], "little") for name in names]
+        if all(any(all(signs[at] & mask == mask for at, mask in way) for way in ways) for ways in masks):
+            fitting.append(row)
+    return fitting
+
+
+def _masks(bits: Bits, parts: list[int]) -> list[tuple[int, int]]:
+    masks: dict[int, int] = {}
+    for part, bit in bits:
+        masks[parts.index(part)] = masks.get(parts.index(part), 0) | 1 << bit
+    return list(masks.items())
+
+
+async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
+    """The oldest rows that are in no block yet, as many as make one; none where there are fewer."""
+    rows = await db.fetch(
+        "SELECT created_at, payment_id, major_units, body FROM payment_search WHERE block = 0 AND environment = $1"
+        " ORDER BY created_at, payment_id LIMIT $2",
+        environment.value,
+        ROWS,
+    )
+    return rows if len(rows) == ROWS else []
+
+
+def close(unit: Unit, environment: Environment, number: int, rows: list[Any]) -> None:
+    """Make rows a block. ``Stale`` where one was corrected meanwhile, ``Duplicate`` where another node took the number."""
+    parts = signature((row["body"], row["major_units"]) for row in rows)
+    places = ", ".join(f"${place}" for place in range(5, 5 + SIGNATURE_PARTS))
+    names = ", ".join(f"part{part}" for part in range(SIGNATURE_PARTS))
+    unit.add(
+        f"INSERT INTO payment_search_blocks (environment, block, oldest_at, newest_at, {names})"  # noqa: S608
+        f" VALUES ($1, $2, $3, $4, {places})",
+        environment.value, number, moment(rows[0]["created_at"]), moment(rows[-1]["created_at"]), *parts,
+    )  # fmt: skip
+    for row in rows:
+        unit.add(
+            "UPDATE payment_search SET block = $1 WHERE environment = $2 AND created_at = $3 AND payment_id = $4"
+            " AND block = 0 AND body = $5",
+            number, environment.value, moment(row["created_at"]), row["payment_id"], row["body"], expect=1,
+        )  # fmt: skip

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from polytill.domain.contacts import stored_phone
 from polytill.domain.errors import Duplicate, Stale
 from polytill.domain.identifiers import Identifiers, new_number
-from polytill.domain.states import Environment
 from polytill.flows.desk import Desk
 from polytill.flows.identified import handler_of, identifiers_of
 from polytill.flows.saved import customer_key, same_card
@@ -48,7 +47,7 @@ async def index_all(desk: Desk, db: PracticeDb) -> int:
 async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
     """Group search rows that are in no block yet. How many blocks were made; none where another node is at it."""
     done = 0
-    for environment in Environment:
+    for environment in await search_blocks.with_enough(db):
         while done < most and (rows := await search_blocks.waiting(db, environment)):
             unit = Unit()
             search_blocks.close(unit, environment, await search_blocks.last_number(db) + 1, rows)

@@ -97,6 +97,16 @@ def _masks(bits: Bits, parts: list[int]) -> list[tuple[int, int]]:
     return list(masks.items())
 
 
+async def with_enough(db: PracticeDb) -> list[Environment]:
+    """The environments in which enough rows for a block are in none yet."""
+    rows = await db.fetch(
+        "SELECT environment FROM payment_search WHERE block = 0 GROUP BY environment HAVING COUNT(*) >= $1"
+        " ORDER BY environment",
+        ROWS,
+    )
+    return [Environment(row["environment"]) for row in rows]
+
+
 async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
     """The oldest rows that are in no block yet, as many as make one; none where there are fewer."""
     rows = await db.fetch(

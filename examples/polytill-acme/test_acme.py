@@ -45,6 +45,7 @@ class TestAcme(Conformance):
             "created": (Sample(payment("open", pay_url="https://pay.acme.example/p/1"), 201),),
             "paid": (Sample(PAID),),
             "declined": (Sample(payment("declined", decline="Insufficient funds")),),
+            "declined_newly": (Sample(payment("declined", decline="Levitation is not allowed")),),
             "pending": (Sample(payment("processing")),),
             "strange": (Sample(payment("levitating")),),
             "missing": (NOT_FOUND,),

@@ -23,6 +23,7 @@ from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
 from polytill.flows.next_action import still_asked
 from polytill.flows.settle import settle
+from polytill.flows.unresolved import is_unclear
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
 from polytill.storage import listings, payments, webhook_events
@@ -178,6 +179,9 @@ async def _look_at(
     assert payment is not None
     if paid_again.is_another(attempt, fact):
         return await paid_again.book(desk, db, payment, attempt, fact, "lookup") is None
+    if is_unclear(fact.outcome):
+        await _asked(desk, db, payment, attempt, fact)  # its words are kept, and a case opens in time
+        return True
     if _agrees(payment, attempt, fact):
         return True
     payment, attempt = await _asked(desk, db, payment, attempt, fact)

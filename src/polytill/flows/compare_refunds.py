@@ -117,6 +117,9 @@ async def _look_at(
     the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
     if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
         await learn_dispute(desk, db, the_one, fact.provider_dispute_id)
+    if the_one is not None and fact.state == "unknown" and the_one.state is not RefundState.sent:
+        await refunding.refresh(desk, db, the_one)  # its words are kept, and a case opens in time
+        return True
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
     if any(refund.state is RefundState.sent for refund in ours):

@@ -12,7 +12,8 @@ from polytill.domain.states import Environment
 from polytill.flows.calling import is_refused, listing_page
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import attempt_of
-from polytill.providers.contract import Fact, Page
+from polytill.flows.unresolved import is_unclear
+from polytill.providers.contract import DisputeFact, Fact, Page, PaymentFact, RefundFact
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
@@ -57,13 +58,25 @@ async def listed(
                 break
         else:
             found.whole = False
-    if found.unread:
-        desk.unread_entries += found.unread
-        log.warning(
-            "listing_entries_unread", practice=db.practice_id, provider=configuration.provider_code, verb=verb,
-            entries=found.unread,
-        )  # fmt: skip
+    strange = sum(_is_strange(fact) for fact in found.facts)
+    desk.unread_entries += found.unread + strange
+    for event, entries in (("listing_entries_unread", found.unread), ("listing_entries_not_understood", strange)):
+        if entries:
+            log.warning(
+                event, practice=db.practice_id, provider=configuration.provider_code, verb=verb, entries=entries
+            )
     return found
+
+
+def _is_strange(fact: Fact) -> bool:
+    """Whether the status of an entry is a word that its handler does not know. Those of ours are asked about."""
+    match fact:
+        case PaymentFact():
+            return is_unclear(fact.outcome)
+        case RefundFact():
+            return fact.state == "unknown"
+        case DisputeFact():
+            return not fact.understood
 
 
 def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:

@@ -16,8 +16,9 @@ from polytill.flows.inbox import finish, in_other_currency, wait
 from polytill.flows.listing import Looks
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.settle_refunds import apply_refund_fact, apply_to_the_end, settle_refund
+from polytill.flows.unresolved import is_unclear
 from polytill.providers.contract import RefundFact, WebhookResult
-from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -34,7 +35,7 @@ async def apply_refund(
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
     """Apply what a delivery says of a refund of ``payment``, whose money is there; ``also`` finishes the delivery."""
-    if result.must_fetch or (fact.amount is None and fact.total is None):
+    if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:
             if not await _look_up(desk, db, event, payment.id, about, fact):
@@ -97,7 +98,7 @@ async def _look_up(
     for refund in about:
         called = fact.provider_refund_id if fact.reference == refund.id else None
         answers.append(await refunding.ask(desk, db, refund, "webhook", called))
-    settled = [await settle_refund(desk, db, refund, answer, "webhook") for refund, answer in answers]
+    settled = [await settle_refund(desk, db, refund, answer, _source(answer)) for refund, answer in answers]
     borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     if fact.state == "succeeded" and not fact.named:
         certain = not any(isinstance(answer, Unknown) for _, answer in answers)
@@ -113,11 +114,18 @@ async def _look_up(
             return True  # each of them is another one
         outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
         done = borne_out is None or outdated or not its or any(r.state in borne_out for r in its)
+        if fact.state == "unknown":
+            done = bool(answers) and not any(isinstance(answer, Unknown) for _, answer in answers)
     if done:
         await finish(desk, db, event, EventState.applied, "looked_up", payment_id)
     else:
         await wait(desk, db, event, payment_id, "not_borne_out")
     return False
+
+
+def _source(answer: Outcome) -> str:
+    """What counts as a lookup: words that cannot be understood are kept with the refund, as those of a sweep are."""
+    return "lookup" if is_unclear(answer) else "webhook"
 
 
 async def _apply_other_refund(

@@ -23,9 +23,12 @@ class PaymentFact:
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
-    """What a provider says of a refund: of one refund (``amount``), or of all of a payment's together (``total``)."""
+    """What a provider says of a refund: of one refund (``amount``), or of all of a payment's together (``total``).
 
-    state: str  # pending | requires_action | succeeded | failed
+    ``state`` unknown: the provider's status is not known to the handler. The provider is asked about that refund.
+    """
+
+    state: str  # pending | requires_action | succeeded | failed | unknown
     reference: str | None = None  # our refund id, where the provider echoes it
     provider_refund_id: str | None = None
     payment_reference: str | None = None
@@ -48,6 +51,7 @@ class DisputeFact:
 
     ``kind`` is inquiry or chargeback; ``reason`` one of ``DisputeReason`` and ``provider_reason`` the provider's own code.
     ``bare_amount``: an integer and its exponent where the provider names no currency; the attempt's is meant then.
+    ``understood`` False: its status is not known to the handler; the dispute is open as far as we know, and that is logged.
     """
 
     state: str
@@ -63,6 +67,7 @@ class DisputeFact:
     reason: str | None = None
     provider_reason: str | None = None
     bare_amount: tuple[int, int] | None = None
+    understood: bool = True
 
 
 Fact = PaymentFact | RefundFact | DisputeFact

@@ -38,6 +38,7 @@ from polytill.providers.contract import (
     WebhookProof,
     WebhookResult,
     environment_of_key,
+    read_page,
     redact,
 )
 from polytill.providers.flutterwave_charge import (
@@ -270,8 +271,8 @@ class FlutterwaveProvider(Handler):
         if not isinstance(items, list):
             return items
         facts = (payment_fact(item) for item in items)
-        found = tuple(fact for fact in facts if fact.reference or fact.provider_transaction_id)
-        return Page(found, str(int(page) + 1) if items else None)
+        named = (fact if fact.reference or fact.provider_transaction_id else None for fact in facts)
+        return read_page(named, str(int(page) + 1) if items else None)
 
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
@@ -281,8 +282,7 @@ class FlutterwaveProvider(Handler):
         items = await self._list("/refunds", {**days(since_s, until_s), "page": page})
         if not isinstance(items, list):
             return items
-        facts = (refund_fact(item) for item in items)
-        return Page(tuple(fact for fact in facts if fact is not None), str(int(page) + 1) if items else None)
+        return read_page((refund_fact(item) for item in items), str(int(page) + 1) if items else None)
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balances."""

@@ -252,7 +252,7 @@ def refund_fact(data: JsonObject) -> RefundFact | None:
     refund_id, number = id_in(data), transaction_of(data)
     if refund_id is None or number is None:
         return None
-    ours, state = noted_reference(data.get("comments")), _refund_state(data) or "pending"
+    ours, state = noted_reference(data.get("comments")), _refund_state(data) or "unknown"
     return RefundFact(state, ours, refund_id, provider_transaction_id=number, response=redact(data, REDACTED))
 
 
@@ -269,8 +269,8 @@ def read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
     if kind.startswith("charge."):
         fact = payment_fact(data, V4_WORDS)
         return (fact,) if fact.reference or fact.provider_transaction_id else ()
-    state, charge = _refund_state(data), string_in(data, "charge_id")
-    if not kind.startswith("refund.") or state is None or charge is None:
+    state, charge = _refund_state(data) or "unknown", string_in(data, "charge_id")
+    if not kind.startswith("refund.") or charge is None:
         return ()
     amount = money_in(refunded_in(data), text_of(data.get("currency")))
     kept = redact(data, REDACTED)

@@ -146,11 +146,9 @@ def _order_of(resource: JsonObject) -> str | None:
     return string_in(object_in(object_in(resource, "supplementary_data"), "related_ids"), "order_id")
 
 
-def _refund_in(resource: JsonObject) -> RefundFact | None:
-    state = reading.REFUND_WORDS.get(text_of(resource.get("status")))
+def _refund_in(resource: JsonObject) -> RefundFact:
+    state = reading.REFUND_WORDS.get(text_of(resource.get("status")), "unknown")
     up = next((string_in(one, "href") for one in objects_in(resource, "links") or [] if one.get("rel") == "up"), None)
-    if state is None:
-        return None
     return RefundFact(
         state, reading.refund_reference(resource), string_in(resource, "id"), string_in(resource, "custom_id"),
         _order_of(resource), reading.money_in(resource.get("amount")),

@@ -207,7 +207,8 @@ class PaystackProvider(Handler):
         found = await self._list("/transaction", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
-        return Page(tuple(reading.payment_fact(item) for item in found[0]), found[1])
+        facts = (reading.payment_fact(item) for item in found[0])
+        return read_page((fact if fact.reference or fact.provider_transaction_id else None for fact in facts), found[1])
 
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None

@@ -17,6 +17,7 @@ from polytill.providers.wire_json import id_in, object_in, string_in, text_of
 
 WIRE_EXPONENT = 2  # times 100 whatever the currency
 RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
+STATUSES = frozenset({"awaiting-merchant-feedback", "awaiting-bank-feedback", "pending", "resolved", "archived"})
 # Put away without a resolution: the dispute is over, and no decision took money.
 ARCHIVED = "archived"
 REASONS = {"fraud": DisputeReason.fraudulent, "other": DisputeReason.other}
@@ -32,9 +33,11 @@ def dispute_fact(data: JsonObject) -> DisputeFact:
     state = RESOLUTIONS.get(resolution) or ("closed" if status == ARCHIVED else "open")
     category = text_of(data.get("category")).lower()
     amount, bare = _money(data, transaction, state)
+    understood = status in STATUSES and (not resolution or resolution in RESOLUTIONS)
+    open_as = "needs_response" if understood else resolution or status
     return DisputeFact(
         state=state,
-        provider_state=RESOLUTIONS.get(resolution) or (ARCHIVED if state == "closed" else "needs_response"),
+        provider_state=RESOLUTIONS.get(resolution) or (ARCHIVED if state == "closed" else open_as),
         provider_dispute_id=dispute_id,
         # data.transaction_reference is null in real deliveries.
         payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
@@ -45,6 +48,7 @@ def dispute_fact(data: JsonObject) -> DisputeFact:
         reason=REASONS[category].value if category in REASONS else None,
         provider_reason=category or None,
         bare_amount=bare,
+        understood=understood,
     )
 
 

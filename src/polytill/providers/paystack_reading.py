@@ -296,14 +296,12 @@ def _metadata(data: JsonObject) -> JsonObject | None:
 
 
 def _read_refund_event(kind: str, data: JsonObject) -> Reading:
-    state = REFUND_WORDS.get(kind.removeprefix("refund."))
+    state = REFUND_WORDS.get(kind.removeprefix("refund."), "unknown")
     reference = string_in(data, "transaction_reference")
     amount = _money(data.get("amount"), data)
     # An absent refund_reference is an empty part of the key, as in a pending event.
     refund_reference = text_of(data.get("refund_reference"))
     key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
-    if state is None:
-        return key, (), "notify", f"Paystack told of a refund in a way that is not known: {kind}"
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     named = dispute_of(data)
     fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept, provider_dispute_id=named)
@@ -312,9 +310,9 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
     """A refund out of a listing, with the dispute that it has paid; None where it does not say what it is of."""
-    state, number = REFUND_WORDS.get(text_of(data.get("status"))), _transaction_of(data)
+    state, number = REFUND_WORDS.get(text_of(data.get("status")), "unknown"), _transaction_of(data)
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
-    if state is None or number is None or id_in(data) is None:
+    if number is None or id_in(data) is None:
         return None
     return RefundFact(
         state, ours, id_in(data), provider_transaction_id=number, response=kept, provider_dispute_id=dispute_of(data)

@@ -15,6 +15,8 @@ from polytill.providers.stripe_terms import money_of
 from polytill.providers.wire_json import moment_text, object_in, text_of
 
 STATES = {"lost": "lost", "won": "won", "warning_closed": "closed", "prevented": "closed"}
+_REVIEWED = ("needs_response", "under_review")
+OPEN = frozenset(f"{stage}{word}" for stage in ("", "warning_", "appeal_") for word in _REVIEWED)
 R = DisputeReason
 # https://docs.stripe.com/disputes/categories
 REASONS = {
@@ -59,6 +61,7 @@ def dispute_fact(kind: str, data: JsonObject, reference: str | None) -> DisputeF
         kind="inquiry" if is_inquiry else "chargeback",
         reason=REASONS.get(reason, R.other).value if reason else None,
         provider_reason=reason or None,
+        understood=status in STATES or status in OPEN,
     )
 
 

@@ -225,8 +225,6 @@ def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
         raise ValueError(f"a Stripe event {kind} with an amount that cannot be read") from error
     if isinstance(fact, str):
         return (), "notify" if kind in REFUND_EVENTS else "ignore", fact
-    if isinstance(fact, PaymentFact) and isinstance(fact.outcome, Unknown):
-        return (), "notify", f"Stripe gave the status {fact.outcome.code!r}, which is not known."
     return (fact,), "apply", None
 
 
@@ -273,12 +271,10 @@ def _session_fact(kind: str, data: JsonObject) -> PaymentFact | str:
     return PaymentFact(outcome, reference, intent_id, metadata or None)
 
 
-def _refund_fact(data: JsonObject) -> RefundFact | str:
-    state, metadata = REFUND_WORDS.get(text_of(data.get("status"))), metadata_of(data)
-    if state is None:
-        return f"Stripe gave the refund's status {text_of(data.get('status'))!r}, which is not known."
+def _refund_fact(data: JsonObject) -> RefundFact:
+    metadata = metadata_of(data)
     return RefundFact(
-        state,
+        REFUND_WORDS.get(text_of(data.get("status")), "unknown"),
         reference=text_of(metadata.get(OUR_REFUND)) or None,
         provider_refund_id=id_of(data.get("id")),
         payment_reference=text_of(metadata.get(OUR_ATTEMPT)) or None,
@@ -294,7 +290,7 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
         fact = _refund_fact(data)
     except InvalidAmount:
         return None
-    return fact if isinstance(fact, RefundFact) and fact.provider_refund_id else None
+    return fact if fact.provider_refund_id else None
 
 
 def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:

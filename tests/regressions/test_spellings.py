@@ -10,6 +10,7 @@ import pytest
 
 from polytill.domain.contacts import InvalidContact, read_email, read_name, read_phone
 from polytill.domain.typed_amounts import TypedAmountError
+from polytill.web.console_export import cell
 from polytill.web.words import words_for
 
 RIGHT = {
@@ -69,3 +70,17 @@ def test_a_currency_is_written_as_its_country_writes_it(currency: str, typed: st
         assert words_for(language, language).minor(typed, currency) == minor
     with pytest.raises(TypedAmountError):
         words_for("en", "en").minor(typed, "USD")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1-2", "-1+cmd|' /C calc'!A0", "@x", "\t=1", "\uff1d1", "\uff0bA1", "\uff20x"]
+)
+def test_no_cell_of_an_export_is_a_formula(text: str) -> None:
+    """Case 23; East Asian spreadsheets read the wide signs as well."""
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["+254712345678", "+254 712 345 678", "-5", "0012", "1e5", "INV-1"])
+def test_a_number_stays_a_number_in_an_export(text: str) -> None:
+    """Case 23."""
+    assert cell(text) == text

@@ -236,6 +236,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
         *PAGES,
     ):
         app.include_router(router)
+    app.state.pages = [one for router in (link_pages.router, checkout.router, *PAGES) for one in router.routes]
     _add_service_routes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(Refusals)

@@ -42,13 +42,14 @@ BOOKING_COLUMNS = (
     "payment", "refund",
 )  # fmt: skip
 # A plain number is no formula, whatever its sign: it stays what it is.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones are typed in East Asian spreadsheets
 _number = re.compile(r"[+-]?[0-9][0-9 .,]*").fullmatch
 
 
 def cell(value: Any) -> str:
     """Text that a spreadsheet must not run as a formula."""
     text = "" if value is None else str(value)
-    is_formula = text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r", "\n")
+    is_formula = text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
     return f"'{text}" if is_formula and not _number(text) else text
 
 

@@ -13,6 +13,7 @@ from polytill.domain.errors import CallerError, Forbidden, Invalid, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
+from polytill.domain.search import LONGEST_QUERY
 from polytill.domain.states import AttemptState, Environment, PaymentStatus, RefundState
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
@@ -81,7 +82,7 @@ def _day(text: str) -> date | None:
 
 async def sought(
     found: PracticeViewer,
-    q: Annotated[str, Query(max_length=200)] = "",
+    q: str = "",
     status: Annotated[str, Query(max_length=40)] = "",
     provider: Annotated[str, Query(max_length=40)] = "",
     since: Annotated[str, Query(max_length=10)] = "",
@@ -91,7 +92,7 @@ async def sought(
     """The filters of an address; what is no filter is left out rather than refused."""
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
-        q.strip(), first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "", provider,
+        q.strip()[:LONGEST_QUERY], first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "", provider,
         since if _day(since) else "", until if _day(until) else "", chosen.value,
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ from polytill.domain.errors import (
 from polytill.domain.places import places
 from polytill.flows.desk import log
 from polytill.web import flashes
+from polytill.web.addresses import own_address
 from polytill.web.form_errors import Problems as Problems
 from polytill.web.form_errors import amount_of as amount_of
 from polytill.web.form_errors import errors_by_field as errors_by_field
@@ -71,7 +72,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
     flash = flashes.read(request, words)
     html = _templates.get_template(template).render(
-        t=words, languages=LANGUAGES, path=request.url.path, flash=flash, **values
+        t=words, languages=LANGUAGES, path=request.url.path, back=own_address(request), flash=flash, **values
     )
     response = Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
     flashes.forget(response, flash)

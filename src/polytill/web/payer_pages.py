@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from polytill.domain.errors import PolytillError
+from polytill.web.addresses import own_address
 from polytill.web.languages import COOKIE, LANGUAGES, Language, language_of
 
 _templates = Environment(
@@ -92,7 +93,7 @@ def show(
         more["style-src"] = [*more.get("style-src", ()), f"'sha256-{digest}'"]
     html = _templates.get_template(name).render(
         language=language, say=language.say, money=language.money, brand=brand, style=Markup(brand.style),  # noqa: S704
-        languages=LANGUAGES, here=request.url.path, **values,
+        languages=LANGUAGES, here=own_address(request, "lang", "incomplete"), **values,
     )  # fmt: skip
     answer = _answer(html, http_status, more)
     chosen = request.query_params.get("lang")

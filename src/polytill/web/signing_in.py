@@ -203,7 +203,8 @@ async def choose_language(request: Request, language: str) -> Response:
     if language not in LANGUAGES:
         raise NotFound
     back = request.query_params.get("back", "/owner")
-    ours = back == "/" or (back.startswith(("/owner", "/practice/")) and "\\" not in back and "//" not in back)
+    path = back.partition("?")[0]
+    ours = back == "/" or (back.startswith(("/owner", "/practice/")) and "\\" not in back and "//" not in path)
     response = see(back if ours and not any(c < " " for c in back) else "/owner")
     response.set_cookie(LANGUAGE_COOKIE, language, max_age=A_YEAR_S, path="/", httponly=True, samesite="lax")
     return response

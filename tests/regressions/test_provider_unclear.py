@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import pytest
 
+from polytill.domain.errors import Conflict
 from polytill.domain.states import AttemptState, PaymentStatus, RefundState
 from polytill.flows import operate, operator
 from polytill.flows.said import said
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import cases, refunds
+from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, Scene, held, paid
 
 STRANGE = Unknown(Reason.unreadable, "LEVITATING", "The payment is levitating.")
@@ -187,3 +189,26 @@ async def test_a_capture_or_cancel_that_nobody_understands_reaches_a_person(scen
     [case] = about
     told = {name: case.detail[name] for name in ("type", "code", "message", "provider")}
     assert told == {"type": kind, "code": "LEVITATING", "message": STRANGE.detail, "provider": "scripted"}
+
+
+async def test_an_unknown_attempt_whose_provider_is_not_understood_for_a_day_can_be_ended(scene: Scene) -> None:
+    await scene.configure()
+    scene.wire.says("create", Unknown(Reason.timeout, "TimeoutError"))
+    payment = (await scene.pay()).payment
+    unit = Unit()
+    unit.add("UPDATE payment_attempts SET provider_transaction_id = 'tx-1' WHERE payment_id = $1", payment.id)
+    await scene.db.commit(unit)
+    scene.wire.always("lookup", STRANGE)
+    scene.wire.always("confirm", STRANGE)
+    for _ in range(61):
+        await scene.later(MINUTE)
+    [case] = await cases.listed(scene.db)
+    with pytest.raises(Conflict):
+        await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement.", "staff")
+    await scene.later(24 * 60 * MINUTE)
+    await operator.call_off(scene.desk, scene.practice_id, case.id, "Not on the statement.", "staff")
+    assert (await scene.payment(payment.id)).status is PaymentStatus.canceled
+    scene.wire.always("confirm", paid())
+    scene.wire.always("lookup", paid())
+    await scene.later(2 * 3600)
+    assert (await scene.payment(payment.id)).amount_captured == 1000, "the provider's word counts"

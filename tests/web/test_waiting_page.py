@@ -128,7 +128,7 @@ async def test_a_prompt_that_nobody_can_find_is_called_off(shared: Installation)
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert "Nothing was paid: call it off" in (await browser.get(address)).text
+        assert "Nothing was paid: cancel the payment" in (await browser.get(address)).text
         refused = await browser.send(address, address, action="call_off", note=" ")
         assert refused.status == 422
         assert "Say how it is known that nothing was paid." in refused.text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
@@ -23,7 +23,7 @@ from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle import TRIES, settle
-from polytill.flows.unresolved import UNRESOLVED
+from polytill.flows.unresolved import UNDERSTOOD, UNRESOLVED
 from polytill.providers.outcomes import Declined, Reason
 from polytill.storage import audit, cases, disputes, payments, practices, refunds
 from polytill.storage.cases import OperatorCase
@@ -33,6 +33,9 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund, excess_key
 from polytill.storage.units import Unit
 
+# So long the provider is asked about a transaction that it knows, before a person may say that nothing was paid.
+NOT_UNDERSTOOD_FOR = timedelta(days=1)
+UNCLEAR_REASONS = frozenset(reason.value for reason in Reason if reason not in UNDERSTOOD)
 PRACTICES_AT_ONCE = 50
 CASES_EACH = 20
 
@@ -205,8 +208,11 @@ async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt 
     attempt = await payments.attempt_by_id(db, case.detail["attempt"])
     if attempt is not None and attempt.unclear_since is not None:
         return attempt  # its provider answers, in words that nobody understands
-    if attempt is None or attempt.state is not AttemptState.unknown or attempt.provider_transaction_id is not None:
+    if attempt is None or attempt.state is not AttemptState.unknown:
         return None
+    if attempt.provider_transaction_id is not None:
+        is_long = desk.world.now() - attempt.updated_at >= NOT_UNDERSTOOD_FOR
+        return attempt if is_long and attempt.reason in UNCLEAR_REASONS else None
     handler = await handler_of(desk, attempt)
     return attempt if handler is not None and handler.create_moves_money else None
 

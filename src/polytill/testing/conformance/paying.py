@@ -7,11 +7,12 @@ import re
 from typing import Any
 
 from polytill.domain.money import Money
-from polytill.providers.contract import Balance, Page
+from polytill.providers.contract import Balance, Page, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.testing.conformance.fixture import NEWLY, OTHER_REFERENCE, REFERENCE, REFUND, Example
 from polytill.testing.conformance.register import (
     check,
+    declares_identifiers,
     has_keys_of_its_own,
     has_new_decline,
     has_too_fine_amounts,
@@ -268,6 +269,28 @@ async def kept_answers_are_clean(stand: Stand) -> None:
             else handler.confirm_payment(stand.question())
         )
         _assert_clean(getattr(outcome, "response", None), redacted)
+
+
+@check(READING, only=declares_identifiers)
+async def declared_identifiers_are_found(stand: Stand) -> None:
+    """Every kind of identifier that the handler declares is found in a sample: as it is kept of an answer or a delivery."""
+    handler, kept = stand.fixture.handler, []
+    for name in ("created", "paid"):
+        built: Any = stand.handler(stand.wire(name))
+        call = (
+            built.create_payment_intent(stand.creation())
+            if name == "created"
+            else built.confirm_payment(stand.question())
+        )
+        kept.append(getattr(await call, "response", None))
+    for name in stand.fixture.deliveries:
+        told = stand.handler(stand.wire()).process_webhook(stand.fixture.delivery(name))
+        kept += [getattr(fact.outcome, "response", None) for fact in told.facts if isinstance(fact, PaymentFact)]
+    # What only some payments have.
+    kept += [stand.fixture.filled(sample.body, stand.first) for sample in stand.fixture.answers.get("identified", ())]
+    found = {kind for response in kept for kind in handler.read_identifiers(response)}
+    missing = sorted(set(handler.identifiers) - found)
+    assert not missing, f'no sample has {", ".join(missing)}; the sample "identified" can be an answer as it is kept'
 
 
 def _assert_clean(value: Any, redacted: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from polytill.domain.clock import World
+from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.states import Environment
 from polytill.providers.contract import CustomerFields, Idempotency, KeyField, Page
 from polytill.providers.features import features_of
@@ -53,6 +54,12 @@ def feature_without_a_method(base: Class) -> Class:
 def refunds_cannot_be_found_again(base: Class) -> Class:
     """Refunds can be started, and never looked up."""
     return over(base, lookup_refund=None)
+
+
+@plant("paystack")
+def receipts_are_sought_elsewhere(base: Class) -> Class:
+    """Receipt numbers are declared at a place where no answer has them."""
+    return over(base, identifiers={**base.identifiers, IdentifierKind.receipt: ("receiptNo",)})
 
 
 @plant("flutterwave")

@@ -92,6 +92,11 @@ def has_new_decline(fixture: ProviderFixture) -> bool:
     return NEWLY in fixture.answers
 
 
+def declares_identifiers(fixture: ProviderFixture) -> bool:
+    """The handler declares where its provider's answers hold identifiers."""
+    return bool(fixture.handler.identifiers)
+
+
 def names_amounts(fixture: ProviderFixture) -> bool:
     """The provider's answers name the amount."""
     return fixture.handler.answers_name_amount

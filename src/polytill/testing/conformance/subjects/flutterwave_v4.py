@@ -61,6 +61,14 @@ FLUTTERWAVE_V4 = ProviderFixture(
     amount_field="amount",
     token_at=TOKEN_PATH,
     answers={
+        "identified": (
+            Sample(
+                {
+                    "id": "<transaction>", "order_id": "ord_1", "processor_response": {"reference": "NIP-1"},
+                    "payment_method": {"type": "card", "card": {"last4": "4081"}},
+                }
+            ),
+        ),
         "token": (Sample(TOKEN, to=TOKEN_PATH),),
         "created": (Sample(_ok(_charge("pending", next_action=NOTE)), to="/orchestration/direct-charges"),),
         "paid": (Sample(_ok(_charge("succeeded")), to="/charges/"),),

@@ -53,6 +53,7 @@ PAYSTACK = ProviderFixture(
     ),
     amount_field="amount",
     answers={
+        "identified": (Sample({"reference": "<reference>", "receipt_number": "10101"}),),
         "created": (
             Sample(
                 _ok(

@@ -77,6 +77,21 @@ STRIPE = ProviderFixture(
     ),
     amount_field="amount",
     answers={
+        "identified": (
+            Sample({"id": "cs_test_a1", "object": "checkout.session"}),
+            Sample(
+                {
+                    "id": "<transaction>",
+                    "object": "payment_intent",
+                    "latest_charge": {
+                        "id": "ch_1",
+                        "balance_transaction": "txn_1",
+                        "receipt_number": "1230-7299",
+                        "payment_method_details": {"type": "card", "card": {"last4": "4242"}},
+                    },
+                }
+            ),
+        ),
         "created": (Sample(_intent("requires_payment_method")),),
         "paid": (Sample(_intent("succeeded")),),
         "declined": (Sample(_intent("requires_payment_method", last_payment_error=DECLINE)),),

@@ -77,7 +77,7 @@ def read_email(text: str | None) -> str | None:
 
     A local part beyond ASCII is refused: no provider takes one. Nothing is looked up in the DNS.
     """
-    bare = re.sub(r"(?i)^mailto:\s*", "", _without_invisible(text))
+    bare = re.sub(r"(?i)^mailto:\s*", "", without_invisible(text))
     if not bare:
         return None
     try:
@@ -167,7 +167,7 @@ def check_phone_characters(text: str) -> str:
 def read_code(text: str) -> str:
     """A PIN or a one-time password: its digits in ASCII, without blanks, dashes and invisible characters. A code of letters
     stays as it is, without what is invisible."""
-    bare = "".join(letter for letter in _without_invisible(text) if not letter.isspace())
+    bare = "".join(letter for letter in without_invisible(text) if not letter.isspace())
     digits = [str(unicodedata.decimal(x)) for x in bare if unicodedata.decimal(x, None) is not None]
     is_number = all(unicodedata.decimal(x, None) is not None or unicodedata.category(x) == "Pd" for x in bare)
     return "".join(digits) if digits and is_number else bare
@@ -180,7 +180,7 @@ _LABEL = re.compile(r"(?i)^(tel|phone|mobile|whatsapp)[.:]+\s*")
 
 def _dialed(text: str | None) -> str | None:
     """The digits in ASCII, with a leading plus where there is a country code; None for a blank text."""
-    bare = _without_invisible(text)
+    bare = without_invisible(text)
     if not bare:
         return None
     if len(bare) > MAX_PHONE:
@@ -242,7 +242,8 @@ def _parsed(e164: str) -> phonenumbers.PhoneNumber:
     return phonenumbers.parse(e164, None)
 
 
-def _without_invisible(text: str | None) -> str:
+def without_invisible(text: str | None) -> str:
+    """The text without characters that show nothing, and without blanks around it; empty for None."""
     if text is None:
         return ""
     return "".join(letter for letter in text if unicodedata.category(letter) != "Cf").strip()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from polytill.domain.contacts import InvalidContact, read_code, read_phone
+from polytill.domain.contacts import InvalidContact, read_code, read_phone, without_invisible
 from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
@@ -81,7 +81,7 @@ def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
 async def _in_normal_form(
     desk: Desk, db: PracticeDb, payment: Payment, wants: Wants, values: Mapping[str, Secret]
 ) -> Mapping[str, Secret]:
-    """The phone number in E.164, and codes in ASCII digits without the blanks that people type."""
+    """The phone number in E.164, and codes in ASCII digits without the blanks that people type. Blanks alone are none."""
     if wants is Wants.phone:
         place = (await desk.configured(db)).place
         try:
@@ -91,9 +91,13 @@ async def _in_normal_form(
         if phone is None:
             raise Invalid([FieldError("/values/phone", "This is wanted.")])
         return {"phone": Secret(phone.e164)}
-    if wants in (Wants.pin, Wants.otp):
-        return {name: Secret(read_code(value.reveal())) for name, value in values.items()}
-    return values
+    read = read_code if wants in (Wants.pin, Wants.otp) else without_invisible
+    found = {name: Secret(read(value.reveal())) for name, value in values.items()}
+    if blank := [
+        FieldError(f"/values/{name}", "This is wanted.") for name, value in found.items() if not value.reveal()
+    ]:
+        raise Invalid(blank, f"The payer is asked for: {', '.join(FIELDS[wants])}.")
+    return found
 
 
 async def _pass_on(

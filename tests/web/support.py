@@ -250,7 +250,7 @@ class Page(HTMLParser):
     @property
     def ways(self) -> list[str]:
         """Where the page leads, besides itself in another language."""
-        return [link for link in self.links if "?lang=" not in link]
+        return [link for link in self.links if "?lang=" not in link and "&lang=" not in link]
 
     @property
     def text(self) -> str:

@@ -404,7 +404,7 @@ async def test_a_receipt_shows_what_was_paid_and_given_back(shared: Installation
     await practice.settled(made["id"], status="succeeded")
     page, _, _ = await _shown(shared, path)
     name = {"stripe": "Stripe", "paystack": "Paystack", "flutterwave": "Flutterwave"}[code]
-    for words in ("Root canal", "INV-7", made["id"], name, "ada@example.com", "100.50", "Test – no real money"):
+    for words in ("Root canal", "INV-7", made["number"], name, "ada@example.com", "100.50", "Test – no real money"):
         assert words in page.text, words
     assert "Given back" not in page.text
     await practice.refund(made["id"], 2_025)

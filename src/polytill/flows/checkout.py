@@ -144,7 +144,7 @@ def ways_of(found: Route, method: str | None = None, direct: bool = False) -> li
 
 
 async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> CustomerFields:
-    """What the customer of a payment that failed may type anew, before it is tried again."""
+    """What the customer of a payment that failed may correct before it is tried again."""
     wanted = replace(_wanted(payment), customer_fields=None, phone=None)
     found = route(await candidates(desk, await desk.configured(db), payment.currency), wanted)
     ways = ways_of(found, payment.payment_method, payment.method_details is not None)
@@ -152,7 +152,7 @@ async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> Cus
 
 
 async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer) -> Taken:
-    """Try a failed payment again with the fields that its customer typed anew; blank ones stay as they are. ``Invalid``
+    """Try a failed payment again with the fields that its customer corrected; blank ones stay as they are. ``Invalid``
     where one is not right, or the provider that would take it needs another."""
     db, payment = await find(desk, practice_id, payment_id)
     if not may_try_again(desk, payment, await payments.attempts_of(db, payment.id)):

@@ -89,7 +89,7 @@ async def _page(
     request: Request, token: str, desk: Desk, db: PracticeDb, found: Taken, given: dict[str, str] | None = None,
     wrong: Wrong | None = None,
 ) -> Response:  # fmt: skip
-    """A payment's page. ``wrong``: fields of the customer that were typed anew and are not right."""
+    """A payment's page. ``wrong``: corrected fields of the customer that are not right."""
     payment, step = found.payment, await flow.next_step(desk, db, found)
     retry = flow.may_try_again(desk, payment, found.attempts)
     back = request.query_params.get("back")
@@ -122,7 +122,7 @@ async def _page(
 
 
 async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
-    """The fields that the customer of a failed payment may type anew, where that can help, with an example of a phone."""
+    """The fields that the customer of a failed payment may correct, where that can help, with an example of a phone."""
     if not retry:
         return {"asked": {}, "example": None}
     fields = await flow.fields_to_correct(desk, db, payment)

@@ -93,7 +93,7 @@ def show(
         more["style-src"] = [*more.get("style-src", ()), f"'sha256-{digest}'"]
     html = _templates.get_template(name).render(
         language=language, say=language.say, money=language.money, brand=brand, style=Markup(brand.style),  # noqa: S704
-        languages=LANGUAGES, here=own_address(request, "lang", "incomplete"), **values,
+        languages=LANGUAGES, here=own_address(request, "lang", "incomplete", "n"), **values,
     )  # fmt: skip
     answer = _answer(html, http_status, more)
     chosen = request.query_params.get("lang")

@@ -68,7 +68,7 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-empty-{path}")
         await seen.go(f"{door}/providers/manual")
-        await page.get_by_role("button", name="Save the keys").click()
+        await page.get_by_role("button", name="Save", exact=True).click()
         await page.get_by_role("button", name="Switch on").click()
         await seen.go(f"{door}/by-hand")
         for label, text in (

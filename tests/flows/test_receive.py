@@ -387,6 +387,8 @@ async def test_a_second_success_is_put_before_a_person(scene: Scene) -> None:
     states = [attempt.state for attempt in await scene.attempts(taken.payment.id)]
     assert states == [AttemptState.succeeded, AttemptState.succeeded]
     async with scene.db.transaction() as tx:
+        await tx.fetch("DELETE FROM payment_identifiers WHERE payment_id = $1", other.payment.id)
+        await tx.fetch("DELETE FROM payment_search WHERE payment_id = $1", other.payment.id)
         await tx.fetch("DELETE FROM payments WHERE id = $1", other.payment.id)
 
 

@@ -26,8 +26,8 @@ async def test_cash(shared: Installation) -> None:
     assert payment["status"] == "requires_action"
     action = payment["nextAction"]
     assert action["type"] == "instructions"
-    assert action["instructions"].startswith("We are open until six. Pay 5000.00 NGN at the desk")
-    assert action["offline"]["transferReference"].startswith("payment ")
+    assert action["instructions"].startswith("We are open until six. Pay NGN 5,000.00 at the desk")
+    assert action["offline"]["transferReference"] == payment["number"]
     page = await shared.call("GET", f"/pay/{payment['clientToken']}")
     assert "We are open until six." in page.body
     path = f"/payments/{payment['id']}/confirm-by-hand"

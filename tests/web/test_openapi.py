@@ -85,7 +85,7 @@ async def _document(house: Installation) -> Json:
     return dict((await house.call("GET", "/openapi.json")).body)
 
 
-async def test_every_answer_is_as_documented(house: Installation) -> None:
+async def test_every_answer_is_as_documented(house: Installation, postgres_url: str) -> None:
     document = Document(await _document(house))
     practice = await Practice.make(house, "stripe")
     await practice.configure("flutterwave", ["NGN"])
@@ -123,8 +123,10 @@ async def test_every_answer_is_as_documented(house: Installation) -> None:
     await ask("GET", f"{own}/practices/{{practiceId}}")
     await ask("PATCH", f"{own}/practices/{{practiceId}}", {"name": "One"})
     await ask("POST", f"{own}/keys", {"name": "second"})
-    await ask("POST", f"{own}/clusters", {"name": "moon", "url": "postgresql://moon.example/x"})
+    await ask("POST", f"{own}/clusters", {"name": "moon", "url": f"{postgres_url}/postgres"})
     await ask("GET", f"{own}/clusters")
+    await ask("PATCH", f"{own}/clusters/{{name}}", {"isActive": False}, name="moon")
+    await ask("DELETE", f"{own}/clusters/{{name}}", name="moon")
 
     await ask("GET", f"{p}/payment-providers/available")
     await ask("GET", f"{p}/payment-providers")

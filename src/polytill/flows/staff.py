@@ -81,8 +81,8 @@ def door_of(db: StaffDb) -> str:
 
 async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, actor: str) -> str:
     """Make a person; the address where they choose their password, good for three days and once."""
-    email = normalized(email)
-    if len(email) > 254 or not _EMAIL.fullmatch(email):
+    typed, email = email.strip(), normalized(email)
+    if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form leaves out what nobody sees
         raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
     if role not in ROLES:
         raise invalid("/role", "The role must be admin or viewer.", reason="no_role")

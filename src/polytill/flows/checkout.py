@@ -70,7 +70,8 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
         return None
     entry = (await desk.catalog()).get(attempt.provider_code)
     cls = _handler_class(desk, entry)
-    public = await _public_config(desk, db, attempt) if action.kind is NextKind.client_token else {}
+    needs_public = action.kind in (NextKind.client_token, NextKind.instructions)
+    public = await _public_config(desk, db, attempt) if needs_public else {}
     methods: tuple[str, ...] = ()
     if cls is not None and entry is not None:
         narrowed = entry.supported_payment_methods

@@ -66,7 +66,8 @@ def _page(request: Request, visitor: Visitor) -> Response:
     if shown is None:
         return see(visitor.door)
     template = "owner/practice_made.html" if shown["kind"] == "key" else "person_link.html"
-    return page(request, template, visitor=visitor, **shown)
+    told = {name: value for name, value in shown.items() if name != "back"}  # where its button leads, not this page
+    return page(request, template, visitor=visitor, **told)
 
 
 def _done(visitor: Visitor, request: Request) -> Response:

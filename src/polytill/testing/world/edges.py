@@ -127,6 +127,8 @@ class Edges(Host):
             return [row["amount"] or tx.captured for row in open_ones if row["provider_dispute_id"] == dispute]
 
         payment_id, key = self._payment_of(tx), self.fresh("unasked")
+        if sum(one.captured > 0 for one in self.h.transactions_of(payment_id)) > 1:
+            return  # paid twice: the dispute may be about the money that is no longer the payment's
         free = tx.refundable - sum(told()) if told() else None
         answer = await self.ask(
             f"refund all of {payment_id}, which is disputed",

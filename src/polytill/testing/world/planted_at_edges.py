@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from polytill.domain.errors import InvalidAmount, Stale
+from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import DisputeKind, DisputeState
 from polytill.flows import checkout, refund, returned, settle, settle_disputes
 from polytill.providers import paystack_disputes
@@ -120,16 +120,6 @@ def corrected_data_not_kept() -> list[Swap]:
         return payment
 
     return [(checkout, "_corrected", unchanged)]
-
-
-@bug_at_edges
-def second_try_refused() -> list[Swap]:
-    """A payment that failed for certain cannot be tried again."""
-
-    async def refused(desk: Any, db: Any, payment: Any, customer: Any) -> Any:
-        raise Stale
-
-    return [(checkout, "_corrected", refused)]
 
 
 @bug_at_edges

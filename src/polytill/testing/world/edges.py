@@ -13,7 +13,7 @@ from polytill.flows import checkout, operator, refund
 from polytill.flows.desk import Desk
 from polytill.flows.pay import Taken
 from polytill.providers.contract import Customer
-from polytill.simulator.books import DisputeStory, Transaction
+from polytill.simulator.books import DisputeStory, Refund, Transaction
 from polytill.testing.world import oracle
 from polytill.testing.world.hosts import Host
 
@@ -114,7 +114,7 @@ class Edges(Host):
         provider.dispute(merchant.account, tx, outcome, DisputeStory(made.kind, with_refund=by_refund))
         if made.paid_by_refund:
             h.count("edge.paid_by_refund")
-            h.told_only += [name for name in (tx.refunds[-1].id, tx.refunds[-1].reference) if name]
+            h.told_only += marks_of(tx.refunds[-1])
         h.count(f"edge.{made.kind}_{outcome}")
         h.tell(f"provider: {made.kind} {made.id} is {outcome}{', paid by a refund' if made.paid_by_refund else ''}")
 
@@ -155,7 +155,7 @@ class Edges(Host):
         self.h.plan.compares = True  # of two refunds of one amount the deliveries may tell one
         made = provider.refund_in_dashboard(merchant.account, tx, amount)
         self.h.count("edge.refund_beside_dispute")
-        self.h.told_only += [name for name in (made.id, made.reference) if name]
+        self.h.told_only += marks_of(made)
         self.h.tell(f"dashboard: {amount} of {tx.reference} refunded beside a dispute")
 
     def _payment_of(self, tx: Transaction) -> str:
@@ -174,3 +174,8 @@ class Edges(Host):
             answer = await self.ask(f"refund the duplicate {case['subject']}", act)
             if isinstance(answer, CallerError):
                 self.h.tell(f"the duplicate {case['subject']} is not refunded: {answer.code}")
+
+
+def marks_of(made: Refund) -> list[str]:
+    """By what a delivery about a refund can be told: its id, or Paystack's other name for it."""
+    return [made.id, *([made.wire["reference"]] if "reference" in made.wire else [])]

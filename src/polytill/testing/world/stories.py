@@ -11,9 +11,9 @@ from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import pay
 from polytill.flows.pay import PaymentRequest, Taken
 from polytill.providers.contract import Customer
-from polytill.simulator.books import Refund, Transaction
+from polytill.simulator.books import Transaction
 from polytill.testing.world import forgery, oracle
-from polytill.testing.world.edges import DISPUTED_AT, Edges
+from polytill.testing.world.edges import DISPUTED_AT, Edges, marks_of
 from polytill.testing.world.ground import EXPIRES_S, PUSHED, currencies_of
 from polytill.testing.world.hosts import USUAL_REFUND
 
@@ -293,7 +293,7 @@ class Story(Edges):
                 # A delivery without the refund's name may be taken for the other's: what then comes unheard is listed.
                 h.plan.compares = True
             made = h.network.providers[merchant.provider].refund_in_dashboard(merchant.account, tx, amount)
-            h.told_only += _marks(made)
+            h.told_only += marks_of(made)
             h.tell(f"dashboard: {amount} of {tx.reference} given back")
         elif choice == "fail":
             await self._refund_fails(merchant, tx)
@@ -311,7 +311,7 @@ class Story(Edges):
         for made in tx.refunds:
             if made.status == "succeeded":
                 self.h.count("provider.refund_fails")
-                self.h.told_only += _marks(made)
+                self.h.told_only += marks_of(made)
                 self.h.tell(f"provider: the refund {made.id} of {tx.reference} comes back")
                 self.h.network.providers[merchant.provider].fail_refund(merchant.account, tx, made)
                 return
@@ -341,8 +341,3 @@ class Story(Edges):
 def _rings(tx: Transaction) -> bool:
     """Whether the payer's phone rings, whatever becomes of the answer."""
     return tx.provider == "mpesa" or (tx.provider == "flutterwave_v4" and tx.wire.method["type"] == "mobile_money")
-
-
-def _marks(made: Refund) -> list[str]:
-    """By what a delivery about a refund can be told: its id, or Paystack's other name for it."""
-    return [made.id, *([made.wire["reference"]] if "reference" in made.wire else [])]

@@ -391,7 +391,7 @@ def _write_attempt(
 def _log(
     db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, outcome: Outcome, source: str
 ) -> None:  # fmt: skip
-    """What became of it, with the provider's words. Words that cannot be understood are a warning."""
+    """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
     told = {
         "practice": db.practice_id, "payment": payment.id, "attempt": attempt.id, "provider": attempt.provider_code,
         "source": source, "outcome": type(outcome).__name__, **said(outcome),

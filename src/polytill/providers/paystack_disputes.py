@@ -18,7 +18,7 @@ from polytill.providers.wire_json import id_in, object_in, string_in, text_of
 WIRE_EXPONENT = 2  # times 100 whatever the currency
 RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
 STATUSES = frozenset({"awaiting-merchant-feedback", "awaiting-bank-feedback", "pending", "resolved", "archived"})
-# Put away without a resolution: the dispute is over, and no decision took money.
+# Archived without a resolution: the dispute has ended, and no funds were withdrawn.
 ARCHIVED = "archived"
 REASONS = {"fraud": DisputeReason.fraudulent, "other": DisputeReason.other}
 

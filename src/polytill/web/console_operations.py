@@ -62,7 +62,7 @@ async def _asked(
 
 
 async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> Response:
-    """Back to the payment, with what became of the operation: done, under way, or declined."""
+    """Back to the payment, with the result of the operation: done, under way, or declined."""
     operation = await refunds.operation_by_key(found.db, key)
     state = operation.state if operation else OperationState.sent
     done = "captured" if kind == "capture" else "canceled"

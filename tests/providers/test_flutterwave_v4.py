@@ -249,4 +249,6 @@ async def test_a_reference_that_is_taken_proves_nothing(status: int) -> None:
 
 
 def test_what_it_can_do() -> None:
-    assert features_of(FlutterwaveV4Provider) == ["payments", "webhooks", "refunds", "partial_refunds"]
+    assert features_of(FlutterwaveV4Provider) == [
+        "payments", "webhooks", "refunds", "partial_refunds", "list_disputes",
+    ]  # fmt: skip

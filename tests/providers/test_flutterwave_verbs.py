@@ -927,7 +927,7 @@ def test_any_printable_word_is_a_secret_hash(value: str, good: bool) -> None:
 def test_what_is_declared() -> None:
     assert features_of(FlutterwaveProvider) == [
         "payments", "webhooks", "refunds", "partial_refunds", "direct_charges", "saved_methods", "list_transactions",
-        "balance",
+        "list_disputes", "balance",
     ]  # fmt: skip
     assert FlutterwaveProvider.idempotency == "none"
     assert FlutterwaveProvider.settle_horizon_s > 28

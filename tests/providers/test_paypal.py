@@ -475,4 +475,5 @@ async def test_a_lost_refund_is_read_from_the_order() -> None:
 def test_what_it_can_do() -> None:
     assert features_of(PayPalProvider) == [
         "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel",
+        "list_disputes",
     ]  # fmt: skip

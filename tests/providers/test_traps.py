@@ -211,8 +211,7 @@ UNHEARD_OF: list[tuple[str, Json]] = [
         "paypal",
         {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.RESOLVED", "resource": paypal_dispute("RESOLVED_WITH_PAYOUT")},
     ),
-    ("paypal", {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.RESOLVED", "resource": paypal_dispute("NONE")}),
-    # A dispute that is lost takes money back too, and books it: once.
+    # As the capture itself: it does not name the refund by which money was returned.
     ("paypal", {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.REVERSED", "resource": {**REFUND, "status": "COMPLETED"}}),
     ("flutterwave_v4", {"id": "w1", "type": "refund.completed", "data": {"charge_id": "1", "status": "reviewed"}}),
     ("flutterwave_v4", {"id": "w1", "type": "charge.completed", "data": {"status": "succeeded"}}),

@@ -58,6 +58,8 @@ async def test_an_entry_of_a_listing_with_a_new_word_is_not_dropped(fixture: Any
     name = {"list_transactions": "transactions", "list_refunds": "refunds", "list_disputes": "disputes"}[verb]
     if getattr(fixture.handler, verb) is None:
         return
+    if fixture.handler.code == "paypal":
+        return  # its listing of disputes is a summary, and the details of each are read: test_listed_disputes.py
     stand, dice = Stand(fixture), random.Random(f"{fixture.handler.code} {verb}")
     wire = stand.wire(name)
     place = next(at for at, (sample, _) in enumerate(wire.answers) if not stand.is_token(sample))

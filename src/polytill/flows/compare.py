@@ -15,7 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
 from polytill.flows import paid_again, receive, reconcile
-from polytill.flows.calling import call_for, fetched
+from polytill.flows.calling import call_for, fetched, handler_class
 from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
 from polytill.flows.compared import OVERLAP, Compared, Stretch
@@ -138,7 +138,7 @@ async def _compare(
     if unsettled is None or disputed is None:
         return None
     waited = stretch.after is None or desk.surely_past(0) - stretch.after >= PATIENCE
-    if (unanswered or unsettled) and not waited:
+    if (unanswered or unsettled or not disputed) and not waited:
         return None  # the whole window again, the next time
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
@@ -153,7 +153,11 @@ async def _compare(
 async def _listed(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
 ) -> Window | None:
-    """A window, which is made shorter until it fits. None where the provider lists nothing or says no."""
+    """A window, which is made shorter until it fits. None where the provider lists nothing or says no. One that lists
+    disputes or refunds only has an empty window, in which no payment is missing."""
+    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
+        return Window(since, until, False, {})
     while True:
         found = await listed(desk, db, configuration, environment, "list_transactions", since, until)
         if found is None:

@@ -30,11 +30,14 @@ async def compare_disputes(
     until: datetime,
     looks: Looks,
 ) -> bool | None:
-    """Book what is listed of disputes opened between two moments, and of those still open. None where it lists nothing now."""
+    """Book what is listed of disputes opened between two moments, and of those still open; or, where the provider lists by
+    the last change, of those that changed. None where it lists nothing now. False where one could not be booked yet, and
+    will not be listed again by itself."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
         return True
-    oldest = await disputes.oldest_disputed(db, configuration.id, environment)
+    by_change = handler.disputes_listed_by_change
+    oldest = None if by_change else await disputes.oldest_disputed(db, configuration.id, environment)
     if oldest is not None:
         since = min(since, max(oldest - CLOCKS_DIFFER, until - LONGEST_DISPUTE))
     found = await listed(desk, db, configuration, environment, "list_disputes", since, until)
@@ -42,9 +45,8 @@ async def compare_disputes(
         return None
     if not found.whole:
         tell_too_long(db, configuration, "list_disputes")
-    for fact in found.facts:
-        await looks.at(_look_at(desk, db, configuration, environment, fact))
-    return True
+    booked = [await looks.at(_look_at(desk, db, configuration, environment, fact)) for fact in found.facts]
+    return all(booked) or not by_change
 
 
 async def _look_at(
@@ -60,8 +62,7 @@ async def _look_at(
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     # One that is lost of money that is not known of stays open, and is therefore asked for again.
-    await apply_dispute(desk, db, payment, attempt, fact, no_delivery, is_current=True)
-    return True
+    return await apply_dispute(desk, db, payment, attempt, fact, no_delivery, is_current=True)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:

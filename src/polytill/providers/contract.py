@@ -180,6 +180,9 @@ class Handler:
     # Whether the provider pays a lost dispute by a refund out of the same transaction, and therefore never returns more
     # than it took. False where a chargeback is money of its own beside any refund (Stripe and other card acquirers).
     disputes_are_refunded: ClassVar[bool] = False
+    # Whether ``list_disputes`` lists by when a dispute last changed (PayPal), and not by when it was opened: one that is
+    # open is then found again without going back to its beginning.
+    disputes_listed_by_change: ClassVar[bool] = False
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
     # Where the identifiers of a payment stand in an answer as it is kept: ``providers/identifiers.py``. They are stored,

@@ -25,6 +25,7 @@ from polytill.providers.contract import (
     CredentialTest,
     CurrencyTerms,
     CustomerFields,
+    DisputeFact,
     Fact,
     Handler,
     KeyField,
@@ -53,6 +54,7 @@ from polytill.providers.flutterwave_charge import (
     saved_body,
     vouchers,
 )
+from polytill.providers.flutterwave_chargebacks import page_of
 from polytill.providers.flutterwave_reading import (
     REDACTED,
     about,
@@ -283,6 +285,14 @@ class FlutterwaveProvider(Handler):
         if not isinstance(items, list):
             return items
         return read_page((refund_fact(item) for item in items), str(int(page) + 1) if items else None)
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """GET /chargebacks over whole days (UTC), paged like transactions."""
+        page = digits(cursor) or "1"
+        items = await self._list("/chargebacks", {**days(since_s, until_s), "page": page})
+        return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
 
     async def get_balance(self) -> Balance | NotSent | Unknown:
         """GET /balances."""

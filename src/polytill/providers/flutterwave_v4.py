@@ -24,21 +24,24 @@ from polytill.providers.contract import (
     CredentialTest,
     CurrencyTerms,
     CustomerFields,
+    DisputeFact,
     Handler,
     Idempotency,
     KeyField,
     LookupParams,
+    Page,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
 )
 from polytill.providers.flutterwave_charge import noted_metadata
+from polytill.providers.flutterwave_chargebacks import page_of
 from polytill.providers.flutterwave_reading import major_text, too_fine, v4_signature
 from polytill.providers.http import Answer, origin_of, to_json
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
 from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
 from polytill.providers.signing import header, same
-from polytill.providers.wire_json import object_in, string_in
+from polytill.providers.wire_json import moment_text, object_in, string_in
 
 # ── Facts ──
 
@@ -163,6 +166,16 @@ class FlutterwaveV4Provider(Handler):
         if any(reading.could_be(item, params) for item in items):
             return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
         return NotSent(Reason.not_found, detail="The charge has no such refund.")
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """GET /chargebacks. The cursor is the page's number; an empty page is the end."""
+        page = cursor if cursor and cursor.isdecimal() else "1"
+        query = {"from": moment_text(since_s), "to": moment_text(until_s), "page": page, "size": 50}
+        answer = await self._call("GET", f"/chargebacks?{urlencode(query)}")
+        items = reading.items_of(answer) if isinstance(answer, Answer) else answer
+        return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
         """An access token is given for good keys only."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from polytill.providers import flutterwave_reading as shared
 from polytill.providers.contract import Fact, PaymentFact, RefundFact, RefundLookupParams, WebhookResult, redact
+from polytill.providers.flutterwave_chargebacks import read_chargeback
 from polytill.providers.flutterwave_reading import V4_WORDS, money_in, read_refund_object, refunded_in
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (
@@ -26,6 +27,7 @@ from polytill.providers.wire_json import id_in, object_in, objects_in, string_in
 
 REDACTED = shared.REDACTED | {"access_token", "redirect_url", "client_secret"}
 REFUND_META = "polytill_refund"
+ABOUT_MONEY = ("charge.", "refund.", "chargeback")
 CONFLICT = "10409"  # of a reference that is there already, whatever the status beside it
 
 # ── Response readers ──
@@ -111,11 +113,14 @@ def read_event(body: bytes) -> WebhookResult:
     )
     if event_id is None or kind is None or not data:
         raise ValueError("not a Flutterwave v4 event")
-    facts = tuple(
+    facts: tuple[Fact, ...] = tuple(
         replace(fact, outcome=_closed(fact.outcome)) if isinstance(fact, PaymentFact) else _marked(fact, data)
         for fact in shared.read_v4(kind, data)
     )
-    action = "apply" if facts else "notify" if kind.startswith(("charge.", "refund.")) else "ignore"
+    if kind.startswith("chargeback"):
+        read = read_chargeback(data)
+        facts = (read,) if read is not None and read.understood else ()
+    action = "apply" if facts else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
     reason = "What Flutterwave says of this could not be read." if action == "notify" else None
     return WebhookResult(kind, event_id, action, None, event_id, facts, reason=reason, body=redact(event, REDACTED))
 

@@ -4,7 +4,7 @@ Sources: paypal/paypal-rest-api-specifications (Feb 2024), developer.paypal.com.
 What to know: approval is not payment, the server has to capture, and asking how a payment stands does that, as often
 as it is asked: an order lets itself be captured once; a COMPLETED order can hold a capture that is PENDING; the order's id is the
 payment's name here, captures and refunds are read from it; an order cannot be closed, it dies by itself.
-Readers stand in ``paypal_reading.py``, deliveries in ``paypal_webhooks.py``.
+Readers stand in ``paypal_reading.py``, webhooks in ``paypal_webhooks.py``, disputes in ``paypal_disputes.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.identifiers import Identifiers
 from polytill.domain.secret import Secret
+from polytill.providers import paypal_disputes as disputes
 from polytill.providers import paypal_reading as reading
 from polytill.providers import paypal_webhooks as webhooks
 from polytill.providers.contract import (
@@ -25,15 +26,18 @@ from polytill.providers.contract import (
     CreatePaymentParams,
     CredentialTest,
     CurrencyTerms,
+    DisputeFact,
     Handler,
     Idempotency,
     KeyField,
     LookupParams,
     OperationParams,
+    Page,
     ProviderConfig,
     RefundLookupParams,
     RefundParams,
     WebhookResult,
+    read_page,
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
 from polytill.providers.merchant_reference import shown
@@ -119,6 +123,7 @@ class PayPalProvider(Handler):
     idempotency = Idempotency.key
     idempotency_window_s = 6 * 3600
     disputes_are_refunded = True
+    disputes_listed_by_change = True
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
 
@@ -219,6 +224,30 @@ class PayPalProvider(Handler):
         if any(reading.could_be(refund, params) for refund in refunds):
             return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
         return NotSent(Reason.not_found, detail="The order has no such refund.")
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """GET /v1/customer/disputes by when they last changed, and the details of each: the listing does not name the
+        payment. The cursor is the query of the following page."""
+        query = disputes.query(since_s, until_s, int(self.world.time_s()), cursor)
+        answer = await self._call("GET", f"{disputes.PATH}?{query}")
+        if not isinstance(answer, Answer):
+            return answer
+        items = disputes.items_in(answer.data)
+        if answer.status != 200 or items is None:
+            return reading.read_no_list(answer)
+        facts: list[DisputeFact | None] = []
+        for item in items:
+            number = string_in(item, "dispute_id") or ""
+            told = await self._call("GET", f"{disputes.PATH}/{quote(number, safe='')}") if number else None
+            if isinstance(told, NotSent | Unknown):
+                return told
+            found = told is not None and told.status == 200 and told.data.get("dispute_id") == number
+            if told is not None and not found and told.status != 404:
+                return reading.read_no_list(told)
+            facts.append(disputes.read_dispute(told.data) if told is not None and found else None)
+        return read_page(facts, disputes.next_query(answer.data))
 
     async def test_credentials(self) -> CredentialTest:
         """An access token is given for good keys only, and each environment has a host of its own."""

@@ -305,6 +305,12 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
 
 
+def read_no_list(answer: Answer) -> NotSent | Unknown:
+    """The error of a listing that was not answered."""
+    error = read_error(answer)
+    return error if isinstance(error, NotSent | Unknown) else Unknown(error.reason, error.code, error.detail)
+
+
 def is_rejected(answer: Answer, outcome: Outcome) -> bool:
     """Whether PayPal itself rejected a call, so that the object can be read again and decides."""
     return answer.status in (400, 422) and isinstance(outcome, NotSent) and outcome.reason is not Reason.unreadable

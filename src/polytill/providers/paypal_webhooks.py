@@ -37,7 +37,8 @@ ABOUT_MONEY = ("PAYMENT.CAPTURE.", "PAYMENT.REFUND.", "PAYMENT.AUTHORIZATION.", 
 REVERSED = "PAYMENT.CAPTURE.REVERSED"
 NOT_READ = "What PayPal says of this could not be read."
 TAKEN_BACK = (
-    "PayPal took money of a payment back. What a dispute took is booked with the dispute; other money is not yet."
+    "PayPal took money of a payment back and does not say by which refund. What a dispute took is booked with the dispute; "
+    "other money is not."
 )
 
 # ── Signatures ──
@@ -116,7 +117,10 @@ def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
     if kind.startswith("CHECKOUT.ORDER."):
         return PaymentFact(reading.read_order(resource), reading.reference_of(resource), string_in(resource, "id"))
     if kind == REVERSED:
-        return None  # what its dispute took, as a rule: booked with the dispute, and not twice
+        # Told as a refund that PayPal made; what a dispute took is the same money, and booked once (``flows/returned.py``).
+        # As the capture itself it does not say which return of money it is.
+        reversal = _refund_in(resource)
+        return reversal if _is_refund(resource) and reversal.provider_refund_id else None
     if kind == "PAYMENT.CAPTURE.REFUNDED" or kind.startswith("PAYMENT.REFUND."):
         return _refund_in(resource)
     if kind.startswith("PAYMENT.CAPTURE."):
@@ -146,9 +150,17 @@ def _order_of(resource: JsonObject) -> str | None:
     return string_in(object_in(object_in(resource, "supplementary_data"), "related_ids"), "order_id")
 
 
+def _up(resource: JsonObject) -> str | None:
+    return next((string_in(one, "href") for one in objects_in(resource, "links") or [] if one.get("rel") == "up"), None)
+
+
+def _is_refund(resource: JsonObject) -> bool:
+    """Whether it is an object under a capture, as a refund is."""
+    return "/captures/" in (_up(resource) or "")
+
+
 def _refund_in(resource: JsonObject) -> RefundFact:
-    state = reading.REFUND_WORDS.get(text_of(resource.get("status")), "unknown")
-    up = next((string_in(one, "href") for one in objects_in(resource, "links") or [] if one.get("rel") == "up"), None)
+    state, up = reading.REFUND_WORDS.get(text_of(resource.get("status")), "unknown"), _up(resource)
     return RefundFact(
         state, reading.refund_reference(resource), string_in(resource, "id"), string_in(resource, "custom_id"),
         _order_of(resource), reading.money_in(resource.get("amount")),

@@ -62,6 +62,7 @@ class Dispute:
     bare: bool = False
     capped: bool = False
     paid_by_refund: bool = False
+    changed_at: float | None = None  # where a provider lists by the last change
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class DisputeStory:
     reason: str | None = None
     bare: bool = False
     with_refund: bool = False  # a lost one also brings the deliveries of the refund that pays it
+    with_reversal: bool = False  # and PayPal calls that refund a reversal
 
 
 USUAL = DisputeStory()

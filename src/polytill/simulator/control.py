@@ -215,7 +215,7 @@ async def _dispute(network: Network, request: web.Request) -> web.Response:
     story = DisputeStory(
         body.choice("kind", ("chargeback", "inquiry"), "chargeback"), body.integer("amount", 1, 10**15),
         body.text("reason", needed=False), body.flag("bare") or False,
-        body.flag("withRefund") or False,
+        body.flag("withRefund") or False, body.flag("withReversal") or False,
     )  # fmt: skip
     account, tx = _find(network, request, body)
     body.done()

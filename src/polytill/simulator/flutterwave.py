@@ -50,6 +50,7 @@ class Flutterwave(FlutterwaveMoney):
             route("POST", "/transactions/{number}/resend-hook", "other", self._resend),
             route("GET", "/refunds", "lookup", self._list_refunds),
             route("GET", "/refunds/{number}", "lookup", self._fetch_refund),
+            route("GET", "/chargebacks", "lookup", self._list_chargebacks),
             route("GET", "/balances", "other", self._balances),
             route("GET", "/balances/{code}", "other", self._balance),
         ]
@@ -273,6 +274,13 @@ class Flutterwave(FlutterwaveMoney):
             if refund.id == number:
                 return yes("Refund fetched", shapes.refund_json(account, tx, refund))
         raise No(404, "No refund was found for this id")
+
+    def _list_chargebacks(self, account: Account, given: Json) -> Answer:
+        found = [(tx, dispute) for tx in account.transactions for dispute in tx.disputes]
+        found.sort(key=lambda pair: int(pair[1].id), reverse=True)
+        rows = [shapes.chargeback_json(tx, dispute) for tx, dispute in found]
+        wanted = given.get("?status")
+        return self._page("Chargebacks fetched", [row for row in rows if wanted in (None, row["status"])], given)
 
     def _sums(self, account: Account) -> dict[str, int]:
         sums = {"NGN": 0}

@@ -260,14 +260,15 @@ class FlutterwaveMoney(Provider):
         self._tell_refund(account, transaction, refund)
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """Booked only: the shape of Flutterwave's chargeback deliveries is not documented."""
+        """Booked and listed: the shape of Flutterwave's webhooks of chargebacks is not documented."""
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("flutterwave chargeback", 4_100)
-            made = Dispute(str(number), transaction.refundable or transaction.captured, "open", self.network.now())
+            amount = story.amount or transaction.refundable or transaction.captured
+            made = Dispute(str(number), amount, "open", self.network.now(), reason=story.reason)
             transaction.disputes.append(made)
         if outcome != "open":
-            made.status, made.closed_at = outcome, self.network.now()
+            made.status, made.closed_at = "won" if outcome == "closed" else outcome, self.network.now()
         return made
 
     def _behind(self, token: str) -> tuple[Account, Transaction] | None:

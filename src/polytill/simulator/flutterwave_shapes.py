@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from polytill.domain.currencies import exponent_of
-from polytill.simulator.books import Account, Json, Refund, Transaction, iso_time
+from polytill.simulator.books import Account, Dispute, Json, Refund, Transaction, iso_time
 from polytill.simulator.wire import compact
 
 _CODES = "NGN GHS KES UGX TZS RWF ZMW ZAR XAF XOF MWK EGP MUR ETB SLE USD EUR GBP INR"
@@ -148,6 +148,23 @@ def listed_json(account: Account, tx: Transaction) -> Json:
         }
     body |= {"id": str(body["id"]), "account_id": str(account.number)}
     return {**body, "customer_name": customer["name"], "customer_email": customer["email"]}
+
+
+def chargeback_json(tx: Transaction, dispute: Dispute) -> Json:
+    """A chargeback in a list. It names no currency."""
+    day = 86_400
+    steps: list[Json] = [
+        {"initiator": "dispute", "date": iso_time(dispute.created_at), "description": "Dispute transaction"},
+        {"action": "initiated", "stage": "new", "date": iso_time(dispute.created_at),
+         "description": "Debit and hold chargeback amount", "source": "availablebalance"},
+    ]  # fmt: skip
+    return {
+        "id": int(dispute.id), "amount": to_wire(dispute.amount, tx.currency), "flw_ref": tx.wire.flw_ref,
+        "status": "initiated" if dispute.status == "open" else dispute.status, "stage": "new",
+        "comment": dispute.reason or "Product/service not received", "meta": {"uploaded_proof": None, "history": steps},
+        "due_date": iso_time(dispute.created_at + 2 * day), "settlement_id": "N/A",
+        "created_at": iso_time(dispute.created_at), "transaction_id": tx.wire.number, "tx_ref": tx.reference,
+    }  # fmt: skip
 
 
 def charge_event(account: Account, tx: Transaction) -> Json:

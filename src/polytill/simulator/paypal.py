@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -29,6 +29,8 @@ from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, ro
 
 _KEY = re.compile(r"^[0-9A-Za-z_-]{16,128}$")
 _TOKEN_SECONDS = 32_400
+_TOKEN, _MOMENT = re.compile(r"[A-Za-z0-9+/=]{1,255}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_LISTED_SECONDS = 180 * 86_400
 _NAMES = {400: "INVALID_REQUEST", 404: "RESOURCE_NOT_FOUND", 422: "UNPROCESSABLE_ENTITY"}
 
 
@@ -68,6 +70,8 @@ class PayPal(PayPalMoney):
             route("GET", "/v2/payments/captures/{id}", "lookup", self._get_capture),
             route("POST", "/v2/payments/captures/{id}/refund", "refund", self._refund),
             route("GET", "/v2/payments/refunds/{id}", "lookup", self._get_refund),
+            route("GET", "/v1/customer/disputes", "lookup", self._list_disputes),
+            route("GET", "/v1/customer/disputes/{id}", "lookup", self._get_dispute),
         ]
 
     # Keys, tokens, request ids
@@ -112,7 +116,7 @@ class PayPal(PayPalMoney):
             if found is None:
                 raise No(404, "INVALID_RESOURCE_ID")
             line, parts = found
-            if not call.path.startswith("/v2/"):
+            if line.operation == "other":
                 return line.run(call, **parts)
             key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
             if key is None or until < self.network.now():
@@ -240,10 +244,42 @@ class PayPal(PayPalMoney):
         tx, refund = found
         return json_answer(200, shapes.refund_json(tx, refund, self.base))
 
+    # Disputes
+
+    def _list_disputes(self, account: Account, given: Json) -> Answer:
+        now, size, token = self.network.now(), given.get("?page_size", "10"), given.get("?next_page_token", "MQ==")
+        if not size.isdecimal() or not 1 <= int(size) <= 50 or not _TOKEN.fullmatch(token):
+            raise No(400, "INVALID_PARAMETER_VALUE", "page_size or next_page_token")
+        after, before = given.get("?update_time_after"), given.get("?update_time_before")
+        if any(
+            moment and (not _MOMENT.fullmatch(moment) or moment < shapes.moment(now - _LISTED_SECONDS))
+            for moment in (after, before)
+        ):
+            raise No(400, "INVALID_PARAMETER_VALUE", "an update time must be within the last 180 days")
+        found = [(tx, one) for tx in account.transactions for one in tx.disputes]
+        rows = [shapes.listed_dispute_json(tx, one, self.base) for tx, one in found]
+        rows = [r for r in rows if (after or "") <= r["update_time"] and (not before or r["update_time"] <= before)]
+        rows.sort(key=lambda row: row["create_time"], reverse=True)
+        at, count = int(base64.b64decode(token)), int(size)
+        links = [{"href": f"{self.base}/v1/customer/disputes", "rel": "self", "method": "GET"}]
+        if len(rows) > at * count:
+            query = {name[1:]: value for name, value in given.items()}
+            query["next_page_token"] = base64.b64encode(str(at + 1).encode()).decode()
+            links.append({**links[0], "href": f"{links[0]['href']}?{urlencode(query)}", "rel": "next"})
+        return json_answer(200, {"items": rows[(at - 1) * count : at * count], "links": links})
+
+    def _get_dispute(self, account: Account, given: Json, id: str) -> Answer:
+        for tx in account.transactions:
+            for dispute in tx.disputes:
+                if dispute.id == id:
+                    given_back = dispute.amount if dispute.status == "lost" else None
+                    return json_answer(200, shapes.dispute_json(tx, dispute, given_back))
+        raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+
 
 def _given(call: Call) -> Json:
     if call.method == "GET" or not call.body.strip():
-        return {}
+        return {f"?{name}": value for name, value in call.query.items()}
     try:
         document = json.loads(call.body)
     except (ValueError, RecursionError):

@@ -145,7 +145,9 @@ class PayPalMoney(Provider):
         tx.wire.hold_status, tx.status = "VOIDED", "canceled"
         self.tell(account, "PAYMENT.AUTHORIZATION.VOIDED", shapes.authorization_json(tx))
 
-    def make_refund(self, account: Account, tx: Transaction, amount: int, wire: Json) -> Refund:
+    def make_refund(
+        self, account: Account, tx: Transaction, amount: int, wire: Json, kind: str = "PAYMENT.CAPTURE.REFUNDED"
+    ) -> Refund:
         """Done at once, and told."""
         if tx.refundable <= 0:
             raise No(422, "CAPTURE_FULLY_REFUNDED")
@@ -155,7 +157,7 @@ class PayPalMoney(Provider):
         made = Refund(number, amount, tx.currency, "succeeded", self.network.now(), wire.get("invoice_id"), wire)
         tx.refunds.append(made)
         account.things[made.id] = (tx, made)
-        self.tell(account, "PAYMENT.CAPTURE.REFUNDED", shapes.refund_json(tx, made, self.base))
+        self.tell(account, kind, shapes.refund_json(tx, made, self.base))
         return made
 
     # The payer and the dashboard
@@ -192,9 +194,11 @@ class PayPalMoney(Provider):
         if outcome == "lost":
             given = min(made.amount, transaction.refundable)
             made.amount = given or made.amount
-            if story.with_refund and given:
+            if (story.with_refund or story.with_reversal) and given:
                 made.paid_by_refund = True
-                self.make_refund(account, transaction, given, {})
+                kind_of_refund = "REVERSED" if story.with_reversal else "REFUNDED"
+                self.make_refund(account, transaction, given, {}, f"PAYMENT.CAPTURE.{kind_of_refund}")
+        made.changed_at = self.network.now()
         self.tell(account, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
         return made
 

@@ -122,6 +122,7 @@ def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
     about = {"seller_transaction_id": tx.wire.capture, "custom": tx.wire.unit.get("custom_id")}
     told: Json = {
         "dispute_id": dispute.id, "create_time": moment(dispute.created_at),
+        "update_time": moment(dispute.changed_at or dispute.created_at),
         "status": "RESOLVED" if dispute.closed_at else "WAITING_FOR_SELLER_RESPONSE",
         "reason": dispute.reason or "MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
         "dispute_life_cycle_stage": "INQUIRY" if dispute.kind == "inquiry" else "CHARGEBACK",
@@ -133,6 +134,15 @@ def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
         if given:
             told["dispute_outcome"]["amount_refunded"] = amount_json(given, tx.currency)
     return told
+
+
+def listed_dispute_json(tx: Transaction, dispute: Dispute, base: str) -> Json:
+    """A dispute in a listing: a summary, which names neither the payment nor the outcome."""
+    told = dispute_json(tx, dispute, None)
+    for name in ("disputed_transactions", "dispute_outcome"):
+        told.pop(name, None)
+    link = {"href": f"{base}/v1/customer/disputes/{dispute.id}", "rel": "self", "method": "GET"}
+    return {**told, "links": [link]}
 
 
 def order_json(tx: Transaction, base: str, page: str) -> Json:

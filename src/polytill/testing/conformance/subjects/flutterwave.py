@@ -42,6 +42,11 @@ REFUND = {
 NOT_FOUND = Sample({"status": "error", "message": "No transaction was found for this id", "data": None}, 400)
 KEY_REFUSED = Sample({"status": "error", "message": "Invalid authorization key", "data": None}, 401)
 
+CHARGEBACK = {
+    "id": 1390, "amount": "<amount>", "flw_ref": "URF_1600800139900_3999635", "status": "initiated", "stage": "new",
+    "transaction_id": "<transaction>", "tx_ref": "<reference>", "due_date": "2026-09-23T15:59:59.000Z",
+}  # fmt: skip
+
 FLUTTERWAVE = ProviderFixture(
     handler=FlutterwaveProvider,
     accounts=(_account("a"), _account("b")),
@@ -97,6 +102,7 @@ FLUTTERWAVE = ProviderFixture(
         "continued": (Sample(_ok(_transaction("successful", flw_ref=CHARGE))),),
         "transactions": (Sample(_ok([_transaction("successful")])),),
         "refunds": (Sample(_ok([REFUND])),),
+        "disputes": (Sample(_ok([CHARGEBACK])),),
         "balance": (Sample(_ok([{"currency": "<Currency>", "available_balance": "<amount>"}])),),
     },
     deliveries={

@@ -49,6 +49,8 @@ def _delivery(data: dict[str, Any], kind: str, number: str) -> Delivery:
     return Delivery({"webhook_id": f"wbk_<transaction>_{number}", "timestamp": 1, "type": kind, "data": data})
 
 
+CHARGEBACK = {"id": 1, "charge_id": "<transaction>", "amount": "<amount>", "stage": "new", "status": "initiated"}
+
 FLUTTERWAVE_V4 = ProviderFixture(
     handler=FlutterwaveV4Provider,
     accounts=(_account("a"), _account("b")),
@@ -84,6 +86,7 @@ FLUTTERWAVE_V4 = ProviderFixture(
         "keys_good": (Sample(TOKEN, to=TOKEN_PATH),),
         "keys_bad": (Sample({"error": "invalid_client"}, 401, to=TOKEN_PATH),),
         "refunded": (Sample(_ok(REFUND), 201, to="/refunds"),),
+        "disputes": (Sample(_ok([CHARGEBACK]), to="/chargebacks"),),
         "refund_missing": (Sample(_ok([{**REFUND, "meta": {"polytill_refund": "<refund>9"}}]), to="/refunds"),),
     },
     deliveries={

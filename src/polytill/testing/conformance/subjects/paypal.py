@@ -92,6 +92,12 @@ HELD = _ordered("COMPLETED", authorizations=[{"id": "7W5147081L658180V", "status
 TOKEN = {"access_token": "A21AAF-a-token", "token_type": "Bearer", "expires_in": 32400}
 ORDER = {"supplementary_data": {"related_ids": {"order_id": "<transaction>"}}}
 
+DISPUTE = {
+    "dispute_id": "PP-D-27803", "status": "WAITING_FOR_SELLER_RESPONSE", "reason": "UNAUTHORISED",
+    "dispute_life_cycle_stage": "CHARGEBACK", "dispute_amount": MONEY,
+    "disputed_transactions": [{"seller_transaction_id": "3C679366HH908993F", "custom": "<reference>"}],
+}  # fmt: skip
+
 PAYPAL = ProviderFixture(
     handler=PayPalProvider,
     accounts=(_account("a"), _account("b")),
@@ -140,6 +146,12 @@ PAYPAL = ProviderFixture(
                 captures=[_capture("COMPLETED")],
                 refunds=[{"id": "1", "status": "COMPLETED", "amount": MONEY, "invoice_id": "<refund>9"}],
             ),
+        ),
+        "disputes": (
+            Sample({"items": [{"dispute_id": "PP-D-27803", "status": "WAITING_FOR_SELLER_RESPONSE"}],
+                    "links": [{"href": "https://api-m.sandbox.paypal.com/v1/customer/disputes", "rel": "self"}]},
+                   to="/v1/customer/disputes?"),
+            Sample(DISPUTE, to="/v1/customer/disputes/PP-D-27803"),
         ),
     },
     deliveries={

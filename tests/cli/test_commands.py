@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from polytill.cli import app
+from polytill.providers.contract import CredentialTest, KeyFinding
 
 
 def commands(group: object = None, *path: str) -> Iterator[tuple[str, ...]]:
@@ -86,3 +88,21 @@ def test_from_nothing_to_a_rotated_key(tmp_path: Path) -> None:
     assert "0 of 1 practices were rewrapped" in good("rotate")
     assert "Clinic" in good("practices", "list")
     assert "ZZZ" in one_sentence(polytill(tmp_path, "practices", "create", "X", "zzz"))
+
+
+@pytest.mark.parametrize(
+    ("test", "code", "words"),
+    [
+        (CredentialTest(True, "Fine."), 0, "yes"),
+        (CredentialTest(True, "No refunds.", finding=KeyFinding.no_refunds), 0, "yes, with a warning (no_refunds)"),
+        (CredentialTest(False, "Bad.", finding=KeyFinding.keys_refused), 1, "no (keys_refused)"),
+        (CredentialTest(False, "Nobody answered.", reached=False), 1, "unknown"),
+    ],
+)
+def test_keys_are_tested_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, test: CredentialTest, code: int, words: str
+) -> None:
+    monkeypatch.setattr("polytill.cli.key_test.opened", lambda work: (test, None))
+    found = CliRunner().invoke(app, ["practices", "test-keys", "1", "stripe"])
+    assert (found.exit_code, found.output.splitlines()[0]) == (code, f"Payments can be made: {words}")
+    assert test.detail in found.output

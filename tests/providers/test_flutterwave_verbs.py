@@ -668,10 +668,14 @@ async def test_list_transactions() -> None:
 
 @pytest.mark.parametrize("data", [[{"currency": "NGN"}, {"currency": "USD"}], {"currency": "NGN"}, None, 5, "x"])
 async def test_credentials(data: Any) -> None:
-    script = Script(ok(data), error(401, "Invalid authorization key"), (500, {}), (200, {}))
+    needed = error(400, "tx_ref is required")
+    script = Script(ok(data), needed, error(401, "Invalid authorization key"), (500, {}), (200, {}))
     provider = handler(script)
     right = await provider.test_credentials()
-    assert script.requests == [("GET", "/balances", READ, None)]
+    # The payment has none of the parameters that Flutterwave requires: nothing can come of it.
+    assert [(one[0], one[1], one[3]) for one in script.requests] == [
+        ("GET", "/balances", None), ("POST", "/payments", b"{}"),
+    ]  # fmt: skip
     assert (right.ok, right.environment) == (True, Environment.sandbox)
     for _ in range(3):
         wrong = await provider.test_credentials()

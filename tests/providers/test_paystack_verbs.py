@@ -360,11 +360,16 @@ async def test_list_transactions() -> None:
 
 
 async def test_credentials() -> None:
-    script = Script(ok([{"currency": "NGN"}, {"currency": "USD"}]), (401, {"message": "Invalid key"}), ok(5))
+    needed = (400, {"status": False, "message": "Invalid Email Address Passed"})
+    script = Script(
+        ok([{"currency": "NGN"}, {"currency": "USD"}]), needed, (401, {"message": "Invalid key"}), ok(5), needed
+    )
     right = await handler(script).test_credentials()
     wrong = await handler(script).test_credentials()
     odd = await handler(script).test_credentials()
-    assert script.requests == [("GET", "/balance", READ, None)] * 3
+    # The initialize has none of the parameters that Paystack requires: nothing can come of it.
+    asked, sent = ("GET", "/balance", READ, None), ("POST", "/transaction/initialize", WRITE, b"{}")
+    assert script.requests == [asked, sent, asked, asked, sent]
     assert (right.ok, right.environment) == (True, Environment.sandbox)
     assert "NGN, USD" in right.detail
     assert (wrong.ok, wrong.environment) == (False, None)

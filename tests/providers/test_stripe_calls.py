@@ -582,7 +582,8 @@ async def test_declines(code: str, decline: str | None, reason: Reason, shown: s
 
 async def test_credentials() -> None:
     async def tested(status: int, data: Json, key: str = "sk_test_12345678") -> tuple[bool, Environment | None]:
-        test = await handler(Script((status, data)), key=key).test_credentials()
+        rest = ((400, error()),) * 5  # whatever else is asked cannot be told
+        test = await handler(Script((status, data), *rest), key=key).test_credentials()
         assert key not in test.detail
         return test.ok, test.environment
 

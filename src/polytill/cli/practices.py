@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import console, fail, opened
 
 practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them, change them.")
+practices_app.command("test-keys")(practices_test_keys)
 
 
 @practices_app.command("create")

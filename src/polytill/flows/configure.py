@@ -26,6 +26,17 @@ from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb, Tx
 from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials, seal_credentials
 
+
+class LiveKeysRefused(Conflict):
+    """The live keys were tested, and payments cannot be made with them."""
+
+    code = "live_keys_refused"
+
+    def __init__(self, test: CredentialTest) -> None:
+        self.test = test
+        super().__init__(f"The live keys do not work: {test.detail}", said=test.detail, finding=test.finding)
+
+
 NEW_ALLOWED = frozenset({"active", "beta"})
 
 # Wire name of a credential, and its column.
@@ -104,7 +115,7 @@ def check_keys(
             continue
         errors += key_tests.wrong_key(handler, entry.name, name, environment, text)
         values[column] = text
-    config = _checked_config(handler, keys.config, held, errors)
+    config = _checked_config(handler, environment, keys.config, held, errors)
     if errors:
         raise Invalid(errors, code="wrong_environment" if all("environment" in e.detail for e in errors) else None)
     secret, webhook = values["secret_key"], values["webhook_secret"]
@@ -119,8 +130,9 @@ def _no_remote(uri: str) -> Any:
 
 
 def _checked_config(
-    handler: type[Handler], given: dict[str, Any] | None, held: Opened | None, errors: list[FieldError]
-) -> dict[str, Any]:
+    handler: type[Handler], environment: Environment, given: dict[str, Any] | None, held: Opened | None,
+    errors: list[FieldError],
+) -> dict[str, Any]:  # fmt: skip
     if given is None and held is not None:
         return dict(held.config)
     given, properties = given or {}, handler.config_schema.get("properties", {})
@@ -138,6 +150,7 @@ def _checked_config(
         path = "".join(f"/{part}" for part in problem.instance_path)
         # The library's message quotes the value, which may be a secret.
         errors.append(FieldError(f"/config{path}", f"This does not fit the provider's settings ({_kind_of(problem)})."))
+    errors += key_tests.wrong_settings(handler, environment, given)
     return {
         name: Secret(str(value)) if properties.get(name, {}).get("secret") else value for name, value in given.items()
     }
@@ -341,7 +354,7 @@ async def switch(
         if not result.ok and result.reached:
             async with db.transaction() as tx:
                 key_tests.note(tx, desk.world.now(), actor, code, environment, result)
-            raise Conflict(f"The live keys do not work: {result.detail}", code="live_keys_refused", said=result.detail)
+            raise LiveKeysRefused(result)
     now = desk.world.now()
     async with db.transaction() as tx:
         existing = await _locked(tx, code)

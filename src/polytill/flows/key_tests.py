@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from polytill.domain.errors import FieldError
 from polytill.domain.states import Environment
 from polytill.flows.calling import build, call_test
 from polytill.flows.desk import Desk
-from polytill.providers.contract import CredentialTest, Handler
+from polytill.providers.contract import CredentialTest, Handler, KeyFinding
 from polytill.providers.outcomes import NotSent
 from polytill.storage import audit
 from polytill.storage.catalog import ProviderEntry
@@ -23,10 +25,11 @@ _LINES = 200
 
 @dataclass(frozen=True, slots=True)
 class LastTest:
-    """When keys of one environment were last tested, and whether they were accepted."""
+    """When keys of one environment were last tested, whether payments can be made with them, and what was found."""
 
     at: datetime
     ok: bool
+    finding: KeyFinding | None = None
 
 
 async def tested(
@@ -39,13 +42,15 @@ async def tested(
     result = await call_test(handler)
     if result.ok and result.environment is not None and result.environment is not credentials.environment:
         detail = f"The keys work, but they are of {result.environment.value}, not of {credentials.environment.value}."
-        return CredentialTest(False, detail, result.environment)
+        return CredentialTest(False, detail, result.environment, finding=KeyFinding.wrong_environment)
     return result
 
 
 def note(unit: Writes, now: datetime, actor: str, code: str, environment: Environment, result: CredentialTest) -> None:
     """Keep that keys of this environment were tested."""
     detail = {"ok": result.ok, "environment": environment.value, "reached": result.reached}
+    if result.finding is not None:
+        detail["finding"] = result.finding.value
     audit.append(unit, now, actor, TESTED, code, detail)
 
 
@@ -55,8 +60,13 @@ async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
     for line in await audit.listed(db, code, limit=_LINES):
         detail = line["detail"] or {}
         if line["action"] == TESTED and "environment" in detail and detail.get("reached", True):
-            found.setdefault(detail["environment"], LastTest(line["at"], bool(detail.get("ok"))))
+            last = LastTest(line["at"], bool(detail.get("ok")), _finding(detail.get("finding")))
+            found.setdefault(detail["environment"], last)
     return found
+
+
+def _finding(name: object) -> KeyFinding | None:
+    return KeyFinding(name) if name in list(KeyFinding) else None  # of a later version
 
 
 def _is_surely(pattern: str, text: str) -> bool:
@@ -72,16 +82,31 @@ def wrong_key(
     here, there = spec.sandbox, spec.production
     if environment is Environment.production:
         here, there = there, here
-    if re.fullmatch(here, text):
+    if _is_surely(here, text):
         return []
-    if re.fullmatch(there, text):
-        kind = "live" if environment is Environment.sandbox else "test"
-        detail = f"This is a {kind} key, but the environment is {environment.value}."
-        return [FieldError(f"/{name}", detail, f"{kind}_key")]
     for other, its in handler.keys.items():
         if other != name and any(_is_surely(pattern, text) for pattern in (its.sandbox, its.production)):
             detail = f"This is the {its.label.lower()}. It belongs into another field."
             about = {"provider": provider, "key": its.label.lower()}
             return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
+    if re.fullmatch(here, text):  # a shape that many texts have
+        return []
+    if re.fullmatch(there, text):
+        kind = "live" if environment is Environment.sandbox else "test"
+        detail = f"This is a {kind} key, but the environment is {environment.value}."
+        return [FieldError(f"/{name}", detail, f"{kind}_key")]
     detail = f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip()
     return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]
+
+
+def wrong_settings(handler: type[Handler], environment: Environment, given: Mapping[str, Any]) -> list[FieldError]:
+    """Settings that are of the other environment (``Handler.settings_by_environment``)."""
+    errors = []
+    for name, patterns in handler.settings_by_environment.items():
+        here, there = patterns if environment is Environment.sandbox else reversed(patterns)
+        text = str(given.get(name, ""))
+        if text and re.fullmatch(there, text) and not re.fullmatch(here, text):
+            kind = "live" if environment is Environment.sandbox else "test"
+            detail = f"This is a {kind} key, but the environment is {environment.value}."
+            errors.append(FieldError(f"/config/{name}", detail, f"{kind}_key"))
+    return errors

@@ -25,6 +25,7 @@ from polytill.providers.facts import (
     CredentialTest,
     DisputeFact,
     Fact,
+    KeyFinding,
     Page,
     PaymentFact,
     RefundFact,
@@ -70,6 +71,7 @@ __all__ = [
     "Handler",
     "Idempotency",
     "KeyField",
+    "KeyFinding",
     "LookupParams",
     "OperationParams",
     "Page",
@@ -154,6 +156,8 @@ class Handler:
     hosts: ClassVar[frozenset[str]]  # the only hosts (https) that ever see a key
     keys: ClassVar[Mapping[str, KeyField]]  # publicKey, secretKey, webhookSecret
     config_schema: ClassVar[JsonObject]
+    # Fields of ``config_schema`` that differ by environment: their patterns for sandbox and for production.
+    settings_by_environment: ClassVar[Mapping[str, tuple[str, str]]] = {}
     catalog: ClassVar[CatalogEntry]
     # For every currency and method alike; where they differ, ``customer_fields`` says so.
     required_customer_fields: ClassVar[tuple[str, ...]] = ()
@@ -216,7 +220,7 @@ class Handler:
         raise NotImplementedError
 
     async def test_credentials(self) -> CredentialTest:
-        """Ask the provider whether the keys work. Moves nothing."""
+        """Ask the provider whether payments can be made with the keys. Creates nothing and moves nothing."""
         raise NotImplementedError
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from polytill.domain.money import Money
@@ -114,14 +115,36 @@ class WebhookResult:
     body: JsonObject | None = None  # the delivery with its secret fields removed: what is kept
 
 
+class KeyFinding(StrEnum):
+    """What a test of keys found. Each has a sentence in every language that says what to do (``finding.…``)."""
+
+    # With these every payment fails.
+    keys_refused = "keys_refused"
+    wrong_environment = "wrong_environment"
+    account_not_activated = "account_not_activated"
+    no_payments = "no_payments"  # the keys lack the permission
+    public_key_refused = "public_key_refused"
+    public_key_elsewhere = "public_key_elsewhere"  # of another account than the secret key
+    short_code_refused = "short_code_refused"  # or its passkey
+    # With these payments work, or nothing says that they do not.
+    no_refunds = "no_refunds"
+    payment_proves_it = "payment_proves_it"
+    not_all_checked = "not_all_checked"
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialTest:
-    """Whether the keys work, and in which environment they turned out to be."""
+    """Whether payments can be made with the keys, and in which environment they turned out to be.
+
+    ``detail`` is a sentence in English; ``finding`` names what was found from a closed list. ``ok`` with a finding: the
+    keys work, and the finding says what does not, or what could not be checked.
+    """
 
     ok: bool
     detail: str
     environment: Environment | None = None
     reached: bool = True  # False: the provider did not say, so the keys may be good or bad
+    finding: KeyFinding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ from polytill.providers.flutterwave_charge import (
     vouchers,
 )
 from polytill.providers.flutterwave_chargebacks import page_of
+from polytill.providers.flutterwave_keys import test_keys
 from polytill.providers.flutterwave_reading import (
     REDACTED,
     about,
@@ -163,6 +164,9 @@ class FlutterwaveProvider(Handler):
             },
         },
         "additionalProperties": False,
+    }
+    settings_by_environment: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "encryptionKey": ("FLWSECK_TEST[0-9A-Za-z]{8,32}", "[0-9A-Za-z]{24}")
     }
     catalog = CatalogEntry(
         description="Cards, bank transfer, USSD and mobile money across Africa, also in USD, EUR and GBP",
@@ -303,19 +307,10 @@ class FlutterwaveProvider(Handler):
         return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:
-        """GET /balances."""
+        """GET /balances, and a payment that can create nothing: ``flutterwave_keys.py``."""
         assert self.config.secret_key is not None
-        answer = await self._call("GET", "/balances")
-        if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Flutterwave could not be reached.", reached=False)
-        if answer.status != 200 or answer.data.get("status") != "success":
-            said = text_of(answer.data.get("message"))
-            return CredentialTest(False, f"Flutterwave refuses the key: {said}", reached=answer.status < 500)
         environment = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
-        data = answer.data.get("data")
-        balances = data if isinstance(data, list) else [data]
-        found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
-        return CredentialTest(True, f"Flutterwave accepts the key (balances in {found}).", environment)
+        return await test_keys(self._call, environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """v4: base64 HMAC-SHA256 of the raw body. v3: a shared word. A signature, if there, must be right."""

@@ -22,6 +22,7 @@ from polytill.providers.contract import (
     RefundFact,
     redact,
 )
+from polytill.providers.flutterwave_keys import is_not_approved
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (
     Declined,
@@ -298,6 +299,8 @@ def read_error(answer: Answer) -> NotSent | Unknown:
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
     if answer.status in (401, 403) or lower.startswith(("invalid authorization", "authorization required")):
+        return NotSent(Reason.config, code or str(answer.status), message)
+    if is_not_approved(message):
         return NotSent(Reason.config, code or str(answer.status), message)
     missing = NotSent(Reason.not_found, code, message)
     if answer.status == 404 or "not found" in lower or says_none(missing):

@@ -28,6 +28,7 @@ from polytill.providers.contract import (
     Handler,
     Idempotency,
     KeyField,
+    KeyFinding,
     LookupParams,
     Page,
     RefundLookupParams,
@@ -36,6 +37,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.flutterwave_charge import noted_metadata
 from polytill.providers.flutterwave_chargebacks import page_of
+from polytill.providers.flutterwave_keys import read_listing
 from polytill.providers.flutterwave_reading import major_text, too_fine, v4_signature
 from polytill.providers.http import Answer, origin_of, to_json
 from polytill.providers.oauth import TokenRequest, fetch_token, send_with_token
@@ -61,7 +63,7 @@ MAX_REFUND_PAGES = 200
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys (v4)"
 WORD = "[!-~]([ -~]{0,198}[!-~])?"
-CLIENT = r"[0-9A-Za-z-]{16,128}"  # sandbox and live look alike
+CLIENT = r"(?!FLW(PUB|SEC)K)[0-9A-Za-z-]{16,128}"  # sandbox and live look alike; v3's keys do not work in v4
 
 
 class FlutterwaveV4Provider(Handler):
@@ -178,13 +180,16 @@ class FlutterwaveV4Provider(Handler):
         return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token is given for good keys only."""
+        """An access token, then a list: ``flutterwave_keys.py``. The tokens' host serves both environments."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
-            return CredentialTest(
-                False, token.detail or "Flutterwave could not be reached.", reached=token.reason is Reason.config
-            )
-        return CredentialTest(True, "Flutterwave accepts the keys.", self.config.environment)
+            reached = token.reason is Reason.config
+            finding = KeyFinding.keys_refused if reached else None
+            detail = token.detail or "Flutterwave could not be reached."
+            return CredentialTest(False, detail, reached=reached, finding=finding)
+        headers = {"Authorization": f"Bearer {token.secret.reveal()}", "Accept": "application/json"}
+        answer = await self.http.send("GET", f"{self._base}/refunds?page=1&size=10", headers, None)
+        return read_listing(answer, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``flutterwave-signature``: base64 HMAC-SHA256 of the raw body. v3's word alone opens nothing here."""

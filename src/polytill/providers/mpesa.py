@@ -30,6 +30,7 @@ from polytill.providers.contract import (
     CustomerFields,
     Handler,
     KeyField,
+    KeyFinding,
     LookupParams,
     WebhookProof,
     WebhookResult,
@@ -144,19 +145,22 @@ class MpesaProvider(Handler):
         passkey go with a status query about a prompt that never was: it prompts nobody and moves nothing."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
+            reached = token.reason is Reason.config
+            finding = KeyFinding.keys_refused if reached else None
             return CredentialTest(
-                False, token.detail or "M-Pesa could not be reached.", reached=token.reason is Reason.config
+                False, token.detail or "M-Pesa could not be reached.", reached=reached, finding=finding
             )
         body = {**self._signed_in(), "CheckoutRequestID": NO_PROMPT}
         accepted, text = reading.read_probe(await self._call("/mpesa/stkpushquery/v1/query", body))
         if accepted is False:
             detail = f"M-Pesa accepts the consumer key and secret, but rejects the short code or passkey: {text}"
-            return CredentialTest(False, detail, self.config.environment)
+            return CredentialTest(False, detail, self.config.environment, finding=KeyFinding.short_code_refused)
         said = {
             True: "M-Pesa accepts the keys, and did not reject the short code and passkey in a status query.",
             None: "M-Pesa accepts the keys. The short code and passkey could not be checked.",
         }[accepted]
-        return CredentialTest(True, f"{said} {self._not_tested()}", self.config.environment)
+        detail, finding = f"{said} {self._not_tested()}", KeyFinding.payment_proves_it
+        return CredentialTest(True, detail, self.config.environment, finding=finding)
 
     def _not_tested(self) -> str:
         buys = self.config.config.get("transactionType", PAY_BILL) == BUY_GOODS

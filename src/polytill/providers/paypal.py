@@ -41,7 +41,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
 from polytill.providers.merchant_reference import shown
-from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
+from polytill.providers.oauth import TokenRequest, basic, send_with_token
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
     REFUSED_AGAIN,
@@ -56,6 +56,7 @@ from polytill.providers.outcomes import (
     unproven,
 )
 from polytill.providers.paypal_issues import Meaning, meaning_of
+from polytill.providers.paypal_keys import test_keys
 from polytill.providers.paypal_reading import money_text, too_fine
 from polytill.providers.token_cache import Token
 from polytill.providers.wire_json import string_in
@@ -250,13 +251,13 @@ class PayPalProvider(Handler):
         return read_page(facts, disputes.next_query(answer.data))
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token is given for good keys only, and each environment has a host of its own."""
-        token = await fetch_token(self.http, self._token_request())
-        if isinstance(token, NotSent):
-            return CredentialTest(
-                False, token.detail or "PayPal could not be reached.", reached=token.reason is Reason.config
-            )
-        return CredentialTest(True, "PayPal accepts the keys.", self.config.environment)
+        """An access token, its scopes, and a read: ``paypal_keys.py``. Each environment has a host of its own."""
+
+        async def get(path: str, token: Secret) -> Answer | NotSent | Unknown:
+            headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+            return await self.http.send("GET", self._base + path, headers, None)
+
+        return await test_keys(self.http, self._token_request(), get, self.config.environment)
 
     async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
         """GET the certificate that a delivery names, and remember it: from PayPal's API over https only, without any key."""

@@ -60,10 +60,11 @@ from polytill.providers.outcomes import (
     unproven,
 )
 from polytill.providers.paystack_disputes import listed_dispute
+from polytill.providers.paystack_keys import test_keys
 from polytill.providers.paystack_reading import WIRE_EXPONENT
 from polytill.providers.signing import header, hex_hmac, same
 from polytill.providers.wire_amounts import to_wire
-from polytill.providers.wire_json import moment_text, object_in, refund_note, text_of
+from polytill.providers.wire_json import moment_text, object_in, refund_note
 
 # ── Facts ──
 
@@ -235,18 +236,8 @@ class PaystackProvider(Handler):
         return reading.read_balance(items) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
-        """GET /balance."""
-        answer = await self._call("GET", "/balance")
-        if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Paystack could not be reached.", reached=False)
-        if answer.status == 200 and answer.data.get("status") is True:
-            items = answer.data.get("data")
-            balances = items if isinstance(items, list) else []
-            found = ", ".join(text_of(item.get("currency")) for item in balances if isinstance(item, dict))
-            detail = f"Paystack accepts the key (balances in {found})."
-            return CredentialTest(True, detail, self.config.environment)
-        said = text_of(answer.data.get("message"))
-        return CredentialTest(False, f"Paystack refuses the key: {said}", reached=answer.status < 500)
+        """GET /balance, and an initialize that can create nothing: ``paystack_keys.py``."""
+        return await test_keys(self._call, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``x-paystack-signature``: hex HMAC-SHA512 of the raw body, keyed with the API secret key."""

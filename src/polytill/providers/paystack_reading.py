@@ -33,6 +33,7 @@ from polytill.providers.outcomes import (
     unless_missing,
 )
 from polytill.providers.paystack_disputes import dispute_fact, dispute_of
+from polytill.providers.paystack_keys import is_inactive
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 from polytill.providers.wire_json import (
     id_in,
@@ -357,7 +358,7 @@ def read_error(answer: Answer) -> Outcome:
         return Unknown(Reason.duplicate, "duplicate_reference", message)
     if code == "transaction_not_found" or answer.status == 404 or "reference not found" in lower:
         return NotSent(Reason.not_found, code, message)
-    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key":
+    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key" or is_inactive(message):
         return NotSent(Reason.config, code or "invalid_key", message)
     if "currency not supported" in lower:
         return NotSent(Reason.currency_not_supported, code, message)

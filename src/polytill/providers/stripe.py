@@ -14,6 +14,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from polytill.domain.errors import InvalidAmount
+from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers import stripe_reading as reading
 from polytill.providers import stripe_terms as terms
@@ -57,6 +58,7 @@ from polytill.providers.stripe_forms import (
     metadata,
     optional,
 )
+from polytill.providers.stripe_keys import test_keys
 from polytill.providers.stripe_listing import read_balance, read_list
 from polytill.providers.stripe_reading import OUR_ATTEMPT, OUR_REFUND
 from polytill.providers.stripe_saved import read_detached
@@ -246,21 +248,10 @@ class StripeProvider(PaymentElement):
         return read_balance(answer) if isinstance(answer, Answer) else answer
 
     async def test_credentials(self) -> CredentialTest:
-        """GET /v1/balance, which says the mode of the key."""
+        """Reads, and requests that can create nothing: ``stripe_keys.py``."""
         assert self.config.secret_key is not None
-        key = self.config.secret_key.reveal()
-        mode = environment_of_key(type(self), "secretKey", key)
-        answer = await self._call("GET", "/v1/balance")
-        if not isinstance(answer, Answer):
-            return CredentialTest(False, answer.detail or "Stripe could not be reached.", reached=False)
-        if answer.status == 200 and answer.data.get("object") == "balance":
-            return CredentialTest(True, "Stripe accepts the key.", _environment(answer.data) or mode)
-        if answer.status == 403 and key.startswith("rk_"):
-            detail = "Stripe accepts the key, but the restricted key may not read the balance."
-            return CredentialTest(True, detail, mode)
-        if answer.status in (401, 403):
-            return CredentialTest(False, "Stripe refuses the key.")
-        return CredentialTest(False, f"Stripe could not check the key (HTTP {answer.status}).", reached=False)
+        mode = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
+        return await test_keys(self._call, self.config, mode, self.world.random_bytes(16).hex())
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``Stripe-Signature: t=…,v1=…``: hex HMAC-SHA256 of time, "." and raw body."""
@@ -299,11 +290,12 @@ class StripeProvider(PaymentElement):
     # ── Request builders ──
 
     async def _call(
-        self, method: str, path: str, form: Form | None = None, key: str | None = None
+        self, method: str, path: str, form: Form | None = None, key: str | None = None, api_key: Secret | None = None
     ) -> Answer | NotSent | Unknown:
-        assert self.config.secret_key is not None
+        api_key = api_key or self.config.secret_key
+        assert api_key is not None
         headers = {
-            "Authorization": f"Bearer {self.config.secret_key.reveal()}",
+            "Authorization": f"Bearer {api_key.reveal()}",
             "Accept": "application/json",
             "Stripe-Version": API_VERSION,
         }

@@ -331,7 +331,7 @@ def read_error(answer: Answer) -> Outcome:
     if (status == 402 and error) or (error.get("type") == "card_error" and status == 400):
         intent_id = id_of(error.get("payment_intent"))
         return _declined(error, False, intent_id, redact(error, REDACTED))
-    if status in (401, 403):
+    if status in (401, 403) or code == "testmode_charges_only":  # the account is not activated
         return NotSent(Reason.config, code or str(status), message)
     if not 400 <= status < 500:
         return Unknown(Reason.unreadable, str(status), "Stripe's answer could not be read.")

@@ -166,10 +166,18 @@ class Transaction:
 
 @dataclass(slots=True)
 class Account:
-    """One merchant account: whatever was made with one secret key. Accounts never see each other."""
+    """One merchant account: whatever was made with one secret key. Accounts never see each other.
+
+    ``standing``: active; inactive (the business is not activated or approved); unknown (the provider has no such key);
+    other_environment (the key is of the other mode). ``denied``: what the key may not do, of payments, refunds, account.
+    ``public_key``: the account's own, where a script chose it; None: any of the same mode is taken for it.
+    """
 
     provider: str
     key: str
+    standing: str = "active"
+    denied: frozenset[str] = frozenset()
+    public_key: str | None = None
     transactions: list[Transaction] = field(default_factory=list)
     things: dict[str, Any] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)

@@ -7,7 +7,9 @@ whether the provider acts; by default the dice say, and not for answer), ``statu
 whether it is kept and replayed, by default yes); a pay with the outcome ``decline`` takes ``code`` and ``message``, what
 the provider calls the decline, also in words that nobody knows; a webhook takes ``refundEvents`` (Flutterwave's own
 switch); pay, refund and dispute take ``provider`` and ``account`` where several transactions share a reference; the
-oracle takes ``provider``, ``account``, ``reference`` and ``status`` as a query.
+oracle takes ``provider``, ``account``, ``reference`` and ``status`` as a query. An account takes ``standing`` (active,
+inactive: not activated or approved; unknown: no such key; other_environment), ``denied`` (what its key may not do, of
+payments, refunds, account, with commas between) and ``publicKey`` (Stripe: the account's own publishable key).
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from polytill.simulator.network import Network
 from polytill.simulator.wire import json_answer, problem
 
 OUTCOMES = ("success", "decline", "abandon")
+STANDINGS = ("active", "inactive", "unknown", "other_environment")
+DENIABLE = frozenset({"payments", "refunds", "account"})
 _MISSING = object()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -275,6 +279,27 @@ async def _clear_faults(network: Network, request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+# Accounts
+
+
+async def _set_account(network: Network, request: web.Request) -> web.Response:
+    body = await _read(request)
+    name = _provider(network, body)
+    key = body.text("account") or ""
+    standing = body.choice("standing", STANDINGS, "active")
+    denied = frozenset(word for word in (body.text("denied", "", needed=False) or "").split(",") if word)
+    public_key = body.text("publicKey", needed=False)
+    body.done()
+    if not network.providers[name].well_formed(key):
+        raise _Bad(400, "invalid_member", f"'account' must be a well-formed secret key of {name}")
+    if denied - DENIABLE:
+        raise _Bad(400, "invalid_member", f"'denied' may hold {', '.join(sorted(DENIABLE))}")
+    account = network.account(name, key)
+    account.standing, account.denied, account.public_key = standing, denied, public_key
+    shown: Json = {"provider": name, "account": key, "standing": standing, "denied": sorted(denied)}
+    return _ok({**shown, "publicKey": public_key})
+
+
 # Webhooks, clock, health
 
 
@@ -350,6 +375,7 @@ def add_routes(app: web.Application, network: Network) -> None:
         ("GET", "/faults", _list_faults),
         ("POST", "/faults", _add_fault),
         ("DELETE", "/faults", _clear_faults),
+        ("POST", "/accounts", _set_account),
         ("GET", "/webhooks", _list_hooks),
         ("POST", "/webhooks", _add_hook),
         ("GET", "/deliveries", _deliveries),

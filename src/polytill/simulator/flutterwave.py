@@ -68,12 +68,14 @@ class Flutterwave(FlutterwaveMoney):
             key = self.key_of(call.headers)
             if key is None:
                 raise No(401, "Authorization required")
-            if not self.well_formed(key):
+            if not self.accepts(key):
                 raise No(401, "Invalid authorization key")
             found = self.find(call.method, call.path)
             if found is None:
                 raise No(404, f"Cannot {call.method} /v3{call.path}")
             account = self.network.account(self.name, key)
+            if account.standing == "inactive" and found[0].operation == "create":
+                raise No(400, "Merchant cannot perform transactions without approval.")
             return found[0].run(account, _given(call), **found[1])
         except No as refusal:
             return refusal.answer

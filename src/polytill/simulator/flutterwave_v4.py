@@ -115,8 +115,10 @@ class FlutterwaveV4(Provider):
             if line.operation == "other":
                 return line.run(call)
             key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
-            if key is None or until < self.network.now():
+            if key is None or until < self.network.now() or not self.accepts(key):
                 raise No(401, "Unauthorized")
+            if self.standing(key) == "inactive" and line.operation == "create":
+                raise No(403, "Merchant cannot perform transactions without approval.")
             given = call.headers.get("X-Idempotency-Key")
             if call.method == "POST" and given is not None and not 12 <= len(given) <= 255:
                 raise No(400, "X-Idempotency-Key must have 12 to 255 characters")
@@ -139,7 +141,10 @@ class FlutterwaveV4(Provider):
     def _token(self, call: Call) -> Answer:
         form = {name: values[0] for name, values in parse_qs(call.body.decode("latin-1")).items()}
         key = form.get("client_secret", "")
-        right = self.well_formed(key) and self.well_formed(form.get("client_id", ""))
+        # One host gives tokens for both environments: a key of the other one is known here.
+        right = (
+            self.well_formed(key) and self.well_formed(form.get("client_id", "")) and self.standing(key) != "unknown"
+        )
         if not right or form.get("grant_type") != "client_credentials":
             return json_answer(401, {"error": "invalid_client", "error_description": "Invalid client credentials"})
         self.network.account(self.name, key)

@@ -110,7 +110,7 @@ class Mpesa(Provider):
 
     def _generate(self, call: Call) -> Answer:
         key = self.key_of(call.headers)
-        if key is None or not self.well_formed(key) or call.query.get("grant_type") != "client_credentials":
+        if key is None or not self.accepts(key) or call.query.get("grant_type") != "client_credentials":
             raise No(400, "400.008.01", "Invalid Authentication passed")
         self.network.account(self.name, key)
         token = self.network.token(28)

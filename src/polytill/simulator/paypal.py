@@ -31,7 +31,15 @@ _KEY = re.compile(r"^[0-9A-Za-z_-]{16,128}$")
 _TOKEN_SECONDS = 32_400
 _TOKEN, _MOMENT = re.compile(r"[A-Za-z0-9+/=]{1,255}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _LISTED_SECONDS = 180 * 86_400
-_NAMES = {400: "INVALID_REQUEST", 404: "RESOURCE_NOT_FOUND", 422: "UNPROCESSABLE_ENTITY"}
+# The scopes of a token, and what a key lacks that may not do it.
+_SCOPES = {
+    "https://uri.paypal.com/services/payments/realtimepayment": "payments",
+    "https://uri.paypal.com/services/payments/payment/authcapture": "payments",
+    "https://uri.paypal.com/services/payments/refund": "refunds",
+    "https://uri.paypal.com/services/disputes/read-seller": "",
+    "openid": "",
+}
+_NAMES = {403: "NOT_AUTHORIZED", 400: "INVALID_REQUEST", 404: "RESOURCE_NOT_FOUND", 422: "UNPROCESSABLE_ENTITY"}
 
 
 @cache
@@ -122,7 +130,12 @@ class PayPal(PayPalMoney):
             if key is None or until < self.network.now():
                 body = {"error": "invalid_token", "error_description": "Token signature verification failed"}
                 return json_answer(401, body)
-            answer = line.run(self.network.account(self.name, key), _given(call), **parts)
+            account = self.network.account(self.name, key)
+            if ("refunds" if "refund" in call.path else "payments") in account.denied:
+                raise No(403, "PERMISSION_DENIED", "You do not have permission to access or perform operations.")
+            if account.standing == "inactive" and line.operation == "create":
+                raise No(422, "PAYEE_ACCOUNT_RESTRICTED", "The merchant account is restricted.")
+            answer = line.run(account, _given(call), **parts)
         except No as refusal:
             return self._refused(refusal)
         self.remember(call, answer)
@@ -156,15 +169,18 @@ class PayPal(PayPalMoney):
     def _token(self, call: Call) -> Answer:
         key = self.key_of(call.headers)
         grant = parse_qs(call.body.decode("latin-1")).get("grant_type")
-        if key is None or not self.well_formed(key) or bearer(call.headers):
+        if key is None or not self.accepts(key) or bearer(call.headers):
             body = {"error": "invalid_client", "error_description": "Client Authentication failed"}
             return json_answer(401, body)
         if grant != ["client_credentials"]:
             return json_answer(400, {"error": "unsupported_grant_type"})
-        self.network.account(self.name, key)
+        denied = self.network.account(self.name, key).denied
         token = f"A21AA{self.network.token(60)}"
         self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
-        return json_answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS})
+        scopes = " ".join(scope for scope, what in _SCOPES.items() if what not in denied)
+        return json_answer(
+            200, {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS}
+        )
 
     def _cert(self, call: Call, id: str) -> Answer:
         return Answer(200, _certificate(), {}, "application/x-pem-file")

@@ -51,13 +51,15 @@ class Paystack(PaystackCharges):
     def handle(self, call: Call) -> Answer:
         try:
             key = self.key_of(call.headers)
-            if key is None or not self.well_formed(key):
+            if key is None or not self.accepts(key):
                 hint = "Ensure that you provide the correct authorization key for the request"
                 raise No(401, "Invalid key", "invalid_Key", hint)
             found = self.find(call.method, call.path)
             if found is None:
                 raise No(404, f"Cannot {call.method} {call.path}", "route_not_found")
             account = self.network.account(self.name, key)
+            if account.standing == "inactive" and found[0].operation == "create":
+                raise No(400, "Merchant may be inactive", "merchant_inactive")
             given: Json = dict(call.query) if call.method == "GET" else json_object(call.body)
             return found[0].run(account, {**given, "": call.base}, **found[1])
         except No as refusal:

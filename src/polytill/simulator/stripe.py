@@ -19,6 +19,7 @@ from polytill.simulator import stripe_calls as calls
 from polytill.simulator import stripe_payments as money
 from polytill.simulator import stripe_people as people
 from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Refund, Transaction
+from polytill.simulator.stripe_access import by_publishable_key, check_permission
 from polytill.simulator.stripe_pages import page_of, payer_acts, submit_page
 from polytill.simulator.stripe_params import Refused, parse_form, to_wire
 from polytill.simulator.stripe_payments import Desk
@@ -38,6 +39,7 @@ class Stripe(Provider):
         one = "/payment_intents/{id}"
         return [
             route("GET", "/balance", "other", people.balance),
+            route("GET", "/account", "other", people.account),
             route("POST", "/payment_intents", "create", calls.create_intent),
             route("GET", "/payment_intents", "lookup", calls.list_intents),
             route("GET", one, "lookup", calls.retrieve_intent),
@@ -92,7 +94,7 @@ class Stripe(Provider):
         if key.startswith("pk_"):
             message = "This API call cannot be made with a publishable API key. Please use a secret API key."
             raise Refused(401, message, code="secret_key_required", early=True)
-        if not self.well_formed(key):
+        if not self.accepts(key):
             shown = f"{key[:8]}{'*' * 16}{key[-4:]}" if len(key) > 16 else "*" * len(key)
             raise Refused(401, f"Invalid API Key provided: {shown}", early=True)
         return self.network.account(self.name, key)
@@ -118,10 +120,10 @@ class Stripe(Provider):
     def enter(self, call: Call) -> Answer | None:
         """Replay, conflict, or mark the key as running."""
         try:
-            account = self._account(call)
             key = self._key(call)
             if key is None:
                 return None
+            account = self._account(call)
             if not key or len(key) > 255:
                 raise Refused(400, "Invalid Idempotency-Key: up to 255 characters.", early=True)
             return self._known(account, key, self._fingerprint(call))
@@ -168,7 +170,11 @@ class Stripe(Provider):
     def handle(self, call: Call) -> Answer:
         request_id = f"req_{self.network.token(14)}"
         try:
+            public = by_publishable_key(self.network.accounts.values(), call, self.key_of(call.headers))
+            if public is not None:
+                return json_answer(200, public, {"Request-Id": request_id})
             account = self._account(call)
+            check_permission(account, call)
             found = self.find(call.method, call.path)
             if found is None:
                 message = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from polytill.simulator.books import Json
 from polytill.simulator.deliveries import Hook, is_loopback
+from polytill.simulator.stripe_access import account_json
 from polytill.simulator.stripe_answers import missing, page, reply
 from polytill.simulator.stripe_cards import card_for
 from polytill.simulator.stripe_params import Refused, check_known, items, metadata, need, text, to_wire
@@ -30,6 +31,12 @@ def balance(desk: Desk, params: Json) -> Answer:
     reserved = [{"amount": 0, "currency": code.lower()} for code in wire]
     document: Json = {"object": "balance", "available": empty, "connect_reserved": reserved}
     return reply(desk, params, {**document, "livemode": live(desk.account), "pending": pending})
+
+
+def account(desk: Desk, params: Json) -> Answer:
+    """GET /v1/account."""
+    check_known(params, "retrieve")
+    return reply(desk, params, account_json(desk.account))
 
 
 def create_customer(desk: Desk, params: Json) -> Answer:

@@ -150,6 +150,15 @@ class Provider(ABC):
     def well_formed(self, key: str) -> bool:
         """Whether this provider could have issued ``key``."""
 
+    def standing(self, key: str) -> str:
+        """How the account behind a key stands (``Account.standing``)."""
+        account = self.network.accounts.get((self.name, key))
+        return account.standing if account else "active"
+
+    def accepts(self, key: str) -> bool:
+        """Whether this provider knows ``key``."""
+        return self.well_formed(key) and self.standing(key) not in ("unknown", "other_environment")
+
     def enter(self, call: Call) -> Answer | None:
         """Called before ``handle``: an answer here (a replay, a conflict) means that nothing else runs."""
         return None

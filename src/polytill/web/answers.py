@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from polytill.domain.identifiers import IdentifierKind
+from polytill.providers.contract import KeyFinding
 from polytill.web.answering import Answer as Answer
 from polytill.web.answering import Environment as Environment
 from polytill.web.answering import Minor as Minor
@@ -255,10 +256,11 @@ class Chosen(Answer):
 
 
 class Tested(Answer):
-    """Whether the keys work."""
+    """Whether payments can be made with the keys. ``finding`` names what was found; ``ok`` with a finding is a warning."""
 
     ok: bool
     environment: Environment | None
+    finding: KeyFinding | None
     detail: str
     tested_at: Moment
 

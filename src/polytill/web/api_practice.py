@@ -213,12 +213,13 @@ async def remove_configuration(caller: Configures, practice_id: PracticeId, code
 
 @router.post("/payment-providers/{code}/test", response_model=answers.Tested)
 async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
-    """Ask the provider whether the keys work. Moves nothing."""
+    """Ask the provider whether payments can be made with the keys. Creates nothing and moves nothing."""
     result, tested_at = await configure.test_configuration(caller.desk, practice_id, code, caller.actor)
     return answer(
         {
             "ok": result.ok,
             "environment": result.environment.value if result.environment else None,
+            "finding": result.finding.value if result.finding else None,
             "detail": result.detail,
             "testedAt": wire_time(tested_at),
         }

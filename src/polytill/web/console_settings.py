@@ -254,6 +254,8 @@ async def activate(request: Request, found: PracticeAdmin, code: str, environmen
         return await _page(request, found, code, 422, errors=errors)
     try:
         _, tested = await configure.switch(visitor.desk, visitor.practice_id, code, environment, visitor.actor)
+    except configure.LiveKeysRefused as error:
+        return await _page(request, found, code, error.status, errors=errors_by_field(error), tested=error.test)
     except EXPECTED as error:
         return await _page(request, found, code, error.status, errors=errors_by_field(error))
     done = "production_unchecked" if tested and not tested.reached else environment.value

@@ -14,6 +14,27 @@ MARKS: dict[bool | None, str] = {True: "pass", False: "FAIL", None: "–"}
 Results = Mapping[str, list[Result]]
 
 
+KEY_TESTS = """## What a test of keys finds
+
+A test creates nothing and moves nothing. It ends with `ok` and, where there is something to say, a `finding`.
+
+| | checked | cannot be checked without a payment |
+| --- | --- | --- |
+| Stripe | the key and its mode; live: `charges_enabled` of the account; restricted keys: the permissions to create payments and \
+refunds, by requests without parameters; the publishable key, by the account's newest payment | whether a publishable key is \
+of the same account, where the account has no payment yet |
+| PayPal | client ID and secret, at the host of the environment; whether the app may use orders; the scope of refunds | whether \
+the account may receive money |
+| Paystack | the secret key; whether the account is active, by an initialize without parameters | the account, where Paystack \
+looks at the parameters first; the public key, which is not used |
+| Flutterwave | the secret key; whether the account is approved, by a payment without parameters; the shape of the encryption \
+key and that the secret hash is no key | the account, where Flutterwave looks at the parameters first; the secret hash, which \
+is compared with the dashboard by the first webhook |
+| Flutterwave v4 | client ID and secret; that they are of this environment, by a list of refunds | whether the account is approved |
+| M-Pesa | consumer key and secret; short code and passkey, by a status query | the passkey and the till, for certain |
+"""
+
+
 def matrix_text(results: Results) -> str:
     """One line for each check, one column for each provider, the sums below; problems at the end."""
     codes = list(results)
@@ -39,7 +60,7 @@ def write_document(results: Results) -> str:
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
         "a test holds it to that.\n"
     )
-    return "\n".join([head, _capabilities(handlers), _currencies(handlers), _matrix(results)])
+    return "\n".join([head, _capabilities(handlers), _currencies(handlers), KEY_TESTS, _matrix(results)])
 
 
 def _handler(code: str) -> type[Handler]:

@@ -83,7 +83,7 @@ FLUTTERWAVE_V4 = ProviderFixture(
         "pending": (Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),),
         "strange": (Sample(_ok(_charge("levitating")), to="/charges/"),),
         "missing": (_failed(404, "10404", "Charge not found"),),
-        "keys_good": (Sample(TOKEN, to=TOKEN_PATH),),
+        "keys_good": (Sample(TOKEN, to=TOKEN_PATH), Sample(_ok([]), to="/refunds")),
         "keys_bad": (Sample({"error": "invalid_client"}, 401, to=TOKEN_PATH),),
         "refunded": (Sample(_ok(REFUND), 201, to="/refunds"),),
         "disputes": (Sample(_ok([CHARGEBACK]), to="/chargebacks"),),

@@ -127,7 +127,10 @@ PAYPAL = ProviderFixture(
         "pending": (_ordered("COMPLETED", captures=[_capture("PENDING", status_details={"reason": "ECHECK"})]),),
         "strange": (_ordered("LEVITATING"),),
         "missing": (Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/"),),
-        "keys_good": (Sample(TOKEN, to="/v1/oauth2/token"),),
+        "keys_good": (
+            Sample(TOKEN, to="/v1/oauth2/token"),
+            Sample({"name": "RESOURCE_NOT_FOUND", "message": "no"}, 404, to="/v2/checkout/orders/"),
+        ),
         "keys_bad": (
             Sample({"error": "invalid_client", "error_description": "Client Authentication failed"}, 401,
                    to="/v1/oauth2/token"),

@@ -1,0 +1,33 @@
+"""Test the keys of a practice's provider from the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polytill.cli.opened import console, opened
+
+
+def practices_test_keys(
+    practice: Annotated[int, typer.Argument(help="The practice's id")],
+    provider: Annotated[str, typer.Argument(help="The provider's code, such as stripe")],
+) -> None:
+    """Ask a provider whether payments can be made with a practice's active keys. Creates nothing; ends with 1 where not."""
+    from polytill.flows import configure
+
+    result, _ = opened(lambda till: configure.test_configuration(till.desk, practice, provider, "cli"))
+    said = (
+        "unknown"
+        if not result.reached
+        else "no"
+        if not result.ok
+        else "yes, with a warning"
+        if result.finding
+        else "yes"
+    )
+    finding = f" ({result.finding.value})" if result.finding else ""
+    console.print(f"Payments can be made: {said}{finding}", highlight=False, markup=False)
+    console.print(result.detail, highlight=False, markup=False, soft_wrap=True)
+    if not result.ok:
+        raise SystemExit(1)

@@ -1,0 +1,52 @@
+"""Whether payments can be made with the keys of a PayPal app. Nothing is created.
+
+Sources: developer.paypal.com (authentication: the token's answer names its scopes; API responses: 403 NOT_AUTHORIZED),
+paypal/paypal-rest-api-specifications (payments_payment_v2.json: a refund needs the scope ``…/payments/refund``; the
+scopes of an order are not named in that answer, so a read of an order that is not there tells).
+What to know: sandbox and live are two hosts, and an app of one is an unknown client to the other. Whether the account
+itself may receive money (PAYEE_ACCOUNT_RESTRICTED) is told by an order only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import CredentialTest, KeyFinding
+from polytill.providers.http import Answer, Http
+from polytill.providers.oauth import TokenRequest, read_token
+from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.providers.wire_json import string_in, text_of
+
+NO_ORDER = "0" * 17  # an id that no order has
+REFUND_SCOPE = "https://uri.paypal.com/services/payments/refund"
+
+Get = Callable[[str, Secret], Awaitable[Answer | NotSent | Unknown]]
+
+
+async def test_keys(http: Http, request: TokenRequest, get: Get, environment: Environment) -> CredentialTest:
+    """A fresh token with its scopes, then GET of an order that is not there: 404 by who may read orders, else 403."""
+    answer = await http.send(request.method, request.url, request.headers, request.body)
+    if not isinstance(answer, Answer):
+        return CredentialTest(False, answer.detail or "PayPal could not be reached.", reached=False)
+    token = read_token("PayPal", answer)
+    if isinstance(token, NotSent):
+        reached = token.reason is Reason.config
+        mode = "live" if environment is Environment.production else "sandbox"
+        detail = f"PayPal refuses the client ID or secret in {mode}; sandbox and live apps have different ones."
+        finding = KeyFinding.keys_refused if reached else None
+        return CredentialTest(False, detail if reached else token.detail or "", reached=reached, finding=finding)
+    order = await get(f"/v2/checkout/orders/{NO_ORDER}", token.secret)
+    if isinstance(order, Answer) and order.status in (401, 403):
+        said = text_of(order.data.get("name")) or str(order.status)
+        detail = f"PayPal accepts the keys, but the app may not use orders ({said}): turn on payments for the app."
+        return CredentialTest(False, detail, environment, finding=KeyFinding.no_payments)
+    scopes = string_in(answer.data, "scope")
+    if scopes is not None and REFUND_SCOPE not in scopes.split():
+        detail = "PayPal accepts the keys, but the app may not make refunds: turn on refunds for the app."
+        return CredentialTest(True, detail, environment, finding=KeyFinding.no_refunds)
+    if not isinstance(order, Answer) or order.status != 404:
+        detail = "PayPal accepts the keys. Whether the app may create orders could not be checked."
+        return CredentialTest(True, detail, environment, finding=KeyFinding.not_all_checked)
+    return CredentialTest(True, "PayPal accepts the keys.", environment)

@@ -162,6 +162,18 @@ async def test_a_push_with_another_response_code_was_rejected() -> None:
 
 
 @pytest.mark.parametrize(
+    "more",
+    [{"MerchantRequestID": "29115-34620561-1"}, {"ResponseDescription": "Success. Request accepted for processing"}],
+)
+async def test_a_push_that_may_have_been_submitted_is_unknown(more: Json) -> None:
+    """Safaricom's portal: MerchantRequestID names a submitted request. A second prompt could take the money twice."""
+    handler, _ = mpesa((200, {"ResponseCode": "77", "ResponseDescription": "Rejected by a new rule", **more}))
+    params = CreatePaymentParams("r", "p", KES, Customer(phone="254708374149"), "https://shop.example")
+    found = await handler.create_payment_intent(params)
+    assert (type(found), found.code) == (Unknown, "77")
+
+
+@pytest.mark.parametrize(
     ("text", "ok"), [("[MerchantValidate] - Wrong credentials", False), ("The transaction does not exist", True)]
 )
 async def test_the_test_of_mpesas_keys_finds_a_wrong_passkey(text: str, ok: bool) -> None:

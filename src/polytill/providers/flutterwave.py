@@ -366,7 +366,7 @@ class FlutterwaveProvider(Handler):
         headers = {"Authorization": f"Bearer {self.config.secret_key.reveal()}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        return await self.http.send(method, self._base + path, headers, to_json(body) if body else None)
+        return await self.http.send(method, self._base + path, headers, to_json(body) if body is not None else None)
 
     def _payment_body(self, params: CreatePaymentParams) -> JsonObject:
         customer = {

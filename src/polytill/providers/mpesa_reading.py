@@ -52,13 +52,25 @@ TOO_MANY = "500.003.02"
 
 def read_push(answer: Answer, amount: Money) -> Outcome:
     """What processrequest says: "0" is a prompt that was sent. Any other code with a CheckoutRequestID may have been: the
-    query tells. Without one, Safaricom rejected the request: "any other code means an error occurred"."""
+    query tells.
+
+    Without any id, the request was rejected. Source: the fields of the answer as Safaricom's portal describes them (M-Pesa
+    Express), quoted alike by several public SDKs (mpesa-sdk-kotlin among them): ResponseCode is "the status of the
+    transaction submission. 0 means successful submission and any other code means an error occurred", and MerchantRequestID
+    identifies "any submitted payment request". So an answer with that id, or with a text of success, proves nothing: the
+    outcome is unknown, and its callback or a person decides.
+    """
     checkout_id, said = string_in(answer.data, "CheckoutRequestID"), id_in(answer.data, "ResponseCode")
     if answer.status == 200 and said is not None and checkout_id:
         return Pending(amount, checkout_id, redact(answer.data, REDACTED))
     text = text_of(answer.data.get("ResponseDescription"))
     if answer.status == 200 and said is not None and not _is_zero(said) and text:
-        return NotSent(Reason.validation, said, text)
+        submitted = (
+            string_in(answer.data, "MerchantRequestID") is not None
+            or _speaks_of_success(text)
+            or "accepted" in text.lower()
+        )
+        return Unknown(Reason.unreadable, said, text) if submitted else NotSent(Reason.validation, said, text)
     return read_error(answer)
 
 
@@ -95,13 +107,17 @@ def _result(code: str, data: JsonObject, checkout_id: str, amount: Money) -> Out
         return Declined(REASONS[code], True, code, text, checkout_id, kept, closed_for_certain=True)
     if _is_running(code, text):
         return Pending(amount, checkout_id, kept)
-    if _is_zero(code) or re.search(r"\b(success|processed)", f"{code} {text}".lower()):
+    if _is_zero(code) or _speaks_of_success(f"{code} {text}"):
         return Unknown(Reason.unreadable, code, text or "M-Pesa's result code is not known.")
     return Declined(Reason.declined, True, code, text or "M-Pesa's result code is not known.", checkout_id, kept)
 
 
 def _is_running(code: str, text: str) -> bool:
     return code in RUNNING or any(words in text.lower() for words in RUNNING_WORDS)
+
+
+def _speaks_of_success(text: str) -> bool:
+    return re.search(r"\b(success|processed)", text.lower()) is not None
 
 
 def _is_zero(code: str) -> bool:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 HOLDING = ("stripe", "paypal")  # those that can hold an amount first
 FIXED_AMOUNT = ("stripe", "paypal", "mpesa")  # nobody can pay another one there
-SILENT_DISPUTES = ("flutterwave", *PUSHED)  # no delivery and no list tells of them
+LISTED_DISPUTES = ("flutterwave", "flutterwave_v4")  # a list tells of them, and no delivery
+SILENT_DISPUTES = tuple(one for one in PUSHED if one not in LISTED_DISPUTES)  # nothing tells of them
 _OPEN = (PaymentStatus.requires_action, PaymentStatus.processing)
 
 
@@ -300,6 +301,7 @@ class Story(Edges):
         elif (
             choice == "dispute"
             and merchant.provider not in SILENT_DISPUTES
+            and (self.h.plan.compares or merchant.provider not in LISTED_DISPUTES)
             and not any(d.status == "lost" for d in tx.disputes)
         ):
             await self._disputed(merchant, tx)

@@ -192,7 +192,7 @@ async def test_configurations(shared: Installation) -> None:
 
     tested = await practice.call("POST", "/payment-providers/paystack/test")
     assert tested.status == 200
-    assert tested.body.keys() == {"ok", "environment", "detail", "testedAt"}
+    assert tested.body.keys() == {"ok", "environment", "finding", "detail", "testedAt"}
     assert (tested.body["ok"], tested.body["environment"]) == (True, "sandbox")
     live = {name: value.replace("_test_", "_live_") for name, value in TEST_KEYS["paystack"].items()}
     put = await practice.call("PUT", "/payment-providers/paystack/credentials/production", live)

@@ -108,6 +108,7 @@ async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, a
     if currencies is not None:
         known = entry.currencies
         entry.currencies = {c: known.get(c) or CurrencySupport(c) for c in currencies}
+        _check_taken(entry, handler, currencies)
     _check(desk, entry, handler)
     await _insert(desk, entry, actor)
     return (await desk.catalog())[code]
@@ -156,6 +157,23 @@ def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> N
         raise Invalid(errors)
 
 
+def _check_taken(entry: ProviderEntry, handler: type[Handler] | None, added: list[str]) -> None:
+    """Refuse currencies that the provider cannot take (``Handler.takes_currency``)."""
+    foreign = [
+        code for code in added if handler is not None and code in CURRENCIES and not handler.takes_currency(code)
+    ]
+    if foreign:
+        raise Invalid(
+            [
+                FieldError(
+                    "/supportedCurrencies", f"{entry.name} does not support {code!r}.", "no_such_currency",
+                    {"currency": code, "provider": entry.name},
+                )
+                for code in foreign
+            ]
+        )  # fmt: skip
+
+
 async def _locked(tx: Tx, code: str) -> ProviderEntry:
     # The row's copy of its currencies is computed from what is read here: two writers at once take turns.
     await catalog.lock(tx, code)
@@ -177,6 +195,7 @@ async def change(
         if handler is None and after.status != "inactive":
             raise Invalid([FieldError("/status", f"{missing} It can only be inactive.")], code="handler_missing")
         touched = _with_currencies(after, currencies, handler)
+        _check_taken(after, handler, [one.currency_code for one in touched if one.is_active])
         _check(desk, after, handler)
         now = desk.world.now()
         catalog.update(tx, after, now)
@@ -219,6 +238,8 @@ async def put_currency(desk: Desk, code: str, support: CurrencySupport, actor: s
         entry = await _locked(tx, code)
         after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
         handler, _ = _handler(desk, code, after.integration_type, after.handler_module)
+        if support.is_active:
+            _check_taken(after, handler, [support.currency_code])
         _check(desk, after, handler)
         now = desk.world.now()
         catalog.put_currency(tx, entry.id, support, now)

@@ -246,6 +246,12 @@ class Handler:
         return identifiers_in(cls.identifiers, response)
 
     @classmethod
+    def takes_currency(cls, currency: str) -> bool:
+        """Whether the provider can take this currency at all: the catalog refuses to add another. A handler that does not
+        say takes any."""
+        return True
+
+    @classmethod
     def methods_in(cls, currency: str) -> tuple[str, ...]:
         """The methods by which a payer can really pay in a currency, most usual first."""
         return cls.catalog.methods

@@ -180,6 +180,11 @@ class MpesaProvider(Handler):
         return {}
 
     @classmethod
+    def takes_currency(cls, currency: str) -> bool:
+        """Kenyan shillings only."""
+        return currency in cls.catalog.currencies
+
+    @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
         """The phone that is prompted: a Kenyan mobile number."""
         return PHONE

@@ -129,6 +129,11 @@ class PayPalProvider(Handler):
     redacted = reading.REDACTED
 
     @classmethod
+    def takes_currency(cls, currency: str) -> bool:
+        """PayPal's own list (developer.paypal.com, currency codes): the catalog has all of it."""
+        return currency in cls.catalog.currencies
+
+    @classmethod
     def read_identifiers(cls, response: Any) -> Identifiers:
         """An order with what is in it, or a capture or an authorization by itself: all of them call their id ``id``."""
         return reading.read_identifiers(response)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import sqlite3
 import statistics
 import time
 from dataclasses import replace
@@ -13,10 +12,9 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-import asyncpg
-
+from benchmarks.bulk import AT_ONCE, Rows, one_payment, settled_down
 from benchmarks.ground import Ground, Practice
-from benchmarks.load import WrongAnswer, drive, payments
+from benchmarks.load import WrongAnswer
 from benchmarks.measuring import Size, stage, start
 from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
@@ -27,11 +25,9 @@ from polytill.storage import payment_identifiers, payment_search
 from polytill.storage import payments as payment_rows
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
-from polytill.storage.sqlite import SqliteEngine, _bind
 
 FIRST = "Amara Chidi Ngọzi Wanjiku Kamau Otieno Mary John Fatima Musa Élodie Pierre Grace Peter".split()  # noqa: SIM905
 LAST = "Okafor Mwangi Njoroge Odhiambo Adébáyò Smith Nguyễn Balogun Eze Mensah Owusu Ọlábísí".split()  # noqa: SIM905
-AT_ONCE = 5_000
 MOST_MS = 100
 ENGINES = ("sqlite", "postgresql")
 
@@ -63,20 +59,13 @@ def _middle(took: list[float]) -> float:
 
 async def _fill(ground: Ground, program: Program, many: int) -> dict[str, str]:
     """One payment through the service, and its like with other names, numbers and references. What to search for."""
-    [practice] = ground.practices
-    await drive(program.port, payments("search", [practice], 1), 201)
     async with Polytill.open(ground.opened_settings()) as till:
-        db = await till.desk.opening.practice(practice.id)
-        [row] = await db.fetch("SELECT id FROM payments")
-        model = await payment_rows.by_id(db, row["id"])
-        assert model is not None
-        [attempt] = await payment_rows.attempts_of(db, model.id)
+        db, model, attempt = await one_payment(till, program, ground)
         for at in range(0, many, AT_ONCE):
             await _insert(ground, db, model, attempt, range(at, min(at + AT_ONCE, many)))
         while await close_blocks(db):  # as workers do
             pass
-        if db.engine.dialect == "postgresql":
-            await db.fetch("ANALYZE")
+        await settled_down(db)
     middle = many // 2
     like = _like(model, attempt, middle)
     return {
@@ -104,33 +93,8 @@ def _like(model: Payment, attempt: Attempt, number: int) -> tuple[Payment, Attem
     )  # fmt: skip
 
 
-class _Rows:
-    """What is written, gathered by statement: row by row it would take many minutes."""
-
-    def __init__(self) -> None:
-        self.by_statement: dict[str, list[tuple[Any, ...]]] = {}
-
-    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
-        """See ``Writes``."""
-        self.by_statement.setdefault(sql, []).append(args)
-
-    async def write(self, ground: Ground, db: PracticeDb) -> None:
-        """Write all of it at once."""
-        if isinstance(db.engine, SqliteEngine):
-            connection = sqlite3.connect(db.engine.path)
-            for sql, rows in self.by_statement.items():
-                connection.executemany(sql, map(_bind, rows))
-            connection.commit()
-            connection.close()
-            return
-        line = await asyncpg.connect(f"{ground.postgres_url}/{ground.practices[0].database}")
-        for sql, rows in self.by_statement.items():
-            await line.executemany(sql, rows)
-        await line.close()
-
-
 async def _insert(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt, numbers: range) -> None:
-    rows = _Rows()
+    rows = Rows()
     for number in numbers:
         payment, own = _like(model, attempt, number)
         payment_rows.insert(rows, payment)

@@ -18,6 +18,7 @@ from tests.browser.chromium import MISSING, find_chromium
 from tests.installation import Installation
 from tests.web.browsing import PASSWORD, person
 from tests.web.support import Clock, Practice, fresh
+from tests.wording import said
 
 HERE = Path(__file__).parent
 SIZES = {"desk": {"width": 1280, "height": 820}, "phone": {"width": 390, "height": 800}}
@@ -102,9 +103,9 @@ class Visit:
 
     async def sign_in(self, door: str, email: str) -> None:
         await self.go(f"{door}/login")
-        await self.page.get_by_label("E-mail").fill(email)
-        await self.page.get_by_label("Password").fill(PASSWORD)
-        await self.page.get_by_role("button", name="Sign in").click()
+        await self.page.get_by_label(said("login.email")).fill(email)
+        await self.page.get_by_label(said("login.password")).fill(PASSWORD)
+        await self.page.get_by_role("button", name=said("login.go")).click()
         await self.page.wait_for_url(f"**{door}**")
 
     async def look(self, name: str) -> None:

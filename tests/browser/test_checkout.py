@@ -11,6 +11,7 @@ from playwright.async_api import Browser, expect
 from tests.browser.checkout_scenes import DESKTOP, PHONE, Payer, Scenes, launched, payer
 from tests.installation import Installation, running
 from tests.web.support import Clock, Practice
+from tests.wording import to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,7 +78,7 @@ async def test_open_pay_return_receipt(house: Installation, browser: Browser, co
     made = (await practice.create(500_000, description="Consultation")).body
     async with payer(browser, house, java_script_enabled=scripts) as who:
         await who.open(f"/pay/{made['clientToken']}")
-        await who.page.get_by_role("link", name="Pay NGN\u00a05,000.00").click()
+        await who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN\u00a05,000.00")).click()
         assert who.page.url.startswith(house.simulator.url)
         await who.page.get_by_role("button", name="Decline").click()
         if not who.page.url.startswith(
@@ -85,12 +86,12 @@ async def test_open_pay_return_receipt(house: Installation, browser: Browser, co
         ):  # Paystack's page stays with the payer, Flutterwave's sends them back
             await who.open(f"/pay/{made['clientToken']}/return")
         assert await who.state() == "declined"
-        await who.page.get_by_role("link", name="Try again").click()
+        await who.page.get_by_role("link", name=to_payer("action.again")).click()
         await who.page.get_by_role("button", name="Pay", exact=True).click()
-        await expect(who.page.get_by_role("heading", name="Paid")).to_be_visible()
+        await expect(who.page.get_by_role("heading", name=to_payer("paid.title"))).to_be_visible()
         assert await who.state() == "paid"
-        await who.page.get_by_role("link", name="Receipt").click()
-        await expect(who.page.get_by_role("heading", name="Receipt")).to_be_visible()
+        await who.page.get_by_role("link", name=to_payer("receipt.title")).click()
+        await expect(who.page.get_by_role("heading", name=to_payer("receipt.title"))).to_be_visible()
         await expect(who.page.get_by_text("NGN\u00a05,000.00")).to_be_visible()
         assert not who.faults, who.faults
     assert (await practice.payment(made["id"]))["amountCaptured"] == 500_000
@@ -99,7 +100,7 @@ async def test_open_pay_return_receipt(house: Installation, browser: Browser, co
 
 async def _choose(who: Payer, card: str) -> None:
     await who.page.get_by_label(card).check()
-    await who.page.get_by_role("button", name="Pay US$123.45").click()
+    await who.page.get_by_role("button", name=to_payer("action.pay", amount="US$123.45")).click()
 
 
 async def test_the_card_form_declines_and_pays(house: Installation, browser: Browser) -> None:
@@ -114,7 +115,7 @@ async def test_the_card_form_declines_and_pays(house: Installation, browser: Bro
         who.faults.clear()
         await who.fine()
         await _choose(who, "Test card that is approved")
-        await expect(who.page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
+        await expect(who.page.get_by_role("heading", name=to_payer("paid.title"), exact=True)).to_be_visible()
         assert not who.faults, who.faults
     payment = await practice.settled(made["id"], status="succeeded")
     assert (payment["status"], len(payment["attempts"])) == ("succeeded", 1)
@@ -127,9 +128,9 @@ async def test_the_card_form_goes_by_the_bank(house: Installation, browser: Brow
         await who.open(f"/pay/{made['clientToken']}")
         await _choose(who, "Test card whose bank asks on a page of its own")
         await who.page.get_by_role("button", name="Decline").click()
-        await expect(who.page.get_by_role("heading", name="The payment was declined")).to_be_visible()
+        await expect(who.page.get_by_role("heading", name=to_payer("declined.title"))).to_be_visible()
         await _choose(who, "Test card that is approved")
-        await expect(who.page.get_by_role("heading", name="Paid")).to_be_visible()
+        await expect(who.page.get_by_role("heading", name=to_payer("paid.title"))).to_be_visible()
         assert not who.faults, who.faults
 
 
@@ -139,11 +140,11 @@ async def test_the_card_form_says_when_it_cannot_be_loaded(house: Installation, 
     async with payer(browser, house) as who:
         await who.page.route("**/stripe.js", lambda route: route.abort())
         await who.open(f"/pay/{made['clientToken']}")
-        await expect(who.page.get_by_role("alert")).to_contain_text("could not be loaded")
+        await expect(who.page.get_by_role("alert")).to_contain_text(to_payer("method.not_loaded"))
     async with payer(browser, house, java_script_enabled=False) as who:
         await who.open(f"/pay/{made['clientToken']}")
         # What stands in noscript is not drawn where a debugger has turned scripts off: it is looked for in the source.
-        assert '<noscript><p class="problem">Paying here needs JavaScript.' in await who.page.content()
+        assert f'<noscript><p class="problem">{to_payer("method.script")}' in await who.page.content()
         await expect(who.page.get_by_role("button")).to_be_disabled()
 
 
@@ -156,7 +157,9 @@ async def test_the_page_finds_out_by_itself(house: Installation, browser: Browse
         await who.open(f"/pay/{made['clientToken']}")
         assert await who.state() == "finding"
         # Found by asking: the link was lost, and a new one can be paid.
-        await expect(who.page.get_by_role("link", name="Pay NGN")).to_be_visible(timeout=15_000)
+        await expect(who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN"))).to_be_visible(
+            timeout=15_000
+        )
         assert not who.faults, who.faults
 
 
@@ -167,9 +170,9 @@ async def test_the_payer_tries_again_after_nobody_was_reached(house: Installatio
     async with payer(browser, house, java_script_enabled=False) as who:
         await who.open(f"/pay/{made['clientToken']}")
         assert await who.state() == "not_reached"
-        await who.page.get_by_role("button", name="Try again").click()
+        await who.page.get_by_role("button", name=to_payer("action.again")).click()
         assert await who.state() == "open"
-        await who.page.get_by_role("link", name="Pay NGN").click()
+        await who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN")).click()
         assert who.page.url.startswith(house.simulator.url)
 
 
@@ -182,14 +185,14 @@ async def test_a_link_by_keyboard_alone(house: Installation, browser: Browser) -
         await who.page.keyboard.press("Tab")
         await who.page.keyboard.type("ada")
         await who.page.keyboard.press("Enter")
-        await expect(who.page.get_by_text("Please give an e-mail address")).to_be_visible()
-        await expect(who.page.get_by_label("E-mail")).to_be_focused()
+        await expect(who.page.get_by_text(to_payer("link.email_wrong"))).to_be_visible()
+        await expect(who.page.get_by_label(to_payer("link.email"))).to_be_focused()
         who.faults.clear()  # the browser complains of the 422
         await who.fine()
         await who.page.keyboard.press("End")
         await who.page.keyboard.type("@example.com")
         await who.page.keyboard.press("Enter")
-        await expect(who.page.get_by_role("link", name="Pay NGN")).to_be_visible()
+        await expect(who.page.get_by_role("link", name=to_payer("action.pay", amount="NGN"))).to_be_visible()
         await who.page.keyboard.press("Tab")
         await who.page.keyboard.press("Enter")
         await who.page.wait_for_url(f"{house.simulator.url}/**")
@@ -212,14 +215,14 @@ async def test_other_languages_and_long_words(house: Installation, browser: Brow
             await who.picture(name)
         # What was chosen once stays chosen.
         await who.open(scenes["paid"])
-        await expect(who.page.get_by_role("heading", name="Payé")).to_be_visible()
+        assert await who.page.locator("html").get_attribute("lang") == "fr"
 
 
 async def test_a_receipt_on_paper(house: Installation, browser: Browser, scenes: dict[str, str]) -> None:
     async with payer(browser, house, {"width": 700, "height": 620}, "dark") as who:
         await who.open(scenes["receipt-part-refunded"])
         await who.page.emulate_media(media="print", color_scheme="dark")
-        await expect(who.page.get_by_role("link", name="Back to the payment")).to_be_hidden()
+        await expect(who.page.get_by_role("link", name=to_payer("action.to_payment"))).to_be_hidden()
         await expect(who.page.get_by_role("navigation")).to_be_hidden()
         ink = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
         assert await who.page.evaluate(ink) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]  # also by night

@@ -13,6 +13,7 @@ from tests.browser.scene import chromium, visit
 from tests.fleets import a_newer_schema, break_it, mend
 from tests.installation import Installation, running
 from tests.web.browsing import person
+from tests.wording import said
 
 NAMES = ("Lagos Family Clinic", "Boston Dental", "Nairobi Eye Centre", "Accra Smiles", "Kigali Children's Hospital")
 
@@ -34,25 +35,25 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
         async with chromium() as browser, visit(house, browser, size, tmp_path) as seen:
             page = seen.page
             await seen.sign_in("/owner", "olu@example.com")
-            await page.get_by_role("link", name="Practices", exact=True).click()
-            await expect(page.get_by_role("heading", name="5 of 5 practices stand at an older version")).to_be_visible()
+            await page.get_by_role("link", name=said("nav.practices"), exact=True).click()
+            await expect(page.get_by_role("heading", name=said("fleet.behind", n=5, of="5"))).to_be_visible()
             await seen.look("owner-fleet-behind")
             # Another process begins, and the page follows what it does.
             run = await fleet.begin(desk, "elsewhere")
             assert run is not None
-            await page.get_by_role("button", name="Migrate all practices").click()
-            await expect(page.get_by_role("status").first).to_contain_text("under way already")
+            await page.get_by_role("button", name=said("fleet.begin")).click()
+            await expect(page.locator("[data-done=migration_goes_on]")).to_be_visible()
             for done in (1, 3):
                 await onboarding.migrate_practice(desk, done, "elsewhere")
-            await expect(page.get_by_text("2 of 5 done")).to_be_visible()
-            await expect(page.get_by_text("behind", exact=True)).to_have_count(3)
+            await expect(page.get_by_text(said("fleet.progress", n="2", of="5", failed="0"))).to_be_visible()
+            await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
             await seen.look("owner-fleet")
             await fleet.carry_out(desk, run, "elsewhere")
             await expect(page.get_by_text("The database refused the step")).to_be_visible()
             await seen.look("owner-fleet-failed")
             await mend(house.till, 2)
-            await page.get_by_role("button", name="Begin again").click()
-            await expect(page.get_by_text("The migration has begun")).to_be_visible()
+            await page.get_by_role("button", name=said("fleet.again")).click()
+            await expect(page.locator("[data-done=migration_begun]")).to_be_visible()
             await expect(page.locator("#fleet-title")).to_have_count(0)
             assert all([(await desk.opening.entry(n)).schema_version.endswith("9999") for n in range(1, 6)])
 
@@ -62,8 +63,8 @@ async def test_watching_without_a_script(house: Installation, tmp_path: Path) ->
         async with chromium() as browser, visit(house, browser, "phone", tmp_path, java_script_enabled=False) as seen:
             await seen.sign_in("/owner", "olu@example.com")
             await seen.go("/owner/practices")
-            await seen.page.get_by_role("button", name="Migrate all practices").click()
-            await expect(seen.page.get_by_role("status").first).to_contain_text("The migration has begun")
+            await seen.page.get_by_role("button", name=said("fleet.begin")).click()
+            await expect(seen.page.locator("[data-done=migration_begun]")).to_be_visible()
             migration = house.till._migration
             assert migration is not None
             await migration

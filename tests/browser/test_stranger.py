@@ -13,6 +13,7 @@ from tests.browser.scene import LONG, chromium, visit
 from tests.installation import Installation, running
 from tests.web.browsing import person
 from tests.web.support import Practice
+from tests.wording import part, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,33 +69,40 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-empty-{path}")
         await seen.go(f"{door}/providers/manual")
-        await page.get_by_role("button", name="Save", exact=True).click()
-        await page.get_by_role("button", name="Switch on").click()
+        await page.get_by_role("button", name=said("form.save"), exact=True).click()
+        await page.get_by_role("button", name=said("provider.enable")).click()
         await seen.go(f"{door}/by-hand")
         for label, text in (
-            ("Amount", LARGEST), ("Who pays", PAYER), ("E-mail", EMAIL), ("What it is for", LONG[:500]),
-            ("Your reference", "INV-" + "0123456789" * 6),
-        ):  # fmt: skip
+            (said("payments.amount"), LARGEST),
+            (said("by_hand.payer"), PAYER),
+            (said("login.email"), EMAIL),
+            (said("links.what_for"), LONG[:500]),
+            (said("links.reference"), "INV-" + "0123456789" * 6),
+        ):
             await page.get_by_label(label).fill(text)
-        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_role("button", name=said("refund.next")).click()
         await seen.look("long-by-hand")
-        await page.get_by_label("Amount that you counted").fill("1")
-        await page.get_by_label("What you saw").fill(LONG[:500])
-        await page.get_by_role("button", name="The money is there").click()
-        await expect(page.get_by_text("The amount must be exactly").first).to_be_visible()
+        await page.get_by_label(part("by_hand.counted")).fill("1")
+        await page.get_by_label(said("by_hand.seen")).fill(LONG[:500])
+        await page.get_by_role("button", name=said("by_hand.go")).click()
+        await expect(page.get_by_text(part("fault.another_amount")).first).to_be_visible()
         await seen.look("long-wrong")
-        await page.get_by_label("Amount that you counted").fill(LARGEST)
-        await page.get_by_role("button", name="The money is there").click()
+        await page.get_by_label(part("by_hand.counted")).fill(LARGEST)
+        await page.get_by_role("button", name=said("by_hand.go")).click()
         await seen.look("long-payment")
         payment = page.url.partition("?")[0]
         await seen.go(payment.removeprefix(house.url) + "/refund")
-        await page.get_by_label("Amount in").fill(LARGEST)
-        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_label(part("refund.amount")).fill(LARGEST)
+        await page.get_by_role("button", name=said("refund.next")).click()
         await seen.look("long-refund")
         await seen.go(f"{door}/links")
-        for label, text in (("Amount", LARGEST), ("What it is for", LONG[:200]), ("Your reference", "INV-" + "0" * 60)):
+        for label, text in (
+            (said("payments.amount"), LARGEST),
+            (said("links.what_for"), LONG[:200]),
+            (said("links.reference"), "INV-" + "0" * 60),
+        ):
             await page.get_by_label(label).fill(text)
-        await page.get_by_role("button", name="Make the link").click()
+        await page.get_by_role("button", name=said("links.make")).click()
         for path in (
             "payments",
             "links",
@@ -109,5 +117,5 @@ async def test_long_texts_and_no_mouse(house: Installation, browser: Browser, si
             await seen.go(f"{door}/{path}")
             await seen.look(f"long-{path.replace('/', '-')}")
             reached = await tab_through(page)
-            assert reached[0].endswith("#main"), (path, reached[:3])  # "Skip to the content"
+            assert reached[0].endswith("#main"), (path, reached[:3])  # the link that skips to the content
             assert len(reached) > 10, (path, reached)

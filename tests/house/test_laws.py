@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from tests.house.dialect import no_dialect
 from tests.house.reading import ROOT, modules, tracked_files
 from tests.house.rules import LONG_FILES, MAKES_DATABASES, MAX_FILE_LINES, RULES, Rule, no_places_of_one_machine
 
@@ -26,6 +27,11 @@ def test_law(rule: Rule) -> None:
 
 def test_no_places_of_one_machine() -> None:
     broken = list(no_places_of_one_machine(tracked_files()))
+    assert not broken, "\n" + "\n".join(broken)
+
+
+def test_no_dialect() -> None:
+    broken = list(no_dialect(tracked_files()))
     assert not broken, "\n" + "\n".join(broken)
 
 

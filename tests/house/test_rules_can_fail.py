@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.house import rules
+from tests.house.dialect import PHRASES, PLACES, no_dialect
 from tests.house.reading import Module
 from tests.house.rules import RULES, Rule, no_places_of_one_machine
 
@@ -132,3 +133,21 @@ def test_what_is_allowed_is_not_caught() -> None:
 def test_places_are_caught(text: str) -> None:
     assert len(list(no_places_of_one_machine({"docs/a.md": f"first\n{text}"}))) == 1
     assert next(no_places_of_one_machine({"docs/a.md": f"first\n{text}"})).startswith("docs/a.md:2 ")
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_every_phrase_of_the_dialect_is_caught(phrase: str) -> None:
+    planted = f'title = "A"\nnote = "It {phrase.title()} now"\n'
+    for place in (pattern.replace("*", "deep/x") for pattern in PLACES):
+        found = list(no_dialect({place: planted}))
+        assert any(one.startswith(f"{place}:2 ") and PHRASES[phrase] in one for one in found), found
+
+
+def test_the_dialect_is_looked_for_in_its_places_only() -> None:
+    said = "It was given\nback."
+    assert list(no_dialect({"tests/x.py": said, "README.md": said})) == []
+    assert list(no_dialect({"docs/glossary.md": "| refund | money returned | given back |\n"})) == []
+    assert len(list(no_dialect({"docs/glossary.md": "| refund | money given back | |\n"}))) == 1
+    assert len(list(no_dialect({"src/polytill/web/texts/en.toml": said}))) == 1
+    keys = 'given_back = "Refunded"\ncalled_off = "Canceled"\n'
+    assert list(no_dialect({"src/polytill/web/texts/en.toml": keys})) == []

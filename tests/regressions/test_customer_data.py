@@ -20,6 +20,7 @@ from polytill.providers.outcomes import NotSent, Reason
 from tests.installation import Answered, Installation
 from tests.web.support import Json, Page, Practice, fresh, is_problem, snapshot
 from tests.web.test_saved_methods import begun, saved
+from tests.wording import to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -117,7 +118,7 @@ async def test_a_link_says_so_when_nobody_can_take_it_any_more(shared: Installat
     await practice.call("PATCH", "/payment-providers/mpesa", {"isEnabled": False})
     for found in (await shared.call("GET", path), await send(practice, path, phone="0712345678")):
         assert 'data-state="link-unavailable"' in found.body
-        assert "cannot be shown" not in Page(found.body).text
+        assert to_payer("page.problem") not in Page(found.body).text
     await practice.call("PATCH", "/payment-providers/mpesa", {"isEnabled": True})
     assert (await send(practice, path, phone="0712345678")).status == 303
 

@@ -21,6 +21,7 @@ from polytill.providers.stripe_reading import read_error
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Clock, Json, Practice, books_balance, fresh, until
+from tests.wording import said
 
 AN_HOUR_S = 3600.0
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -230,7 +231,7 @@ async def test_the_pages_warn_of_a_disputed_payment(shared: Installation) -> Non
         shown = await browser.get(page)
         assert 'data-kind="chargeback"' in shown.html
         assert "data-disputed" in shown.html
-        assert "the customer did not make the payment" in shown.text
+        assert said("dispute_reason.fraudulent") in shown.text
         assert f'<a class="button quiet" href="{page}/refund">' in shown.html
         assert "data-disputed" in (await browser.get(f"{page}/refund")).html
         sure = await browser.send(f"{page}/refund", f"{page}/refund/confirm", amount="5000")

@@ -8,6 +8,7 @@ from tests.installation import Installation
 from tests.regressions.test_customer_data import kenyan
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh
+from tests.wording import said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,7 +47,11 @@ async def test_a_timeline_has_no_raw_types_and_a_crumb_no_name_of_nobody(shared:
         assert "charge." not in (await browser.get(f"{door}/payments/{paid['id']}")).text
         for address in (f"/payments/{cash['id']}/by-hand", f"/payments/{cash['id']}/cancel"):
             page = await browser.get(door + address)
-            assert (page.status, 'class="crumb"' in page.html, "No name" in page.text) == (200, True, False), address
+            assert (page.status, 'class="crumb"' in page.html, said("payments.no_payer") in page.text) == (
+                200,
+                True,
+                False,
+            ), address
 
 
 async def test_a_cancel_of_ours_is_not_shown_as_the_words_of_the_provider(shared: Installation) -> None:

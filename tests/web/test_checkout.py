@@ -27,6 +27,7 @@ from polytill.web.payer_pages import ink_on
 from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Clock, Json, Page, Practice, fresh, is_problem, snapshot
+from tests.wording import payer_part, to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -151,7 +152,7 @@ async def test_expired_says_so_before_the_worker_comes_and_after(shared: Install
         clock.offset_s = 0
     page, html, _ = await _shown(shared, path)
     assert (_state(html), page.ways) == ("expired", [])
-    assert "ask Practice" in page.text
+    assert payer_part("expired.text") in page.text
 
 
 async def test_a_provider_that_does_not_answer_on_the_way_back(shared: Installation) -> None:
@@ -194,7 +195,7 @@ async def test_the_page_that_finds_out_looks_by_itself_and_stops(shared: Install
         assert "http-equiv" not in html
         assert "script-src" not in _policy(headers)
         assert page.ways == [f"{path}/return?n=0"]
-        assert "do not pay again" in page.text
+        assert payer_part("finding.stopped") in page.text
     assert sum(ROUNDS) < 600
 
 
@@ -399,14 +400,14 @@ async def test_a_receipt_shows_what_was_paid_and_given_back(shared: Installation
     path = f"/pay/{made['clientToken']}/receipt"
     is_problem(await shared.call("GET", path), 404, "not_found")
     refused = await shared.call("GET", path, headers=HTML)
-    assert (refused.status, "not paid" in Page(refused.body).text) == (404, True)
+    assert (refused.status, to_payer("problem.no_receipt") in Page(refused.body).text) == (404, True)
     await practice.act(made["attempts"][0]["reference"])
     await practice.settled(made["id"], status="succeeded")
     page, _, _ = await _shown(shared, path)
     name = {"stripe": "Stripe", "paystack": "Paystack", "flutterwave": "Flutterwave"}[code]
-    for words in ("Root canal", "INV-7", made["number"], name, "ada@example.com", "100.50", "Test – no real money"):
+    for words in ("Root canal", "INV-7", made["number"], name, "ada@example.com", "100.50", to_payer("page.test")):
         assert words in page.text, words
-    assert "Given back" not in page.text
+    assert payer_part("receipt.given_back") not in page.text
     await practice.refund(made["id"], 2_025)
     page, _, _ = await _shown(shared, path)
     assert "20.25" in page.text
@@ -421,7 +422,7 @@ async def test_what_cannot_be_shown_is_said_on_a_page(shared: Installation) -> N
     for path in ("", "/return", "/receipt"):
         found = await shared.call("GET", f"/pay/{wrong}{path}", headers={**HTML, "Accept-Language": "fr"})
         assert (found.status, found.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
-        assert "Ce paiement n’existe pas." in Page(found.body).text
+        assert texts("fr")["problem"]["not_found"] in Page(found.body).text
         is_problem(await shared.call("GET", f"/pay/{wrong}{path}"), 404, "not_found")
     is_problem(await shared.call("POST", f"/pay/{wrong}/retry"), 404, "not_found")
     for method in ("POST", "PUT", "DELETE", "PATCH"):

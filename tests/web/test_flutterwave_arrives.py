@@ -9,6 +9,7 @@ import pytest
 
 from tests.installation import BASES, Installation, running
 from tests.web.support import Page, Practice, books_balance, is_problem, until
+from tests.wording import to_payer
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ async def test_flutterwave_arrives(before: Installation) -> None:
     came_back = await house.call("GET", paid.removeprefix(house.url))
     assert (came_back.status, came_back.headers["Location"]) == (303, f"/pay/{made.body['clientToken']}?back=paid")
     page = await house.call("GET", f"/pay/{made.body['clientToken']}")
-    assert "Paid" in Page(page.body).text
+    assert to_payer("already.title") in Page(page.body).text
 
     # The webhook arrived too, and was applied once.
     delivered = await until(

@@ -15,6 +15,7 @@ from polytill.storage import payment_links
 from polytill.web.link_pages import qr_svg
 from tests.installation import Answered, Installation
 from tests.web.support import Clock, Json, Page, Practice, fresh, is_problem, snapshot
+from tests.wording import to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,7 +102,7 @@ async def test_closed_and_expired_begin_nothing(shared: Installation, clock: Clo
     clock.advance(31 * 86_400)
     try:
         before = await snapshot(shared, practice.id)
-        for link, word in ((closed, "closed"), (late, "expired")):
+        for link, word in ((closed, to_payer("link.closed")), (late, to_payer("link.expired"))):
             for page in (await shared.call("GET", _path(practice, link)), await _begin(practice, link)):
                 assert page.status == 200
                 assert word in Page(page.body).text
@@ -128,7 +129,7 @@ async def test_a_link_that_closes_at_this_very_moment_begins_nothing(
 
     monkeypatch.setattr(payment_links, "started_since", closes)
     found = await _begin(practice, link)
-    assert (found.status, "closed" in Page(found.body).text) == (200, True)
+    assert (found.status, to_payer("link.closed") in Page(found.body).text) == (200, True)
     assert await practice.books() == []
     assert (await practice.call("GET", "/payments")).body["data"] == []
 
@@ -192,7 +193,7 @@ async def test_bad_forms_are_shown_again(shared: Installation) -> None:
     for email in ("", "ada", "a@b c", "x" * 300 + "@example.com", "a\nb@example.com", "<script>@"):
         found = await _begin(practice, link, email)
         assert found.status == 422, email
-        assert "Please give an e-mail address" in Page(found.body).text
+        assert to_payer("link.email_wrong") in Page(found.body).text
         assert 'aria-invalid="true"' in found.body
         assert "<script>" not in found.body
     assert (await _begin(practice, link, name="x" * 201)).status == 422
@@ -240,7 +241,7 @@ async def test_made_up_link_tokens(shared: Installation) -> None:
             is_problem(await shared.call(method, f"/pay/link/{wrong}{place}"), 404)
     is_problem(await shared.call("GET", f"/pay/{token}"), 404)  # a link's token opens no payment
     found = await shared.call("GET", "/pay/link/x", headers={"Accept": "text/html"})
-    assert "There is no such payment link." in Page(found.body).text
+    assert to_payer("problem.no_link") in Page(found.body).text
 
 
 async def test_the_code_holds_the_address(shared: Installation) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Page, Practice
+from tests.wording import part, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,7 +27,7 @@ async def test_an_admin_makes_and_closes_a_link(shared: Installation) -> None:
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
-        assert "No links yet" in (await browser.get(f"{door}/links")).text
+        assert said("links.none") in (await browser.get(f"{door}/links")).text
         sent = await browser.send(f"{door}/links", f"{door}/links", **GIVEN)
         assert sent.status == 303, sent.text
         made = await browser.get(f"{door}/links")
@@ -35,17 +36,23 @@ async def test_an_admin_makes_and_closes_a_link(shared: Installation) -> None:
         assert (link["amount"], link["singleUse"], link["reference"]) == (1_500_000, False, "T-4")
         assert link["url"] in Page(made.html).links
         assert f"{link['url']}/poster" in Page(made.html).links
-        for change, sentence in (
-            ({"amount": "12.345"}, "2 decimals"), ({"amount": "-5"}, "above zero"), ({"amount": "0"}, "above zero"),
-            ({"days": "0"}, "1 to 366"), ({"days": "999"}, "1 to 366"), ({"days": "x"}, "1 to 366"),
-            ({"description": ""}, "required"), ({"currency": "EUR"}, "EUR"), ({"currency": "zzz"}, "3-letter"),
-        ):  # fmt: skip
+        for change, key in (
+            ({"amount": "12.345"}, "fault.amount_too_fine"),
+            ({"amount": "-5"}, "fault.amount_not_positive"),
+            ({"amount": "0"}, "fault.amount_not_positive"),
+            ({"days": "0"}, "fault.whole_number_between"),
+            ({"days": "999"}, "fault.whole_number_between"),
+            ({"days": "x"}, "fault.whole_number_between"),
+            ({"description": ""}, "fault.shape_missing"),
+            ({"currency": "EUR"}, "EUR"),
+            ({"currency": "zzz"}, "fault.no_currency"),
+        ):
             wrong = await browser.send(f"{door}/links", f"{door}/links", **{**GIVEN, **change})
-            assert (wrong.status, sentence in wrong.text) == (422, True), (change, wrong.text)
+            assert (wrong.status, part(key) in wrong.text) == (422, True), (change, wrong.text)
         assert len((await practice.call("GET", "/payment-links")).body["data"]) == 1
         closed = await browser.send(f"{door}/links", f"{door}/links/{link['id']}/close")
         assert (closed.status, closed.headers["Location"], closed.done) == (303, f"{door}/links", "link_closed")
-        assert "The link is closed." in (await browser.get(closed.headers["Location"])).text
+        assert (await browser.get(closed.headers["Location"])).said[0] == "link_closed"
         [link] = (await practice.call("GET", "/payment-links")).body["data"]
         assert link["status"] == "closed"
 

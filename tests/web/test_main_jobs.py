@@ -8,6 +8,7 @@ import pytest
 
 from tests.installation import Installation
 from tests.web.support import CURRENCY, PROVIDERS, Page, Practice, books_balance, until
+from tests.wording import to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -91,7 +92,7 @@ async def test_return_visit_before_paying_changes_nothing(shared: Installation, 
         back = await shared.call("GET", f"/pay/{token}/return{query}")
         assert (back.status, back.headers["Location"]) == (303, f"/pay/{token}?back=unfinished")
     page = Page((await shared.call("GET", f"/pay/{token}?back=unfinished")).body)
-    assert "Not paid yet" in page.text
+    assert to_payer("returned.title") in page.text
     assert (await practice.payment(made.body["id"]))["status"] == "requires_action"
 
 

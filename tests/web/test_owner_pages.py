@@ -13,6 +13,7 @@ from tests.fleets import NEWER, a_newer_schema, break_it, mend
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh, snapshot
+from tests.wording import part, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,25 +45,25 @@ async def test_a_practice_from_the_form(shared: Installation, browser: Browser) 
     assert changed.status == 303
     page = await browser.get(changed.headers["Location"])
     assert "Renamed &lt;b&gt;" in page.html
-    assert "Suspended" in page.text
+    assert said("practice_state.suspended") in page.text
     assert (await browser.send(path, path, state="active")).status == 303
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "key"),
     [
-        ({"name": "", "defaultCurrency": "NGN"}, "required"),
-        ({"name": "X", "defaultCurrency": "XXZ"}, "3-letter"),
-        ({"name": "X", "defaultCurrency": "ng"}, "3-letter"),
+        ({"name": "", "defaultCurrency": "NGN"}, "fault.shape_missing"),
+        ({"name": "X", "defaultCurrency": "XXZ"}, "fault.no_currency"),
+        ({"name": "X", "defaultCurrency": "ng"}, "fault.no_currency"),
         ({"name": "x" * 201, "defaultCurrency": "NGN"}, "200"),
         ({"name": "X", "defaultCurrency": "NGN", "cluster": "nowhere"}, "nowhere"),
         ({"name": "a\x07b", "defaultCurrency": "NGN"}, "characters"),
     ],
 )
-async def test_bad_practices(shared: Installation, browser: Browser, fields: dict[str, str], said: str) -> None:
+async def test_bad_practices(shared: Installation, browser: Browser, fields: dict[str, str], key: str) -> None:
     before = await snapshot(shared)
     seen = await browser.send("/owner/practices/new", "", **fields)
-    assert (seen.status, said in seen.text) == (422, True), seen.text
+    assert (seen.status, part(key) in seen.text) == (422, True), seen.text
     assert await snapshot(shared) == before
 
 
@@ -72,7 +73,7 @@ async def test_all_practices_are_migrated(shared: Installation, browser: Browser
     assert form not in (await browser.get(path)).forms  # nothing is behind
     with a_newer_schema():
         await break_it(shared.till, broken.id)
-        assert "stand at an older version" in (await browser.get(path)).text
+        assert part("fleet.behind") in (await browser.get(path)).text
         begun = await browser.send(path, form)
         assert (begun.status, begun.headers["Location"], begun.done) == (303, path, "migration_begun")
         migration = shared.till._migration
@@ -106,7 +107,7 @@ async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
         await Practice.make(shared, "paystack")
         with a_newer_schema():
             seen = await viewer.get("/owner/practices")
-            assert "stand at an older version" in seen.text
+            assert part("fleet.behind") in seen.text
             assert "/owner/practices/migration" not in seen.forms
             refused = await viewer.post("/owner/practices/migration", seen.forms["/owner/logout"])
             assert refused.status == 403
@@ -118,7 +119,7 @@ async def test_who_only_looks_migrates_nothing(shared: Installation) -> None:
 async def test_a_provider_is_edited(shared: Installation, browser: Browser) -> None:
     path = "/owner/catalog/flutterwave"
     page = await browser.get(path)
-    assert "look up" in page.text  # what the handler can do
+    assert said("can.lookup") in page.text  # what the handler can do
     assert "Secret hash" in page.text  # what it needs
     assert (await browser.send(path, path, description="Ours", status="beta", priority="7")).status == 303
     answered = await shared.call("GET", "/api/owner/payment-providers/flutterwave", shared.owner_key)
@@ -128,17 +129,21 @@ async def test_a_provider_is_edited(shared: Installation, browser: Browser) -> N
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "key"),
     [
-        ({"name": ""}, "needs a name"), ({"priority": "many"}, "whole number"), ({"status": "gone"}, "one of the options"),
-        ({"apiBaseUrl": "https://evil.example"}, "only sent to"), ({"websiteUrl": "javascript:alert(1)"}, "http"),
-        ({"method": "telepathy"}, "knows no method"), ({"priority": "9" * 30}, "1000000"),
+        ({"name": ""}, "fault.needs_name"),
+        ({"priority": "many"}, "fault.whole_number_between"),
+        ({"status": "gone"}, "fault.shape_choice"),
+        ({"apiBaseUrl": "https://evil.example"}, "only sent to"),
+        ({"websiteUrl": "javascript:alert(1)"}, "http"),
+        ({"method": "telepathy"}, "knows no method"),
+        ({"priority": "9" * 30}, "1000000"),
     ],
-)  # fmt: skip
-async def test_bad_providers(shared: Installation, browser: Browser, fields: dict[str, str], said: str) -> None:
+)
+async def test_bad_providers(shared: Installation, browser: Browser, fields: dict[str, str], key: str) -> None:
     before = await snapshot(shared)
     seen = await browser.send("/owner/catalog/paystack", "/owner/catalog/paystack", **fields)
-    assert (seen.status, said in seen.text) == (422, True), seen.text
+    assert (seen.status, part(key) in seen.text) == (422, True), seen.text
     assert await snapshot(shared) == before
 
 
@@ -156,7 +161,7 @@ async def test_a_new_provider(shared: Installation, browser: Browser) -> None:
         await browser.send("/owner/catalog/new", "/owner/catalog/new", code=code, name="Acme", status="inactive")
     ).status == 303
     again = await browser.send("/owner/catalog/new", "/owner/catalog/new", code=code, name="Acme", status="inactive")
-    assert (again.status, "already" in again.text) == (409, True)
+    assert (again.status, said("fault.duplicate_code") in again.text) == (409, True)
     assert (await browser.get(f"/owner/catalog/{code}")).status == 200
     assert (await browser.get("/owner/catalog/nothing")).status == 404
 
@@ -175,13 +180,17 @@ async def test_the_table_of_currencies(shared: Installation, browser: Browser) -
     )
     assert terms["NGN"]["isRecommended"] is True  # the others stay as they were
     before = await snapshot(shared)
-    for fields, said in (
-        ({"percent-KES": "101"}, "percentage"), ({"percent-KES": "two"}, "percentage"), ({"fixed-KES": "1.234"}, "2 decimals"),
-        ({"min-KES": "-1"}, "negative"), ({"min-KES": "10", "max-KES": "9"}, "below"), ({"fixed-XOF": "0.5"}, "no decimals"),
-        ({"currency": ["QQQ"]}, "3-letter"),
-    ):  # fmt: skip
+    for fields, key in (
+        ({"percent-KES": "101"}, "fault.no_percentage"),
+        ({"percent-KES": "two"}, "fault.no_percentage"),
+        ({"fixed-KES": "1.234"}, "fault.amount_too_fine"),
+        ({"min-KES": "-1"}, "fault.amount_negative"),
+        ({"min-KES": "10", "max-KES": "9"}, "fault.maximum_below"),
+        ({"fixed-XOF": "0.5"}, "fault.amount_no_decimals"),
+        ({"currency": ["QQQ"]}, "fault.no_currency"),
+    ):
         seen = await browser.send(path, path, **fields)
-        assert (seen.status, said in seen.text) == (422, True), (fields, seen.text[-300:])
+        assert (seen.status, part(key) in seen.text) == (422, True), (fields, seen.text[-300:])
     assert (await browser.post(f"{table}/add", {**(await browser.get(path)).forms[path], "add": "zzz"})).status == 422
     assert await snapshot(shared) == before
     assert (await browser.post(f"{table}/add", {**(await browser.get(path)).forms[path], "add": "rwf"})).status == 303

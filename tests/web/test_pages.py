@@ -6,6 +6,7 @@ import pytest
 
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Page, Practice, fresh, is_problem
+from tests.wording import to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,7 +49,7 @@ async def test_from_open_to_paid(shared: Installation, code: str) -> None:
     made = (await practice.create(123_456, description="Root canal")).body
     page, _ = await _shown(shared, made["clientToken"])
     assert "1,234.56" in page.text or "1234.56" in page.text
-    for words in ("To be paid", "Root canal", "Test – no real money"):
+    for words in (to_payer("open.title"), "Root canal", to_payer("page.test")):
         assert words in page.text
     expected = [made["nextAction"]["url"]] if code != "stripe" else []
     assert page.ways == expected
@@ -58,7 +59,7 @@ async def test_from_open_to_paid(shared: Installation, code: str) -> None:
     await practice.act(made["attempts"][0]["reference"])
     await practice.settled(made["id"], status="succeeded")
     page, _ = await _shown(shared, made["clientToken"])
-    assert "Paid" in page.text
+    assert to_payer("already.title") in page.text
     assert page.ways == [f"/pay/{made['clientToken']}/receipt"]
 
 
@@ -67,7 +68,7 @@ async def test_what_is_not_known_is_said(shared: Installation) -> None:
     await practice.fault("create", "lose_answer")
     made = (await practice.create()).body
     page, html = await _shown(shared, made["clientToken"])
-    assert "do not pay again" in page.text
+    assert to_payer("finding.text") in page.text
     assert 'http-equiv="refresh"' in html
     assert page.ways == []
     # The way back asks the provider, and then there is something to pay with.
@@ -79,7 +80,7 @@ async def test_what_is_not_known_is_said(shared: Installation) -> None:
     canceled = await practice.call("POST", f"/payments/{made['id']}/cancel", idempotency=fresh())
     assert canceled.body["status"] == "canceled"
     page, _ = await _shown(shared, made["clientToken"])
-    assert "called off" in page.text
+    assert to_payer("canceled.title") in page.text
     assert page.ways == []
 
 
@@ -88,8 +89,8 @@ async def test_failed_is_said(shared: Installation) -> None:
     await practice.fault("create", "rate_limit")
     made = (await practice.create()).body
     page, _ = await _shown(shared, made["clientToken"])
-    assert "could not be reached" in page.text
-    assert "Nothing was taken" in page.text
+    assert to_payer("not_reached.title") in page.text
+    assert to_payer("not_reached.text") in page.text
 
 
 async def test_hostile_words_stay_words(shared: Installation) -> None:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, fresh, fresh_keys, snapshot
+from tests.wording import part, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,32 +48,32 @@ async def test_from_nothing_to_live(shared: Installation, signed: Signed) -> Non
     for name in ("secretKey", "webhookSecret"):
         assert keys[name] not in shown.html
     assert "/hooks/" in shown.html
-    assert "Waiting for the first delivery" in shown.text
+    assert said("provider.delivery_waiting") in shown.text
     listed = (await signed.practice.call("GET", "/payment-providers/flutterwave")).body
     assert (listed["isEnabled"], listed["environment"], listed["supportedCurrencies"]) == (False, "sandbox", ["NGN"])
     assert listed["configuredBy"] is not None
     tested = await browser.send(page, f"{page}/test")
-    assert "The keys work." in tested.text
+    assert said("provider.test_ok") in tested.text
     for action, enabled in (("enable", True), ("disable", False), ("enable", True)):
         assert (await browser.send(page, f"{page}/state", action=action)).status == 303
         assert (await signed.practice.call("GET", "/payment-providers/flutterwave")).body["isEnabled"] is enabled
     assert (await browser.send(page, f"{page}/state", action="default")).status == 303
-    assert "Default for NGN" in (await browser.get(f"{signed.door}/providers")).text
+    assert said("provider.default_for", currencies="NGN") in (await browser.get(f"{signed.door}/providers")).text
     # Live: first the keys, then one clear step that has to be said in so many words.
     early = await browser.post(f"{page}/activate/production", {**_token(await browser.get(page)), "understood": "yes"})
     assert early.status == 409
     wrong = await browser.send(page, f"{page}/credentials/production", **keys)
-    assert (wrong.status, "test key" in wrong.text) == (422, True)
+    assert (wrong.status, part("fault.test_key") in wrong.text) == (422, True)
     live = {name: value.replace("_TEST", "") for name, value in keys.items()}
     assert (await browser.send(page, f"{page}/credentials/production", **live)).status == 303
     assert (await signed.practice.call("GET", "/payment-providers/flutterwave")).body["environment"] == "sandbox"
     unsaid = await browser.send(page, f"{page}/activate/production")
-    assert (unsaid.status, "real money" in unsaid.text) == (422, True)
+    assert (unsaid.status, said("provider.tick_box") in unsaid.text) == (422, True)
     assert (await browser.send(page, f"{page}/activate/production", understood="yes")).status == 303
     assert (await signed.practice.call("GET", "/payment-providers/flutterwave")).body["environment"] == "production"
     assert (await browser.send(page, f"{page}/activate/sandbox")).status == 303
     assert (await browser.send(page, f"{page}/state", action="remove")).status == 303
-    assert "Set up Flutterwave" in (await browser.get(f"{signed.door}/providers")).text
+    assert said("providers.set_up", name="Flutterwave") in (await browser.get(f"{signed.door}/providers")).text
 
 
 def _token(seen: object) -> dict[str, list[str]]:
@@ -80,25 +81,25 @@ def _token(seen: object) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "key"),
     [
-        ({"secretKey": ""}, "needs its secret key"),
-        ({"secretKey": "FLWSECK-0123456789abcdef-X"}, "live key"),
-        ({"secretKey": "sk_test_0123456789abcdef0123"}, "does not look like"),
-        ({"publicKey": "FLWSECK_TEST-0123456789abcdef-X"}, "secret key into this field"),
-        ({"publicKey": "x" * 501}, "too long"),
-        ({"currency": []}, "at least one currency"),
-        ({"currency": ["NGN", "QQQ"]}, "does not support"),
-        ({"environment": "moon"}, "one of the options"),
+        ({"secretKey": ""}, "fault.key_needed"),
+        ({"secretKey": "FLWSECK-0123456789abcdef-X"}, "fault.live_key"),
+        ({"secretKey": "sk_test_0123456789abcdef0123"}, "fault.not_this_key"),
+        ({"publicKey": "FLWSECK_TEST-0123456789abcdef-X"}, "fault.key_in_wrong_field"),
+        ({"publicKey": "x" * 501}, "fault.too_long_for_a_key"),
+        ({"currency": []}, "fault.choose_a_currency"),
+        ({"currency": ["NGN", "QQQ"]}, "fault.no_such_currency"),
+        ({"environment": "moon"}, "fault.shape_choice"),
         ({"config-webhookVersion": "v9"}, "settings"),
     ],
 )
-async def test_bad_keys(shared: Installation, signed: Signed, fields: dict[str, str], said: str) -> None:
+async def test_bad_keys(shared: Installation, signed: Signed, fields: dict[str, str], key: str) -> None:
     page = f"{signed.door}/providers/flutterwave"
     keys = {**fresh_keys("flutterwave"), "environment": "sandbox", **fields}
     before = await snapshot(shared, signed.practice.id)
     seen = await signed.browser.send(page, page, **keys)
-    assert (seen.status, said in seen.text) == (422, True), seen.text
+    assert (seen.status, part(key) in seen.text) == (422, True), seen.text
     assert await snapshot(shared, signed.practice.id) == before
     for secret in ("FLWSECK", "sk_test", keys["webhookSecret"]):
         assert secret not in seen.html  # a wrong key is not shown again, wherever it was pasted
@@ -112,10 +113,10 @@ async def test_a_key_is_judged_at_once(shared: Installation, signed: Signed) -> 
         sent = {**token, "field": field, field: text, "environment": environment}
         return (await signed.browser.post(f"{page}/check", sent)).text
 
-    assert "looks right" in await judged("secretKey", "sk_test_51Hclinic0000")
-    assert "test key" in await judged("secretKey", "sk_test_51Hclinic0000", "production")
-    assert "live key" in await judged("publicKey", "pk_live_51Hclinic0000")
-    assert "publishable key into this field" in await judged("secretKey", "pk_test_51Hclinic0000")
+    assert said("provider.key_fits") in await judged("secretKey", "sk_test_51Hclinic0000")
+    assert said("fault.test_key") in await judged("secretKey", "sk_test_51Hclinic0000", "production")
+    assert said("fault.live_key") in await judged("publicKey", "pk_live_51Hclinic0000")
+    assert part("fault.key_in_wrong_field") in await judged("secretKey", "pk_test_51Hclinic0000")
     assert await judged("secretKey", "") == ""
 
 
@@ -124,24 +125,24 @@ async def test_order_and_who_takes_it(shared: Installation, signed: Signed) -> N
     page, browser = f"{signed.door}/providers", signed.browser
     assert (await browser.send(page, f"{page}/order", down="paystack")).status == 303
     assert (await browser.get(page)).forms[f"{page}/order"]["order"] == ["flutterwave", "paystack"]
-    assert "Flutterwave will take NGN 5,000.00" in (await browser.get(page)).text.replace("\xa0", " ")
+    assert said("who.takes", name="Flutterwave", amount="NGN 5,000.00") in (await browser.get(page)).text
     dragged = {**_token(await browser.get(page)), "order": ["paystack", "flutterwave", "made-up", "paystack"]}
     assert (await browser.post(f"{page}/order", dragged)).status == 303
     asked = await browser.get(f"{page}?amount=5000&currency=NGN&method=card")
-    assert "Paystack will take" in asked.text
+    assert said("who.takes", name="Paystack", amount="NGN 5,000.00") in asked.text
     small = await browser.get(f"{page}?amount=1&currency=NGN&method=card", **{"HX-Request": "true"})
-    assert "Takes no less than NGN 50.00" in small.text.replace("\xa0", " ")
+    assert said("excluded.below_minimum", least="NGN 50.00") in small.text
     assert "<html" not in small.html
     for query in ("amount=-1", "amount=abc", "amount=1.234", "currency=QQQ", "amount=1e9", "amount=0"):
         seen = await browser.get(f"{page}?{query}")
         assert (seen.status, 'class="notice bad"' in seen.html) == (200, True), query
     nobody = await browser.get(f"{page}?amount=5&currency=USD")
-    assert "Nobody can take" in nobody.text
+    assert part("who.nobody") in nobody.text
 
 
 async def test_payments_are_found(shared: Installation, signed: Signed) -> None:
     practice, browser, path = signed.practice, signed.browser, f"{signed.door}/payments"
-    assert "No payments yet" in (await browser.get(path)).text
+    assert said("payments.none") in (await browser.get(path)).text
     paid = await practice.paid(
         123_456, description=HOSTILE, reference="=cmd", customer={"email": "zoe@example.com", "name": HOSTILE}
     )
@@ -176,18 +177,18 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
     path = f"{signed.door}/payments/{paid['id']}"
     seen = await browser.get(path)
     for words in (
-        "Payment made",
-        "Message from Paystack",
-        "Paystack took the money",
-        "the provider's webhook",
-    ):
+        said("story.created"), said("story.delivery", provider="Paystack"),
+        said("story.attempt.succeeded", provider="Paystack"), said("source.webhook"),
+    ):  # fmt: skip
         assert words in seen.text
-    bad = {"0": "above zero", "-5": "above zero", "1000.01": "refund at most", "x": "valid amount"}
-    for amount, said in (bad | {"1e2": "valid amount", "1.001": "2 decimals"}).items():
+    for amount, fault in (
+        ("0", "amount_not_positive"), ("-5", "amount_not_positive"), ("1000.01", "refund_exceeds_captured"),
+        ("x", "amount_unreadable"), ("1e2", "amount_unreadable"), ("1.001", "amount_too_fine"),
+    ):  # fmt: skip
         refused = await browser.send(f"{path}/refund", f"{path}/refund/confirm", amount=amount)
-        assert (refused.status, said in refused.text) == (422, True), amount
+        assert (refused.status, part(f"fault.{fault}") in refused.text) == (422, True), amount
     sure = await browser.send(f"{path}/refund", f"{path}/refund/confirm", amount="400.50", reason="half")
-    assert "Refund NGN 400.50 to Ada?" in sure.text.replace("\xa0", " ")
+    assert said("refund.sure", amount="NGN 400.50", whom="Ada") in sure.text
     form = sure.forms[f"{path}/refund"]
     before = await snapshot(shared, practice.id)
     for broken in ({"key": "short"}, {"minor": "x"}, {"minor": "-1"}, {"key": "a b" * 9}, {"minor": ""}):
@@ -200,7 +201,7 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
     assert settled["amountRefunded"] == 40_050
     assert len((await practice.call("GET", f"/payments/{paid['id']}/refunds")).body) == 1
     told = await browser.get(path)
-    assert "Refund asked for" in told.text
+    assert said("story.refund.created") in told.text
     assert "Pat" in told.text  # who
     rest = await browser.send(f"{path}/refund", f"{path}/refund/confirm", amount="599.50")
     await browser.post(f"{path}/refund", rest.forms[f"{path}/refund"])
@@ -212,18 +213,24 @@ async def test_a_payment_is_told_and_given_back(shared: Installation, signed: Si
 
 async def test_overview(shared: Installation, signed: Signed) -> None:
     path = f"{signed.door}/overview"
-    assert "Nothing in this month" in (await signed.browser.get(path)).text
+    assert said("overview.none") in (await signed.browser.get(path)).text
     paid = await signed.practice.paid(200_000)
     await signed.practice.refund(paid["id"], 50_000)
     await signed.practice.settled(paid["id"], amountRefunded=50_000)
     await signed.practice.create(70_000)
     seen = await signed.browser.get(path)
-    for words in ("2,000.00", "500.00", "2 payments", "100 %", "1 of 1 finished"):
-        assert words in seen.text.replace("\xa0", " "), words
+    for words in (
+        "2,000.00",
+        "500.00",
+        said("overview.payments", n=1),
+        "100 %",
+        said("overview.success_note", succeeded="1", n=1),
+    ):
+        assert words in seen.text, words
     assert seen.html.count("<svg") >= 3
     for query in ("month=2026-13", "month=x", "month=9999-01", "currency=QQQ", "environment=moon", "month=0001-01"):
         assert (await signed.browser.get(f"{path}?{query}")).status == 200, query
-    assert "Nothing in this month" in (await signed.browser.get(f"{path}?month=2020-02")).text
+    assert said("overview.none") in (await signed.browser.get(f"{path}?month=2020-02")).text
 
 
 async def test_no_page_is_large(shared: Installation, signed: Signed) -> None:

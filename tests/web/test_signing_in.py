@@ -6,10 +6,11 @@ import pytest
 
 from polytill.flows import staff
 from polytill.web.app import PAGES
-from polytill.web.words import LANGUAGES, texts, words_for
+from polytill.web.words import words_for
 from tests.installation import Installation
 from tests.web.browsing import PASSWORD, Browser, person
 from tests.web.support import Clock, Practice, fresh, snapshot
+from tests.wording import said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -209,7 +210,7 @@ async def test_too_many_tries(shared: Installation, clock: Clock) -> None:
             assert (await browser.sign_in(door, email, "wrong")).status == 401
         seen = await browser.sign_in(door, email)
         assert seen.status == 429
-        assert "quarter of an hour" in seen.text
+        assert said("login.too_many") in seen.text
         clock.advance(staff.WINDOW_S + 1)
         assert (await browser.sign_in(door, email)).status == 303
 
@@ -257,16 +258,10 @@ async def test_nobody_is_sent_elsewhere(shared: Installation, wanted: str) -> No
 
 
 async def test_languages(shared: Installation) -> None:
-    assert {name: set(texts(name)) for name in LANGUAGES} == {name: set(texts("en")) for name in LANGUAGES}
-    for key, text in texts("en").items():
-        places = {part.partition("}")[0] for part in text.split("{")[1:]}
-        for name in LANGUAGES:
-            assert {part.partition("}")[0] for part in texts(name)[key].split("{")[1:]} == places, (name, key)
     async with Browser(shared) as browser:
-        assert "Se connecter" in (await browser.get("/owner/login", **{"Accept-Language": "fr-CI,fr;q=0.9"})).text
+        assert '<html lang="fr">' in (await browser.get("/owner/login", **{"Accept-Language": "fr-CI,fr;q=0.9"})).html
         await browser.get("/language/sw?back=/owner/login")
         seen = await browser.get("/owner/login")
-        assert "Ingia" in seen.text
         assert '<html lang="sw">' in seen.html
     assert words_for(None, "xx, de;q=0.5").language == "en"
     assert words_for(None, "en-NG").money(500_000, "NGN") == "₦5,000.00"

@@ -10,6 +10,7 @@ from polytill.storage import cases, webhook_events
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, until
+from tests.wording import said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,18 +36,18 @@ async def test_an_excess_is_seen_and_given_back_once(shared: Installation) -> No
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert "Paid twice" in (await browser.get(door)).text
+        assert said("case.excess") in (await browser.get(door)).text
         sure = await browser.get(f"{door}/{case_id}/refund")
-        assert "Refund NGN 5,000.00 to ada@example.com?" in sure.text.replace("\u00a0", " ")
+        assert said("refund.sure", amount="NGN 5,000.00", whom="ada@example.com") in sure.text
         address = f"{door}/{case_id}"
         given = sure.forms[address]
         assert [(await browser.post(address, given)).status for _ in range(2)] == [303, 409]
         rows = await until(practice.books, lambda rows: sum(row["refunded"] for row in rows) == 500_000)
         assert sorted(row["refunded"] for row in rows) == [0, 500_000]
         # The provider's books are ahead of its news, and the case ends with the news.
-        await until(lambda: browser.get(door), lambda page: "Nothing waits" in page.text)
+        await until(lambda: browser.get(door), lambda page: said("waiting.none") in page.text)
         assert f"{case_id}/refund" not in (await browser.get(f"{door}/{case_id}")).html
-        assert "Paid twice" in (await browser.get(f"{door}?closed=true")).text
+        assert said("case.excess") in (await browser.get(f"{door}?closed=true")).text
 
 
 async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installation) -> None:
@@ -63,7 +64,7 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
     async with Browser(shared) as viewer:
         await viewer.sign_in(f"/practice/{practice.id}", "vic@example.com")
         seen = await viewer.get(f"{door}/{case.id}")
-        assert "Our records · Amount" in seen.text
+        assert f"{said('case_detail.ours')} · {said('case_detail.amount')}" in seen.text
         assert "<b>transfer" not in seen.html
         assert not [action for action in seen.forms if "waiting" in action]
         [token] = next(form["form_token"] for form in seen.forms.values() if "form_token" in form)
@@ -128,15 +129,15 @@ async def test_a_prompt_that_nobody_can_find_is_called_off(shared: Installation)
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert "Nothing was paid: cancel the payment" in (await browser.get(address)).text
+        assert said("waiting.call_off") in (await browser.get(address)).text
         refused = await browser.send(address, address, action="call_off", note=" ")
         assert refused.status == 422
-        assert "Say how it is known that nothing was paid." in refused.text
+        assert said("fault.say_how_not_paid") in refused.text
         done = await browser.send(address, address, action="call_off", note="Not on the statement")
         assert (done.headers["Location"], done.done) == (address, "called_off")
         seen = await browser.get(done.headers["Location"])
-        assert "Called off. Nothing was paid." in seen.text
-        assert "call it off" not in seen.text
+        assert seen.said[0] == "called_off"
+        assert said("waiting.call_off") not in seen.text
     assert (await practice.payment(payment_id))["status"] == "canceled"
     await practice.act(attempt)  # and now the phone answers all the same
     await practice.settled(payment_id, status="succeeded")
@@ -150,7 +151,7 @@ async def test_what_its_provider_knows_is_not_called_off(shared: Installation) -
     await person(shared, await practice.db, "pat@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
-        assert "call it off" not in (await browser.get(address)).text
+        assert said("waiting.call_off") not in (await browser.get(address)).text
     body = {"action": "call_off", "note": "I think so"}
     refused = await practice.call("POST", f"/cases/{case_id}/resolve", body)
     assert (refused.status, refused.body["code"]) == (409, "case_resolved")

@@ -88,8 +88,8 @@ def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, objec
 
 def test_amounts_stand_in_it_as_the_reader_writes_them() -> None:
     error = Conflict("No more than 12.50 EUR.", code="refund_exceeds_captured", left=Money(1250, "EUR"))
-    assert words_for("fr", "fr").told(error) == "Remboursement possible : 12,50\xa0€ maximum."
-    assert words_for("en", "en").told(error) == "You can refund at most €12.50."
+    assert words_for("fr", "fr").told(error) == words_for("fr", "")("fault.refund_exceeds_captured", left="12,50\xa0€")
+    assert words_for("en", "en").told(error) == words_for("en", "")("fault.refund_exceeds_captured", left="€12.50")
     other = invalid("/amount", "?", reason="another_amount", amount=Money(750_000, "NGN")).errors[0]
     assert "7,500.00" in words_for("sw", "sw").told(other)
 

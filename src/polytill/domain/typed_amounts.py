@@ -195,7 +195,7 @@ def typed_amount(
         if exponent == 0:
             raise TypedAmountError("amount_no_decimals", f"{currency} has no decimals.", currency=currency)
         raise TypedAmountError(
-            "amount_too_fine", f"{currency} has at most {exponent} decimals.", currency=currency, decimals=exponent
+            "amount_too_fine", f"{currency} has at most {exponent} decimals.", currency=currency, n=exponent
         )
     return _within(sign * values[0], currency, least, most)
 

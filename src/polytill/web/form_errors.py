@@ -40,9 +40,9 @@ def problems_of_shape(error: ValidationError, say: Any) -> list[FieldError]:
     for one in error.errors():
         pointer = "/" + "/".join(map(str, one["loc"]))
         context = one.get("ctx") or {}
-        about = {"most": context["max_length"]} if "max_length" in context else {}
+        about = {"n": context["max_length"]} if "max_length" in context else {}
         name = _NAMES.get(one["type"], "shape_other")
-        if name in ("shape_too_long", "shape_too_many") and "most" not in about:
+        if name in ("shape_too_long", "shape_too_many") and "n" not in about:
             name = "shape_other"
         if name != "shape_other" and one["type"] != "missing" and pointer.lower().endswith("currency"):
             name, about = "no_currency", {}

@@ -1,21 +1,19 @@
-"""Words, numbers, money and dates in the reader's language. All texts stand in ``texts/<language>.toml``, one key each.
+"""Texts, numbers, money and dates of the signed-in pages in the reader's language (``texts/<language>.toml``).
 
-What people type is read back by ``domain/typed_amounts.py``; nothing is rounded.
+Amounts that people type are read by ``domain/typed_amounts.py``; nothing is rounded.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 from typing import Any, NewType
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from babel.dates import format_date, format_datetime, get_month_names
 from babel.localedata import locale_identifiers
 from babel.numbers import (
@@ -31,26 +29,14 @@ from polytill.domain.errors import FieldError, PolytillError
 from polytill.domain.localities import COUNTRIES, zone_label
 from polytill.domain.money import MAX_MINOR, PPM, Money, ppm_to_percent, to_major
 from polytill.domain.typed_amounts import typed_amount
+from polytill.web.i18n import LANGUAGES as LANGUAGES
+from polytill.web.i18n import filled, locale_of
+from polytill.web.i18n import texts as texts
 
 # A text in the reader's language: only ``Words`` makes one, so that no other sentence passes for it.
 Told = NewType("Told", str)
 Said = Told | FieldError | PolytillError  # a text already, or what the rules say in English and by name
-LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
-_FOLDER = Path(__file__).parent / "texts"
 _CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
-
-
-@cache
-def texts(language: str) -> dict[str, str]:
-    """All texts of a language by dotted key."""
-    return dict(_flat(tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8")), ""))
-
-
-def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in table.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return found
 
 
 @cache
@@ -90,9 +76,8 @@ class Words:
         return str(self.locale.language)
 
     def __call__(self, key: str, /, **values: Any) -> Told:
-        """The text of a key, with its places filled."""
-        text = texts(self.language)[key]
-        return Told(text.format(**values) if values else text)
+        """The text of a key with its values; ``n``, an integer, chooses the plural form."""
+        return Told(filled(texts(self.language)[key], self.locale, values))
 
     def has(self, key: str) -> bool:
         """Whether there is such a text."""
@@ -194,24 +179,10 @@ class Words:
 
 
 @cache
-def _words(tag: str) -> Words | None:
-    try:
-        locale = Locale.parse(tag.replace("-", "_"))
-    except (ValueError, UnknownLocaleError, TypeError):
-        return None
-    return Words(locale) if locale.language in LANGUAGES else None
+def _words(locale: Locale) -> Words:
+    return Words(locale)
 
 
 def words_for(chosen: str | None, accepted: str) -> Words:
-    """What the reader chose, else the first language of ``Accept-Language`` that we have, else English."""
-    tags = [part.partition(";")[0].strip() for part in accepted[:200].split(",")]
-    if chosen in LANGUAGES:
-        # Somebody who chose French and whose browser says fr-CI reads numbers as in Côte d'Ivoire.
-        tags = [*(tag for tag in tags if tag.partition("-")[0] == chosen), chosen]
-    for tag in tags:
-        found = _words(tag) if tag.replace("-", "").isalnum() else None
-        if found is not None:
-            return found
-    english = _words("en")
-    assert english is not None
-    return english
+    """What the reader chose, else the language of ``Accept-Language`` that they want most, else English."""
+    return _words(locale_of(chosen, accepted))

@@ -1,0 +1,131 @@
+"""Languages of all pages: which one a reader gets, the texts of a language file, and plural forms.
+
+A text is a sentence, or a table of plural forms where a number stands with a noun. The number is the value ``n``::
+
+    payments = { one = "{n} payment", other = "{n} payments" }
+
+Which forms a language has, and which one a number takes, is known by Babel (``Locale.plural_form``).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from babel import Locale, UnknownLocaleError
+from babel.numbers import format_decimal
+
+LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
+MAX_TAGS = 20  # of an Accept-Language header; the rest is not read
+_FOLDER = Path(__file__).parent / "texts"
+_FORMS = frozenset({"zero", "one", "two", "few", "many", "other"})
+_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?")
+
+
+# ── Texts ──
+
+
+@dataclass(frozen=True, slots=True)
+class Plural:
+    """The forms of a text that counts something."""
+
+    forms: Mapping[str, str]
+
+    def of(self, number: int, locale: Locale) -> str:
+        """The form that this number takes."""
+        return self.forms[locale.plural_form(number)]
+
+
+Text = str | Plural
+
+
+@cache
+def texts(file: str) -> dict[str, Text]:
+    """All texts of a file, such as ``fr`` or ``checkout.fr``, by dotted key."""
+    return dict(_flat(tomllib.loads((_FOLDER / f"{file}.toml").read_text("utf-8")), ""))
+
+
+def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Text]]:
+    found: list[tuple[str, Text]] = []
+    for name, value in table.items():
+        if not isinstance(value, dict):
+            found.append((prefix + name, value))
+        elif "other" in value and value.keys() <= _FORMS:
+            found.append((prefix + name, Plural(value)))
+        else:
+            found += _flat(value, f"{prefix}{name}.")
+    return found
+
+
+def plural_forms(language: str) -> frozenset[str]:
+    """The plural forms of a language, by Babel."""
+    return frozenset(Locale(language).plural_form.tags) | {"other"}
+
+
+def filled(text: Text, locale: Locale, values: Mapping[str, Any]) -> str:
+    """A text with its values in it.
+
+    Args:
+        text: The sentence or its plural forms.
+        locale: Decides the plural form and how ``n`` is written.
+        values: What stands in the text. ``n`` is the number that a noun follows; as an integer it is written here.
+    """
+    number = values.get("n")
+    if isinstance(text, Plural):
+        if not isinstance(number, int):
+            raise TypeError(f"A text with plural forms needs the integer n, not {number!r}.")
+        text = text.of(number, locale)
+    if isinstance(number, int):
+        values = {**values, "n": format_decimal(number, locale=locale)}
+    return text.format(**values) if values else text
+
+
+# ── Languages ──
+
+
+def locale_of(chosen: str | None, accepted: str) -> Locale:
+    """The reader's language and region.
+
+    Args:
+        chosen: A language that the reader chose before. Somebody who chose French and whose browser says fr-CI reads
+            numbers as in Côte d'Ivoire.
+        accepted: The ``Accept-Language`` header. Its weights are respected.
+
+    Returns:
+        The locale of the choice, else of the first accepted language that there is, else English.
+    """
+    tags = accepted_tags(accepted)
+    if chosen in LANGUAGES:
+        return _locale(next((tag for tag in tags if _language(tag) == chosen), chosen))
+    return _locale(next((tag for tag in tags if _language(tag) in LANGUAGES), "en"))
+
+
+def accepted_tags(header: str) -> list[str]:
+    """The tags of an ``Accept-Language`` header, the most wanted first. Malformed ones are left out."""
+    found = []
+    for place, part in enumerate(header.split(",")[:MAX_TAGS]):
+        tag, _, weight = (piece.strip() for piece in part.partition(";"))
+        try:
+            quality = float(weight.partition("=")[2]) if weight else 1.0
+        except ValueError:
+            continue
+        if _TAG.fullmatch(tag) and 0 < quality <= 1:
+            found.append((-quality, place, tag))
+    return [tag for _, _, tag in sorted(found)]
+
+
+def _language(tag: str) -> str:
+    return tag.partition("-")[0].lower()
+
+
+@lru_cache(maxsize=256)
+def _locale(tag: str) -> Locale:
+    try:
+        return Locale.parse(tag, sep="-")
+    except (ValueError, UnknownLocaleError):
+        return Locale(_language(tag))

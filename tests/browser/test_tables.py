@@ -1,4 +1,4 @@
-"""The last column of every table can be reached at every width in every language (pages evidence D12).
+"""The last column of every table can be reached at every width in every language (review of the pages, D12).
 
 Open, QR code and "deactivate" were cut off on every tablet, in Swahili even at 1280 pixels.
 """

@@ -1,7 +1,7 @@
 """Events reach the host at the same time: whatever hangs or fails delays no other, and what never arrives is seen.
 
 Sources: https://github.com/getsentry/sentry/pull/110215, https://onfido.statuspage.io/incidents/gln2wqcrc8wq,
-https://github.com/fazer-ai/agents/issues/325, and the operations evidence, D13 and "Integrate".
+https://github.com/fazer-ai/agents/issues/325, and the review of operations, D13 and "Integrate".
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Host:
         self.answers: dict[int, int] = {}
         self.pause_s = 0.0
         self.open = self.most_open = 0
+        self.open_of: Counter[str] = Counter()  # of each payment; more than one breaks its order
+        self.most_open_of_one = 0
         self.body = b""
         self.url = ""
 
@@ -53,10 +55,14 @@ class Host:
         self.received.append((headers, {**event, "raw": body.decode()}, time.monotonic()))
         self.open += 1
         self.most_open = max(self.most_open, self.open)
+        payment_id = event["data"]["paymentId"]
+        self.open_of[payment_id] += 1
+        self.most_open_of_one = max(self.most_open_of_one, self.open_of[payment_id])
         try:
             await asyncio.sleep(3600 if event["practiceId"] in self.hanging else self.pause_s)
         finally:
             self.open -= 1
+            self.open_of[payment_id] -= 1
         return web.Response(status=self.answers.get(event["practiceId"], 204), body=self.body or None)
 
     def ids(self, practice_id: int | None = None) -> list[str]:
@@ -216,6 +222,7 @@ async def test_the_order_of_a_payment_is_kept(till: Polytill, host: Host) -> Non
         await asyncio.gather(*(worker.turn() for worker in workers))
         await asyncio.sleep(0.05)
     assert sorted(host.ids()) == sorted(made), "each once"
+    assert host.most_open_of_one == 1, "the next event of a payment waits for the answer to the one before it"
     of_payment: dict[str, list[str]] = {}
     for _, event, _ in host.received:
         of_payment.setdefault(event["data"]["paymentId"], []).append(event["id"])

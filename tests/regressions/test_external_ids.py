@@ -1,6 +1,6 @@
 """The host's own identifier of a practice, on which alone an import matches.
 
-Source: operations evidence, D5: two clinics named "Smile Dental" were merged, and one's customers paid the other.
+Source: the review of operations, D5: two clinics named "Smile Dental" were merged, and one's customers paid the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No message of a library reaches a page (issue 18, item 12; pages evidence D14, D15, D17, D23, D27).
+"""No message of a library reaches a page (issue 18, item 12; review of the pages, D14, D15, D17, D23, D27).
 
 Every form is sent with nonsense in each of its fields, in French and Swahili. What comes back may hold texts of that
 language only, and each error leads to its field.

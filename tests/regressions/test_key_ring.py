@@ -1,6 +1,6 @@
 """One key ring for all nodes: another or an incomplete one is rejected, and a new key arrives without a restart.
 
-Sources: operations evidence, D1 (rotation before the nodes had the key stopped all practices) and D3 (`migrate` made a
+Sources: the review of operations, D1 (rotation before the nodes had the key stopped all practices) and D3 (`migrate` made a
 second key ring beside an existing owner database).
 """
 

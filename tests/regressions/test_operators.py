@@ -1,6 +1,6 @@
 """What operators meet: readiness, clusters, faults of databases in one sentence, log lines, open files, changed types.
 
-Sources: operations evidence, D4, D8, D9, D11 and D15; public faults, cases 24 and 25.
+Sources: the review of operations, D4, D8, D9, D11 and D15; https://github.com/openclaw/openclaw/pull/111411 and https://github.com/MagicStack/asyncpg/issues/458.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
+from polytill.app import Polytill
+from polytill.doctor import _settings as examined
 from polytill.domain.database_urls import wrong_with_owner, wrong_with_place, wrong_with_server
 from polytill.domain.errors import DatabaseUnavailable, DiskFull, NotNow
 from polytill.domain.places import places
@@ -21,7 +23,7 @@ from polytill.storage import files
 from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import _translated, file_fault
 from tests.cli.test_commands import one_sentence, polytill
-from tests.installation import Installation, running
+from tests.installation import Installation, fresh_settings, running
 from tests.storage.making import run
 
 MALFORMED = [
@@ -141,6 +143,13 @@ async def test_ready_while_known_practices_can_be_served(
     assert (await installation.call("GET", "/readyz")).status == 503
 
 
+@pytest.mark.parametrize(("url", "is_bad"), [("https://pay.example/till", True), ("https://pay.example/", False)])
+def test_pages_below_a_path_are_named(tmp_path: Path, url: str, is_bad: bool) -> None:
+    """D12: a public address with a path was accepted, and every page lost its styles and forms."""
+    settings = fresh_settings(tmp_path, None).model_copy(update={"public_url": url})
+    assert any(one.bad and "/till" in one.sentence for one in examined(settings)) is is_bad
+
+
 async def test_another_ring_is_not_ready(installation: Installation) -> None:
     await run(installation.till.desk.owner, "UPDATE key_ring_keys SET check_value = 'other'")
     found = await installation.call("GET", "/readyz")
@@ -213,6 +222,24 @@ def test_open_files_follow_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "limit", lambda limit=limit: limit)
         assert files.sqlite_files() == most
         assert files.sqlite_files() * files.HANDLES + files.connections() < limit
+
+
+@pytest.mark.parametrize("engine_url", [None], ids=["sqlite"])
+async def test_no_more_files_are_held_open_than_the_process_may_open(
+    till: Polytill, monkeypatch: pytest.MonkeyPatch, engine_url: str | None
+) -> None:
+    """Three handles of each SQLite file, for 200 practices, whatever the limit was: no connection was accepted."""
+    made = [(await till.create_practice(f"Clinic {number}", "NGN"))[0].id for number in range(6)]
+    monkeypatch.setattr(files, "limit", lambda: 40)
+    held = []
+    for practice_id in made:
+        db = await till.desk.opening.practice(practice_id)
+        await db.fetch("SELECT 1 AS one")
+        held.append(db)
+    assert till.desk.opening.opened() == made[-files.sqlite_files() :]
+    assert files.sqlite_files() == 4
+    open_now = [db.engine._connection is not None for db in held]
+    assert open_now == [False, False, True, True, True, True]
 
 
 @pytest.mark.postgres

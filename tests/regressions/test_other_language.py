@@ -1,4 +1,4 @@
-"""The links to a page in another language lead back to this page (issue 18, item 13; pages evidence D18).
+"""The links to a page in another language lead back to this page (issue 18, item 13; review of the pages, D18).
 
 A page that answers a form at an address of its own, or that has filters, was lost: the reader met "not found", the list
 without its filters, or the form of another provider.

@@ -1,4 +1,4 @@
-"""Pages that say something that is not so about one provider (issue 18, item 12; pages evidence D13, D21, D27)."""
+"""Pages that say something that is not so about one provider (issue 18, item 12; review of the pages, D13, D21, D27)."""
 
 from __future__ import annotations
 

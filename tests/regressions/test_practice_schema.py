@@ -1,6 +1,6 @@
 """A practice whose database is at another schema, gone or another practice's is a 503, and recovers without a restart.
 
-Sources: operations evidence, D7 (served on the wrong schema), D7b (an older version meets a newer owner database), D14
+Sources: the review of operations, D7 (served on the wrong schema), D7b (an older version meets a newer owner database), D14
 (audit lines for nothing) and D16 (a database swapped under a running process).
 """
 

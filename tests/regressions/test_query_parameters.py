@@ -1,6 +1,6 @@
 """A query parameter that an operation does not have is refused: a filter that is ignored answers with everything.
 
-Source: operations evidence, "Integrate": ``?type=`` and ``?practiceId=`` on the feed were ignored.
+Source: the review of operations, "Integrate": ``?type=`` and ``?practiceId=`` on the feed were ignored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every code that a page can print has a text in every language (pages evidence D27, D30, operations D10)."""
+"""Every code that a page can print has a text in every language (review of the pages, D27, D30, operations D10)."""
 
 from __future__ import annotations
 

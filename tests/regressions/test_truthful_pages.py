@@ -1,13 +1,14 @@
-"""Pages say only what is so (issue 18, item 12; pages evidence D1, D8, D9, D10, D19, D20, D22, operations D10)."""
+"""Pages say only what is so (issue 18, item 12; review of the pages, D1, D8, D9, D10, D19, D20, D22, operations D10)."""
 
 from __future__ import annotations
 
 import pytest
 
-from polytill.domain.states import RefundState
+from polytill.domain.ids import new_id
+from polytill.domain.states import Environment, RefundState
 from polytill.flows import key_tests
 from polytill.providers.contract import CredentialTest
-from polytill.storage import cases
+from polytill.storage import cases, webhook_events
 from polytill.web.console_payments import REFUND_DONE
 from polytill.web.flashes import TONES
 from tests.installation import Installation
@@ -76,6 +77,27 @@ async def test_asked_is_said_only_where_the_provider_answered(shared: Installati
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         await browser.send(address, f"{address}/ask")
+        assert (await browser.get(address)).said == ("not_answered", "warn")
+
+
+async def test_a_case_says_asked_only_where_the_provider_answered(shared: Installation) -> None:
+    """D9, on the page of a case: its button asks as well."""
+    practice = await Practice.make(shared, "paystack")
+    await practice.fault("create", "lose_answer")
+    payment = (await practice.create()).body
+    db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}"
+    async with db.transaction() as tx:
+        webhook_events.open_case(
+            tx, new_id(desk.world), practice.id, Environment.sandbox, "unresolved", payment["attempts"][0]["id"],
+            payment["id"], {"attempt": payment["attempts"][0]["id"]}, desk.world.now(),
+        )  # fmt: skip
+    [case] = await cases.listed(db)
+    address = f"{door}/waiting/{case.id}"
+    await person(shared, db, "pat@example.com")
+    async with Browser(shared) as browser:
+        await browser.sign_in(door, "pat@example.com")
+        await practice.fault("lookup", "lose_answer", None)
+        assert (await browser.send(address, address, action="look_up")).status == 303
         assert (await browser.get(address)).said == ("not_answered", "warn")
 
 

@@ -1,4 +1,4 @@
-"""Amounts that people type into forms (issue 18, item 2; pages evidence, amounts in links, refunds, cash and catalog).
+"""Amounts that people type into forms (issue 18, item 2; the review of the pages, amounts in links, refunds, cash and catalog).
 
 What a page prints can be pasted into any form; what could be two amounts is refused with both, and nothing is saved.
 """

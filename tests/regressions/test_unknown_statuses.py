@@ -147,17 +147,22 @@ async def test_a_listed_payment_with_a_new_status_is_asked_about(scene: Scene, l
     assert scene.desk.unread_entries > before
 
 
-async def test_a_listed_payment_with_a_new_status_is_booked_by_what_the_provider_says(
-    scene: Scene, lists: Lists
+@pytest.mark.parametrize("way", ["listing", "webhook"])
+async def test_a_payment_with_a_new_status_is_booked_by_what_the_provider_says(
+    scene: Scene, lists: Lists, way: str
 ) -> None:
-    await scene.configure()
+    configuration = await scene.configure()
     scene.wire.says("create", Pending(None, "tx-1"))
     payment = (await scene.pay()).payment
     [attempt] = await scene.attempts(payment.id)
-    lists.put("transactions", scene.clock.at_s, PaymentFact(STRANGE, attempt.id, "tx-1"))
-    scene.clock.at_s += HOUR / 2
     scene.wire.always("confirm", paid())
-    await compare.compare(scene.desk, scene.practice_id)
+    fact = PaymentFact(STRANGE, attempt.id, "tx-1")
+    if way == "webhook":
+        await scene.delivery(configuration, fact)
+    else:
+        lists.put("transactions", scene.clock.at_s, fact)
+        scene.clock.at_s += HOUR / 2
+        await compare.compare(scene.desk, scene.practice_id)
     assert (await scene.payment(payment.id)).amount_captured == 1000
 
 

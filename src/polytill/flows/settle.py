@@ -110,7 +110,8 @@ def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
     elif isinstance(outcome, NeedsAction) and outcome.last_decline is not None:
         last = outcome.last_decline
         changed.reason, changed.raw_code, changed.detail = last.reason.value, last.code, last.detail
-    elif isinstance(outcome, Succeeded):
+    elif isinstance(outcome, Succeeded) or attempt.state is AttemptState.unknown:
+        # Why an earlier answer was lost says nothing once the outcome is known. A decline stays beside an open payment.
         changed.reason = changed.raw_code = changed.detail = None
     return changed
 
@@ -234,6 +235,7 @@ def _moved(
     change = Change(
         status, provider_code=attempt.provider_code, provider_transaction_id=changed.provider_transaction_id,
         provider_response=outcome.response, failure_reason=changed.reason,
+        clear_reasons=attempt.state is AttemptState.unknown and changed.reason is None,
     )  # fmt: skip
     return Verdict(changed, change, action=action)
 

@@ -61,6 +61,9 @@ def _settings(settings: Settings) -> list[Finding]:
         findings.append(Finding(False, "POLYTILL_PUBLIC_URL is this machine: no provider can deliver webhooks to it."))
     elif public.scheme != "https":
         findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https: payers and webhooks would travel in clear."))
+    if public.path.strip("/"):
+        said = f"POLYTILL_PUBLIC_URL has the path {public.path}: the API works below it, pages need the root of a host."
+        findings.append(Finding(True, said))
     for origin in sorted(settings.allowed_provider_origins):
         bad = urlsplit(origin).hostname not in LOOPBACK
         findings.append(Finding(bad, f"Keys may be sent to {origin}, which is no provider's own host."))

@@ -52,6 +52,11 @@ def visible(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", kept).split())
 
 
+def in_sentence(label: str) -> str:
+    """A label inside a sentence: its first letter small, unless an abbreviation begins it (``HMAC key``)."""
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]
+
+
 def search_form(text: str) -> str:
     """The form in which text is searched: ``normal``, and without accents.
 

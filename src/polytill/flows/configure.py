@@ -15,6 +15,7 @@ import jsonschema_rs
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.domain.text import in_sentence
 from polytill.flows import key_tests
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
@@ -109,8 +110,8 @@ def check_keys(
             old = getattr(held, column) if held else None
             values[column] = old.reveal() if isinstance(old, Secret) else old
             if values[column] is None and required[name]:
-                about = {"provider": entry.name, "key": spec.label.lower()}
-                detail = f"{entry.name} needs its {spec.label.lower()}."
+                about = {"provider": entry.name, "key": in_sentence(spec.label)}
+                detail = f"{entry.name} needs its {in_sentence(spec.label)}."
                 errors.append(FieldError(f"/{name}", detail, "key_needed", about))
             continue
         errors += key_tests.wrong_key(handler, entry.name, name, environment, text)
@@ -140,7 +141,7 @@ def _checked_config(
         if name not in given:
             errors.append(
                 FieldError(
-                    f"/config/{name}", f"{handler.name} needs its {properties[name].get('title', name).lower()}."
+                    f"/config/{name}", f"{handler.name} needs its {in_sentence(properties[name].get('title', name))}."
                 )
             )
     validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)

@@ -10,6 +10,7 @@ from typing import Any
 
 from polytill.domain.errors import FieldError
 from polytill.domain.states import Environment
+from polytill.domain.text import in_sentence
 from polytill.flows.calling import build, call_test
 from polytill.flows.desk import Desk
 from polytill.providers.contract import CredentialTest, Handler, KeyFinding
@@ -86,8 +87,8 @@ def wrong_key(
         return []
     for other, its in handler.keys.items():
         if other != name and any(_is_surely(pattern, text) for pattern in (its.sandbox, its.production)):
-            detail = f"This is the {its.label.lower()}. It belongs into another field."
-            about = {"provider": provider, "key": its.label.lower()}
+            detail = f"This is the {in_sentence(its.label)}. It belongs into another field."
+            about = {"provider": provider, "key": in_sentence(its.label)}
             return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
     if re.fullmatch(here, text):  # a shape that many texts have
         return []
@@ -95,7 +96,7 @@ def wrong_key(
         kind = "live" if environment is Environment.sandbox else "test"
         detail = f"This is a {kind} key, but the environment is {environment.value}."
         return [FieldError(f"/{name}", detail, f"{kind}_key")]
-    detail = f"This does not look like a {spec.label.lower()} of {provider}. {spec.help}".strip()
+    detail = f"This does not look like a {in_sentence(spec.label)} of {provider}. {spec.help}".strip()
     return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]
 
 

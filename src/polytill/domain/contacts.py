@@ -64,6 +64,15 @@ class Phone(str):
         return phonenumbers.region_code_for_number(_parsed(self))
 
     @property
+    def could_be_mobile(self) -> bool:
+        """Whether it is a mobile number: by its country's tables, or, where they do not list it, by its length."""
+        kinds = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+        parsed = _parsed(self)
+        if phonenumbers.is_valid_number(parsed):
+            return phonenumbers.number_type(parsed) in kinds
+        return phonenumbers.is_possible_number_for_type(parsed, PhoneNumberType.MOBILE)
+
+    @property
     def spaced(self) -> str:
         """For people to read: ``+254 712 345678``."""
         return phonenumbers.format_number(_parsed(self), PhoneNumberFormat.INTERNATIONAL)
@@ -87,7 +96,7 @@ def read_email(text: str | None) -> str | None:
     except EmailNotValidError:
         found = None
     ascii_form = found.ascii_email if found else None
-    if ascii_form is None or len(ascii_form) > MAX_EMAIL:
+    if ascii_form is None or len(ascii_form) > MAX_EMAIL or "." not in ascii_form.rpartition("@")[2]:
         sentence = "This is not an e-mail address that can receive mail; for example: ada@example.com."
         raise InvalidContact("email", sentence, "ada@example.com")
     return ascii_form
@@ -124,7 +133,7 @@ def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone 
     if dialed is None:
         return None
     homes = [country for country in dict.fromkeys(countries) if country]
-    bare = "+" + dialed.lstrip("+0")
+    bare = _OF_MEXICO.sub("+52", "+" + dialed.lstrip("+0"))
     if dialed.startswith("+"):
         readings = [_parse(bare, None), _without_trunk_zero(bare)]
     elif dialed.startswith("00"):
@@ -175,7 +184,7 @@ def read_code(text: str) -> str:
 
 # What people put between digits. Invisible characters and blanks are dropped before.
 _PUNCTUATION = frozenset("()[]/.,·•_'\"’‘“”")
-_LABEL = re.compile(r"(?i)^(tel|phone|mobile|whatsapp)[.:]+\s*")
+_LABEL = re.compile(r"(?i)^(t[ée]l(ephone)?|phone|ph|mob(ile)?|cell|whatsapp|simu)\b[.:\s]+(?=[(+\d])")
 
 
 def _dialed(text: str | None) -> str | None:
@@ -200,6 +209,9 @@ def _dialed(text: str | None) -> str | None:
     return re.sub(r"^\+0*", "+", dialed)
 
 
+# Mexico dropped the 1 of its mobile numbers in 2019; address books and WhatsApp still write it.
+_OF_MEXICO = re.compile(r"^\+521(?=\d{10}$)")
+_LONGEST_INTERNATIONAL = 15  # digits, country code included (ITU E.164)
 # The digits of the longest number of a country that people write without its country code and without a zero in front.
 _LONGEST_WITHOUT_CODE = 10
 
@@ -233,7 +245,10 @@ def _parse(dialed: str, country: str | None) -> phonenumbers.PhoneNumber | None:
 
 
 def _is_possible(number: phonenumbers.PhoneNumber) -> bool:
-    possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
+    # As long as a telephone at home or in a pocket has: a service number may be longer or shorter.
+    kinds = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE)
+    reasons = [phonenumbers.is_possible_number_for_type_with_reason(number, kind) for kind in kinds]
+    possible = ValidationResult.IS_POSSIBLE in reasons
     # A zero that begins a number which no table knows is a trunk prefix of another country.
     return possible and not phonenumbers.national_significant_number(number).startswith("0")
 
@@ -271,6 +286,8 @@ def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[
     if not found:
         example = example_phone(homes[0] if homes else "KE")
         wrong = "has a country code that does not exist" if dialed.startswith(("+", "00")) else "is too short"
+        if len(dialed.lstrip("+0")) > _LONGEST_INTERNATIONAL:
+            wrong = "is too long"
         return InvalidContact("phone", f"This phone number {wrong}. A valid number looks like {example}.", example)
     first = found[0]
     wrong = _LENGTHS.get(phonenumbers.is_possible_number_with_reason(first), "does not exist")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import NotNow, invalid
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, Environment
@@ -69,6 +69,22 @@ def handler_is_missing(provider_code: str) -> NotNow:
     refusal = NotNow(f"The handler of {provider_code} is not loaded here; try again later.", code="handler_missing")
     refusal.retry_after_s = HANDLER_RETRY_S
     return refusal
+
+
+def amount_step(handler: type[Handler], currency: str) -> int:
+    """The smallest amount, in minor units, of which every amount that the provider takes is a multiple."""
+    terms = handler.catalog.currencies.get(currency)
+    return terms.step_minor if terms else 1
+
+
+async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
+    """``Invalid`` where the attempt's provider has no such amount, before anything is written."""
+    handler = await handler_of(desk, attempt)
+    step = amount_step(handler, attempt.currency) if handler else 1
+    if handler and amount % step:
+        smallest = Money(step, attempt.currency)
+        detail = f"{handler.name} takes whole multiples of {smallest} only."
+        raise invalid("/amount", detail, reason="amount_of_steps", provider=handler.name, step=smallest)
 
 
 async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:

@@ -14,6 +14,7 @@ from polytill.domain.contacts import (
 )
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.localities import Locality, locality
+from polytill.domain.text import visible
 from polytill.providers.contract import Customer
 
 Countries = Sequence[str | None]
@@ -43,6 +44,11 @@ def read_customer(typed: Customer, countries: Countries) -> Customer:
     if errors:
         raise Invalid(errors, errors[0].detail if len(errors) == 1 else None)
     return customer
+
+
+def unless_blank(text: str | None) -> str | None:
+    """The text as it was typed; None where nothing of it can be seen."""
+    return text if text and visible(text) else None
 
 
 def read_details(typed: Mapping[str, str] | None, countries: Countries) -> dict[str, str] | None:

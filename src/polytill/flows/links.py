@@ -16,6 +16,7 @@ from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
 from polytill.flows import checkout
+from polytill.flows.customers import unless_blank
 from polytill.flows.desk import Desk
 from polytill.flows.pay import PaymentRequest, Taken, candidates, create_payment, refused, taken
 from polytill.flows.route import Wanted, route
@@ -71,7 +72,7 @@ async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) 
         raise refused(found, wish.currency)
     link = PaymentLink(
         new_id(desk.world), practice_id, found.ranked[0].environment, wish.amount, wish.currency, wish.description,
-        wish.reference, wish.single_use, "open", expires_at, actor, now, now,
+        unless_blank(wish.reference), wish.single_use, "open", expires_at, actor, now, now,
     )  # fmt: skip
     unit = Unit()
     payment_links.insert(unit, link)

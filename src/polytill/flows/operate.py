@@ -13,7 +13,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
 from polytill.flows import unresolved
-from polytill.flows.calling import call_for, handler_class, handler_is_missing
+from polytill.flows.calling import call_for, check_amount, handler_class, handler_is_missing
 from polytill.flows.desk import Desk, log
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import charges_at_once, still_asked
@@ -94,6 +94,8 @@ async def _capture(
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
     await _none_open(db, payment)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    if amount is not None:
+        await check_amount(desk, attempt, amount)
     return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
 
 

@@ -16,7 +16,7 @@ from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows import customers, saved
-from polytill.flows.calling import build, call, handler_class
+from polytill.flows.calling import amount_step, build, call, handler_class
 from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
 from polytill.flows.identified import identified
 from polytill.flows.lease import ensure as ensure_lease
@@ -129,7 +129,7 @@ def _declared(handler: type[Handler] | None, currency: str) -> dict[str, Any]:
     if handler is None:
         return {}
     fields, details = partial(handler.customer_fields, currency), partial(handler.charge_details, currency)
-    return {"customer_fields": fields, "charge_details": details}
+    return {"customer_fields": fields, "charge_details": details, "amount_step": amount_step(handler, currency)}
 
 
 def refused(found: Route, currency: str) -> Invalid:
@@ -191,6 +191,7 @@ async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: Payment
     countries = customers.countries_of(snapshot.place, request.currency)
     request = replace(
         request, customer=customers.read_customer(request.customer, countries),
+        description=customers.unless_blank(request.description), reference=customers.unless_blank(request.reference),
         metadata=read_metadata(request.metadata), method_details=customers.read_details(request.method_details, countries),
     )  # fmt: skip
     return await _of_saved_method(db, request)

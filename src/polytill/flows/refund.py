@@ -9,7 +9,7 @@ from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import MAX_MINOR, Money
 from polytill.domain.states import RefundState
-from polytill.flows.calling import call_for, handler_is_missing, handler_of
+from polytill.flows.calling import call_for, check_amount, handler_is_missing, handler_of
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.pay import current_attempt, find
@@ -84,6 +84,8 @@ async def _create_refund(
         raise _exceeds(payment)
     if wanted > undisputed(payment) and not accept_dispute_risk:
         raise _disputed(payment)
+    if amount is not None:
+        await check_amount(desk, attempt, amount)
     await ensure_lease(desk, db.practice_id)
     now = desk.world.now()
     refund = Refund(

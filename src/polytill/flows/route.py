@@ -23,7 +23,7 @@ EXCLUDED = frozenset(
     {
         "not_asked_for", "not_enabled", "catalog_status", "handler_missing", "environment", "currency_not_configured",
         "currency_not_supported", "payment_method", "capture_mode", "saved_methods", "method_details", "customer_field",
-        "customer_phone", "below_minimum", "above_maximum",
+        "customer_phone", "below_minimum", "above_maximum", "amount_step",
     }
 )  # fmt: skip
 TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
@@ -56,6 +56,7 @@ class Candidate:
     priority: int
     catalog_priority: int
     charges_saved: bool = False
+    amount_step: int = 1  # minor units; every amount that it takes is a multiple
     # As ``Handler.customer_fields`` and ``charge_details``, in the wanted currency.
     customer_fields: Callable[[str | None, bool], CustomerFields] = _no_fields
     charge_details: Callable[[str, Mapping[str, str]], tuple[str, ...] | None] = _not_charged_directly
@@ -183,6 +184,9 @@ def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Exc
     if wanted.amount is not None and support.max_amount is not None and wanted.amount > support.max_amount:
         most = Money(support.max_amount, wanted.currency)
         return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount", most=most)
+    if wanted.amount is not None and wanted.amount % c.amount_step:
+        step = Money(c.amount_step, wanted.currency)
+        return out("amount_step", f"{c.name} takes whole multiples of {step} only.", "/amount", step=step)
     return None
 
 

@@ -125,13 +125,18 @@ class KeyField:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyTerms:
-    """List-price terms for one currency: parts per million, minor units."""
+    """List-price terms for one currency: parts per million, minor units.
+
+    ``step_minor``: every amount that the provider takes is a multiple of it, for example 100 where it takes whole
+    shillings. Another amount is refused before anything is written.
+    """
 
     percent_ppm: int = 0
     fixed_minor: int = 0
     min_minor: int | None = None
     max_minor: int | None = None
     recommended: bool = False
+    step_minor: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class CustomerFields:
     """``required``: all of them. ``one_of``: at least one of them, where it is not empty. Names are of
     ``CUSTOMER_FIELDS``.
 
+    A phone that is required is charged, so it must be a mobile number.
     ``phone_countries`` (ISO 3166): the number must be of one of them; empty: of any country. ``phone_pattern`` must match
     the whole number with its country code and without the plus (``254[17][0-9]{8}``). Both count only where a phone
     number is required.
@@ -51,6 +52,8 @@ class CustomerFields:
     def takes_phone(self, phone: Phone) -> bool:
         """Whether the charge can go to this number."""
         if self.phone_pattern and re.fullmatch(self.phone_pattern, phone.digits) is None:
+            return False
+        if not phone.could_be_mobile:
             return False
         # Where the number does not tell its country, its country code decides.
         examples = [example_phone(country) or "" for country in self.phone_countries]

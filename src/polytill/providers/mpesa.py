@@ -99,7 +99,7 @@ class MpesaProvider(Handler):
         api_base_url="https://api.safaricom.co.ke",
         sandbox_api_base_url="https://sandbox.safaricom.co.ke",
         methods=("mpesa",),
-        currencies={"KES": CurrencyTerms(min_minor=1_00, max_minor=250_000_00, recommended=True)},
+        currencies={"KES": CurrencyTerms(min_minor=1_00, max_minor=250_000_00, recommended=True, step_minor=1_00)},
         priority=5,
     )
     required_customer_fields = ("phone",)

@@ -57,11 +57,17 @@ from polytill.providers.outcomes import (
 )
 from polytill.providers.paypal_issues import Meaning, meaning_of
 from polytill.providers.paypal_keys import test_keys
-from polytill.providers.paypal_reading import money_text, too_fine
+from polytill.providers.paypal_reading import PLACES, WHOLE_UNITS, money_text, too_fine
 from polytill.providers.token_cache import Token
+from polytill.providers.wire_amounts import amount_step
 from polytill.providers.wire_json import string_in
 
 # ── Facts ──
+
+
+def _step(currency: str) -> int:
+    return amount_step(currency, 0 if currency in WHOLE_UNITS else PLACES)
+
 
 # Only the American fee's fixed part is known here.
 OTHERS = (
@@ -117,7 +123,7 @@ class PayPalProvider(Handler):
         methods=PAID_WITH_CARDS,
         currencies={
             "USD": CurrencyTerms(FEE_PPM, 49, recommended=True),
-            **{code: CurrencyTerms(FEE_PPM) for code in (*OTHERS, *MORE)},
+            **{code: CurrencyTerms(FEE_PPM, step_minor=_step(code)) for code in (*OTHERS, *MORE)},
         },
         priority=8,
     )

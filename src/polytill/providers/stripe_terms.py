@@ -13,7 +13,7 @@ from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.money import Money, from_major
 from polytill.providers.contract import CurrencyTerms
 from polytill.providers.identifiers import IdentifierPaths
-from polytill.providers.wire_amounts import from_wire, to_wire
+from polytill.providers.wire_amounts import amount_step, from_wire, to_wire
 
 PRESENTMENT = (
     "AED AFN AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY "
@@ -75,7 +75,8 @@ def _terms(currency: str) -> CurrencyTerms:
     on_the_wire = 10 ** MORE_DIGITS.get(currency, MAXIMUM_DIGITS) - 1
     most = on_the_wire * 10**shift if shift >= 0 else on_the_wire // 10**-shift
     least = from_major(MINIMUM[currency], currency) if currency in MINIMUM else None
-    return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED)
+    step = amount_step(currency, wire_exponent(currency)) * (10 if currency in THREE_DECIMAL else 1)
+    return CurrencyTerms(percent, fixed, least, most, currency in RECOMMENDED, step)
 
 
 BY_CURRENCY = {code: _terms(code) for code in PRESENTMENT.split() if code in CURRENCIES}

@@ -18,6 +18,12 @@ def to_wire(money: Money, wire_exponent: int) -> int:
     return scaled(Decimal(money.minor), wire_exponent - exponent_of(money.currency))
 
 
+def amount_step(currency: str, wire_exponent: int) -> int:
+    """The smallest amount, in minor units, of which every amount on the wire is a multiple."""
+    finer = exponent_of(currency) - wire_exponent
+    return 10**finer if finer > 0 else 1
+
+
 def from_wire(value: Any, currency: str, wire_exponent: int, owed: bool = False) -> Money:
     """The money behind a number or numeric string on the wire. ``InvalidAmount`` where it is no exact amount, or below
     zero: a balance can be ``owed``, nobody pays or gets back less than nothing."""

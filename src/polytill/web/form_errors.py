@@ -24,6 +24,7 @@ _NAMES = {
     "missing": "shape_missing",
     "string_too_short": "shape_missing",
     "string_too_long": "shape_too_long",
+    "polytill_blank": "shape_missing",
     "polytill_currency": "no_currency",
     "polytill_control": "shape_control",
     "polytill_url": "shape_url",

@@ -13,7 +13,7 @@ from polytill.flows.desk import Desk
 from polytill.flows.links import LinkWish, link_address
 from polytill.storage.payment_links import PaymentLink
 from polytill.web.answers import Answer, Minor, Moment
-from polytill.web.shapes import Shape
+from polytill.web.shapes import Shape, ShapeOfBlanks
 from polytill.web.values import Amount, Currency, Text, Word
 
 
@@ -24,7 +24,7 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("must be a moment between the years 1 and 9999") from None
 
 
-class LinkShape(Shape):
+class LinkShape(ShapeOfBlanks):
     """A link to make."""
 
     amount: Amount

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from polytill.domain.errors import InvalidAmount
 from polytill.domain.metadata import MAX_ENTRIES, MAX_METADATA_VALUE
 from polytill.domain.money import percent_to_ppm
 from polytill.domain.states import Environment
+from polytill.domain.text import visible
 from polytill.storage.catalog import CurrencySupport
 from polytill.web.values import (
     Amount as Amount,
@@ -83,6 +84,18 @@ class Shape(BaseModel):
     )
 
 
+class ShapeOfBlanks(Shape):
+    """A body whose optional fields may be blank: a blank text is the same as none, as in a form that sends every field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blank(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        required = {spec.alias or name for name, spec in cls.model_fields.items() if spec.is_required()}
+        return {k: v for k, v in given.items() if k in required or not (isinstance(v, str) and not visible(v))}
+
+
 def _checked(reader: Callable[[str | None], str | None]) -> Callable[[str], str]:
     def check(value: str) -> str:
         reader(value)
@@ -111,7 +124,7 @@ class CustomerShape(Shape):
 _Detail = Annotated[StrictStr, Field(max_length=200), AfterValidator(no_control)]
 
 
-class PaymentShape(Shape):
+class PaymentShape(ShapeOfBlanks):
     """A payment to take."""
 
     amount: Amount
@@ -145,13 +158,13 @@ class PaymentShape(Shape):
         return self
 
 
-class CaptureShape(Shape):
+class CaptureShape(ShapeOfBlanks):
     """A capture; without an amount, all that is held."""
 
     amount: Amount | None = None
 
 
-class ByHandShape(Shape):
+class ByHandShape(ShapeOfBlanks):
     """What staff have seen: the amount that they counted, a note, and the name of a receipt or statement."""
 
     amount: Amount
@@ -159,7 +172,7 @@ class ByHandShape(Shape):
     proof: Text | None = None
 
 
-class RefundShape(Shape):
+class RefundShape(ShapeOfBlanks):
     """A refund; without an amount, all that is left."""
 
     amount: Amount | None = None

@@ -13,6 +13,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.money import MAX_MINOR
+from polytill.domain.text import visible
 from polytill.providers.http import origin_of
 
 _control = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]").search
@@ -23,6 +24,12 @@ def no_control(value: str) -> str:
     """A string without control characters and halves of surrogate pairs."""
     if _control(value):
         raise PydanticCustomError("polytill_control", "must not contain control characters")
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not visible(value):
+        raise PydanticCustomError("polytill_blank", "must not be blank")
     return value
 
 
@@ -76,8 +83,8 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control)]
-Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(no_control)]
+Text = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(no_control), AfterValidator(_not_blank)]
+Word = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(no_control), AfterValidator(_not_blank)]
 ExternalId = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(read_external_id)]
 Typed = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(no_control)]
 Code = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]

@@ -50,6 +50,7 @@ customer_fields=lambda *_: PHONE          |                                    |
                                           | customer_fields=frozenset()        | customer_field          | /customer/email
                                           | amount=99                          | below_minimum           | /amount
                                           | amount=1001                        | above_maximum           | /amount
+amount_step=7                             | amount=500                         | amount_step             | /amount
                                           | provider_code='other'              | not_asked_for           | /providerCode
                                           | saved_method='/saveMethod'         | saved_methods           | /saveMethod
 customer_fields=lambda *_: EITHER         | customer_fields=frozenset()        | customer_field          | /customer/email

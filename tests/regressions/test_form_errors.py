@@ -141,3 +141,23 @@ async def test_neither_part_of_a_form_loses_the_edits_of_the_other(shared: Insta
         assert added.status == 303
         entry = (await shared.till.desk.catalog())["flutterwave"]
         assert (entry.name, entry.currencies["UGX"].is_active) == ("Renamed", True)
+
+
+async def test_a_form_says_why_nobody_can_take_an_amount(shared: Installation) -> None:
+    """The reason of the provider that is out, in the reader's language, with its name and no code."""
+    practice = await Practice.make(shared, None, "KES")
+    config = {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}
+    await practice.configure("mpesa", ["KES"], config=config)
+    links = f"/practice/{practice.id}/links"
+    await person(shared, await practice.db, "pat@example.com")
+    async with Browser(shared) as browser:
+        await browser.sign_in(f"/practice/{practice.id}", "pat@example.com")
+        for language, signs in {"en": "KES 1.00", "fr": "1,00\u00a0KES", "sw": "Ksh\u00a01.00"}.items():
+            speaks = {"Accept-Language": language}
+            form = (await browser.get(links, **speaks)).forms[links]
+            for amount, sign in (("1500,50", signs), ("0,50", signs), ("300000", "250")):
+                typed = {**form, "amount": amount, "currency": "KES", "description": "Visit"}
+                answer = await browser.post(links, typed, speaks)
+                said = " ".join(said_of(answer.html)).replace("\u202f", "\u00a0")
+                assert (answer.status, "M-Pesa" in said, "mpesa:" in said) == (422, True, False), (language, said)
+                assert sign.replace("\u00a0", " ") in said.replace("\u00a0", " "), (language, said)

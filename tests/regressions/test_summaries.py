@@ -161,6 +161,17 @@ async def test_an_export_says_that_it_is_complete(scene: Scene, monkeypatch: pyt
         assert b"complete" not in broken
 
 
+async def test_the_csv_names_our_own_references(scene: Scene) -> None:
+    """Issue 18, item 3: a provider's list and statement may know an attempt by our reference alone."""
+    await scene.configure()
+    payment = await scene.succeeded(amount=150_000)
+    async with served(scene) as house, Browser(house) as browser:
+        door = await signed_in(scene, browser)
+        rows, _ = rows_of((await browser.get(f"{door}/payments.csv")).html)
+        [attempt] = await scene.attempts(payment.id)
+        assert attempt.id in rows[0]["identifiers"].split()
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

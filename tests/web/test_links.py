@@ -169,7 +169,7 @@ async def test_the_limit_holds_however_many_press_at_once(shared: Installation) 
         ({"expiresAt": "soon"}, "/expiresAt"), ({"expiresAt": "2027-01-01T00:00:00"}, "/expiresAt"),
         ({"expiresAt": "0001-01-01T00:00:00+14:00"}, "/expiresAt"), ({"expiresAt": "9999-12-31T23:59:59-14:00"}, "/expiresAt"),
         ({"expiresAt": "2020-01-01T00:00:00Z"}, "/expiresAt"), ({"expiresAt": "2999-01-01T00:00:00Z"}, "/expiresAt"),
-        ({"tip": 1}, "/tip"), ({"environment": "live"}, "/environment"), ({"reference": ""}, "/reference"),
+        ({"tip": 1}, "/tip"), ({"environment": "live"}, "/environment"), ({"reference": "x" * 201}, "/reference"),
     ],
 )  # fmt: skip
 async def test_bad_links_are_refused(shared: Installation, change: Json, pointer: str) -> None:

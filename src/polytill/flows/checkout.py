@@ -160,18 +160,15 @@ async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer
         return await taken(db, payment)
     snapshot = await desk.configured(db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
-    customer = Customer(
-        read.email or payment.customer_email, read.name or payment.customer_name, read.phone or payment.customer_phone
-    )
-    found = route(await candidates(desk, snapshot, payment.currency), _wanted(payment, customer))
+    found = route(await candidates(desk, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
     if not found.ranked:
         raise refused(found, payment.currency)
-    return await try_again(desk, practice_id, payment_id, customer)
+    return await try_again(desk, practice_id, payment_id, read)
 
 
-async def try_again(desk: Desk, practice_id: int, payment_id: str, customer: Customer | None = None) -> Taken:
-    """A new attempt at a payment that failed, with another ``customer`` where it was corrected. Where that is not safe, or
-    another was first, nothing changes."""
+async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
+    """A new attempt at a payment that failed, with what its customer ``corrected``. Where that is not safe, or another was
+    first, nothing changes."""
     entry = await desk.opening.entry(practice_id)
     for _ in range(TRIES):
         db, payment = await find(desk, practice_id, payment_id)
@@ -179,17 +176,19 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, customer: Cus
         if entry.state != "active" or not may_try_again(desk, payment, found.attempts):
             return found
         snapshot = await desk.configured(db)
-        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(payment, customer)).ranked
+        right = _as_corrected(payment, corrected) if corrected else payment
+        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(right)).ranked
         if not ranked:
             return found
         tried = {attempt.provider_code for attempt in found.attempts}
-        if customer is not None and customer != _customer_of(payment):
+        if right != payment:
             tried = set()  # whoever refused the old data may take the new
         in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
         await ensure_lease(desk, practice_id)
         attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
         try:
-            payment = await _corrected(desk, db, payment, customer)
+            await _write_corrected(desk, db, payment, right)
+            payment = right
             same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
             payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
         except (Stale, Duplicate):  # another was first, or the configurations have changed
@@ -202,8 +201,8 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, customer: Cus
     raise Stale
 
 
-def _wanted(payment: Payment, customer: Customer | None = None) -> Wanted:
-    customer = customer or _customer_of(payment)
+def _wanted(payment: Payment) -> Wanted:
+    customer = _customer_of(payment)
     return Wanted(
         payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
         customers.given(customer, payment.method_details), payment.environment,
@@ -216,21 +215,32 @@ def _customer_of(payment: Payment) -> Customer:
     return Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
 
 
-async def _corrected(desk: Desk, db: PracticeDb, payment: Payment, customer: Customer | None) -> Payment:
+def _as_corrected(payment: Payment, typed: Customer) -> Payment:
+    """The payment with what its customer typed; a blank field stays as it was. A phone number that was typed is the one
+    that is charged, whatever the details of a direct charge said before."""
+    details = payment.method_details
+    if details and typed.phone:
+        details = {name: value for name, value in details.items() if name != "phone"}
+    return replace(
+        payment, customer_email=typed.email or payment.customer_email, customer_name=typed.name or payment.customer_name,
+        customer_phone=typed.phone or payment.customer_phone, method_details=details,
+    )  # fmt: skip
+
+
+async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: Payment) -> None:
     """Write what the customer of a failed payment has corrected: a unit of its own, since one statement of PostgreSQL
     changes a row once. The audit log names the fields, not their values."""
-    before = _customer_of(payment)
-    if customer is None or customer == before:
-        return payment
+    if right == payment:
+        return
     unit = Unit()
-    payments.set_customer(unit, payment.id, customer.email, customer.name, customer.phone)
-    right = replace(payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone)
+    payments.set_customer(unit, right)
     payment_search.rewrite(unit, payment_search.row_of(right))
-    changed = [name for name in CUSTOMER_FIELDS if getattr(customer, name) != getattr(before, name)]
-    detail = {"fields": changed}
-    audit.append(unit, desk.world.now(), "payer", "payment.customer_corrected", payment.id, detail)
+    before, after = _customer_of(payment), _customer_of(right)
+    changed = [name for name in CUSTOMER_FIELDS if getattr(after, name) != getattr(before, name)]
+    if right.method_details != payment.method_details and "phone" not in changed:
+        changed.append("phone")
+    audit.append(unit, desk.world.now(), "payer", "payment.customer_corrected", payment.id, {"fields": changed})
     await db.commit(unit)
-    return replace(payment, customer_email=customer.email, customer_name=customer.name, customer_phone=customer.phone)
 
 
 async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:

@@ -134,7 +134,7 @@ def _declared(handler: type[Handler] | None, currency: str) -> dict[str, Any]:
 
 def refused(found: Route, currency: str) -> Invalid:
     """A 422 that says why each provider is out."""
-    errors = [FieldError(out.pointer or "/", f"{out.code}: {out.detail}") for out in found.excluded]
+    errors = [out.error for out in found.excluded]
     return Invalid(
         errors or [FieldError("/currency", "This practice has no payment provider configured.")],
         found.reason,

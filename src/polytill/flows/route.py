@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polytill.domain.contacts import Phone
+from polytill.domain.errors import FieldError
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
 from polytill.providers.customer_fields import NOTHING, CustomerFields
@@ -88,6 +89,11 @@ class Excluded:
     pointer: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)  # what stands in the sentence
 
+    @property
+    def error(self) -> FieldError:
+        """The same, for whoever sent the request."""
+        return FieldError(self.pointer or "/", f"{self.code}: {self.detail}", self.reason, self.about)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -130,7 +136,7 @@ def _environment(everyone: list[Candidate], currency: str) -> Environment:
 
 def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded | None:
     def out(reason: str, detail: str, pointer: str | None = None) -> Excluded:
-        return Excluded(c.code, reason, detail, pointer, {"currency": wanted.currency})
+        return Excluded(c.code, reason, detail, pointer, {"provider": c.name, "currency": wanted.currency})
 
     if wanted.provider_code is not None and c.code != wanted.provider_code:
         return out("not_asked_for", f"The request asks for {wanted.provider_code}.", "/providerCode")
@@ -153,7 +159,7 @@ def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded
 
 def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Excluded | None:
     def out(reason: str, detail: str, pointer: str, **about: Any) -> Excluded:
-        return Excluded(c.code, reason, detail, pointer, about)
+        return Excluded(c.code, reason, detail, pointer, {"provider": c.name, **about})
 
     if wanted.payment_method is not None and wanted.payment_method not in c.methods:
         return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")

@@ -49,14 +49,26 @@ async def by_payment(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, li
     return {payment_id: list(of_attempts.values()) for payment_id, of_attempts in found.items()}
 
 
+async def references(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Our own references of payments, one for each attempt: under them the providers know the attempts."""
+    found: dict[str, list[str]] = {}
+    for row in await _of_payments(db, "payment_id, id FROM payment_attempts", "payment_id, number", list(payment_ids)):
+        found.setdefault(row["payment_id"], []).append(row["id"])
+    return found
+
+
 async def _rows(db: PracticeDb, ids: list[str]) -> list[Any]:
+    what = "payment_id, attempt_id, kind, value FROM payment_identifiers"
+    return await _of_payments(db, what, "attempt_id, created_at, kind, value", ids)
+
+
+async def _of_payments(db: PracticeDb, what: str, order: str, ids: list[str]) -> list[Any]:
     rows = []
     for at in range(0, len(ids), 90):  # so that there are few statements of different texts
         part = ids[at : at + 90]
         places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
         rows += await db.fetch(
-            "SELECT payment_id, attempt_id, kind, value FROM payment_identifiers"  # noqa: S608
-            f" WHERE payment_id IN ({places}) ORDER BY attempt_id, created_at, kind, value",
+            f"SELECT {what} WHERE payment_id IN ({places}) ORDER BY {order}",
             *part,
         )
     return rows

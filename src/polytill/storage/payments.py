@@ -188,12 +188,14 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
     )  # fmt: skip
 
 
-def set_customer(unit: Writes, payment_id: str, email: str | None, name: str | None, phone: str | None) -> None:
-    """Another e-mail, name and phone of a failed payment's customer, in their normal forms. ``Stale`` otherwise."""
+def set_customer(unit: Writes, payment: Payment) -> None:
+    """The customer of a failed payment as it was corrected, and the details of its direct charge, in their normal forms.
+    ``Stale`` otherwise."""
     unit.add(
-        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4"
+        "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4, method_details = $5"
         " WHERE id = $1 AND status = 'failed'",
-        payment_id, email, name, phone, expect=1,
+        payment.id, payment.customer_email, payment.customer_name, payment.customer_phone,
+        json_text(payment.method_details), expect=1,
     )  # fmt: skip
 
 

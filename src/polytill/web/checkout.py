@@ -17,7 +17,7 @@ from polytill.domain.places import places
 from polytill.domain.secret import Secret
 from polytill.domain.states import PaymentStatus, RefundState
 from polytill.flows import checkout as flow
-from polytill.flows import links, steps
+from polytill.flows import customers, links, steps
 from polytill.flows.desk import Desk, log
 from polytill.flows.pay import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
 from polytill.providers.contract import Customer
@@ -126,7 +126,8 @@ async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool,
     if not retry:
         return {"asked": {}, "example": None}
     fields = await flow.fields_to_correct(desk, db, payment)
-    known = Customer(payment.customer_email, payment.customer_name, payment.customer_phone).fields()
+    customer = Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
+    known = customers.given(customer, payment.method_details)
     if not (wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)):
         return {"asked": {}, "example": None}
     asked = {name: name not in known and required for name, required in form_fields(fields).items()}
@@ -289,7 +290,10 @@ async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:
     """What the customer's SMS, statement or account calls the payment: of the attempt that was paid."""
     paid = current_attempt(found.payment, found.attempts)
     kept = (await with_identifiers(db, found)).identifiers.get(paid.id, {})
-    return [(kind.value, value) for kind in ON_RECEIPT for value in kept.get(kind, ())]
+    names = [(kind.value, value) for kind in ON_RECEIPT for value in kept.get(kind, ())]
+    names.append(("ours", paid.id))  # the provider's own receipt may name our reference alone
+    once = {value: kind for kind, value in reversed(names)}  # of two kinds with one value the first
+    return [(kind, value) for value, kind in reversed(once.items())]
 
 
 class NoReceipt(NotFound):
@@ -298,6 +302,7 @@ class NoReceipt(NotFound):
     sentence = "no_receipt"
 
 
-ON_RECEIPT = (IdentifierKind.receipt, IdentifierKind.transaction, IdentifierKind.reference, IdentifierKind.card_last4)
+# All that the customer's bank, SMS, account or receipt may show; a session and a balance line are the practice's own.
+ON_RECEIPT = tuple(k for k in IdentifierKind if k not in (IdentifierKind.session, IdentifierKind.balance_transaction))
 # Money that is back, or on its way.
 GIVEN_BACK = frozenset({RefundState.succeeded, RefundState.pending, RefundState.sent, RefundState.unknown})

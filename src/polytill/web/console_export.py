@@ -71,7 +71,7 @@ def _when(moment: datetime, found: OfPractice) -> list[str]:
     return [f"{local:%Y-%m-%d %H:%M:%S}", f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"]
 
 
-def _line(payment: Payment, books: dict[str, Sums], called: list[Identifiers], found: OfPractice) -> list[str]:
+def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: OfPractice) -> list[str]:
     """One payment. All amounts are what the ledger holds about it by now; fees in another currency stand apart."""
     currency = payment.currency
     own = books.get(currency, Sums())
@@ -86,13 +86,14 @@ def _line(payment: Payment, books: dict[str, Sums], called: list[Identifiers], f
         "; ".join(_major(fee, other) for other, fee in others.items()), "; ".join(others),
         payment.provider_code or "", cell(payment.provider_transaction_id), payment.payment_method or "",
         cell(payment.customer_email), cell(payment.customer_name), cell(payment.reference), cell(payment.description),
-        payment.number or "", cell(" ".join(_names(called))),
+        payment.number or "", cell(" ".join(called)),
     ]  # fmt: skip
 
 
-def _names(called: list[Identifiers]) -> list[str]:
-    """Each identifier of a payment's attempts once."""
-    return list(dict.fromkeys(value for one in called for values in one.values() for value in values))
+def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
+    """Each identifier of a payment's attempts once, with our own references, which the providers list."""
+    theirs = [value for one in called for values in one.values() for value in values]
+    return list(dict.fromkeys((*theirs, *ours)))
 
 
 def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callable[[], AsyncIterator[Any]]) -> Response:
@@ -120,7 +121,11 @@ async def payments(found: PracticeViewer, wanted: Wanted) -> Response:
         while rows := await payment_lists.listed(found.db, filters_of(found, wanted, cursor), CHUNK):
             books = await overview.of_payments(found.db, [payment.id for payment in rows])
             called = await payment_identifiers.by_payment(found.db, [payment.id for payment in rows])
-            yield [_line(payment, books[payment.id], called.get(payment.id, []), found) for payment in rows]
+            ours = await payment_identifiers.references(found.db, [payment.id for payment in rows])
+            yield [
+                _line(payment, books[payment.id], _names(called.get(payment.id, []), ours.get(payment.id, [])), found)
+                for payment in rows
+            ]
             cursor = cursor_after(rows[-1])
 
     return _table(found, "payments", COLUMNS, read)

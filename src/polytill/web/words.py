@@ -93,6 +93,8 @@ class Words:
         English, and in a general sentence to others."""
         if isinstance(said, str):
             return said
+        if isinstance(said, FieldError) and self.has(f"excluded.{said.reason}"):  # a provider that is out, and why
+            return Told(f"{said.about['provider']}: {self.named('excluded', said.reason, said.detail, said.about)}")
         general = "fault.unnamed_field" if isinstance(said, FieldError) else "fault.unnamed"
         otherwise = said.detail if self.language == "en" else self(general)
         return Told(self.named("fault", said.reason, otherwise, said.about))

@@ -24,15 +24,37 @@ from polytill.cli.practices import practices_app
 from polytill.domain.errors import Invalid, PolytillError
 
 app = typer.Typer(
-    name="polytill", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Payments for multi-tenant software: one catalog of providers, one database for every practice.\n\n"
-    "Settings come from POLYTILL_* variables and a .env file; `polytill doctor` says what is missing.",
-)  # fmt: skip
+    name="polytill",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 app.add_typer(practices_app, name="practices")
 app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys_app, name="keys")
 app.add_typer(people_app, name="people")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from polytill import __version__
+
+        typer.echo(f"polytill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Payments for multi-tenant software: one catalog of providers, one database for every practice.
+
+    Settings come from POLYTILL_* variables and a .env file; `polytill doctor` says what is missing.
+    """
 
 
 def main() -> None:

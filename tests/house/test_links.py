@@ -54,4 +54,8 @@ def test_every_link_leads_somewhere() -> None:
 def test_a_broken_link_is_found() -> None:
     text = "# A title\n[a](no-such-file.md) [b](#a-title) [c](#no-such-title) ![d](docs/none.png) `[e](code.md)`"
     broken = list(broken_links("README.md", text))
-    assert [sentence.split()[3].rstrip(",") for sentence in broken] == ["no-such-file.md", "#no-such-title", "docs/none.png"]
+    assert [sentence.split()[3].rstrip(",") for sentence in broken] == [
+        "no-such-file.md",
+        "#no-such-title",
+        "docs/none.png",
+    ]

@@ -39,9 +39,9 @@ app.add_typer(people_app, name="people")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from polytill import __version__
+        import polytill
 
-        typer.echo(f"polytill {__version__}")
+        typer.echo(f"polytill {polytill.__version__}")
         raise typer.Exit
 
 

@@ -116,10 +116,7 @@ def new_result_code_stays_unknown() -> list[Swap]:
 def corrected_data_not_kept() -> list[Swap]:
     """The customer types another phone, and the prompt goes to the old one."""
 
-    async def unchanged(desk: Any, db: Any, payment: Any, customer: Any) -> Any:
-        return payment
-
-    return [(checkout, "_corrected", unchanged)]
+    return [(checkout, "_as_corrected", lambda payment, typed: payment)]
 
 
 @bug_at_edges

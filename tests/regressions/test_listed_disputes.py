@@ -64,6 +64,28 @@ async def test_every_end_of_a_paypal_dispute_is_read(outcome: str, moves: Any, s
     assert (fact.state, fact.amount, fact.funds_withdrawn) == (state, Money(amount, "USD"), state == "lost")
 
 
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [],
+        [{"affected_party": "SELLER", "type": "DEBIT"}],
+        [_move("DEBIT", "fifty")],
+        [_move("SEIZED", "50.00")],
+        [_move("DEBIT", "50.00", "ADVERSARY")],
+        [_move("DEBIT", "50.00", reason="LEVITATION")],
+        [{**_move("DEBIT", "50.00"), "amount": {"currency_code": "EUR", "value": "45.00"}}],
+        [_move("CREDIT", "50.00"), _move("SEIZED", "50.00")],
+    ],
+)
+async def test_a_movement_that_cannot_be_read_does_not_make_a_dispute_won(moves: Any) -> None:
+    told = {"dispute_id": "PP-D-1", "status": "RESOLVED", "dispute_outcome": {"outcome_code": "ACCEPTED"}}
+    told |= {"dispute_amount": _usd("50.00"), "money_movements": moves}
+    assert dispute_in(told) is None
+    fact = read_dispute(told)
+    assert fact is not None
+    assert (fact.state, fact.understood, fact.funds_withdrawn) == ("open", False, False)
+
+
 @pytest.mark.parametrize("outcome", ["RESOLVED_WITH_PAYOUT", "ACCEPTED", "LEVITATED"])
 async def test_an_end_that_says_nothing_of_the_money_is_for_a_person(outcome: str) -> None:
     told = {"dispute_id": "PP-D-1", "status": "RESOLVED", "dispute_outcome": {"outcome_code": outcome}}

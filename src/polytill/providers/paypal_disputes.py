@@ -29,7 +29,10 @@ OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "C
 # person does.
 RESOLVED = "RESOLVED"
 OPEN = frozenset({"OPEN", "WAITING_FOR_BUYER_RESPONSE", "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW", "OTHER", ""})
-SETTLEMENT = "DISPUTE_SETTLEMENT"  # money for the dispute itself, and not a fee of it
+# The closed lists of a movement of money. Fees are not a part of what was disputed.
+SELLER, OTHER_PARTIES = "SELLER", frozenset({"BUYER", "PAYMENT_PROCESSOR"})
+SETTLEMENT, FEES = "DISPUTE_SETTLEMENT", frozenset({"DISPUTE_SETTLEMENT_FEE", "DISPUTE_FEE", "CHARGEBACK_FEE"})
+SIGNS = {"DEBIT": 1, "CREDIT": -1}
 INQUIRY = "INQUIRY"
 R = DisputeReason
 # https://developer.paypal.com/docs/api/customer-disputes/v1/
@@ -94,23 +97,22 @@ def _state(status: str, outcome: str, taken: Money | None) -> str | None:
 
 
 def _taken(resource: JsonObject) -> Money | None:
-    """What a dispute has cost the merchant up to now, fees aside; None where no movement of money is told."""
-    moves = objects_in(resource, "money_movements")
-    if moves is None:
+    """What a dispute has cost the merchant up to now, without fees. None where PayPal names no movement of money, or one
+    that cannot be read: a part that is left out would make a lost dispute look won."""
+    total = reading.money_in(resource.get("dispute_amount"))
+    if total is None or not (moves := objects_in(resource, "money_movements")):
         return None
-    total: Money | None = None
+    minor = 0
     for move in moves:
+        party, reason, kind = (text_of(move.get(name)) for name in ("affected_party", "reason", "type"))
         amount = reading.money_in(move.get("amount"))
-        if move.get("affected_party") != "SELLER" or move.get("reason", SETTLEMENT) != SETTLEMENT or amount is None:
+        if party in OTHER_PARTIES or reason in FEES:
             continue
-        sign = {"DEBIT": 1, "CREDIT": -1}.get(text_of(move.get("type")), 0)
-        if total is not None and total.currency != amount.currency:
+        readable = party == SELLER and reason in (SETTLEMENT, "") and kind in SIGNS
+        if not readable or amount is None or amount.currency != total.currency:
             return None
-        total = Money((total.minor if total else 0) + sign * amount.minor, amount.currency)
-    if total is None:
-        disputed = reading.money_in(resource.get("dispute_amount"))
-        return Money(0, disputed.currency) if disputed else None
-    return total if total.minor >= 0 else Money(0, total.currency)
+        minor += SIGNS[kind] * amount.minor
+    return Money(max(minor, 0), total.currency)
 
 
 # ── The listing ──

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from polytill.cli.opened import console, opened
+from polytill.providers.contract import CredentialTest
 
 
 def practices_test_keys(
@@ -17,17 +18,17 @@ def practices_test_keys(
     from polytill.flows import configure
 
     result, _ = opened(lambda till: configure.test_configuration(till.desk, practice, provider, "cli"))
-    said = (
-        "unknown"
-        if not result.reached
-        else "no"
-        if not result.ok
-        else "yes, with a warning"
-        if result.finding
-        else "yes"
-    )
+    said = _answer(result)
     finding = f" ({result.finding.value})" if result.finding else ""
     console.print(f"Payments can be made: {said}{finding}", highlight=False, markup=False)
     console.print(result.detail, highlight=False, markup=False, soft_wrap=True)
     if not result.ok:
         raise SystemExit(1)
+
+
+def _answer(result: CredentialTest) -> str:
+    if not result.reached:
+        return "unknown"
+    if not result.ok:
+        return "no"
+    return "yes, with a warning" if result.finding else "yes"

@@ -1,8 +1,8 @@
 """Customer data as people type it: one reader each for an e-mail address, a phone number and a name.
 
-Every entry point uses them: the API, payment links, the checkout, staff pages, the library. A reader returns the normal
-form, ``None`` for a blank text, and raises ``InvalidContact`` with one sentence for everything else that it refuses.
-Reading a normal form again returns the same.
+Every entry point uses them: the API, payment links, the checkout, staff pages and the library. A reader returns the
+normal form, ``None`` for a blank text, and raises ``InvalidContact`` with one sentence for anything that it rejects.
+Reading a normal form again returns the same value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MAX_EMAIL, MAX_NAME, MAX_PHONE = 254, 200, 64
 
 
 class InvalidContact(ValueError):
-    """A text that is no e-mail address, phone number or name. ``reason`` is from a closed list, for translated pages."""
+    """A text that is not an e-mail address, phone number or name. ``reason`` is from a closed list, for translated
+    pages."""
 
     def __init__(self, reason: str, sentence: str, example: str | None = None) -> None:
         self.reason, self.example = reason, example
@@ -29,7 +30,7 @@ class InvalidContact(ValueError):
 
 
 class Phone(str):
-    """A phone number; as a text it is its E.164 form, ``+254712345678``."""
+    """A phone number. As a string it is its E.164 form, ``+254712345678``."""
 
     __slots__ = ()
 
@@ -50,22 +51,23 @@ class Phone(str):
 
     @property
     def number(self) -> str:
-        """What follows the country code, without a trunk prefix: ``712345678``. A zero that is part of it stays."""
+        """What follows the country code, without a trunk prefix: ``712345678``. A leading zero that is part of the
+        number stays."""
         return phonenumbers.national_significant_number(_parsed(self))
 
     @property
     def national(self) -> str:
-        """As it is dialed in its own country, digits only: ``0712345678``."""
+        """The number as dialed within its own country, digits only: ``0712345678``."""
         return re.sub("[^0-9]", "", phonenumbers.format_number(_parsed(self), PhoneNumberFormat.NATIONAL))
 
     @property
     def country(self) -> str | None:
-        """Its country by ISO 3166, where the number tells it: ``KE``."""
+        """Its country (ISO 3166) if the number determines it: ``KE``."""
         return phonenumbers.region_code_for_number(_parsed(self))
 
     @property
     def could_be_mobile(self) -> bool:
-        """Whether it is a mobile number: by its country's tables, or, where they do not list it, by its length."""
+        """Whether it is a mobile number: by its country's tables or, if they do not list it, by its length."""
         kinds = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
         parsed = _parsed(self)
         if phonenumbers.is_valid_number(parsed):
@@ -74,7 +76,7 @@ class Phone(str):
 
     @property
     def spaced(self) -> str:
-        """For people to read: ``+254 712 345678``."""
+        """For display: ``+254 712 345678``."""
         return phonenumbers.format_number(_parsed(self), PhoneNumberFormat.INTERNATIONAL)
 
 
@@ -82,9 +84,9 @@ class Phone(str):
 
 
 def read_email(text: str | None) -> str | None:
-    """An address that providers take: the domain in lower case and ASCII (punycode), the local part as it was typed.
+    """An address that providers accept: the domain in lower case and ASCII (punycode), the local part as typed.
 
-    A local part beyond ASCII is refused: no provider takes one. Nothing is looked up in the DNS.
+    A local part with characters beyond ASCII is rejected, because no provider accepts one. No DNS lookup is made.
     """
     bare = re.sub(r"(?i)^mailto:\s*", "", without_invisible(text))
     if not bare:
@@ -106,11 +108,11 @@ def read_email(text: str | None) -> str | None:
 
 
 def read_name(text: str | None) -> str | None:
-    """A name in NFC, blanks collapsed, without invisible direction marks. Control characters are refused."""
-    text = (text or "").strip(" \t\r\n")  # what comes with a cell of a spreadsheet
+    """A name in NFC, with single spaces and without invisible direction marks. Control characters are rejected."""
+    text = (text or "").strip(" \t\r\n")  # copied with a cell of a spreadsheet
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in text):
         raise InvalidContact("name", "A name must not contain control characters.")
-    # Some scripts need the joiners U+200C and U+200D inside a word; no name begins or ends with one.
+    # Some scripts need the joiners U+200C and U+200D inside a word. No name starts or ends with one.
     shown = "".join(x for x in text if x in "\u200c\u200d" or unicodedata.category(x) != "Cf")
     name = unicodedata.normalize("NFC", " ".join(shown.split())).strip("\u200c\u200d ")
     if len(name) > MAX_NAME:
@@ -118,15 +120,15 @@ def read_name(text: str | None) -> str | None:
     return name if name.strip(_BLANK_LETTERS) else None
 
 
-# Letters that show nothing; a name of nothing else is blank.
+# Letters without a visible shape. A name made only of them is blank.
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0 "
 
 # ── Phone numbers ──
 
 
 def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone | None:
-    """A phone number in any usual spelling. ``countries`` (ISO 3166) are tried in turn for a number without a country
-    code; a number with one may be of any country."""
+    """A phone number in any usual spelling. For a number without a country code, ``countries`` (ISO 3166) are tried in
+    order. A number with a country code may be of any country."""
     if isinstance(text, Phone):
         return text
     dialed = _dialed(text)
@@ -137,15 +139,15 @@ def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone 
     if dialed.startswith("+"):
         readings = [_parse(bare, None), _without_trunk_zero(bare)]
     elif dialed.startswith("00"):
-        # 00 is dialed for the plus, and 000 in East Africa; a country may have another prefix (Nigeria: 009).
+        # 00 replaces the plus, and 000 does in East Africa. A country may have another prefix (Nigeria: 009).
         own = [number for home in homes if (number := _parse(dialed, home)) and phonenumbers.is_valid_number(number)]
         readings = [*own, _parse(bare, None), _without_trunk_zero(bare)]
     else:
-        # Last: the country code stands there, and only the plus is missing, or a zero was typed in its place.
+        # Last: the country code is present and only the plus is missing, or a zero was typed in its place.
         readings = [_parse(dialed, home) for home in homes]
         readings += [x for x in (_parse(bare, None), _without_trunk_zero(bare)) if x and _lacks_plus(x, dialed, homes)]
     found = [number for number in readings if number is not None]
-    # Ranges are allocated faster than any table of them is published: what merely has the right length is taken, too.
+    # Ranges are assigned faster than the published tables follow, so a number of the right length is accepted, too.
     for fits in (phonenumbers.is_valid_number, _is_possible):
         for number in found:
             if fits(number):
@@ -154,7 +156,8 @@ def read_phone(text: str | None, countries: Iterable[str | None] = ()) -> Phone 
 
 
 def stored_phone(text: str | None, currency: str | None = None) -> Phone | None:
-    """The number on a row. Rows are in E.164; one that is older may be as it was typed. None where it is unreadable."""
+    """The number of a stored row. Rows are in E.164; an older row may hold the number as typed. None if it is
+    unreadable."""
     try:
         return read_phone(text, (locality(currency).country,) if currency else ())
     except InvalidContact:
@@ -162,33 +165,33 @@ def stored_phone(text: str | None, currency: str | None = None) -> Phone | None:
 
 
 def example_phone(country: str | None) -> str | None:
-    """A mobile number of a country as people write it there with the country code; None where none is known."""
+    """A mobile number of a country, written as people there write it with the country code. None if none is known."""
     found = phonenumbers.example_number_for_type(country, PhoneNumberType.MOBILE) if country else None
     return phonenumbers.format_number(found, PhoneNumberFormat.INTERNATIONAL) if found else None
 
 
 def check_phone_characters(text: str) -> str:
-    """The text, where it could be a phone number of some country."""
+    """The text if it could be a phone number of some country."""
     _dialed(text)
     return text
 
 
 def read_code(text: str) -> str:
-    """A PIN or a one-time password: its digits in ASCII, without blanks, dashes and invisible characters. A code of letters
-    stays as it is, without what is invisible."""
+    """A PIN or a one-time password: its digits in ASCII, without spaces, dashes and invisible characters. A code with
+    letters keeps its characters, without invisible ones."""
     bare = "".join(letter for letter in without_invisible(text) if not letter.isspace())
     digits = [str(unicodedata.decimal(x)) for x in bare if unicodedata.decimal(x, None) is not None]
     is_number = all(unicodedata.decimal(x, None) is not None or unicodedata.category(x) == "Pd" for x in bare)
     return "".join(digits) if digits and is_number else bare
 
 
-# What people put between digits. Invisible characters and blanks are dropped before.
+# Separators that people put between digits. Invisible characters and spaces are removed before.
 _PUNCTUATION = frozenset("()[]/.,·•_'\"’‘“”")
 _LABEL = re.compile(r"(?i)^(t[ée]l(ephone)?|phone|ph|mob(ile)?|cell|whatsapp|simu)\b[.:\s]+(?=[(+\d])")
 
 
 def _dialed(text: str | None) -> str | None:
-    """The digits in ASCII, with a leading plus where there is a country code; None for a blank text."""
+    """The digits in ASCII, with a leading plus if there is a country code. None for a blank text."""
     bare = without_invisible(text)
     if not bare:
         return None
@@ -209,15 +212,16 @@ def _dialed(text: str | None) -> str | None:
     return re.sub(r"^\+0*", "+", dialed)
 
 
-# Mexico dropped the 1 of its mobile numbers in 2019; address books and WhatsApp still write it.
+# Mexico dropped the 1 of its mobile numbers in 2019. Address books and WhatsApp still write it.
 _OF_MEXICO = re.compile(r"^\+521(?=\d{10}$)")
 _LONGEST_INTERNATIONAL = 15  # digits, country code included (ITU E.164)
-# The digits of the longest number of a country that people write without its country code and without a zero in front.
+# The number of digits of the longest national number that people write without its country code and without a leading
+# zero.
 _LONGEST_WITHOUT_CODE = 10
 
 
 def _lacks_plus(number: phonenumbers.PhoneNumber, dialed: str, homes: list[str]) -> bool:
-    """Whether what was dialed is this number without its plus, and not one of a country that we do not know."""
+    """Whether the typed digits are this number without its plus, and not a number of a country that we do not know."""
     if not phonenumbers.is_valid_number(number):
         return False
     if any(phonenumbers.country_code_for_region(home) == number.country_code for home in homes):
@@ -227,8 +231,8 @@ def _lacks_plus(number: phonenumbers.PhoneNumber, dialed: str, homes: list[str])
 
 
 def _without_trunk_zero(international: str) -> phonenumbers.PhoneNumber | None:
-    """The number without one zero after its country code, where it is valid only so: people write "(0)" in front of
-    numbers of every country, also where no trunk prefix exists."""
+    """The number without one zero after its country code if it is valid only without it: people write "(0)" before
+    numbers of every country, even where no trunk prefix exists."""
     code = next((n for n in (1, 2, 3) if int(international[1 : n + 1] or 0) in COUNTRY_CODE_TO_REGION_CODE), 0)
     rest = international[code + 1 :]
     if not code or not rest.startswith("0"):
@@ -245,11 +249,11 @@ def _parse(dialed: str, country: str | None) -> phonenumbers.PhoneNumber | None:
 
 
 def _is_possible(number: phonenumbers.PhoneNumber) -> bool:
-    # As long as a telephone at home or in a pocket has: a service number may be longer or shorter.
+    # Telephone numbers at home and mobile numbers have these lengths. A service number may be longer or shorter.
     kinds = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE)
     reasons = [phonenumbers.is_possible_number_for_type_with_reason(number, kind) for kind in kinds]
     possible = ValidationResult.IS_POSSIBLE in reasons
-    # A zero that begins a number which no table knows is a trunk prefix of another country.
+    # A leading zero of a number that no table knows is a trunk prefix of another country.
     return possible and not phonenumbers.national_significant_number(number).startswith("0")
 
 
@@ -258,13 +262,13 @@ def _parsed(e164: str) -> phonenumbers.PhoneNumber:
 
 
 def without_invisible(text: str | None) -> str:
-    """The text without characters that show nothing, and without blanks around it; empty for None."""
+    """The text without invisible characters and without surrounding spaces. Empty for None."""
     if text is None:
         return ""
     return "".join(letter for letter in text if unicodedata.category(letter) != "Cf").strip()
 
 
-# ── What is wrong ──
+# ── Errors ──
 
 _LENGTHS = {
     ValidationResult.TOO_LONG: "is too long",
@@ -278,7 +282,7 @@ def _unreadable() -> InvalidContact:
 
 
 def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[str]) -> InvalidContact:
-    """What is wrong with a number, with a right one of the country that it seems to be of."""
+    """The error for an invalid number, with an example of a valid number of the country that it seems to belong to."""
     if not found and not homes and not dialed.startswith(("+", "00")):
         example = example_phone("KE")
         text = f"This phone number has no country code. Write it in international form, for example {example}."

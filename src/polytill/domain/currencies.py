@@ -1,8 +1,8 @@
 """ISO 4217: the active currencies, their numeric codes and their minor-unit exponents.
 
-Nothing of any provider lives here. What a provider does differently on its wire (Stripe's UGX, Paystack's XOF)
-belongs to that provider's handler. Source: ISO 4217 list one as published on 2026-01-01; a test compares every
-line with the independent ``iso4217`` package. Precious metals, funds codes and test codes are left out.
+Nothing here depends on a provider. Where a provider's API differs (Stripe's UGX, Paystack's XOF), its handler knows
+that. Source: ISO 4217 list one as published on 2026-01-01; a test compares every line with the independent ``iso4217``
+package. Precious metals, funds codes and test codes are left out.
 """
 
 from __future__ import annotations
@@ -190,10 +190,10 @@ CURRENCIES: dict[str, Currency] = _parse(_TABLE)
 
 
 def currency(code: str) -> Currency:
-    """The currency with this ISO code; ``KeyError`` where ISO has none (codes are upper case)."""
+    """The currency with this ISO code (upper case). Raises ``KeyError`` if ISO has none."""
     return CURRENCIES[code]
 
 
 def exponent_of(code: str) -> int:
-    """How many decimal places lie between the major and the minor unit of ``code``."""
+    """The number of decimal places between the major and the minor unit of ``code``."""
     return CURRENCIES[code].exponent

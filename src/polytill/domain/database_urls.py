@@ -1,4 +1,4 @@
-"""Addresses of databases: what is wrong with one, in a sentence that never quotes it, since it holds a password."""
+"""Database addresses: what is wrong with one, in a sentence that never quotes it, because it contains a password."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 POSTGRES = ("postgresql://", "postgres://")
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:")
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
-# The options of an address that this program gives a meaning, besides the names of hosts and the like.
+# The options of an address that this program interprets, besides host names and the like.
 _HOST = re.compile(r"^[A-Za-z0-9_.-]+$|^\[[0-9A-Fa-f:.%]+\]$")
 
 
 def is_postgres(url: str) -> bool:
-    """Whether an address is one of a PostgreSQL server."""
+    """Whether an address is that of a PostgreSQL server."""
     return url.startswith(POSTGRES)
 
 
 def wrong_with_owner(url: str) -> str | None:
-    """What is wrong with the address of the owner database; None where it can be tried."""
+    """What is wrong with the address of the owner database. None if it can be tried."""
     if is_postgres(url):
         wrong = wrong_with_server(url)
         if wrong is None and not urlsplit(url).path.strip("/"):
@@ -33,7 +33,8 @@ def wrong_with_owner(url: str) -> str | None:
 
 
 def wrong_with_place(place: str) -> str | None:
-    """What is wrong with the place of practice databases: a directory, or the address of a PostgreSQL server."""
+    """What is wrong with the location of practice databases, which is a directory or the address of a PostgreSQL
+    server."""
     if is_postgres(place):
         return wrong_with_server(place)
     if not place or "\x00" in place or _SCHEME.match(place):
@@ -42,7 +43,7 @@ def wrong_with_place(place: str) -> str | None:
 
 
 def wrong_with_server(url: str) -> str | None:
-    """What is wrong with the address of a PostgreSQL server; None where it can be tried."""
+    """What is wrong with the address of a PostgreSQL server. None if it can be tried."""
     if not is_postgres(url):
         return "The address of a server starts with postgresql://."
     if _UNSEEN.search(url) or not url.isprintable():
@@ -71,7 +72,7 @@ def wrong_with_server(url: str) -> str | None:
 
 
 def place_of(url: str) -> str:
-    """User, hosts and database of an address, for sentences: never the password."""
+    """User, hosts and database name of an address, for messages: never the password."""
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
     name = unquote(user.partition(":")[0])

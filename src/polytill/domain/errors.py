@@ -1,15 +1,15 @@
-"""The error tree. A docstring is the message that people read; each class says whose fault it is.
+"""The error tree. The docstring of a class is the message that people read; the class says who can fix the problem.
 
     PolytillError
-    ├── CallerError            the one who asks must ask otherwise (4xx)
+    ├── CallerError            the caller must change the request (4xx)
     │   ├── NotFound  Conflict  Invalid  Forbidden  Unauthorized  TooLarge  Unreadable
-    ├── NotNow                 nobody's fault, try again later (503)
-    ├── ProviderRefused        a provider refused a request that makes no row (502)
-    ├── OperatorError          the installation must be mended (settings, keys, databases)
+    ├── NotNow                 temporary: try again later (503)
+    ├── ProviderRefused        a provider rejected a request that creates no row (502)
+    ├── OperatorError          the installation must be fixed (settings, keys, databases)
     │   ├── WrongPractice  SealBroken  UnreadableRow  …
     └── Stale                  another writer came first; the flow reads again
 
-A provider's "no" is a value (``providers.contract.Outcome``), never an error.
+A decline by a provider is a value (``providers.contract.Outcome``), never an error.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with one field: a JSON pointer and a sentence.
+    """One error of one field: a JSON pointer and a sentence.
 
-    ``reason`` names the sentence, from a closed list, so that a page can say it in the reader's language; ``about`` holds
-    what stands in it.
+    ``reason`` identifies the sentence, from a closed list, so that a page can say it in the reader's language.
+    ``about`` holds the values in it.
     """
 
     pointer: str
@@ -38,7 +38,7 @@ class PolytillError(Exception):
 
     status = 500
     code = "internal"
-    public: str | None = None  # said to callers over HTTP in place of the detail
+    public: str | None = None  # sent to HTTP callers in place of the detail
     retry_after_s: int | None = None
 
     def __init__(
@@ -47,7 +47,7 @@ class PolytillError(Exception):
         self.detail = detail or (self.__doc__ or "").strip()
         if code is not None:
             self.code = code
-        # Names the sentence for pages, where the code, which programs read, names a wider thing.
+        # Identifies the sentence for pages where the code, which programs read, is less specific.
         self.reason = reason or self.code
         self.about = about
         super().__init__(self.detail)
@@ -186,7 +186,7 @@ class OperatorError(PolytillError):
     """The installation needs attention."""
 
     code = "operator"
-    # What a caller over HTTP reads: the detail may name files, hosts and keys, which are the operator's to know.
+    # Sent to HTTP callers, because the detail may name files, hosts and keys, which only the operator may know.
     public: str | None = "The installation needs attention. Its operator finds the reason in the log."
 
 

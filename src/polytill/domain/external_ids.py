@@ -1,4 +1,4 @@
-"""The host application's own identifier of a practice: one normal form, so that equal identifiers are equal strings."""
+"""The host application's identifier of a practice, in one normal form, so that equal identifiers are equal strings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ MAX_LENGTH = 200
 
 
 def read_external_id(value: str) -> str:
-    """The identifier in Unicode NFC. ``ValueError`` with a sentence part where it is empty, too long or not visible."""
+    """The identifier in Unicode NFC. Raises ``ValueError`` with part of a sentence if it is empty, too long or not
+    visible."""
     normal = unicodedata.normalize("NFC", value)
     if not 1 <= len(normal) <= MAX_LENGTH:
         raise ValueError(f"must have 1 to {MAX_LENGTH} characters")

@@ -1,6 +1,6 @@
-"""What a payment is called outside: by its provider, on a statement, in a customer's SMS or receipt, and by staff.
+"""Identifiers of a payment that its provider, a bank statement, the customer's SMS or receipt, and staff use.
 
-Authorization codes and tokens are no identifiers: whoever has one can charge the customer again.
+Authorization codes and tokens are not identifiers: anyone who has one can charge the customer again.
 """
 
 from __future__ import annotations
@@ -15,56 +15,57 @@ MAX_REMEMBERED = 100_000
 
 
 class IdentifierKind(StrEnum):
-    """The kinds of identifiers that are kept with an attempt: a closed list. The values are the names on the wire."""
+    """The kinds of identifiers that are stored with an attempt: a closed list. The values are the names in the API."""
 
-    transaction = "transaction"  # the provider's main id of the payment, by which it is looked up
-    reference = "reference"  # another reference that the provider gives to it, such as Flutterwave's flw_ref
+    transaction = "transaction"  # the provider's main id of the payment, used for lookups
+    reference = "reference"  # another reference that the provider gives it, such as Flutterwave's flw_ref
     payment_intent = "paymentIntent"
     session = "session"
     order = "order"
     authorization = "authorization"  # PayPal's id of a hold; never an authorization code
     charge = "charge"
     capture = "capture"
-    receipt = "receipt"  # what the customer's SMS or receipt shows, such as M-Pesa's receipt number
+    receipt = "receipt"  # shown in the customer's SMS or on the receipt, such as M-Pesa's receipt number
     balance_transaction = "balanceTransaction"
-    bank_reference = "bankReference"  # what a bank statement shows
+    bank_reference = "bankReference"  # shown on a bank statement
     invoice = "invoice"
     card_last4 = "cardLast4"
 
 
-# Under which of them a provider may speak of one charge, where it names neither our reference nor the payment's own id.
+# The kinds that a provider may use for a charge when it names neither our reference nor the payment's own id.
 OF_A_CHARGE = (IdentifierKind.charge, IdentifierKind.capture, IdentifierKind.transaction)
 
 Identifiers = dict[IdentifierKind, tuple[str, ...]]
 
 
 def new_number(world: World, digits: int) -> str:
-    """A payment's number for people: random, so that one wrong digit names no other payment and nobody can count them."""
+    """A payment's number for people. It is random: one wrong digit is no other payment's number, and nobody can count
+    payments."""
     lowest = 10 ** (digits - 1)
     return str(lowest + int.from_bytes(world.random_bytes(8), "big") % (9 * lowest))
 
 
 def identifier_key(value: str) -> str:
-    """How an identifier is compared in a search: without punctuation, whatever its capitals."""
+    """An identifier in the form in which searches compare it: without punctuation and case-insensitive."""
     return compact(value)
 
 
 class Numbers:
-    """How many digits the next number of each practice has: more of them once a number that was drawn was taken.
+    """The number of digits of each practice's next payment number. It grows by one whenever a drawn number was taken.
 
-    Six digits are enough for about a thousand payments before that happens, seven for three thousand, and so on. It is
-    only remembered here: a process that begins anew draws a short number once more.
+    Six digits suffice for about a thousand payments before that happens, seven for three thousand, and so on. The
+    number is kept in memory only: a restarted process draws one short number again.
     """
 
     def __init__(self) -> None:
         self._digits: dict[int, int] = {}
 
     def digits(self, practice_id: int) -> int:
-        """How long a practice's next number is."""
+        """The number of digits of a practice's next payment number."""
         return self._digits.get(practice_id, FEWEST_DIGITS)
 
     def taken(self, practice_id: int) -> None:
-        """A number that was drawn is another payment's."""
+        """Record that a drawn number belongs to another payment."""
         if len(self._digits) >= MAX_REMEMBERED:
             self._digits.clear()
         self._digits[practice_id] = min(self.digits(practice_id) + 1, MOST_DIGITS)

@@ -1,7 +1,7 @@
-"""Opaque, time-ordered ids, and addresses (hook and client tokens) that name their practice without being guessable.
+"""Opaque, time-ordered ids, and addresses (hook and client tokens) that name their practice and cannot be guessed.
 
-An id is 26 characters of ``[0-9a-z]`` (a ULID in lower case): 48 bits of milliseconds, 80 of chance. It serves as the
-reference at every provider, so it has no underscore (Paystack refuses it) and no upper case.
+An id is 26 characters of ``[0-9a-z]`` (a ULID in lower case): 48 bits of milliseconds, 80 random bits. It is the
+reference at every provider, so it has no underscore (Paystack rejects it) and no upper case.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ import hmac
 from polytill.domain.clock import World
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-# Ten bits at a time: half the steps.
+# Ten bits at a time need half the steps.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _ID_SHIFTS = range(120, -1, -10)
 
 
 def new_id(world: World) -> str:
-    """A fresh id of a payment, attempt, refund or event."""
+    """A new id of a payment, attempt, refund or event."""
     value = (int(world.time_s() * 1000) << 80) | int.from_bytes(world.random_bytes(10), "big")
     return "".join([_PAIRS[value >> shift & 1023] for shift in _ID_SHIFTS])
 
 
-# ── Addresses ──
-# A payload, and a keyed tag over it. A made-up token is refused before any database is opened.
+# ── Addresses ── A payload and a keyed tag over it. A made-up token is rejected before any database is opened.
 _TAG_BYTES = 10
 
 
 def address(kind: bytes, practice_id: int, secret_part: bytes, key: bytes) -> str:
-    """A token that carries a practice id and an unguessable part, proven by ``key``. ``kind`` keeps uses apart."""
+    """A token with a practice id and a random part, authenticated by ``key``. ``kind`` separates the uses."""
     payload = practice_id.to_bytes(5, "big") + secret_part
     tag = hmac.digest(key, kind + payload, "sha256")[:_TAG_BYTES]
     return base64.b32encode(payload + tag).decode().rstrip("=").lower()
 
 
 def read_address(kind: bytes, token: str, keys: list[bytes]) -> tuple[int, bytes] | None:
-    """The practice id and secret part of a token that one of ``keys`` proves; else None."""
+    """The practice id and the random part of a token that one of ``keys`` authenticates; else None."""
     if not 20 <= len(token) <= 120 or not token.isascii() or not token.isalnum() or token != token.lower():
         return None
     padded = token.upper() + "=" * (-len(token) % 8)

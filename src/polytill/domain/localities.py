@@ -1,7 +1,7 @@
-"""Where a practice is: its country (ISO 3166-1) and its time zone (IANA), and what its calendar days are.
+"""A practice's country (ISO 3166-1) and time zone (IANA), and its calendar days.
 
 The zones come from the pinned package ``tzdata`` and not from the machine, so that all nodes agree on every day. A day
-is from midnight to midnight on the practice's clock: 23 or 25 hours where summer time begins or ends.
+runs from midnight to midnight of the practice's clock: 23 or 25 hours when daylight saving time starts or ends.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ UG Africa/Kampala, UY America/Montevideo, VA Europe/Vatican, VC America/St_Vince
 VG America/Tortola, VI America/St_Thomas, VN Asia/Ho_Chi_Minh, VU Pacific/Efate, WF Pacific/Wallis, WS Pacific/Apia,
 YE Asia/Aden, YT Indian/Mayotte, ZA Africa/Johannesburg, ZM Africa/Lusaka, ZW Africa/Harare
 """
-# Countries with several zones: that of the capital or of most people.
+# Countries with several zones: the zone of the capital or of most people.
 _MAIN_ZONE = """
 AQ Antarctica/McMurdo, AR America/Argentina/Buenos_Aires, AU Australia/Sydney, BR America/Sao_Paulo,
 CA America/Toronto, CD Africa/Kinshasa, CL America/Santiago, CN Asia/Shanghai, CY Asia/Nicosia, DE Europe/Berlin,
@@ -70,29 +70,29 @@ TIME_ZONE_OF: dict[str, str] = {
     pair[:2]: pair[3:] for table in (_ONE_ZONE, _MAIN_ZONE) for pair in table.replace("\n", " ").strip().split(", ")
 }
 COUNTRIES = frozenset(TIME_ZONE_OF)
-# Currencies of several countries. The others begin with the code of their country.
+# Currencies of several countries. The code of any other currency starts with the code of its country.
 _SHARED_CURRENCIES = {
     "EUR": "UTC", "USD": "UTC", "XPF": "UTC", "XCG": "America/Curacao",
     "XOF": "Africa/Abidjan", "XAF": "Africa/Douala", "XCD": "America/Port_of_Spain",
 }  # fmt: skip
-_NO_PLACES = frozenset({"Factory"})  # a name in the database that no clock follows
+_NO_PLACES = frozenset({"Factory"})  # a name in the database that is no time zone
 
 
 @dataclass(frozen=True, slots=True)
 class Locality:
-    """A practice's country, where it is known, and its time zone."""
+    """A practice's country, if known, and its time zone."""
 
     country: str | None
     time_zone: str
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone's rules."""
+        """The rules of the zone."""
         return zone_of(self.time_zone)
 
 
 def locality(currency: str, country: str | None = None, time_zone: str | None = None) -> Locality:
-    """What is given, and for the rest the default: the country of the currency, the zone of the country."""
+    """The given values, with defaults for the others: the country of the currency, the zone of the country."""
     shared = _SHARED_CURRENCIES.get(currency)
     if country is None and shared is None and currency[:2] in COUNTRIES:
         country = currency[:2]
@@ -107,24 +107,24 @@ def time_zones() -> frozenset[str]:
 
 @cache
 def zone_of(time_zone: str) -> ZoneInfo:
-    """A zone's rules. UTC for a name that this version does not know, which a newer one may have written."""
+    """The rules of a zone. UTC for a name that this version does not know; a newer version may have written it."""
     known = time_zone if time_zone in time_zones() else "UTC"
     with resources.files("tzdata").joinpath("zoneinfo", *known.split("/")).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=known)
 
 
 def day_of(moment: datetime, zone: ZoneInfo) -> date:
-    """The calendar day of a moment."""
+    """The calendar day of a time."""
     return moment.astimezone(zone).date()
 
 
 def start_of(day: date, zone: ZoneInfo) -> datetime:
-    """The first moment of a day, in UTC. Where clocks skip midnight, it is the moment of the change."""
+    """The start of a day, in UTC. If the clocks skip midnight, it is the time of the change."""
     midnight = datetime.combine(day, time(), zone)
     found = midnight.astimezone(UTC)
     if found.astimezone(zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
         return found
-    # The wall clock never shows this midnight: look between the two readings of it for the change itself.
+    # The wall clock skips this midnight, so find the change between its two readings.
     early = midnight.replace(fold=1).astimezone(UTC)
     seconds = range(int((found - early).total_seconds()) + 1)
     first = bisect_right(seconds, False, key=lambda s: day_of(early + timedelta(seconds=s), zone) >= day)
@@ -132,9 +132,9 @@ def start_of(day: date, zone: ZoneInfo) -> datetime:
 
 
 def bounds_of(first: date | None, last: date | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
-    """From the first moment of one day to the end of another, which is not part of it. None: no bound on that side."""
+    """From the start of one day to the end of another, exclusive. None means no bound on that side."""
     since = until = None
-    with suppress(OverflowError):  # the first and the last days of the calendar leave nothing out
+    with suppress(OverflowError):  # the first and the last day of the calendar are no bounds
         since = start_of(first, zone) if first else None
     with suppress(OverflowError):
         until = start_of(last + timedelta(days=1), zone) if last else None
@@ -142,12 +142,12 @@ def bounds_of(first: date | None, last: date | None, zone: ZoneInfo) -> tuple[da
 
 
 def starts_of(days: Sequence[date], zone: ZoneInfo) -> list[datetime]:
-    """The first moment of each of several days that follow on one another, and the end of the last one."""
+    """The start of each of several consecutive days, and the end of the last one."""
     return [start_of(day, zone) for day in (*days, days[-1] + timedelta(days=1))]
 
 
 def zone_label(local: datetime) -> str:
-    """A clock's usual abbreviation (WAT, EAT, CET), or its distance from UTC where it has none."""
+    """The usual abbreviation of a zone (WAT, EAT, CET), or its offset from UTC if it has none."""
     name = local.tzname() or "UTC"
     if name[:1] not in "+-":
         return name

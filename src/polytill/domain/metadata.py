@@ -1,4 +1,4 @@
-"""The host's metadata: which names and values every provider takes."""
+"""The host's metadata: the names and values that every provider accepts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from polytill.domain.errors import FieldError, Invalid
 
 MAX_ENTRIES, MAX_METADATA_NAME, MAX_METADATA_VALUE = 20, 40, 500
 
-# Ours, beside everything that begins with "polytill"; and names that change what a provider does with the payment, or
-# that it writes itself into what it echoes.
+# Reserved beside everything that starts with "polytill": names that change what a provider does with the payment, or
+# that the provider itself writes into what it returns.
 RESERVED = frozenset(
     {
         "payment_id", "attempt_id",
@@ -22,7 +22,7 @@ RESERVED = frozenset(
 
 
 def read_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """The metadata as it was given; ``Invalid`` with a pointer for each entry that a provider would refuse."""
+    """The metadata as given. Raises ``Invalid`` with a pointer for each entry that a provider would reject."""
     if given is None:
         return None
     errors = [
@@ -38,12 +38,12 @@ def read_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 
 def problem(name: Any, value: Any) -> str | None:
-    """What is wrong with one entry, in a sentence; None where it is right."""
+    """What is wrong with one entry, in a sentence. None if nothing is."""
     if not isinstance(name, str) or not isinstance(value, str):
         return "Names and values of metadata are text."
     if not name.strip() or name != name.strip() or len(name) > MAX_METADATA_NAME:
         return f"A name has 1 to {MAX_METADATA_NAME} characters, without spaces at its ends."
-    if "[" in name or "]" in name:  # Stripe refuses them in any spelling
+    if "[" in name or "]" in name:  # Stripe rejects them in any capitals
         return "A name must not contain square brackets."
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
         return "A name must not contain control characters."

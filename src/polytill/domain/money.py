@@ -1,4 +1,4 @@
-"""Money: an integer number of minor units and a currency. There are no floats and no bare amounts here."""
+"""Money: an integer number of minor units and a currency. There are no floats and no amounts without a currency here."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
 
-# The largest amount that is taken anywhere: far above any real payment, far below a 64-bit integer, so that
-# sums over a practice's whole history cannot overflow a BIGINT column.
+# The largest amount accepted anywhere: far above any real payment, and far below a 64-bit integer, so that sums over a
+# practice's whole history cannot overflow a BIGINT column.
 MAX_MINOR = 10**15
 
-# Arithmetic that says so where it would have to round.
+# Arithmetic that raises an error where it would have to round.
 _EXACT = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
-# A number as text. ``Decimal`` alone would also take "1_000", spaces around it and the digits of other scripts.
+# A number as text. ``Decimal`` alone would also accept "1_000", surrounding spaces and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -36,12 +36,13 @@ def to_major(minor: int, currency: str) -> Decimal:
 
 
 def from_major(value: Decimal | str | int, currency: str) -> int:
-    """Major units as exact minor units. ``InvalidAmount`` where the value is no number or has finer parts than the currency."""
+    """Major units as exact minor units. Raises ``InvalidAmount`` if the value is not a number or has more decimals than
+    the currency."""
     return scaled(value, exponent_of(currency))
 
 
 def scaled(value: Decimal | str | int, exponent: int) -> int:
-    """``value * 10**exponent`` as an exact integer; ``InvalidAmount`` where that is no integer."""
+    """``value * 10**exponent`` as an exact integer. Raises ``InvalidAmount`` if the result is not an integer."""
     if isinstance(value, bool | float) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
         raise InvalidAmount
     try:

@@ -1,4 +1,4 @@
-"""Where an exception came from, for logs: our own frames first, and never its text, which may quote data."""
+"""Where an exception was raised, for logs: our own frames first, and never its message, which may quote data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _FOLDER = "/polytill/"
 
 
 def places(error: BaseException) -> list[str]:
-    """``file:line function`` of our frames, the deepest first, then of the deepest frames of libraries. The causes of the
-    exception are looked through as well: a translated error was raised far from its origin."""
+    """``file:line function`` of our frames, the deepest first, then of the deepest frames of libraries. The causes of
+    the exception are included: a translated error was raised far from its origin."""
     frames: list[traceback.FrameSummary] = []
     seen: set[int] = set()
     one: BaseException | None = error

@@ -1,8 +1,8 @@
-"""Envelope encryption: AES-256-GCM under a data key per practice, itself wrapped by a key-encryption key.
+"""Envelope encryption: AES-256-GCM under a data key per practice, which is wrapped by a key-encryption key.
 
-The associated data binds a ciphertext to its place (practice, table, row, field, environment, version): copied to any
-other place it does not open. A sealed value is ``v1.`` and base64 of nonce and ciphertext. Key-encryption keys live in
-a key ring file outside every database; the ring's first key wraps, all of them open.
+The associated data binds a ciphertext to its place (practice, table, row, field, environment, version). Copied to any
+other place, it does not open. A sealed value is ``v1.`` and the base64 of nonce and ciphertext. Key-encryption keys are
+in a key ring file outside every database: the first key of the ring wraps, all of them open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sealed value lives. All of it is authenticated, none of it is secret."""
+    """Where a sealed value is stored. All of it is authenticated, none of it is secret."""
 
     table: str
     row: str
@@ -47,7 +47,7 @@ def _text_of(path: Path) -> str:
 
 
 class DataKey:
-    """One practice's data key: seals and opens values at their places. Never printed."""
+    """One practice's data key: seals and opens values at their places. It is never printed."""
 
     __slots__ = ("_aead", "practice_id")
 
@@ -59,7 +59,7 @@ class DataKey:
         parts = (
             str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version),
         )  # fmt: skip
-        # A length before each part: no two places share one encoding.
+        # A length before each part, so that no two places have the same encoding.
         return b"".join([len(part).to_bytes(2, "big") + part.encode() for part in parts])
 
     def seal(self, secret: Secret, place: Place, world: World) -> str:
@@ -69,7 +69,7 @@ class DataKey:
         return _PREFIX + base64.b64encode(nonce + ciphertext).decode()
 
     def open(self, sealed: str, place: Place) -> Secret:
-        """The secret that was sealed at ``place``; ``SealBroken`` for anything else."""
+        """The secret that was sealed at ``place``. Raises ``SealBroken`` for anything else."""
         try:
             if not sealed.startswith(_PREFIX):
                 raise SealBroken
@@ -93,7 +93,7 @@ def _write(path: Path, keys: list[tuple[str, bytes]]) -> None:
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:
-    """What changes with a file's content; None where it cannot be looked at."""
+    """Changes with the file's content. None if the file cannot be examined."""
     try:
         found = path.stat()
     except OSError:
@@ -102,10 +102,10 @@ def _signature(path: Path) -> tuple[int, ...] | None:
 
 
 class KeyRing:
-    """The key-encryption keys of an installation. The file has one ``id:base64`` a line, newest first.
+    """The key-encryption keys of an installation. The file has one ``id:base64`` per line, newest first.
 
-    A ring that was read from a file reads it again when a key is missing and the file has changed since, so that a
-    process learns of a new key without a restart.
+    A ring that was read from a file reads it again if a key is missing and the file has changed since, so that a
+    running process learns of a new key without a restart.
     """
 
     __slots__ = ("_derived", "_keys", "_order", "_path", "_seen", "_turn", "problem")
@@ -128,7 +128,7 @@ class KeyRing:
 
     @classmethod
     def read(cls, path: Path) -> KeyRing:
-        """The ring in this file. ``OperatorError`` where it is missing, unreadable or open to others."""
+        """The ring in this file. Raises ``OperatorError`` if it is missing, unreadable or accessible to other users."""
         signature = _signature(path)
         if signature is None or not path.is_file():
             raise OperatorError(
@@ -154,17 +154,17 @@ class KeyRing:
         return ring
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed since it was read; whether the ring is another one now.
+        """Read the file again if it has changed. Returns whether the ring is different now.
 
-        Keys that are held stay, whatever the file says: what they sealed is still to be opened by this process. Where the
-        file cannot be read, or gives another key under an id that is held, ``problem`` says so and nothing changes.
+        Keys in memory stay, whatever the file says, because this process may still have to open what they sealed. If
+        the file cannot be read, or has another key under a known id, ``problem`` says so and nothing changes.
         """
         if self._path is None:
             return False
         with self._turn:
             seen = _signature(self._path)
             if seen is None or seen == self._seen:
-                return False  # so a missing key costs one look at the file, and a broken file is read once
+                return False  # so a missing key costs one check of the file, and a broken file is read once
             self._seen = seen
             try:
                 fresh = KeyRing.read(self._path)
@@ -183,7 +183,7 @@ class KeyRing:
             return changed
 
     def checks(self) -> dict[str, str]:
-        """A keyed check value of each key by its id: equal for equal keys, and of no use for finding one."""
+        """A keyed check value of each key by its id: equal for equal keys, and of no help in finding a key."""
         return {
             key_id: hmac.digest(self._keys[key_id], b"polytill key ring check 1 " + key_id.encode(), "sha256").hex()[
                 :32
@@ -192,7 +192,7 @@ class KeyRing:
         }
 
     def differs_from(self, recorded: dict[str, str]) -> str | None:
-        """One sentence where this ring lacks a key that is recorded, or has another one under its id; else None."""
+        """One sentence if this ring lacks a recorded key or has another key under its id; else None."""
         ours, place = self.checks(), f"The key ring {self._path}" if self._path else "The key ring"
         for key_id, check in recorded.items():
             if key_id not in ours:
@@ -206,24 +206,24 @@ class KeyRing:
 
     @staticmethod
     def create(path: Path, world: World) -> None:
-        """A new ring with one key, readable by this user only. An existing file is never touched."""
+        """A new ring with one key, readable by this user only. An existing file is never changed."""
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, [("k1", world.random_bytes(32))])
 
     @property
     def ids(self) -> list[str]:
-        """The keys' ids; the first one wraps."""
+        """The ids of the keys. The first one wraps."""
         return list(self._order)
 
     def extended(self, path: Path, world: World) -> str:
-        """Write the ring with a fresh key at its end, where it opens but does not wrap yet; the key's id."""
+        """Write the ring with a new key at its end, which opens and does not wrap yet. Returns the key's id."""
         numbers = [int(key_id[1:]) for key_id in self._order if key_id[1:].isdecimal()]
         fresh = f"k{max(numbers, default=0) + 1}"
         self._replace(path, [*self._order, fresh], {**self._keys, fresh: world.random_bytes(32)})
         return fresh
 
     def led_by(self, key_id: str, path: Path) -> None:
-        """Write the ring with this key in front: from now on it wraps."""
+        """Write the ring with this key first: from now on it wraps."""
         self._replace(path, [key_id, *(other for other in self._order if other != key_id)], self._keys)
 
     @staticmethod
@@ -234,7 +234,7 @@ class KeyRing:
         partial.replace(path)
 
     def new_data_key(self, practice_id: int, world: World) -> tuple[DataKey, str]:
-        """A fresh data key for a practice, and the wrapped form that the directory keeps."""
+        """A new data key for a practice, and the wrapped form that the directory stores."""
         key = world.random_bytes(32)
         return DataKey(practice_id, key), self._wrap(practice_id, key, world)
 
@@ -244,7 +244,7 @@ class KeyRing:
         return f"{key_id}:{base64.b64encode(nonce + wrapped).decode()}"
 
     def unwrap(self, practice_id: int, wrapped: str) -> DataKey:
-        """The data key behind a directory row; ``SealBroken`` where it was altered, moved, or its key is gone."""
+        """The data key of a directory row. Raises ``SealBroken`` if it was altered or moved, or if its key is missing."""
         return DataKey(practice_id, self._unwrapped(practice_id, wrapped))
 
     def _unwrapped(self, practice_id: int, wrapped: str) -> bytes:
@@ -263,7 +263,7 @@ class KeyRing:
             raise SealBroken from error
 
     def rewrapped(self, practice_id: int, wrapped: str, world: World) -> str | None:
-        """The same data key wrapped by the ring's first key; None where it is already."""
+        """The same data key wrapped by the first key of the ring. None if it is already."""
         key_id = self._order[0]
         if wrapped.partition(":")[0] == key_id:
             return None
@@ -274,14 +274,14 @@ class KeyRing:
         return b"polytill data key of practice " + str(practice_id).encode()
 
     def derived(self, purpose: str) -> list[bytes]:
-        """One 32-byte key per ring key for a named purpose, newest first: to make with the first, to check with all."""
+        """One 32-byte key per ring key for a named purpose, newest first: create with the first, verify with all."""
         derived = self._derived
-        if purpose not in derived:  # purposes are a handful of words in the code
+        if purpose not in derived:  # there are only a few purposes, named in the code
             derived[purpose] = [hmac.digest(self._keys[key_id], purpose.encode(), "sha256") for key_id in self._order]
         return derived[purpose]
 
     def read_address(self, kind: bytes, token: str) -> tuple[int, bytes] | None:
-        """The practice id and secret part of a token that a key of this ring proves; else None."""
+        """The practice id and the random part of a token that a key of this ring authenticates; else None."""
         found = read_address(kind, token, self.derived("addresses"))
         if found is None and self.refresh():
             found = read_address(kind, token, self.derived("addresses"))

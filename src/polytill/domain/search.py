@@ -1,6 +1,6 @@
-"""How staff search payments: what is stored of a payment to be found by, and how a typed text is read.
+"""How staff search payments: what is stored for the search, and how a typed text is read.
 
-Both sides go through ``search_form``, so a database only compares bytes, and every engine finds the same.
+Both sides use ``search_form``, so a database only compares bytes and every engine finds the same payments.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from polytill.domain.text import compact, search_form, visible, words
 from polytill.domain.typed_amounts import readings
 
 LONGEST_QUERY, MOST_WORDS, LONGEST_BODY = 200, 8, 4000
-# A word so short is only looked for where words begin: it stands inside of almost every text.
+# A word this short is found only at the start of words, because almost every text contains it somewhere.
 SHORT = 2
 SHORTEST_IDENTIFIER = 4
 SHORTEST_PHONE = 6
-# The end of a payment's id is found, too; ids are found as a whole by an index.
+# The end of a payment's id is found, too. Whole ids are found by an index.
 END_OF_ID = 12
 MOST_WAYS = 32
 
-# Digits and what people put between them, between white space; "#" and "+" may stand in front.
+# Digits and their usual separators between white space, with an optional leading "#" or "+".
 _NUMERIC = re.compile(r"(?<!\S)[#+(]{0,3}\d[\d\s().,'/\-]*(?!\S)")
 _E164 = re.compile(r"\+[1-9][0-9]+")
 _WITH_FRACTION = re.compile(r"\d[.,]\d{1,2}$")
 _BY_EXPONENT = ("UGX", "NGN", "KWD")  # a currency without decimals, one with two and one with three
 _BEFORE_AMOUNT = re.compile(r"^[^\d\s]{1,4}(?=\d)|(?<=\d)[^\d\s]{1,4}$")
-# As amounts are displayed: signs that are no words by themselves, beside the ISO code.
+# Currency signs as displayed beside amounts that are not words themselves, in addition to the ISO code.
 _CURRENCY_SIGNS = frozenset(["ksh", "tsh", "ush", "sh", "gh", "fcfa", "cfa", "us", "ca", "a", "r", "rs"])
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One thing to be found: any of these parts of the stored words, amounts, or whole identifiers."""
+    """One thing to find: any of these parts of the stored words, amounts, or whole identifiers."""
 
     parts: tuple[str, ...]
     amounts: tuple[str, ...] = ()
-    identifiers: tuple[tuple[str, str], ...] = ()  # without punctuation, and as it was typed
+    identifiers: tuple[tuple[str, str], ...] = ()  # without punctuation, and as typed
 
 
-# Any of several readings of one piece of what was typed; each is leaves that all have to be found.
+# Alternative readings of one piece of the typed text. Each reading is leaves that must all be found.
 Term = tuple[tuple[Leaf, ...], ...]
 
 
@@ -52,7 +52,8 @@ Term = tuple[tuple[Leaf, ...], ...]
 
 
 def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: tuple[str | None, ...] = ()) -> str:
-    """The words that a payment is found by, with a space around each. ``codes`` are found with and without punctuation."""
+    """The words by which a payment is found, with a space around each. ``codes`` are found with and without
+    punctuation."""
     found = [word for text in texts if text for word in words(text)]
     for code in codes:
         if code:
@@ -64,8 +65,7 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
 
 
 def phone_forms(phone: str) -> list[str]:
-    """The digits of a phone number as it is written, without what stands before them to dial, and with its country code
-    where it has one."""
+    """The digits of a phone number as written, without the dialing prefix, and with its country code if it has one."""
     if _E164.fullmatch(phone):
         return [phone[1:]]
     digits = "".join(each for each in search_form(phone).replace("(0)", "") if each.isdigit())
@@ -78,7 +78,7 @@ def phone_forms(phone: str) -> list[str]:
 
 
 def amount_key(minor: int, currency: str) -> str:
-    """An amount in major units, without separators and without zeros at its end: the same for 1,500.00 and 1500."""
+    """An amount in major units, without separators and trailing zeros: the same for 1,500.00 and 1500."""
     exponent = CURRENCIES[currency].exponent if currency in CURRENCIES else 2
     whole, part = divmod(minor, 10**exponent)
     fraction = str(part).rjust(exponent, "0").rstrip("0") if exponent else ""
@@ -89,7 +89,7 @@ def amount_key(minor: int, currency: str) -> str:
 
 
 def read_query(typed: str) -> tuple[Term, ...]:
-    """What has to be found, all of it. Empty where nothing that could be found was typed."""
+    """Everything that must be found. Empty if the text contains nothing to search for."""
     text = visible(typed[:LONGEST_QUERY])
     found: list[Term] = []
     at = 0
@@ -108,8 +108,8 @@ def read_query(typed: str) -> tuple[Term, ...]:
 
 
 def _spelled(leaf: Leaf, as_typed: dict[str, str]) -> Leaf:
-    """With identifiers in the capitals in which they were typed: ids of refunds and disputes are kept as their providers
-    write them, and are compared so by an index."""
+    """With identifiers in their typed capitals: ids of refunds and disputes are stored as their providers write them,
+    and an index compares them as they are."""
     return replace(leaf, identifiers=tuple((key, as_typed.get(code, code)) for key, code in leaf.identifiers))
 
 
@@ -135,12 +135,12 @@ def _leaf(token: str) -> Leaf | None:
 
 
 def _of_digits(text: str) -> Term | None:
-    """A phone number, a payment's number or an amount with spaces in it; or several that stand side by side."""
+    """A phone number, a payment number or an amount that contains spaces; or several of them side by side."""
     digits = "".join(each for each in text if each.isdigit())
     whole = _leaf(digits)
     if whole is None:
         return None
-    if _WITH_FRACTION.search(text):  # no phone number ends so
+    if _WITH_FRACTION.search(text):  # no phone number ends like this
         return ((Leaf((" ".join(words(text)),), amount_readings(text)),),)
     parts, trunk = list(whole.parts), text.replace("(0)", "")
     if len(digits) >= SHORTEST_PHONE:
@@ -153,8 +153,8 @@ def _of_digits(text: str) -> Term | None:
 
 
 def amount_readings(text: str) -> tuple[str, ...]:
-    """Each amount that a text could mean in any currency, as ``amount_key`` writes it: ``1.500`` is one and a half or one
-    and a half thousand. Empty where it is no amount."""
+    """Each amount that a text could mean in any currency, as ``amount_key`` writes it: ``1.500`` is one and a half or
+    one and a half thousand. Empty if it is not an amount."""
     plain = _BEFORE_AMOUNT.sub("", "".join(text.split()))
     found = [
         amount_key(minor, currency) for currency in _BY_EXPONENT for minor in readings(plain, currency) if minor >= 0
@@ -162,11 +162,10 @@ def amount_readings(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-# ── Which groups of payments can have it ──
-# Rows are searched in groups. A group's signature has a bit for each gram of its rows, so a group that lacks a bit of what
-# was typed holds no match. A gram is four characters of a body, three where none is a digit, or two beyond ASCII; digits
-# alone are too few for shorter ones to tell groups apart. Signatures are stored: none of this may change without a new
-# migration that drops them.
+# ── Which groups of payments can match ── Rows are searched in groups. A group's signature has a bit for each gram of
+# its rows, so a group that lacks a bit of the typed text has no match. A gram is four characters of a body, three if
+# none of them is a digit, or two beyond ASCII: shorter grams of digits occur in almost every group. Signatures are
+# stored, so a change here needs a migration that drops them.
 
 SIGNATURE_BYTES, SIGNATURE_PARTS = 1920, 8
 _PART_BITS = SIGNATURE_BYTES * 8 // SIGNATURE_PARTS
@@ -188,7 +187,8 @@ def signature(rows: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
 
 
 def bits_needed(terms: tuple[Term, ...]) -> tuple[tuple[Bits, ...], ...]:
-    """What a signature must have of everything typed: for each entry any of its sets of bits. Identifiers aside."""
+    """What a signature must contain for everything typed: for each entry any of its sets of bits. Identifiers are not
+    included."""
     found = []
     for term in terms:
         either: list[Bits] = [frozenset()]
@@ -199,7 +199,7 @@ def bits_needed(terms: tuple[Term, ...]) -> tuple[tuple[Bits, ...], ...]:
                 if len(every) > MOST_WAYS:
                     every = [frozenset()]
             either = every if number == 0 else either + every
-        if frozenset() not in either:  # one that asks for nothing tells no groups apart
+        if frozenset() not in either:  # an alternative that requires nothing excludes no group
             found.append(tuple(either))
     return tuple(found)
 

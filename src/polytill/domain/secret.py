@@ -1,4 +1,4 @@
-"""A secret is a type that refuses to print; and what looks like one is taken out of foreign text."""
+"""A string type that refuses to print, and the removal of secrets from foreign text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _SECRET_LIKE = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """The text, with whatever looks like a key taken out."""
+    """The text, with everything that looks like a key removed."""
     return _SECRET_LIKE.sub("[removed]", text)
 
 
 class Secret:
-    """A string that no log, repr, traceback or JSON shows. ``reveal()`` is the only way out, and easy to search for."""
+    """A string that no log, repr, traceback or JSON shows. ``reveal()`` is the only way to read it, and easy to search
+    for."""
 
     __slots__ = ("_value",)
 
@@ -31,7 +32,7 @@ class Secret:
 
     @property
     def last4(self) -> str:
-        """The last four characters, or nothing where that would show a good part of it."""
+        """The last four characters. Empty if they would be a large part of the secret."""
         return self._value[-4:] if len(self._value) >= 12 else ""
 
     def __repr__(self) -> str:

@@ -1,4 +1,5 @@
-"""The states of money, and which may follow which. One table each; ``flows/settle.py`` is the only one that moves them."""
+"""The states of payments, attempts, refunds and disputes, and the legal transitions: one table each. Only
+``flows/settle.py`` changes states."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ from enum import StrEnum
 
 
 class Environment(StrEnum):
-    """Whether money is real. Fixed on every row when it is made; nothing ever mixes the two."""
+    """Whether money is real. It is set when a row is created and never changes; the two are never mixed."""
 
     sandbox = "sandbox"
     production = "production"
 
 
 class PaymentStatus(StrEnum):
-    """What the payment is worth. "Refunded" is arithmetic over refunds, not a status."""
+    """The status of a payment. "Refunded" is computed from refunds and is not a status."""
 
     requires_action = "requires_action"
     processing = "processing"
@@ -24,7 +25,7 @@ class PaymentStatus(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """What is known of one try at one provider. ``sent`` is on disk before the call is made."""
+    """What is known about one try at one provider. ``sent`` is committed before the call is made."""
 
     sent = "sent"
     needs_action = "needs_action"
@@ -39,7 +40,7 @@ class AttemptState(StrEnum):
 
 
 class RefundState(StrEnum):
-    """What is known of one refund. A refund that succeeded can still fail: the refunded total goes down again."""
+    """What is known about one refund. A refund that succeeded can still fail, which lowers the refunded total again."""
 
     sent = "sent"
     pending = "pending"
@@ -51,7 +52,7 @@ class RefundState(StrEnum):
 
 
 class OperationState(StrEnum):
-    """What is known of one capture or cancel that we asked for."""
+    """What is known about one capture or cancel that we requested."""
 
     sent = "sent"
     pending = "pending"
@@ -62,7 +63,8 @@ class OperationState(StrEnum):
 
 
 class DisputeState(StrEnum):
-    """A dispute as far as money goes. ``closed``: it ended, and no decision took money (an inquiry that went no further)."""
+    """The state of a dispute as far as money goes. ``closed``: it ended without a decision that took money (a closed
+    inquiry)."""
 
     open = "open"
     won = "won"
@@ -78,7 +80,7 @@ class DisputeKind(StrEnum):
 
 
 class DisputeReason(StrEnum):
-    """Why a customer disputes a payment: a closed list. The provider's own code is kept beside it."""
+    """Why a customer disputes a payment: a closed list. The provider's own code is stored beside it."""
 
     fraudulent = "fraudulent"
     unrecognized = "unrecognized"
@@ -94,7 +96,7 @@ class DisputeReason(StrEnum):
 
 
 class EventState(StrEnum):
-    """What became of a delivery from a provider."""
+    """What happened to a webhook from a provider."""
 
     received = "received"
     applied = "applied"
@@ -111,7 +113,7 @@ PAYMENT_NEXT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.processing: frozenset({_P.requires_action, _P.authorized, _P.succeeded, _P.failed, _P.canceled}),
     _P.authorized: frozenset({_P.processing, _P.succeeded, _P.canceled, _P.failed}),
     _P.succeeded: frozenset(),
-    # A late success is legal, audited and never silent; a payment may also be tried again.
+    # A late success is legal, audited and reported. A failed payment may also be tried again.
     _P.failed: frozenset({_P.processing, _P.authorized, _P.succeeded}),
     _P.canceled: frozenset({_P.processing, _P.authorized, _P.succeeded}),
 }
@@ -125,11 +127,11 @@ ATTEMPT_NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     _A.pending: frozenset({_A.needs_action, _A.authorized, _A.succeeded, _A.declined, _A.expired, _A.canceled}),
     _A.authorized: frozenset({_A.succeeded, _A.canceled, _A.expired}),
     _A.succeeded: frozenset(),
-    # Out of ``unknown`` only a lookup or a webhook leads; and a person's word, where nobody else can be asked.
+    # Only a lookup or a webhook resolves ``unknown``, or a decision by staff if neither is possible.
     _A.unknown: frozenset(
         {_A.needs_action, _A.pending, _A.authorized, _A.succeeded, _A.declined, _A.not_sent} | {_A.expired, _A.canceled}
     ),
-    # The provider's fact wins over what we believed to be closed.
+    # The provider's fact overrides what we took to be closed.
     _A.declined: frozenset({_A.authorized, _A.succeeded}),
     _A.not_sent: frozenset({_A.authorized, _A.succeeded}),
     _A.expired: frozenset({_A.authorized, _A.succeeded}),
@@ -141,20 +143,20 @@ REFUND_NEXT: dict[RefundState, frozenset[RefundState]] = {
     _R.pending: frozenset({_R.succeeded, _R.failed}),
     _R.unknown: frozenset({_R.pending, _R.succeeded, _R.declined, _R.not_sent, _R.failed}),
     _R.succeeded: frozenset({_R.failed}),
-    # A provider's later word wins here too.
+    # A provider's later fact overrides the earlier one here, too.
     _R.declined: frozenset({_R.succeeded}),
-    # Not to ``pending``: its amount was set free, and may be promised to another refund by now.
+    # Not to ``pending``: its amount was released and another refund may use it by now.
     _R.not_sent: frozenset({_R.succeeded}),
     _R.failed: frozenset({_R.succeeded}),
 }
 
-# Attempts that can still bring money, and attempts that are over unless the provider says otherwise.
+# Attempts that can still bring money, and attempts that are closed unless the provider says otherwise.
 ATTEMPT_LIVE = frozenset({_A.sent, _A.needs_action, _A.pending, _A.authorized, _A.unknown})
 OPERATION_OPEN = frozenset({OperationState.sent, OperationState.pending, OperationState.unknown})
 ATTEMPT_CLOSED = frozenset({_A.declined, _A.not_sent, _A.expired, _A.canceled})
 ATTEMPT_WON = frozenset({_A.succeeded})
 
-# Refunds that hold a reservation on the captured amount, that have given money back, and that hold nothing.
+# Refunds that reserve part of the captured amount, refunds that returned money, and refunds that do neither.
 REFUND_RESERVES = frozenset({_R.sent, _R.pending, _R.unknown})
 REFUND_DONE = frozenset({_R.succeeded})
 REFUND_VOID = frozenset({_R.declined, _R.not_sent, _R.failed})

@@ -1,7 +1,8 @@
-"""The one normal form of text that people write: how e-mails, references and names are compared, and how they are searched.
+"""The one normal form of text that people write: how e-mails, references and names are compared, and how they are
+searched.
 
-Databases fold letters by their locale, SQLite only those of ASCII. So both forms are computed here and stored where a
-database has to compare, and every engine gives the same answer.
+Databases fold letters by their locale, and SQLite folds only ASCII. So both forms are computed here and stored where a
+database has to compare, and every engine gives the same result.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
-# Marks and letters that are seen by nobody: fillers, joiners and selectors that Unicode does not count as format characters.
+# Invisible marks and letters: fillers, joiners and selectors that Unicode does not count as format characters.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-# Control and format characters (direction marks, zero-width spaces, soft hyphens), and halves of surrogate pairs.
+# Control and format characters (direction marks, zero-width spaces, soft hyphens), and single surrogates.
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
-# Combining marks that are part of a letter's identity and no accent: nuktas, voicing marks of kana, viramas, and the vowel
-# and tone signs of Thai, Lao and Tibetan. Without them another word would be read.
+# Combining marks that are part of a letter and not an accent: nuktas, voicing marks of kana, viramas, and the vowel and
+# tone signs of Thai, Lao and Tibetan. Without them it would be another word.
 _KEPT_MARKS = frozenset({0, 6, 7, 8, 9, 103, 107, 118, 122, 129, 130, 132})
 
-# Letters that Unicode does not decompose, as people type them on a keyboard that lacks them.
+# Letters that Unicode does not decompose, and what people type on a keyboard that lacks them.
 _LETTERS = str.maketrans(
     {
         "ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t",
@@ -38,22 +39,22 @@ _LETTERS = str.maketrans(
 
 
 def normal(text: str) -> str:
-    """The form in which e-mails, references and names are equal: NFC, case folded, white space collapsed, and without
-    characters that nobody sees."""
+    """The form in which e-mails, references and names are compared: NFC, case-folded, single spaces, and without
+    invisible characters."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split()).casefold()
     return _folded(visible(text), "NFD", "NFC")
 
 
 def visible(text: str) -> str:
-    """The text without characters that nobody sees; runs of white space become one space."""
+    """The text without invisible characters; each run of white space becomes one space."""
     text = " ".join(text.split())
     kept = "".join(each for each in text if unicodedata.category(each) not in _UNSEEN_CATEGORIES)
     return " ".join(_INVISIBLE.sub("", kept).split())
 
 
 def in_sentence(label: str) -> str:
-    """A label inside a sentence: its first letter small, unless an abbreviation begins it (``HMAC key``)."""
+    """A label inside a sentence: its first letter in lower case, unless it starts with an abbreviation (``HMAC key``)."""
     return label if label[:2].isupper() else label[:1].lower() + label[1:]
 
 
@@ -72,17 +73,18 @@ def search_form(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in their search form: runs of letters, digits and pictograms. An apostrophe divides no word."""
+    """The words of a text in their search form: runs of letters, digits and pictograms. An apostrophe does not end a
+    word."""
     return "".join(each if _of_word(each) else " " for each in search_form(text).replace("'", "")).split()
 
 
 def compact(text: str) -> str:
-    """A code or an identifier as it is compared: its letters and digits alone, in their search form."""
+    """A code or an identifier in the form in which it is compared: only its letters and digits, in their search form."""
     return "".join(words(text))
 
 
 def _folded(text: str, before: Literal["NFD", "NFKD"], after: Literal["NFC", "NFKD"]) -> str:
-    # Folding can undo a composition and composing can uncover a letter that folds once more: twice is enough for all.
+    # Folding can undo a composition, and composing can produce a letter that folds again: two passes suffice for all.
     for _ in range(2):
         text = unicodedata.normalize(after, unicodedata.normalize(before, text).casefold())
     return text

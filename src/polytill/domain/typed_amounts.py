@@ -1,11 +1,11 @@
 """Amounts, percentages and whole numbers as people type them, read into exact values.
 
 One parser for every form. It does not guess from the reader's language: staff paste what a page, a colleague or a bank
-statement shows, and "1,500" is fifteen hundred to one reader and one and a half to the next. So every way to read the
+statement shows, and "1,500" is fifteen hundred to one reader and one and a half to another. So every way to read the
 text is tried, and two different amounts are an error that names both.
 
 The one exception is a currency of three decimals, whose amounts every page shows with three: "1.500" beside KWD is read
-as the reader's own pages print it.
+as the reader's own pages display it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polytill.domain.money import MAX_MINOR, PPM, Money, percent_to_ppm
 LONGEST = 60
 _MINUS = "-\u2212\u2010\u2011\u2013\ufe63\uff0d"
 _SPACE, _APOSTROPHE, _DOT, _COMMA = " ", "'", ".", ","
-# Other shapes of the same marks. Arabic has a decimal and a grouping mark of its own.
+# Other shapes of the same marks. Arabic has its own decimal and grouping marks.
 _SAME = str.maketrans(
     dict.fromkeys("\u2019\u2018\u02bc\u00b4\uff07\u066c", _APOSTROPHE)
     | {"\uff0e": _DOT, "\uff0c": _COMMA, "\u066b": "\u066b", "\uff05": "%", "\u066a": "%"}
@@ -38,14 +38,14 @@ _MANY_SPACES = re.compile(" +")
 
 
 class TypedAmountError(InvalidAmount):
-    """What was typed is not one amount. ``reason`` names the sentence, ``about`` holds what stands in it."""
+    """The typed text is not one amount. ``reason`` identifies the sentence, ``about`` holds the values in it."""
 
     def __init__(self, reason: str, detail: str, **about: Any) -> None:
         super().__init__(detail)
         self.reason, self.detail, self.about = reason, detail, about
 
     def at(self, pointer: str) -> Invalid:
-        """The same, as an error of one field."""
+        """The same error, for one field."""
         return Invalid([FieldError(pointer, self.detail, self.reason, self.about)])
 
 
@@ -53,17 +53,17 @@ class TypedAmountError(InvalidAmount):
 class _Reading:
     digits: str
     fraction: str
-    mark: str  # the decimal mark; empty where there is none
+    mark: str  # the decimal mark; empty if there is none
 
     def minor(self, exponent: int) -> int | None:
-        """The value in minor units; None where the currency has no such amount."""
+        """The value in minor units. None if the currency has no such amount."""
         if self.fraction[exponent:].strip("0") or (self.fraction and exponent == 0):
             return None
         return int(self.digits + self.fraction[:exponent].ljust(exponent, "0"))
 
 
 def _normal(text: str) -> str:
-    """One spelling for digits of every script, spaces, apostrophes and signs; invisible characters are left out."""
+    """One spelling for digits of every script, spaces, apostrophes and signs, without invisible characters."""
     kept = []
     for character in text:
         kind = unicodedata.category(character)
@@ -77,12 +77,12 @@ def _normal(text: str) -> str:
 
 
 def _without_marker(text: str, markers: Iterable[str]) -> str:
-    """The text without one currency code or symbol at its beginning or end."""
+    """The text without one currency code or symbol at its start or end."""
     spelled = {_normal(marker) for marker in markers if marker}
     spelled |= {marker.replace(_SPACE, "") for marker in spelled}  # copied without the space inside it, as in FCFA
     for marker in sorted(spelled, key=len, reverse=True):
         folded, wanted = text.casefold(), marker.casefold()
-        if len(folded) != len(text):  # a character that folds into two; no currency's sign does
+        if len(folded) != len(text):  # a character that folds into two; no currency sign does
             return text
         if folded.startswith(wanted):
             return text[len(marker) :].strip()
@@ -127,7 +127,7 @@ def _bare(text: str, currency: str, markers: Iterable[str]) -> tuple[int, str]:
     if not number:
         raise TypedAmountError("amount_missing", "Enter an amount.")
     markers = (*markers, currency)
-    for _ in range(2):  # the sign stands before the currency or after it
+    for _ in range(2):  # the sign is before the currency or after it
         if number.startswith("-") and sign == 1:
             number, sign = number[1:].strip(), -1
         number = _without_marker(number, markers) if not _PLAIN.fullmatch(number) else number
@@ -162,19 +162,19 @@ def readings(text: str, currency: str, markers: Iterable[str] = ()) -> list[int]
 def typed_amount(
     text: str, currency: str, markers: Iterable[str] = (), *, decimal: str = "", least: int = 1, most: int = MAX_MINOR
 ) -> int:
-    """An amount as somebody typed it, in exact minor units.
+    """A typed amount in exact minor units.
 
     Args:
-        text: What was typed: digits of any script, with or without grouping, sign and currency.
+        text: The typed text: digits of any script, with or without grouping, sign and currency.
         currency: The ISO code of the form's currency.
         markers: How pages write this currency beside its code, for example "₦".
         decimal: The decimal mark of the reader's own pages. It decides for currencies of three decimals, and that
-            "12.345" is not 12,345.00 to somebody who writes decimals with a point.
-        least: The smallest amount that is taken, in minor units.
+            "12.345" is not 12,345.00 for a reader who writes decimals with a point.
+        least: The smallest accepted amount, in minor units.
         most: The largest.
 
     Raises:
-        TypedAmountError: The text is no amount, could mean two amounts, has too many decimals or is out of range.
+        TypedAmountError: The text is not an amount, could mean two amounts, has too many decimals or is out of range.
     """
     sign, number = _bare(text, currency, markers)
     exponent = exponent_of(currency)
@@ -189,7 +189,7 @@ def typed_amount(
         raise TypedAmountError(
             "amount_ambiguous", f"This could mean {low} or {high}. Write it with decimals.", low=low, high=high
         )
-    # The reader's own decimal mark: to them this is no grouping, but a mistake.
+    # This is the reader's own decimal mark, so it is a mistake and not a grouping mark.
     finer = exponent > 0 and any(r.mark and r.mark == decimal and r.minor(exponent) is None for r in found)
     if not values or finer or all(len(r.fraction) > exponent for r in found if r.minor(exponent) is not None):
         if exponent == 0:
@@ -201,7 +201,7 @@ def typed_amount(
 
 
 def _as_printed(number: str, exponent: int, decimal: str) -> list[int]:
-    """The amount that a page of this reader would print in just these digits; none where no page would."""
+    """The amount that a page in this reader's language would display with exactly these digits. None if no page would."""
     before, mark, after = number.partition(decimal or _ARABIC_DECIMAL)
     if exponent == 3 and mark and before.isdigit() and after.isdigit() and len(after) == exponent:
         return [int(before + after)]
@@ -223,10 +223,10 @@ def _within(minor: int, currency: str, least: int, most: int) -> int:
 
 
 def typed_percentage(text: str) -> int:
-    """A percentage from 0 to 100 as somebody typed it, with or without its sign, in parts per million of the amount.
+    """A typed percentage from 0 to 100, with or without its sign, in parts per million of the amount.
 
     Raises:
-        TypedAmountError: It is no percentage, or has more than four decimals.
+        TypedAmountError: It is not a percentage, or has more than four decimals.
     """
     number = _normal(text).removeprefix("%").removesuffix("%").strip().replace(_ARABIC_DECIMAL, _DOT)
     number = number.replace(_COMMA, _DOT)
@@ -244,10 +244,10 @@ def typed_percentage(text: str) -> int:
 
 
 def typed_whole(text: str, least: int, most: int) -> int:
-    """A whole number as somebody typed it, from ``least`` to ``most``.
+    """A typed whole number from ``least`` to ``most``.
 
     Raises:
-        TypedAmountError: It is none, or out of range.
+        TypedAmountError: It is not a whole number, or out of range.
     """
     number = _normal(text)
     if not _WHOLE.fullmatch(number) or not least <= int(number) <= most:

@@ -11,6 +11,10 @@ from rich.table import Table
 from polytill.cli.opened import console, fail, opened
 
 cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
+ACTIONS = (
+    "look_up, refund_excess, same_account, call_off (not paid), mark_paid, done or not_done (of a refund, capture or cancel"
+    " whose outcome is unknown), count_separately or count_once (a refund and a dispute), or handled"
+)
 
 
 @cases_app.command("list")
@@ -44,24 +48,36 @@ def cases_list(
 def cases_resolve(
     practice: Annotated[int, typer.Argument(help="The practice's id")],
     case: Annotated[str, typer.Argument(help="The case's id")],
-    action: Annotated[str, typer.Argument(help="look_up, refund_excess, same_account, call_off or handled")],
+    action: Annotated[str, typer.Argument(help=ACTIONS)],
     note: Annotated[
         str,
-        typer.Option(help="How it was handled, or on what proof; needed for `handled`, `same_account` and `call_off`"),
+        typer.Option(help="How it is known, or how it was handled; needed for all but `look_up` and `refund_excess`"),
     ] = "",
+    transaction: Annotated[
+        str, typer.Option(help="The provider's transaction id or receipt number; needed for `mark_paid`")
+    ] = "",
+    amount: Annotated[
+        int | None, typer.Option(help="The amount on the provider's statement, in minor units; needed for `mark_paid`")
+    ] = None,
     accept_dispute_risk: Annotated[
         bool, typer.Option("--accept-dispute-risk", help="`refund_excess` also of what an open chargeback is about")
     ] = False,
 ) -> None:
-    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put a case
-    away with a note."""
-    from polytill.flows import operator
+    """Ask the provider again, refund a duplicate payment, decide an outcome that stays unknown, or resolve a case with a
+    note."""
+    from polytill.domain.states import CountedAs
+    from polytill.flows import operator, same_money, staff_decides
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
         "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli", accept_dispute_risk),
         "same_account": lambda till: operator.same_account(till.desk, practice, case, note, "cli"),
         "call_off": lambda till: operator.call_off(till.desk, practice, case, note, "cli"),
+        "mark_paid": lambda till: staff_decides.mark_paid(till.desk, practice, case, transaction, amount, note, "cli"),
+        "done": lambda till: staff_decides.decide(till.desk, practice, case, True, note, "cli", transaction or None),
+        "not_done": lambda till: staff_decides.decide(till.desk, practice, case, False, note, "cli"),
+        "count_separately": lambda till: same_money.count(till.desk, practice, case, CountedAs.separate, note, "cli"),
+        "count_once": lambda till: same_money.count(till.desk, practice, case, CountedAs.same, note, "cli"),
         "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
     }
     if action not in ways:

@@ -95,6 +95,22 @@ class DisputeReason(StrEnum):
     other = "other"
 
 
+class DecidedOn(StrEnum):
+    """What staff can decide where its outcome stays unknown: a closed list."""
+
+    payment = "payment"
+    refund = "refund"
+    capture = "capture"
+    cancel = "cancel"
+
+
+class CountedAs(StrEnum):
+    """How staff decided that a lost dispute counts beside a refund of the same attempt."""
+
+    separate = "separate"
+    same = "same"
+
+
 class EventState(StrEnum):
     """What happened to a webhook from a provider."""
 

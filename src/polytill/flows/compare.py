@@ -14,7 +14,7 @@ from typing import Any
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment
-from polytill.flows import paid_again, receive, reconcile
+from polytill.flows import paid_again, receive, reconcile, staff_word
 from polytill.flows.calling import call_for, fetched, handler_class
 from polytill.flows.compare_disputes import compare_disputes
 from polytill.flows.compare_refunds import ask_again, compare_refunds, tell_unsettled
@@ -179,6 +179,7 @@ async def _look_at(
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
             await _tell_missing(desk, db, configuration, environment, fact)
         return True
+    attempt = await staff_word.adopted(desk, db, attempt, fact, is_proven=False)
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
     if paid_again.is_another(attempt, fact):

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
 from polytill.flows import refund as refunding
+from polytill.flows import staff_word
 from polytill.flows.calling import fetched, handler_class, handler_of
 from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
@@ -100,7 +101,8 @@ async def _ask_again(desk: Desk, db: PracticeDb, refund_id: str, asked: set[str]
     refund = await refunds.by_id(db, refund_id)
     assert refund is not None
     refund, outcome = await refunding.ask(desk, db, refund, "lookup")
-    if isinstance(outcome, Declined):
+    is_missing = isinstance(outcome, NotSent) and await staff_word.is_decided(db, refund)
+    if isinstance(outcome, Declined) or is_missing:
         await settle_refund(desk, db, refund, outcome, "lookup")
     asked.add(refund.id)
     return True

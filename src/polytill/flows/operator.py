@@ -96,7 +96,7 @@ async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCas
 async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
     """Ask the provider again about the payment and its refunds, and settle by what it says. The case stays open."""
     db = await desk.opening.practice(practice_id)
-    case = await _open(db, case_id)
+    case = await open_or_conflict(db, case_id)
     if case.payment_id is None:
         raise Conflict("This case is about no payment of ours; there is nothing to ask for.", code="nothing_to_look_up")
     unit = Unit()
@@ -132,7 +132,7 @@ async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor:
     if not note.strip():
         raise invalid("/note", "Say how the case was handled, or on what proof.", reason="say_how")
     db = await desk.opening.practice(practice_id)
-    case = await _open(db, case_id)
+    case = await open_or_conflict(db, case_id)
     await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
     return await evidence(desk, practice_id, case_id)
 
@@ -144,7 +144,7 @@ async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, ac
     same two sets of keys, so all of those end; the provider is asked at once about this one, by the worker about others.
     """
     db = await desk.opening.practice(practice_id)
-    case = await _open(db, case_id)
+    case = await open_or_conflict(db, case_id)
     if not note.strip():
         detail = "Say how it is known that the keys are of the same account."
         raise invalid("/note", detail, reason="say_how_same_account")
@@ -178,12 +178,12 @@ async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor:
     is booked.
     """
     db = await desk.opening.practice(practice_id)
-    case = await _open(db, case_id)
+    case = await open_or_conflict(db, case_id)
     if not note.strip():
         raise invalid("/note", "Say how it is known that nothing was paid.", reason="say_how_not_paid")
     attempt = await unfindable(desk, db, case)
     if attempt is None:
-        detail = "What became of this can be found out; only a charge that nobody can find is called off."
+        detail = "The provider can report this outcome. Only one that stays unknown can be marked as not paid."
         raise Conflict(detail, code="can_be_found")
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
@@ -191,7 +191,7 @@ async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor:
     resolution = {"action": "called_off", "note": note}
 
     def also(unit: Unit) -> None:
-        _add_resolution(unit, case, resolution, actor, desk.world.now())
+        add_resolution(unit, case, resolution, actor, desk.world.now())
 
     with suppress(Stale):  # somebody else ended the case
         await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
@@ -223,7 +223,7 @@ async def refund_excess(
     """Refund a duplicate payment, or what is left of it. The case ends when the money has gone back. What an open
     chargeback is about is refunded only with ``accept_dispute_risk``."""
     db = await desk.opening.practice(practice_id)
-    case = await _open(db, case_id)
+    case = await open_or_conflict(db, case_id)
     if case.kind != "excess" or case.payment_id is None:
         raise Conflict("Only an excess can be given back in this way.", code="not_an_excess")
     payment = await payments.by_id(db, case.payment_id)
@@ -286,21 +286,23 @@ async def _excess_refund(
     return made
 
 
-async def _open(db: PracticeDb, case_id: str) -> OperatorCase:
+async def open_or_conflict(db: PracticeDb, case_id: str) -> OperatorCase:
+    """A case that is open. ``NotFound`` or ``Conflict`` otherwise."""
     case = await _existing(db, case_id)
     if case.state != "open":
         raise Conflict("This case was resolved already.", code="case_resolved")
     return case
 
 
-def _add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
+def add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
+    """End an open case as staff decided, with its audit line, in the unit that makes it true."""
     cases.resolve(unit, case, resolution, actor, now)
     audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
 
 
 async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
     unit = Unit()
-    _add_resolution(unit, case, resolution, actor, desk.world.now())
+    add_resolution(unit, case, resolution, actor, desk.world.now())
     try:
         await db.commit(unit)
     except Stale:

@@ -12,6 +12,7 @@ from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState
+from polytill.flows import staff_word
 from polytill.flows.calling import call_for
 from polytill.flows.desk import Desk
 from polytill.flows.notify import tell
@@ -71,8 +72,11 @@ async def _book_as_its_own(
         provider_transaction_id=outcome.provider_transaction_id, lookups=0,
     )  # fmt: skip
     detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
+    # Staff may have given a wrong id for the one payment that there is: they see that before they refund a duplicate.
+    against = await staff_word.against_staff(desk, db, payment, attempt, outcome)
 
     def also(unit: Unit) -> None:
+        staff_word.contradict(desk, unit, payment, against)
         audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
 
     await settle(desk, db, payment, again, outcome, source, also=also, is_new=True)

@@ -15,7 +15,7 @@ from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id
 from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
-from polytill.flows import hints, paid_again
+from polytill.flows import hints, paid_again, staff_word
 from polytill.flows.calling import (
     admits,
     build,
@@ -285,6 +285,7 @@ async def _apply(
         ):
             await finish(desk, db, event, EventState.parked, "environment_mismatch")
             return
+        attempt = await staff_word.adopted(desk, db, attempt, fact, is_proven=not result.must_fetch)
         if isinstance(fact, PaymentFact) and await _is_anothers(desk, db, configuration, event, attempt, fact):
             await finish(desk, db, event, EventState.parked, "reference_mismatch")
             return
@@ -316,7 +317,7 @@ async def _is_anothers(
         return False
     told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
     other_amount = told is not None and (told.minor, told.currency) != (attempt.amount, attempt.currency)
-    return attempt.provider_transaction_id is not None or other_amount
+    return other_amount or not await staff_word.may_have_another_id(db, attempt)
 
 
 async def _apply_fact(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
-from polytill.flows import operate, receive, refund
+from polytill.flows import operate, receive, refund, staff_word
 from polytill.flows.calling import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
 from polytill.flows.desk import Desk, log
 from polytill.flows.inbox import MAX_TRIES, TAKEN_UP_AT_S
@@ -24,7 +24,7 @@ from polytill.flows.patience import Asked
 from polytill.flows.pay import Taken, create_params, current_attempt, find, start, successor_of, taken
 from polytill.flows.schedule import never_after
 from polytill.flows.settle import settle
-from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams
+from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams, PaymentFact
 from polytill.providers.outcomes import (
     NOT_NOW,
     NOTHING_TO_CLOSE,
@@ -143,6 +143,10 @@ async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: st
 async def _settled(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
 ) -> tuple[Payment, Outcome]:
+    told = PaymentFact(outcome, attempt.id, getattr(outcome, "provider_transaction_id", None))
+    adopted = await staff_word.adopted(desk, db, attempt, told, is_proven=True)
+    if adopted is not attempt:
+        payment, attempt = await _read(db, payment.id), adopted
     payment, settled = await settle(desk, db, payment, attempt, outcome, source)
     # The first time, also what overtook the very answer in which the provider gave the payment its name.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)

@@ -6,11 +6,12 @@ Refunds are booked as they are. Of a lost dispute that is booked which no refund
 2. Where a provider pays a lost dispute by a refund (``Handler.disputes_are_refunded``), a refund of the same amount that
    was not made here is it, too.
 3. Such a provider returns no more than it took. What refunds and disputes name beyond that is the same money.
+4. Where staff decided that a dispute is separate from every refund, 2 and 3 do not apply to it.
 
 Elsewhere a chargeback is money of its own beside any refund. What follows from 2 without a total that proves it, and
-from 3, opens a review case with both facts; so does more money returned than was taken. Everything is computed again
-from all facts of the attempt, so the order in which they arrive makes no difference, and a refund that is reversed
-later brings the dispute's loss back.
+from 3, opens a review case with both facts, unless staff decided that it is the same money; so does more money returned
+than was taken. Everything is computed again from all facts of the attempt, so the order in which they arrive makes no
+difference, and a refund that is reversed later brings the dispute's loss back.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.ids import new_id
-from polytill.domain.states import REFUND_DONE, DisputeState
+from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
 from polytill.flows import excess
 from polytill.flows.calling import handler_of
 from polytill.flows.desk import Desk
@@ -46,6 +47,10 @@ class Shares:
     booked: dict[str, int] = field(default_factory=dict)
     unclear: bool = False
 
+    def assume(self, dispute: Dispute, unproven: bool) -> None:
+        """A dispute counts as the same money as a refund. Unclear where nothing proves it and staff did not decide it."""
+        self.unclear = self.unclear or (unproven and dispute.counted_as is None)
+
 
 def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], are_refunded: bool) -> Shares:
     """What of each dispute is booked beside the refunds of the same attempt, of which ``taken`` was captured. Pure."""
@@ -61,18 +66,20 @@ def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], a
     if not are_refunded:
         return shares
     total = sum(r.amount for r in done)
+    lost = [d for d in lost if d.counted_as is not CountedAs.separate]
     for dispute in lost:
         left = shares.booked[dispute.id]
         its = next((r for r in free if r.origin == "provider" and left and r.amount == left), None)
         if its is not None:
             free.remove(its)
-            shares.unclear = shares.unclear or total + sum(shares.booked.values()) <= taken
+            shares.assume(dispute, total + sum(shares.booked.values()) <= taken)
             shares.booked[dispute.id] = 0
-    beyond = min(total + sum(shares.booked.values()) - taken, sum(r.amount for r in free))
+    beyond = min(total + sum(shares.booked[d.id] for d in lost) - taken, sum(r.amount for r in free))
     for dispute in lost:
         same = max(0, min(beyond, shares.booked[dispute.id]))
         shares.booked[dispute.id] -= same
-        shares.unclear, beyond = shares.unclear or same > 0, beyond - same
+        shares.assume(dispute, same > 0)
+        beyond -= same
     return shares
 
 
@@ -99,6 +106,7 @@ class News:
     dispute: Dispute | None = None
     captured: int = 0  # by how much more is taken
     depends: bool = True  # on other facts of the attempt: of two such at once only one may be written
+    decision: dict[str, Any] | None = None  # by staff: how the case about the same money ends
 
     @property
     def resolution(self) -> dict[str, Any]:
@@ -146,7 +154,7 @@ async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt
     change.add_disputed = disputed_now - payment.amount_disputed
     if not own:
         await excess.follow(db, unit, attempt, _gone(refunded, shares) >= attempt.amount, news.resolution, news.by, now)
-    await _follow_cases(desk, db, unit, payment, attempt, taken, refunded, disputed, shares)
+    await _follow_cases(desk, db, unit, payment, attempt, taken, refunded, disputed, shares, news)
     return change
 
 
@@ -191,7 +199,7 @@ def _enter(desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, more: int
 
 async def _follow_cases(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, taken: int, refunded: list[Refund],
-    disputed: list[Dispute], shares: Shares,
+    disputed: list[Dispute], shares: Shares, news: News,
 ) -> None:  # fmt: skip
     gone, lost = _gone(refunded, shares), sum(shares.booked.values())
     seen = {
@@ -204,15 +212,17 @@ async def _follow_cases(
         "disputes": [d.provider_dispute_id for d in disputed if d.state is DisputeState.lost],
     }
     await follow_case(desk, db, unit, payment, OVER_RETURNED, attempt.id, gone > taken, {**seen, **named})
-    await follow_case(desk, db, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named})
+    await follow_case(desk, db, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
 
 
 async def follow_case(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, holds: bool,
-    detail: dict[str, Any],
+    detail: dict[str, Any], news: News | None = None,
 ) -> None:  # fmt: skip
-    """Open a case where a thing holds, once; end it where it holds no more. It is opened again when it holds again, and
-    where a person has resolved it, when the figures are others by then."""
+    """Open a case where a thing holds, once; end it where it holds no more, by what staff decided (``news``) or by facts.
+
+    It is opened again when it holds again, and where a person has resolved it, when the figures are others by then.
+    """
     known = next(iter(await cases.listed(db, None, kind, subject=subject)), None)
     now = desk.world.now()
     if known is None:
@@ -221,8 +231,11 @@ async def follow_case(
         return
     if known.state == "open":
         if not holds:
-            cases.close(unit, known, BY_FACTS, "provider", now)
-            audit.append(unit, now, "provider", "case.resolved", known.id, {"kind": kind, **BY_FACTS})
+            ended, by = BY_FACTS, "provider"
+            if news is not None and news.decision is not None:
+                ended, by = news.decision, news.by
+            cases.close(unit, known, ended, by, now)
+            audit.append(unit, now, by, "case.resolved", known.id, {"kind": kind, **ended})
         elif any(known.detail.get(name) != value for name, value in detail.items()):
             cases.update(unit, known, detail)
         return

@@ -16,7 +16,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, AttemptState, PaymentStatus
-from polytill.flows import captures, returned, saved, unresolved
+from polytill.flows import captures, returned, saved, staff_word, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.ended_attempts import as_end
@@ -307,6 +307,7 @@ async def settle(
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
         if isinstance(outcome, NeedsAction) and source != "answer" and _has_gone_on(read, attempt):
             verdict = Verdict()  # it may be about a step that the payer has done by now
+        against = await staff_word.against_staff(desk, db, payment, attempt, outcome)
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
         queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked)
@@ -324,6 +325,7 @@ async def settle(
             payments.insert_attempt(unit, successor)
         payment_identifiers.insert(unit, attempt, named, now)
         _write_books(desk, unit, payment, attempt, verdict, source, now)
+        staff_word.contradict(desk, unit, payment, against)
         if payment.save_method and isinstance(outcome, Succeeded) and outcome.saved_method and not verdict.cases:
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:

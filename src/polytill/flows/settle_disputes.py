@@ -11,7 +11,7 @@ from typing import Any
 
 from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
-from polytill.domain.states import DisputeKind, DisputeReason, DisputeState
+from polytill.domain.states import CountedAs, DisputeKind, DisputeReason, DisputeState
 from polytill.flows import returned
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
@@ -22,6 +22,7 @@ from polytill.flows.settle_refunds import Also
 from polytill.providers.contract import DisputeFact
 from polytill.providers.wire_amounts import from_wire
 from polytill.storage import audit, cases, disputes, payments
+from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Attempt, Payment
@@ -130,7 +131,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
         before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,
         before.created_at if before else now, now, owner, kind, reason, provider_reason,
-        before.booked if before else 0,
+        before.booked if before else 0, before.counted_as if before else None,
     )  # fmt: skip
 
 
@@ -212,3 +213,25 @@ def _other_end(desk: Desk, unit: Unit, payment: Payment, before: Dispute, state:
     """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
     open_case(desk, unit, payment, f"dispute_{state.value}", f"{before.provider_dispute_id}:{state.value}", detail)
+
+
+async def count_dispute(
+    desk: Desk, db: PracticeDb, case: OperatorCase, before: Dispute, counted_as: CountedAs,
+    resolution: dict[str, Any], actor: str,
+) -> None:  # fmt: skip
+    """Book a lost dispute as staff decided that it counts beside the refunds; ends the case where nothing is left open."""
+    payment = await payments.by_id(db, before.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+    now = desk.world.now()
+    dispute = replace(before, counted_as=counted_as, updated_at=now)
+    news = News(actor, current, dispute=dispute, decision=resolution)
+    unit = Unit()
+    change = await returned.book(desk, db, unit, payment, attempt, news)
+    payments.change(unit, payment, change, now, payment.version)
+    disputes.change(unit, before, dispute)
+    detail = {"dispute": dispute.provider_dispute_id, "note": resolution["note"]}
+    audit.append(unit, now, actor, f"dispute.counted_{counted_as.value}", payment.id, detail)
+    await db.commit(unit)

@@ -16,7 +16,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
-from polytill.flows import returned, unresolved
+from polytill.flows import returned, staff_word, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
@@ -76,7 +76,9 @@ async def settle_refund(
         no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
         state = None if no_news else decide_refund(refund, outcome)
         queue = await unresolved.noted_refund(desk, db, payment, refund, outcome, state is not None, asked)
+        against = await staff_word.refund_against_staff(db, refund, outcome, state)
         changed = refund
+        staff_word.contradict(desk, unit, payment, against)
         if amount_differs:
             open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
         if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
@@ -394,7 +396,10 @@ async def _adopt(
     assert state is not None
     adopted = _with(refund, state, outcome)
     adopted.next_lookup_at = next_lookup(state, 0, now)
+    known = await refunds.of_payment(db, payment.id)
+    against = await staff_word.adopted_against_staff(db, known, attempt, amount, outcome)
     unit = Unit()
+    staff_word.contradict(desk, unit, payment, against)
     audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
     await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
     also(unit)

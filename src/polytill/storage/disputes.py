@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import DisputeKind, DisputeReason, DisputeState, Environment
+from polytill.domain.states import CountedAs, DisputeKind, DisputeReason, DisputeState, Environment
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import reads_row
 from polytill.storage.units import moment
@@ -38,6 +38,7 @@ class Dispute:
     reason: DisputeReason | None = None
     provider_reason: str | None = None
     booked: int = 0
+    counted_as: CountedAs | None = None  # staff decided whether it is the same money as a refund
 
     @property
     def blocks_refunds(self) -> bool:
@@ -48,7 +49,8 @@ class Dispute:
 
 _COLUMNS = (
     "id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
-    " funds_withdrawn, due_at, created_at, updated_at, attempt_id, kind, reason, provider_reason, booked"
+    " funds_withdrawn, due_at, created_at, updated_at, attempt_id, kind, reason, provider_reason, booked,"
+    " counted_as"
 )
 
 
@@ -56,11 +58,12 @@ def insert(unit: Writes, dispute: Dispute) -> None:
     """A dispute that a provider told us of. ``Duplicate`` where it is known already."""
     unit.add(
         f"INSERT INTO disputes ({_COLUMNS})"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
         dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
         dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id, dispute.kind.value,
         dispute.reason.value if dispute.reason else None, dispute.provider_reason, dispute.booked,
+        dispute.counted_as.value if dispute.counted_as else None,
     )  # fmt: skip
 
 
@@ -68,12 +71,14 @@ def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
     """Write a dispute that still has the state, the amount and the booked loss that were read."""
     unit.add(
         "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
-        " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14"
+        " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14,"
+        " counted_as = $16"
         " WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9 AND booked = $15",
         dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
         dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
         dispute.attempt_id, dispute.kind.value, dispute.reason.value if dispute.reason else None,
-        dispute.provider_reason, dispute.booked, before.booked, expect=1,
+        dispute.provider_reason, dispute.booked, before.booked,
+        dispute.counted_as.value if dispute.counted_as else None, expect=1,
     )  # fmt: skip
 
 
@@ -111,6 +116,7 @@ def _dispute(row: Any) -> Dispute:
     values["environment"] = Environment(values["environment"])
     values["state"], values["kind"] = DisputeState(values["state"]), DisputeKind(values["kind"])
     values["reason"] = DisputeReason(values["reason"]) if values["reason"] else None
+    values["counted_as"] = CountedAs(values["counted_as"]) if values["counted_as"] else None
     values["funds_withdrawn"] = bool(values["funds_withdrawn"])
     values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
     return Dispute(**values)

@@ -9,7 +9,7 @@ from typing import Any
 from polytill.domain.identifiers import OF_A_CHARGE, IdentifierKind, Identifiers, identifier_key
 from polytill.domain.states import Environment
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.payments import Attempt, attempt_by_id
+from polytill.storage.payments import Attempt, attempt_by_id, attempt_of_provider
 
 MOST_AT_ONCE = 24
 _KINDS = {kind.value: kind for kind in IdentifierKind}
@@ -78,6 +78,22 @@ def _add(kept: Identifiers, row: Any) -> None:
     kind = _KINDS.get(row["kind"])  # a newer version may know more
     if kind is not None:
         kept[kind] = (*kept.get(kind, ()), row["value"])
+
+
+async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -> Attempt | None:
+    """Another attempt at the same provider configuration that an identifier is recorded for, however it is written."""
+    row = await db.one(
+        "SELECT i.attempt_id FROM payment_identifiers AS i JOIN payment_attempts AS a ON a.id = i.attempt_id"
+        " WHERE i.search_key = $1 AND i.kind <> $2 AND i.environment = $3 AND a.config_id = $4 AND i.attempt_id <> $5"
+        " ORDER BY i.attempt_id LIMIT 1",
+        identifier_key(transaction_id), IdentifierKind.card_last4.value, attempt.environment.value, attempt.config_id,
+        attempt.id,
+    )  # fmt: skip
+    if row is not None:
+        return await attempt_by_id(db, row["attempt_id"])
+    # Rows of earlier versions have their main id only.
+    found = await attempt_of_provider(db, attempt.config_id, attempt.environment, transaction_id)
+    return found if found is not None and found.id != attempt.id else None
 
 
 async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:

@@ -219,6 +219,7 @@ sa.Table(
     maybe("attempt_id"),  # whose money it is about; not known of older rows
     text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
     whole("booked", 0),  # how much of it the ledger holds as lost: not what a refund has returned already
+    maybe("counted_as"),  # ``CountedAs``, where staff decided it
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "provider_dispute_id"),
     one_of("state", states.DisputeState),
     one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),
@@ -254,6 +255,18 @@ sa.Table(
     moment("created_at"), maybe("resolved_at", Moment), maybe("resolved_by"),
     sa.UniqueConstraint("kind", "subject"), one_of("state", ("open", "resolved")),
     sa.Index(None, "state", "created_at"),
+)  # fmt: skip
+
+# What staff decided about an outcome that stayed unknown. A transaction pays one attempt.
+sa.Table(
+    "staff_decisions", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    _of_payment(), sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False),
+    text("decided_on"), text("subject"), sa.Column("is_done", sa.Boolean, nullable=False),
+    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
+    maybe("transaction_id"), maybe("transaction_key"), maybe("amount", sa.BigInteger), text("currency"), text("note"),
+    text("decided_by"), moment("decided_at"),
+    sa.UniqueConstraint("decided_on", "subject"), sa.UniqueConstraint("config_id", "environment", "transaction_key"),
+    one_of("decided_on", states.DecidedOn), sa.Index(None, "attempt_id"),
 )  # fmt: skip
 
 sa.Table(

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Response
 
 from polytill.domain.clock import wire_time
-from polytill.flows import operator
+from polytill.domain.states import CountedAs
+from polytill.flows import operator, same_money, staff_decides
 from polytill.storage import cases
 from polytill.storage.cases import OperatorCase
 from polytill.web import answers, shapes, views
@@ -61,11 +62,17 @@ class CaseEvidence(answers.Answer):
 
 
 class ResolveShape(shapes.Shape):
-    """What to do about a case. ``handled``, ``same_account`` and ``call_off`` need a note; ``acceptDisputeRisk`` lets
-    ``refund_excess`` refund what an open chargeback is about."""
+    """What to do about a case. All but ``look_up`` and ``refund_excess`` need a note. ``mark_paid`` needs the provider's
+    ``transactionId`` and the ``amount`` on its statement (minor units); ``done`` of a refund may name the
+    ``transactionId``. ``acceptDisputeRisk`` lets ``refund_excess`` refund what an open chargeback is about."""
 
-    action: Literal["look_up", "refund_excess", "same_account", "call_off", "handled"]
+    action: Literal[
+        "look_up", "refund_excess", "same_account", "call_off", "mark_paid", "done", "not_done", "count_separately",
+        "count_once", "handled",
+    ]  # fmt: skip
     note: shapes.Text | None = None
+    transaction_id: shapes.Text | None = None
+    amount: shapes.Amount | None = None
     accept_dispute_risk: bool = False
 
 
@@ -120,8 +127,8 @@ async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> R
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
 async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveShape) -> Response:
-    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put the
-    case away with a note."""
+    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
+    unknown, decide whether a refund and a dispute are the same money, or resolve the case with a note."""
     desk, actor = caller.desk, caller.actor
     if body.action == "look_up":
         found = await operator.look_up(desk, practice_id, case_id, actor)
@@ -131,6 +138,18 @@ async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId
         found = await operator.same_account(desk, practice_id, case_id, body.note or "", actor)
     elif body.action == "call_off":
         found = await operator.call_off(desk, practice_id, case_id, body.note or "", actor)
+    elif body.action == "mark_paid":
+        found = await staff_decides.mark_paid(
+            desk, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
+        )
+    elif body.action in ("done", "not_done"):
+        is_done = body.action == "done"
+        found = await staff_decides.decide(
+            desk, practice_id, case_id, is_done, body.note or "", actor, body.transaction_id
+        )
+    elif body.action in ("count_separately", "count_once"):
+        counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
+        found = await same_money.count(desk, practice_id, case_id, counted, body.note or "", actor)
     else:
         found = await operator.put_away(desk, practice_id, case_id, body.note or "", actor)
     return answer(evidence_view(practice_id, found))

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.states import AttemptState, EventState
-from polytill.flows import excess, operator, receive
+from polytill.domain.states import AttemptState, CountedAs, EventState
+from polytill.flows import excess, operator, receive, same_money, staff_decides
 from polytill.flows.operator import Evidence
 from polytill.storage import cases, overview, staff, webhook_events
 from polytill.storage.cases import OperatorCase
 from polytill.web.console_payments import REFUND_DONE
-from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, words_of
+from polytill.web.pages import EXPECTED, PageRoute, amount_of, errors_by_field, form_of, page, see, words_of
 from polytill.web.story import who
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
@@ -25,10 +25,12 @@ SHOWN = 50
 # What is said after each choice.
 DONE = {
     "look_up": "asked", "refund_excess": "refund_submitted", "same_account": "asked", "call_off": "called_off",
-    "handled": "put_away",
+    "handled": "put_away", "mark_paid": "marked_paid", "done": "marked_done", "not_done": "marked_not_done",
+    "count_separately": "counted_separate", "count_once": "counted_same",
 }  # fmt: skip
 # Names under which a case notes an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
+DECISIONS = frozenset({"mark_paid", "done", "not_done", "count_separately", "count_once"})
 CaseId = Annotated[str, Path(max_length=40)]
 
 
@@ -78,8 +80,8 @@ async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseI
 
 @router.post("/{case_id}")
 async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
-    """Ask the provider again, give an excess back, say that keys are one account's or that nothing was paid, or put the
-    case away with a note."""
+    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
+    unknown, or resolve the case with a note."""
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
     action = form.text("action")
@@ -96,11 +98,32 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
             done = done if asked.answered else "put_away"
         elif action == "call_off":
             await operator.call_off(desk, practice_id, case_id, form.text("note"), actor)
+        elif action in DECISIONS:
+            await _decide(request, found, case_id, action)
         elif action == "handled":
             await operator.put_away(desk, practice_id, case_id, form.text("note"), actor)
     except EXPECTED as error:
-        return await _page(request, found, case_id, error.status, errors=errors_by_field(error), note=form.text("note"))
+        typed = {name: form.text(name) for name in ("note", "transactionId", "amount")}
+        return await _page(request, found, case_id, error.status, errors=errors_by_field(error), **typed)
     return see(f"{visitor.door}/waiting/{case_id}", done)
+
+
+async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
+    """What staff decide about an outcome that stays unknown, or about a refund and a dispute."""
+    visitor, form = found.visitor, form_of(request)
+    desk, practice_id, actor, note = visitor.desk, visitor.practice_id, visitor.actor, form.text("note")
+    transaction = form.text("transactionId")
+    if action == "mark_paid":
+        case = await operator.evidence(desk, practice_id, case_id)
+        typed = form.text("amount")
+        amount = amount_of(words_of(request), typed, case.payment.currency) if case.payment and typed else None
+        await staff_decides.mark_paid(desk, practice_id, case_id, transaction, amount, note, actor)
+    elif action in ("done", "not_done"):
+        named = transaction or None
+        await staff_decides.decide(desk, practice_id, case_id, action == "done", note, actor, named)
+    else:
+        counted = CountedAs.separate if action == "count_separately" else CountedAs.same
+        await same_money.count(desk, practice_id, case_id, counted, note, actor)
 
 
 def _refund_said(found: Evidence) -> str:
@@ -114,13 +137,15 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     desk = found.visitor.desk
     evidence = await operator.evidence(desk, found.visitor.practice_id, case_id)
     currency = evidence.payment.currency if evidence.payment else None
+    stuck = staff_decides.decided_on(await staff_decides.stuck_of(found.db, evidence.case))
     names = {entry.code: entry.name for entry in (await desk.catalog()).values()}
     return page(
         request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
         excess=_excess_left(evidence), disputed=_is_disputed(evidence),
         unfindable=await operator.unfindable(desk, found.db, evidence.case),
         seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
-        **{"note": "", **more},
+        undecided=await staff_decides.undecided(found.db, evidence.case), stuck=stuck,
+        **{"note": "", "transactionId": "", "amount": "", **more},
     )  # fmt: skip
 
 

@@ -1,0 +1,85 @@
+"""What staff decided about an outcome that stayed unknown: rows in, rows out. A row is never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.identifiers import identifier_key
+from polytill.domain.states import DecidedOn, Environment
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.payments import Attempt
+from polytill.storage.units import moment
+
+
+@dataclass(frozen=True, slots=True)
+class StaffDecision:
+    """One decision. ``subject`` is the id of the attempt, refund or operation. ``is_done``: it was paid, refunded,
+    captured or canceled; False: it was not. ``amount`` is in minor units of ``currency``."""
+
+    id: str
+    practice_id: int
+    environment: Environment
+    payment_id: str
+    attempt_id: str
+    decided_on: DecidedOn
+    subject: str
+    is_done: bool
+    config_id: int
+    transaction_id: str | None
+    amount: int | None
+    currency: str
+    note: str
+    decided_by: str
+    decided_at: datetime
+
+
+_COLUMNS = (
+    "id, practice_id, environment, payment_id, attempt_id, decided_on, subject, is_done, config_id, transaction_id,"
+    " amount, currency, note, decided_by, decided_at"
+)
+
+
+def insert(unit: Writes, decision: StaffDecision) -> None:
+    """A new decision. ``Duplicate`` where its subject was decided already, or where another attempt of the same provider
+    configuration was decided to be paid by the same transaction."""
+    name = decision.transaction_id if decision.decided_on is DecidedOn.payment else None
+    unit.add(
+        f"INSERT INTO staff_decisions ({_COLUMNS}, transaction_key)"  # noqa: S608
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        decision.id, decision.practice_id, decision.environment.value, decision.payment_id, decision.attempt_id,
+        decision.decided_on.value, decision.subject, decision.is_done, decision.config_id, decision.transaction_id,
+        decision.amount, decision.currency, decision.note, decision.decided_by, decision.decided_at,
+        None if name is None else identifier_key(name),
+    )  # fmt: skip
+
+
+async def of_attempt(db: PracticeDb, attempt_id: str) -> list[StaffDecision]:
+    """The decisions about an attempt, its refunds, captures and cancels, oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM staff_decisions WHERE attempt_id = $1 ORDER BY decided_at, id",  # noqa: S608
+        attempt_id,
+    )
+    return [_decision(row) for row in rows]
+
+
+def rename(unit: Writes, attempt: Attempt, own_id: str) -> None:
+    """Replace the id that staff gave by the provider's own id of the same transaction. ``Stale`` where it is replaced
+    already."""
+    unit.add(
+        "UPDATE payment_attempts SET provider_transaction_id = $3 WHERE id = $1 AND provider_transaction_id = $2",
+        attempt.id, attempt.provider_transaction_id, own_id, expect=1,
+    )  # fmt: skip
+    unit.add(
+        "UPDATE payments SET provider_transaction_id = $3, version = version + 1"
+        " WHERE id = $1 AND provider_transaction_id = $2",
+        attempt.payment_id, attempt.provider_transaction_id, own_id,
+    )  # fmt: skip
+
+
+def _decision(row: Any) -> StaffDecision:
+    values = dict(row)
+    values["environment"], values["decided_on"] = Environment(values["environment"]), DecidedOn(values["decided_on"])
+    values["is_done"], values["decided_at"] = bool(values["is_done"]), moment(values["decided_at"])
+    return StaffDecision(**values)

@@ -194,7 +194,7 @@ async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor:
         add_resolution(unit, case, resolution, actor, desk.world.now())
 
     with suppress(Stale):  # somebody else ended the case
-        await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+        await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
     found = await evidence(desk, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
         raise Conflict("This case was resolved already.", code="case_resolved")

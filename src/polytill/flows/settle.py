@@ -37,6 +37,7 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.storage import audit, ledger, payment_identifiers, payments, webhook_events
+from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
@@ -290,6 +291,7 @@ async def settle(
     unless_moved: bool = False,
     unless_closed: bool = False,
     is_new: bool = False,
+    decided: OperatorCase | None = None,
 ) -> tuple[Payment, Attempt]:
     """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
 
@@ -298,6 +300,7 @@ async def settle(
     ``unless_moved``: the outcome was concluded from the attempt's state; where another has moved it, nothing is written.
     ``unless_closed``: only where another has closed it meanwhile, nothing is written.
     ``is_new``: the unit puts the attempt on disk, too. ``Duplicate`` where another has its number.
+    ``decided``: the case that ``also`` resolves, as staff decided.
     """
     read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
@@ -310,7 +313,7 @@ async def settle(
         against = await staff_word.against_staff(desk, db, payment, attempt, outcome)
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
-        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked)
+        queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked, decided)
         named = await identified(desk, attempt, outcome)
         now = desk.world.now()
         unit = Unit()
@@ -330,7 +333,7 @@ async def settle(
             saved.keep(desk, db, unit, payment, attempt, outcome.saved_method, now)
         if also is not None:
             also(unit)
-        queue(unit)  # after a person's decision: theirs stands
+        queue(unit)
         try:
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another put its successor on disk first

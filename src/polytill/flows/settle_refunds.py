@@ -28,6 +28,7 @@ from polytill.flows.settle import TRIES
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.storage import audit, ledger, payments, refunds
+from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
@@ -60,9 +61,11 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
 
 
 async def settle_refund(
-    desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None
-) -> Refund:
-    """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards."""
+    desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None,
+    decided: OperatorCase | None = None,
+) -> Refund:  # fmt: skip
+    """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards. ``decided``: the case that
+    ``also`` resolves, as staff decided."""
     seen, is_anothers = refund.state, False
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
@@ -75,7 +78,7 @@ async def settle_refund(
         amount_differs = (differs and another is None) or is_anothers
         no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
         state = None if no_news else decide_refund(refund, outcome)
-        queue = await unresolved.noted_refund(desk, db, payment, refund, outcome, state is not None, asked)
+        queue = await unresolved.noted_refund(desk, db, payment, refund, outcome, state is not None, asked, decided)
         against = await staff_word.refund_against_staff(db, refund, outcome, state)
         changed = refund
         staff_word.contradict(desk, unit, payment, against)
@@ -94,7 +97,7 @@ async def settle_refund(
             await _move(desk, db, unit, payment, refund, changed, source)
         if also is not None:
             also(unit)
-        queue(unit)  # after a person's decision: theirs stands
+        queue(unit)
         try:
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:

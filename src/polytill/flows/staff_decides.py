@@ -83,7 +83,9 @@ async def mark_paid(
 
     with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
         said = Succeeded(expected, named, response=seen)
-        _, settled = await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+        _, settled = await settle(
+            desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
+        )
         await receive.take_up_after(desk, db, attempt, settled)
     found = await evidence(desk, practice_id, case_id)
     if found.case.state == "open":
@@ -168,7 +170,7 @@ async def decide(
 
     with suppress(Stale):  # the provider, or somebody else, was first
         if isinstance(stuck, Refund):
-            await _refund_decided(desk, db, stuck, is_done, named, also)
+            await _refund_decided(desk, db, case, stuck, is_done, named, also)
         else:
             await _operation_decided(desk, db, attempt, stuck, is_done, also)
     return _decided(await evidence(desk, practice_id, case_id), resolution, actor)
@@ -197,8 +199,9 @@ def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
 
 
 async def _refund_decided(
-    desk: Desk, db: PracticeDb, refund: Refund, is_done: bool, named: str | None, also: Callable[[Unit], None]
-) -> None:
+    desk: Desk, db: PracticeDb, case: OperatorCase, refund: Refund, is_done: bool, named: str | None,
+    also: Callable[[Unit], None],
+) -> None:  # fmt: skip
     if named is not None:
         for other in await refunds.of_payment(db, refund.payment_id):
             if other.id != refund.id and other.provider_refund_id == named:
@@ -211,7 +214,7 @@ async def _refund_decided(
         outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
     else:  # the provider took it on: it has failed
         outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
-    await settle_refund(desk, db, refund, outcome, "staff", also)
+    await settle_refund(desk, db, refund, outcome, "staff", also, case)
 
 
 async def _operation_decided(

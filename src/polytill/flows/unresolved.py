@@ -17,6 +17,7 @@ from polytill.flows.desk import Desk
 from polytill.flows.notify import tell
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds, webhook_events
+from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Operation, Refund
@@ -35,19 +36,21 @@ PENDING_AFTER = timedelta(days=3)
 
 
 async def noted_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, refund: Refund, outcome: Outcome, is_known: bool, asked: bool
-) -> Callable[[Unit], None]:
+    desk: Desk, db: PracticeDb, payment: Payment, refund: Refund, outcome: Outcome, is_known: bool, asked: bool,
+    decided: OperatorCase | None,
+) -> Callable[[Unit], None]:  # fmt: skip
     """What the unit that settles a refund adds to the queue: its case within the hour, or that case's end.
 
-    ``is_known``: its state changes now. ``asked``: its provider was, and it stands as it did. The unit must be ``Stale``
-    where it was found out meanwhile: a case would be about nothing, and never end.
+    ``is_known``: its state changes now. ``asked``: its provider was, and it stands as it did. ``decided``: a case that
+    the same unit resolves already, as staff decided. The unit must be ``Stale`` where it was found out meanwhile: a case
+    would be about nothing, and never end.
     """
     now = desk.world.now()
     if refund.state is RefundState.unknown and (is_known or asked):
         is_long = now - refund.updated_at >= UNRESOLVED_AFTER
         said = refund_with_last_words(refund, outcome, now)
         detail = await _evidence_of(db, said, "refund", refund.updated_at, now) if is_long else {}
-        return await _noted(desk, db, payment, refund.id, detail, is_known, is_long)
+        return await _noted(desk, db, payment, refund.id, detail, is_known, is_long, decided)
     if refund.state is not RefundState.pending or not (is_known or asked):
         return lambda _: None
     subject = f"{refund.id}:unclear"
@@ -58,7 +61,7 @@ async def noted_refund(
         detail = await _evidence_of(db, said, "refund", since, now) if is_long else {}
         return await _noted(desk, db, payment, subject, detail, False, is_long)
     understood = refund.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
-    return await _noted(desk, db, payment, subject, {}, understood, False)
+    return await _noted(desk, db, payment, subject, {}, understood, False, decided)
 
 
 async def noted_operation(
@@ -114,17 +117,17 @@ def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime 
 
 async def noted_attempt(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, becomes: Attempt | None, outcome: Outcome,
-    asked: bool,
+    asked: bool, decided: OperatorCase | None,
 ) -> Callable[[Unit], None]:  # fmt: skip
-    """``noted`` for an attempt that becomes another (None: nothing is new). ``asked``: its provider was, and it stands as
-    it did. One that is pending needs a person, too: three days after its payment was to be paid, or where its provider
+    """``noted_refund`` for an attempt that becomes another (None: nothing is new). ``asked``: its provider was, and it
+    stands as it did. One that is pending needs a person, too: three days after its payment was to be paid, or where its provider
     answers in words that are not known for most of an hour."""
     now, is_known = desk.world.now(), becomes is not None and becomes.state is not attempt.state
     if attempt.state is AttemptState.unknown and (is_known or asked):
         said = with_last_words(attempt, outcome, now)
         is_long = now - attempt.updated_at >= UNRESOLVED_AFTER
         detail = _evidence(said, attempt.updated_at, now)
-        return await _noted(desk, db, payment, attempt.id, detail, is_known, is_long)
+        return await _noted(desk, db, payment, attempt.id, detail, is_known, is_long, decided)
     if attempt.state in MAY_BE_UNCLEAR and asked and is_unclear(outcome) and becomes is None:
         said = with_last_words(attempt, outcome, now)
         since = said.unclear_since or now
@@ -133,12 +136,14 @@ async def noted_attempt(
             now - since >= UNCLEAR_AFTER,
         )  # fmt: skip
     understood = attempt.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
-    steps = [await _noted(desk, db, payment, f"{attempt.id}:unclear", {}, True, False)] if understood else []
+    subject = f"{attempt.id}:unclear"
+    steps = [await _noted(desk, db, payment, subject, {}, True, False, decided)] if understood else []
     if attempt.state is AttemptState.pending and (is_known or asked):
         is_long = now - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
         # Beside the case of an answer that was lost before, which has ended.
         detail = _evidence(attempt, attempt.updated_at, now)
-        steps.append(await _noted(desk, db, payment, f"{attempt.id}:pending", detail, is_known, is_long))
+        subject = f"{attempt.id}:pending"
+        steps.append(await _noted(desk, db, payment, subject, detail, is_known, is_long, decided))
 
     def add(unit: Unit) -> None:
         for step in steps:
@@ -173,10 +178,13 @@ async def _evidence_of(
 
 
 async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, subject: str, detail: dict[str, Any], is_known: bool, is_long: bool
-) -> Callable[[Unit], None]:
+    desk: Desk, db: PracticeDb, payment: Payment, subject: str, detail: dict[str, Any], is_known: bool, is_long: bool,
+    decided: OperatorCase | None = None,
+) -> Callable[[Unit], None]:  # fmt: skip
     now = desk.world.now()
     known = await cases.listed(db, kind=UNRESOLVED, subject=subject) if is_known else []
+    # One row is written once in a unit: of two writes PostgreSQL keeps one.
+    known = [case for case in known if decided is None or case.id != decided.id]
 
     def add(unit: Unit) -> None:
         for case in known:

@@ -157,7 +157,8 @@ class PayPalProvider(Handler):
         except InvalidAmount:
             return too_fine(params.amount)
         answer = await self._call("POST", "/v2/checkout/orders", body, params.reference)
-        return reading.read_order_answer(answer) if isinstance(answer, Answer) else answer
+        # An order that was made all the same holds nothing without its payer's approval, and nobody has its address.
+        return reading.read_order_answer(reading.as_rejection(answer)) if isinstance(answer, Answer) else answer
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
         """GET the order. What the payer has approved is captured or held now: an order allows that once."""
@@ -186,8 +187,11 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, body, params.reference)
         if not isinstance(answer, Answer):
             return answer
-        outcome = reading.read_part(answer, reading.read_capture, string_in(order, "id"))
-        return await self._as_it_stands(order, answer, outcome)
+        rejected = reading.as_rejection(answer)
+        outcome = reading.read_part(rejected, reading.read_capture, string_in(order, "id"))
+        if isinstance(outcome, Declined) and rejected is not answer:
+            return reading.read_declined(await self._order(string_in(order, "id")), outcome)
+        return await self._as_it_stands(order, rejected, outcome)
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
         """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
@@ -381,8 +385,11 @@ class PayPalProvider(Handler):
         answer = await self._call("POST", path, {})
         if not isinstance(answer, Answer):
             return answer
-        outcome = reading.read_order_answer(answer)
-        if not isinstance(outcome, NotSent) or not reading.is_rejected(answer, outcome):
+        rejected = reading.as_rejection(answer)
+        outcome = reading.read_order_answer(rejected)
+        if isinstance(outcome, Declined) and rejected is not answer:
+            return reading.read_declined(await self._order(order_id), outcome)
+        if not isinstance(outcome, NotSent) or not reading.is_rejected(rejected, outcome):
             return outcome
         if meaning_of(outcome.code or "") is Meaning.payer_first:
             return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)

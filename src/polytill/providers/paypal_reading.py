@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +26,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.paypal_issues import Meaning, decline_reason, meaning_of, rejection_reason
+from polytill.providers.paypal_issues import ISSUES, Meaning, decline_reason, meaning_of, rejection_reason
 from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
 from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
 
@@ -191,6 +192,16 @@ def read_rejected(order: JsonObject, refusal: NotSent, asked: JsonObject) -> Out
     return declined if closed else NeedsAction(action, asked_of(order), order_id, declined, kept)
 
 
+def read_declined(order: JsonObject | NotSent | Unknown, declined: Declined) -> Outcome:
+    """What a decline that came with HTTP 500 means, by the order as it stands afterwards: a decline only where that was
+    read and holds nothing that was not there before."""
+    if not isinstance(order, dict):
+        return Unknown(order.reason, order.code, order.detail)
+    found = read_order(order)
+    stands = isinstance(found, NeedsAction) or (isinstance(found, Succeeded) and found.authorized_only)
+    return declined if stands else found
+
+
 def _reason_of(refusal: NotSent) -> Reason:
     kept = (Reason.config, Reason.currency_not_supported)
     return refusal.reason if refusal.reason in kept else Reason.declined
@@ -303,6 +314,20 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     if answer.status in (400, 422):
         return NotSent(rejection_reason(issue), code, text)
     return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+
+
+def as_rejection(answer: Answer) -> Answer:
+    """An answer with HTTP 500 whose body is certainly a rejection by PayPal: the same as the 422 that it should have been.
+    Any other answer as it is.
+
+    PayPal's error schemas have ``details`` in rejections only, and ``INTERNAL_SERVER_ERROR`` has none (Orders v2 and
+    Payments v2, Feb 2024). So the body of a rejection, with PayPal's correlation id and nothing but known issues, is one
+    whatever its status. The order is read again before it counts.
+    """
+    issues = [text_of(one.get("issue")) for one in objects_in(answer.data, "details") or []]
+    is_known = bool(issues) and all(issue in ISSUES for issue in issues)
+    is_paypals = answer.data.get("name") == "UNPROCESSABLE_ENTITY" and string_in(answer.data, "debug_id") is not None
+    return replace(answer, status=422) if answer.status == 500 and is_paypals and is_known else answer
 
 
 def read_no_list(answer: Answer) -> NotSent | Unknown:

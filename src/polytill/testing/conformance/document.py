@@ -34,6 +34,24 @@ is compared with the dashboard by the first webhook |
 | M-Pesa | consumer key and secret; short code and passkey, by a status query | the passkey and the till, for certain |
 """
 
+SERVER_ERRORS = """## Rejections with HTTP 500
+
+An answer with 500 to 599 leaves the outcome unknown: the call may have been executed. Exceptions are bodies that prove a
+rejection. Where the outcome stays unknown, a review case opens within the hour.
+
+| | with HTTP 500, and yet a rejection |
+| --- | --- |
+| M-Pesa | the three sentences with which a push is rejected before anybody is prompted (`Wrong credentials`, \
+`Merchant does not exist`, `unable to lock subscriber`), each with an `errorCode`, and `500.003.02` (too many requests). \
+`500.001.1001` says by itself nothing: with its own sentence, the prompt is still open |
+| PayPal | creating an order and capturing: the body of a rejection (`UNPROCESSABLE_ENTITY` with `debug_id`) in which every \
+issue is a known one. PayPal's schema has no `details` in an internal error. Of an order that exists, the order is read again, \
+and a decline counts only if the order holds no capture. A refund stays unknown; its lookup reads the order's refunds |
+| Stripe | none: Stripe calls the result of a 500 indeterminate, and keeps it under the idempotency key |
+| Paystack, Flutterwave, Flutterwave v4 | none: no rejection with a 500 is documented; declines come with other statuses. The \
+lookup verifies by our reference |
+"""
+
 
 def matrix_text(results: Results) -> str:
     """One line for each check, one column for each provider, the sums below; problems at the end."""
@@ -60,7 +78,7 @@ def write_document(results: Results) -> str:
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
         "a test holds it to that.\n"
     )
-    return "\n".join([head, _capabilities(handlers), _currencies(handlers), KEY_TESTS, _matrix(results)])
+    return "\n".join([head, _capabilities(handlers), _currencies(handlers), KEY_TESTS, SERVER_ERRORS, _matrix(results)])
 
 
 def _handler(code: str) -> type[Handler]:

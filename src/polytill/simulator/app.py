@@ -1,6 +1,6 @@
-"""The simulator as an HTTP application: which address goes to whom, and starting and stopping it.
+"""The simulator as an HTTP application: routes, start and stop.
 
-No provider's behaviour lives here.
+It has no behavior of any provider.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(seed: int = 0, public_url: str | None = None) -> web.Application:
-    """The whole simulator. ``public_url`` is where payers reach it; by default the address that they call."""
+    """The whole simulator. ``public_url`` is the address under which payers reach it; by default the address that they
+    call."""
     app = web.Application(client_max_size=1024 * 1024)
     network = app[NETWORK] = Network(seed, public_url)
     control.add_routes(app, network)
     stripe_script.add_routes(app, network)
     for name, provider in network.providers.items():
-        # Paystack's API has no version in its path, so the pages come first.
+        # Paystack's API has no version in its path, so the pages are matched first.
         app.router.add_get(f"/{name}/pay/{{token}}", _show(network, name))
         app.router.add_post(f"/{name}/pay/{{token}}", _submit(network, name))
         app.router.add_route("*", provider.prefix + "/{tail:.*}", _api(network, name))
@@ -112,19 +113,19 @@ def _submit(network: Network, name: str) -> Handler:
 
 @dataclass(slots=True)
 class RunningSimulator:
-    """A simulator that answers. ``network`` is its world, for tests in the same process."""
+    """A running simulator. ``network`` is its world, for tests in the same process."""
 
     url: str
     network: Network
     _runner: web.AppRunner
 
     async def stop(self) -> None:
-        """Stop answering and delivering."""
+        """Stop answering and sending webhooks."""
         await self._runner.cleanup()
 
 
 async def start(host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> RunningSimulator:
-    """Start in this process. Port 0 takes a free one."""
+    """Start in this process. Port 0 picks a free port."""
     app = make_app(seed)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
     await runner.setup()
@@ -141,7 +142,7 @@ async def start(host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> Runnin
 
 
 async def serve(host: str = "127.0.0.1", port: int = 8429, seed: int = 0) -> None:
-    """Start and stay until cancelled."""
+    """Start and run until canceled."""
     simulator = await start(host, port, seed)
     try:
         await asyncio.Event().wait()

@@ -1,7 +1,7 @@
-"""The books: what the pretended providers truly hold, in integer ISO minor units.
+"""The books: what the simulated providers hold, in integer ISO minor units.
 
-Here live the records of money (transactions, refunds, disputes) and the account that owns them. No provider's
-field names, amounts or encodings belong here.
+This module has the records of money (transactions, refunds, disputes) and the account that owns them. Field names,
+amounts or encodings of a provider do not belong here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Json = dict[str, Any]
 
 
 def iso_time(moment: float) -> str:
-    """A moment as RFC 3339 in UTC with milliseconds, as the control calls print it."""
+    """A time as RFC 3339 in UTC with milliseconds, as the control calls print it."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(moment * 1000) % 1000:03d}Z"
 
 
 @dataclass(slots=True)
 class Refund:
-    """Money on its way back. ``status``: pending | succeeded | failed."""
+    """A refund. ``status``: pending | succeeded | failed."""
 
     id: str
     amount: int
@@ -45,11 +45,11 @@ class Refund:
 
 @dataclass(slots=True)
 class Dispute:
-    """A customer's complaint. ``status``: open | won | lost | closed; ``kind``: inquiry | chargeback.
+    """A dispute. ``status``: open | won | lost | closed; ``kind``: inquiry | chargeback.
 
-    ``paid_by_refund``: a lost one was paid by a refund of its own, which is told, too. ``capped``: the provider never
-    returns more than it took, so a lost one costs what no refund has returned. ``bare``: no currency and no amount of its
-    own is told.
+    ``paid_by_refund``: a lost dispute was paid by its own refund, which has webhooks, too. ``capped``: the provider
+    never returns more than it took, so a lost dispute costs only what no refund has returned. ``bare``: webhooks carry
+    neither its currency nor its amount.
     """
 
     id: str
@@ -62,18 +62,18 @@ class Dispute:
     bare: bool = False
     capped: bool = False
     paid_by_refund: bool = False
-    changed_at: float | None = None  # where a provider lists by the last change
+    changed_at: float | None = None  # for providers that list by the last change
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeStory:
-    """How a dispute is to go on. ``amount`` None: all that is left; ``reason``: the provider's own code."""
+    """How a dispute continues. ``amount`` None: all that is left; ``reason``: the provider's own code."""
 
     kind: str = "chargeback"
     amount: int | None = None
     reason: str | None = None
     bare: bool = False
-    with_refund: bool = False  # a lost one also brings the deliveries of the refund that pays it
+    with_refund: bool = False  # a lost one also sends the webhooks of the refund that pays it
     with_reversal: bool = False  # and PayPal calls that refund a reversal
 
 
@@ -84,11 +84,10 @@ USUAL = DisputeStory()
 class Transaction:
     """One payment as a provider holds it.
 
-    ``status``: created | requires_action | processing | authorized | succeeded | failed | canceled, where
-    ``failed`` means that the last attempt was declined: the payer may try again unless the
-    transaction is ``closed``.
-    ``wire`` is the provider's own record, read by that provider alone. ``said`` is the code and the text of the next
-    decline, where a script chose them.
+    ``status``: created | requires_action | processing | authorized | succeeded | failed | canceled, where ``failed``
+    means that the last attempt was declined: the payer may try again unless the transaction is ``closed``. ``wire`` is
+    the provider's own record, read by that provider alone. ``said`` is the code and the text of the next decline, if a
+    script chose them.
     """
 
     provider: str
@@ -111,33 +110,33 @@ class Transaction:
 
     @property
     def refunded(self) -> int:
-        """Money that went back for certain."""
+        """Money that was returned for certain."""
         return sum(refund.amount for refund in self.refunds if refund.status == "succeeded")
 
     @property
     def reserved(self) -> int:
-        """Money that went back or is on its way."""
+        """Money that was returned or is being returned."""
         return sum(refund.amount for refund in self.refunds if refund.status != "failed")
 
     @property
     def refundable(self) -> int:
-        """What may still be refunded."""
+        """What can still be refunded."""
         return self.captured - self.reserved
 
     @property
     def lost(self) -> int:
-        """What lost disputes took beside all refunds."""
+        """What lost disputes took in addition to all refunds."""
         lost = [dispute for dispute in self.disputes if dispute.status == "lost" and not dispute.paid_by_refund]
         taken = sum(dispute.amount for dispute in lost)
         return min(taken, self.captured - self.refunded) if any(dispute.capped for dispute in lost) else taken
 
     @property
     def payable(self) -> bool:
-        """Whether the payer can still act."""
+        """Whether the payer can still pay."""
         return not self.closed and self.status in ("created", "requires_action", "processing", "failed")
 
     def open_dispute(self) -> Dispute | None:
-        """The dispute that waits for a decision, if there is one."""
+        """The open dispute, if there is one."""
         return next((dispute for dispute in self.disputes if dispute.status == "open"), None)
 
     def as_control(self) -> Json:
@@ -166,11 +165,12 @@ class Transaction:
 
 @dataclass(slots=True)
 class Account:
-    """One merchant account: whatever was made with one secret key. Accounts never see each other.
+    """One merchant account: everything that was created with one secret key. Accounts are isolated from each other.
 
     ``standing``: active; inactive (the business is not activated or approved); unknown (the provider has no such key);
-    other_environment (the key is of the other mode). ``denied``: what the key may not do, of payments, refunds, account.
-    ``public_key``: the account's own, where a script chose it; None: any of the same mode is taken for it.
+    other_environment (the key is of the other mode). ``denied``: what the key may not do, of payments, refunds,
+    account. ``public_key``: the account's own, if a script chose it; None: any publishable key of the same mode belongs
+    to it.
     """
 
     provider: str
@@ -185,7 +185,7 @@ class Account:
 
     @property
     def number(self) -> int:
-        """A stable number for the account that tells nothing about its key."""
+        """A stable number of the account that reveals nothing about its key."""
         return int(hashlib.sha256(self.key.encode()).hexdigest()[:8], 16) % 900_000 + 100_000
 
     @property

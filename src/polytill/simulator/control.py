@@ -1,15 +1,15 @@
 """The control calls under ``/_network``: the oracle, the faults, the payer, the clock.
 
-They read and steer the network; every bad body is a 400 with a sentence, never a 500. Members that are not needed:
-a fault takes ``count``, ``delaySeconds``, ``account`` (strike one account only), ``acts`` (timeout, not_json and answer:
-whether the provider acts; by default the dice say, and not for answer), ``status`` (not_json: 200 or 502; answer: any),
-``body`` (answer: the JSON object that is answered instead) and ``stored`` (a 500 of Stripe's under an idempotency key:
-whether it is kept and replayed, by default yes); a pay with the outcome ``decline`` takes ``code`` and ``message``, what
-the provider calls the decline, also in words that nobody knows; a webhook takes ``refundEvents`` (Flutterwave's own
-switch); pay, refund and dispute take ``provider`` and ``account`` where several transactions share a reference; the
-oracle takes ``provider``, ``account``, ``reference`` and ``status`` as a query. An account takes ``standing`` (active,
-inactive: not activated or approved; unknown: no such key; other_environment), ``denied`` (what its key may not do, of
-payments, refunds, account, with commas between) and ``publicKey`` (Stripe: the account's own publishable key).
+They read and control the network. A bad body is a 400 with a sentence, never a 500. Optional members: a fault takes
+``count``, ``delaySeconds``, ``account`` (affects one account only), ``acts`` (timeout, not_json and answer: whether the
+provider acts; random by default, and never for answer), ``status`` (not_json: 200 or 502; answer: any), ``body``
+(answer: the JSON object to answer with) and ``stored`` (a 500 of Stripe under an idempotency key: whether it is stored
+and replayed, by default yes). A pay with the outcome ``decline`` takes ``code`` and ``message``, the provider's code
+and text of the decline, which may be unknown ones. A webhook takes ``refundEvents`` (Flutterwave's own switch). Pay,
+refund and dispute take ``provider`` and ``account`` if several transactions share a reference. The oracle takes
+``provider``, ``account``, ``reference`` and ``status`` as a query. An account takes ``standing`` (active; inactive: not
+activated or approved; unknown: no such key; other_environment), ``denied`` (what its key may not do, of payments,
+refunds, account, separated by commas) and ``publicKey`` (Stripe: the account's own publishable key).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Bad(Exception):
-    """A control call that cannot be done."""
+    """A control call that cannot be carried out."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -49,7 +49,7 @@ class _Bad(Exception):
 
 
 class _Body:
-    """A JSON object whose members are asked for one by one; what was not asked for is refused."""
+    """A JSON object whose members are read one by one. Members that were not read are rejected."""
 
     def __init__(self, document: Json) -> None:
         self._document = document
@@ -116,7 +116,7 @@ class _Body:
         return value
 
     def done(self) -> None:
-        """Refuse members that nobody asked for: a typo must not pass silently."""
+        """Reject members that were not read, so that a typo cannot pass unnoticed."""
         unknown = sorted(set(self._document) - self._asked)
         if unknown:
             raise _Bad(400, "unknown_member", f"unknown: {', '.join(unknown)}")
@@ -365,7 +365,7 @@ async def _health(network: Network, request: web.Request) -> web.Response:
 
 
 def add_routes(app: web.Application, network: Network) -> None:
-    """Put the control calls into the application."""
+    """Add the control calls to the application."""
     table: list[tuple[str, str, Callable[[Network, web.Request], Awaitable[web.Response]]]] = [
         ("GET", "/transactions", _transactions),
         ("POST", "/pay/{reference:.+}", _pay),

@@ -1,6 +1,6 @@
-"""Webhook deliveries: who registered for what, the queues, the retries and the webhook faults.
+"""Webhooks: registrations, queues, retries and webhook faults.
 
-Deliveries go to loopback addresses only. What an event says and how it is signed is the provider's business.
+They are sent to loopback addresses only. The provider decides what an event contains and how it is signed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from polytill.simulator.wire import compact
 if TYPE_CHECKING:
     from polytill.simulator.network import Network
 
-# Posts a body with headers to an address; the status, or None where nobody answered.
+# Posts a body with headers to an address. Returns the status, or None without an answer.
 Sender = Callable[[str, bytes, Mapping[str, str]], Awaitable[int | None]]
 
 RETRY_AFTER = (0.2, 0.6, 1.8, 5.0, 10.0)
@@ -30,7 +30,7 @@ _FORGED_AMOUNTS = ("amount", "amount_received", "amount_captured", "charged_amou
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` is plain http(s) to this very machine."""
+    """Whether ``url`` is plain http(s) to this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -59,7 +59,7 @@ class Hook:
     refund_events: bool = False
 
     def wants(self, event: str) -> bool:
-        """Whether this registration asked for ``event``."""
+        """Whether this registration includes ``event``."""
         if event == "refund" and self.provider == "flutterwave":
             return self.refund_events
         return not self.events or event in self.events
@@ -67,7 +67,7 @@ class Hook:
 
 @dataclass(slots=True)
 class Delivery:
-    """One event on its way to one address. ``state``: queued | delivered | given_up | dropped."""
+    """One event to one address. ``state``: queued | delivered | given_up | dropped."""
 
     hook: Hook
     event: str
@@ -81,7 +81,7 @@ class Delivery:
     held: list[Delivery] = field(default_factory=list)
 
     def as_control(self) -> Json:
-        """The delivery as the control calls show it: no secrets."""
+        """The webhook as the control calls show it, without secrets."""
         return {
             "provider": self.hook.provider,
             "event": self.event,
@@ -105,10 +105,10 @@ class Deliverer:
         self._held: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
-        self.send: Sender = self._post  # a simulation in one process hands in its own
+        self.send: Sender = self._post  # a simulation in one process passes its own
 
     def reset(self) -> None:
-        """Forget the hooks and whatever is on its way."""
+        """Forget the registrations and everything in the queues."""
         self._hooks.clear()
         self.log.clear()
         self._queues.clear()
@@ -117,7 +117,7 @@ class Deliverer:
             task.cancel()
 
     async def close(self) -> None:
-        """Stop delivering."""
+        """Stop sending."""
         tasks = list(self._tasks)
         self.reset()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,7 +126,7 @@ class Deliverer:
             self._session = None
 
     def register(self, hook: Hook) -> None:
-        """Add a hook; the same address of the same account gets the new secret instead."""
+        """Add a registration. The same address of the same account gets the new secret instead."""
         others = [old for old in self._hooks_of(hook.provider, hook.account) if old.url != hook.url]
         self._hooks[hook.provider, hook.account] = [*others, hook]
 
@@ -170,7 +170,7 @@ class Deliverer:
             self._enqueue(extra)
 
     def _hold(self, delivery: Delivery) -> None:
-        """Keep a delivery back until the next one to the same address has gone, at most two seconds."""
+        """Hold a webhook until the next one to the same address was sent, at most two seconds."""
         if delivery.hook.url in self._held:
             self._enqueue(delivery)
             return
@@ -184,7 +184,7 @@ class Deliverer:
         self._later(2.0, release)
 
     def _forgery(self, delivery: Delivery) -> Delivery:
-        """A delivery that somebody else made up: a wrong signature, or the right one over a changed body."""
+        """A forged webhook: a wrong signature, or the right one over a changed body."""
         forged = Delivery(delivery.hook, delivery.event, delivery.body, 0.0, forged=True)
         if self.network.faults.dice.random() < 0.5:
             forged.wrong_secret = True
@@ -216,7 +216,7 @@ class Deliverer:
             await self._once(await queue.get())
 
     async def _once(self, delivery: Delivery) -> None:
-        """Try, and plan the next try where this one failed."""
+        """Try once, and schedule the next try if this one failed."""
         await self._try(delivery)
         if delivery.state != "queued":
             return
@@ -241,7 +241,7 @@ class Deliverer:
             return None
 
     def _headers(self, delivery: Delivery) -> dict[str, str]:
-        """Signed anew at every try. An altered body keeps the signature of the true one."""
+        """Signed again for each try. An altered body keeps the signature of the original."""
         hook = delivery.hook
         provider = self.network.providers[hook.provider]
         account, secret, body = hook.account, hook.secret, delivery.body
@@ -258,7 +258,7 @@ class Deliverer:
 
 
 def _inflate(value: Any) -> Any:
-    """The same document with ten times the money."""
+    """The same document with ten times the amount."""
     if isinstance(value, list):
         return [_inflate(item) for item in value]
     if not isinstance(value, dict):

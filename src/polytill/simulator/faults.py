@@ -1,7 +1,7 @@
-"""Faults: how the network between a merchant and a provider breaks, on request and repeatably.
+"""Faults: how the network between a merchant and a provider fails, on request and repeatably.
 
-Here live the list of faults, the seeded choice among them, and the breaking of one HTTP exchange. What the
-provider would have said is not decided here.
+This module has the list of faults, the seeded choice among them, and their effect on one HTTP exchange. It does not
+decide what the provider answers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _GATEWAY_PAGE = (
 
 @dataclass(slots=True)
 class Fault:
-    """One rule. ``count`` is how often it may still strike (None: for ever)."""
+    """One rule. ``count``: how often it still applies (None: always)."""
 
     id: str
     provider: str
@@ -77,12 +77,12 @@ class Fault:
         }
 
     def scripted(self) -> Answer:
-        """What the fault ``answer`` says, whatever the provider would have."""
+        """What the fault ``answer`` returns instead of the provider's answer."""
         return json_answer(self.status or 200, self.body or {})
 
 
 class Faults:
-    """The rules in force. Their dice are their own, so that ids do not depend on them."""
+    """The active rules. They have their own random generator, so that ids do not depend on them."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -90,7 +90,7 @@ class Faults:
         self.reset()
 
     def reset(self) -> None:
-        """No rules, dice as at the start."""
+        """Remove all rules and restart the random generator."""
         self.rules.clear()
         self.dice = random.Random(f"faults {self.network.seed}")
         self._made = 0
@@ -101,7 +101,7 @@ class Faults:
         return f"fault_{self._made}"
 
     def draw(self, provider: str, operation: str, account: str | None) -> Fault | None:
-        """The rule that strikes now, if any: the first that matches and whose dice say so."""
+        """The rule that applies now, if any: the first that matches and whose random draw says so."""
         kinds = WEBHOOK_FAULTS if operation == "webhook" else CALL_FAULTS
         for rule in self.rules:
             if rule.kind not in kinds or rule.count == 0 or rule.provider not in (provider, "*"):
@@ -116,7 +116,7 @@ class Faults:
         return None
 
     def acts(self, rule: Fault) -> bool:
-        """Whether the provider acted behind an exchange that nobody saw the end of."""
+        """Whether the provider acted although the client saw no complete answer."""
         return rule.acts if rule.acts is not None else self.dice.random() < 0.5
 
 
@@ -128,14 +128,14 @@ def to_response(answer: Answer) -> web.Response:
 
 
 def cut(request: web.Request) -> web.StreamResponse:
-    """End the connection without a word. The response returned here goes nowhere."""
+    """End the connection without an answer. The response returned here is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def read_call(request: web.Request, path: str, public_url: str | None) -> Call:
-    """The request as the providers see it."""
+    """The request in the form that the providers read."""
     return Call(
         method=request.method,
         path=path,
@@ -147,7 +147,7 @@ async def read_call(request: web.Request, path: str, public_url: str | None) -> 
 
 
 async def exchange(network: Network, provider: Provider, request: web.Request) -> web.StreamResponse:
-    """One call to a provider's API, broken if a rule says so."""
+    """One call to a provider's API, broken if a rule applies."""
     path = "/" + request.match_info["tail"]
     operation = provider.operation(request.method, path)
     rule = network.faults.draw(provider.name, operation, provider.key_of(request.headers))
@@ -164,7 +164,7 @@ async def exchange(network: Network, provider: Provider, request: web.Request) -
 async def _delayed(
     network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
 ) -> web.StreamResponse:
-    """The faults that take time. Whatever is under way holds its idempotency key meanwhile."""
+    """The faults that take time. A call in progress holds its idempotency key meanwhile."""
     if rule.kind == "timeout":
         if network.faults.acts(rule):
             provider.answer(call)
@@ -192,7 +192,7 @@ def _finish(provider: Provider, call: Call) -> None:
 
 
 async def _until_gone(network: Network, request: web.Request, longest: float) -> None:
-    """Wait until the client has hung up, the simulator stops, or ``longest`` seconds have passed."""
+    """Wait until the client has disconnected, the simulator stops, or ``longest`` seconds have passed."""
     loop = asyncio.get_running_loop()
     end = loop.time() + longest
     while loop.time() < end and not network.stopping.is_set():
@@ -204,7 +204,7 @@ async def _until_gone(network: Network, request: web.Request, longest: float) ->
 async def _broken(
     network: Network, provider: Provider, request: web.Request, call: Call, rule: Fault
 ) -> web.StreamResponse:
-    """The faults that strike at once."""
+    """The faults that take effect at once."""
     if rule.kind == "rate_limit":
         return to_response(provider.broken(429))
     if rule.kind in ("error_500", "error_500_after"):
@@ -225,7 +225,7 @@ async def _broken(
 
 
 def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
-    """A 500 before or after acting. Stripe keeps it as the first answer under an idempotency key."""
+    """A 500 before or after acting. Stripe stores it as the first answer under an idempotency key."""
     early = provider.enter(call)
     if early is not None:
         return early
@@ -241,7 +241,7 @@ def _server_error(provider: Provider, call: Call, rule: Fault) -> Answer:
 
 
 async def _half(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Half of the body under the full length, then the end of the connection."""
+    """Half of the body under the full content length, then the end of the connection."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type = answer.content_type
     response.content_length = len(answer.body)

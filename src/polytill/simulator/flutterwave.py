@@ -1,6 +1,6 @@
-"""Flutterwave v3 on the wire: addresses, keys, envelopes, lists, the shared webhook hash.
+"""Flutterwave v3's HTTP API: addresses, keys, envelopes, lists, the shared webhook hash.
 
-What happens to money is in flutterwave_money.py, the shapes and the arithmetic in flutterwave_shapes.py.
+Payments are in flutterwave_money.py, shapes and arithmetic in flutterwave_shapes.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CARD_PASSWORD, _PHONE_PASSWORD, _NO_FUNDS = "12345", "123456", "6648"  # Flutte
 
 
 def yes(message: str, data: Any = None, meta: Json | None = None) -> Answer:
-    """Flutterwave's envelope around an answer. Some answers have no data at all."""
+    """Flutterwave's envelope of an answer. Some answers have no data at all."""
     body: Json = {"status": "success", "message": message}
     if meta is not None:
         body["meta"] = meta
@@ -95,7 +95,7 @@ class Flutterwave(FlutterwaveMoney):
         """Flutterwave v3 has no idempotency keys."""
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
-        """A shared word in a header: the body is not covered."""
+        """A shared secret in a header: the body is not covered."""
         return {"verif-hash": secret, "User-Agent": "Flutterwave/3.0"}
 
     # Creating
@@ -111,7 +111,7 @@ class Flutterwave(FlutterwaveMoney):
         return yes("Payment link has been disabled successfully")
 
     def _charges(self, account: Account, given: Json) -> Answer:
-        """Direct charges, minimal: the payer acts elsewhere, except for a card token."""
+        """Direct charges, reduced: the payer acts elsewhere, except for a card token."""
         kind = str(given.get("?type") or "")
         tx = self.direct_charge(account, given, kind)
         if kind == "card":
@@ -134,8 +134,8 @@ class Flutterwave(FlutterwaveMoney):
         return yes("Charge initiated", None, {"authorization": {"redirect": url, "mode": "redirect"}})
 
     def _tokenized(self, account: Account, given: Json) -> Answer:
-        """A saved card: of an e-mail with ``+2fa`` its owner must come, of one with ``+otp`` the owner must type a
-        password, of one with ``+nofunds`` it is declined."""
+        """A saved card. Its e-mail decides: ``+2fa`` requires the cardholder, ``+otp`` a one-time password, and
+        ``+nofunds`` is declined."""
         token, email = given.get("token"), str(given.get("email"))
         paid = (tx for tx in self.attempts(account).values() if tx.captured and tx.wire.payment_type == "card")
         owner = next((tx for tx in paid if shapes.card_json(tx.wire)["token"] == token), None)
@@ -145,7 +145,7 @@ class Flutterwave(FlutterwaveMoney):
         tx.wire.auth_model = "noauth"
         if "+2fa" in email:
             url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
-            body = shapes.transaction_json(account, tx)  # the step is inside the data here, and nowhere else
+            body = shapes.transaction_json(account, tx)  # here, and only here, the step is inside the data
             return yes("Charge initiated", {**body, "meta": {"authorization": {"mode": "redirect", "redirect": url}}})
         if "+otp" in email:
             return self._asks_password(account, tx)
@@ -305,7 +305,7 @@ class Flutterwave(FlutterwaveMoney):
 
 
 def _given(call: Call) -> Json:
-    """The body's members, the query's (names with a leading ?) and the address that was called (no name)."""
+    """The members of the body, the query parameters (names with a leading ?) and the called address (no name)."""
     query = {f"?{name}": value for name, value in call.query.items()}
     if call.method == "GET" or not call.body.strip():
         return {**query, "": call.base}

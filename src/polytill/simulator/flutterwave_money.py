@@ -1,8 +1,7 @@
-"""What Flutterwave does with money: links, attempts, the bank's answer, refunds, the payer's page.
+"""Flutterwave's payments: links, attempts, the bank's answer, refunds, the hosted page.
 
-Addresses, keys and lists are in flutterwave.py, shapes and arithmetic in flutterwave_shapes.py. A link is
-booked as a ``created`` transaction until its first attempt; every further attempt is a transaction of its
-own.
+Addresses, keys and lists are in flutterwave.py, shapes and arithmetic in flutterwave_shapes.py. A link is booked as a
+``created`` transaction until its first attempt; every further attempt is a transaction of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _DIRECT = {
 
 
 class No(Exception):
-    """Flutterwave refuses."""
+    """Flutterwave rejects the request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,7 +41,7 @@ class No(Exception):
 
 
 def _check_direct(given: Json, kind: str, code: str) -> None:
-    """The fields that a direct charge must have, in the words of the official SDK's validator (services/schema)."""
+    """The required fields of a direct charge, with the messages of the official SDK's validator (services/schema)."""
     phone = given.get("phone_number")
     if phone and not re.fullmatch(r"\+?[0-9]+", str(phone)):
         raise No(400, "phone number should be digits")
@@ -58,17 +57,17 @@ def _check_direct(given: Json, kind: str, code: str) -> None:
 
 
 def _word(tx: Transaction, usual: str) -> str:
-    """How a decline is called."""
+    """The provider's text of a decline."""
     return (tx.said[1] or tx.said[0]) if tx.said else usual
 
 
 class FlutterwaveMoney(Provider):
-    """The half of Flutterwave behind its wire."""
+    """The payments of Flutterwave, without its HTTP API."""
 
     name = "flutterwave"
 
     def tell(self, account: Account, tx: Transaction) -> None:
-        """Deliver charge.completed, also for a failure."""
+        """Send charge.completed, also for a failure."""
         self.network.publish(account, "charge.completed", compact(shapes.charge_event(account, tx)))
 
     # Links and attempts
@@ -90,7 +89,7 @@ class FlutterwaveMoney(Provider):
         return known[email]
 
     def _money(self, given: Json) -> tuple[str, int, str]:
-        """The reference, the amount in ISO minor units, the currency (NGN when left out)."""
+        """The reference, the amount in ISO minor units, the currency (NGN if absent)."""
         reference = given.get("tx_ref")
         if not isinstance(reference, str) or not reference:
             raise No(400, "tx_ref is required")
@@ -140,7 +139,7 @@ class FlutterwaveMoney(Provider):
         return link
 
     def _lifetime(self, given: Json) -> float | None:
-        """When a link closes by itself: only if the merchant said so."""
+        """When a link expires: only if the merchant asked for it."""
         settings = given.get("configurations")
         minutes = settings.get("session_duration") if isinstance(settings, dict) else None
         if minutes is None:
@@ -150,7 +149,7 @@ class FlutterwaveMoney(Provider):
         return self.network.now() + minutes * 60
 
     def disable_link(self, account: Account, token: str) -> bool:
-        """Close a link. An attempt that nobody made is then canceled."""
+        """Disable a link. It is canceled if it has no attempt."""
         tx = account.things.get(token)
         if tx is None or not tx.wire.link:
             return False
@@ -186,7 +185,7 @@ class FlutterwaveMoney(Provider):
         return tx
 
     def _number(self, account: Account, tx: Transaction) -> None:
-        """An attempt begins: it gets its id and its reference at Flutterwave."""
+        """An attempt starts: it gets its id and its reference at Flutterwave."""
         tx.wire.number = self.network.number("flutterwave transaction", 288_200_000)
         tx.wire.flw_ref = f"FLW-MOCK-{self.network.hex(32)}"
         tx.wire.tried_at = self.network.now()
@@ -195,7 +194,7 @@ class FlutterwaveMoney(Provider):
         self._references(account).setdefault(str(tx.reference), []).append(tx)
 
     def attempts(self, account: Account) -> dict[str, Transaction]:
-        """What Flutterwave calls transactions, attempts and not links, by id, oldest first."""
+        """What Flutterwave calls transactions (attempts, not links), by id, oldest first."""
         found: dict[str, Transaction] = account.memory.setdefault("attempts", {})
         return found
 
@@ -208,7 +207,7 @@ class FlutterwaveMoney(Provider):
         return found
 
     def _attempt(self, account: Account, tx: Transaction) -> Transaction:
-        """The transaction that the payer's act goes to: a new one after a decline."""
+        """The transaction that the payer acts on: a new one after a decline."""
         if tx.wire.number is None:
             self._number(account, tx)
             return tx
@@ -241,7 +240,7 @@ class FlutterwaveMoney(Provider):
         return tx
 
     def make_refund(self, account: Account, tx: Transaction, amount: int, comments: str | None) -> Refund:
-        """Completed at once; told only to who switched refund deliveries on."""
+        """Completed at once. Webhooks go only to accounts that switched refund webhooks on."""
         number = self.network.number("flutterwave refund", 8_600)
         made = Refund(str(number), amount, tx.currency, "succeeded", self.network.now(), comments)
         made.wire = {"comments": comments}
@@ -260,7 +259,7 @@ class FlutterwaveMoney(Provider):
         self._tell_refund(account, transaction, refund)
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """Booked and listed: the shape of Flutterwave's webhooks of chargebacks is not documented."""
+        """Booked and listed only: the shape of Flutterwave's chargeback webhooks is not documented."""
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("flutterwave chargeback", 4_100)

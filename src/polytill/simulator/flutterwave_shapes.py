@@ -1,6 +1,6 @@
 """Flutterwave v3's objects as it prints them, and its rules for amounts and fees.
 
-Only shapes and arithmetic, written from Flutterwave's documentation for the simulator alone.
+Only shapes and arithmetic, written for the simulator from Flutterwave's documentation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NGN_CAP = Decimal(2000)
 
 
 def to_minor(value: Any, code: str) -> int | None:
-    """A number or string in major units as ISO minor units, or None when it is no amount of that currency."""
+    """A number or string in major units as ISO minor units. None if it is not an amount of that currency."""
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,13}(\.[0-9]{1,8})?", str(value)):
         return None
     minor = Decimal(str(value)).scaleb(exponent_of(code))
@@ -30,7 +30,7 @@ def to_minor(value: Any, code: str) -> int | None:
 
 
 def to_wire(minor: int, code: str) -> int | float:
-    """ISO minor units as Flutterwave prints them: a JSON number in major units, whole where it is whole."""
+    """ISO minor units as Flutterwave prints them: a JSON number in major units, an integer where possible."""
     major = Decimal(minor).scaleb(-exponent_of(code))
     return int(major) if major == major.to_integral_value() else float(major)
 
@@ -49,7 +49,7 @@ def stamp_duty_of(minor: int, code: str) -> int:
 
 @dataclass(slots=True)
 class Link:
-    """A hosted payment link. It outlives its declined attempts."""
+    """A hosted payment link. It stays open after declined attempts."""
 
     token: str
     redirect_url: str | None
@@ -61,7 +61,7 @@ class Link:
     attempts: list[Transaction] = field(default_factory=list)
 
     def close(self) -> None:
-        """Nobody can pay through this link any more."""
+        """Close the link: it can no longer be paid."""
         self.open = False
         for tx in self.attempts:
             tx.closed = True
@@ -84,7 +84,7 @@ class Attempt:
 
 
 def status_of(tx: Transaction) -> str:
-    """Flutterwave's word."""
+    """Flutterwave's name of a status."""
     return {"succeeded": "successful", "failed": "failed"}.get(tx.status, "pending")
 
 
@@ -94,7 +94,7 @@ def customer_json(attempt: Attempt) -> Json:
 
 
 def card_json(attempt: Attempt) -> Json:
-    """The card that paid; its token charges it again."""
+    """The card that paid. Its token can charge it again."""
     return {
         "first_6digits": "553188",
         "last_4digits": "2950",
@@ -168,7 +168,7 @@ def chargeback_json(tx: Transaction, dispute: Dispute) -> Json:
 
 
 def charge_event(account: Account, tx: Transaction) -> Json:
-    """A charge.completed delivery; a failure is one too."""
+    """A charge.completed webhook, which also reports failures."""
     body = transaction_json(account, tx)
     for name in ("meta", "amount_settled"):
         del body[name]
@@ -202,7 +202,7 @@ def refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
 
 
 def refund_event(account: Account, tx: Transaction, refund: Refund) -> Json:
-    """A refund delivery: flat, in another case, without event and currency."""
+    """A refund webhook: flat, in other capitals, without event and currency."""
     body = refund_json(account, tx, refund)
     return {
         "id": body["id"],

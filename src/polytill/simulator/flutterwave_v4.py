@@ -1,6 +1,6 @@
-"""Flutterwave v4 on the wire: access tokens, idempotency keys, direct charges, refunds, signed deliveries.
+"""Flutterwave v4's HTTP API: access tokens, idempotency keys, direct charges, refunds, signed webhooks.
 
-The account is the client's secret. Decimals and fees are v3's, in flutterwave_shapes.py.
+The account is the client's secret. Decimals and fees are those of v3, in flutterwave_shapes.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PAGE = 50
 
 
 class No(Exception):
-    """Flutterwave refuses."""
+    """Flutterwave rejects the request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -100,11 +100,11 @@ class FlutterwaveV4(Provider):
 
     def remember(self, call: Call, answer: Answer) -> None:
         place = self._kept(call)
-        if place and answer.status < 500:  # a request that broke may be made again under its key
+        if place and answer.status < 500:  # a failed request may be repeated under its key
             place[0][place[1]] = answer
 
     def handle(self, call: Call) -> Answer:
-        overtaken_by = self.enter(call)  # a call that came late, after its own repeat
+        overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
         if overtaken_by is not None:
             return overtaken_by
         try:
@@ -141,7 +141,7 @@ class FlutterwaveV4(Provider):
     def _token(self, call: Call) -> Answer:
         form = {name: values[0] for name, values in parse_qs(call.body.decode("latin-1")).items()}
         key = form.get("client_secret", "")
-        # One host gives tokens for both environments: a key of the other one is known here.
+        # One host issues tokens for both environments: a key of the other one is recognized here.
         right = (
             self.well_formed(key) and self.well_formed(form.get("client_id", "")) and self.standing(key) != "unknown"
         )
@@ -286,7 +286,7 @@ class FlutterwaveV4(Provider):
         return {"webhook_id": f"wbk_{self.network.token(12)}", "timestamp": now, "type": kind, "data": data}
 
     def charge_event(self, tx: Transaction) -> Json:
-        """What is told of a charge that is over."""
+        """The webhook of a completed charge."""
         return self._event("charge.completed", self._shown(tx))
 
     def _tell(self, account: Account, event: Json) -> None:
@@ -313,7 +313,7 @@ class FlutterwaveV4(Provider):
         self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """Booked and listed: the shape of v4's webhooks of chargebacks is not documented."""
+        """Booked and listed only: the shape of v4's chargeback webhooks is not documented."""
         made = transaction.open_dispute()
         if made is None:
             number = self.network.number("flutterwave v4 chargeback", 900)
@@ -371,7 +371,7 @@ def _given(call: Call) -> Json:
 
 
 def _is_phone(given: Any, name: str) -> bool:
-    """A country code and a number of seven to ten digits; a trunk zero only where it is part of the number."""
+    """A country code and a number of seven to ten digits. A trunk zero is accepted only if it is part of the number."""
     if not isinstance(given, dict):
         return False
     code, number = str(given.get("country_code")), str(given.get(name))

@@ -1,6 +1,6 @@
-"""M-Pesa's Daraja on the wire: tokens, prompts on phones, the query, callbacks. Whole shillings, nothing signed.
+"""M-Pesa's Daraja API: tokens, prompts on phones, the query, callbacks. Whole shillings, nothing signed.
 
-The account is the consumer secret. Each prompt names its own callback address, so nothing has to be registered.
+The account is the consumer secret. Each prompt carries its own callback address, so nothing has to be registered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RESULTS = {
 
 
 class No(Exception):
-    """Daraja refuses."""
+    """Daraja rejects the request."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -118,7 +118,7 @@ class Mpesa(Provider):
         return json_answer(200, {"access_token": token, "expires_in": str(_TOKEN_SECONDS)})
 
     def _entered(self, call: Call) -> tuple[Account, Json]:
-        """The account of a request and its body, with the password looked at."""
+        """The account of a request and its body, after the password was checked."""
         key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
         if key is None or until < self.network.now():
             raise No(404, "404.001.03", "Invalid Access Token")
@@ -138,7 +138,7 @@ class Mpesa(Provider):
         return account, given
 
     def _check_password(self, account: Account, code: str, stamp: str, password: object) -> None:
-        """The pass key of a short code is the one that was used first; one with "wrong" in it never is."""
+        """The pass key of a short code is the first one used. One that contains "wrong" is never right."""
         try:
             plain = base64.b64decode(password, validate=True).decode() if isinstance(password, str) else ""
         except ValueError:
@@ -163,7 +163,7 @@ class Mpesa(Provider):
         if not isinstance(callback, str) or not (callback.startswith("https://") or is_loopback(callback)):
             raise No(400, "400.002.02", "Bad Request - Invalid CallBackURL")
         self._check_texts(given)
-        if not str(given["PartyB"]).strip("0"):  # a till of zeros is nobody's
+        if not str(given["PartyB"]).strip("0"):  # a till of zeros belongs to nobody
             raise No(500, "500.001.1001", "Merchant does not exist")
         now = self.network.now()
         local = datetime.fromtimestamp(now, UTC) + _EAST_AFRICA
@@ -193,7 +193,7 @@ class Mpesa(Provider):
                 raise No(400, "400.002.02", f"Bad Request - Invalid {name}")
 
     def _reference(self, callback: str, given: Json) -> str:
-        """What the books call the payment: the merchant's own name for it in the callback's address, if there is one."""
+        """What the books call the payment: the merchant's own name for it in the callback address, if there is one."""
         found = parse_qs(urlsplit(callback).query).get("reference")
         return found[0] if found else str(given["AccountReference"])
 
@@ -233,7 +233,7 @@ class Mpesa(Provider):
             self.pay(account, tx, "silence")
 
     def callback(self, tx: Transaction) -> Json:
-        """What is told of a prompt that is over."""
+        """The callback of a completed prompt."""
         code, text = tx.wire.result
         told: Json = {
             "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id, "ResultCode": code,
@@ -256,7 +256,7 @@ class Mpesa(Provider):
             self.network.deliverer.deliver(hook, "stkCallback", compact(self.callback(tx)))
 
     def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
-        """The prompt, as a page: what stands on the payer's phone."""
+        """The prompt as a page: what the payer's phone shows."""
         found = self._behind(token)
         if found is None:
             return None
@@ -278,7 +278,7 @@ class Mpesa(Provider):
                 return account, account.things[token]
         return None
 
-    # What only Safaricom's own desk does: it tells nobody.
+    # What only Safaricom's own desk does: no callback reports it.
 
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
         number = self.network.number("mpesa reversal", 7_000)

@@ -1,7 +1,7 @@
-"""The network: one seeded world with its clock, its accounts and the providers in it.
+"""The network: one seeded world with its clock, its accounts and its providers.
 
-Here live time, randomness, the scheduler, and finding things across accounts. What a provider says on its
-wire, how faults break a connection and how deliveries are sent live in their own files.
+This module has time, randomness, the scheduler, and search across accounts. What a provider answers, how faults break a
+connection and how webhooks are sent are in other files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 class Network:
-    """Everything that the simulator knows."""
+    """All state of the simulator."""
 
     def __init__(self, seed: int = 0, public_url: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self.seed = seed
@@ -62,7 +62,7 @@ class Network:
         self.providers = {provider.name: provider for provider in providers}
 
     def reset(self) -> None:
-        """Forget everything: accounts, faults, hooks, deliveries, the clock's advance."""
+        """Forget everything: accounts, faults, registrations, webhooks, the advance of the clock."""
         self._forget()
         self.faults.reset()
         self.deliverer.reset()
@@ -70,11 +70,11 @@ class Network:
     # Time
 
     def now(self) -> float:
-        """The simulator's time in seconds: the clock (the real one, unless another was handed in) plus what was advanced."""
+        """The simulator's time in seconds: the clock (the real one, unless another was passed) plus what was advanced."""
         return self.clock() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, stopping at everything that becomes due on the way."""
+        """Move the clock forward, stopping at everything that becomes due."""
         target = self.now() + seconds
         while self._due and self._due[0][0] <= target:
             self._offset += max(self._due[0][0] - self.now(), 0.0)
@@ -83,12 +83,12 @@ class Network:
         self._wake.set()
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
-        """Run ``act`` when ``seconds`` of the simulator's time have passed."""
+        """Run ``act`` after ``seconds`` of the simulator's time."""
         heapq.heappush(self._due, (self.now() + seconds, next(self._order), act))
         self._wake.set()
 
     def run_due(self) -> None:
-        """Run what is due."""
+        """Run everything that is due."""
         while self._due and self._due[0][0] <= self.now():
             act = heapq.heappop(self._due)[2]
             try:
@@ -97,7 +97,7 @@ class Network:
                 _log.exception("a scheduled act failed")
 
     async def tick(self) -> None:
-        """Run due acts for ever. A task of the application."""
+        """Run due acts forever. A task of the application."""
         while True:
             self._wake.clear()
             self.run_due()
@@ -118,7 +118,7 @@ class Network:
         return "".join(self.random.choices("0123456789abcdef", k=length))
 
     def number(self, series: str, start: int) -> int:
-        """The next number of a series, with gaps: other merchants are served in between."""
+        """The next number of a series, with gaps, because other merchants are served in between."""
         value = self._numbers.get(series, start) + self.random.randint(1, 7)
         self._numbers[series] = value
         return value
@@ -126,7 +126,7 @@ class Network:
     # Accounts and their transactions
 
     def account(self, provider: str, key: str) -> Account:
-        """The account behind a well-formed key, made on first use."""
+        """The account of a well-formed key, created on first use."""
         return self.accounts.setdefault((provider, key), Account(provider, key))
 
     def transactions(self) -> list[Transaction]:
@@ -135,7 +135,7 @@ class Network:
         return sorted(found, key=lambda transaction: transaction.created_at)
 
     def by_reference(self, reference: str, provider: str | None, account: str | None) -> Transaction | None:
-        """The transaction of a merchant's reference: the newest that can still be paid, else the newest."""
+        """The transaction with a merchant's reference: the newest that can still be paid, else the newest."""
         found = [
             transaction
             for transaction in self.transactions()
@@ -147,5 +147,5 @@ class Network:
         return next(reversed(payable or found), None)
 
     def publish(self, account: Account, event: str, body: bytes) -> None:
-        """Tell whoever registered for this account."""
+        """Send an event to the registrations of this account."""
         self.deliverer.publish(account, event, body)

@@ -1,4 +1,4 @@
-"""The hosted payment pages' HTML. No scripts, no outside assets; whatever a merchant sent is escaped."""
+"""The HTML of the hosted payment pages. No scripts, no external assets; everything that a merchant sent is escaped."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def render(page: PayPage, hidden: Mapping[str, str]) -> str:
 
 
 def message(title: str, sentence: str) -> str:
-    """A page that only says something."""
+    """A page with a message only."""
     return _document(title, f'<p class="amount">{escape(title)}</p><p class="quiet">{escape(sentence)}</p>')

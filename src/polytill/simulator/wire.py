@@ -1,7 +1,7 @@
-"""The seam between HTTP and the pretended providers: a call comes in, an answer goes out.
+"""The boundary between HTTP and the simulated providers: a call comes in, an answer goes out.
 
-A provider is a plain object: it maps a ``Call`` to an ``Answer`` without awaiting anything, so that a fault
-can run it early, late, or not at all. Sockets, faults and pages' HTML do not belong here.
+A provider is a plain object that maps a ``Call`` to an ``Answer`` without awaiting anything, so that a fault can run it
+early, late or not at all. Sockets, faults and the HTML of pages do not belong here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, read to the end. ``base`` is the address that the caller used for the simulator."""
+    """One request, read completely. ``base`` is the address that the caller used for the simulator."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Call:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query parameters; of a repeated one the last."""
+        """The query parameters. A repeated parameter has its last value."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
 
@@ -48,7 +48,7 @@ class Answer:
 
 
 def json_answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:
-    """An answer with compact JSON in it."""
+    """An answer with a compact JSON body."""
     return Answer(status, compact(document), headers or {})
 
 
@@ -71,7 +71,7 @@ def with_query(url: str, values: Mapping[str, str]) -> str:
 
 
 def is_web_address(url: object) -> bool:
-    """Whether a browser may be sent to ``url``."""
+    """Whether a browser may be redirected to ``url``."""
     if not isinstance(url, str):
         return False
     try:
@@ -101,7 +101,7 @@ Method = Callable[..., Answer]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of a provider's address table. ``operation`` is the fault class that it falls under."""
+    """One entry of a provider's route table. ``operation`` is its class of faults."""
 
     method: str
     pattern: re.Pattern[str]
@@ -110,13 +110,13 @@ class Route:
 
 
 def route(method: str, path: str, operation: str, run: Method) -> Route:
-    """``/a/{id}`` becomes a pattern with one named part per brace."""
+    """``/a/{id}`` becomes a pattern with one named group per brace."""
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
     return Route(method, re.compile(f"^{pattern}$"), operation, run)
 
 
 class Provider(ABC):
-    """A pretended provider: its wire protocol above, the payer's and the dashboard's acts below."""
+    """A simulated provider: its HTTP API above, the actions of the payer and the dashboard below."""
 
     name: str
     prefix: str
@@ -151,7 +151,7 @@ class Provider(ABC):
         """Whether this provider could have issued ``key``."""
 
     def standing(self, key: str) -> str:
-        """How the account behind a key stands (``Account.standing``)."""
+        """The state of the account of a key (``Account.standing``)."""
         account = self.network.accounts.get((self.name, key))
         return account.standing if account else "active"
 
@@ -160,11 +160,11 @@ class Provider(ABC):
         return self.well_formed(key) and self.standing(key) not in ("unknown", "other_environment")
 
     def enter(self, call: Call) -> Answer | None:
-        """Called before ``handle``: an answer here (a replay, a conflict) means that nothing else runs."""
+        """Called before ``handle``. An answer here (a replay, a conflict) means that nothing else runs."""
         return None
 
     def leave(self, call: Call) -> None:
-        """Called after ``handle``, or when it will never run."""
+        """Called after ``handle``, or if it will never run."""
         return None
 
     @abstractmethod
@@ -172,7 +172,7 @@ class Provider(ABC):
         """Act on a request. Never raises for anything that a client sent."""
 
     def answer(self, call: Call) -> Answer:
-        """The whole way through: enter, handle, leave."""
+        """The whole sequence: enter, handle, leave."""
         refused = self.enter(call)
         if refused is not None:
             return refused
@@ -183,32 +183,32 @@ class Provider(ABC):
 
     @abstractmethod
     def broken(self, status: int) -> Answer:
-        """This provider's own answer for a 500 or a 429."""
+        """This provider's own answer to a 500 or a 429."""
 
     def remember(self, call: Call, answer: Answer) -> None:
-        """Keep ``answer`` as the first answer of this call, where the provider has idempotency keys."""
+        """Store ``answer`` as the first answer of this call if the provider has idempotency keys."""
         return None
 
     @abstractmethod
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
-        """The headers that authenticate a delivery made now."""
+        """The headers that authenticate a webhook sent now."""
 
     @abstractmethod
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
-        """The payer acts: success, decline or abandon. Answers the transaction that holds the outcome."""
+        """The payer acts: success, decline or abandon. Returns the transaction that holds the outcome."""
 
     @abstractmethod
     def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
-        """Somebody refunds by hand, past the merchant's software."""
+        """A refund made in the provider's dashboard, not through the merchant's software."""
 
     @abstractmethod
     def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
-        """A refund that looked good comes back."""
+        """A refund that succeeded fails."""
 
     @abstractmethod
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        """The customer's bank complains (open), decides (won, lost: seen from the merchant) or gives up (closed). Opening
-        a chargeback where an inquiry is open makes that a chargeback."""
+        """The customer's bank opens a dispute (open), decides it (won, lost: from the merchant's side) or closes it
+        (closed). Opening a chargeback while an inquiry is open turns the inquiry into a chargeback."""
 
     @abstractmethod
     def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
@@ -216,11 +216,11 @@ class Provider(ABC):
 
     @abstractmethod
     def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-        """The payer pressed a button; the address to send the browser to, or None to stay."""
+        """The payer pressed a button. Returns the address to send the browser to, or None to stay."""
 
 
 def problem(status: int, code: str, detail: str, errors: list[Json] | None = None) -> Answer:
-    """A refusal of a control call (RFC 9457)."""
+    """A rejected control call (RFC 9457)."""
     titles = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 409: "Conflict"}
     body: Json = {
         "type": "about:blank",

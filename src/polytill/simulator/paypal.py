@@ -1,7 +1,7 @@
-"""PayPal on the wire: access tokens, request ids, addresses, the certificate and the signatures.
+"""PayPal's HTTP API: access tokens, request ids, addresses, the certificate and the signatures.
 
-What happens to money is in paypal_money.py, the shapes in paypal_shapes.py. The account is the client's secret; the
-secret of a registered hook is its webhook id.
+Payments are in paypal_money.py, the shapes in paypal_shapes.py. The account is the client's secret; the secret of a
+registered hook is its webhook id.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEY = re.compile(r"^[0-9A-Za-z_-]{16,128}$")
 _TOKEN_SECONDS = 32_400
 _TOKEN, _MOMENT = re.compile(r"[A-Za-z0-9+/=]{1,255}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _LISTED_SECONDS = 180 * 86_400
-# The scopes of a token, and what a key lacks that may not do it.
+# The scopes of a token, and what a key without the scope may not do.
 _SCOPES = {
     "https://uri.paypal.com/services/payments/realtimepayment": "payments",
     "https://uri.paypal.com/services/payments/payment/authcapture": "payments",
@@ -99,7 +99,7 @@ class PayPal(PayPalMoney):
         return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
 
     def _place(self, call: Call) -> tuple[dict[str, Answer], str] | None:
-        """Where the first answer to a request id is kept, and under which name."""
+        """Where the first answer to a request id is stored, and under which name."""
         request_id, key = call.headers.get("PayPal-Request-Id"), self.key_of(call.headers)
         if call.method != "POST" or not request_id or key is None or not self.well_formed(key):
             return None
@@ -112,11 +112,11 @@ class PayPal(PayPalMoney):
 
     def remember(self, call: Call, answer: Answer) -> None:
         place = self._place(call)
-        if place and answer.status < 500:  # a request that broke may be made again under its id
+        if place and answer.status < 500:  # a failed request may be repeated under its id
             place[0][place[1]] = answer
 
     def handle(self, call: Call) -> Answer:
-        overtaken_by = self.enter(call)  # a call that came late, after its own repeat
+        overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
         if overtaken_by is not None:
             return overtaken_by
         try:

@@ -1,4 +1,4 @@
-"""What PayPal does with money: orders, approvals, captures, holds, refunds, disputes, the payer's page.
+"""PayPal's payments: orders, approvals, captures, authorizations, refunds, disputes, the hosted page.
 
 Addresses, tokens and signatures are in paypal.py, shapes and decimals in paypal_shapes.py.
 """
@@ -27,7 +27,7 @@ _TEXTS = {
 
 
 class No(Exception):
-    """PayPal refuses, with one issue."""
+    """PayPal rejects the request with one issue."""
 
     def __init__(self, status: int, issue: str, text: str = "") -> None:
         super().__init__(text or issue)
@@ -35,17 +35,17 @@ class No(Exception):
 
 
 class PayPalMoney(Provider):
-    """The half of PayPal behind its wire."""
+    """The payments of PayPal, without its HTTP API."""
 
     name = "paypal"
 
     @property
     def base(self) -> str:
-        """The address under which everything here is called."""
+        """The base address of the API."""
         return f"{self.network.public_url or 'http://127.0.0.1'}/paypal"
 
     def event(self, kind: str, resource: Json) -> Json:
-        """What a delivery says."""
+        """The body of a webhook."""
         return {
             "id": f"WH-{self.network.token(17).upper()}-{self.network.token(17).upper()}",
             "event_version": "1.0", "create_time": shapes.moment(self.network.now()), "event_type": kind,
@@ -53,7 +53,7 @@ class PayPalMoney(Provider):
         }  # fmt: skip
 
     def tell(self, account: Account, kind: str, resource: Json) -> None:
-        """Deliver an event."""
+        """Send a webhook."""
         self.network.publish(account, kind, compact(self.event(kind, resource)))
 
     def new_order(self, account: Account, given: Json) -> Transaction:
@@ -87,7 +87,7 @@ class PayPalMoney(Provider):
 
     @staticmethod
     def _is_paid(account: Account, invoice: str) -> bool:
-        """Whether an invoice number was used already: unless the account allows it, PayPal takes it once."""
+        """Whether an invoice number was used already: PayPal accepts it once, unless the account allows repeats."""
         return any(tx.wire.unit.get("invoice_id") == invoice and tx.captured for tx in account.transactions)
 
     def money(self, given: object) -> tuple[int, str]:
@@ -114,7 +114,7 @@ class PayPalMoney(Provider):
             tx.status = "failed"
             if issue in _CHOOSE_AGAIN:
                 order.status, order.declines = "PAYER_ACTION_REQUIRED", False
-            else:  # the order stays approved, and can never be taken
+            else:  # the order stays approved, and can never be captured
                 tx.closed = True
             raise No(422, issue, text or _TEXTS.get(issue, "The request was refused."))
         order.status = "COMPLETED"
@@ -130,7 +130,7 @@ class PayPalMoney(Provider):
         self.tell(account, "PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(tx))
 
     def capture_hold(self, account: Account, tx: Transaction, amount: int) -> None:
-        """Capture a hold, wholly or in part; the rest is released."""
+        """Capture an authorization, in whole or in part; the rest is released."""
         if tx.wire.hold_status != "CREATED":
             raise No(422, "AUTHORIZATION_VOIDED" if tx.status == "canceled" else "AUTHORIZATION_ALREADY_CAPTURED")
         if amount > tx.amount:
@@ -139,7 +139,7 @@ class PayPalMoney(Provider):
         self._captured(account, tx, amount)
 
     def void_hold(self, account: Account, tx: Transaction) -> None:
-        """Release a hold."""
+        """Release an authorization."""
         if tx.wire.hold_status != "CREATED":
             raise No(422, "PREVIOUSLY_CAPTURED" if tx.captured else "PREVIOUSLY_VOIDED")
         tx.wire.hold_status, tx.status = "VOIDED", "canceled"
@@ -148,7 +148,7 @@ class PayPalMoney(Provider):
     def make_refund(
         self, account: Account, tx: Transaction, amount: int, wire: Json, kind: str = "PAYMENT.CAPTURE.REFUNDED"
     ) -> Refund:
-        """Done at once, and told."""
+        """Completed at once, with a webhook."""
         if tx.refundable <= 0:
             raise No(422, "CAPTURE_FULLY_REFUNDED")
         if amount > tx.refundable:
@@ -163,7 +163,7 @@ class PayPalMoney(Provider):
     # The payer and the dashboard
 
     def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
-        """The payer approves or leaves; what their instrument says is learnt at the capture."""
+        """The payer approves or leaves. Whether their funding source declines is known at the capture."""
         order: Order = transaction.wire
         if outcome != "abandon" and order.status == "PAYER_ACTION_REQUIRED":
             order.status, order.declines, transaction.status = "APPROVED", outcome == "decline", "processing"

@@ -19,7 +19,7 @@ _RATE = Decimal("0.0349")
 
 @dataclass(slots=True)
 class Order:
-    """PayPal's side of a transaction. ``unit`` is the purchase unit as it was given."""
+    """PayPal's side of a transaction. ``unit`` is the purchase unit as the merchant sent it."""
 
     intent: str
     unit: Json
@@ -34,7 +34,7 @@ class Order:
 
 
 def to_minor(value: Any, code: str) -> int | None:
-    """A decimal string as ISO minor units; None where PayPal would refuse it."""
+    """A decimal string as ISO minor units. None if PayPal would reject it."""
     pattern = r"[0-9]{1,10}(\.0{1,2})?" if code in _NO_DECIMALS else r"[0-9]{1,10}(\.[0-9]{1,2})?"
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
         return None
@@ -49,14 +49,14 @@ def amount_json(minor: int, code: str) -> Json:
 
 
 def fee_of(minor: int, code: str) -> int:
-    """3.49 %, for dollars and 49 cents, in ISO minor units, half up to what PayPal can print."""
+    """3.49 %, plus 49 cents for dollars, in ISO minor units, half up to what PayPal can print."""
     least = Decimal(10) ** exponent_of(code) if code in _NO_DECIMALS else Decimal(1)
     part = int((Decimal(minor) * _RATE / least).quantize(Decimal(1), ROUND_HALF_UP) * least)
     return min(part + (49 if code == "USD" else 0), minor)
 
 
 def moment(seconds: float) -> str:
-    """A moment as PayPal prints it."""
+    """A time as PayPal prints it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -86,7 +86,7 @@ def capture_json(tx: Transaction) -> Json:
 
 
 def authorization_json(tx: Transaction) -> Json:
-    """The hold of an order."""
+    """The authorization of an order."""
     return {
         "id": tx.wire.hold,
         "status": tx.wire.hold_status,
@@ -98,7 +98,7 @@ def authorization_json(tx: Transaction) -> Json:
 
 
 def refund_json(tx: Transaction, refund: Refund, base: str) -> Json:
-    """A refund. Its capture is named in a link only."""
+    """A refund. Only a link names its capture."""
     words = {"succeeded": "COMPLETED", "pending": "PENDING", "failed": "FAILED"}
     capture = f"{base}/v2/payments/captures/{tx.wire.capture}"
     custom = refund.wire.get("custom_id") or tx.wire.unit.get("custom_id")
@@ -117,7 +117,7 @@ def refund_json(tx: Transaction, refund: Refund, base: str) -> Json:
 
 
 def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
-    """A dispute, as its deliveries tell it. ``given``: what the customer got of a lost one."""
+    """A dispute as its webhooks show it. ``given``: what a lost dispute returned to the customer."""
     codes = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR", "closed": "CANCELED_BY_BUYER"}
     about = {"seller_transaction_id": tx.wire.capture, "custom": tx.wire.unit.get("custom_id")}
     told: Json = {
@@ -137,7 +137,7 @@ def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
 
 
 def listed_dispute_json(tx: Transaction, dispute: Dispute, base: str) -> Json:
-    """A dispute in a listing: a summary, which names neither the payment nor the outcome."""
+    """A dispute in a list: a summary without the payment and the outcome."""
     told = dispute_json(tx, dispute, None)
     for name in ("disputed_transactions", "dispute_outcome"):
         told.pop(name, None)
@@ -146,7 +146,7 @@ def listed_dispute_json(tx: Transaction, dispute: Dispute, base: str) -> Json:
 
 
 def order_json(tx: Transaction, base: str, page: str) -> Json:
-    """An order with whatever came of it."""
+    """An order with its captures, authorizations and refunds."""
     order: Order = tx.wire
     payments: Json = {}
     if order.hold is not None:

@@ -1,6 +1,6 @@
-"""Paystack on the wire: addresses, keys, lists, signatures.
+"""Paystack's HTTP API: addresses, keys, lists, signatures.
 
-Direct charges are in paystack_charge.py, what happens to money in paystack_money.py, the shapes and the arithmetic in
+Direct charges are in paystack_charge.py, payments in paystack_money.py, the shapes and the arithmetic in
 paystack_shapes.py.
 """
 

@@ -1,4 +1,4 @@
-"""Paystack's envelopes: yes, no and pages, and reading what was sent."""
+"""Paystack's envelopes (success, error, pages), and the readers of requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polytill.simulator.wire import Answer, json_answer
 
 
 class No(Exception):
-    """Paystack refuses."""
+    """Paystack rejects the request."""
 
     def __init__(self, status: int, message: str, code: str = "invalid_params", hint: str | None = None) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class No(Exception):
 
 
 def yes(message: str, data: Any, meta: Json | None = None) -> Answer:
-    """Paystack's envelope around an answer."""
+    """Paystack's envelope of an answer."""
     body: Json = {"status": True, "message": message, "data": data}
     return json_answer(200, body if meta is None else {**body, "meta": meta})
 
@@ -45,7 +45,7 @@ def json_object(body: bytes) -> Json:
 
 
 def metadata_of(value: Any) -> Any:
-    """What Paystack keeps of the metadata: an object, also when it came as text; nothing is ""."""
+    """What Paystack stores of the metadata: an object, also if it was sent as text. Missing metadata is ""."""
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
@@ -56,7 +56,7 @@ def metadata_of(value: Any) -> Any:
 
 
 def between(rows: list[Json], given: Json, name: str) -> list[Json]:
-    """The ``from`` and ``to`` filters; a bare day means its beginning or its end."""
+    """The ``from`` and ``to`` filters. A date without time means its start or its end."""
     low, high = str(given.get("from") or ""), str(given.get("to") or "")
     high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
     return [row for row in rows if low <= row[name] and (not high or row[name] <= high)]

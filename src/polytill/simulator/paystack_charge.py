@@ -1,8 +1,8 @@
-"""Paystack's direct charges: /charge, its steps, and saved cards. What the payer must type is Paystack's test data.
+"""Paystack's direct charges: /charge, its steps, and saved cards. The expected inputs are Paystack's test data.
 
-Bank 057 with account 0000000000 asks for the birthday and an OTP; 5060… asks for PIN 1234 and an OTP, …7804 for
-PIN 0000, a phone and an OTP; Ghana's ``vod`` wallet asks for an OTP. A wrong answer ends the charge. A card that was
-saved under an e-mail with ``+2fa`` wants its owner, one with ``+nofunds`` is declined.
+Bank 057 with account 0000000000 asks for the birthday and an OTP; 5060… asks for PIN 1234 and an OTP, …7804 for PIN
+0000, a phone and an OTP; Ghana's ``vod`` wallet asks for an OTP. A wrong answer ends the charge. A card that was saved
+under an e-mail with ``+2fa`` requires the cardholder, one with ``+nofunds`` is declined.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OTP = "123456"
 _WAYS = ("card", "bank", "ussd", "mobile_money", "bank_transfer")
 _WALLETS = {"GHS": ("mtn", "atl", "vod"), "KES": ("mpesa", "mpesa_offline"), "XOF": ("mtn", "orange", "wave")}
 _BANK_CODES = ("737", "919", "822", "966")
-# What each step must be answered with: a pattern. The last step of a charge settles it.
+# The pattern of a right answer to each step. The last step of a charge settles it.
 _PHONE = re.compile(r"\+?[0-9]{10,15}")
 _STEPS = {
     "send_pin": ("pin", r"[0-9]{4}"),
@@ -37,7 +37,7 @@ _CARDS = {
 
 
 class PaystackCharges(PaystackMoney):
-    """The half of Paystack without a page."""
+    """Paystack's charges without a hosted page."""
 
     def charge_table(self) -> list[Route]:
         """The addresses of direct charges."""
@@ -96,7 +96,7 @@ class PaystackCharges(PaystackMoney):
     # Direct charges
 
     def _charge(self, account: Account, given: Json) -> Answer:
-        """A wallet or a bank waits for the payer; a card pays at once or asks for its steps."""
+        """A wallet or a bank waits for the payer. A card pays at once or asks for its steps."""
         if given.get("authorization_code") is not None:
             return self._charge_authorization(account, given)
         way = next((name for name in _WAYS if name in given), None)
@@ -118,7 +118,7 @@ class PaystackCharges(PaystackMoney):
         return yes("Charge attempted", data)
 
     def _steps(self, way: str, told: Json, code: str) -> tuple[str, list[str]]:
-        """The PIN of a card, and what the payer will be asked for."""
+        """The PIN of a card, and the inputs that it will ask for."""
         if way == "card":
             return _CARDS.get(str(told.get("number", "")).replace(" ", ""), ("", []))
         if way == "bank":
@@ -176,7 +176,7 @@ class PaystackCharges(PaystackMoney):
 
 
 def _charged(account: Account, tx: Transaction) -> Json:
-    """The answer of a direct charge that is over."""
+    """The answer of a completed direct charge."""
     full = shapes.transaction_json(account, tx)
     names = (
         "amount currency transaction_date status reference domain metadata gateway_response message channel "
@@ -186,12 +186,12 @@ def _charged(account: Account, tx: Transaction) -> Json:
 
 
 def _asks(tx: Transaction, word: str) -> Json:
-    """A charge that wants something of the payer."""
+    """A charge that asks the payer for an input."""
     return {"reference": tx.reference, "status": word, "display_text": f"Please send {word.removeprefix('send_')}"}
 
 
 def _offline(number: int, tx: Transaction, way: str) -> Json:
-    """A charge that is paid away from any page."""
+    """A charge that is paid without any page."""
     step: Json = {"reference": tx.reference, "status": "pay_offline"}
     if way == "ussd":
         code = f"*737*33*4*{number}#"

@@ -1,4 +1,4 @@
-"""What Paystack does with money: transactions, the bank's answer, refunds, disputes, the payer's page.
+"""Paystack's payments: transactions, the bank's answer, refunds, disputes, the hosted page.
 
 Addresses, keys and lists are in paystack.py, shapes and arithmetic in paystack_shapes.py.
 """
@@ -23,12 +23,12 @@ _PROCESSING_TIME = 0.2
 
 
 def _signature(key: str) -> str:
-    """The same for the same card at one account: every customer here pays with one card."""
+    """The same for the same card at one account. Every customer here pays with one card."""
     return hashlib.sha256(f"{key}|4084084084084081".encode()).hexdigest()[:20]
 
 
 class PaystackMoney(Provider):
-    """The half of Paystack behind its wire."""
+    """The payments of Paystack, without its HTTP API."""
 
     name = "paystack"
 
@@ -180,9 +180,9 @@ class PaystackMoney(Provider):
         return made
 
     def _pay_dispute(self, account: Account, tx: Transaction, made: Dispute, with_refund: bool) -> None:
-        """A lost dispute is paid out of what is left; ``with_refund``: by a refund that is told and listed, too."""
+        """Pay a lost dispute from what is left. ``with_refund``: by a refund that is listed and has webhooks, too."""
         left = min(made.amount, tx.refundable)
-        if not made.bare:  # one that tells no amount stays about the whole transaction
+        if not made.bare:  # a dispute without an amount is about the whole transaction
             made.amount = left or made.amount
         if with_refund and tx.refundable:
             made.paid_by_refund = True

@@ -1,6 +1,6 @@
 """Paystack's objects as it prints them, and its rules for amounts, currencies and fees.
 
-Only shapes and arithmetic, written from Paystack's documentation for the simulator alone.
+Only shapes and arithmetic, written for the simulator from Paystack's documentation.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ NGN_WAIVER, NGN_CAP = 250_000, 200_000
 
 
 def to_wire(minor: int, code: str) -> int:
-    """ISO minor units as Paystack's number: always a hundredth of the major unit, also of the XOF."""
+    """ISO minor units as Paystack's number: always hundredths of the major unit, even for XOF."""
     return minor * int(10 ** (2 - exponent_of(code)))
 
 
 def to_minor(wire: int, code: str) -> int | None:
-    """Paystack's number in ISO minor units, or None where the currency has no such fraction."""
+    """Paystack's number in ISO minor units. None if the currency has no such fraction."""
     factor = int(10 ** (2 - exponent_of(code)))
     return wire // factor if wire % factor == 0 else None
 
@@ -50,7 +50,7 @@ def fee_of(wire: int, code: str) -> int:
 
 @dataclass(slots=True)
 class Paid:
-    """Paystack's side of a transaction. ``status`` is Paystack's own word."""
+    """Paystack's side of a transaction. ``status`` is Paystack's own value."""
 
     number: int
     access_code: str
@@ -65,7 +65,7 @@ class Paid:
 
 
 def domain(account: Account) -> str:
-    """test or live, by the key."""
+    """test or live, as the key says."""
     return "live" if account.key.startswith("sk_live_") else "test"
 
 
@@ -168,7 +168,7 @@ def charge_event(account: Account, tx: Transaction) -> Json:
 
 
 def _inner(account: Account, tx: Transaction) -> Json:
-    """A transaction inside a refund or a dispute: much of it left out."""
+    """A transaction inside a refund or a dispute: many fields are missing."""
     full = charge_event(account, tx)
     for name in ("source", "fees_breakdown"):
         del full[name]
@@ -176,7 +176,7 @@ def _inner(account: Account, tx: Transaction) -> Json:
 
 
 def created_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
-    """A refund as its creation answers it: the transaction is an object here."""
+    """A refund as the call that creates it answers: the transaction is an object here."""
     when = iso_time(tx.paid_at) if tx.paid_at is not None else None
     nothing = {"exp_month": None, "exp_year": None, "account_name": None}
     body = fetched_refund_json(account, tx, refund)
@@ -211,7 +211,7 @@ def created_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
 
 
 def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
-    """A refund as fetching it answers: the transaction is a number here."""
+    """A refund as the call that fetches it answers: the transaction is a number here."""
     amount, done = to_wire(refund.amount, refund.currency), refund.status == "succeeded"
     changed = refund.wire.get("changed", refund.created_at)
     return {
@@ -238,7 +238,7 @@ def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
 
 
 def listed_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
-    """A refund in a list: other names and types than when fetched."""
+    """A refund in a list: other names and types than in a fetched one."""
     body = fetched_refund_json(account, tx, refund)
     done = refund.status == "succeeded"
     body["created_at"], body["updated_at"] = body.pop("createdAt"), body.pop("updatedAt")

@@ -1,7 +1,6 @@
-"""Stripe on the wire: addresses, keys, idempotency, expansion, lists, signatures, the payer's page.
+"""Stripe's HTTP API: addresses, keys, idempotency, expansion, lists, signatures, the hosted page.
 
-What happens to money is in stripe_payments.py, the objects in stripe_shapes.py, the parameters in
-stripe_params.py.
+Payments are in stripe_payments.py, the objects in stripe_shapes.py, the parameters in stripe_params.py.
 """
 
 from __future__ import annotations
@@ -216,7 +215,7 @@ class Stripe(Provider):
         return json_answer(status, {"error": {"message": message, "type": "api_error"}}, headers)
 
     def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
-        """The time is the real one, whatever the simulator's clock says: receivers compare it with theirs."""
+        """The timestamp is the real time, whatever the simulator's clock says: receivers compare it with their own."""
         moment = int(self.network.clock())
         signature = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
         return {

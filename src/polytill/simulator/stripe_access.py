@@ -1,4 +1,4 @@
-"""Who may do what at Stripe: publishable keys, permissions of restricted keys, accounts that are not activated."""
+"""Access rules of Stripe: publishable keys, permissions of restricted keys, accounts that are not activated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.simulator.stripe_shapes import intent_json
 from polytill.simulator.wire import Call
 
 INTENTS = "/payment_intents"
-# Addresses, what a key may not do, and the permission that Stripe's sentence names.
+# Addresses, what a key may not do, and the permission that Stripe's message names.
 _PERMISSIONS = (
     (INTENTS, "payments", "rak_payment_intent"),
     ("/checkout/sessions", "payments", "rak_checkout_session"),
@@ -38,7 +38,7 @@ def check_permission(account: Account, call: Call) -> None:
 
 
 def by_publishable_key(accounts: Iterable[Account], call: Call, key: str | None) -> Json | None:
-    """GET of an intent by a publishable key and the intent's client secret; None: another kind of request."""
+    """GET of an intent by a publishable key and the intent's client secret. None for any other request."""
     intent_id = call.path.removeprefix(INTENTS + "/")
     client_secret = call.query.get("client_secret")
     if key is None or not key.startswith("pk_") or call.method != "GET" or client_secret is None:
@@ -61,7 +61,7 @@ def by_publishable_key(accounts: Iterable[Account], call: Call, key: str | None)
 
 
 def account_json(account: Account) -> Json:
-    """The account object, as far as software reads it. Also an account in test mode shows whether live payments work."""
+    """The account object, as far as software reads it. An account in test mode, too, shows whether live payments work."""
     active = account.standing == "active"
     number = int(hashlib.sha256(account.label.encode()).hexdigest()[:6], 16)
     return {

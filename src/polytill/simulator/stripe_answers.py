@@ -15,7 +15,7 @@ from polytill.simulator.wire import Answer, json_answer
 
 
 def missing(kind: str, name: str, param: str = "id") -> Refused:
-    """No such object in this account: 404 when it was the address, 400 when it was a parameter."""
+    """No such object in this account: 404 if it is in the address, 400 if it is in a parameter."""
     status = 404 if param in ("id", "intent") else 400
     return Refused(status, f"No such {kind}: '{name}'", code="resource_missing", param=param, early=True)
 
@@ -48,7 +48,7 @@ def shape_of(desk: Desk, name: str) -> Json | None:
 
 
 def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
-    """Replace ids by the objects behind them, along dotted paths."""
+    """Replace ids by their objects, along dotted paths."""
     for path in paths:
         place, parts = document, path.split(".")
         for depth, part in enumerate(parts):
@@ -69,7 +69,7 @@ def expand(desk: Desk, document: Json, paths: Iterable[str]) -> Json:
 
 
 def reply(desk: Desk, params: Json, document: Json) -> Answer:
-    """An object, expanded as asked."""
+    """An object, expanded as requested."""
     return json_answer(200, expand(desk, document, [str(path) for path in items(params, "expand")]))
 
 

@@ -1,4 +1,4 @@
-"""Stripe's test payment methods and the words of its declines."""
+"""Stripe's test payment methods and the messages of its declines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.simulator.stripe_shapes import Card, card_json
 if TYPE_CHECKING:
     from polytill.simulator.stripe_payments import Desk
 
-# token: brand, last four digits, behaviour, what happens later
+# token: brand, last four digits, behavior, what happens later
 _TOKENS: dict[str, tuple[str, str, str, str]] = {
     "pm_card_visa": ("visa", "4242", "ok", ""),
     "pm_card_visa_debit": ("visa", "5556", "ok", ""),
@@ -60,7 +60,7 @@ _OWN_CODES = ("expired_card", "incorrect_cvc", "processing_error", "authenticati
 
 
 def card_for(desk: Desk, token: str) -> Card:
-    """The payment method behind a test token or an id of this account."""
+    """The payment method of a test token or of an id of this account."""
     known = desk.account.things.get(token)
     if isinstance(known, Card):
         return known

@@ -17,7 +17,7 @@ _UNPAID = ("requires_payment_method", "requires_confirmation", "requires_action"
 
 
 def _begin(desk: Desk, tx: Transaction) -> None:
-    """The payer submits a Checkout Session for the first time: only now the intent comes into being."""
+    """The payer submits a Checkout Session for the first time, which creates its intent."""
     intent: Intent = tx.wire
     if intent.id is None:
         intent.id = tx.id = desk.new_id("pi_3")
@@ -27,7 +27,7 @@ def _begin(desk: Desk, tx: Transaction) -> None:
 
 
 def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
-    """Pay, be declined, or walk away. The caller has checked that the transaction is payable."""
+    """Pay, be declined, or leave. The caller has checked that the transaction is payable."""
     intent: Intent = tx.wire
     if outcome == "abandon":
         return
@@ -44,7 +44,7 @@ def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
 
 
 def page_of(tx: Transaction, token: str, query: Mapping[str, str]) -> PayPage | None:
-    """The page of an intent or a session. A client secret, when given, must be the right one."""
+    """The page of an intent or a session. A client secret, if given, must be the right one."""
     intent: Intent = tx.wire
     secret = query.get("payment_intent_client_secret") or query.get("client_secret")
     if secret and secret != intent.client_secret:
@@ -66,7 +66,7 @@ def page_of(tx: Transaction, token: str, query: Mapping[str, str]) -> PayPage | 
 
 
 def submit_page(desk: Desk, tx: Transaction, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
-    """A button was pressed. A declined card form stays where it is; a redirect always comes back."""
+    """The payer pressed a button. A declined card form stays on the page; a redirect always returns."""
     intent: Intent = tx.wire
     if tx.payable:
         payer_acts(desk, tx, outcome)

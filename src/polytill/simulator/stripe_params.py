@@ -1,7 +1,7 @@
-"""Stripe's requests: form encoding with brackets, known parameters, amounts and currencies, refusals.
+"""Stripe's requests: form encoding with brackets, known parameters, amounts and currencies, errors.
 
-The amount rules are written from Stripe's documentation for the simulator alone; the product's handler has
-its own. Nothing here changes any state.
+The amount rules are written for the simulator from Stripe's documentation; the product's handler has its own. Nothing
+here changes any state.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ KNOWN: dict[str, frozenset[str]] = {
 
 
 class Refused(Exception):
-    """Stripe says no. ``early``: before execution, so it is not kept under an idempotency key."""
+    """Stripe rejects the request. ``early``: before execution, so the answer is not stored under an idempotency key."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Refused(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> Refused:
-    """A refusal of a request that cannot be understood: nothing was executed."""
+    """The error of a request that cannot be understood: nothing was executed."""
     return Refused(400, message, code=code, param=param, early=True)
 
 
@@ -140,7 +140,7 @@ def parse_form(text: str) -> Json:
 
 
 def check_known(params: Json, call: str) -> None:
-    """Refuse what this call does not take."""
+    """Reject parameters that this call does not accept."""
     makes = call.startswith(("intent.", "session.")) and call.endswith((".create", ".update", ".confirm"))
     if makes and "payment_method_types" in params:
         message = "The payment_method_types parameter is no longer supported on this API version."
@@ -153,7 +153,7 @@ def check_known(params: Json, call: str) -> None:
 
 
 def need(params: Json, *names: str) -> None:
-    """Refuse when one of these is absent."""
+    """Reject a request without one of these parameters."""
     for name in names:
         if params.get(name, "") == "":
             raise invalid(f"Missing required param: {name}.", name, "parameter_missing")
@@ -168,7 +168,7 @@ def text(params: Json, name: str) -> str | None:
 
 
 def statement_suffix(params: Json, name: str = "statement_descriptor_suffix") -> str | None:
-    """What is added to a statement: at most 22 characters, none of ``< > \\ ' " *``, and a letter among them."""
+    """A statement descriptor suffix: at most 22 characters, none of ``< > \\ ' " *``, and at least one letter."""
     value = text(params, name)
     if value is None or value == "":
         return value
@@ -238,7 +238,7 @@ def metadata(params: Json, name: str = "metadata") -> dict[str, str]:
 
 
 def currency(params: Json, name: str = "currency") -> str:
-    """The ISO code, upper case, of a currency that Stripe presents."""
+    """The ISO code, upper case, of one of Stripe's presentment currencies."""
     code = str(text(params, name) or "").upper()
     if code not in TWO_DECIMAL | ZERO_DECIMAL | WHOLE_HUNDREDS | THREE_DECIMAL:
         message = f"Invalid currency: {code.lower()}. Stripe does not currently support this currency."
@@ -247,7 +247,7 @@ def currency(params: Json, name: str = "currency") -> str:
 
 
 def check_amount(wire: int, code: str, param: str = "amount", minimum: bool = True) -> None:
-    """Stripe's own rules for a number on its wire."""
+    """Stripe's own rules for an amount."""
     if wire < 1:
         raise invalid("This value must be greater than or equal to 1.", param, "parameter_invalid_integer")
     if code in WHOLE_HUNDREDS and wire % 100:
@@ -265,7 +265,7 @@ def check_amount(wire: int, code: str, param: str = "amount", minimum: bool = Tr
 
 
 def to_minor(wire: int, code: str) -> int:
-    """Stripe's number in ISO minor units."""
+    """Stripe's amount in ISO minor units."""
     if code in ZERO_DECIMAL:
         return wire * int(10 ** exponent_of_or_two(code))
     if code in WHOLE_HUNDREDS:
@@ -274,7 +274,7 @@ def to_minor(wire: int, code: str) -> int:
 
 
 def to_wire(minor: int, code: str) -> int:
-    """ISO minor units as Stripe's number."""
+    """ISO minor units as Stripe's amount."""
     if code in ZERO_DECIMAL:
         return minor // int(10 ** exponent_of_or_two(code))
     if code in WHOLE_HUNDREDS:

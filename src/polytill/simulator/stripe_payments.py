@@ -1,6 +1,6 @@
-"""What Stripe does with money: intents, charges, captures, refunds, disputes.
+"""Stripe's payments: intents, charges, captures, refunds, disputes.
 
-HTTP, idempotency keys and parameters' syntax are elsewhere; here an act changes the books and tells its
+HTTP, idempotency keys and the syntax of parameters are elsewhere. An action here changes the books and sends its
 events.
 """
 
@@ -43,7 +43,7 @@ CANCELABLE = (
 
 @dataclass(slots=True)
 class Desk:
-    """One request's view of Stripe: whose account, which request, and the tools to act."""
+    """One request's view of Stripe: its account, the request, and the tools to act."""
 
     network: Network
     account: Account
@@ -61,7 +61,7 @@ class Desk:
         return prefix + self.network.token(length)
 
     def index(self, name: str, thing: Any) -> None:
-        """Make an object of this account findable by its id."""
+        """Register an object of this account under its id."""
         self.account.things[name] = thing
 
     def keep(self, tx: Transaction) -> None:
@@ -70,19 +70,19 @@ class Desk:
         self.refer(tx)
 
     def refer(self, tx: Transaction) -> None:
-        """Read the merchant's reference from where it may stand."""
+        """Read the merchant's reference from the places where it may be."""
         intent: Intent = tx.wire
         own = {**intent.metadata, **(intent.session.metadata if intent.session else {})}
         session_reference = intent.session.client_reference_id if intent.session else None
         tx.reference = own.get("polytill_attempt") or own.get("reference") or session_reference or tx.idempotency_key
 
     def later(self, seconds: float, act: Callable[[Desk], object]) -> None:
-        """Act after a while, on nobody's request."""
+        """Act later, independently of a request."""
         alone = replace(self, request_id=None, idempotency_key=None)
         self.network.after(seconds, lambda: act(alone))
 
     def emit(self, kind: str, thing: Json, previous: Json | None = None) -> None:
-        """Record an event and deliver it."""
+        """Record an event and send it."""
         data: Json = {"object": thing}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -116,13 +116,13 @@ def fee_of(captured: int) -> int:
 
 
 def unexpected(tx: Transaction, account: Account, message: str) -> Refused:
-    """The intent is not in a state for this."""
+    """The intent's state does not allow this."""
     more = {"payment_intent": intent_json(account, tx)}
     return Refused(400, message, code="payment_intent_unexpected_state", more=more)
 
 
 def set_status(tx: Transaction, status: str) -> None:
-    """Move the intent and the book's normalised status together."""
+    """Change the intent's status and the normalized status of the books together."""
     intent: Intent = tx.wire
     intent.status = status
     if status != "requires_action":
@@ -176,7 +176,7 @@ def _new_charge(desk: Desk, tx: Transaction, card: Card, status: str) -> Charge:
 
 
 def approve(desk: Desk, tx: Transaction) -> None:
-    """The bank says yes: take or hold the money."""
+    """The bank approves: take or hold the money."""
     intent: Intent = tx.wire
     card = intent.card or card_for(desk, "pm_card_visa")
     intent.card, intent.last_error = card, None
@@ -217,7 +217,7 @@ def _authorization_expired(desk: Desk, tx: Transaction, charge: Charge) -> None:
 
 
 def decline(desk: Desk, tx: Transaction, behaviour: str) -> Refused:
-    """The bank says no: book it, and answer the 402 for whoever called."""
+    """The bank declines: book it, and answer the caller with the 402."""
     intent: Intent = tx.wire
     card = intent.card or card_for(desk, "pm_card_chargeDeclined")
     charge = _new_charge(desk, tx, card, "failed")
@@ -233,7 +233,7 @@ def decline(desk: Desk, tx: Transaction, behaviour: str) -> Refused:
 
 
 def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
-    """Take what is held, or part of it."""
+    """Capture what is held, or part of it."""
     if tx.wire.status != "requires_capture":
         message = (
             f"This PaymentIntent could not be captured because it has a status of {tx.wire.status}. Only a "
@@ -252,7 +252,7 @@ def capture(desk: Desk, tx: Transaction, wire_amount: int | None) -> None:
 
 
 def cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
-    """Close the intent for good; what is held is released."""
+    """Cancel the intent for good and release what is held."""
     if tx.wire.status not in CANCELABLE:
         message = (
             f"You cannot cancel this PaymentIntent because it has a status of {tx.wire.status}. Only "
@@ -272,7 +272,7 @@ def _cancel(desk: Desk, tx: Transaction, reason: str | None) -> None:
 
 
 def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | None, meta: dict[str, str]) -> Refund:
-    """Send money back."""
+    """Refund money."""
     charge: Charge | None = tx.wire.charge
     if charge is None or not tx.captured:
         name = charge.id if charge else tx.wire.id
@@ -320,7 +320,7 @@ def _refund_done(desk: Desk, tx: Transaction, made: Refund) -> None:
 
 
 def fail_refund(desk: Desk, tx: Transaction, made: Refund) -> None:
-    """The payer's bank sent a refund back: the refunded total goes down."""
+    """The payer's bank returned a refund, so the refunded total decreases."""
     if made.status == "failed":
         return
     before, made.status = made.status, "failed"
@@ -332,7 +332,7 @@ def fail_refund(desk: Desk, tx: Transaction, made: Refund) -> None:
 
 
 def open_dispute(desk: Desk, tx: Transaction, story: DisputeStory = USUAL) -> Dispute:
-    """The customer complains at the bank. For a chargeback the money is withdrawn meanwhile, for an inquiry not."""
+    """The customer disputes the charge at the bank. A chargeback withdraws the money meanwhile, an inquiry does not."""
     amount = story.amount or tx.captured - tx.reserved or tx.captured
     made = Dispute(desk.new_id("du_1"), amount, "open", desk.now, kind=story.kind, reason=story.reason)
     tx.disputes.append(made)

@@ -1,4 +1,4 @@
-"""Stripe's calls about everything but payments: balance, customers, saved methods, webhook endpoints."""
+"""Stripe's calls that are not about payments: balance, customers, saved methods, webhook endpoints."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def detach_payment_method(desk: Desk, params: Json, id: str) -> Answer:
 
 
 def create_endpoint(desk: Desk, params: Json) -> Answer:
-    """POST /v1/webhook_endpoints: the secret is shown this once. Loopback addresses only."""
+    """POST /v1/webhook_endpoints: the secret is shown once. Loopback addresses only."""
     check_known(params, "endpoint.create")
     need(params, "url", "enabled_events")
     url, events = text(params, "url") or "", [str(event) for event in items(params, "enabled_events")]

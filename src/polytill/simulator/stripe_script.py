@@ -1,4 +1,5 @@
-"""The browser's half of the pretended Stripe: its script, and what that script asks. Nothing is loaded from elsewhere."""
+"""The browser's part of the simulated Stripe: its script, and the request that the script makes. Nothing else is
+loaded."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from aiohttp import web
 from polytill.simulator.network import Network
 
 _SCRIPT = Path(__file__).parent / "stripe.js"
-_ANYONE = {"Access-Control-Allow-Origin": "*"}  # a merchant's page asks, as it asks api.stripe.com
+_ANYONE = {"Access-Control-Allow-Origin": "*"}  # a merchant's page requests it as it would request api.stripe.com
 
 
 def add_routes(app: web.Application, network: Network) -> None:
-    """Put the script and its question into the application."""
+    """Add the script and its request to the application."""
 
     async def script(request: web.Request) -> web.StreamResponse:
         return web.Response(text=_SCRIPT.read_text("utf-8"), content_type="text/javascript", charset="utf-8")

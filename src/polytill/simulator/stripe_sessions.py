@@ -1,4 +1,4 @@
-"""Stripe Checkout Sessions: creating, showing and expiring them. Paying one is in stripe_payments.py."""
+"""Stripe Checkout Sessions: create, show and expire. Paying one is in stripe_payments.py."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def create(desk: Desk, params: Json) -> Transaction:
 
 
 def expire(desk: Desk, tx: Transaction) -> None:
-    """POST /v1/checkout/sessions/{id}/expire, or its time has come."""
+    """POST /v1/checkout/sessions/{id}/expire, or its expiry time."""
     session: Session = tx.wire.session
     if session.status != "open":
         raise Refused(

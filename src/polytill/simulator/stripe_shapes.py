@@ -88,7 +88,7 @@ class Intent:
 
 
 def live(account: Account) -> bool:
-    """Whether the key is a live one."""
+    """Whether the key is a live key."""
     return "_live_" in account.key
 
 

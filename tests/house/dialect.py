@@ -12,6 +12,7 @@ PHRASES: dict[str, str] = {
     "as it was asked for": "name the request",
     "asked for a refund": "requested a refund",
     "before a person": "needs review",
+    "behaviour": "behavior",
     "by itself": "automatically",
     "by themselves": "automatically",
     "call off": "cancel",
@@ -47,6 +48,8 @@ PHRASES: dict[str, str] = {
 PLACES: tuple[str, ...] = (
     "src/polytill/web/texts/*.toml",
     "src/polytill/web/templates/*.html",
+    "src/polytill/domain/*.py",
+    "src/polytill/simulator/*.py",
     "docs/glossary.md",
 )
 # The glossary names them in its column "not", which is its last one.

@@ -1,7 +1,7 @@
 """Answers of providers that were misread: final declines with new codes, rejected calls, unknown statuses, fields.
 
 Source: the referee's report on the handlers, "Providers: what a referee found", D1, D4, D5, D7, D11, D12 and the table
-"Further behaviours of real providers that were tried".
+"Further behaviors of real providers that were tried".
 """
 
 from __future__ import annotations

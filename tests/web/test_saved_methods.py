@@ -168,7 +168,7 @@ async def test_stripe_brings_the_payer_back_where_the_bank_wants_them(shared: In
     assert kept is not None
     token = open_token(db.data_key, kept)
     assert token is not None
-    account.things[token.reveal()].behaviour = "authenticate"
+    account.things[token.reveal()].behavior = "authenticate"
     made = await charge(practice, method)
     assert (made["status"], made["failureReason"]) == ("requires_action", "authentication_required")
     assert made["nextAction"]["type"] == "client_token"

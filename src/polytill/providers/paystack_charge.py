@@ -1,6 +1,6 @@
 """Paystack's direct charges: /charge and its steps, without Paystack's page, and the charge of a saved card.
 
-Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), nanafox/paystack_sdk (live behaviour).
+Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), nanafox/paystack_sdk (live behavior).
 What to know: one charge is one reference for ever: a wrong PIN or OTP ends it, and the payer begins anew under another.
 ``data.status`` says what comes next; HTTP 200 with ``failed`` in it is usual. A charge that was begun this way says so
 in its metadata, since nothing else in ``verify`` does. Card numbers never come here: cards pay on Paystack's page.

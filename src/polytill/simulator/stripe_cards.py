@@ -67,30 +67,30 @@ def card_for(desk: Desk, token: str) -> Card:
     if token not in _TOKENS:
         message = f"No such PaymentMethod: '{token}'"
         raise Refused(400, message, code="resource_missing", param="payment_method", early=True)
-    brand, last4, behaviour, later = _TOKENS[token]
-    card = Card(desk.new_id("pm_1"), brand, last4, behaviour, int(desk.now), later)
+    brand, last4, behavior, later = _TOKENS[token]
+    card = Card(desk.new_id("pm_1"), brand, last4, behavior, int(desk.now), later)
     desk.index(card.id, card)
     return card
 
 
-def decline_error(account: Account, behaviour: str, card: Card, charge_id: str) -> Json:
+def decline_error(account: Account, behavior: str, card: Card, charge_id: str) -> Json:
     """The error object of a decline, as in last_payment_error."""
-    own = behaviour in _OWN_CODES or behaviour == "payment_intent_authentication_failure"
-    code = behaviour if own else "card_declined"
+    own = behavior in _OWN_CODES or behavior == "payment_intent_authentication_failure"
+    code = behavior if own else "card_declined"
     error: Json = {
         "advice_code": "try_again_later"
-        if behaviour in ("insufficient_funds", "processing_error")
+        if behavior in ("insufficient_funds", "processing_error")
         else "do_not_try_again",
         "charge": charge_id,
         "code": code,
         "doc_url": f"https://stripe.com/docs/error-codes/{code.replace('_', '-')}",
-        "message": _MESSAGES.get(behaviour, "Your card was declined."),
+        "message": _MESSAGES.get(behavior, "Your card was declined."),
         "payment_method": card_json(account, card),
         "type": "card_error",
     }
-    if behaviour == "payment_intent_authentication_failure":
+    if behavior == "payment_intent_authentication_failure":
         error |= {"type": "invalid_request_error"}
         del error["advice_code"]
     else:
-        error["decline_code"] = behaviour
+        error["decline_code"] = behavior
     return error

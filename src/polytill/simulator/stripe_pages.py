@@ -33,7 +33,7 @@ def payer_acts(desk: Desk, tx: Transaction, outcome: str) -> None:
         return
     _begin(desk, tx)
     if outcome == "success":
-        if intent.card is None or intent.card.behaviour not in ("ok", "authenticate"):
+        if intent.card is None or intent.card.behavior not in ("ok", "authenticate"):
             intent.card = card_for(desk, "pm_card_visa")
         money.approve(desk, tx)
     elif intent.status == "requires_action":

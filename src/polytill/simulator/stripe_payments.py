@@ -147,12 +147,12 @@ def confirm(desk: Desk, tx: Transaction, *, off_session: bool = False, refuse_ac
             "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent "
         )
         raise unexpected(tx, desk.account, message + "with a payment method and then confirm it again.")
-    if intent.card.behaviour == "authenticate" and not (off_session or refuse_action):
+    if intent.card.behavior == "authenticate" and not (off_session or refuse_action):
         _ask_for_authentication(desk, tx)
-    elif intent.card.behaviour == "ok":
+    elif intent.card.behavior == "ok":
         approve(desk, tx)
     else:
-        wanted = intent.card.behaviour
+        wanted = intent.card.behavior
         raise decline(desk, tx, "authentication_required" if wanted == "authenticate" else wanted)
 
 
@@ -216,12 +216,12 @@ def _authorization_expired(desk: Desk, tx: Transaction, charge: Charge) -> None:
         desk.emit_charge("expired", tx)
 
 
-def decline(desk: Desk, tx: Transaction, behaviour: str) -> Refused:
+def decline(desk: Desk, tx: Transaction, behavior: str) -> Refused:
     """The bank declines: book it, and answer the caller with the 402."""
     intent: Intent = tx.wire
     card = intent.card or card_for(desk, "pm_card_chargeDeclined")
     charge = _new_charge(desk, tx, card, "failed")
-    error = decline_error(desk.account, behaviour, card, charge.id)
+    error = decline_error(desk.account, behavior, card, charge.id)
     charge.failure = error
     intent.last_error, intent.card = error, None
     set_status(tx, "requires_payment_method")

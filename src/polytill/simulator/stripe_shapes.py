@@ -15,12 +15,12 @@ API_VERSION = "2026-10-28.endive"
 
 @dataclass(slots=True)
 class Card:
-    """A payment method. ``behaviour``: ok, authenticate, or a decline code; ``later`` acts after success."""
+    """A payment method. ``behavior``: ok, authenticate, or a decline code; ``later`` acts after success."""
 
     id: str
     brand: str
     last4: str
-    behaviour: str
+    behavior: str
     created: int
     later: str = ""
     customer: str | None = None

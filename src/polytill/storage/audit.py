@@ -1,4 +1,4 @@
-"""Who did what, and what was decided: append only, in the transaction that makes it true. Never a secret."""
+"""The audit log: who did what. Append only, written in the transaction that it reports. It never contains a secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polytill.storage.units import json_text, json_value, moment
 def append(
     unit: Writes, now: datetime, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None
 ) -> None:
-    """One line: ``actor`` did ``action`` to ``subject``."""
+    """Add one entry: ``actor`` did ``action`` to ``subject``."""
     unit.add(
         "INSERT INTO audit_log (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
         now, actor, action, subject, json_text(detail),
@@ -20,7 +20,7 @@ def append(
 
 
 async def count(db: OwnerDb | PracticeDb, subject: str) -> int:
-    """How many lines there are about a subject."""
+    """The number of entries about a subject."""
     row = await db.one("SELECT count(*) AS lines FROM audit_log WHERE subject = $1", subject)
     assert row is not None
     return int(row["lines"])
@@ -29,7 +29,7 @@ async def count(db: OwnerDb | PracticeDb, subject: str) -> int:
 async def listed(
     db: OwnerDb | PracticeDb, subject: str | None = None, before_id: int | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """Lines, newest first."""
+    """Entries, newest first."""
     where, args = ["id < $1"], [before_id or 2**62]
     if subject is not None:
         args.append(subject)  # type: ignore[arg-type]

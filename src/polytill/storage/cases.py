@@ -1,4 +1,4 @@
-"""The operator's queue of one practice: what only a person can decide, with the evidence. Opened by ``open_case``."""
+"""The review cases of one practice: what only a person can decide, with the evidence. ``open_case`` opens them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class OperatorCase:
-    """One case. ``detail`` is what was seen, and after its end also how it was resolved."""
+    """One case. ``detail`` is the evidence and, after the case ended, its resolution."""
 
     id: str
     environment: Environment
@@ -68,17 +68,17 @@ async def listed(
 
 
 def resolve(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
-    """End an open case. ``Stale`` where another was first."""
+    """End an open case. ``Stale`` if another writer ended it first."""
     unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by, expect=1)
 
 
 def close(unit: Writes, case: OperatorCase, resolution: dict[str, Any], by: str, now: datetime) -> None:
-    """End a case that facts have overtaken. Where a person was first, theirs stands."""
+    """End a case that later facts have settled. If a person ended it first, their resolution stays."""
     unit.add(_RESOLVED, case.id, json_text({**case.detail, "resolution": resolution}), now, by)
 
 
 def update(unit: Writes, case: OperatorCase, detail: dict[str, Any]) -> None:
-    """Write what is seen by now into an open case."""
+    """Write the current evidence into an open case."""
     unit.add(
         "UPDATE operator_cases SET detail = $2 WHERE id = $1 AND state = 'open'",
         case.id, json_text({**case.detail, **detail}),
@@ -86,8 +86,8 @@ def update(unit: Writes, case: OperatorCase, detail: dict[str, Any]) -> None:
 
 
 def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None) -> None:
-    """Open an ended case again: the facts that had ended it were taken back, or are others by now (``seen``). How it had
-    ended stays in its detail."""
+    """Open an ended case again, because the facts that ended it were reversed or have changed (``seen``). Its earlier
+    resolution stays in its detail."""
     detail = {name: value for name, value in case.detail.items() if name != "resolution"} | (seen or {})
     detail["ended_before"] = case.detail["resolution"]
     unit.add(
@@ -98,7 +98,7 @@ def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None)
 
 
 async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:
-    """Whose keys a person has said to be one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
+    """The sets of keys that staff confirmed as one account's: ``config``, ``made_with`` and ``same_as`` (versions)."""
     found = []
     for case in await listed(db, "resolved", "other_account", limit=1000):
         resolution = case.detail["resolution"]

@@ -1,4 +1,4 @@
-"""The owner's catalog of providers and the currencies that each supports. The currency table is the truth of the two."""
+"""The owner's catalog of providers and the currencies that each supports. The currency table is authoritative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class CurrencySupport:
-    """One provider's terms for one currency: parts per million and minor units; None where not published."""
+    """One provider's terms for one currency, in parts per million and minor units. None if not published."""
 
     currency_code: str
     is_recommended: bool = False
@@ -26,7 +26,7 @@ class CurrencySupport:
 
 @dataclass(slots=True)
 class ProviderEntry:
-    """One provider in the catalog, with all columns of the seed."""
+    """One provider in the catalog, with all columns of the founding document."""
 
     code: str
     name: str
@@ -55,11 +55,11 @@ class ProviderEntry:
 
     @property
     def supported_currencies(self) -> list[str]:
-        """The currencies that are active here, sorted."""
+        """The active currencies, sorted."""
         return sorted(code for code, support in self.currencies.items() if support.is_active)
 
     def base_url(self, environment: str) -> str | None:
-        """Where this environment's calls go; no sandbox address means that one host serves both."""
+        """The base address of this environment. A provider without a sandbox address uses one host for both."""
         if environment == "sandbox" and self.sandbox_api_base_url:
             return self.sandbox_api_base_url
         return self.api_base_url
@@ -96,7 +96,7 @@ def _values(entry: ProviderEntry) -> tuple[Any, ...]:
 
 
 async def insert(tx: Tx, entry: ProviderEntry, now: datetime) -> int:
-    """A new provider with its currencies; its id. ``Duplicate`` where the code is taken."""
+    """Insert a provider with its currencies and return its id. ``Duplicate`` if the code is taken."""
     row = await tx.one(
         "INSERT INTO payment_providers (code, name, description, logo_url, website_url, documentation_url,"
         " api_base_url, sandbox_api_base_url, supported_currencies, supported_payment_methods, supported_features,"
@@ -114,7 +114,7 @@ async def insert(tx: Tx, entry: ProviderEntry, now: datetime) -> int:
 
 
 def update(unit: Writes, entry: ProviderEntry, now: datetime) -> None:
-    """Write every column of a provider but its code, its id and who made it."""
+    """Write every column of a provider except its code, its id and its creator."""
     unit.add(
         "UPDATE payment_providers SET name = $2, description = $3, logo_url = $4, website_url = $5,"
         " documentation_url = $6, api_base_url = $7, sandbox_api_base_url = $8, supported_currencies = $9,"
@@ -127,7 +127,7 @@ def update(unit: Writes, entry: ProviderEntry, now: datetime) -> None:
 
 
 def put_currency(unit: Writes, provider_id: int, support: CurrencySupport, now: datetime) -> None:
-    """Make or replace a provider's terms for a currency."""
+    """Create or replace a provider's terms for a currency."""
     unit.add(
         "INSERT INTO provider_currency_support (provider_id, currency_code, is_recommended, transaction_fee_percent,"
         " transaction_fee_fixed, min_amount, max_amount, is_active, created_at, updated_at)"
@@ -142,7 +142,7 @@ def put_currency(unit: Writes, provider_id: int, support: CurrencySupport, now: 
 
 
 def remove_currency(unit: Writes, provider_id: int, currency_code: str) -> None:
-    """Forget a provider's terms for a currency."""
+    """Delete a provider's terms for a currency."""
     unit.add(
         "DELETE FROM provider_currency_support WHERE provider_id = $1 AND currency_code = $2",
         provider_id, currency_code,
@@ -150,7 +150,7 @@ def remove_currency(unit: Writes, provider_id: int, currency_code: str) -> None:
 
 
 async def lock(tx: Tx, code: str) -> None:
-    """Nobody else changes this provider until the transaction ends: what is read from now on stays true."""
+    """Lock this provider until the transaction ends: nobody else can change what is read from now on."""
     await tx.fetch("UPDATE payment_providers SET updated_at = updated_at WHERE code = $1", code)
 
 
@@ -165,7 +165,7 @@ async def all_entries(owner: OwnerDb | Tx) -> dict[str, ProviderEntry]:
     )
     for row in supports:
         entry = by_id.get(row["provider_id"])
-        # ISO 4217 withdraws a currency now and then; nobody can be asked to pay in it any more.
+        # ISO 4217 withdraws a currency now and then. Nobody can be asked to pay in it anymore.
         if entry is not None and row["currency_code"] in CURRENCIES:
             entry.currencies[row["currency_code"]] = CurrencySupport(
                 row["currency_code"], bool(row["is_recommended"]), row["transaction_fee_percent"],

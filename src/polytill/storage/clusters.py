@@ -1,4 +1,4 @@
-"""Where practice databases are made: a directory of SQLite files, or a PostgreSQL server."""
+"""Clusters: where practice databases are created. A directory of SQLite files, or a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROOM = (
 
 
 def new_sqlite_file(path: Path) -> None:
-    """Make an empty database file that only this user reads."""
+    """Create an empty database file that only this user can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -37,7 +37,7 @@ def new_sqlite_file(path: Path) -> None:
 
 
 async def create_postgres_database(server_url: str, name: str, template: str | None = None) -> bool:
-    """Make a database on a server; False where it exists already."""
+    """Create a database on a server. False if it exists already."""
     connection = await connect(with_database(server_url, ADMIN))
     try:
         return await _make_database(connection, name, template, place_of(server_url))
@@ -55,7 +55,7 @@ async def _make_database(connection: Any, name: str, template: str | None, place
 
 
 async def drop_postgres_database(server_url: str, name: str) -> None:
-    """Remove a database, whoever is connected."""
+    """Drop a database, even while others are connected to it."""
     connection = await connect(with_database(server_url, ADMIN))
     try:
         await _drop_database(connection, name)
@@ -69,7 +69,7 @@ async def _drop_database(connection: Any, name: str) -> None:
 
 
 async def check_server(url: str) -> None:
-    """One sentence where practices cannot be made on a PostgreSQL server: ``NotNow``, or ``OperatorError``."""
+    """Raise ``NotNow`` or ``OperatorError`` with one sentence if practices cannot be created on a PostgreSQL server."""
     cluster = Cluster(url, 2, thread_hop)
     try:
         await cluster.check()
@@ -78,7 +78,7 @@ async def check_server(url: str) -> None:
 
 
 class Cluster:
-    """Where practice databases are made: a directory of SQLite files, or a PostgreSQL server."""
+    """Where practice databases are created: a directory of SQLite files, or a PostgreSQL server."""
 
     def __init__(self, location: str, connections: int, hop: Hop) -> None:
         self.location = location
@@ -88,12 +88,12 @@ class Cluster:
 
     @property
     def budget(self) -> Budget | None:
-        """The connections to this server; None for a directory."""
+        """The connection budget of this server. None for a directory."""
         return self._budget
 
     def engine(self, database_name: str, practice_id: int | None = None) -> Engine:
-        """The engine of one of this cluster's databases. With ``practice_id`` every connection to it is refused that leads
-        to another practice's."""
+        """The engine of one of this cluster's databases. With ``practice_id``, a connection that leads to the database
+        of another practice is refused."""
         if self._budget is not None:
             if practice_id is not None:
                 self._budget.expect(database_name, practice_id)
@@ -104,7 +104,7 @@ class Cluster:
         return Path(self.location) / f"{database_name}.db"
 
     async def create(self, database_name: str) -> None:
-        """A new database at the head of the practice tree, copied from a template."""
+        """A new database at the current revision of the practice schema, copied from a template."""
         async with self._template_turn:
             template = await self._template()
         if self._budget is not None:
@@ -116,7 +116,7 @@ class Cluster:
         await self._hop(lambda: _copy_new(self._file(template), self._file(database_name)))
 
     async def _template(self) -> str:
-        # Named after its revision: a new version of the schema makes a new template.
+        # The template is named after its revision, so a new schema version creates a new template.
         name = f"polytill_template_{migrating.head('practice')}"
         if self._budget is None:
             if not self._file(name).exists():
@@ -146,13 +146,13 @@ class Cluster:
             try:
                 await connection.execute(f'ALTER DATABASE "{making}" RENAME TO "{name}"')
             except Exception:
-                # Another node was first: its template is as good.
+                # Another node created it first: its template is as good.
                 await connection.execute(f'DROP DATABASE IF EXISTS "{making}"')
                 if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
                     raise
 
     async def drop(self, database_name: str) -> None:
-        """Remove a database that no practice uses."""
+        """Drop a database that no practice uses."""
         if self._budget is not None:
             await self._budget.forget(database_name)
             async with self._budget.admin() as connection:
@@ -162,7 +162,7 @@ class Cluster:
             self._file(database_name).with_name(self._file(database_name).name + suffix).unlink(missing_ok=True)
 
     async def check(self) -> None:
-        """Find out whether practices can be made here. One sentence says why not."""
+        """Check whether practices can be created here. Raises an error with one sentence if not."""
         if self._budget is None:
             folder = Path(self.location)
             nearest = next((one for one in (folder, *folder.parents) if one.exists()), folder)
@@ -178,7 +178,7 @@ class Cluster:
                 raise DatabaseRefused(f"The user may not make databases on {place_of(self.location)} (CREATEDB).")
 
     async def room(self) -> int | None:
-        """How many connections the server takes in all, from everybody; None for a directory."""
+        """The server's connection limit for everybody. None for a directory."""
         if self._budget is None:
             return None
         async with self._budget.admin() as connection:

@@ -1,7 +1,7 @@
 """Databases as values: ``OwnerDb`` and ``PracticeDb`` are different types over the same two engines.
 
-A practice's database is handed over, never ambient: who holds no ``PracticeDb`` can reach no practice, and a function
-that takes one cannot be given the owner's.
+A practice's database is passed as an argument and never ambient: code without a ``PracticeDb`` can reach no practice,
+and a function that takes one cannot be given the owner's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from polytill.storage.units import Step, Unit
 
 
 class Tx(Protocol):
-    """A transaction that is under way. Opened only by flows; storage functions fill it and ask it."""
+    """An open transaction. Only flows open one; storage functions add statements to it and query it."""
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Queue a statement."""
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
-        """Rows, after what is queued."""
+        """Rows, after the queued statements ran."""
 
     async def one(self, sql: str, *args: Any) -> Any | None:
-        """The first row, or None, after what is queued."""
+        """The first row, or None, after the queued statements ran."""
 
 
 class Writes(Protocol):
@@ -43,17 +43,17 @@ class Engine(Protocol):
         """Rows of a query."""
 
     async def commit(self, steps: list[Step]) -> list[int]:
-        """Steps as one transaction."""
+        """Run steps as one transaction."""
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """An interactive transaction."""
 
     async def close(self) -> None:
-        """Give back what is held."""
+        """Release connections and files."""
 
 
 class _Database:
-    """What both kinds share: reading freely, writing by units and transactions."""
+    """What both kinds share: free reads, and writes by units and transactions."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -68,20 +68,20 @@ class _Database:
         return rows[0] if rows else None
 
     async def commit(self, unit: Unit) -> list[int]:
-        """Commit a unit: all of it or nothing. How many rows each step touched."""
+        """Commit a unit: all of it or nothing. Returns the number of rows that each step affected."""
         steps = unit.take()
         return await self.engine.commit(steps) if steps else []
 
     def transaction(self) -> AbstractAsyncContextManager[Tx]:
-        """An interactive transaction, for writes that need an answer half-way. Only flows open one."""
+        """An interactive transaction, for writes that depend on a read inside of it. Only flows open one."""
         return self.engine.transaction()
 
 
 class OwnerDb(_Database):
-    """The platform's own database: directory, catalog, people, API keys, audit."""
+    """The platform's own database: directory, catalog, staff, API keys, audit."""
 
     async def server_time_s(self) -> float | None:
-        """What its server's clock shows, in seconds since the epoch; None where it is a file."""
+        """The time of its server in seconds since the epoch. None if it is a file."""
         if self.engine.dialect == "sqlite":
             return None
         [row] = await self.fetch("SELECT clock_timestamp() AS shown")
@@ -90,7 +90,7 @@ class OwnerDb(_Database):
 
 
 class PracticeDb(_Database):
-    """One practice's database, and the key that opens its secrets."""
+    """One practice's database, and the data key that opens its secrets."""
 
     def __init__(self, engine: Engine, practice_id: int, data_key: DataKey) -> None:
         super().__init__(engine)

@@ -1,4 +1,4 @@
-"""Disputes: inquiries and chargebacks that providers tell of. Rows in, rows out."""
+"""Disputes: inquiries and chargebacks that providers report. Rows in, rows out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from polytill.storage.units import moment
 
 @dataclass(slots=True)
 class Dispute:
-    """A customer's dispute. ``attempt_id``: whose money; None in older rows.
+    """A customer's dispute. ``attempt_id`` is the attempt whose money it is about; None in older rows.
 
-    ``amount`` is what the provider names, None where it names none. ``booked`` is what of it the ledger holds as lost:
-    less than ``amount`` where a refund has returned the same money already.
+    ``amount`` is the amount that the provider names; None if it names none. ``booked`` is the part that the ledger has
+    as lost: less than ``amount`` if a refund returned the same money already.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Dispute:
 
     @property
     def blocks_refunds(self) -> bool:
-        """Whether a refund of the same money may be paid twice: an open chargeback. A refund is the usual answer to an
+        """Whether a refund could return the same money twice: an open chargeback. A refund is the usual answer to an
         inquiry, as long as no funds were withdrawn for it."""
         return self.state is DisputeState.open and (self.kind is DisputeKind.chargeback or self.funds_withdrawn)
 
@@ -55,7 +55,7 @@ _COLUMNS = (
 
 
 def insert(unit: Writes, dispute: Dispute) -> None:
-    """A dispute that a provider told us of. ``Duplicate`` where it is known already."""
+    """A dispute that a provider reported. ``Duplicate`` if it is known already."""
     unit.add(
         f"INSERT INTO disputes ({_COLUMNS})"  # noqa: S608
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
@@ -68,7 +68,7 @@ def insert(unit: Writes, dispute: Dispute) -> None:
 
 
 def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
-    """Write a dispute that still has the state, the amount and the booked loss that were read."""
+    """Change a dispute that still has the state, the amount and the booked loss that were read."""
     unit.add(
         "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
         " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14,"
@@ -83,7 +83,7 @@ def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
 
 
 def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:
-    """How much of a dispute is booked as lost from now on. ``Stale`` where another has changed that since."""
+    """Set how much of a dispute is booked as lost. ``Stale`` if another writer has changed it since."""
     unit.add(
         "UPDATE disputes SET booked = $3, updated_at = $4 WHERE id = $1 AND booked = $2",
         dispute.id, dispute.booked, booked, now, expect=1,
@@ -91,7 +91,7 @@ def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:
 
 
 async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """When the oldest payment of a configuration was made whose dispute is open; None where none is."""
+    """The creation time of the oldest payment of a configuration with an open dispute. None if there is none."""
     row = await db.one(
         "SELECT MIN(p.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
         " WHERE d.state = 'open' AND d.environment = $2"

@@ -1,6 +1,6 @@
-"""Where DBOS keeps its own tables: beside ours in the owner database, and out of our migrations.
+"""The location of DBOS's own tables: in the owner database, outside of our migrations.
 
-On PostgreSQL they have a schema of their own (``dbos``); on SQLite they stand in the owner's file.
+On PostgreSQL they have their own schema (``dbos``); on SQLite they are in the owner's file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from polytill.storage.opening import is_postgres
 
 
 def system_database(owner_url: str) -> dict[str, Any]:
-    """The part of DBOS's configuration that says where it keeps its tables."""
+    """The part of DBOS's configuration with the location of its tables."""
     if not is_postgres(owner_url):
         return {"system_database_url": owner_url}
     import psycopg
     import sqlalchemy as sa
 
-    # An address with several hosts is libpq's to read: SQLAlchemy's own addresses have only one.
+    # Only libpq reads an address with several hosts: SQLAlchemy's addresses have one.
     address, _, options = owner_url.partition("?")
     kept = "&".join(option for option in options.split("&") if option and not option.startswith("pgbouncer="))
     engine = sa.create_engine(
@@ -32,7 +32,7 @@ def system_database(owner_url: str) -> dict[str, Any]:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """One sentence where the database was away: whoever keeps a worker running starts it again."""
+    """Translate an unreachable database into one sentence. The process supervisor restarts the worker."""
     from sqlalchemy.exc import DBAPIError
 
     try:

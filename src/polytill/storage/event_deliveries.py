@@ -1,4 +1,5 @@
-"""Deliveries of events to the host: where to, which are due, which worker has claimed them, and how each try ended."""
+"""Event deliveries to the host: the destination, which deliveries are due, which worker claimed them, and how each try
+ended."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Destination:
 
 
 async def destination(owner: OwnerDb, now: datetime) -> Destination | None:
-    """Where events are delivered, with the secrets that sign now; None where nothing is set."""
+    """The destination, with the secrets that sign now. None if no destination is set."""
     rows = await owner.fetch(
         "SELECT d.url, d.sealed_secret, d.created_at, d.updated_at, p.sealed_secret AS previous, p.signs_until"
         " FROM event_destinations d LEFT JOIN event_previous_secrets p ON p.signs_until > $1"
@@ -46,7 +47,7 @@ async def destination(owner: OwnerDb, now: datetime) -> Destination | None:
 
 
 def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -> None:
-    """Set or replace where events are delivered."""
+    """Set or replace the destination."""
     unit.add(
         "INSERT INTO event_destinations (id, url, sealed_secret, created_at, updated_at) VALUES (1, $1, $2, $3, $3)"
         " ON CONFLICT (id) DO UPDATE SET url = excluded.url, sealed_secret = excluded.sealed_secret,"
@@ -56,26 +57,26 @@ def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -
 
 
 def remove_destination(unit: Writes) -> None:
-    """Forget the destination and its secrets, and what was to be delivered there. ``Stale`` where there is none."""
+    """Delete the destination with its secrets and its pending deliveries. ``Stale`` if there is none."""
     unit.add("DELETE FROM event_destinations WHERE id = 1", expect=1)
     unit.add("DELETE FROM event_previous_secrets")
     unit.add("DELETE FROM event_deliveries WHERE state = 'pending'")
 
 
 def keep_previous(unit: Writes, sealed_secret: str, until: datetime) -> None:
-    """Let a replaced secret sign as well until a moment."""
+    """Let a replaced secret sign as well until a given time."""
     unit.add(
         "INSERT INTO event_previous_secrets (sealed_secret, signs_until) VALUES ($1, $2)", sealed_secret, until
     )  # fmt: skip
 
 
 def forget_previous(unit: Writes, now: datetime) -> None:
-    """Forget replaced secrets that sign no more."""
+    """Delete replaced secrets that no longer sign."""
     unit.add("DELETE FROM event_previous_secrets WHERE signs_until <= $1", now)
 
 
 def reseal(unit: Writes, before: str, after: str) -> None:
-    """Replace the current sealed secret by the same one, sealed again. ``Stale`` where it was changed meanwhile."""
+    """Replace the current sealed secret by the same one, sealed again. ``Stale`` if it has changed."""
     unit.add(
         "UPDATE event_destinations SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1
     )  # fmt: skip
@@ -92,7 +93,7 @@ def reseal_previous(unit: Writes, before: str, after: str) -> None:
 
 
 def plan(unit: Writes, event: Event, now: datetime) -> None:
-    """Have an event of the feed delivered, with all its tries, whether it was delivered before or not."""
+    """Plan the delivery of an event of the feed, with all its tries, whether it was delivered before or not."""
     unit.add(
         "INSERT INTO event_deliveries (feed_id, practice_id, payment_id, next_try_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (feed_id) DO UPDATE SET state = 'pending', tries = 0, next_try_at = excluded.next_try_at,"
@@ -102,7 +103,7 @@ def plan(unit: Writes, event: Event, now: datetime) -> None:
 
 
 def plan_abandoned(unit: Writes, now: datetime) -> None:
-    """Have every abandoned event that nobody has resolved delivered again, with all its tries."""
+    """Plan the delivery of every abandoned event without a resolution, with all its tries."""
     unit.add(
         "UPDATE event_deliveries SET state = 'pending', tries = 0, next_try_at = $1, given_up_at = NULL"
         " WHERE state = 'given_up' AND resolved_at IS NULL",
@@ -111,7 +112,7 @@ def plan_abandoned(unit: Writes, now: datetime) -> None:
 
 
 def resolve(unit: Writes, position: int, now: datetime) -> None:
-    """An abandoned event needs no attention any more. ``Stale`` where it is none, or was resolved already."""
+    """Resolve an abandoned event. ``Stale`` if it is not abandoned or is resolved already."""
     unit.add(
         "UPDATE event_deliveries SET resolved_at = $2"
         " WHERE feed_id = $1 AND state = 'given_up' AND resolved_at IS NULL",
@@ -120,14 +121,15 @@ def resolve(unit: Writes, position: int, now: datetime) -> None:
 
 
 def due_now(unit: Writes, now: datetime, address_changed: bool) -> None:
-    """Try everything that is pending now. Where the address has changed, also what a worker is sending to the old one:
-    its claim ends, so whatever the old address answers does not count, and the new one gets all tries."""
+    """Make everything pending due now. If the address has changed, this includes deliveries that a worker is sending to
+    the old address: their claim ends, so an answer of the old address does not count, and the new address gets all
+    tries."""
     sets = "next_try_at = $1" + (", tries = 0, claimed_by = NULL, claimed_until = NULL" if address_changed else "")
     unit.add(f"UPDATE event_deliveries SET {sets} WHERE state = 'pending'", now)  # noqa: S608
 
 
 def set_right(unit: Writes, due_after: datetime, now: datetime, claimed_after: datetime, until: datetime) -> None:
-    """Make due what was planned as due, and never tried, by a time that was ahead; cut claims that were made by it."""
+    """Make due what a clock that ran ahead planned as due and nobody tried; shorten the claims that it made."""
     unit.add(
         "UPDATE event_deliveries SET"
         " next_try_at = CASE WHEN tries = 0 AND next_try_at > $1 THEN $2 ELSE next_try_at END,"
@@ -142,7 +144,7 @@ def set_right(unit: Writes, due_after: datetime, now: datetime, claimed_after: d
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery that this worker is to send, and how often it was tried before."""
+    """A delivery that this worker has to send, and how often it was tried before."""
 
     event: Event
     tries: int
@@ -155,8 +157,8 @@ _EARLIER = (
     "NOT EXISTS (SELECT 1 FROM event_deliveries e"
     " WHERE e.payment_id = d.payment_id AND e.feed_id < d.feed_id AND e.state = 'pending')"
 )
-# $6 is a JSON object from practice to number. PostgreSQL goes from practice to practice by an index and takes a few of
-# each, so that a claim costs the same however long a queue is. SQLite has no LATERAL, and reads what is due.
+# $6 is a JSON object from practice to number. PostgreSQL visits one practice after the other by an index and takes a
+# few of each, so that a claim costs the same however long a queue is. SQLite has no LATERAL and reads all that are due.
 _DUE = {
     "postgresql": (
         "WITH RECURSIVE p(id) AS ("  # noqa: S608
@@ -184,10 +186,11 @@ async def claim(
     rooms: dict[int, int], other_room: int,
 ) -> bool:  # fmt: skip
     """Claim deliveries that are due: the first of each practice, then the second of each, and so on, so that a practice
-    with a long queue delays no other; of a practice no more than it has room for. Of one payment only the earliest, so
-    that its order is kept. Nothing is claimed for an address that is not the destination any more. Whether any was.
+    with a long queue delays no other. No practice gets more than its free slots. Only the earliest of a payment is
+    claimed, so that its order is kept. Nothing is claimed for an address that is no longer the destination. Returns
+    whether any was claimed.
 
-    Of two workers that see the same row free, the second finds it claimed and leaves it.
+    If two workers see the same row free, the second finds it claimed and leaves it.
     """
     if dialect == "postgresql":
         # A plan made for a short queue takes minutes for a long one, and would be kept until the next ANALYZE.
@@ -207,7 +210,7 @@ def _claimed(row: Any) -> Claimed:
 
 
 async def claimed(owner: OwnerDb, claim_id: str) -> list[Claimed]:
-    """What was claimed. One that this version cannot read is left to its claim, and keeps no other waiting."""
+    """The claimed deliveries. One that this version cannot read keeps its claim and delays no other."""
     columns = ", ".join(f"f.{name}" for name in COLUMNS.split(", "))
     rows = await owner.fetch(
         f"SELECT {columns}, d.tries FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"  # noqa: S608
@@ -228,7 +231,7 @@ def release(unit: Writes, claim_id: str, position: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How one try ended. ``next_try_at`` None: there is no further one."""
+    """How one try ended. ``next_try_at`` None: there is no further try."""
 
     claim_id: str
     position: int
@@ -239,7 +242,7 @@ class Tried:
 
 
 def finish(unit: Writes, tried: Tried, now: datetime) -> None:
-    """Note how a try ended. Nothing is noted where the claim is another's now, or the address was changed meanwhile."""
+    """Record how a try ended. Nothing is recorded if another worker has the claim now or the address has changed."""
     unit.add(
         "UPDATE event_deliveries SET state = $3, tries = tries + 1, last_status = $4, last_error = $5,"
         " next_try_at = COALESCE($6, next_try_at), delivered_at = $7, given_up_at = $8, claimed_by = NULL,"
@@ -249,12 +252,12 @@ def finish(unit: Writes, tried: Tried, now: datetime) -> None:
     )  # fmt: skip
 
 
-# ── What is to be seen of it ──
+# ── Status ──
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What has not been delivered: pending, of these retrying after a failed try, and abandoned without a resolution."""
+    """Undelivered events: pending, how many of these are retried after a failure, and abandoned without a resolution."""
 
     pending: int = 0
     oldest_pending_at: datetime | None = None
@@ -265,7 +268,7 @@ class Backlog:
 
 
 async def backlog(owner: OwnerDb) -> Backlog:
-    """The sums over all practices."""
+    """The totals of all practices."""
     row = await owner.one(
         "SELECT COUNT(CASE WHEN d.state = 'pending' THEN 1 END) AS pending,"
         " MIN(CASE WHEN d.state = 'pending' THEN f.created_at END) AS oldest,"
@@ -285,7 +288,7 @@ async def backlog(owner: OwnerDb) -> Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event and how its delivery stands."""
+    """One event and the state of its delivery."""
 
     event: Event
     state: str

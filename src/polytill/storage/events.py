@@ -1,4 +1,4 @@
-"""What the platform is told: written in a practice's own transaction, forwarded to one feed, delivered from there."""
+"""Events for the host: written in a practice's own transaction, forwarded to one feed, delivered from there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. ``position`` is its place in the table that it was read from."""
+    """One event. ``position`` is its place in the table that it was read from."""
 
     event_id: str
     practice_id: int
@@ -27,7 +27,8 @@ class Event:
 
 
 def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = None) -> None:
-    """Into the practice's own outbox, in the transaction that makes it true; not where the case is there already."""
+    """Add to the practice's own outbox, in the transaction that the event reports. Nothing is added if its case exists
+    already."""
     unit.add(
         "INSERT INTO events (event_id, practice_id, environment, type, payment_id, data, created_at)"
         " SELECT $1, $2, $3, $4, $5, $6, $7"
@@ -52,7 +53,8 @@ COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, creat
 
 
 async def unforwarded(db: PracticeDb, limit: int = 200) -> list[Event]:
-    """What is not in the owner's feed yet, in order: none of a payment before an earlier one that cannot be read."""
+    """Events that are not in the owner's feed yet, in order: none of a payment before an earlier one that cannot be
+    read."""
     sql = f"SELECT {COLUMNS} FROM events WHERE forwarded_at IS NULL ORDER BY id LIMIT $1"  # noqa: S608
     return (await read_past(lambda places: db.fetch(sql, places), _in_order, limit))[:limit]
 
@@ -70,7 +72,7 @@ def _in_order(rows: list[Any]) -> list[Event]:
 
 
 def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
-    """It stands in the owner's feed."""
+    """Record that an event is in the owner's feed."""
     unit.add("UPDATE events SET forwarded_at = $2 WHERE id = $1", event.position, now)
 
 
@@ -78,9 +80,9 @@ def mark_forwarded(unit: Writes, event: Event, now: datetime) -> None:
 
 
 async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
-    """Put an event into the feed; its position, or None where it stands there already.
+    """Add an event to the feed and return its position. None if it is in the feed already.
 
-    Positions are given out under a lock, so that a reader never sees a later one before an earlier one.
+    Positions are assigned under a lock, so that a reader never sees a later one before an earlier one.
     """
     if dialect == "postgresql":
         await tx.fetch("SELECT pg_advisory_xact_lock(7041777)")
@@ -94,7 +96,7 @@ async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
 
 
 async def read(owner: OwnerDb, after: int, limit: int) -> list[Event]:
-    """The feed in order, from after a position on."""
+    """The events of the feed after a position, in order."""
     rows = await owner.fetch(
         f"SELECT {COLUMNS} FROM event_feed WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
         after, limit,

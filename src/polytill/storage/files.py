@@ -1,4 +1,4 @@
-"""How many files may be open, and whether the disk of SQLite files is full."""
+"""The limit of open files, and whether the disk of SQLite files is full."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from polytill.domain.database_urls import is_postgres
 
 HANDLES = 3  # of an open SQLite database: the file, its log, its index
-MOST_FILES = 200  # SQLite files kept open at once where nothing is scarce
+MOST_FILES = 200  # SQLite files kept open at once if nothing is scarce
 WANTED_LIMIT = 65_536
 LEAST_ROOM = 1024 * 1024  # bytes; a payment writes some pages of a log
 
 
 def raise_limit() -> int:
-    """Raise this process's limit of open files as far as it may; what it is now."""
+    """Raise this process's limit of open files as far as allowed. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_LIMIT if hard == resource.RLIM_INFINITY else min(hard, WANTED_LIMIT)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -34,8 +34,8 @@ def limit() -> int:
 
 
 def sqlite_files() -> int:
-    """How many SQLite files to keep open: at most a third of the limit is theirs, the rest is for sockets, the owner
-    database, jobs, and files that are open while others are being closed."""
+    """How many SQLite files to keep open: at most a third of the limit. The rest is for sockets, the owner database,
+    jobs, and files that are open while others are being closed."""
     return max(4, min(MOST_FILES, limit() // 3 // HANDLES))
 
 
@@ -45,7 +45,7 @@ def connections() -> int:
 
 
 def is_full(place: str) -> bool:
-    """Whether the disk of a directory of SQLite files has no room left; never for a PostgreSQL server."""
+    """Whether the disk of a directory of SQLite files is full. Never for a PostgreSQL server."""
     if is_postgres(place):
         return False
     folder = Path(place)

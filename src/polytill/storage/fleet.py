@@ -1,6 +1,6 @@
-"""Bringing all practices to the present schema, as rows: who is at it, how far it is, and what could not be done.
+"""The migration of all practices, as rows: which process runs it, its progress, and its failures.
 
-How far it is, the directory itself says: how many practices stand at an older revision. Nothing is counted twice.
+The directory itself has the progress: the number of practices at an older revision. Nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from polytill.storage.units import moment
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A practice that could not be migrated, and the one sentence that says why."""
+    """A practice that could not be migrated, and the reason in one sentence."""
 
     practice_id: int
     name: str
@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All practices: how many there are and stand at an older revision; the last run, where there was one."""
+    """All practices: how many there are, how many are at an older revision, and the last run, if there was one."""
 
     practices: int
     behind: int
@@ -37,17 +37,17 @@ class Fleet:
 
     @property
     def stopped(self) -> bool:
-        """Whether the last run came to no end: its process is gone."""
+        """Whether the last run was interrupted: its process is gone."""
         return self.started_at is not None and self.ended_at is None and not self.running
 
     @property
     def done(self) -> int:
-        """How many of those that the run set out to migrate are at the present revision."""
+        """How many practices of the run are at the current revision."""
         return max(0, self.to_migrate - self.behind)
 
 
 def begin(unit: Writes, run: str, actor: str, to_migrate: int, now: datetime, until: datetime) -> None:
-    """Take the one row; ``Stale`` where another process holds it. What the run before could not do is forgotten."""
+    """Take the one row. ``Stale`` if another process holds it. The failures of the previous run are deleted."""
     unit.add(
         "INSERT INTO fleet_migration (id, run, started_by, to_migrate, started_at, claimed_until)"
         " VALUES (1, $1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET run = excluded.run,"
@@ -60,7 +60,7 @@ def begin(unit: Writes, run: str, actor: str, to_migrate: int, now: datetime, un
 
 
 def prolong(unit: Writes, run: str, until: datetime) -> None:
-    """Keep the row while the run goes on; ``Stale`` where another run has taken over."""
+    """Keep the row while the run continues. ``Stale`` if another run has taken over."""
     unit.add(
         "UPDATE fleet_migration SET claimed_until = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL",
         run, until, expect=1,
@@ -68,17 +68,17 @@ def prolong(unit: Writes, run: str, until: datetime) -> None:
 
 
 def end(unit: Writes, run: str, now: datetime) -> None:
-    """The run came to its end."""
+    """End the run."""
     unit.add("UPDATE fleet_migration SET ended_at = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL", run, now)
 
 
 def give_up(unit: Writes, run: str, now: datetime) -> None:
-    """The run stops before its end, and whoever wants may begin another at once."""
+    """Stop the run early. Another one can start at once."""
     unit.add("UPDATE fleet_migration SET claimed_until = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL", run, now)
 
 
 def failed(unit: Writes, practice_id: int, code: str, detail: str, now: datetime) -> None:
-    """A practice could not be migrated."""
+    """Record that a practice could not be migrated."""
     unit.add(
         "INSERT INTO fleet_migration_failures (practice_id, code, detail, at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (practice_id) DO UPDATE SET code = excluded.code, detail = excluded.detail, at = excluded.at",
@@ -87,12 +87,12 @@ def failed(unit: Writes, practice_id: int, code: str, detail: str, now: datetime
 
 
 def mended(unit: Writes, practice_id: int) -> None:
-    """A practice is at the present schema, whatever was wrong with it before."""
+    """Delete the failure of a practice that is now at the current schema."""
     unit.add("DELETE FROM fleet_migration_failures WHERE practice_id = $1", practice_id)
 
 
 async def behind(owner: OwnerDb, head: str) -> list[int]:
-    """The practices that stand at another revision."""
+    """The practices at another revision."""
     rows = await owner.fetch(
         "SELECT id FROM practices WHERE state <> 'provisioning' AND schema_version <> $1 ORDER BY id", head
     )
@@ -100,7 +100,7 @@ async def behind(owner: OwnerDb, head: str) -> list[int]:
 
 
 async def read(owner: OwnerDb, head: str, now: datetime, limit: int = 100) -> Fleet:
-    """How far it is; at most ``limit`` failures."""
+    """The progress of the migration, with at most ``limit`` failures."""
     counts = await owner.one(
         "SELECT count(*) AS practices, count(CASE WHEN schema_version <> $1 THEN 1 END) AS behind FROM practices"
         " WHERE state <> 'provisioning'",

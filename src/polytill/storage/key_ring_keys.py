@@ -1,4 +1,4 @@
-"""The fingerprint of the key ring in the owner database: a check value of each key that wraps something there."""
+"""The fingerprint of the key ring in the owner database: a check value of each key that wraps something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def recorded(owner: OwnerDb | Tx) -> dict[str, str]:
 
 
 def record(unit: Writes, checks: dict[str, str], now: datetime) -> None:
-    """Add check values; one that is there stays."""
+    """Add check values. Existing ones stay."""
     for key_id, check in checks.items():
         unit.add(
             "INSERT INTO key_ring_keys (key_id, check_value, created_at) VALUES ($1, $2, $3)"
@@ -25,7 +25,7 @@ def record(unit: Writes, checks: dict[str, str], now: datetime) -> None:
 
 
 async def anything_sealed(owner: OwnerDb) -> list[tuple[int, str]]:
-    """One wrapped data key of a practice for each key id that wraps any, with the practice's id."""
+    """For each key id in use, one data key of a practice that it wraps, with the practice's id."""
     rows = await owner.fetch("SELECT id, wrapped_data_key FROM practices WHERE wrapped_data_key <> '' ORDER BY id")
     by_key = {str(row["wrapped_data_key"]).partition(":")[0]: (row["id"], row["wrapped_data_key"]) for row in rows}
     return list(by_key.values())

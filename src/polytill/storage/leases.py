@@ -1,4 +1,4 @@
-"""Leases in the owner database: which practices may have something open, so that a worker visits each of them."""
+"""Leases in the owner database: which practices may have open work, so that a worker visits each of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polytill.storage.units import moment
 
 
 def hold(unit: Writes, practice_id: int, until: datetime, now: datetime) -> None:
-    """Write or prolong a lease; it never becomes shorter. The first visit to a new one is due now."""
+    """Write or prolong a lease. It never becomes shorter. The first visit to a new lease is due now."""
     unit.add(
         "INSERT INTO practice_leases (practice_id, lease_until, visit_due_at) VALUES ($1, $2, $3)"
         " ON CONFLICT (practice_id) DO UPDATE SET lease_until = excluded.lease_until"
@@ -20,14 +20,14 @@ def hold(unit: Writes, practice_id: int, until: datetime, now: datetime) -> None
 
 
 def end(unit: Writes, practice_id: int, lapsed_before: datetime) -> None:
-    """Forget a lease that has lapsed and behind which nothing is open. One that was renewed meanwhile stays."""
+    """Delete a lease that has expired without open work. A lease that was renewed meanwhile stays."""
     unit.add(
         "DELETE FROM practice_leases WHERE practice_id = $1 AND lease_until < $2", practice_id, lapsed_before
     )  # fmt: skip
 
 
 def hold_all(unit: Writes, until: datetime) -> None:
-    """A lease for every practice that has none, so that each is visited once more whatever was forgotten."""
+    """A lease for every practice without one, so that each is visited once more, whatever was forgotten."""
     unit.add(
         "INSERT INTO practice_leases (practice_id, lease_until)"
         " SELECT id, $1 FROM practices WHERE state <> 'provisioning' ON CONFLICT (practice_id) DO NOTHING",
@@ -36,9 +36,9 @@ def hold_all(unit: Writes, until: datetime) -> None:
 
 
 def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: datetime) -> None:
-    """End claims, and make visits due, that a clock far ahead has put off to a time that none which is right writes: until
-    then nobody else would visit these practices. It is not looked for in each claim, or a worker whose own clock is far
-    behind would take everything from the others all the time."""
+    """End claims, and make visits due, that a clock far ahead has put off to a time that no correct clock writes: until
+    then nobody else would visit these practices. This is not checked in each claim, because a worker whose own clock is
+    far behind would then take all practices from the others all the time."""
     unit.add(
         "UPDATE practice_leases SET claimed_by = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_by END,"
         " claimed_until = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_until END,"
@@ -49,7 +49,7 @@ def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: d
 
 
 def cut_claims(unit: Writes, claimed_after: datetime, until: datetime) -> None:
-    """Let claims that were written by a time far ahead end when those do that are written now, unless they are kept."""
+    """Shorten claims that a clock far ahead has written to the end of claims written now, unless they are kept."""
     unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_until > $1", claimed_after, until)
 
 

@@ -1,4 +1,5 @@
-"""What providers, statements and receipts call a payment: kept with the attempt, and found by an index."""
+"""The identifiers that providers, statements and receipts use for a payment: stored with the attempt, found by an
+index."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ _KINDS = {kind.value: kind for kind in IdentifierKind}
 
 
 def insert(unit: Writes, attempt: Attempt, found: Identifiers, now: datetime) -> None:
-    """Keep identifiers of an attempt; those that are kept already stay as they are."""
+    """Add identifiers of an attempt. Existing ones stay as they are."""
     pairs = [(kind.value, value) for kind, values in found.items() for value in values][:MOST_AT_ONCE]
     if not pairs:
         return
@@ -42,7 +43,7 @@ async def of_payments(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, I
 
 
 async def by_payment(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, list[Identifiers]]:
-    """The identifiers of payments, each with one entry for each of its attempts that has any."""
+    """The identifiers of payments, each with one entry for each attempt that has any."""
     found: dict[str, dict[str, Identifiers]] = {}
     for row in await _rows(db, list(payment_ids)):
         _add(found.setdefault(row["payment_id"], {}).setdefault(row["attempt_id"], {}), row)
@@ -50,7 +51,7 @@ async def by_payment(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, li
 
 
 async def references(db: PracticeDb, payment_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Our own references of payments, one for each attempt: under them the providers know the attempts."""
+    """Our own references of payments, one for each attempt. The providers know the attempts by them."""
     found: dict[str, list[str]] = {}
     for row in await _of_payments(db, "payment_id, id FROM payment_attempts", "payment_id, number", list(payment_ids)):
         found.setdefault(row["payment_id"], []).append(row["id"])
@@ -75,13 +76,13 @@ async def _of_payments(db: PracticeDb, what: str, order: str, ids: list[str]) ->
 
 
 def _add(kept: Identifiers, row: Any) -> None:
-    kind = _KINDS.get(row["kind"])  # a newer version may know more
+    kind = _KINDS.get(row["kind"])  # a newer version may have more kinds
     if kind is not None:
         kept[kind] = (*kept.get(kind, ()), row["value"])
 
 
 async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -> Attempt | None:
-    """Another attempt at the same provider configuration that an identifier is recorded for, however it is written."""
+    """Another attempt at the same provider configuration that has this identifier, in any spelling."""
     row = await db.one(
         "SELECT i.attempt_id FROM payment_identifiers AS i JOIN payment_attempts AS a ON a.id = i.attempt_id"
         " WHERE i.search_key = $1 AND i.kind <> $2 AND i.environment = $3 AND a.config_id = $4 AND i.attempt_id <> $5"
@@ -91,14 +92,13 @@ async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -
     )  # fmt: skip
     if row is not None:
         return await attempt_by_id(db, row["attempt_id"])
-    # Rows of earlier versions have their main id only.
+    # Rows of earlier versions have only the main id.
     found = await attempt_of_provider(db, attempt.config_id, attempt.environment, transaction_id)
     return found if found is not None and found.id != attempt.id else None
 
 
 async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environment, charge_id: str) -> Attempt | None:
-    """The attempt that a charge or capture belongs to: where a provider names neither our reference nor the payment's own
-    id."""
+    """The attempt of a charge or capture, for providers that name neither our reference nor the payment's own id."""
     kinds = ", ".join(f"'{kind.value}'" for kind in OF_A_CHARGE)
     row = await db.one(
         "SELECT i.attempt_id FROM payment_identifiers AS i"  # noqa: S608

@@ -1,4 +1,4 @@
-"""Payment links: an amount that staff ask for, and the payments that payers began through it."""
+"""Payment links: an amount that staff request, and the payments that payers start with the link."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.units import moment
 
 @dataclass(frozen=True, slots=True)
 class PaymentLink:
-    """One link. ``amount`` is minor units of ``currency``; the counts are of the payments made through it."""
+    """One link. ``amount`` is in minor units of ``currency``; the counts are of the payments made with it."""
 
     id: str
     practice_id: int
@@ -34,8 +34,8 @@ class PaymentLink:
     canceled: int = 0
 
     def status(self, now: datetime) -> str:
-        """open, paid (single use only), closed or expired. One of single use is closed, too, once its payment was canceled:
-        whether a link at the provider can still be paid is not known then, so there is no other payment."""
+        """open, paid (single use only), closed or expired. A single-use link is closed, too, after its payment was
+        canceled: the link at the provider may still be payable, so there is no other payment."""
         if self.single_use and self.succeeded:
             return "paid"
         if self.state == "closed":
@@ -67,7 +67,7 @@ def _link(row: Any) -> PaymentLink:
 
 
 def insert(unit: Writes, link: PaymentLink) -> None:
-    """A new link."""
+    """Insert a link."""
     unit.add(
         "INSERT INTO payment_links (id, practice_id, environment, amount, currency, description, reference, single_use,"
         " state, expires_at, created_by, created_at, updated_at)"
@@ -78,7 +78,7 @@ def insert(unit: Writes, link: PaymentLink) -> None:
 
 
 def close(unit: Writes, link_id: str, now: datetime) -> None:
-    """No payment begins through it any more. ``Stale`` where it is closed already."""
+    """Close a link: no further payment can start with it. ``Stale`` if it is closed already."""
     unit.add(
         "UPDATE payment_links SET state = 'closed', updated_at = $2 WHERE id = $1 AND state = 'open'",
         link_id, now, expect=1,
@@ -86,9 +86,9 @@ def close(unit: Writes, link_id: str, now: datetime) -> None:
 
 
 def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None:
-    """A payment begins through a link that is open at this moment and as it was read. ``Stale`` where it is not: what was
-    counted of it since it was read holds only then."""
-    later = max(now, link.updated_at + timedelta(microseconds=1))  # no two uses leave the same moment behind
+    """Start a payment with a link that is open at this time and unchanged since it was read. ``Stale`` otherwise,
+    because the counts that were read hold only for an unchanged link."""
+    later = max(now, link.updated_at + timedelta(microseconds=1))  # no two uses leave the same time behind
     unit.add(
         "UPDATE payment_links SET updated_at = $3"
         " WHERE id = $1 AND state = 'open' AND expires_at > $2 AND updated_at = $4",
@@ -113,7 +113,7 @@ async def listed(db: PracticeDb, before: str | None, limit: int) -> list[Payment
 
 
 async def payments_of(db: PracticeDb, link_id: str) -> list[str]:
-    """The ids of all of a link's payments, newest first."""
+    """The ids of all payments of a link, newest first."""
     rows = await db.fetch(
         "SELECT payment_id FROM payment_link_payments WHERE link_id = $1 ORDER BY created_at DESC", link_id
     )
@@ -121,7 +121,7 @@ async def payments_of(db: PracticeDb, link_id: str) -> list[str]:
 
 
 async def started_since(db: PracticeDb, link_id: str, since: datetime) -> int:
-    """How many payments began through a link since a moment."""
+    """How many payments started with a link since a given time."""
     row = await db.one(
         "SELECT COUNT(*) AS n FROM payment_link_payments WHERE link_id = $1 AND created_at > $2", link_id, since
     )

@@ -15,7 +15,7 @@ from polytill.storage.payment_search import Condition, Identified, are_many, fit
 from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
 from polytill.storage.search_blocks import Found
 
-# How many blocks are read at first and then at a time, and how many may be made by workers while a search reads.
+# The number of blocks read first and then per step, and how many workers may create while a search reads.
 FIRST_BLOCKS, MORE_BLOCKS, LATER_BLOCKS = 16, 64, 8
 MOST_IDENTIFIED = 500
 _AS_IT_IS, _OF_NO_INDEX = "", " || ''"
@@ -23,7 +23,7 @@ _AS_IT_IS, _OF_NO_INDEX = "", " || ''"
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a list of payments is narrowed to. ``before`` is the cursor: (created_at, id) of the last row seen."""
+    """The filters of a list of payments. ``before`` is the cursor: (created_at, id) of the last row seen."""
 
     environment: Environment
     status: str | None = None
@@ -37,10 +37,10 @@ class Filters:
     search: str | None = None  # as staff type it: ``domain/search.py``
     number: str | None = None
     customer_email: str | None = None
-    provider_transaction_id: str | None = None  # any identifier that a provider has of it
+    provider_transaction_id: str | None = None  # any identifier that a provider uses for it
 
 
-# What has happened to the money of a payment that was paid, beside its status.
+# What happened to a payment after it was paid, beside its status.
 STANDINGS = {
     "refunded": "p.amount_refunded > 0 AND p.amount_refunded >= p.amount_captured",
     "part_refunded": "p.amount_refunded > 0 AND p.amount_refunded < p.amount_captured",
@@ -60,7 +60,7 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
         return await _walked(db, filters, terms, limit, Identified.many)
     while (holding := await search_blocks.holding(db, filters.environment, terms)) is not None:
         found = await _in_blocks(db, filters, terms, holding, limit)
-        # Rows that came into later blocks than were looked at, while we read, may be missing.
+        # Rows that moved to later blocks than were read, while we read, may be missing.
         if await search_blocks.last_number(db) <= holding.last + LATER_BLOCKS:
             return found
     return await _walked(db, filters, terms, limit)
@@ -69,7 +69,7 @@ async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
 async def _in_blocks(
     db: PracticeDb, filters: Filters, terms: tuple[Term, ...], holding: Found, limit: int
 ) -> list[Payment]:
-    """Matches among few rows: those of the blocks that may hold one, those in no block yet, and the payments that have an
+    """Matches among few rows: those of the blocks that may have one, those in no block yet, and the payments with an
     identifier that was typed."""
     found: dict[str, Payment] = {}
 
@@ -84,7 +84,7 @@ async def _in_blocks(
     while at < len(blocks) and not _is_full(found, limit, blocks[at].newest_at):
         await look(_Query.of_blocks(filters, terms, [block.number for block in blocks[at : at + size]], size))
         at, size = at + size, MORE_BLOCKS
-    # At the end: a row that left one of the blocks while they were read was corrected, and is in none now.
+    # Last: a row that left one of the blocks while they were read was corrected, and is in none now.
     later = [0, *range(holding.last + 1, holding.last + 1 + LATER_BLOCKS)]
     await look(_Query.of_blocks(filters, terms, later, len(later)))
     return sorted(found.values(), key=_place, reverse=True)[:limit]
@@ -95,14 +95,14 @@ def _place(payment: Payment) -> tuple[datetime, str]:
 
 
 def _is_full(found: dict[str, Payment], limit: int, newest_at: datetime) -> bool:
-    """Whether a page is full of payments that are newer than anything that is left to look at."""
+    """Whether a page is full of payments newer than anything left to read."""
     return sum(payment.created_at > newest_at for payment in found.values()) >= limit
 
 
 async def _walked(
     db: PracticeDb, filters: Filters, terms: tuple[Term, ...], limit: int, identified: Identified = Identified.few
 ) -> list[Payment]:
-    """Matches by a walk from the newest payment on, to the end of a page."""
+    """Matches by a walk from the newest payment to the end of a page."""
     narrow = bool(terms) or filters.reference is not None or filters.customer_email is not None
     query = _Query(filters, "payment_search AS s CROSS JOIN payments AS p" if narrow else "payments AS p", narrow, True)
     if terms:
@@ -111,21 +111,21 @@ async def _walked(
 
 
 class _Query:
-    """One statement that lists payments: "CROSS" keeps SQLite to the order of its tables."""
+    """One statement that lists payments. "CROSS" makes SQLite keep the order of its tables."""
 
     def __init__(self, filters: Filters, source: str, narrow: bool = True, is_walk: bool = False) -> None:
         self.condition = Condition(filters.environment.value)
         self.source = source
         self.order = ("s.created_at", "s.payment_id") if narrow else ("p.created_at", "p.id")
         self.where = ["p.id = s.payment_id"] if narrow else []
-        # As an expression it belongs to no index: else SQLite walks all payments in their order to find one by its number.
+        # An expression matches no index. Otherwise SQLite walks all payments in their order to find one by its number.
         is_walk = is_walk and filters.number is None and filters.provider_transaction_id is None
         self.where.append(f"{'s' if narrow else 'p'}.environment{_AS_IT_IS if is_walk else _OF_NO_INDEX} = $1")
         self._filter(filters)
 
     @classmethod
     def of_blocks(cls, filters: Filters, terms: tuple[Term, ...], numbers: list[int], places: int) -> _Query:
-        """Rows of blocks. One text for any number of blocks up to ``places``."""
+        """Rows of blocks. One statement text for any number of blocks up to ``places``."""
         query = cls(filters, "payment_search AS s CROSS JOIN payments AS p")
         padded = numbers + [-1] * (places - len(numbers))
         query.where.append(f"s.block IN ({', '.join(query.condition.add(number) for number in padded)})")
@@ -134,7 +134,7 @@ class _Query:
 
     @classmethod
     def of_named(cls, filters: Filters, terms: tuple[Term, ...]) -> _Query:
-        """Rows of payments that have an identifier that was typed."""
+        """Rows of payments with an identifier that was typed."""
         query = cls(filters, "payments AS p CROSS JOIN payment_search AS s")
         typed = identifiers_typed(terms).items()
         ids = " UNION ".join(named(key, code, "$1", query.condition) for key, code in typed)

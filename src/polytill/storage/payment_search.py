@@ -1,7 +1,7 @@
-"""What payments are found by: one narrow row a payment, written with it, and read from the newest on.
+"""Search rows: one narrow row per payment, written with it, and read from the newest on.
 
-A search walks these rows and stops at the end of a page. All words are in their search form before they come here, so
-that the database compares bytes and both engines find the same.
+A search walks these rows and stops at the end of a page. All words are in their search form before they arrive here, so
+the database compares bytes and both engines find the same payments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from polytill.storage.payments import Payment
 
 @dataclass(frozen=True, slots=True)
 class SearchRow:
-    """One payment as it is searched."""
+    """The searchable text of one payment."""
 
     payment_id: str
     environment: Environment
@@ -34,7 +34,7 @@ class SearchRow:
 
 
 def row_of(payment: Payment) -> SearchRow:
-    """What a payment is found by. Ids of ours and of its provider are found by their own indexes."""
+    """The search row of a payment. Our ids and those of its provider have their own indexes."""
     body = search_body(
         payment.customer_name, payment.customer_email, payment.description, payment.currency,
         codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]), phones=_phones(payment),
@@ -54,7 +54,7 @@ def _phones(payment: Payment) -> tuple[str | None, ...]:
 
 
 def insert(unit: Writes, row: SearchRow) -> None:
-    """Make a payment findable; nothing happens where it is."""
+    """Make a payment findable. Nothing happens if it is already."""
     unit.add(
         "INSERT INTO payment_search (environment, created_at, payment_id, major_units, email, reference, body)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -63,7 +63,7 @@ def insert(unit: Writes, row: SearchRow) -> None:
 
 
 def rewrite(unit: Writes, row: SearchRow) -> None:
-    """A payment's customer was corrected: it is found by what is right."""
+    """Rewrite the search row of a payment whose customer was corrected."""
     unit.add(
         "UPDATE payment_search SET email = $4, body = $5, block = 0 WHERE environment = $1 AND created_at = $2 AND payment_id = $3",
         row.environment.value, row.created_at, row.payment_id, row.email, row.body,
@@ -71,27 +71,27 @@ def rewrite(unit: Writes, row: SearchRow) -> None:
 
 
 class Condition:
-    """A condition in SQL that grows, with its arguments."""
+    """A growing SQL condition with its arguments."""
 
     def __init__(self, *args: Any) -> None:
         self.args: list[Any] = list(args)
 
     def add(self, value: Any) -> str:
-        """A further argument; the parameter that stands for it."""
+        """Add an argument; returns its parameter."""
         self.args.append(value)
         return f"${len(self.args)}"
 
 
 class Identified(Enum):
-    """How rows are compared with the identifiers that were typed."""
+    """How rows are compared with the typed identifiers."""
 
     never = 0  # only the row's own text
     few = 1  # the payments that have one are found once
-    many = 2  # each row is asked whether it has one
+    many = 2  # each row is checked for one
 
 
 def fits(terms: tuple[Term, ...], environment: str, condition: Condition, identified: Identified) -> str:
-    """SQL: a row of ``payment_search AS s`` has everything that was typed. ``environment`` is the parameter that holds it."""
+    """SQL: a row of ``payment_search AS s`` matches everything typed. ``environment`` is the parameter that holds it."""
     found = []
     for term in terms:
         readings = (
@@ -102,8 +102,8 @@ def fits(terms: tuple[Term, ...], environment: str, condition: Condition, identi
 
 
 def named(key: str, code: str, environment: str, condition: Condition) -> str:
-    """SQL: ids of payments that are called so by their provider, or of which an attempt, refund or dispute is: ``key`` is
-    the identifier without punctuation, ``code`` with it."""
+    """SQL: ids of payments with this identifier of their provider, an attempt, a refund or a dispute. ``key`` is the
+    identifier without punctuation, ``code`` the one with it."""
     value = condition.add(key)
     by_provider = (
         "SELECT i.payment_id FROM payment_identifiers AS i"  # noqa: S608
@@ -125,13 +125,13 @@ def _named_otherwise(value: str, code: str, environment: str, condition: Conditi
 
 
 def identifiers_typed(terms: tuple[Term, ...]) -> dict[str, str]:
-    """What was typed that can be an identifier: without punctuation, and with it."""
+    """The typed words that can be identifiers: without punctuation, and with it."""
     leaves = [leaf for term in terms for reading in term for leaf in reading]
     return {key: code for leaf in leaves for key, code in leaf.identifiers}
 
 
 async def are_many(db: PracticeDb, environment: str, keys: Iterable[str], most: int) -> bool:
-    """Whether more than ``most`` rows of identifiers have one of these keys: the last digits of a card, for example."""
+    """Whether more than ``most`` identifier rows have one of these keys: the last digits of a card, for example."""
     condition = Condition(environment)
     places = ", ".join(condition.add(key) for key in keys)
     if not places:

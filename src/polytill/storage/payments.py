@@ -1,4 +1,4 @@
-"""Payments and the attempts to take them: rows in, rows out. What a change means is decided in ``flows/settle.py``."""
+"""Payments and their attempts: rows in, rows out. ``flows/settle.py`` decides what a change means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class Payment:
-    """One payment. Amounts are minor units of ``currency``; refunds and disputes are arithmetic beside ``status``."""
+    """One payment. Amounts are in minor units of ``currency``. Refunds and disputes are amounts beside ``status``."""
 
     id: str
     practice_id: int
@@ -55,14 +55,14 @@ class Payment:
     cancel_reason: str | None = None
     version: int = 0
     save_method: bool = False
-    saved_method_id: str | None = None  # charged while the payer is away
+    saved_method_id: str | None = None  # charged while the payer is absent
     method_details: dict[str, str] | None = None  # charged directly, without the provider's page
     number: str | None = None  # for people; None until a row of an earlier version got one
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one provider. Its id is the reference that the provider knows, and the idempotency key there."""
+    """One try at one provider. Its id is our reference and idempotency key at the provider."""
 
     id: str
     payment_id: str
@@ -81,16 +81,16 @@ class Attempt:
     reason: str | None = None
     raw_code: str | None = None
     detail: str | None = None
-    unclear_since: datetime | None = None  # since when its provider answers in words that are not known
+    unclear_since: datetime | None = None  # since when its provider answers with unknown words
     next_action: str | None = None  # sealed
     next_lookup_at: datetime | None = None
     lookups: int = 0
-    wire_format: int = 0  # what its create call consists of: ``flows/pay.py``
+    wire_format: int = 0  # the parameters of its create call: ``flows/pay.py``
 
 
 @dataclass(slots=True)
 class Change:
-    """What one fact does to a payment row: a status, amounts to add, and columns to set where they are not None."""
+    """What one fact changes in a payment row: a status, amounts to add, and columns to set unless they are None."""
 
     status: PaymentStatus
     add_authorized: int = 0
@@ -100,7 +100,7 @@ class Change:
     add_lost: int = 0
     add_excess_refunded: int = 0
     add_disputed: int = 0
-    dispute_news: bool = False  # of a dispute: whatever is concluded from the disputes at the same time is Stale
+    dispute_news: bool = False  # of a dispute: any conclusion from the disputes at the same time is Stale
     provider_code: str | None = None
     provider_transaction_id: str | None = None
     provider_response: Any = None
@@ -129,7 +129,7 @@ _ATTEMPT_COLUMNS = (
 
 @reads_row
 def payment_of(row: Any) -> Payment:
-    """A row as it stands in the table."""
+    """A row of the table as a value."""
     values = dict(row)
     values["environment"] = Environment(values["environment"])
     values["status"] = PaymentStatus(values["status"])
@@ -157,7 +157,7 @@ def _attempt(row: Any) -> Attempt:
 
 
 def insert(unit: Writes, payment: Payment) -> None:
-    """A new payment. ``Duplicate`` where its idempotency key is used already."""
+    """A new payment. ``Duplicate`` if its idempotency key is used already."""
     unit.add(
         "INSERT INTO payments (id, practice_id, environment, status, amount, currency, payment_method, capture_mode,"
         " provider_code, customer_email, customer_name, customer_phone, description, reference, metadata, return_url,"
@@ -176,7 +176,7 @@ def insert(unit: Writes, payment: Payment) -> None:
 
 
 def insert_attempt(unit: Writes, attempt: Attempt) -> None:
-    """A new attempt, on disk before its call is made."""
+    """A new attempt, committed before its call is made."""
     unit.add(
         "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
         " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id,"
@@ -189,8 +189,8 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
 
 
 def set_customer(unit: Writes, payment: Payment) -> None:
-    """The customer of a failed payment as it was corrected, and the details of its direct charge, in their normal forms.
-    ``Stale`` otherwise."""
+    """The corrected customer of a failed payment, and the details of its direct charge, in their normal forms.
+    ``Stale`` if the payment is not failed."""
     unit.add(
         "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4, method_details = $5"
         " WHERE id = $1 AND status = 'failed'",
@@ -200,7 +200,7 @@ def set_customer(unit: Writes, payment: Payment) -> None:
 
 
 def set_number(unit: Writes, payment: Payment) -> None:
-    """The number of a payment that has none yet. ``Stale`` where it got one, ``Duplicate`` where the number is taken."""
+    """The number of a payment that has none yet. ``Stale`` if it got one, ``Duplicate`` if the number is taken."""
     unit.add("UPDATE payments SET number = $2 WHERE id = $1 AND number IS NULL", payment.id, payment.number, expect=1)
 
 
@@ -208,10 +208,10 @@ def change(
     unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None,
     disputes: int | None = None,
 ) -> None:  # fmt: skip
-    """Apply one fact to a payment that still has the status that was read. ``Stale`` where it has not.
+    """Apply one fact to a payment that still has the status that was read. ``Stale`` otherwise.
 
-    The fee is learnt once: where another has written one meanwhile, this is ``Stale`` too. With ``version``, nothing
-    else about the payment may have changed either; with ``disputes``, nothing about its disputes.
+    The fee is set once: if another writer has set it meanwhile, this is ``Stale`` too. With ``version``, nothing else
+    about the payment may have changed either; with ``disputes``, nothing about its disputes.
     """
     unit.add(
         "UPDATE payments SET status = $3, amount_authorized = amount_authorized + $4,"
@@ -238,7 +238,7 @@ def change(
 
 
 def applied(payment: Payment, change: Change, now: datetime) -> Payment:
-    """The payment as ``change`` leaves it, without reading it again."""
+    """The payment as ``change`` leaves it, without another read."""
     payment.status = change.status
     payment.amount_authorized += change.add_authorized
     payment.amount_captured += change.add_captured
@@ -266,7 +266,7 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
 
 
 def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
-    """Write an attempt whose state and next action are still those that were read. ``Stale`` where they are not."""
+    """Change an attempt whose state and next action are still those that were read. ``Stale`` otherwise."""
     unit.add(
         "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
         " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11, unclear_since = $13"
@@ -278,8 +278,8 @@ def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
 
 
 def asked_again(unit: Writes, attempt: Attempt) -> None:
-    """When to look an attempt up again, and the provider's last words about it; its state stays. ``Stale`` where another
-    has moved it."""
+    """Set the next lookup of an attempt and the provider's last words about it; its state stays. ``Stale`` if another
+    writer has changed the state."""
     unit.add(
         "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4, reason = $5, raw_code = $6, detail = $7,"
         " unclear_since = $8 WHERE id = $1 AND state = $2",
@@ -289,7 +289,7 @@ def asked_again(unit: Writes, attempt: Attempt) -> None:
 
 
 def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
-    """What a provider said when it refused a capture or a cancel; the attempt stays as it is."""
+    """Record what a provider said when it rejected a capture or a cancel. The attempt stays as it is."""
     unit.add(
         "UPDATE payment_attempts SET reason = $2, raw_code = $3, detail = $4 WHERE id = $1",
         attempt_id, reason, code, detail, expect=1,
@@ -297,8 +297,8 @@ def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, det
 
 
 def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, with_disputed: bool = False) -> None:
-    """Reserve part of the captured amount. ``Stale`` where not so much is left, nor of what nobody disputes unless
-    ``with_disputed``: a chargeback that arrives meanwhile counts, too."""
+    """Reserve part of the captured amount. ``Stale`` if less is left, or less that is not disputed, unless
+    ``with_disputed``. A chargeback that arrives meanwhile counts, too."""
     unit.add(
         "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3, version = version + 1 WHERE id = $1"
         " AND amount_captured - amount_refunded - refund_reserved - amount_lost"
@@ -308,7 +308,7 @@ def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, wi
 
 
 def guard(unit: Writes, payment: Payment, now: datetime) -> None:
-    """Go on only if nothing about the payment has changed since it was read. ``Stale`` otherwise."""
+    """Continue only if nothing about the payment has changed since it was read. ``Stale`` otherwise."""
     unit.add(
         "UPDATE payments SET updated_at = $3, version = version + 1 WHERE id = $1 AND version = $2",
         payment.id, payment.version, now, expect=1,
@@ -325,7 +325,7 @@ async def by_id(db: PracticeDb, payment_id: str) -> Payment | None:
 
 
 async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
-    """The payment that was made under this idempotency key."""
+    """The payment with this idempotency key."""
     row = await db.one(
         f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
         db.practice_id, idempotency_key,
@@ -334,7 +334,7 @@ async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
 
 
 async def without_number(db: PracticeDb, limit: int) -> list[Payment]:
-    """Payments that an earlier version has written; what this version cannot read is left out."""
+    """Payments of an earlier version without a number. Rows that this version cannot read are left out."""
     rows = await db.fetch(
         f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND number IS NULL LIMIT $2",  # noqa: S608
         db.practice_id, limit,
@@ -360,7 +360,7 @@ async def attempt_by_id(db: PracticeDb, attempt_id: str) -> Attempt | None:
 async def attempt_of_provider(
     db: PracticeDb, config_id: int, environment: Environment, provider_transaction_id: str
 ) -> Attempt | None:
-    """The attempt that a provider's own id belongs to."""
+    """The attempt that has this id at the provider."""
     row = await db.one(
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND provider_transaction_id = $2 AND environment = $3 ORDER BY created_at LIMIT 1",
@@ -370,7 +370,7 @@ async def attempt_of_provider(
 
 
 async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
-    """The newest attempt that took money with the very credentials of another one."""
+    """The newest attempt that took money with the same credentials as another one."""
     row = await db.one(
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND environment = $2 AND credential_version = $3 AND state = 'succeeded'"
@@ -383,8 +383,8 @@ async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
 async def attempts_overdue(
     db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
 ) -> list[Attempt]:
-    """Attempts whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
-    to after ``beyond`` is overdue, too."""
+    """Attempts whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put
+    off to after ``beyond`` is due, too."""
     sql = (
         f"SELECT {_ATTEMPT_COLUMNS} FROM (SELECT payment_attempts.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY next_lookup_at, id) AS place FROM payment_attempts"
@@ -396,9 +396,9 @@ async def attempts_overdue(
 
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:
-    """Payments that nobody finished in time, and that wait for their payer: so many of each provider. Those come first
-    that were asked about longest ago, and only when it is time to ask: one that cannot be closed keeps no other waiting.
-    One that was paid, if by another amount than was asked for, waits for a person instead."""
+    """Payments past their expiry that still wait for their payer: a number of each provider, those with the oldest
+    lookup first, and only when their lookup is due, so that one that cannot be closed delays no other. A payment that
+    was paid with another amount than requested waits for staff instead."""
     sql = (
         f"SELECT {PAYMENT_COLUMNS} FROM (SELECT unpaid.*, ROW_NUMBER() OVER"  # noqa: S608
         " (PARTITION BY provider_code ORDER BY asked_next, id) AS place FROM"

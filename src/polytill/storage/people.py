@@ -1,4 +1,4 @@
-"""API keys in the owner database, found by the hash of the key; and the one row that says which practice a database is."""
+"""API keys in the owner database, found by the hash of the key, and the one row that says whose database it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Who is calling. ``practice_id`` is None for owner keys."""
+    """An API key. ``practice_id`` is None for owner keys."""
 
     id: int
     kind: str
@@ -39,7 +39,7 @@ def insert_key(
     unit: Writes, kind: str, practice_id: int | None, name: str, key_hash: str, last4: str, scopes: list[str],
     now: datetime,
 ) -> None:  # fmt: skip
-    """A new key. Only its hash is kept."""
+    """A new key. Only its hash is stored."""
     unit.add(
         "INSERT INTO api_keys (kind, practice_id, name, key_hash, last4, scopes, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -48,7 +48,7 @@ def insert_key(
 
 
 def revoke_key(unit: Writes, key_id: int, practice_id: int | None, now: datetime) -> None:
-    """End a key. With a practice id only a key of that practice."""
+    """Revoke a key. With a practice id, only a key of that practice."""
     if practice_id is None:
         unit.add("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", key_id, now, expect=1)
     else:
@@ -80,7 +80,7 @@ async def keys(owner: OwnerDb, practice_id: int | None) -> list[ApiKey]:
 
 
 async def practice_settings(db: PracticeDb) -> tuple[int, Locality]:
-    """The practice's ``default_currency_id`` and where it is, from its own database."""
+    """The practice's ``default_currency_id``, country and time zone, from its own database."""
     row = await db.one("SELECT default_currency_id, country, time_zone FROM practices WHERE id = $1", db.practice_id)
     assert row is not None
     return int(row["default_currency_id"]), Locality(row["country"], row["time_zone"])
@@ -98,20 +98,20 @@ def update_practice(
 
 
 async def checkout_color(db: PracticeDb) -> str | None:
-    """The practice's colour on its payers' pages, ``#rrggbb``; None where it has chosen none."""
+    """The practice's color on the checkout, ``#rrggbb``. None if it has chosen none."""
     row = await db.one("SELECT checkout_color FROM practices WHERE id = $1", db.practice_id)
     assert row is not None
     return row["checkout_color"]  # type: ignore[no-any-return]
 
 
 def set_checkout_color(unit: Writes, practice_id: int, color: str | None, now: datetime) -> None:
-    """Choose the colour, or with None go back to ours."""
+    """Set the color. None restores the default."""
     unit.add(
         "UPDATE practices SET checkout_color = $2, updated_at = $3 WHERE id = $1", practice_id, color, now, expect=1
     )
 
 
 async def people(db: OwnerDb | PracticeDb) -> list[dict[str, Any]]:
-    """The people of a database."""
+    """The staff of a database."""
     rows = await db.fetch("SELECT id, email, name, role, is_active, created_at FROM users ORDER BY id")
     return [{**dict(row), "is_active": bool(row["is_active"]), "created_at": moment(row["created_at"])} for row in rows]

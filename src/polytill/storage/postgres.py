@@ -1,11 +1,11 @@
-"""PostgreSQL at run time: asyncpg, plain SQL, and a budget of connections per server.
+"""PostgreSQL at run time: asyncpg, plain SQL, and a connection budget per server.
 
-A cold connection costs the server about 12 ms of CPU, a warm one 0.4 ms, so the budget should cover the practices that
-are active: one connection per practice unless it is busy, a hard ceiling, least recently used idle ones closed, ones
-in use never, and a connection that comes back goes first to whoever waits for the same practice.
+A cold connection costs the server about 12 ms of CPU, a warm one 0.4 ms, so the budget should cover the active
+practices: one connection per practice unless it is busy, a hard limit, least recently used idle connections closed
+first, connections in use never, and a returned connection goes first to a waiter for the same practice.
 
-The ceiling is one process's; the server's own (``max_connections``) is shared with others. Where the server has no place
-left, this process gives idle ones back and asks again, and takes no more than it had for a while.
+The limit is one process's. The server's own limit (``max_connections``) is shared with others. If the server has no
+slot left, this process closes idle connections and tries again, and takes no more than it had for a while.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from polytill.storage.units import Step, Unit, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100
 WAIT_S = 5.0
-FULL_S = 30.0  # for so long after the server had no place left, we hold no more than we had then
-IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # what is not used for so long is another process's to have
-PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is asked again
+FULL_S = 30.0  # for this long after the server was full, we open no more connections than we had then
+IDLE_S, IDLE_WHEN_FULL_S = 300.0, 10.0  # a connection unused for this long is closed, for other processes
+PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # before a full server is tried again
 
 
 class Budget:
@@ -48,14 +48,14 @@ class Budget:
         self._wait_s = wait_s
         self.total = 0
         self._idle: OrderedDict[str, list[Any]] = OrderedDict()  # database -> connections, least recently used first
-        self._used_at_s: dict[str, float] = {}  # when a connection to a database came back last
+        self._used_at_s: dict[str, float] = {}  # when a connection to a database was last returned
         self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
         self.opened_count = 0
         self._lowered, self._full_until_s = ceiling, -math.inf
-        self._practices: dict[str, int] = {}  # whose a database has to be
+        self._practices: dict[str, int] = {}  # the practice that a database must belong to
 
     def expect(self, database: str, practice_id: int) -> None:
-        """Each new connection to ``database`` is refused unless it is this practice's: a database may be swapped for
+        """Refuse each new connection to ``database`` unless it belongs to this practice: a database may be swapped for
         another under a running process, and no connection outlives that."""
         self._practices[database] = practice_id
 
@@ -76,16 +76,16 @@ class Budget:
 
     @property
     def limit(self) -> int:
-        """How many connections there may be just now: fewer for a while after the server had no place left."""
+        """The current limit: lower for a while after the server was full."""
         return min(self.ceiling, self._lowered) if self._was_full() else self.ceiling
 
     def _was_full(self) -> bool:
         return asyncio.get_running_loop().time() < self._full_until_s
 
     async def fetchrow(self, database: str, sql: str, args: list[Any]) -> Any:
-        """What ``lend`` is mostly for, without its generator: one statement on a connection to ``database``."""
+        """One statement on a connection to ``database``: the usual case of ``lend``, without its generator."""
         connection = self._idle_one(database) or await self._new_one(database)
-        broken = True  # a cancelled query may still be under way on it
+        broken = True  # a canceled query may still be running on it
         try:
             row = await connection.fetchrow(sql, *args)
             broken = False
@@ -98,13 +98,13 @@ class Budget:
 
     @asynccontextmanager
     async def lend(self, database: str) -> AsyncIterator[Any]:
-        """A connection to ``database`` for a short while; ``NotNow`` where none comes free in time."""
+        """A connection to ``database`` for a short time. ``NotNow`` if none is free in time."""
         connection = self._idle_one(database) or await self._new_one(database)
         broken = False
         try:
             yield connection
         except asyncio.CancelledError:
-            broken = True  # a query may still be under way on it
+            broken = True  # a query may still be running on it
             raise
         except BaseException as error:
             broken = connection.is_closed() or isinstance(error, GONE)
@@ -114,8 +114,8 @@ class Budget:
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Any]:
-        """A connection on which databases are made and dropped. It counts like the others, and is closed in good order:
-        what is cancelled half-way is over on the server, too."""
+        """A connection for creating and dropping databases. It counts like the others and is closed in order, so that
+        what is canceled half-way is over on the server, too."""
         connection = await self._new_one(ADMIN)
         try:
             yield connection
@@ -154,7 +154,7 @@ class Budget:
         return connection
 
     async def _connected(self, database: str) -> Any:
-        """A new connection. A server that has no place left is asked again in a moment, a few of ours given back."""
+        """A new connection. If the server is full, close a few of ours and try again in a moment."""
         loop = asyncio.get_running_loop()
         until_s, pause_s = loop.time() + self._wait_s, PAUSE_S
         while True:
@@ -167,25 +167,25 @@ class Budget:
                     raise PracticeUnavailable(error.detail) from error
                 raise
             except ServerFull:
-                # What we closed a moment ago may only not be gone yet over there.
+                # The server may not have finished the connections that we closed a moment ago.
                 if pause_s > PAUSE_S or not self._was_full():
                     self._give_back()
                 if loop.time() + pause_s > until_s:
                     raise
-            with suppress(TimeoutError):  # nobody tells when there is room
+            with suppress(TimeoutError):  # nothing signals a free slot
                 await asyncio.wait_for(loop.create_future(), pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _give_back(self) -> None:
-        """Close a quarter of what is idle; only one at a time where that was done a moment ago."""
+        """Close a quarter of the idle connections; only one if that was done a moment ago."""
         idle = sum(len(connections) for connections in self._idle.values())
         for _ in range(1 if self._was_full() else max(1, idle // 4)):
             self._close_least_recent()
-        self._lowered = max(2, self.total)  # who holds one may need another to come to its end
+        self._lowered = max(2, self.total)  # a caller that holds one may need another to finish
         self._full_until_s = asyncio.get_running_loop().time() + FULL_S
 
     def close_idle(self) -> None:
-        """Close what has not been used for a while. The server's places are not ours alone."""
+        """Close connections that were unused for a while. The server's slots are not ours alone."""
         since_s = asyncio.get_running_loop().time() - (IDLE_WHEN_FULL_S if self._was_full() else IDLE_S)
         while self._idle and self._used_at_s[next(iter(self._idle))] <= since_s:
             self._close_least_recent()
@@ -205,7 +205,7 @@ class Budget:
         finally:
             if entry in self._waiting:
                 self._waiting.remove(entry)
-        # None is a free place: this caller opens a connection of its own.
+        # None is a free slot: this caller opens a new connection.
         return connection if connection is not None else await self._open(database)
 
     def _return_unused(self, database: str, connection: Any | None) -> None:
@@ -238,7 +238,7 @@ class Budget:
                 entry[1].set_result(connection)
                 return
         if any(not place.done() for _, place in self._waiting):
-            # Somebody waits for another practice: this one's connection makes room.
+            # A caller waits for another practice: this one's connection makes room.
             connection.terminate()
             self.total -= 1
             self._serve_next()
@@ -256,7 +256,7 @@ class Budget:
             _, place = self._waiting.popleft()
             if not place.done():
                 self.total += 1
-                place.set_result(None)  # a free place; the waiter opens the connection
+                place.set_result(None)  # a free slot; the waiter opens the connection
                 return
 
     async def forget(self, database: str) -> None:
@@ -290,7 +290,7 @@ class PostgresEngine:
             raise translated(error) from error
 
     async def commit(self, steps: list[Step]) -> list[int]:
-        """Run steps as one statement; how many rows each touched. ``Stale`` where an expectation fails."""
+        """Run steps as one statement. Returns the number of rows that each affected. ``Stale`` if an expectation fails."""
         shape = tuple((step.sql, len(step.args), step.expect) for step in steps)
         args = [arg for step in steps for arg in step.args]
         try:
@@ -300,7 +300,7 @@ class PostgresEngine:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTx]:
-        """An interactive transaction, for the rare writes that need an answer half-way."""
+        """An interactive transaction, for the rare writes that depend on a read inside of it."""
         mark_open(+1)
         try:
             async with self._budget.lend(self.database) as connection, connection.transaction():
@@ -322,7 +322,8 @@ class PostgresEngine:
 
 
 class PostgresTx(Unit):
-    """A transaction that is under way: ``add`` queues, ``fetch`` and ``one`` run what is queued and then ask."""
+    """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
+    query."""
 
     __slots__ = ("_connection",)
 
@@ -331,7 +332,7 @@ class PostgresTx(Unit):
         self._connection = connection
 
     async def flush(self) -> None:
-        """Run what is queued."""
+        """Run the queued statements."""
         for step in self.take():
             statement = await self._prepared(step.sql)
             await statement.fetch(*step.args)
@@ -339,8 +340,8 @@ class PostgresTx(Unit):
                 raise Stale
 
     async def _prepared(self, sql: str) -> Any:
-        # Not from the cache of the connection: a plan that was made before a column changed its type fails, and inside a
-        # transaction nothing can be tried again. What is prepared here holds the tables as they are to the end.
+        # Not from the connection's cache: a plan made before a column changed its type fails, and nothing can be
+        # retried inside a transaction. What is prepared here keeps the tables as they are to the end.
         return await self._connection.prepare(sql, name="")
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Connecting to a PostgreSQL server, and what its errors are to us: one sentence each, never with a password."""
+"""Connections to a PostgreSQL server, and the translation of its errors: one sentence each, never with a password."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from polytill.domain.errors import (
     Stale,
 )  # fmt: skip
 
-ADMIN = "postgres"  # the database from which others are made and dropped
+ADMIN = "postgres"  # the database from which others are created and dropped
 
 GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server hung up just as a query was being sent
+    asyncpg.InternalClientError,  # the server closed the connection while a query was being sent
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,
     asyncpg.exceptions.CannotConnectNowError,
@@ -40,7 +40,7 @@ FAILS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientEr
 
 
 class ServerFull(DatabaseUnavailable):
-    """The database server takes no more connections just now."""
+    """The database server accepts no more connections now."""
 
 
 class DatabaseMissing(DatabaseUnavailable):
@@ -56,7 +56,7 @@ _NOT_LET_IN = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecifi
 
 
 def translated(error: BaseException) -> BaseException:
-    """An error of the driver as one of ours; itself where it is none of those that we know."""
+    """An error of the driver as one of ours. Unknown errors are returned as they are."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Duplicate(error.constraint_name or "")
     if isinstance(error, asyncpg.CheckViolationError):
@@ -91,7 +91,7 @@ def database_of(url: str) -> str:
 
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """One sentence where the user lacks the right to do ``what``."""
+    """Translate a missing right to do ``what`` into one sentence."""
     try:
         yield
     except asyncpg.InsufficientPrivilegeError as error:
@@ -123,7 +123,7 @@ async def connect(url: str) -> Any:
 
 def _not_connected(url: str, error: Exception) -> Exception:
     """Why there is no connection, in a sentence with user, host and database, and without the password."""
-    if isinstance(error, asyncpg.exceptions.TooManyConnectionsError):  # also where the rest is kept for superusers
+    if isinstance(error, asyncpg.exceptions.TooManyConnectionsError):  # also if the rest is reserved for superusers
         return ServerFull()
     place = place_of(url)
     if isinstance(error, _NOT_LET_IN):

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from polytill.domain.clock import World
@@ -38,7 +39,8 @@ from polytill.providers.registry import Registry
 from polytill.settings import Settings
 from polytill.storage import migrating
 from polytill.storage.opening import Opening, create_owner, is_postgres, open_owner, sqlite_path
-from polytill.storage.practices import PracticeEntry
+from polytill.storage.postgres_connect import DatabaseMissing
+from polytill.storage.practices import DATABASE_PREFIX, PracticeEntry
 from polytill.storage.refunds import Refund
 from polytill.storage.sqlite import Hop, thread_hop
 
@@ -254,6 +256,8 @@ async def migrate_owner(settings: Settings) -> list[str]:
                     f"The key ring {path} does not exist, and this owner database has one already; copy the file from"
                     " another node or a backup."
                 )
+            if (why := why_not_first(settings)) is not None:
+                raise OperatorError(why)
             KeyRing.create(path, world)
             made = True
         ring = KeyRing.read(path)
@@ -273,15 +277,32 @@ async def migrate_owner(settings: Settings) -> list[str]:
         await owner.engine.close()
 
 
-async def has_owner(settings: Settings) -> bool:
-    """Whether there is an owner database with tables in it. One that cannot be reached counts as none."""
+async def why_no_ring(settings: Settings) -> str | None:
+    """One sentence where a new key ring could be a second one of this installation; None where it is certainly the first.
+
+    ``NotNow`` where the server of the owner database cannot be reached: nobody can tell then.
+    """
     url = settings.owner_database_url.get_secret_value()
     if not is_postgres(url) and not sqlite_path(url).exists():
-        return False
+        # The file may be away for a while only, and the practices beside it were sealed with a ring.
+        return why_not_first(settings)
     owner = await open_owner(url, 2)
     try:
-        return await migrating.current(owner) is not None
-    except NotNow:
-        return False
+        if await migrating.current(owner) is None:
+            return None
+        return "The owner database has a key ring already; copy the file from another node."
+    except DatabaseMissing:
+        return why_not_first(settings)
     finally:
         await owner.engine.close()
+
+
+def why_not_first(settings: Settings) -> str | None:
+    """One sentence where SQLite files of practices exist, so that there was a key ring before."""
+    place = settings.practice_databases.get_secret_value()
+    if is_postgres(place) or not any(Path(place).glob(f"{DATABASE_PREFIX}*.db")):
+        return None
+    return (
+        f"The key ring {settings.keyring} does not exist, but {place} holds databases of practices that were sealed with"
+        " one; restore the file, or copy it from another node or a backup."
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from polytill.cli.opened import console, fail, opened
+from polytill.domain.errors import NotNow
 
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
 
@@ -59,7 +60,7 @@ def keys_ring(
     add: Annotated[bool, typer.Option("--add", help="Add a key that `polytill rotate` will put to work")] = False,
 ) -> None:
     """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
-    from polytill.app import has_owner
+    from polytill.app import why_no_ring
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
     from polytill.settings import Settings
@@ -71,7 +72,11 @@ def keys_ring(
         return
     if path.exists():
         fail(f"The key ring {path} exists already; it was left alone.")
-    if asyncio.run(has_owner(Settings())):
-        fail("The owner database has a key ring already; copy the file from another node.")
+    try:
+        why = asyncio.run(why_no_ring(Settings()))
+    except NotNow as error:
+        fail(f"No key ring was made, because the owner database may have one already: {error.detail}")
+    if why is not None:
+        fail(why)
     KeyRing.create(path, World())
     console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")

@@ -65,6 +65,10 @@ class Health:
     key_ring: str | None = None  # why the key ring is not the installation's
     disk_full_until_s: float = float("-inf")
     lifespan_runs: bool = False
+    # By ``elapsed_s``: when this process looked for a worker, since when there is none, and when it said so.
+    worker_asked_at_s: float = float("-inf")
+    without_worker_since_s: float | None = None
+    worker_said_at_s: float = float("-inf")
 
 
 @dataclass(slots=True)

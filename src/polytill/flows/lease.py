@@ -7,6 +7,7 @@ owner database stands in a payment's way. While the owner database is down, paym
 from __future__ import annotations
 
 from polytill.domain.errors import NotNow
+from polytill.flows import presence
 from polytill.flows.desk import Desk, log
 from polytill.storage import leases
 from polytill.storage.units import Unit
@@ -35,6 +36,7 @@ async def _write(desk: Desk, practice_id: int) -> None:
         leases.hold(unit, practice_id, desk.shared_after(LEASE_S), desk.shared_after(0))
         await desk.owner.commit(unit)
     desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
+    await presence.warn_without_worker(desk)
 
 
 def doubt(desk: Desk) -> None:
@@ -44,12 +46,16 @@ def doubt(desk: Desk) -> None:
 
 
 async def renew(desk: Desk) -> int:
-    """Renew the leases of this process that are used and due. How many were renewed."""
+    """Renew the leases of this process that are used and due, those that end first at first. How many were renewed.
+
+    The first that cannot be written ends it: each further one would wait as long for the same database.
+    """
     now_s = desk.world.elapsed_s()
-    due = [practice_id for practice_id, until_s in desk.leased_until_s.items() if until_s - now_s < RENEW_BEFORE_S]
+    held = sorted(desk.leased_until_s.items(), key=lambda one: one[1])
+    due = [practice_id for practice_id, until_s in held if until_s - now_s < RENEW_BEFORE_S]
     opened = set(desk.opening.opened())
     renewed = 0
-    for practice_id in due:
+    for done, practice_id in enumerate(due):
         if practice_id not in opened:
             if desk.leased_until_s[practice_id] < now_s:
                 del desk.leased_until_s[practice_id]
@@ -58,5 +64,6 @@ async def renew(desk: Desk) -> int:
             await _write(desk, practice_id)
             renewed += 1
         except NotNow:
-            log.warning("lease_not_renewed", practice=practice_id)
+            log.warning("lease_not_renewed", practice=practice_id, waiting=len(due) - done)
+            break
     return renewed

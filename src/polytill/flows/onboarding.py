@@ -99,7 +99,7 @@ async def create_practice(
     await key_ring.may_seal(desk)
     await place.check()  # before a row is written that would be left behind where the server does not work
     now = desk.world.now()
-    database_name = f"practice_{desk.world.random_bytes(8).hex()}"
+    database_name = f"{practices.DATABASE_PREFIX}{desk.world.random_bytes(8).hex()}"
     try:
         async with desk.owner.transaction() as tx:
             if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):

@@ -6,7 +6,7 @@ import os
 import platform
 from dataclasses import dataclass, field
 
-from polytill.domain.errors import KeyRingDiffers, NotNow
+from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
 from polytill.flows.desk import Desk, log
 from polytill.storage import nodes
@@ -16,6 +16,12 @@ from polytill.storage.units import Unit
 ANNOUNCED_S = 5.0  # how often
 LIVE_S = 30.0  # how long an announcement holds
 KEPT_S = 24 * 3600.0
+WORKER_ASKED_S = 60.0  # how often a process looks whether a worker runs
+WORKER_SAID_S = 600.0  # how often it says that none does
+NO_WORKER = (
+    "No worker runs: lost answers are not looked up, unpaid payments do not expire, and events are not delivered. Run"
+    " `polytill worker`, or `polytill.worker.working(till)` beside an app that is mounted in another."
+)
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Presence:
         nodes.announce(unit, node, desk.shared_after(0), desk.shared_after(LIVE_S))
         await desk.owner.commit(unit)
         await self._compare()
+        await warn_without_worker(desk)
 
     async def _compare(self) -> None:
         before = self.desk.health.key_ring
@@ -72,3 +79,30 @@ class Presence:
             await self.desk.owner.commit(unit)
         except NotNow:
             unit.take()
+
+
+async def warn_without_worker(desk: Desk) -> None:
+    """Log that no worker runs, at once and then every ten minutes, until one does.
+
+    Called wherever a process is used, so that an app that is mounted, or a library, in a host that starts no worker says so
+    as well. A process with a lifespan of its own gives workers that start beside it the time to announce themselves.
+    """
+    health, elapsed_s = desk.health, desk.world.elapsed_s()
+    if elapsed_s - health.worker_asked_at_s < WORKER_ASKED_S:
+        return
+    health.worker_asked_at_s = elapsed_s
+    try:
+        live = await nodes.live(desk.owner, desk.shared_after(0))
+    except PolytillError:
+        return  # nobody can tell; whatever needs that database says that it is away
+    if any(node.runs_worker for node in live):
+        health.without_worker_since_s = None
+        health.worker_said_at_s = float("-inf")
+        return
+    if health.without_worker_since_s is None:
+        health.without_worker_since_s = elapsed_s
+    patience_s = LIVE_S if health.lifespan_runs else 0.0
+    if elapsed_s - health.without_worker_since_s < patience_s or elapsed_s - health.worker_said_at_s < WORKER_SAID_S:
+        return
+    health.worker_said_at_s = elapsed_s
+    log.warning("no_worker_runs", reason=NO_WORKER)

@@ -12,6 +12,7 @@ from polytill.domain.localities import Locality, zone_of
 from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import moment
 
+DATABASE_PREFIX = "practice_"  # of the names of practice databases
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 _COLUMNS = (
     "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"

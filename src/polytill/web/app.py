@@ -18,7 +18,7 @@ import polytill
 from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
-from polytill.flows import readiness
+from polytill.flows import presence, readiness
 from polytill.flows.receive import MAX_BODY_BYTES
 from polytill.web import (
     answers,
@@ -104,7 +104,7 @@ class Surroundings:
 
     def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
         self._app = app
-        self._world = till.desk.world
+        self._desk, self._world = till.desk, till.desk.world
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,6 +135,8 @@ class Surroundings:
                 await self._answered(scope, receive, sending, lambda: answering)
         except ClientDisconnect:
             return  # nobody is there to be answered
+        # A mounted app's lifespan does not run, so its requests are the only time at which it can notice. It is answered.
+        await presence.warn_without_worker(self._desk)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, answering: Callable[[], bool]) -> None:
         try:

@@ -110,7 +110,7 @@ def check_keys(
             old = getattr(held, column) if held else None
             values[column] = old.reveal() if isinstance(old, Secret) else old
             if values[column] is None and required[name]:
-                about = {"provider": entry.name, "key": in_sentence(spec.label)}
+                about = {"provider": entry.name, "key": spec.label}
                 detail = f"{entry.name} needs its {in_sentence(spec.label)}."
                 errors.append(FieldError(f"/{name}", detail, "key_needed", about))
             continue
@@ -141,7 +141,10 @@ def _checked_config(
         if name not in given:
             errors.append(
                 FieldError(
-                    f"/config/{name}", f"{handler.name} needs its {in_sentence(properties[name].get('title', name))}."
+                    f"/config/{name}",
+                    f"{handler.name} needs its {in_sentence(properties[name].get('title', name))}.",
+                    "key_needed",
+                    {"provider": handler.name, "key": properties[name].get("title", name)},
                 )
             )
     validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)

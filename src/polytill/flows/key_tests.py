@@ -88,7 +88,7 @@ def wrong_key(
     for other, its in handler.keys.items():
         if other != name and any(_is_surely(pattern, text) for pattern in (its.sandbox, its.production)):
             detail = f"This is the {in_sentence(its.label)}. It belongs in another field."
-            about = {"provider": provider, "key": in_sentence(its.label)}
+            about = {"provider": provider, "key": its.label}
             return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
     if re.fullmatch(here, text):  # a shape that many texts have
         return []

@@ -187,7 +187,7 @@ async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor:
         raise Conflict(detail, code="can_be_found")
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    said = Declined(Reason.canceled, True, "called_off", "Nothing was paid, as a person knows.")
+    said = Declined(Reason.canceled, True, "called_off", "Staff marked this as not paid.")
     resolution = {"action": "called_off", "note": note}
 
     def also(unit: Unit) -> None:

@@ -151,14 +151,14 @@ class FlutterwaveProvider(Handler):
             "encryptionKey": {
                 "type": "string",
                 "title": "Encryption key",
-                "description": "Only for cards that are charged directly; the hosted page does without.",
+                "description": "Only for direct card charges. Not needed for the hosted page.",
                 "pattern": "^(FLWSECK_TEST[0-9A-Za-z]{8,32}|[0-9A-Za-z]{24})$",
                 "secret": True,
             },
             "webhookVersion": {
                 "type": "string",
                 "title": "Webhook version",
-                "description": "v4 takes only deliveries with a signature over their body.",
+                "description": "v4 only accepts webhooks with a signed body.",
                 "enum": ["v3", "v4"],
                 "default": "v3",
             },

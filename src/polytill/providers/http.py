@@ -223,9 +223,11 @@ class Http:
             data = None
         if status == 429:
             answer = Answer(status, data if isinstance(data, dict) else {}, answer_headers)
-            return NotSent(Reason.rate_limited, "429", "The provider asks us to slow down.", answer.retry_after_s)
+            return NotSent(
+                Reason.rate_limited, "429", "The provider limits the number of requests.", answer.retry_after_s
+            )
         if status == 408 or (not isinstance(data, dict) and status >= 500):  # 408: given up, after who knows what
-            return Unknown(Reason.provider_unavailable, str(status), "The provider has trouble of its own.")
+            return Unknown(Reason.provider_unavailable, str(status), "The provider has an outage.")
         if not isinstance(data, dict) or 300 <= status < 400:
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
         return Answer(status, data, answer_headers)

@@ -55,7 +55,7 @@ class ManualProvider(Handler):
     config_schema: ClassVar[JsonObject] = {
         "type": "object",
         "properties": {
-            "instructions": _text("What payers are told", 500),
+            "instructions": _text("Instructions for customers", 500),
             "bank": _text("Bank", 100),
             "accountName": _text("Account holder", 100),
             "accountNumber": _text("Account number or IBAN", 50),

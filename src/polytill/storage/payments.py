@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
@@ -349,6 +350,19 @@ async def attempts_of(db: PracticeDb, payment_id: str) -> list[Attempt]:
         payment_id,
     )
     return [_attempt(row) for row in rows]
+
+
+async def pending_among(db: PracticeDb, payment_ids: Sequence[str]) -> set[str]:
+    """Those of a few payments whose newest open attempt is under way at its provider."""
+    if not payment_ids:
+        return set()
+    places = ", ".join(f"${n}" for n in range(1, len(payment_ids) + 1))
+    rows = await db.fetch(
+        f"SELECT payment_id, state FROM payment_attempts WHERE payment_id IN ({places}) ORDER BY number",  # noqa: S608
+        *payment_ids,
+    )
+    newest = {row["payment_id"]: row["state"] for row in rows if row["state"] not in ATTEMPT_CLOSED}
+    return {payment_id for payment_id, state in newest.items() if state == AttemptState.pending}
 
 
 async def attempt_by_id(db: PracticeDb, attempt_id: str) -> Attempt | None:

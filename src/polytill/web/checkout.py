@@ -171,8 +171,8 @@ async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Langu
         return None
     known = [language.say("method", method) for method in step.methods if method in METHODS]
     if not known:
-        return language.say("method", "intro_plain", provider=entry.name)
-    return language.say("method", "intro", provider=entry.name, methods=listed(language, known))
+        return language.say("method", "intro_plain", provider=language.declared(entry.name))
+    return language.say("method", "intro", provider=language.declared(entry.name), methods=listed(language, known))
 
 
 # Every method that has a name; the other texts of that section are sentences.
@@ -280,7 +280,8 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
     left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
     return show(
         request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
-        paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left, provider=entry.name if entry else None,
+        paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left,
+        provider=language.declared(entry.name) if entry else None,
         method=language.say("method", method) if method in METHODS else None,
         sandbox=payment.environment.value == "sandbox", called=await _called(db, found),
     )  # fmt: skip

@@ -26,6 +26,7 @@ from polytill.web.pages import (
     shaped,
     words_of,
 )  # fmt: skip
+from polytill.web.payment_status import of_payments
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
 router = APIRouter(prefix="/practice/{practice_id}/links", route_class=PageRoute, include_in_schema=False)
@@ -106,7 +107,8 @@ async def payments_of_link(
     if len(ids) == 1:
         return see(f"{found.visitor.door}/payments/{ids[0]}")
     begun = [one for payment_id in ids if (one := await payments.by_id(db, payment_id)) is not None]
-    return page(request, "practice/link_payments.html", visitor=found.visitor, link=link, rows=begun)
+    return page(request, "practice/link_payments.html", visitor=found.visitor, link=link, rows=begun,
+                shown=await of_payments(db, begun))  # fmt: skip
 
 
 @router.post("/{link_id}/close")

@@ -20,7 +20,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Counts, Sums
 from polytill.web import charts
 from polytill.web.console_payments import environment_of
-from polytill.web.pages import PageRoute, page, words_of
+from polytill.web.pages import PageRoute, page, provider_names, words_of
 from polytill.web.visitors import PracticeViewer
 from polytill.web.words import Words
 
@@ -137,7 +137,7 @@ async def show(
     today = day_of(desk.world.now(), zone)
     first = month_of(month, today)
     read = await read_month(found.db, chosen, money, first, zone)
-    names = {code: entry.name for code, entry in (await desk.catalog()).items()}
+    names = provider_names(words_of(request), (await desk.catalog()).values())
     last = today if first == today.replace(day=1) else read.days[-1]
     ahead = (read.days[-1] + timedelta(days=1)).replace(day=1)
     return page(

@@ -32,7 +32,17 @@ from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
 from polytill.web.console_payments import asked_of
-from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped, words_of
+from polytill.web.pages import (
+    EXPECTED,
+    PageRoute,
+    errors_by_field,
+    form_of,
+    page,
+    provider_names,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
 from polytill.web.shown_once import show_once
 from polytill.web.story import told
 from polytill.web.visitors import OwnerAdmin, OwnerViewer, PracticeId
@@ -273,7 +283,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
                 "in_all": one.waiting.total,
             }
         )
-    names = {code: entry.name for code, entry in (await desk.catalog()).items()}
+    names = provider_names(words_of(request), (await desk.catalog()).values())
     backlog = await event_destination.read_backlog(desk)
     abandoned = await event_deliveries.listed(desk.owner, "given_up", None, None, PER_PAGE, unresolved=True)
     return page(
@@ -324,7 +334,7 @@ async def activity(
     """Who did what on the platform."""
     lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
-    names = {code: entry.name for code, entry in (await visitor.desk.catalog()).items()}
+    names = provider_names(words_of(request), (await visitor.desk.catalog()).values())
     return page(
         request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people, names),
         following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,

@@ -26,11 +26,22 @@ from polytill.storage.overview import Sums
 from polytill.storage.payment_lists import STANDINGS, Filters
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
+from polytill.web import payment_status
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
 from polytill.web.console_disputes import cards, has_open_inquiry
 from polytill.web.console_operations import can_cancel, can_capture
 from polytill.web.duplicates import Duplicate, duplicates_of
-from polytill.web.pages import PageRoute, amount_of, errors_by_field, first_of, form_of, page, see, words_of
+from polytill.web.pages import (
+    PageRoute,
+    amount_of,
+    errors_by_field,
+    first_of,
+    form_of,
+    page,
+    provider_names,
+    see,
+    words_of,
+)  # fmt: skip
 from polytill.web.story import story_of, told
 from polytill.web.views import identifiers_view
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
@@ -129,8 +140,9 @@ async def list_payments(
     snapshot = await desk.configured(found.db)
     return page(
         request, "practice/payments.html", visitor=found.visitor, rows=rows[:PER_PAGE], wanted=wanted,
+        shown=await payment_status.of_payments(found.db, rows[:PER_PAGE]),
         following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None, cursor=cursor,
-        names={code: entry.name for code, entry in catalog.items()}, statuses=list(PaymentStatus), standings=list(STANDINGS),
+        names=provider_names(words_of(request), catalog.values()), statuses=list(PaymentStatus), standings=list(STANDINGS),
         configured=any(not c.removed_at for c in snapshot.configurations.values()),
         providers=sorted(snapshot.configurations),
     )  # fmt: skip
@@ -151,7 +163,7 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     whole = await with_identifiers(db, await taken(db, payment))
     given_back = await refunds.of_payment(db, payment_id)
     catalog = await desk.catalog()
-    names = {code: entry.name for code, entry in catalog.items()}
+    names = provider_names(words_of(request), catalog.values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(db)}
     lines = await audit.listed(db, payment_id, limit=LINES)
     deliveries = await webhook_events.listed(db, payment_id=payment_id, limit=DELIVERIES)
@@ -160,13 +172,14 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     books = (await overview.of_payments(db, [payment_id]))[payment_id]
     return page(
         request, "practice/payment.html", status, visitor=found.visitor, payment=payment, attempts=whole.attempts,
+        shown=payment_status.of_taken(whole),
         called={one.id: identifiers_view(one, whole.identifiers.get(one.id, {})) for one in whole.attempts},
         operations=await refunds.operations_of(db, payment_id),
         refunds=given_back, refundable=max(0, refundable(payment)), names=names, capture=can_capture(payment),
         duplicates=await _duplicates(db, whole.attempts, given_back), cancel=can_cancel(whole),
         disputes=await cards(db, payment), undisputed=undisputed(payment), books=books.get(payment.currency, Sums()),
         fees={currency: sums.fees for currency, sums in sorted(books.items()) if sums.fees},
-        steps=steps, shown=len(lines) + len(deliveries),
+        steps=steps, listed=len(lines) + len(deliveries),
         by_hand=payment.provider_code == ManualProvider.code and payment.status is PaymentStatus.requires_action,
         story=story_of(words_of(request), payment, lines, deliveries, names, people), **more,
     )  # fmt: skip
@@ -283,7 +296,7 @@ async def activity(
 ) -> Response:
     """Who did what in this practice."""
     lines = await audit.listed(found.db, None, before, 51)
-    names = {code: entry.name for code, entry in (await found.visitor.desk.catalog()).items()}
+    names = provider_names(words_of(request), (await found.visitor.desk.catalog()).values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     return page(
         request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people, names),

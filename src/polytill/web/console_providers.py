@@ -17,7 +17,7 @@ from polytill.flows.pay import candidates
 from polytill.flows.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
-from polytill.web.pages import PageRoute, form_of, page, see, words_of
+from polytill.web.pages import PageRoute, form_of, page, provider_names, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.words import Words
 
@@ -122,7 +122,7 @@ async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> R
     question = await _question(desk, snapshot, words, asked)
     values: dict[str, Any] = {
         "visitor": found.visitor, "question": question, "methods": await _methods(desk, snapshot),
-        "names": {code: entry.name for code, entry in catalog.items()},
+        "names": provider_names(words_of(request), catalog.values()),
     }  # fmt: skip
     if request.headers.get("hx-request"):
         return page(request, "practice/who.html", **values)

@@ -12,10 +12,22 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from polytill.domain.states import AttemptState, CountedAs, EventState
 from polytill.flows import excess, operator, receive, same_money, staff_decides
 from polytill.flows.operator import Evidence
+from polytill.flows.pay import Taken
 from polytill.storage import cases, overview, staff, webhook_events
 from polytill.storage.cases import OperatorCase
 from polytill.web.console_payments import REFUND_DONE
-from polytill.web.pages import EXPECTED, PageRoute, amount_of, errors_by_field, form_of, page, see, words_of
+from polytill.web.pages import (
+    EXPECTED,
+    PageRoute,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    provider_names,
+    see,
+    words_of,
+)  # fmt: skip
+from polytill.web.payment_status import Shown, of_taken
 from polytill.web.story import who
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
@@ -138,9 +150,10 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     evidence = await operator.evidence(desk, found.visitor.practice_id, case_id)
     currency = evidence.payment.currency if evidence.payment else None
     stuck = staff_decides.decided_on(await staff_decides.stuck_of(found.db, evidence.case))
-    names = {entry.code: entry.name for entry in (await desk.catalog()).values()}
+    names = provider_names(words_of(request), (await desk.catalog()).values())
     return page(
         request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
+        shown=_shown(evidence),
         excess=_excess_left(evidence), disputed=_is_disputed(evidence),
         unfindable=await operator.unfindable(desk, found.db, evidence.case),
         seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
@@ -168,6 +181,10 @@ def _excess_left(found: Evidence) -> int:
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
     return excess.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
+
+
+def _shown(found: Evidence) -> Shown | None:
+    return of_taken(Taken(found.payment, found.attempts)) if found.payment else None
 
 
 def _is_disputed(found: Evidence) -> bool:

@@ -50,6 +50,18 @@ def texts(file: str) -> dict[str, Text]:
     return dict(_flat(tomllib.loads((_FOLDER / f"{file}.toml").read_text("utf-8")), ""))
 
 
+@cache
+def _keys_by_english(group: str) -> dict[str, str]:
+    """Key of each English sentence of a group."""
+    return {text: key for key, text in texts("en").items() if key.startswith(f"{group}.") and isinstance(text, str)}
+
+
+def known_sentence(group: str, english: str) -> str | None:
+    """Key of a sentence that other code says in English, such as a handler's label for a key (``declared``); None where
+    there is no text for it, as with the labels of a plug-in or a name that the platform chose."""
+    return _keys_by_english(group).get(english.replace("'", "’"))
+
+
 def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Text]]:
     found: list[tuple[str, Text]] = []
     for name, value in table.items():

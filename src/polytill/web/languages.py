@@ -45,6 +45,11 @@ class Language:
         """A text with its values; ``n``, an integer, chooses the plural form."""
         return i18n.filled(texts(self.code)[section][name], self.locale, values)
 
+    def declared(self, english: str) -> str:
+        """A provider's name in the payer's language; as it is where we have no text for it."""
+        key = i18n.known_sentence("declared", english)
+        return i18n.filled(i18n.texts(self.code)[key], self.locale, {}) if key else english
+
     def money(self, minor: int, currency: str) -> str:
         """An amount with its currency, with ISO's decimal places: babel's own differ for a dozen currencies."""
         places = exponent_of(currency)

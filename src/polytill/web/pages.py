@@ -29,6 +29,7 @@ from polytill.domain.errors import (
 )  # fmt: skip
 from polytill.domain.places import places
 from polytill.flows.desk import log
+from polytill.storage.catalog import ProviderEntry
 from polytill.web import flashes
 from polytill.web.addresses import own_address
 from polytill.web.form_errors import Problems as Problems
@@ -77,6 +78,11 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     response = Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
     flashes.forget(response, flash)
     return response
+
+
+def provider_names(words: Words, entries: Iterable[ProviderEntry]) -> dict[str, str]:
+    """The name of each provider by code, in the reader's language."""
+    return {entry.code: words.declared(entry.name) for entry in entries}
 
 
 def see(address: str, done: str = "") -> Response:

@@ -28,9 +28,10 @@ from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, PolytillError
 from polytill.domain.localities import COUNTRIES, zone_label
 from polytill.domain.money import MAX_MINOR, PPM, Money, ppm_to_percent, to_major
+from polytill.domain.text import in_sentence
 from polytill.domain.typed_amounts import typed_amount
 from polytill.web.i18n import LANGUAGES as LANGUAGES
-from polytill.web.i18n import filled, locale_of
+from polytill.web.i18n import filled, known_sentence, locale_of
 from polytill.web.i18n import texts as texts
 
 # A text in the reader's language: only ``Words`` makes one, so that no other sentence passes for it.
@@ -88,13 +89,26 @@ class Words:
         key = f"{group}.{name}"
         return self(key) if self.has(key) else str(name or "").replace("_", " ")
 
+    def declared(self, english: str | None) -> str:
+        """A name, label or description that a handler declares, in the reader's language; as it is where we have no text
+        for it: a plug-in speaks for itself, and the platform may rename a provider."""
+        key = known_sentence("declared", english or "")
+        return self(key) if key else english or ""
+
+    def ours(self, code: str | None, detail: str | None) -> str:
+        """What our own code noted on an attempt, a refund or an operation; empty where the provider's words stand there."""
+        key = known_sentence("noted", detail or "") or f"noted_code.{code}"
+        return self(key) if self.has(key) else ""
+
     def told(self, said: Said) -> Told:
         """What the rules say, by the closed name of the sentence. What has no name is said in English to those who read
         English, and in a general sentence to others."""
         if isinstance(said, str):
             return said
         if isinstance(said, FieldError) and self.has(f"excluded.{said.reason}"):  # a provider that is out, and why
-            return Told(f"{said.about['provider']}: {self.named('excluded', said.reason, said.detail, said.about)}")
+            return Told(
+                f"{self.declared(said.about['provider'])}: {self.named('excluded', said.reason, said.detail, said.about)}"
+            )
         general = "fault.unnamed_field" if isinstance(said, FieldError) else "fault.unnamed"
         otherwise = said.detail if self.language == "en" else self(general)
         return Told(self.named("fault", said.reason, otherwise, said.about))
@@ -104,8 +118,15 @@ class Words:
         key = f"{group}.{name}"
         if not self.has(key):
             return otherwise
-        places = {n: self.money(v.minor, v.currency) if isinstance(v, Money) else v for n, v in about.items()}
-        return self(key, **places)
+        return self(key, **{name: self._placed(name, value) for name, value in about.items()})
+
+    def _placed(self, name: str, value: Any) -> Any:
+        """A value as it stands in a sentence."""
+        if isinstance(value, Money):
+            return self.money(value.minor, value.currency)
+        if name == "key":
+            return in_sentence(self.declared(value))
+        return self.declared(value) if name == "provider" else value
 
     def methods(self, names: Iterable[str]) -> str:
         """Payment methods, one after the other."""

@@ -1,0 +1,71 @@
+"""The status of a payment as pages show it. Two statuses of the API stand for more than one word.
+
+``processing`` is "Processing" where the provider has the payment and waits for the bank or the customer, and "Checking"
+where the outcome is unknown. A canceled payment that nobody paid in time is "Expired".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.pay import Taken, current_attempt
+from polytill.providers.outcomes import Reason
+from polytill.storage import payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Payment
+
+
+class Word(StrEnum):
+    """The words, as keys of the texts ``status``."""
+
+    requires_action = "requires_action"
+    processing = "processing"
+    checking = "checking"
+    authorized = "authorized"
+    succeeded = "succeeded"
+    failed = "failed"
+    canceled = "canceled"
+    expired = "expired"
+
+
+# Green is only for what has succeeded.
+TONES = {
+    Word.requires_action: "info", Word.processing: "info", Word.checking: "warn", Word.authorized: "info",
+    Word.succeeded: "good", Word.failed: "bad", Word.canceled: "", Word.expired: "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A word and how it looks."""
+
+    word: Word
+
+    @property
+    def tone(self) -> str:
+        """``good``, ``info``, ``warn``, ``bad`` or nothing."""
+        return TONES[self.word]
+
+
+def shown(payment: Payment, is_pending: bool) -> Shown:
+    """The status of one payment. ``is_pending``: whether its provider has it and said that it is under way."""
+    if payment.status is PaymentStatus.processing:
+        return Shown(Word.processing if is_pending else Word.checking)
+    if payment.status is PaymentStatus.canceled and payment.cancel_reason == Reason.expired:
+        return Shown(Word.expired)
+    return Shown(Word(payment.status.value))
+
+
+def of_taken(found: Taken) -> Shown:
+    """The status of a payment whose attempts are known."""
+    return shown(found.payment, current_attempt(found.payment, found.attempts).state is AttemptState.pending)
+
+
+async def of_payments(db: PracticeDb, rows: Sequence[Payment]) -> dict[str, Shown]:
+    """The status of each payment of a list, by id."""
+    processing = [one.id for one in rows if one.status is PaymentStatus.processing]
+    pending = await payments.pending_among(db, processing)
+    return {one.id: shown(one, one.id in pending) for one in rows}

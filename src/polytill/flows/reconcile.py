@@ -49,7 +49,7 @@ Look = Callable[[], Coroutine[object, object, object]]
 SAYS_NO_MORE = frozenset({Reason.not_found, Reason.config})
 # There is nothing over there that could be closed, or no call that closes it.
 NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
-_LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost..")
+_LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
 
 
 async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:

@@ -1,7 +1,7 @@
 """The double-entry ledger: append-only lines, whose sum is zero for every entry, environment and currency.
 
 Accounts: ``provider:<code>`` (what a provider holds for the practice), ``payments``, ``refunds``, ``fees``,
-``disputes``, ``excess`` (money taken that no payment asked for, until it is given back). Debits are positive, credits negative.
+``disputes``, ``excess`` (duplicate payments, until they are refunded). Debits are positive, credits negative.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PROVIDER = "provider:"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One booked fact: ``amount`` minor units from the ``credit`` account to the ``debit`` account."""
+    """One booking: ``amount`` minor units from the ``credit`` account to the ``debit`` account."""
 
     fact: str
     debit: str
@@ -32,12 +32,13 @@ def book(
     unit: Writes, entry_id: str, practice_id: int, environment: Environment, payment_id: str, entry: Entry,
     now: datetime, refund_id: str | None = None,
 ) -> None:  # fmt: skip
-    """Both lines of an entry in one statement, so that no entry is ever half there.
+    """Both lines of an entry in one statement, so that an entry is never half written.
 
-    The line that is not the provider's also says which provider and which payment method it was: sums read it alone.
+    The line that is not on the provider's account has the provider and the payment method, so that sums read only that
+    line.
     """
     assert entry.amount > 0
-    # Never changed after the payment is made, so the unit may read it whatever else it writes.
+    # It never changes after the payment was created, so the unit may read it whatever else it writes.
     method = "COALESCE((SELECT payment_method FROM payments WHERE id = $10), '')"
     unit.add(
         "INSERT INTO ledger_lines (entry_id, practice_id, environment, currency, account, amount, fact, payment_id,"  # noqa: S608
@@ -49,14 +50,14 @@ def book(
 
 
 def _provider_at(account: str) -> str:
-    """Whose account it is; empty where it is no provider's."""
+    """The provider of an account. Empty if it is not a provider's account."""
     return account.removeprefix(_PROVIDER) if account.startswith(_PROVIDER) else ""
 
 
 async def balances(
     db: PracticeDb, environment: Environment, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, dict[str, int]]:
-    """Account balances by currency; with bounds, of what was booked from ``since`` on and before ``until``."""
+    """Account balances by currency. With bounds, of what was booked from ``since`` on and before ``until``."""
     args: list[Any] = [environment.value]
     where = "environment = $1"
     for comparison, bound in ((">=", since), ("<", until)):
@@ -75,7 +76,7 @@ async def balances(
 
 
 async def of_payment(db: PracticeDb, payment_id: str) -> list[dict[str, Any]]:
-    """A payment's lines in the order in which they were booked."""
+    """The lines of a payment in booking order."""
     rows = await db.fetch(
         "SELECT entry_id, environment, currency, account, amount, fact, refund_id, created_at FROM ledger_lines"
         " WHERE payment_id = $1 ORDER BY id",
@@ -87,8 +88,8 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[dict[str, Any]]:
 async def entries(
     db: PracticeDb, environment: Environment, since: datetime | None, until: datetime | None, after_id: int, limit: int
 ) -> list[dict[str, Any]]:
-    """Booked entries in the order in which they were booked, from after ``after_id`` on. ``amount``: what the practice has
-    more because of it, in minor units; negative for what it has less."""
+    """Entries in booking order, after ``after_id``. ``amount`` is the change of the practice's balance in minor units:
+    negative if the balance decreased."""
     args: list[Any] = [environment.value, after_id]
     where = "environment = $1 AND id > $2 AND provider_code <> ''"
     for comparison, bound in ((">=", since), ("<", until)):
@@ -105,7 +106,7 @@ async def entries(
 
 
 async def paid_at(db: PracticeDb, payment_id: str) -> datetime | None:
-    """When a payment's money was booked; None where none was."""
+    """When a payment's money was booked. None if none was."""
     row = await db.one(
         "SELECT MIN(created_at) AS at FROM ledger_lines WHERE payment_id = $1 AND fact = 'payment'", payment_id
     )

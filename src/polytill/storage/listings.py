@@ -1,4 +1,4 @@
-"""How far each configuration's transactions were compared with the provider's own listing."""
+"""The progress of reconciliation: up to when each configuration was compared with its provider's listing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.storage.units import moment
 
 
 def keep(unit: Writes, config_id: int, environment: Environment, compared_until: datetime) -> None:
-    """Everything before this moment has been compared."""
+    """Record that everything before this time has been compared."""
     unit.add(
         "INSERT INTO listing_cursors (config_id, environment, compared_until) VALUES ($1, $2, $3)"
         " ON CONFLICT (config_id, environment) DO UPDATE SET compared_until = excluded.compared_until"
@@ -21,7 +21,7 @@ def keep(unit: Writes, config_id: int, environment: Environment, compared_until:
 
 
 async def kept(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """Up to when was compared; None where it never was."""
+    """The time up to which everything was compared. None if nothing was."""
     row = await db.one(
         "SELECT compared_until FROM listing_cursors WHERE config_id = $1 AND environment = $2",
         config_id, environment.value,
@@ -32,7 +32,8 @@ async def kept(db: PracticeDb, config_id: int, environment: Environment) -> date
 async def taken_between(
     db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
 ) -> list[str]:
-    """The attempts made in a window that have taken money by our books, or may have: in a state not known here."""
+    """The attempts of a window that took money by our records, or may have, because this version does not know their
+    state."""
     rows = await db.fetch(
         "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2"  # noqa: S608
         f" AND {known_or('succeeded', AttemptState)}"

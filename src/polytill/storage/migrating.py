@@ -1,7 +1,7 @@
-"""Bringing databases to the present schema: Alembic's scripts, rendered to SQL once per step, run as text everywhere.
+"""Database migrations: Alembic's scripts, rendered to SQL once per step and run as text on every database.
 
-Rendering is serial (Alembic in threads crashes the interpreter); applying is plain SQL, so a fleet of thousands of
-databases costs thousands of short transactions and nothing else. Each step is one transaction, on both engines.
+Rendering is serial (Alembic in threads crashes the interpreter). Applying is plain SQL, so thousands of databases need
+thousands of short transactions and nothing else. Each step is one transaction, on both engines.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from polytill.storage.databases import OwnerDb, Tx, _Database
 
 Tree = Literal["owner", "practice"]
 
-# The oldest revision of each tree whose version of polytill can still use a database at the head: an additive revision
-# leaves it, so that nodes of both versions run beside each other; one that removes or changes something raises it.
+# The oldest revision of each tree whose version of polytill can still use a database at the newest revision. An
+# additive revision leaves it, so that nodes of both versions can run side by side; one that removes or changes
+# something raises it.
 OLDEST_READERS: dict[Tree, str] = {"owner": "owner_0008", "practice": "practice_0012"}
 
 _VERSION_TABLE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
@@ -44,7 +45,7 @@ class _Collector:
             self.statements.append(statement)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
 
 @lru_cache
@@ -75,14 +76,14 @@ def steps(tree: Tree, dialect: str) -> tuple[Step, ...]:
 @lru_cache
 def head(tree: Tree) -> str:
     """The newest revision of a tree."""
-    # From the names of the scripts alone: a service that has nothing to migrate never loads Alembic (24 MB).
+    # Read from the names of the scripts, so that a service without a migration to run never loads Alembic (24 MB).
     folder = Path(__file__).parent / "migrations" / tree / "versions"
     newest = max(path.name for path in folder.glob("[0-9]*.py"))
     return f"{tree}_{newest.partition('_')[0]}"
 
 
 async def current(database: _Database) -> str | None:
-    """The revision a database stands at; None where it was never migrated."""
+    """The revision of a database. None if it was never migrated."""
     if database.engine.dialect == "sqlite":
         found = await database.one("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
     else:
@@ -92,7 +93,7 @@ async def current(database: _Database) -> str | None:
 
 
 async def readable(owner: OwnerDb, tree: Tree, at: str | None) -> bool:
-    """Whether this version can use a database at a revision: the head, or a newer one that is declared compatible."""
+    """Whether this version can use a database at a revision: the newest, or a newer one that is declared compatible."""
     ours = head(tree)
     if at == ours:
         return True
@@ -103,7 +104,7 @@ async def readable(owner: OwnerDb, tree: Tree, at: str | None) -> bool:
 
 
 async def why_not_opened(owner: OwnerDb) -> str | None:
-    """One sentence where this version cannot use the owner database as it is; else None."""
+    """One sentence if this version cannot use the owner database as it is; else None."""
     at, ours = await current(owner), head("owner")
     if at is None:
         return "The owner database has no tables yet; run `polytill migrate`."
@@ -117,7 +118,7 @@ async def why_not_opened(owner: OwnerDb) -> str | None:
 
 
 async def declare_readers(owner: OwnerDb) -> None:
-    """Write which versions may use the databases that this version has migrated."""
+    """Record which versions may use the databases that this version has migrated."""
     if await current(owner) != head("owner"):
         return
     async with owner.transaction() as tx:
@@ -130,7 +131,7 @@ async def declare_readers(owner: OwnerDb) -> None:
 
 
 async def migrate(database: _Database, tree: Tree) -> list[str]:
-    """Bring a database to the head of its tree, a transaction per step. The revisions that were applied."""
+    """Migrate a database to the newest revision of its tree, one transaction per step. Returns the applied revisions."""
     applied = []
     for step in steps(tree, database.engine.dialect):
         async with database.transaction() as tx:
@@ -141,7 +142,7 @@ async def migrate(database: _Database, tree: Tree) -> list[str]:
 
 async def _apply(tx: Tx, step: Step, dialect: str) -> bool:
     if dialect == "postgresql":
-        # Two nodes that start together take turns. The number only has to be ours.
+        # Two nodes that start together take turns. Any number works that nobody else uses.
         await tx.fetch("SELECT pg_advisory_xact_lock(7041776)")
     await tx.fetch(_VERSION_TABLE)
     row = await tx.one("SELECT version_num FROM alembic_version")

@@ -1,4 +1,4 @@
-"""The processes that run now, each with the keys of the ring that it holds. A row of one that died lapses."""
+"""The running processes, each with the keys of the ring that it has. The row of a crashed process expires."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.storage.units import json_text, json_value
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One live process. ``key_checks`` are the check values of its key ring."""
+    """One running process. ``key_checks`` are the check values of its key ring."""
 
     id: str
     name: str
@@ -20,7 +20,7 @@ class Node:
 
 
 def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
-    """Say that a process lives, and which keys it holds."""
+    """Record that a process is running, and which keys it has."""
     unit.add(
         "INSERT INTO nodes (id, name, runs_worker, key_checks, started_at, live_until) VALUES ($1, $2, $3, $4, $5, $6)"
         " ON CONFLICT (id) DO UPDATE SET key_checks = excluded.key_checks, runs_worker = excluded.runs_worker,"
@@ -30,17 +30,17 @@ def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
 
 
 def leave(unit: Writes, node_id: str) -> None:
-    """A process has ended in good order."""
+    """Record that a process stopped."""
     unit.add("DELETE FROM nodes WHERE id = $1", node_id)
 
 
 def forget_lapsed(unit: Writes, before: datetime) -> None:
-    """Forget the processes that died."""
+    """Delete the rows of crashed processes."""
     unit.add("DELETE FROM nodes WHERE live_until < $1", before)
 
 
 async def live(owner: OwnerDb, now: datetime) -> list[Node]:
-    """The processes that live."""
+    """The running processes."""
     rows = await owner.fetch(
         "SELECT id, name, runs_worker, key_checks FROM nodes WHERE live_until >= $1 ORDER BY name, id", now
     )

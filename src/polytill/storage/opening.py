@@ -1,7 +1,7 @@
-"""Making, opening and closing databases: the owner's, and a practice's by its id.
+"""Creating, opening and closing databases: the owner's, and a practice's by its id.
 
-The directory row of a practice is cached for one second, and longer only while the owner database cannot be reached,
-so that payments keep flowing then. The first opening checks that the database is the practice's own.
+The directory row of a practice is cached for one second, and longer only while the owner database cannot be reached, so
+that payments continue. The first opening checks that the database belongs to the practice.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
 from polytill.storage.watch import OwnerWatch
 
 OPEN_FILES: int | None = None  # SQLite files kept open at once; None: by the limit of the process
-# Of the owner database, one process's: it is asked short questions, most of which are remembered for a second.
+# Connections of one process to the owner database: its queries are short, and most results are cached for a second.
 OWNER_CONNECTIONS = 10
 
-DEFAULT = "default"  # the cluster that the settings name
+DEFAULT = "default"  # the cluster named in the settings
 CLUSTER_KEY_OWNER = 0  # the "practice" whose data key seals addresses in the owner database
 
 
 def sqlite_path(url: str) -> Path:
-    """The file behind ``sqlite:///relative`` or ``sqlite:////absolute``."""
+    """The file of ``sqlite:///relative`` or ``sqlite:////absolute``."""
     if (wrong := wrong_with_owner(url)) is not None:
         raise OperatorError(wrong)
     return Path(url.removeprefix("sqlite:///"))
 
 
 async def open_owner(url: str, connections: int, hop: Hop = thread_hop) -> OwnerDb:
-    """The owner database, which must exist (``create_owner`` makes it)."""
+    """The owner database, which must exist (``create_owner`` creates it)."""
     if is_postgres(url):
         return OwnerDb(PostgresEngine(Budget(url, min(connections, OWNER_CONNECTIONS)), database_of(url)))
     return OwnerDb(SqliteEngine(sqlite_path(url), hop))
 
 
 async def create_owner(url: str) -> None:
-    """Make the owner database where there is none yet. Its tables come from ``migrating.migrate``."""
+    """Create the owner database if there is none yet. ``migrating.migrate`` creates its tables."""
     if not is_postgres(url):
         if not sqlite_path(url).exists():
             new_sqlite_file(sqlite_path(url))
@@ -74,7 +74,7 @@ async def create_owner(url: str) -> None:
 
 
 class Opening:
-    """Lends practice databases by id."""
+    """Opens practice databases by id."""
 
     def __init__(
         self, owner: OwnerDb, ring: KeyRing, location: str, connections: int, world: World, hop: Hop = thread_hop
@@ -93,7 +93,7 @@ class Opening:
         self._forgotten = 0
 
     async def entry(self, practice_id: int) -> PracticeEntry:
-        """The directory row, at most a second old; ``NotFound`` where there is no such practice."""
+        """The directory row, at most a second old. ``NotFound`` if there is no such practice."""
         generation, forgotten = await self.watch.generation(), self._forgotten
         cached = self._entries.get(practice_id)
         if cached and generation == cached[1]:
@@ -112,9 +112,10 @@ class Opening:
         return entry
 
     async def practice(self, practice_id: int) -> PracticeDb:
-        """The practice's database as a value. ``NotFound``, or ``WrongPractice`` where the address leads elsewhere."""
+        """The practice's database as a value. ``NotFound``, or ``WrongPractice`` if the address leads to another one."""
         entry = await self.entry(practice_id)
-        # All that decides what is opened, and whether it may be: a change of any of it opens anew.
+        # Everything that decides what is opened and whether it may be. If any of it changes, the database is opened
+        # again.
         address = (
             f"{entry.cluster}/{await self._location_version(entry.cluster)}/{entry.database_name}/{entry.wrapped_data_key}"
             f"/{entry.schema_version}/{migrating.head('practice')}"
@@ -159,7 +160,7 @@ class Opening:
 
     @asynccontextmanager
     async def at_any_schema(self, practice_id: int) -> AsyncIterator[PracticeDb]:
-        """The practice's database whatever its schema is, to migrate it. Nothing else may use it."""
+        """The practice's database at any schema version, for its migration. Nothing else may use it."""
         db = await self._unchecked(await self.entry(practice_id))
         try:
             yield db
@@ -171,7 +172,7 @@ class Opening:
         while len(self._open) > most:
             practice_id, (_, db) = next(iter(self._open.items()))
             if db.engine.dialect != "sqlite":
-                return  # a PostgreSQL engine holds nothing; its server's budget closes connections
+                return  # a PostgreSQL engine holds no connection; its server's budget closes them
             del self._open[practice_id]
             await db.engine.close()
 
@@ -180,12 +181,12 @@ class Opening:
         return list(self._open)
 
     def forget(self, practice_id: int) -> None:
-        """Read the directory anew next time."""
+        """Read the directory row again next time."""
         self._forgotten += 1
         self._entries.pop(practice_id, None)
 
     async def cluster(self, name: str) -> Cluster:
-        """A place for practice databases by its name."""
+        """A cluster by its name."""
         if name == DEFAULT:
             return self._clusters[DEFAULT]
         row = (await self._cluster_rows()).get(name)
@@ -197,12 +198,12 @@ class Opening:
             if held is None or held.location != url:
                 self._clusters[name] = Cluster(url, self._connections, self._hop)
                 if held is not None:
-                    await held.close()  # what is in use comes to its end there
+                    await held.close()  # what is in use there finishes
             self._sealed[name] = row.sealed_url
         return self._clusters[name]
 
     async def _cluster_rows(self) -> dict[str, practices.ClusterRow]:
-        """The registered clusters, at most a second old; while the owner database is away, as they were."""
+        """The registered clusters, at most a second old; older while the owner database cannot be reached."""
         generation = await self.watch.generation()
         if self._rows is None or self._rows[1] != (generation, self._forgotten):
             try:
@@ -221,7 +222,7 @@ class Opening:
         return row.sealed_url[-24:] if row else ""
 
     async def open_to_new(self, name: str) -> Cluster:
-        """A place that takes new practices; ``NotFound`` where there is none of this name, or it is closed to them."""
+        """A cluster that accepts new practices. ``NotFound`` if there is none of this name, or it is closed to them."""
         if name != DEFAULT:
             row = (await self._cluster_rows()).get(name)
             if row is not None and not row.is_active:
@@ -233,17 +234,17 @@ class Opening:
         self._forgotten += 1
 
     async def close_idle(self) -> None:
-        """Close connections that have not been used for a while."""
+        """Close connections that were unused for a while."""
         for cluster in self._clusters.values():
             if cluster.budget is not None:
                 cluster.budget.close_idle()
 
     def seal_owners(self, secret: Secret, place: Place) -> str:
-        """A secret of the owner database (a server's address, the key that signs events), sealed."""
+        """Seal a secret of the owner database (a server's address, the key that signs events)."""
         return self._owners_keys()[0].seal(secret, place, self._world)
 
     def open_owners(self, sealed: str, place: Place) -> Secret:
-        """What ``seal_owners`` sealed, under whichever key of the ring it was; else ``SealBroken``."""
+        """Open what ``seal_owners`` sealed, under any key of the ring. ``SealBroken`` otherwise."""
         while True:
             for key in self._owners_keys():
                 with suppress(SealBroken):
@@ -255,7 +256,7 @@ class Opening:
         return [DataKey(CLUSTER_KEY_OWNER, key) for key in self._ring.derived("owner database")]
 
     def new_data_key(self, practice_id: int) -> tuple[DataKey, str]:
-        """A fresh data key for a practice, and its wrapped form."""
+        """A new data key for a practice, and its wrapped form."""
         return self._ring.new_data_key(practice_id, self._world)
 
     async def close(self) -> None:
@@ -268,7 +269,7 @@ class Opening:
 
 
 def stamp_identity(unit: units.Unit, practice_id: int, name: str, currency: str, place: Locality, now: Any) -> None:
-    """Write into a fresh practice database whose it is."""
+    """Write the practice's identity into its new database."""
     unit.add("INSERT INTO identity (id, practice_id, created_at) VALUES (1, $1, $2)", practice_id, now, expect=1)
     unit.add(
         "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at, country, time_zone)"

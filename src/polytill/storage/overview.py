@@ -1,4 +1,4 @@
-"""Sums and counts for people to look at: days of a practice's payments, what waits for a person, who uses what."""
+"""Totals and counts for the overview: days of a practice's payments, open review cases, providers in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from polytill.storage.units import moment
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What the ledger booked in one period on one account, for one reason: how many lines, and their sum in minor units."""
+    """What the ledger booked in one period on one account, for one reason: the number of lines, and their sum in minor
+    units."""
 
     day: int
     account: str
@@ -27,21 +28,21 @@ class Booked:
 
 @dataclass(slots=True)
 class Sums:
-    """The ledger of a period in words, in minor units of one currency. ``net`` is what providers hold more than before."""
+    """The totals of a period in minor units of one currency. ``net`` is the change of the providers' balances."""
 
     payments: int = 0  # that succeeded
     gross: int = 0
-    duplicates: int = 0  # second successes of a payment
+    duplicates: int = 0  # duplicate payments
     duplicates_received: int = 0
     duplicates_returned: int = 0  # by refunds and by lost disputes
     refunds: int = 0
-    refunded: int = 0  # less the refunds that failed after they had succeeded
+    refunded: int = 0  # without refunds that failed after they had succeeded
     disputed: int = 0
     fees: int = 0
     net: int = 0
 
     def add(self, line: Booked) -> None:
-        """Count in what the ledger booked on an account that is not a provider's."""
+        """Add what the ledger booked on an account that is not a provider's."""
         self.net -= line.amount
         match line.account, line.fact:
             case "payments", _:
@@ -75,7 +76,7 @@ class Counts:
     open: int = 0
 
     def add(self, status: str, payments: int) -> None:
-        """Count payments of one status in."""
+        """Count payments of one status."""
         if status in ("succeeded", "failed", "canceled"):
             self.finished += payments
             self.succeeded += payments if status == "succeeded" else 0
@@ -85,7 +86,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in one practice, without any money: counts by kind, and calls of late by provider and state."""
+    """What needs attention in one practice, without any amounts: counts by kind, and recent calls by provider and
+    state."""
 
     parked: int
     unknown: int
@@ -94,19 +96,19 @@ class Waiting:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The number of all of them."""
         return self.parked + self.unknown + self.cases
 
 
 def _ranges(db: PracticeDb, starts: list[datetime], first: int) -> str:
-    """SQL: one row (day, since, until) for each two moments that follow on one another, in parameters from ``first`` on."""
+    """SQL: one row (day, since, until) for each two consecutive times, in parameters from ``first`` on."""
     kind = "" if db.engine.dialect == "sqlite" else "::timestamptz"
     rows = [f"({day}, ${first + day}{kind}, ${first + day + 1}{kind})" for day in range(len(starts) - 1)]
     return f"days(day, since, until) AS (VALUES {', '.join(rows)})"
 
 
 def _kinds(db: PracticeDb, ours: str) -> str:
-    """SQL: the accounts, facts, providers and methods that there are."""
+    """SQL: the existing accounts, facts, providers and methods."""
     key = "account, fact, provider_code, method"
     if db.engine.dialect == "sqlite":  # reads the index once, which is fast there
         return f"kinds AS (SELECT DISTINCT {key} FROM ledger_lines WHERE {ours})"  # noqa: S608
@@ -122,7 +124,7 @@ def _kinds(db: PracticeDb, ours: str) -> str:
 async def booked(db: PracticeDb, environment: Environment, currency: str, starts: list[datetime]) -> list[Booked]:
     """What the ledger booked in each of the periods between ``starts``, by account, fact, provider and method.
 
-    One range of the index that holds all of it for each of them, whatever the engine and without its time zones.
+    Each of them is one range of an index that holds all of it, on both engines and without their time zones.
     """
     ours = "environment = $1 AND currency = $2 AND provider_code <> ''"
     rows = await db.fetch(
@@ -136,7 +138,7 @@ async def booked(db: PracticeDb, environment: Environment, currency: str, starts
     return [
         Booked(r["day"], r["account"], r["fact"], r["provider_code"], r["method"], *map(int, r["sums"].split()))
         for r in rows
-        if r["sums"] != "0 0"  # asked for in the query, SQLite would sum everything twice
+        if r["sums"] != "0 0"  # as part of the query, SQLite would sum everything twice
     ]
 
 
@@ -155,7 +157,7 @@ async def created(
 
 
 async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, dict[str, Sums]]:
-    """What the ledger holds about each of some payments, by currency: a fee may have another one than its payment."""
+    """What the ledger has about each of some payments, by currency: a fee may be in another currency than its payment."""
     found: dict[str, dict[str, Sums]] = {payment_id: {} for payment_id in payment_ids}
     if not payment_ids:
         return found
@@ -173,7 +175,7 @@ async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, d
 
 
 async def currencies(db: PracticeDb, environment: Environment) -> list[str]:
-    """The currencies in which there are payments, the most used first, then those in which only fees were booked."""
+    """The currencies with payments, the most used first, then those with fees only."""
     # From one currency to the next in the index, instead of through every line.
     least = "MIN(currency) FROM ledger_lines WHERE environment = $1 AND provider_code <> ''"
     rows = await db.fetch(
@@ -187,7 +189,7 @@ async def currencies(db: PracticeDb, environment: Environment) -> list[str]:
 
 
 async def last_delivery(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """When a configuration's provider last delivered something that was verified."""
+    """When a configuration's provider last sent a verified webhook."""
     row = await db.one(
         "SELECT received_at FROM webhook_events WHERE config_id = $1 AND environment = $2"
         " ORDER BY received_at DESC LIMIT 1",
@@ -197,7 +199,7 @@ async def last_delivery(db: PracticeDb, config_id: int, environment: Environment
 
 
 async def waiting(db: PracticeDb, since: datetime) -> Waiting:
-    """What waits for a person in one practice, and how calls to providers went since a moment."""
+    """What needs attention in one practice, and the calls to providers since a given time."""
     row: Any = await db.one(
         "SELECT (SELECT count(*) FROM webhook_events WHERE state = 'parked') AS parked,"
         " (SELECT count(*) FROM payment_attempts WHERE state = 'unknown')"
@@ -215,7 +217,7 @@ async def waiting(db: PracticeDb, since: datetime) -> Waiting:
 
 
 async def unknown(db: PracticeDb, limit: int = 100) -> list[dict[str, Any]]:
-    """Payments and refunds whose outcome is not known, oldest first: no amounts, no customers."""
+    """Payments and refunds with an unknown outcome, oldest first, without amounts and customers."""
     rows = await db.fetch(
         "SELECT payment_id, provider_code, environment, reason, lookups, created_at, 0 AS is_refund"
         " FROM payment_attempts WHERE state = 'unknown' UNION ALL"
@@ -236,7 +238,7 @@ async def providers_of(db: PracticeDb, payment_ids: list[str]) -> dict[str, str]
 
 
 async def volumes(owner: OwnerDb, since: datetime) -> dict[int, int]:
-    """How many payments succeeded in each practice since a moment, from the feed of events."""
+    """How many payments succeeded in each practice since a given time, from the event feed."""
     rows = await owner.fetch(
         "SELECT practice_id, count(*) AS payments FROM event_feed WHERE type = 'payment.succeeded'"
         " AND created_at >= $1 GROUP BY practice_id",

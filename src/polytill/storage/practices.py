@@ -1,4 +1,4 @@
-"""The directory of practices in the owner database: which exist, where their databases are, in which state."""
+"""The directory of practices in the owner database: their names, the location of their databases, and their state."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class PracticeEntry:
     updated_at: datetime | None
     country: str | None = None
     time_zone: str = "UTC"
-    external_id: str | None = None  # the host application's own identifier; unique where it is set
+    external_id: str | None = None  # the host application's own identifier; unique if set
 
     @property
     def zone(self) -> ZoneInfo:
-        """Its clock: days, months and the times on its pages follow it."""
+        """Its time zone, which its days, months and the times on its pages follow."""
         return zone_of(self.time_zone)
 
 
@@ -56,7 +56,7 @@ async def reserve(
     tx: Tx, name: str, currency: str, place: Locality, cluster: str, database_name: str, now: datetime,
     external_id: str | None = None,
 ) -> int:  # fmt: skip
-    """A row in state ``provisioning``; its id. ``Duplicate`` where another practice has the external id."""
+    """Insert a row in state ``provisioning`` and return its id. ``Duplicate`` if another practice has the external id."""
     row = await tx.one(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
         " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
@@ -67,7 +67,7 @@ async def reserve(
 
 
 def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_key: str, now: datetime) -> None:
-    """The practice is ready to be used."""
+    """Set the practice to active."""
     unit.add(
         "UPDATE practices SET state = 'active', schema_version = $2, wrapped_data_key = $3, updated_at = $4"
         " WHERE id = $1 AND state = 'provisioning'",
@@ -76,13 +76,13 @@ def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_k
 
 
 async def forget(tx: Tx, practice_id: int) -> bool:
-    """Take back a reservation; False where the practice is in use by now, and nothing may be taken back."""
+    """Delete a reservation. False if the practice is in use by now and must stay."""
     deleted = await tx.one("DELETE FROM practices WHERE id = $1 AND state = 'provisioning' RETURNING id", practice_id)
     return deleted is not None
 
 
 def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
-    """Name, default currency, state, country, time zone and external id. ``Duplicate`` where another practice has that."""
+    """Name, default currency, state, country, time zone and external id. ``Duplicate`` if another practice has that."""
     unit.add(
         "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5, country = $6,"
         " time_zone = $7, external_id = $8 WHERE id = $1",
@@ -92,7 +92,7 @@ def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
 
 
 def set_schema_version(unit: Writes, practice_id: int, version: str, now: datetime) -> None:
-    """Which revision the practice's database stands at."""
+    """Record the revision of the practice's database."""
     unit.add("UPDATE practices SET schema_version = $2, updated_at = $3 WHERE id = $1", practice_id, version, now)
 
 
@@ -103,7 +103,7 @@ async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
 
 
 async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[PracticeEntry]:
-    """Practices in the order of their ids, from after ``after_id`` on."""
+    """Practices by id, after ``after_id``."""
     rows = await owner.fetch(
         f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2", after_id, limit  # noqa: S608
     )  # fmt: skip
@@ -111,7 +111,7 @@ async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[P
 
 
 async def by_external_id(owner: OwnerDb, external_id: str) -> PracticeEntry | None:
-    """The one practice with this external id."""
+    """The practice with this external id."""
     row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE external_id = $1", external_id)  # noqa: S608
     return _entry(row) if row else None
 
@@ -122,7 +122,7 @@ async def sealed_urls(owner: OwnerDb) -> dict[str, str]:
 
 
 def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datetime) -> None:
-    """Replace a sealed address by the same one sealed anew."""
+    """Replace a sealed address by the same one, sealed again."""
     unit.add(
         "UPDATE clusters SET sealed_url = $3, updated_at = $4 WHERE name = $1 AND sealed_url = $2",
         name, before, sealed_url, now, expect=1,
@@ -130,7 +130,7 @@ def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datet
 
 
 def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, now: datetime) -> None:
-    """Replace a wrapped data key by the same one wrapped anew."""
+    """Replace a wrapped data key by the same one, wrapped again."""
     unit.add(
         "UPDATE practices SET wrapped_data_key = $3, updated_at = $4 WHERE id = $1 AND wrapped_data_key = $2",
         practice_id, before, wrapped_data_key, now, expect=1,
@@ -139,7 +139,7 @@ def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, n
 
 @dataclass(frozen=True, slots=True)
 class ClusterRow:
-    """A registered server. ``is_active``: it takes new practices; those that it has are served either way."""
+    """A registered server. ``is_active``: it accepts new practices. Its existing practices are served either way."""
 
     name: str
     sealed_url: str
@@ -154,7 +154,7 @@ async def clusters(owner: OwnerDb) -> list[ClusterRow]:
 
 
 def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: bool | None, now: datetime) -> None:
-    """Replace the address, or open or close a server to new practices; what is None stays."""
+    """Replace the address, or open or close a server to new practices. None leaves a value as it is."""
     unit.add(
         "UPDATE clusters SET sealed_url = COALESCE($2, sealed_url), is_active = COALESCE($3, is_active), updated_at = $4"
         " WHERE name = $1",
@@ -163,13 +163,14 @@ def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: b
 
 
 async def hold_cluster(tx: Tx, name: str) -> bool:
-    """Keep a server from being removed or closed until this transaction ends; False where it takes no new practices."""
+    """Lock a server against removal and closing until this transaction ends. False if it accepts no new practices."""
     row = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 AND is_active RETURNING id", name)
     return row is not None
 
 
 async def remove_cluster(tx: Tx, name: str) -> int | None:
-    """Remove a server; how many practices are on it, so that it stays; None where there is no such server."""
+    """Remove a server. Returns the number of practices on it, which keep it from being removed; None if there is no
+    such server."""
     held = await tx.one("UPDATE clusters SET updated_at = updated_at WHERE name = $1 RETURNING id", name)
     if held is None:
         return None

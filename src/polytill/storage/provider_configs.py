@@ -1,6 +1,6 @@
-"""A practice's own configurations of providers: the active credentials on the row, other sets kept beside it, sealed.
+"""A practice's provider configurations: the active credentials in the row, other sets in rows of their own, all sealed.
 
-Everything here stays sealed; ``open_credentials`` opens a set for one handler, and ``seal_credentials`` is its inverse.
+Everything here stays sealed. ``open_credentials`` opens a set for one handler; ``seal_credentials`` is its inverse.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Configuration:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     removed_at: datetime | None = None
-    revision: int = 1  # counts its changes, those of its defaults and kept credentials too
+    revision: int = 1  # counts its changes, including those of its defaults and kept credentials
 
     @property
     def environment(self) -> Environment:
@@ -76,7 +76,7 @@ class Configuration:
 
 @dataclass(slots=True)
 class Opened:
-    """A set of credentials, open. Lives as long as one handler."""
+    """An opened set of credentials. It exists as long as one handler."""
 
     environment: Environment
     version: int
@@ -87,12 +87,12 @@ class Opened:
 
 
 def _place(code: str, field_name: str, environment: Environment, version: int) -> Place:
-    # A set keeps its place when it moves from active to superseded: its version never comes again.
+    # A set keeps its version when it changes from active to superseded, so a version is never used twice.
     return Place("practice_payment_providers", code, field_name, environment.value, version)
 
 
 def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
-    """The credentials themselves. ``SealBroken`` where any field was moved or altered."""
+    """The credentials in plain text. ``SealBroken`` if any field was moved or altered."""
 
     def opened(name: str) -> Secret | None:
         value = getattr(sealed, name)
@@ -118,7 +118,7 @@ def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | Non
 
 
 def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world: World) -> CredentialSet:
-    """Credentials as they are kept. Config values that are ``Secret`` are sealed each on its own."""
+    """Seal credentials for storage. Each configuration value that is a ``Secret`` is sealed separately."""
 
     def sealed(name: str, secret: Secret | None) -> str | None:
         return (
@@ -139,12 +139,12 @@ def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world:
 
 
 async def lock(tx: Tx, code: str) -> None:
-    """Begin a change: nobody else changes this configuration until the transaction ends, and ``unchanged`` sees it."""
+    """Start a change: nobody else changes this configuration until the transaction ends, and ``unchanged`` notices it."""
     await tx.fetch("UPDATE practice_payment_providers SET revision = revision + 1 WHERE provider_code = $1", code)
 
 
 async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
-    """Every configuration of the practice by provider code, removed ones too, with all credential sets."""
+    """Every configuration of the practice by provider code, including removed ones, with all credential sets."""
     rows = await db.fetch(
         "SELECT id, practice_id, provider_code, provider_name, is_enabled, is_default, public_key, secret_key,"
         " webhook_secret, environment, config, supported_currencies, priority, configured_by, last_tested_at,"
@@ -187,7 +187,7 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
 
 
 async def insert(tx: Tx, c: Configuration, now: datetime) -> int:
-    """A new configuration; its id."""
+    """Insert a configuration and return its id."""
     row = await tx.one(
         "INSERT INTO practice_payment_providers (practice_id, provider_code, provider_name, is_enabled, is_default,"
         " public_key, secret_key, webhook_secret, environment, config, supported_currencies, priority, configured_by,"
@@ -217,7 +217,7 @@ def update(unit: Writes, c: Configuration, now: datetime) -> None:
 
 
 def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> None:
-    """Put a set beside the row: superseded, or prepared for the other environment."""
+    """Store a set beside the active one: superseded, or prepared for the other environment."""
     unit.add(
         "INSERT INTO provider_credentials (practice_id, config_id, environment, version, state, public_key,"
         " secret_key, webhook_secret, config, created_at, superseded_at)"
@@ -228,12 +228,12 @@ def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> 
 
 
 def drop_kept(unit: Writes, config_id: int, version: int) -> None:
-    """Take a set away from beside the row, because it becomes the active one."""
+    """Delete a kept set, because it becomes the active one."""
     unit.add("DELETE FROM provider_credentials WHERE config_id = $1 AND version = $2", config_id, version, expect=1)
 
 
 def supersede_prepared(unit: Writes, config_id: int, environment: Environment, now: datetime) -> None:
-    """A prepared set gives way to a newer one."""
+    """Replace a prepared set by a newer one."""
     unit.add(
         "UPDATE provider_credentials SET state = 'superseded', superseded_at = $3"
         " WHERE config_id = $1 AND environment = $2 AND state = 'prepared'",
@@ -242,7 +242,7 @@ def supersede_prepared(unit: Writes, config_id: int, environment: Environment, n
 
 
 def set_default(unit: Writes, practice_id: int, environment: Environment, currency: str, config_id: int) -> None:
-    """Make a configuration the default of a currency; the one before gives way."""
+    """Make a configuration the default of a currency, in place of the previous one."""
     unit.add(
         "INSERT INTO currency_defaults (practice_id, environment, currency_code, config_id) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (practice_id, environment, currency_code) DO UPDATE SET config_id = excluded.config_id",
@@ -251,12 +251,13 @@ def set_default(unit: Writes, practice_id: int, environment: Environment, curren
 
 
 def clear_defaults(unit: Writes, config_id: int) -> None:
-    """This configuration is the default of nothing any more."""
+    """Remove this configuration as the default of every currency."""
     unit.add("DELETE FROM currency_defaults WHERE config_id = $1", config_id)
 
 
 async def mark_defaults(tx: Tx) -> None:
-    """The seed's flag follows the table: set on whoever is the default of some currency, and on nobody else."""
+    """The seed's flag follows the table: set on every configuration that is the default of some currency, and on no
+    other."""
     await tx.fetch(
         "UPDATE practice_payment_providers SET is_default = (id IN (SELECT config_id FROM currency_defaults))"
     )
@@ -269,20 +270,20 @@ async def defaults(db: PracticeDb) -> dict[tuple[Environment, str], int]:
 
 
 def tested(unit: Writes, config_id: int, now: datetime) -> None:
-    """The keys were tried at the provider; nothing else about the configuration changes."""
+    """Record that the keys were tested at the provider. Nothing else about the configuration changes."""
     unit.add("UPDATE practice_payment_providers SET last_tested_at = $2 WHERE id = $1", config_id, now, expect=1)
 
 
 def revision(configurations: dict[str, Configuration]) -> int:
-    """What ``unchanged`` compares: rows are never deleted and each counts its changes, so the sum only rises."""
+    """What ``unchanged`` compares. Rows are never deleted and each counts its changes, so the sum only increases."""
     return sum(configuration.revision for configuration in configurations.values())
 
 
 def unchanged(unit: Writes, known: int) -> None:
-    """The unit stands only if the configurations are those that were read. ``Stale`` where they are not."""
+    """Commit the unit only if the configurations are those that were read. ``Stale`` otherwise."""
     unit.add("SELECT 1 WHERE (SELECT SUM(revision) FROM practice_payment_providers) = $1", known, expect=1)
 
 
 def touch(unit: Writes, config_id: int, now: datetime) -> None:
-    """This configuration took a payment."""
+    """Record that this configuration took a payment."""
     unit.add("UPDATE practice_payment_providers SET last_used_at = $2 WHERE id = $1", config_id, now)

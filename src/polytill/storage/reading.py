@@ -1,4 +1,4 @@
-"""Rows as values, and rows that this version cannot read: a newer one has written them while both are at work."""
+"""Rows as values, and rows that this version cannot read because a newer version running beside it wrote them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger("polytill")
 
 
 def reads_row(make: Callable[[Any], Made]) -> Callable[[Any], Made]:
-    """A function from a row to a value, that raises ``UnreadableRow`` where it cannot read the row."""
+    """Marks a function from a row to a value, which raises ``UnreadableRow`` if it cannot read the row."""
 
     @wraps(make)
     def read(row: Any) -> Made:
@@ -30,9 +30,9 @@ def reads_row(make: Callable[[Any], Made]) -> Callable[[Any], Made]:
 
 
 def readable(rows: Iterable[Any], make: Callable[[Any], Made]) -> list[Made]:
-    """Rows as values, for work on each of them: what cannot be read keeps the others from nothing.
+    """Rows as values, for work on each row alone: an unreadable row does not stop the others.
 
-    Not for rows that are weighed together, such as the refunds of a payment: there a missing one would mislead.
+    Not for rows that are judged together, such as the refunds of a payment, because a missing one would mislead.
     """
     found = []
     for row in rows:
@@ -46,8 +46,8 @@ def readable(rows: Iterable[Any], make: Callable[[Any], Made]) -> list[Made]:
 async def read_past(
     fetch: Callable[[int], Awaitable[list[Any]]], take: Callable[[list[Any]], list[Made]], limit: int
 ) -> list[Made]:
-    """Up to ``limit`` rows (of each provider, where ``fetch`` counts so) as values. What ``take`` leaves out takes no place
-    from those behind it: then more rows are read. Here and there it is more than ``limit``."""
+    """Up to ``limit`` rows (of each provider, if ``fetch`` counts by provider) as values. Rows that ``take`` leaves out
+    do not count: more rows are read instead. The result may have a few more than ``limit``."""
     places = limit
     while True:
         rows = await fetch(places)
@@ -59,11 +59,11 @@ async def read_past(
 
 
 def known_or(state: str, states: type[StrEnum]) -> str:
-    """SQL: a row's ``state`` is this one, or none that this version knows. Who reads such a row hears that it cannot."""
+    """SQL: a row's ``state`` is this one, or unknown to this version. Reading such a row raises ``UnreadableRow``."""
     others = ", ".join(f"'{other}'" for other in states if other != state)
     return f"state NOT IN ({others})"
 
 
 def tell_unreadable(error: UnreadableRow) -> None:
-    """Say which row was left out, and nothing of what stands in it."""
+    """Log which row was left out, without its contents."""
     log.error("row_not_readable", practice=error.practice_id, row=error.row_id)

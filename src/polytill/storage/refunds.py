@@ -1,4 +1,4 @@
-"""Refunds, and the captures and cancels that were asked for: rows in, rows out."""
+"""Refunds, and requested captures and cancels: rows in, rows out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class Refund:
-    """One refund, asked for here (``api``) or made in the provider's own dashboard (``provider``)."""
+    """One refund, requested here (``api``) or made in the provider's dashboard (``provider``)."""
 
     id: str
     payment_id: str
@@ -39,33 +39,34 @@ class Refund:
     booked_excess: int = 0
     next_lookup_at: datetime | None = None
     lookups: int = 0
-    provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, where it says so
+    provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, if it says so
     detail: str | None = None
-    unclear_since: datetime | None = None  # since when its provider answers in words that are not known
+    unclear_since: datetime | None = None  # since when its provider answers with unknown words
 
     @property
     def returns_excess(self) -> bool:
-        """Whether it gives a second success back: it touches nothing of what the payment itself has captured."""
+        """Whether it refunds a duplicate payment, which does not change what the payment itself captured."""
         return self.idempotency_key.startswith(_EXCESS)
 
     @property
     def reserves(self) -> bool:
-        """Whether it holds part of the captured amount while its outcome is open."""
+        """Whether it reserves part of the captured amount while its outcome is open."""
         return self.origin == "api" and not self.returns_excess
 
 
-# No caller's key has a space.
+# A caller's key never contains a space.
 _EXCESS = "excess "
 
 
 def excess_key(attempt_id: str, known: list[Refund]) -> str:
-    """The key of the next refund of an excess: the same for everybody who knows the same refunds of its payment."""
+    """The key of the next refund of a duplicate payment: the same for everybody who knows the same refunds of its
+    payment."""
     return f"{_EXCESS}{attempt_id} {sum(r.returns_excess and r.attempt_id == attempt_id for r in known)}"
 
 
 @dataclass(slots=True)
 class Operation:
-    """A capture or a cancel that we asked a provider for."""
+    """A capture or a cancel that we requested from a provider."""
 
     id: str
     payment_id: str
@@ -123,7 +124,8 @@ def _operation(row: Any) -> Operation:
 
 
 def insert(unit: Writes, refund: Refund) -> None:
-    """A new refund; one of ours is on disk before its call is made. ``Duplicate`` where its idempotency key is used already."""
+    """A new refund. One of ours is committed before its call is made. ``Duplicate`` if its idempotency key is used
+    already."""
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
@@ -139,7 +141,7 @@ def insert(unit: Writes, refund: Refund) -> None:
 
 
 def change(unit: Writes, before: RefundState, refund: Refund) -> None:
-    """Write a refund that still has the state that was read. ``Stale`` where it has not."""
+    """Change a refund that still has the state that was read. ``Stale`` otherwise."""
     unit.add(
         "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
         " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
@@ -152,8 +154,8 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
 
 
 def asked_again(unit: Writes, refund: Refund) -> None:
-    """When to look a refund up again, and what its provider said last; nothing else about it changes. ``Stale`` where
-    another has moved it."""
+    """Set the next lookup of a refund and its provider's last words. Nothing else about it changes. ``Stale`` if
+    another writer has changed its state."""
     unit.add(
         "UPDATE refunds SET next_lookup_at = $3, lookups = $4, raw_code = $5, detail = $6, unclear_since = $7"
         " WHERE id = $1 AND state = $2",
@@ -169,7 +171,7 @@ async def by_id(db: PracticeDb, refund_id: str) -> Refund | None:
 
 
 async def by_key(db: PracticeDb, idempotency_key: str) -> Refund | None:
-    """The refund that was made under this idempotency key."""
+    """The refund with this idempotency key."""
     row = await db.one(
         f"SELECT {_REFUND} FROM refunds WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
         db.practice_id, idempotency_key,
@@ -187,8 +189,8 @@ async def of_payment(db: PracticeDb, payment_id: str) -> list[Refund]:
 
 
 async def overdue(db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50) -> list[Refund]:
-    """Refunds whose outcome it is time to ask for: so many of each provider, whatever waits at another. What is put off
-    to after ``beyond`` is overdue, too."""
+    """Refunds whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put off
+    to after ``beyond`` is due, too."""
     sql = _overdue("refunds", _REFUND)
     return await read_past(
         lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _refund), limit
@@ -207,7 +209,8 @@ def _overdue(table: str, columns: str) -> str:
 async def done_between(
     db: PracticeDb, config_id: int, environment: Environment, since: datetime, until: datetime
 ) -> list[str]:
-    """A configuration's refunds that were made in a window and have succeeded, or may have: in a state not known here."""
+    """A configuration's refunds of a window that succeeded, or may have, because this version does not know their
+    state."""
     rows = await db.fetch(
         f"SELECT id FROM refunds WHERE {known_or('succeeded', RefundState)} AND environment = $2"  # noqa: S608
         " AND created_at >= $3 AND created_at < $4"
@@ -221,7 +224,7 @@ async def done_between(
 
 
 def insert_operation(unit: Writes, operation: Operation) -> None:
-    """A capture or cancel, on disk before its call is made."""
+    """A capture or cancel, committed before its call is made."""
     unit.add(
         "INSERT INTO payment_operations (id, payment_id, practice_id, environment, attempt_id, kind, amount, state,"
         " idempotency_key, request_hash, created_by, next_lookup_at, created_at, updated_at)"
@@ -234,7 +237,7 @@ def insert_operation(unit: Writes, operation: Operation) -> None:
 
 
 def change_operation(unit: Writes, before: OperationState, operation: Operation) -> None:
-    """Write an operation that still has the state that was read."""
+    """Change an operation that still has the state that was read."""
     unit.add(
         "UPDATE payment_operations SET state = $3, reason = $4, raw_code = $5, next_lookup_at = $6, lookups = $7,"
         " updated_at = $8, detail = $9 WHERE id = $1 AND state = $2",
@@ -244,7 +247,7 @@ def change_operation(unit: Writes, before: OperationState, operation: Operation)
 
 
 async def operation_by_key(db: PracticeDb, idempotency_key: str) -> Operation | None:
-    """The capture or cancel that was made under this idempotency key."""
+    """The capture or cancel with this idempotency key."""
     row = await db.one(
         f"SELECT {_OPERATION} FROM payment_operations WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
         db.practice_id, idempotency_key,
@@ -262,7 +265,7 @@ async def operations_of(db: PracticeDb, payment_id: str) -> list[Operation]:
 
 
 async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
-    """Captures and cancels of a payment whose outcome is not known yet."""
+    """A payment's captures and cancels with an unknown outcome."""
     rows = await db.fetch(
         f"SELECT {_OPERATION} FROM payment_operations WHERE payment_id = $1"  # noqa: S608
         " AND state IN ('sent', 'pending', 'unknown') ORDER BY created_at, id",
@@ -274,7 +277,7 @@ async def open_operations(db: PracticeDb, payment_id: str) -> list[Operation]:
 async def operations_overdue(
     db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
 ) -> list[Operation]:
-    """Captures and cancels whose outcome it is time to ask for: so many of each provider, whatever waits at another."""
+    """Captures and cancels whose next lookup is due: a number of each provider, whatever waits at another."""
     sql = _overdue("payment_operations", _OPERATION)
     return await read_past(
         lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _operation), limit
@@ -282,7 +285,7 @@ async def operations_overdue(
 
 
 async def provider_of(db: PracticeDb, one: Refund | Operation) -> str:
-    """The code of the provider that is asked about it."""
+    """The code of the provider to ask."""
     row = await db.one("SELECT provider_code FROM payment_attempts WHERE id = $1", one.attempt_id)
     assert row is not None
     return str(row["provider_code"])

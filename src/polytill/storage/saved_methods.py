@@ -1,8 +1,9 @@
-"""Methods that customers let us charge again: what they are known by, and the token, which opens only at its own row.
+"""Saved methods, which customers allow us to charge again: their identity, and the token, which opens only at its own
+row.
 
-Each payment that saves a card makes a row, with a token of its own: a copy. Copies of one customer's same card share
-``same_card`` and are one method, known by the oldest copy that is not removed; they are removed together. The method is
-found when it is read, so two copies that are saved at the same moment are one method as well.
+Each payment that saves a card inserts a row with its own token: a copy. Copies of one customer's same card share
+``same_card`` and are one method, identified by the oldest copy that is not removed; they are removed together. The
+copies are grouped when a method is read, so two copies saved at the same time are one method as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from polytill.storage.units import moment
 
 @dataclass(frozen=True, slots=True)
 class KeptMethod:
-    """One copy of a saved method. It belongs to the provider's account that it was saved with, and to one customer."""
+    """One copy of a saved method. It belongs to one customer and to the provider account that it was saved with."""
 
     id: str
     practice_id: int
@@ -35,9 +36,9 @@ class KeptMethod:
     expires: str | None  # YYYY-MM
     fingerprint: str | None
     provider_customer_id: str | None
-    sealed_token: str | None  # None once it is removed
+    sealed_token: str | None  # None after removal
     created_at: datetime
-    # The same for all copies of one customer's card at one account; the id where that is not known. None in a row of an
+    # The same for all copies of one customer's card at one account; the id if that is not known. None in a row of an
     # earlier version, which is a method of its own until its keys are filled in.
     same_card: str | None
     customer_key: str | None  # the customer's e-mail, else phone, in the form in which they are compared
@@ -51,12 +52,12 @@ _COLUMNS = (
 
 
 def token_place(method_id: str, environment: Environment) -> Place:
-    """Where a token is sealed to."""
+    """The place that a token is sealed to."""
     return Place("saved_methods", method_id, "token", environment.value)
 
 
 def open_token(data_key: DataKey, kept: KeptMethod) -> Secret | None:
-    """The token; None where the method was removed."""
+    """The token. None if the method was removed."""
     if kept.sealed_token is None:
         return None
     return data_key.open(kept.sealed_token, token_place(kept.id, kept.environment))
@@ -71,7 +72,7 @@ def _kept(row: Any) -> KeptMethod:
 
 
 def insert_once(unit: Writes, kept: KeptMethod) -> None:
-    """A copy of a method, of a payment. The first that was told stays: a payment saves one."""
+    """Insert a copy of a method for a payment. The first one reported stays: a payment saves one."""
     unit.add(
         f"INSERT INTO saved_methods ({_COLUMNS})"  # noqa: S608
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
@@ -83,8 +84,8 @@ def insert_once(unit: Writes, kept: KeptMethod) -> None:
 
 
 def remove(unit: Writes, kept: KeptMethod, now: datetime, detach_at: datetime | None) -> None:
-    """Forget every copy's token for good; ``Stale`` where that was done already. With ``detach_at`` the copies are
-    detached at the provider from then on, and each token is kept aside until that is done."""
+    """Delete every copy's token for good. ``Stale`` if that was done already. With ``detach_at`` the copies are
+    detached at the provider from that time on, and each token is kept separately until then."""
     if detach_at is not None:
         unit.add(
             "INSERT INTO saved_method_detachments (id, practice_id, environment, config_id, sealed_token,"
@@ -104,7 +105,7 @@ def remove(unit: Writes, kept: KeptMethod, now: datetime, detach_at: datetime | 
     )  # fmt: skip
 
 
-# The oldest copy stands for the method; a later charge uses the newest one, whose token and expiry are the freshest.
+# The oldest copy identifies the method. A later charge uses the newest one, which has the latest token and expiry date.
 _OLDEST = (
     "NOT EXISTS (SELECT 1 FROM saved_methods o WHERE o.same_card = m.same_card AND o.environment = m.environment"
     " AND o.removed_at IS NULL AND o.id < m.id)"
@@ -113,7 +114,7 @@ _OLDEST = (
 
 @dataclass(frozen=True, slots=True)
 class WithoutKeys:
-    """A copy that an earlier version has written: what its keys are made of."""
+    """A copy that an earlier version wrote, with the values from which its keys are computed."""
 
     id: str
     config_id: int
@@ -124,7 +125,7 @@ class WithoutKeys:
 
 
 async def without_keys(db: PracticeDb, limit: int) -> list[WithoutKeys]:
-    """Copies that an earlier version has written."""
+    """Copies that an earlier version wrote."""
     rows = await db.fetch(
         "SELECT m.id, m.config_id, m.fingerprint, m.customer_email, p.customer_phone, p.currency FROM saved_methods m"
         " JOIN payments p ON p.id = m.payment_id WHERE m.same_card IS NULL LIMIT $1",
@@ -134,7 +135,7 @@ async def without_keys(db: PracticeDb, limit: int) -> list[WithoutKeys]:
 
 
 def set_keys(unit: Writes, method_id: str, same_card: str, customer_key: str | None) -> None:
-    """The keys of a copy that an earlier version has written."""
+    """Set the keys of a copy that an earlier version wrote."""
     unit.add(
         "UPDATE saved_methods SET same_card = $2, customer_key = $3 WHERE id = $1", method_id, same_card, customer_key
     )
@@ -147,7 +148,7 @@ async def by_id(db: PracticeDb, method_id: str) -> KeptMethod | None:
 
 
 async def copies(db: PracticeDb, kept: KeptMethod) -> list[KeptMethod]:
-    """All copies of a method that are not removed, the oldest first."""
+    """All copies of a method that are not removed, oldest first."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
         " WHERE (same_card = $1 OR id = $3) AND environment = $2 AND removed_at IS NULL ORDER BY id",
@@ -181,7 +182,7 @@ async def listed(
 
 @dataclass(frozen=True, slots=True)
 class Detaching:
-    """A removed copy that the provider still has, as far as we know."""
+    """A removed copy that the provider may still have."""
 
     id: str
     payment_id: str
@@ -207,12 +208,12 @@ async def to_detach(db: PracticeDb, now: datetime, limit: int = 20) -> list[Deta
 
 
 async def anything_to_detach(db: PracticeDb) -> bool:
-    """Whether any copy is still to be detached."""
+    """Whether any copy still has to be detached."""
     return await db.one("SELECT id FROM saved_method_detachments WHERE state = 'due' LIMIT 1") is not None
 
 
 def try_detaching(unit: Writes, one: Detaching, next_try_at: datetime, now: datetime) -> None:
-    """Note a try before it is made, and when the next one is due. ``Stale`` where another worker has begun it."""
+    """Record a try before it is made, and the time of the next one. ``Stale`` if another worker has started it."""
     unit.add(
         "UPDATE saved_method_detachments SET tries = tries + 1, next_try_at = $3, updated_at = $4"
         " WHERE id = $1 AND tries = $2 AND state = 'due'",
@@ -221,7 +222,7 @@ def try_detaching(unit: Writes, one: Detaching, next_try_at: datetime, now: date
 
 
 def detached(unit: Writes, one: Detaching, state: str, code: str | None, now: datetime) -> None:
-    """The provider has detached a copy, or refuses to: its token is forgotten."""
+    """Delete the token of a copy that the provider has detached, or refuses to detach."""
     unit.add(
         "UPDATE saved_method_detachments SET state = $2, last_code = $3, sealed_token = NULL, next_try_at = NULL,"
         " updated_at = $4 WHERE id = $1 AND state = 'due'",

@@ -1,7 +1,7 @@
-"""The tables of both databases, as SQLAlchemy metadata: the truth that the two Alembic trees must arrive at.
+"""The tables of both databases, as SQLAlchemy metadata. The result of the two Alembic trees must equal it.
 
-Used when migrating and in tests, never on a request path. Names are the seed's. Money is a BIGINT of minor units,
-percentages are integers in parts per million, moments are UTC.
+Used for migrations and in tests, never on a request path. Names are those of the founding document. Money is a BIGINT
+of minor units, percentages are integers in parts per million, times are UTC.
 """
 
 from __future__ import annotations

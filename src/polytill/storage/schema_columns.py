@@ -1,4 +1,4 @@
-"""The parts that tables of both databases are made of: columns, checks, and the tables that both have."""
+"""The building blocks of the tables: columns, checks, and the tables that both databases have."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def serial_id() -> sa.Column[Any]:
 
 
 def text(name: str, **options: Any) -> sa.Column[Any]:
-    """A text that must be there, unless ``nullable``."""
+    """A required text, unless ``nullable``."""
     return sa.Column(name, sa.Text, nullable=options.pop("nullable", False), **options)
 
 
 def maybe(name: str, kind: Any = sa.Text) -> sa.Column[Any]:
-    """A column that may be null."""
+    """A nullable column."""
     return sa.Column(name, kind, nullable=True)
 
 
@@ -55,23 +55,23 @@ def whole(name: str, default: int | None = None, kind: Any = sa.BigInteger) -> s
 
 
 def moment(name: str, now: bool = False) -> sa.Column[Any]:
-    """A moment in UTC."""
+    """A time in UTC."""
     return sa.Column(name, Moment, nullable=False, server_default=sa.text("CURRENT_TIMESTAMP") if now else None)
 
 
 def one_of(column: str, values: EnumType | tuple[str, ...]) -> sa.CheckConstraint:
-    """A check that a column holds one of a closed list."""
+    """A check that a column has one of a closed list of values."""
     names = [value if isinstance(value, str) else value.value for value in values]
     return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(name)) for name in names)})", name=column)
 
 
 def stamps() -> tuple[sa.Column[Any], sa.Column[Any]]:
-    """When a row was made and last changed."""
+    """When a row was created and last changed."""
     return moment("created_at", now=True), moment("updated_at", now=True)
 
 
 def locality() -> tuple[sa.Column[Any], sa.Column[Any]]:
-    """Where a practice is: its country (ISO 3166-1 alpha-2) and its IANA time zone."""
+    """The practice's country (ISO 3166-1 alpha-2) and its IANA time zone."""
     return maybe("country"), text("time_zone", server_default="UTC")
 
 
@@ -96,13 +96,14 @@ def users(metadata: sa.MetaData) -> sa.Table:
 
 
 def of_user() -> sa.Column[Any]:
-    """Which person a row belongs to."""
+    """The person that a row belongs to."""
     return sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), nullable=False)
 
 
 def signing_in(metadata: sa.MetaData) -> None:
     """Sessions, one-time links and failed tries."""
-    # Tokens are kept as hashes only; a failed try names nobody: keyed hashes of the e-mail and the network address.
+    # Only hashes of tokens are stored. A failed try has keyed hashes of the e-mail and the network address, and no
+    # name.
     sa.Table(
         "sessions", metadata, serial_id(), of_user(), text("token_hash"), moment("created_at"), moment("last_seen_at"),
         sa.UniqueConstraint("token_hash"), sa.Index(None, "user_id"),
@@ -127,5 +128,5 @@ def audit(metadata: sa.MetaData) -> sa.Table:
 
 
 def environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:
-    """Sandbox or production, fixed when a row is made."""
+    """Sandbox or production, fixed when a row is created."""
     return text("environment"), one_of("environment", states.Environment)

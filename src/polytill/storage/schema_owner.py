@@ -1,4 +1,4 @@
-"""The tables of the owner's database: catalog, directory of practices, people, keys, leases and the event feed."""
+"""The tables of the owner's database: catalog, directory of practices, staff, keys, leases and the event feed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from polytill.storage.schema_columns import (
 
 
 def pending_index(*columns: str) -> sa.Index:
-    """An index over the event deliveries that are pending: few of all that were ever made."""
+    """An index of pending event deliveries, which are few of all."""
     pending = sa.text("state = 'pending'")
     name = f"ix_event_deliveries_pending_{'_'.join(columns)}"
     return sa.Index(name, *columns, postgresql_where=pending, sqlite_where=pending)
@@ -93,8 +93,8 @@ sa.Table(
     sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name="practice_bound"),
 )  # fmt: skip
 
-# A practice that takes payments holds a lease, so that the worker visits every practice where something can be open.
-# A worker claims a practice for the time of its visit; a claim of one that died is taken over when it has ended.
+# A practice that takes payments has a lease, so that the worker visits every practice that may have open work. A worker
+# claims a practice for the time of its visit. The claim of a crashed worker expires and is taken over.
 sa.Table(
     "practice_leases", owner,
     sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), primary_key=True, autoincrement=False),
@@ -102,7 +102,7 @@ sa.Table(
     sa.Index(None, "lease_until"), sa.Index(None, "visit_due_at"), sa.Index(None, "claimed_by"),
 )  # fmt: skip
 
-# All practices are brought to the present schema by one process at a time, which holds the one row; what it could not do.
+# One process at a time migrates all practices. It holds the one row; the other rows are its failures.
 sa.Table(
     "fleet_migration", owner,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -115,12 +115,13 @@ sa.Table(
     text("code"), text("detail"), moment("at"),
 )  # fmt: skip
 
-# What every node's key ring must hold: a keyed check value of each key that wraps something, which reveals nothing of it.
+# The keys that every node's key ring must have: a keyed check value of each key that wraps something. It does not
+# reveal the key.
 sa.Table(
     "key_ring_keys", owner,
     sa.Column("key_id", sa.Text, primary_key=True), text("check_value"), moment("created_at"),
 )  # fmt: skip
-# The processes that run, each with the keys that it holds; a row of one that died lapses.
+# The running processes, each with the keys that it has. The row of a crashed process expires.
 sa.Table(
     "nodes", owner,
     sa.Column("id", sa.Text, primary_key=True), text("name"), sa.Column("runs_worker", sa.Boolean, nullable=False),
@@ -129,7 +130,7 @@ sa.Table(
 # The oldest revision of each tree whose version of polytill may still use the databases as they are now.
 sa.Table("schema_readers", owner, sa.Column("tree", sa.Text, primary_key=True), text("oldest"))
 
-# What happened in all practices, in one order; and where the platform is told.
+# The events of all practices in one order, and the destination for the platform.
 sa.Table(
     "event_feed", owner, serial_id(), text("event_id"), whole("practice_id", kind=sa.Integer),
     *environment(), text("type"), maybe("payment_id"), text("data"), moment("created_at"),
@@ -143,7 +144,7 @@ sa.Table(
     sa.CheckConstraint("id = 1", name="one_row"),
 )  # fmt: skip
 
-# Secrets that were replaced, and sign as well for a while, so that the host can change over.
+# Replaced secrets, which sign as well for a while, so that the host can change over.
 sa.Table(
     "event_previous_secrets", owner, serial_id(), text("sealed_secret"), moment("signs_until"),
 )  # fmt: skip

@@ -37,7 +37,7 @@ audit(practice)
 
 
 def _of_practice() -> sa.Column[Any]:
-    # Redundant within one database, and kept as a check that the handle and the row agree.
+    # Redundant within one database: a check that the handle and the row agree.
     return sa.Column("practice_id", sa.Integer, sa.ForeignKey("practices.id"), nullable=False)
 
 
@@ -74,8 +74,8 @@ sa.Table(
     sa.Column("configured_by", sa.Integer, sa.ForeignKey("users.id"), nullable=True),
     maybe("last_tested_at", Moment), maybe("last_used_at", Moment), *stamps(),
     whole("credential_version", 1, sa.Integer), text("hook_token"),
-    whole("revision", 1, sa.Integer),  # counts changes, those of its defaults and kept credentials too
-    maybe("removed_at", Moment),  # deleted for the practice; kept so that money already taken can go back
+    whole("revision", 1, sa.Integer),  # counts changes, including those of its defaults and kept credentials
+    maybe("removed_at", Moment),  # deleted for the practice; kept so that payments already taken can be refunded
     sa.UniqueConstraint("practice_id", "provider_code", name="practice_provider_unique"),
     sa.UniqueConstraint("hook_token"), one_of("environment", states.Environment),
 )  # fmt: skip
@@ -100,9 +100,10 @@ sa.Table(
     text("status"), whole("amount"), text("currency"), maybe("payment_method"), text("capture_mode"),
     whole("amount_authorized", 0), whole("amount_captured", 0), whole("amount_refunded", 0),
     whole("refund_reserved", 0),
-    # Lost to disputes, and refunds that a provider made beyond what was captured: facts that are never refused.
+    # Amounts lost to disputes, and refunds that a provider made beyond what was captured: facts that are never
+    # rejected.
     whole("amount_lost", 0), whole("excess_refunded", 0),
-    whole("amount_disputed", 0),  # by open chargebacks about this money: refunded only where the caller accepts the risk
+    whole("amount_disputed", 0),  # in open chargebacks about this payment: refunded only if the caller accepts the risk
     whole("version", 0), whole("dispute_version", 0),  # count every change, and news of disputes: what must not overlap
     maybe("provider_code"), maybe("provider_transaction_id"), maybe("provider_response", Json),
     maybe("provider_fee", sa.BigInteger), maybe("provider_fee_currency"),
@@ -112,7 +113,7 @@ sa.Table(
     flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
     text("idempotency_key"), text("request_hash"), text("created_by"),
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
-    maybe("number"),  # for people; null until ``flows/indexing.py`` has seen a row of an earlier version
+    maybe("number"),  # for people; null until ``flows/indexing.py`` has processed a row of an earlier version
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
     one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
     sa.CheckConstraint("amount > 0", name="amount"),
@@ -125,20 +126,20 @@ sa.Table(
     sa.Index("ix_payments_counts", "environment", "currency", "status", "created_at"),
 )  # fmt: skip
 
-# The token is sealed; it goes when the method is removed.
+# The token is sealed and deleted when the method is removed.
 sa.Table(
     "saved_methods", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
     _of_payment(), sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
     maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
     moment("created_at"), maybe("removed_at", Moment),
-    maybe("same_card"), maybe("customer_key"),  # filled for older rows by flows/indexing.py
+    maybe("same_card"), maybe("customer_key"),  # flows/indexing.py fills it for older rows
     sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "customer_key"),
     sa.Index(None, "same_card"),
     sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),
 )  # fmt: skip
 
-# Copies of removed methods that are detached at the provider. The token is kept until that is done.
+# Copies of removed methods that have to be detached at the provider. The token is kept until then.
 sa.Table(
     "saved_method_detachments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
@@ -153,15 +154,15 @@ sa.Table(
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     whole("credential_version", kind=sa.Integer), text("state"), whole("amount"), text("currency"),
     maybe("provider_transaction_id"), maybe("reason"), maybe("raw_code"), maybe("detail"),
-    maybe("unclear_since", Moment),  # since when the provider answers in words that are not known
-    maybe("next_action"),  # sealed: it can hold a client secret
+    maybe("unclear_since", Moment),  # since when the provider answers with unknown words
+    maybe("next_action"),  # sealed: it can contain a client secret
     *_lookups(), moment("created_at"), moment("updated_at"),
-    whole("wire_format", 0, sa.Integer),  # what its create call consists of, so that a repeat is byte for byte the same
+    whole("wire_format", 0, sa.Integer),  # the parameters of its create call, so that a repeat is byte for byte the same
     sa.UniqueConstraint("payment_id", "number"), one_of("state", states.AttemptState),
     sa.Index(None, "config_id", "provider_transaction_id"), sa.Index(None, "next_lookup_at"),
 )  # fmt: skip
 
-# What providers, statements and receipts call an attempt: kinds are ``domain/identifiers.py``.
+# The identifiers that providers, statements and receipts use for an attempt: kinds are in ``domain/identifiers.py``.
 sa.Table(
     "payment_identifiers", practice,
     sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False), _of_payment(),
@@ -169,16 +170,17 @@ sa.Table(
     sa.PrimaryKeyConstraint("attempt_id", "kind", "value"), sa.Index(None, "search_key"), sa.Index(None, "payment_id"),
 )  # fmt: skip
 
-# One narrow row a payment, in the order of the lists; all words in their search form.
+# One narrow row per payment, in the order of the lists; all words in their search form.
 sa.Table(
     "payment_search", practice, *environment(), moment("created_at"), _of_payment(), text("major_units"), maybe("email"),
-    maybe("reference"), text("body"), whole("block", 0),  # of ``payment_search_blocks``; 0: of none yet
+    maybe("reference"), text("body"), whole("block", 0),  # of ``payment_search_blocks``; 0: in none yet
     sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
     sa.Index(None, "email"), sa.Index(None, "reference"),
     sa.Index("ix_payment_search_block", "block", "environment", "created_at"), sqlite_with_rowid=False,
 )  # fmt: skip
 
-# What the rows of a block can be found by: ``signature`` of ``domain/search.py``, in parts of which a search reads a few.
+# What the rows of a block can be found by: ``signature`` of ``domain/search.py``, in parts of which a search reads a
+# few.
 sa.Table(
     "payment_search_blocks", practice, *environment(), sa.Column("block", sa.BigInteger, nullable=False),
     moment("oldest_at"), moment("newest_at"),
@@ -190,11 +192,11 @@ sa.Table(
     "refunds", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
     text("attempt_id"), text("state"), whole("amount"), text("currency"), maybe("reason"), text("origin"),
     maybe("failure_reason"), maybe("raw_code"), maybe("provider_refund_id"), maybe("provider_response", Json),
-    whole("booked", 0),  # how much of it stands in payments.amount_refunded now
+    whole("booked", 0),  # how much of it is in payments.amount_refunded now
     whole("booked_excess", 0),  # and how much in payments.excess_refunded
     text("idempotency_key"), text("request_hash"), text("created_by"), *_lookups(),
     moment("created_at"), moment("updated_at"),
-    maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, where it says so
+    maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
     maybe("detail"), maybe("unclear_since", Moment),
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
@@ -216,10 +218,10 @@ sa.Table(
     "disputes", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
     text("provider_dispute_id"), text("state"), text("provider_state"), maybe("amount", sa.BigInteger),
     text("currency"), flag("funds_withdrawn", False), maybe("due_at"), moment("created_at"), moment("updated_at"),
-    maybe("attempt_id"),  # whose money it is about; not known of older rows
+    maybe("attempt_id"),  # the attempt whose money it is about; not known for older rows
     text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
-    whole("booked", 0),  # how much of it the ledger holds as lost: not what a refund has returned already
-    maybe("counted_as"),  # ``CountedAs``, where staff decided it
+    whole("booked", 0),  # how much of it the ledger has as lost, without what a refund has returned already
+    maybe("counted_as"),  # ``CountedAs``, if staff decided it
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "provider_dispute_id"),
     one_of("state", states.DisputeState),
     one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),
@@ -239,10 +241,10 @@ sa.Table(
     "ledger_lines", practice, serial_id(), text("entry_id"), _of_practice(), *environment(), text("currency"),
     text("account"), whole("amount"),  # debits positive, credits negative: an entry's lines sum to zero
     text("fact"), _of_payment(), maybe("refund_id"), moment("created_at"),
-    # On the line that is not the provider's: at which provider the entry is, and of which method the payment is.
+    # On the line that is not on the provider's account: the provider of the entry and the method of the payment.
     text("provider_code", server_default=""), text("method", server_default=""),
     sa.Index(None, "payment_id"), sa.Index(None, "environment", "currency", "account"),
-    # What overviews sum: it holds every column that they read.
+    # What overviews sum: it has every column that they read.
     sa.Index(
         "ix_ledger_lines_sums", "environment", "currency", "account", "fact", "provider_code", "method", "created_at",
         "amount", sqlite_where=sa.text("provider_code <> ''"), postgresql_where=sa.text("provider_code <> ''"),
@@ -257,7 +259,7 @@ sa.Table(
     sa.Index(None, "state", "created_at"),
 )  # fmt: skip
 
-# What staff decided about an outcome that stayed unknown. A transaction pays one attempt.
+# Decisions by staff about an outcome that stayed unknown. A transaction pays one attempt.
 sa.Table(
     "staff_decisions", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
     _of_payment(), sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False),
@@ -275,7 +277,7 @@ sa.Table(
     text("environment", primary_key=True), one_of("environment", states.Environment), moment("compared_until"),
 )  # fmt: skip
 
-# What the platform is to be told, written in the transaction that makes it true; forwarded to the owner's feed.
+# Events for the platform, written in the transaction that they report and forwarded to the owner's feed.
 sa.Table(
     "events", practice, serial_id(), text("event_id"), _of_practice(), *environment(), text("type"),
     maybe("payment_id"), text("data"), moment("created_at"), maybe("forwarded_at", Moment),

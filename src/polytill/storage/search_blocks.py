@@ -1,8 +1,9 @@
-"""Search rows in blocks: a signature of each says which blocks can hold what is searched, so that few rows are read.
+"""Search rows in blocks: a signature of each block says whether it can match, so that a search reads few rows.
 
-A payment's row begins in block 0. A worker takes the oldest 32 rows of block 0 together and gives them the next number;
-numbers only grow, so a search that has read signatures up to one knows where later rows can be. A corrected row goes back
-to block 0. A signature never lacks what a row of its block has; that a row fits is always decided by the row itself.
+A payment's row starts in block 0. A worker takes the oldest 32 rows of block 0 together and assigns them the next
+number. Numbers only grow, so a search that has read signatures up to one knows where later rows can be. A corrected row
+returns to block 0. A signature always has everything that a row of its block has; whether a row matches is decided by
+the row.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from polytill.storage.units import Unit, moment
 
 ROWS = 32
 READ_AT_ONCE = 1000
-# A search for what most blocks may hold is not worth their signatures: it reads the rows, newest first, to the end of a page.
+# A search that most blocks may match does not read signatures: it reads the rows, newest first, to the end of a page.
 MOST_OF_ALL = 8
 WORTH_IT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block that may hold what is searched."""
+    """A block that may have matches."""
 
     number: int
     oldest_at: datetime
@@ -34,20 +35,20 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The blocks that may hold what is searched, newest first, and the last number that there was."""
+    """The blocks that may have matches, newest first, and the highest number at that time."""
 
     blocks: list[Block]
     last: int
 
 
 async def last_number(db: PracticeDb) -> int:
-    """The number of the newest block; 0 where there is none."""
+    """The number of the newest block. 0 if there is none."""
     [row] = await db.fetch("SELECT COALESCE(MAX(block), 0) AS last FROM payment_search_blocks")
     return int(row["last"])
 
 
 async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, ...]) -> Found | None:
-    """The blocks that may hold everything that was typed; None where that would not be much fewer than all."""
+    """The blocks that may have everything typed. None if they would not be much fewer than all."""
     needed = bits_needed(terms)
     if not needed:
         return None
@@ -79,7 +80,7 @@ def _block(row: Any) -> Block:
 
 
 def _fitting(rows: list[Any], parts: list[int], needed: tuple[tuple[Bits, ...], ...]) -> list[Any]:
-    """The rows whose signatures have, of everything typed, all bits of one way to have it."""
+    """The rows whose signatures have all bits of one alternative for everything typed."""
     names = [f"part{part}" for part in parts]
     masks = [[_masks(bits, parts) for bits in ways] for ways in needed]
     fitting = []
@@ -108,7 +109,7 @@ async def with_enough(db: PracticeDb) -> list[Environment]:
 
 
 async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
-    """The oldest rows that are in no block yet, as many as make one; none where there are fewer."""
+    """The oldest rows that are in no block yet, as many as a block has. Empty if there are fewer."""
     rows = await db.fetch(
         "SELECT created_at, payment_id, major_units, body FROM payment_search WHERE block = 0 AND environment = $1"
         " ORDER BY created_at, payment_id LIMIT $2",
@@ -119,7 +120,7 @@ async def waiting(db: PracticeDb, environment: Environment) -> list[Any]:
 
 
 def close(unit: Unit, environment: Environment, number: int, rows: list[Any]) -> None:
-    """Make rows a block. ``Stale`` where one was corrected meanwhile, ``Duplicate`` where another node took the number."""
+    """Turn rows into a block. ``Stale`` if one was corrected meanwhile, ``Duplicate`` if another node took the number."""
     parts = signature((row["body"], row["major_units"]) for row in rows)
     places = ", ".join(f"${place}" for place in range(5, 5 + SIGNATURE_PARTS))
     names = ", ".join(f"part{part}" for part in range(SIGNATURE_PARTS))

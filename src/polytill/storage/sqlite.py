@@ -34,12 +34,12 @@ _NUMBERS = tuple(str(number) for number in range(1, 1000))
 
 
 async def thread_hop(work: Callable[[], Any]) -> Any:
-    """Run blocking work in the loop's worker threads. A simulation hands in a hop that runs it in place."""
+    """Run blocking work in the loop's worker threads. A simulation passes a hop that runs it in place."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 async def inline_hop(work: Callable[[], Any]) -> Any:
-    """Run blocking work here and now: deterministic, for simulations."""
+    """Run blocking work in place: deterministic, for simulations."""
     return work()
 
 
@@ -58,7 +58,7 @@ def _translated(error: sqlite3.Error) -> Exception:
             return Duplicate(text)
         if text.startswith("CHECK"):
             return CheckRefused(re.sub(r"^CHECK constraint failed: ", "", text))
-    # The low byte is the kind of fault; the rest says more of it.
+    # The low byte is the kind of fault; the rest gives details.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or "locked" in text or "busy" in text:
         return NotNow()
@@ -74,7 +74,7 @@ def _translated(error: sqlite3.Error) -> Exception:
 
 
 def file_fault(error: OSError) -> Exception:
-    """What a fault of the file system is to whoever waits for a database."""
+    """The error for a fault of the file system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return DiskFull("The disk of the SQLite files is full, or fails.")
     return DatabaseUnavailable(f"A database file cannot be made or opened just now ({error.strerror}).")
@@ -89,7 +89,7 @@ def _file_at(path: Path) -> tuple[int, int] | None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to an existing file, set up the way that every one of ours is."""
+    """A connection to an existing file, with our settings."""
     if not path.exists():
         raise DatabaseUnavailable(f"The database file {path} does not exist.")
     connection = sqlite3.connect(
@@ -108,7 +108,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def _set_up(connection: sqlite3.Connection) -> None:
     for pragma in (
         "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000",
-        "cache_size=-128",  # KiB: hundreds of files may be open, and the system caches them as well
+        "cache_size=-128",  # KiB: hundreds of files may be open, and the operating system caches them as well
     ):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
@@ -132,7 +132,7 @@ class SqliteEngine:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None and not self._connection.in_transaction and _file_at(self.path) != self._file:
-            # Another file lies there now, or none: what we hold open is one that nobody else reaches any more.
+            # The path now leads to another file or to none: nobody else can reach the file that we have open.
             connection, self._connection = self._connection, None
             connection.close()
         if self._connection is None:
@@ -167,8 +167,8 @@ class SqliteEngine:
         return list(await self._alone(partial(self._fetch_now, sql, args)))
 
     async def _alone(self, work: Callable[[], Any]) -> Any:
-        # The turn belongs to the shielded inner task: a caller that is cancelled goes away at once, but nobody else
-        # gets the connection before the thread is done with it.
+        # The turn belongs to the shielded inner task: a canceled caller returns at once, but nobody else gets the
+        # connection before the thread is done with it.
         async def turn() -> Any:
             async with self._turn:
                 return await self._hop(work)
@@ -182,7 +182,8 @@ class SqliteEngine:
             raise _translated(error) from error
 
     async def commit(self, steps: list[Step]) -> list[int]:
-        """Run steps as one transaction; how many rows each touched. ``Stale`` where an expectation fails."""
+        """Run steps as one transaction. Returns the number of rows that each affected. ``Stale`` if an expectation
+        fails."""
         return list(await self._alone(partial(self._commit_now, steps)))
 
     def _commit_now(self, steps: list[Step]) -> list[int]:
@@ -210,7 +211,7 @@ class SqliteEngine:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTx]:
-        """An interactive transaction, for the rare writes that need an answer half-way."""
+        """An interactive transaction, for the rare writes that depend on a read inside of it."""
         async with self._turn:
             mark_open(+1)
             tx = SqliteTx(self)
@@ -227,7 +228,7 @@ class SqliteEngine:
                 mark_open(-1)
 
     async def _to_its_end(self, work: Callable[[], Any]) -> Any:
-        # A caller that is cancelled half-way still waits for the thread: else its BEGIN would be left open behind it.
+        # A caller that is canceled half-way still waits for the thread: otherwise its BEGIN would stay open.
         running = asyncio.ensure_future(self._hop(work))
         try:
             return await asyncio.shield(running)
@@ -242,7 +243,7 @@ class SqliteEngine:
             self._connection.execute("ROLLBACK")
 
     async def close(self) -> None:
-        """Close the file; a later use opens it again."""
+        """Close the file. A later use opens it again."""
         async with self._turn:
             if self._connection is not None:
                 connection, self._connection = self._connection, None
@@ -250,7 +251,8 @@ class SqliteEngine:
 
 
 class SqliteTx(Unit):
-    """A transaction that is under way: ``add`` queues, ``fetch`` and ``one`` run what is queued and then ask."""
+    """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
+    query."""
 
     __slots__ = ("_engine",)
 
@@ -259,7 +261,7 @@ class SqliteTx(Unit):
         self._engine = engine
 
     async def flush(self) -> None:
-        """Run what is queued."""
+        """Run the queued statements."""
         steps = self.take()
         if steps:
             await self._engine._to_its_end(partial(self._run_now, steps))

@@ -1,4 +1,5 @@
-"""People who sign in: owner staff in the owner database, practice staff in their practice's. Sessions, links, failures."""
+"""Staff accounts: owner staff in the owner database, practice staff in their practice's. Sessions, links, failed
+sign-ins."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ StaffDb = OwnerDb | PracticeDb
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with a row in ``users``. ``role`` is admin or viewer."""
+    """A row of ``users``. ``role`` is admin or viewer."""
 
     id: int
     email: str
@@ -57,7 +58,7 @@ def _person(row: Any) -> Person:
 
 
 def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> None:
-    """A person without a password. ``Duplicate`` where the e-mail is taken."""
+    """Insert a person without a password. ``Duplicate`` if the e-mail is taken."""
     unit.add(
         "INSERT INTO users (email, name, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
         email, name, role, now, expect=1,
@@ -65,7 +66,7 @@ def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> Non
 
 
 def change(unit: Writes, person_id: int, role: str, is_active: bool, now: datetime) -> None:
-    """Another role, or no way in any more."""
+    """Change the role, or whether the person may sign in."""
     unit.add(
         "UPDATE users SET role = $2, is_active = $3, updated_at = $4 WHERE id = $1",
         person_id, role, is_active, now, expect=1,
@@ -73,7 +74,7 @@ def change(unit: Writes, person_id: int, role: str, is_active: bool, now: dateti
 
 
 def set_email(unit: Writes, person_id: int, email: str, now: datetime) -> None:
-    """The e-mail in the form in which it is compared. ``Duplicate`` where another person has it."""
+    """The e-mail in the form in which it is compared. ``Duplicate`` if another person has it."""
     unit.add("UPDATE users SET email = $2, updated_at = $3 WHERE id = $1", person_id, email, now, expect=1)
 
 
@@ -99,7 +100,7 @@ async def listed(db: StaffDb) -> list[Person]:
 
 
 def insert_session(unit: Writes, person_id: int, token_hash: str, now: datetime) -> None:
-    """A browser is signed in."""
+    """Record a session."""
     unit.add(
         "INSERT INTO sessions (user_id, token_hash, created_at, last_seen_at) VALUES ($1, $2, $3, $3)",
         person_id, token_hash, now,
@@ -107,27 +108,27 @@ def insert_session(unit: Writes, person_id: int, token_hash: str, now: datetime)
 
 
 def touch_session(unit: Writes, session_id: int, now: datetime) -> None:
-    """The session was used."""
+    """Record that the session was used."""
     unit.add("UPDATE sessions SET last_seen_at = $2 WHERE id = $1", session_id, now)
 
 
 def end_session(unit: Writes, session_id: int) -> None:
-    """This browser is signed out."""
+    """End a session."""
     unit.add("DELETE FROM sessions WHERE id = $1", session_id)
 
 
 def end_sessions_of(unit: Writes, person_id: int) -> None:
-    """Every browser of a person is signed out."""
+    """End all sessions of a person."""
     unit.add("DELETE FROM sessions WHERE user_id = $1", person_id)
 
 
 def forget_sessions(unit: Writes, created_before: datetime) -> None:
-    """Sessions past their absolute limit are cleared away."""
+    """Delete sessions past their absolute limit."""
     unit.add("DELETE FROM sessions WHERE created_at < $1", created_before)
 
 
 async def present(db: StaffDb, created_after: datetime, seen_after: datetime) -> dict[int, Presence]:
-    """The sessions that still count, by the person's id."""
+    """The valid sessions, by the person's id."""
     rows = await db.fetch(
         "SELECT user_id, count(*) AS browsers, max(last_seen_at) AS last_seen_at FROM sessions"
         " WHERE created_at >= $1 AND last_seen_at >= $2 GROUP BY user_id",
@@ -142,7 +143,7 @@ async def present(db: StaffDb, created_after: datetime, seen_after: datetime) ->
 
 
 async def session(db: StaffDb, token_hash: str) -> Session | None:
-    """The session of a token, unless the person may not sign in any more. Its limits are the caller's to check."""
+    """The session of a token, unless the person may no longer sign in. The caller checks its limits."""
     row = await db.one(
         f"SELECT s.id AS session_id, s.created_at AS signed_in_at, s.last_seen_at, {_PERSON}"  # noqa: S608
         " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND u.is_active",
@@ -160,7 +161,7 @@ async def session(db: StaffDb, token_hash: str) -> Session | None:
 
 
 def insert_link(unit: Writes, person_id: int, token_hash: str, now: datetime, expires_at: datetime) -> None:
-    """A way to choose a password once."""
+    """A link for choosing a password once."""
     unit.add(
         "INSERT INTO person_links (user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4)",
         person_id, token_hash, now, expires_at,
@@ -168,17 +169,17 @@ def insert_link(unit: Writes, person_id: int, token_hash: str, now: datetime, ex
 
 
 def end_links_of(unit: Writes, person_id: int) -> None:
-    """Every link of a person is used up."""
+    """Use up every link of a person."""
     unit.add("DELETE FROM person_links WHERE user_id = $1", person_id)
 
 
 def use_link(unit: Writes, token_hash: str) -> None:
-    """A link is used up. ``Stale`` where it was already."""
+    """Use up a link. ``Stale`` if it was used already."""
     unit.add("DELETE FROM person_links WHERE token_hash = $1", token_hash, expect=1)
 
 
 async def by_link(db: StaffDb, token_hash: str, now: datetime) -> Person | None:
-    """Whom a link is for, while it can be used."""
+    """The person of a link, while it can be used."""
     row = await db.one(
         f"SELECT {_PERSON} FROM person_links l JOIN users u ON u.id = l.user_id"  # noqa: S608
         " WHERE l.token_hash = $1 AND l.expires_at > $2 AND u.is_active",
@@ -192,7 +193,7 @@ async def by_link(db: StaffDb, token_hash: str, now: datetime) -> Person | None:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How often signing in failed lately: for this e-mail from this address, for the e-mail, from the address."""
+    """Recent failed sign-ins: for this e-mail from this address, for the e-mail, from the address."""
 
     pair: int
     email: int
@@ -200,19 +201,19 @@ class Failures:
 
 
 def insert_failure(unit: Writes, email_hash: str, address_hash: str, now: datetime) -> None:
-    """One more."""
+    """Record a failed sign-in."""
     unit.add(
         "INSERT INTO sign_in_failures (email_hash, address_hash, at) VALUES ($1, $2, $3)", email_hash, address_hash, now
     )
 
 
 def forget_failures(unit: Writes, before: datetime) -> None:
-    """Old ones count no more."""
+    """Delete old ones."""
     unit.add("DELETE FROM sign_in_failures WHERE at < $1", before)
 
 
 async def failures(db: StaffDb, email_hash: str, address_hash: str, since: datetime) -> Failures:
-    """Failures since a moment."""
+    """Failed sign-ins since a given time."""
     row = await db.one(
         "SELECT count(CASE WHEN email_hash = $1 AND address_hash = $2 THEN 1 END) AS pair,"
         " count(CASE WHEN email_hash = $1 THEN 1 END) AS email, count(CASE WHEN address_hash = $2 THEN 1 END) AS address"

@@ -1,4 +1,4 @@
-"""What staff decided about an outcome that stayed unknown: rows in, rows out. A row is never changed."""
+"""Decisions by staff about an outcome that stayed unknown: rows in, rows out. A row never changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COLUMNS = (
 
 
 def insert(unit: Writes, decision: StaffDecision) -> None:
-    """A new decision. ``Duplicate`` where its subject was decided already, or where another attempt of the same provider
+    """A new decision. ``Duplicate`` if its subject was decided already, or if another attempt of the same provider
     configuration was decided to be paid by the same transaction."""
     name = decision.transaction_id if decision.decided_on is DecidedOn.payment else None
     unit.add(
@@ -65,7 +65,7 @@ async def of_attempt(db: PracticeDb, attempt_id: str) -> list[StaffDecision]:
 
 
 def rename(unit: Writes, attempt: Attempt, own_id: str) -> None:
-    """Replace the id that staff gave by the provider's own id of the same transaction. ``Stale`` where it is replaced
+    """Replace the id that staff gave by the provider's own id of the same transaction. ``Stale`` if it is replaced
     already."""
     unit.add(
         "UPDATE payment_attempts SET provider_transaction_id = $3 WHERE id = $1 AND provider_transaction_id = $2",

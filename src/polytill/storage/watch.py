@@ -1,7 +1,7 @@
-"""Whether anything in the owner database has changed: one small question a second answers it for every cache.
+"""Whether anything in the owner database has changed: one small query per second answers it for every cache.
 
-Every change there appends an audit line in its own transaction, so the newest lines are the database's version. Fifty
-of them are looked at, because a line with a lower number may become visible after one with a higher.
+Every change there adds an audit entry in its own transaction, so the newest entries are the database's version. Fifty
+of them are read, because an entry with a lower number may become visible after one with a higher.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from polytill.domain.errors import NotNow
 from polytill.storage.databases import OwnerDb
 
 INTERVAL_S = 1.0
-RENEWED_S = 60.0  # what somebody changed by hand, without an audit line, is seen by then
+RENEWED_S = 60.0  # a manual change without an audit entry is noticed by then
 _NEWEST = (
     "SELECT COALESCE(MAX(id), 0) AS last, COALESCE(SUM(id), 0) AS total"
     " FROM (SELECT id FROM audit_log ORDER BY id DESC LIMIT 50) AS newest"
@@ -19,7 +19,7 @@ _NEWEST = (
 
 
 class OwnerWatch:
-    """``generation()`` rises when the owner database has changed; while it cannot be reached, it stays."""
+    """``generation()`` increases when the owner database has changed. While it cannot be reached, it stays."""
 
     def __init__(self, owner: OwnerDb, world: World) -> None:
         self._owner = owner
@@ -30,10 +30,10 @@ class OwnerWatch:
         self._risen_at_s = float("-inf")
 
     async def generation(self) -> int:
-        """What was read under another generation is out of date."""
+        """Anything read under another generation is out of date."""
         now = self._world.time_s()
         if not 0 <= now - self._asked_at_s < INTERVAL_S:
-            before, self._asked_at_s = self._asked_at_s, now  # others go on with what is known meanwhile
+            before, self._asked_at_s = self._asked_at_s, now  # other callers use the known value meanwhile
             try:
                 row = await self._owner.one(_NEWEST)
             except NotNow:

@@ -1,4 +1,4 @@
-"""Deliveries from providers: verified, stored once, then applied, ignored or parked. And cases that need a person."""
+"""Webhooks from providers: verified, stored once, then applied, ignored or parked. And the opening of review cases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from polytill.storage.units import json_text, json_value, moment
 
 @dataclass(slots=True)
 class WebhookEvent:
-    """One delivery. ``body`` is what came, without its secret fields; ``has_more``: the fact in hand is not its last."""
+    """One webhook. ``body`` is what was received, without its secret fields. ``has_more``: the current fact is not its
+    last."""
 
     id: str
     practice_id: int
@@ -35,9 +36,9 @@ class WebhookEvent:
     has_more: bool = False
 
 
-# A delivery of several facts between two of them: a process that dies there leaves it to be taken up as a whole.
+# A webhook of several facts, between two of them. If the process crashes there, the whole webhook is processed again.
 HAS_MORE = "has_more"
-# How the keys of those unproven ones begin that name something of a payment besides the payment itself.
+# The start of the keys of unsigned webhooks that name something of a payment besides the payment itself.
 NAMED = "named:"
 
 _COLUMNS = (
@@ -58,7 +59,7 @@ def _event(row: Any) -> WebhookEvent:
 
 
 def insert_once(unit: Writes, event: WebhookEvent) -> None:
-    """Store a delivery; touches no row where the same fact was delivered before."""
+    """Store a webhook. Affects no row if the same fact was received before."""
     unit.add(
         "INSERT INTO webhook_events (id, practice_id, environment, config_id, provider_code, dedupe_key, event_type,"
         " state, reason, body, must_fetch, payment_id, tries, received_at)"
@@ -73,7 +74,7 @@ def insert_once(unit: Writes, event: WebhookEvent) -> None:
 def finish(
     unit: Writes, event: WebhookEvent, state: EventState, reason: str | None, payment_id: str | None, now: datetime
 ) -> None:
-    """What became of it."""
+    """Record what happened to it."""
     if event.has_more and state is EventState.applied:
         state, reason = EventState.received, HAS_MORE
     unit.add(
@@ -92,7 +93,7 @@ async def by_id(db: PracticeDb, event_id: str) -> WebhookEvent | None:
 async def by_dedupe_key(
     db: PracticeDb, config_id: int, environment: Environment, dedupe_key: str
 ) -> WebhookEvent | None:
-    """The delivery that was stored under this key."""
+    """The webhook with this key."""
     row = await db.one(
         f"SELECT {_COLUMNS} FROM webhook_events"  # noqa: S608
         " WHERE config_id = $1 AND environment = $2 AND dedupe_key = $3",
@@ -104,7 +105,8 @@ async def by_dedupe_key(
 async def hints_since(
     db: PracticeDb, config_id: int, environment: Environment, payment_id: str | None, since: datetime
 ) -> int:
-    """How many unproven deliveries came since a moment: of what one payment's have named, or about none of ours."""
+    """How many unsigned webhooks arrived since a given time: about what one payment's webhooks named, or about no
+    payment of ours."""
     named = f"payment_id = $4 AND dedupe_key LIKE '{NAMED}%'"
     about, args = ("payment_id IS NULL", []) if payment_id is None else (named, [payment_id])
     row = await db.one(
@@ -117,7 +119,7 @@ async def hints_since(
 
 
 def forget_hints(unit: Writes, payment_id: str, kept: int, counted_since: datetime) -> None:
-    """Delete the unproven deliveries about a payment that are done with, but for the newest, and those that count."""
+    """Delete the finished unsigned webhooks about a payment, except the newest and those that count."""
     unit.add(
         "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied'"  # noqa: S608
         f" AND NOT (dedupe_key LIKE '{NAMED}%' AND received_at > $3) AND id NOT IN"
@@ -127,9 +129,9 @@ def forget_hints(unit: Writes, payment_id: str, kept: int, counted_since: dateti
 
 
 async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 50) -> list[WebhookEvent]:
-    """Deliveries that were stored but not applied: their process died, or the provider could not be asked. So many of
-    each provider, whatever waits at another. ``came_before``: by how often one was tried, when it must have come to be
-    tried again now; the last is for all that were tried more often."""
+    """Webhooks that were stored but not applied: their process crashed, or the provider could not be asked. A number of
+    each provider, whatever waits at another. ``came_before``: by how often one was tried, the latest time of receipt
+    for another try; the last entry is for all that were tried more often."""
     last = len(came_before) - 1
     due = " OR ".join(
         f"(tries {'>=' if tries == last else '='} {tries} AND received_at <= ${tries + 2})" for tries in range(last + 1)
@@ -145,7 +147,7 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
 
 
 async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
-    """Parked deliveries of a configuration that named no payment of ours when they came."""
+    """Parked webhooks of a configuration that named no payment of ours when they arrived."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
         " AND config_id = $1 ORDER BY id DESC LIMIT 50",
@@ -155,7 +157,7 @@ async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
 
 
 async def count(db: PracticeDb, state: str | None = None, payment_id: str | None = None) -> int:
-    """How many deliveries there are in a state, or about a payment."""
+    """How many webhooks are in a state, or about a payment."""
     known = {"state": state, "payment_id": payment_id}
     narrowed = {name: value for name, value in known.items() if value is not None}
     where = " AND ".join(f"{name} = ${number}" for number, name in enumerate(narrowed, 1)) or "id IS NOT NULL"
@@ -167,7 +169,7 @@ async def count(db: PracticeDb, state: str | None = None, payment_id: str | None
 async def listed(
     db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
 ) -> list[WebhookEvent]:
-    """Deliveries, newest first (ids are ordered by time)."""
+    """Webhooks, newest first (ids are ordered by time)."""
     where, args = ["id < $1"], [before or "~"]
     for clause, value in (("state = ", state), ("payment_id = ", payment_id)):
         if value is not None:
@@ -182,14 +184,14 @@ async def listed(
     return [_event(row) for row in rows]
 
 
-# ── Cases for a person ──
+# ── Review cases ──
 
 
 def open_case(
     unit: Writes, case_id: str, practice_id: int, environment: Environment, kind: str, subject: str,
     payment_id: str | None, detail: dict[str, Any], now: datetime,
 ) -> None:  # fmt: skip
-    """Put something into the operator's queue, once for each kind and subject."""
+    """Open a review case, once for each kind and subject."""
     unit.add(
         "INSERT INTO operator_cases (id, practice_id, environment, kind, subject, payment_id, detail, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",

@@ -22,6 +22,7 @@ import aiohttp
 import uvicorn
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
@@ -394,7 +395,7 @@ def _print_table(console: Console, demo: Demo) -> None:
     table.add_column("status", no_wrap=True)
     table.add_column("right?", justify="center", no_wrap=True)
     for row in demo.rows:
-        mark = "[green]yes[/]" if row.ok else "[bold red]NO[/]"
+        mark = Text("yes", "green") if row.ok else Text("NO", "bold red")
         table.add_row(row.practice, row.provider, row.amount, row.story, row.status, mark)
     console.print(table)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
@@ -12,16 +14,18 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.progress import Progress, track
+from rich.text import Text
 
 from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
+from polytill.cli.clusters import clusters_app
 from polytill.cli.keys import keys_app, rotate_ring
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
 from polytill.domain.errors import Invalid, PolytillError
+from polytill.web import logs
 
 app = typer.Typer(
     name="polytill",
@@ -35,6 +39,10 @@ app.add_typer(cases_app, name="cases")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys_app, name="keys")
 app.add_typer(people_app, name="people")
+app.add_typer(clusters_app, name="clusters")
+
+# Also malformed, such as postgresql:/user:password@host.
+_ADDRESS = re.compile(r"(--?[\w-]+=)?\s*(postgres(ql)?|sqlite):", re.IGNORECASE)
 
 
 def _print_version(asked: bool) -> None:
@@ -57,8 +65,24 @@ def options(
     """
 
 
+def _unreadable(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def main() -> None:
     """The entry point: one sentence instead of a traceback for everything that is not our mistake."""
+    if any(_unreadable(argument) for argument in sys.argv[1:]):
+        fail("The arguments are not valid UTF-8.")
+    if any(_ADDRESS.match(argument) for argument in sys.argv[1:]):  # before a usage error quotes it
+        fail(
+            "The address of a database is no argument: set POLYTILL_OWNER_DATABASE_URL. `import-legacy` takes a JSON file,"
+            " and `clusters` reads addresses from standard input."
+        )
+    logs.setup()  # to standard error: what a command prints may be read by a script
     try:
         app()
     except Invalid as error:
@@ -94,13 +118,11 @@ def serve(
     from polytill.settings import Settings
     from polytill.storage import files
     from polytill.storage.opening import is_postgres
-    from polytill.web import logs
     from polytill.web.app import make_app
 
     settings = Settings()
     embeds = not is_postgres(settings.owner_database_url.get_secret_value())
     host, _, port = (bind or settings.bind).rpartition(":")
-    logs.setup()
     files.raise_limit()
 
     async def run() -> None:
@@ -138,13 +160,11 @@ def worker() -> None:
     from polytill.app import Polytill
     from polytill.settings import Settings
     from polytill.storage.opening import is_postgres
-    from polytill.web import logs
     from polytill.worker import working
 
     settings = Settings()
     if not is_postgres(settings.owner_database_url.get_secret_value()):
         fail("On SQLite the worker runs inside `polytill serve`.")
-    logs.setup()
 
     async def run() -> None:
         stopping = asyncio.Event()
@@ -198,7 +218,6 @@ def demo(
     import logging
 
     from polytill.demo import run
-    from polytill.web import logs
 
     logs.setup(level=logging.ERROR)
     if not asyncio.run(run(console, folder, port, once, resume, simulator)):
@@ -235,7 +254,7 @@ def migrate() -> None:
                 console.print(f"Catalog: added {', '.join(seeded.added)}")
             for one in till.desk.registry.plug_ins():
                 if one.refused:
-                    console.print(f"[yellow]Plug-in {one.code}[/]: {escape(one.refused)}", highlight=False)
+                    console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
             await indexing.fold_emails(till.desk, till.desk.owner)
             if cleared := await onboarding.clear_half_made(till.desk):
                 console.print(f"Took back {cleared} half-made practices.")
@@ -248,7 +267,7 @@ def migrate() -> None:
                     failures |= {practice_id: why for practice_id, why in done if why is not None}
             console.print(f"Practices: {len(entries)}, at the present version: {len(entries) - len(failures)}")
             for practice_id, why in sorted(failures.items()):
-                console.print(f"[red]Practice {practice_id}[/]: {why}")
+                console.print(f"Practice {practice_id}: {why}", style="red", highlight=False)
             if failures:
                 fail("Not every practice could be migrated. The others are done; mend these, then migrate again.")
 
@@ -275,9 +294,8 @@ def doctor() -> None:
 
     findings = asyncio.run(examine(Settings()))
     for finding in findings:
-        console.print(
-            f"[{'red' if finding.bad else 'yellow'}]{'bad ' if finding.bad else 'note'}[/] {finding.sentence}"
-        )
+        mark = Text("bad ", "red") if finding.bad else Text("note", "yellow")
+        console.print(mark, finding.sentence)
     if not findings:
         console.print("Everything is as it should be.")
     if any(finding.bad for finding in findings):
@@ -328,7 +346,7 @@ def import_legacy(
             key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
             yields = f"; not the default, since there is one: {', '.join(done.not_default)}" if done.not_default else ""
             said = f"Practice {done.practice_id}: {done.name}: added {added}; there already: {kept}{yields}{key}"
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            console.print(said, highlight=False, soft_wrap=True)
 
     opened(work)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from polytill.cli.opened import console, opened
+from polytill.cli.opened import console, fail, opened
 
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment providers.")
 
@@ -19,10 +18,10 @@ def catalog_list() -> None:
     table = Table("code", "name", "status", "currencies", "features", "handler")
     rows, others = opened(_read)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
     for code, why in others:
-        console.print(f"Plug-in {code}: {why}", highlight=False, markup=False)
+        console.print(f"Plug-in {code}: {why}", highlight=False)
 
 
 async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
@@ -55,7 +54,5 @@ def catalog_add(
         console.print(f"{code}: added")
     for code in seeded.present:
         console.print(f"{code}: is in the catalog already")
-    for code, why in seeded.refused.items():
-        console.print(f"{code}: {why}", style="red", highlight=False, markup=False)
     if seeded.refused:
-        raise SystemExit(1)
+        fail("; ".join(f"{code}: {why.rstrip('.')}" for code, why in seeded.refused.items()) + ".")

@@ -20,8 +20,8 @@ def practices_test_keys(
     result, _ = opened(lambda till: configure.test_configuration(till.desk, practice, provider, "cli"))
     said = _answer(result)
     finding = f" ({result.finding.value})" if result.finding else ""
-    console.print(f"Payments can be made: {said}{finding}", highlight=False, markup=False)
-    console.print(result.detail, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Payments can be made: {said}{finding}", highlight=False)
+    console.print(result.detail, highlight=False, soft_wrap=True)
     if not result.ok:
         raise SystemExit(1)
 

@@ -15,8 +15,8 @@ from polytill.domain.secret import without_secrets
 
 Result = TypeVar("Result")
 
-# Tables need room also where nobody watches: a pipe has no width of its own.
-console = Console() if sys.stdout.isatty() else Console(width=120)
+# Tables need room also where nobody watches: a pipe has no width of its own. Names may look like markup: "[/red]".
+console = Console(markup=False) if sys.stdout.isatty() else Console(width=120, markup=False)
 
 
 def fail(sentence: str) -> NoReturn:

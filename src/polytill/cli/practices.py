@@ -76,7 +76,7 @@ def practices_change(
     fresh: Any = ... if external_id is None else external_id or None
     entry = opened(
         lambda till: onboarding.change_practice(
-            till.desk, practice, name, currency.upper() if currency else None, state, "cli", external_id=fresh
+            till.desk, practice, name, None if currency is None else currency.upper(), state, "cli", external_id=fresh
         )
     )
     said = f"Practice {entry.id}: {entry.name} ({entry.default_currency}), {entry.state}"

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 _SECRET_LIKE = re.compile(
     r"(sk|rk|pk)_(test|live)_\w+|whsec_\S+|FLW(SECK|PUBK)[\w-]+|pt_(owner|practice|pub)_\w+|"
-    r"Bearer\s+\S+|postgres(ql)?://\S+",
+    r"Bearer\s+\S+|postgres(ql)?:\S+|\w+://[^\s/@]*:\S*@\S+",
     re.IGNORECASE,
 )
 

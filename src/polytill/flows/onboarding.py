@@ -11,6 +11,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
 from polytill.domain.external_ids import read_external_id
 from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
+from polytill.domain.names import read_name
 from polytill.flows import key_ring
 from polytill.flows.desk import Desk, log
 from polytill.flows.indexing import index_all
@@ -41,6 +42,7 @@ async def create_key(
     """Make an API key. It is shown once, here."""
     if practice_id is not None:
         await desk.opening.entry(practice_id)
+    name = _name(name, "name of the key")
     key, hashed = new_key(desk, kind)
     granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
     now = desk.world.now()
@@ -68,6 +70,13 @@ def _check_settings(currency: str, country: str | None, time_zone: str | None) -
         raise invalid("/timeZone", detail, reason="no_time_zone")
 
 
+def _name(value: str, what: str = "name") -> str:
+    try:
+        return read_name(value)
+    except ValueError as error:
+        raise invalid("/name", f"The {what} {error}.") from None
+
+
 def _read_external_id(value: str | None) -> str | None:
     if value is None:
         return None
@@ -92,6 +101,7 @@ async def create_practice(
     Country and time zone that are not given are derived from the currency and the country. ``Conflict`` where another
     practice has the external id; nothing was made then.
     """
+    name = _name(name)
     _check_settings(currency, country, time_zone)
     home = locality(currency, country, time_zone)
     external_id = _read_external_id(external_id)
@@ -171,7 +181,8 @@ async def change_practice(
     desk.opening.forget(practice_id)
     before = await desk.opening.entry(practice_id)
     after = replace(
-        before, name=name or before.name, default_currency=currency or before.default_currency,
+        before, name=before.name if name is None else _name(name),
+        default_currency=before.default_currency if currency is None else currency,
         state=state or before.state, country=country or before.country, time_zone=time_zone or before.time_zone,
         external_id=before.external_id if isinstance(external_id, EllipsisType) else _read_external_id(external_id),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from functools import cache
 import argon2
 
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
+from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
 from polytill.domain.text import normal
 from polytill.flows.desk import Desk
@@ -86,9 +87,13 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
         raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
     if role not in ROLES:
         raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
+    try:
+        name = read_name(name, required=False)
+    except ValueError as error:
+        raise invalid("/name", f"The name {error}.") from None
     now = desk.world.now()
     unit = Unit()
-    staff.insert(unit, email, name.strip(), role, now)
+    staff.insert(unit, email, name, role, now)
     audit.append(unit, now, actor, "person.invited", email, {"role": role})
     try:
         await db.commit(unit)

@@ -68,7 +68,8 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, asyncpg.exceptions.InvalidCachedStatementError | asyncpg.exceptions.OutdatedSchemaCacheError):
         return NotNow("The schema of the database has just changed; try again in a moment.")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return DatabaseRefused("The database user lacks a right that this needs.")
+        # The server names a table or schema, no data: "permission denied for table payments".
+        return DatabaseRefused(f"The database user lacks a right that this needs ({error.message}).")
     if isinstance(error, _NO_ROOM):
         return DiskFull("The disk of the PostgreSQL server is full, or fails.")
     if isinstance(error, asyncpg.InvalidCatalogNameError):

@@ -13,6 +13,7 @@ from polytill.storage.databases import OwnerDb, Tx, Writes
 from polytill.storage.units import moment
 
 DATABASE_PREFIX = "practice_"  # of the names of practice databases
+MOST_ID = 2**31 - 1
 _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 _COLUMNS = (
     "id, name, default_currency_id, cluster, database_name, schema_version, state, wrapped_data_key,"
@@ -98,6 +99,8 @@ def set_schema_version(unit: Writes, practice_id: int, version: str, now: dateti
 
 async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
     """One practice."""
+    if not 0 < practice_id <= MOST_ID:  # beyond what either engine takes for a number
+        return None
     row = await owner.one(f"SELECT {_COLUMNS} FROM practices WHERE id = $1", practice_id)  # noqa: S608
     return _entry(row) if row else None
 
@@ -151,6 +154,12 @@ async def clusters(owner: OwnerDb) -> list[ClusterRow]:
     """Registered servers."""
     rows = await owner.fetch("SELECT name, sealed_url, is_active, created_at FROM clusters ORDER BY id")
     return [ClusterRow(r["name"], r["sealed_url"], bool(r["is_active"]), moment(r["created_at"])) for r in rows]
+
+
+async def count_by_cluster(owner: OwnerDb) -> dict[str, int]:
+    """How many practices each server has; one that has none is left out."""
+    rows = await owner.fetch("SELECT cluster, COUNT(*) AS n FROM practices GROUP BY cluster")
+    return {row["cluster"]: int(row["n"]) for row in rows}
 
 
 def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: bool | None, now: datetime) -> None:

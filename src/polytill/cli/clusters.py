@@ -1,0 +1,107 @@
+"""PostgreSQL servers on which practices are placed."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from polytill.cli.opened import console, fail, opened
+from polytill.domain.secret import Secret
+
+VARIABLE = "POLYTILL_CLUSTER_URL"
+_NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
+
+clusters_app = typer.Typer(
+    no_args_is_help=True,
+    help="PostgreSQL servers for practices. The address of one holds a password, so it is no argument: it is read from"
+    f" {VARIABLE}, from standard input, or asked for without being shown.",
+)
+
+Name = Annotated[str, typer.Argument(help="The cluster's name: small letters, digits and _")]
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):  # it may be an address in the wrong place: it is not repeated
+        fail("The name of a cluster has 2 to 40 small letters, digits and _, and begins with a letter.")
+    return name
+
+
+def _address() -> Secret:
+    given = os.environ.get(VARIABLE)
+    if given is None and not sys.stdin.isatty():
+        given = sys.stdin.readline()
+    if given is None:
+        given = typer.prompt("Address (postgresql://user:password@host:port)", hide_input=True, err=True)
+    if not given.strip():
+        fail(f"No address was given; set {VARIABLE}, or write it to standard input.")
+    return Secret(given.strip())
+
+
+@clusters_app.command("list")
+def clusters_list() -> None:
+    """List the clusters: whether each takes new practices, and how many it has. Addresses are not shown."""
+    from polytill.storage import practices
+
+    async def read(till: Any) -> tuple[list[Any], dict[str, int]]:
+        return await practices.clusters(till.desk.owner), await practices.count_by_cluster(till.desk.owner)
+
+    rows, counts = opened(read)
+    table = Table("name", "new practices", "practices", "since")
+    table.add_row("default", "open", str(counts.get("default", 0)), "")
+    for row in rows:
+        since = f"{row.created_at:%Y-%m-%d %H:%M}" if row.created_at else ""
+        table.add_row(row.name, "open" if row.is_active else "closed", str(counts.get(row.name, 0)), since)
+    console.print(table)
+
+
+@clusters_app.command("add")
+def clusters_add(name: Name) -> None:
+    """Register a server. It is tried first: one on which no practice can be made now is not saved."""
+    from polytill.flows import clusters
+
+    name, url = _named(name), _address()
+    opened(lambda till: clusters.add(till.desk, name, url, "cli"))
+    console.print(f"Cluster {name}: added.", highlight=False)
+
+
+@clusters_app.command("change")
+def clusters_change(name: Name) -> None:
+    """Replace the address of a server, such as after a change of its password. The new one is tried first."""
+    from polytill.flows import clusters
+
+    name, url = _named(name), _address()
+    opened(lambda till: clusters.change(till.desk, name, url, None, "cli"))
+    console.print(f"Cluster {name}: address replaced.", highlight=False)
+
+
+def _set_open(name: str, is_open: bool) -> None:
+    from polytill.flows import clusters
+
+    opened(lambda till: clusters.change(till.desk, _named(name), None, is_open, "cli"))
+    console.print(f"Cluster {name}: {'open' if is_open else 'closed'} to new practices.", highlight=False)
+
+
+@clusters_app.command("close")
+def clusters_close(name: Name) -> None:
+    """Place no new practices on a server. Those that it has are served as before."""
+    _set_open(_named(name), is_open=False)
+
+
+@clusters_app.command("open")
+def clusters_open(name: Name) -> None:
+    """Place new practices on a server again."""
+    _set_open(_named(name), is_open=True)
+
+
+@clusters_app.command("remove")
+def clusters_remove(name: Name) -> None:
+    """Forget a server that has no practice."""
+    from polytill.flows import clusters
+
+    opened(lambda till: clusters.remove(till.desk, _named(name), "cli"))
+    console.print(f"Cluster {name}: removed.", highlight=False)

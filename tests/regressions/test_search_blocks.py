@@ -17,10 +17,12 @@ import pytest
 
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.search import Leaf, read_query, signature
-from polytill.domain.states import Environment, RefundState
+from polytill.domain.states import DisputeState, Environment, RefundState
+from polytill.flows import indexing
 from polytill.flows.indexing import close_blocks
-from polytill.storage import payment_identifiers, payment_lists, payment_search, payments, search_blocks
+from polytill.storage import disputes, payment_identifiers, payment_lists, payment_search, payments, search_blocks
 from polytill.storage import refunds as refund_rows
+from polytill.storage.disputes import Dispute
 from polytill.storage.payment_lists import Filters
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -78,7 +80,7 @@ def naive(made: list[tuple[Payment, set[str]]], typed: str) -> list[str]:
 
         def has(leaf: Leaf) -> bool:
             in_text = any(part in row.body for part in leaf.parts) or row.major_units in leaf.amounts
-            return in_text or any(key in names for key, _ in leaf.identifiers)
+            return in_text or any(key in names for key in leaf.identifiers)
 
         return all(any(all(has(leaf) for leaf in reading) for reading in term) for term in terms)
 
@@ -175,26 +177,37 @@ async def test_two_workers_make_no_block_twice(scene: Scene) -> None:
 
 
 async def test_ids_of_refunds_and_disputes_at_the_provider_are_found(scene: Scene) -> None:
+    """In whatever capitals they are typed; those that an earlier version has written, after a migration."""
     await scene.configure()
     payment = await scene.succeeded()
     await scene.succeeded()
     unit = Unit()
     [attempt] = await scene.attempts(payment.id)
     refund = replace(
-        scenes.refund_in(RefundState.succeeded), id="r" * 26, payment_id=payment.id, practice_id=scene.practice_id,
-        attempt_id=attempt.id, provider_refund_id="re_3MmlLrLkdIwHu7ix0snN0B15",
+        scenes.refund_in(RefundState.pending), id="r" * 26, payment_id=payment.id, practice_id=scene.practice_id,
+        attempt_id=attempt.id,
     )  # fmt: skip
     refund_rows.insert(unit, refund)
-    await scene.db.commit(unit)
-    await scene.db.fetch(
-        "INSERT INTO disputes (id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state,"
-        " amount, currency, created_at, updated_at) VALUES ($1, $2, $3, 'sandbox', 'PP-D-4012', 'open', 'x', 5, 'NGN', $4, $4)",
-        "d" * 26, payment.id, scene.practice_id, payment.created_at,
+    dispute = Dispute(
+        "d" * 26, payment.id, scene.practice_id, Environment.sandbox, "PP-D-4012x", DisputeState.open, "x", 5, "NGN",
+        False, None, payment.created_at, payment.created_at,
     )  # fmt: skip
-    for typed in ("re_3MmlLrLkdIwHu7ix0snN0B15", "PP-D-4012", "pp-d-4012", refund.id, "d" * 26):
-        assert await pages(scene, typed, 5) == [payment.id], typed
-        filters = Filters(Environment.sandbox, provider_transaction_id=typed)
-        assert [row.id for row in await payment_lists.listed(scene.db, filters, 5)] == [payment.id], typed
+    disputes.insert(unit, dispute)
+    await scene.db.commit(unit)
+    done = replace(refund, state=RefundState.succeeded, provider_refund_id="re_3MmlLrLkdIwHu7ix0snN0B15")
+    refund_rows.change(unit, RefundState.pending, done)
+    await scene.db.commit(unit)
+    ids = (refund.id, "d" * 26, "re_3MmlLrLkdIwHu7ix0snN0B15", "PP-D-4012x")
+    typed = [*ids, *(each.lower() for each in ids), *(each.upper() for each in ids), "Re_3mmLLRLKDIWHU7IX0SNN0B15"]
+    for _ in range(2):
+        for each in typed:
+            assert await pages(scene, each, 5) == [payment.id], each
+            filters = Filters(Environment.sandbox, provider_transaction_id=each)
+            assert [row.id for row in await payment_lists.listed(scene.db, filters, 5)] == [payment.id], each
+        for table in ("refunds", "disputes"):
+            await scene.db.fetch(f"UPDATE {table} SET search_key = NULL")
+        assert await pages(scene, "re_3MmlLrLkdIwHu7ix0snN0B15", 5) == []
+        assert await indexing.index_all(scene.desk, scene.db) == 2
 
 
 def test_signatures_stay_what_they_are_stored_as() -> None:

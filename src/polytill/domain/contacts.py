@@ -16,6 +16,7 @@ from email_validator import EmailNotValidError, validate_email
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumberFormat, PhoneNumberType, ValidationResult
 
 from polytill.domain.localities import locality
+from polytill.domain.text import visible
 
 MAX_EMAIL, MAX_NAME, MAX_PHONE = 254, 200, 64
 
@@ -102,6 +103,35 @@ def read_email(text: str | None) -> str | None:
         sentence = "This is not an e-mail address that can receive mail; for example: ada@example.com."
         raise InvalidContact("email", sentence, "ada@example.com")
     return ascii_form
+
+
+def email_key(address: str) -> str:
+    """The form in which addresses are compared. Two addresses have the same form only if they certainly name one mailbox.
+
+    Case is ignored, but there is no case folding, which makes "strasse@" of "straße@": they can belong to two people. The
+    domain is in ASCII.
+    """
+    local, at, domain = unicodedata.normalize("NFC", visible(address)).rpartition("@")
+    return unicodedata.normalize("NFC", local.lower()) + at + _spelled_domain(domain, in_ascii=True).lower()
+
+
+def shown_email(address: str) -> str:
+    """An address for people to read: its domain in Unicode."""
+    local, at, domain = address.rpartition("@")
+    return local + at + _spelled_domain(domain, in_ascii=False)
+
+
+def _spelled_domain(domain: str, in_ascii: bool) -> str:
+    """An internationalized domain in ASCII or in Unicode. Any other domain is returned as it is."""
+    if domain.isascii() and (in_ascii or "xn--" not in domain):
+        return domain
+    try:
+        found = validate_email(
+            f"a@{domain}", check_deliverability=False, allow_smtputf8=True, test_environment=True, strict=False
+        )
+    except EmailNotValidError:
+        return domain
+    return (found.ascii_domain if in_ascii else found.domain) or domain
 
 
 # ── Names ──

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from polytill.domain.contacts import InvalidContact, read_phone
+from polytill.domain.contacts import InvalidContact, Phone, read_phone
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.text import compact, search_form, visible, words
 from polytill.domain.typed_amounts import readings
 
-LONGEST_QUERY, MOST_WORDS, LONGEST_BODY = 200, 8, 4000
+LONGEST_QUERY, MOST_IDENTIFIERS, MOST_PIECES, LONGEST_BODY = 200, 8, 8, 4000
 # A word this short is found only at the start of words, because almost every text contains it somewhere.
 SHORT = 2
 SHORTEST_IDENTIFIER = 4
@@ -26,13 +26,24 @@ END_OF_ID = 12
 MOST_WAYS = 32
 
 # Digits and their usual separators between white space, with an optional leading "#" or "+".
-_NUMERIC = re.compile(r"(?<!\S)[#+(]{0,3}\d[\d\s().,'/\-]*(?!\S)")
+_NUMERIC = re.compile(r"(?<!\S)[#+(\['\"]{0,3}\d[\d\s()\[\].,'\"/\-]*(?!\S)")
 _E164 = re.compile(r"\+[1-9][0-9]+")
 _WITH_FRACTION = re.compile(r"\d[.,]\d{1,2}$")
 _BY_EXPONENT = ("UGX", "NGN", "KWD")  # a currency without decimals, one with two and one with three
+_ZERO_FIRST = re.compile(r"\D*0\d")
 _BEFORE_AMOUNT = re.compile(r"^[^\d\s]{1,4}(?=\d)|(?<=\d)[^\d\s]{1,4}$")
+# A currency sign directly before an amount that is grouped with spaces: "R1 234,50".
+_CLOSE_SIGN = re.compile(r"(?<!\S)([^\d\s.,'()+#-][^\d\s,'()+#-]{0,3})(?=\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\S))")
 # Currency signs as displayed beside amounts that are not words themselves, in addition to the ISO code.
-_CURRENCY_SIGNS = frozenset(["ksh", "tsh", "ush", "sh", "gh", "fcfa", "cfa", "us", "ca", "a", "r", "rs"])
+_CURRENCY_SIGNS = frozenset(
+    [
+        "ksh", "tsh", "ush", "sh", "shs", "kshs", "tshs", "ushs", "gh", "ghc", "fcfa", "cfa", "f", "fcfp", "cfpf", "cfp", "cg",
+        "us", "ca", "nt", "ec", "cn", "hk", "jp", "mx", "nz", "a", "r", "rs", "zk", "kd", "bd", "dt", "frw",
+    ]
+)  # fmt: skip
+# Labels in front of a phone number or a payment's number, which people copy together with it.
+_LABELS = frozenset(["tel", "phone", "mob", "mobile", "no", "nr", "n", "number", "numero", "nambari", "simu"])
+_SCHEME = re.compile(r"(?<!\S)(?:mailto|tel):\s*(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,7 @@ class Leaf:
 
     parts: tuple[str, ...]
     amounts: tuple[str, ...] = ()
-    identifiers: tuple[tuple[str, str], ...] = ()  # without punctuation, and as typed
+    identifiers: tuple[str, ...] = ()  # in the form of ``identifier_key``
 
 
 # Alternative readings of one piece of the typed text. Each reading is leaves that must all be found.
@@ -52,9 +63,10 @@ Term = tuple[tuple[Leaf, ...], ...]
 
 
 def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: tuple[str | None, ...] = ()) -> str:
-    """The words by which a payment is found, with a space around each. ``codes`` are found with and without
-    punctuation."""
+    """The words by which a payment is found, with a space around each. ``codes`` and hyphenated words are found with and
+    without punctuation."""
     found = [word for text in texts if text for word in words(text)]
+    found += [compact(word) for text in texts if text for word in search_form(text).split() if "-" in word[1:-1]]
     for code in codes:
         if code:
             found += dict.fromkeys([*words(code), compact(code)])
@@ -65,9 +77,15 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
 
 
 def phone_forms(phone: str) -> list[str]:
+    """The digits by which a stored phone number is found: with its country code, and as dialed in its country."""
+    if not _E164.fullmatch(phone):
+        return _typed_phone(phone)
+    digits, national = phone[1:], Phone(phone).national
+    return [digits, national] if national.startswith("0") else [digits]
+
+
+def _typed_phone(phone: str) -> list[str]:
     """The digits of a phone number as written, without the dialing prefix, and with its country code if it has one."""
-    if _E164.fullmatch(phone):
-        return [phone[1:]]
     digits = "".join(each for each in search_form(phone).replace("(0)", "") if each.isdigit())
     try:
         read = read_phone(phone)
@@ -90,27 +108,34 @@ def amount_key(minor: int, currency: str) -> str:
 
 def read_query(typed: str) -> tuple[Term, ...]:
     """Everything that must be found. Empty if the text contains nothing to search for."""
-    text = visible(typed[:LONGEST_QUERY])
+    text = visible(typed[: 10 * LONGEST_QUERY])[:LONGEST_QUERY]
     found: list[Term] = []
     at = 0
-    plain = search_form(text)
+    plain = _CLOSE_SIGN.sub(_unless_sign, _SCHEME.sub("", search_form(text)))
     for match in _NUMERIC.finditer(plain):
-        found += _of_words(plain[at : match.start()], near_amount=True)
+        found += _of_words(_without_label(plain[at : match.start()]), near_amount=True)
         term = _of_digits(match[0].strip())
         if term:
             found.append(term)
         at = match.end()
     found += _of_words(plain[at:], near_amount=at > 0)
-    as_typed = {search_form(token): token for token in text.split()}
-    return tuple(
-        tuple(tuple(_spelled(leaf, as_typed) for leaf in reading) for reading in term) for term in found[:MOST_WORDS]
-    )
+    named, rest = found[:MOST_IDENTIFIERS], found[MOST_IDENTIFIERS:]
+    return (*named, *(tuple(tuple(map(_unnamed, reading)) for reading in term) for term in rest))
 
 
-def _spelled(leaf: Leaf, as_typed: dict[str, str]) -> Leaf:
-    """With identifiers in their typed capitals: ids of refunds and disputes are stored as their providers write them,
-    and an index compares them as they are."""
-    return replace(leaf, identifiers=tuple((key, as_typed.get(code, code)) for key, code in leaf.identifiers))
+def _unless_sign(found: re.Match[str]) -> str:
+    sign = "".join(words(found[1]))
+    return found[1] if sign and sign not in _CURRENCY_SIGNS else ""
+
+
+def _unnamed(leaf: Leaf) -> Leaf:
+    return replace(leaf, identifiers=())
+
+
+def _without_label(text: str) -> str:
+    """The text without a label of the number that follows it."""
+    before, _, last = text.rstrip().rpartition(" ")
+    return before if "".join(words(last)).rstrip("°") in _LABELS else text
 
 
 def _of_words(text: str, near_amount: bool) -> list[Term]:
@@ -130,7 +155,7 @@ def _leaf(token: str) -> Leaf | None:
         return None
     is_short = len(code) <= SHORT and code.isascii()
     parts = (f" {phrase}",) if is_short else tuple(dict.fromkeys((phrase, code)))
-    identifiers = ((identifier_key(token), token),) if len(code) >= SHORTEST_IDENTIFIER else ()
+    identifiers = (identifier_key(token),) if len(code) >= SHORTEST_IDENTIFIER else ()
     return Leaf(parts, amount_readings(token), identifiers)
 
 
@@ -140,16 +165,17 @@ def _of_digits(text: str) -> Term | None:
     whole = _leaf(digits)
     if whole is None:
         return None
-    if _WITH_FRACTION.search(text):  # no phone number ends like this
-        return ((Leaf((" ".join(words(text)),), amount_readings(text)),),)
-    parts, trunk = list(whole.parts), text.replace("(0)", "")
+    phrase, amounts = " ".join(words(text)), amount_readings(text)
+    if (
+        amounts and _WITH_FRACTION.search(text) and not _ZERO_FIRST.match(text)
+    ):  # no phone number starts and ends like this
+        return ((Leaf((phrase,), amounts),),)
+    parts = [*whole.parts, phrase if len(digits) > SHORT else f" {phrase}"]
     if len(digits) >= SHORTEST_PHONE:
-        parts += phone_forms(trunk)
-    as_one = Leaf(
-        tuple(dict.fromkeys(parts)), amount_readings(text), tuple((key, text) for key, _ in whole.identifiers)
-    )
+        parts += _typed_phone(text.replace("(0)", ""))
+    as_one = Leaf(tuple(dict.fromkeys(parts)), amounts, whole.identifiers)
     pieces = [leaf for token in text.split() if (leaf := _leaf(token)) is not None]
-    return ((as_one,), tuple(pieces)) if 1 < len(pieces) <= MOST_WORDS else ((as_one,),)
+    return ((as_one,), tuple(pieces)) if 1 < len(pieces) <= MOST_PIECES else ((as_one,),)
 
 
 def amount_readings(text: str) -> tuple[str, ...]:

@@ -1,5 +1,4 @@
-"""The one normal form of text that people write: how e-mails, references and names are compared, and how they are
-searched.
+"""The one normal form of text that people write: how references and names are compared, and how they are searched.
 
 Databases fold letters by their locale, and SQLite folds only ASCII. So both forms are computed here and stored where a
 database has to compare, and every engine gives the same result.
@@ -39,8 +38,8 @@ _LETTERS = str.maketrans(
 
 
 def normal(text: str) -> str:
-    """The form in which e-mails, references and names are compared: NFC, case-folded, single spaces, and without
-    invisible characters."""
+    """The form in which references and names are compared: NFC, case-folded, single spaces, and without invisible
+    characters."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split()).casefold()
     return _folded(visible(text), "NFD", "NFC")

@@ -16,12 +16,22 @@ from polytill.flows.desk import Desk
 from polytill.flows.identified import handler_of, identifiers_of
 from polytill.flows.saved import customer_key, same_card
 from polytill.flows.staff import normalized
-from polytill.storage import payment_identifiers, payment_search, payments, saved_methods, search_blocks, staff
+from polytill.storage import (
+    disputes,
+    payment_identifiers,
+    payment_search,
+    payments,
+    refunds,
+    saved_methods,
+    search_blocks,
+    staff,
+)
 from polytill.storage.databases import OwnerDb, PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 
 BATCH = 100
+SEARCH_ROWS = 200
 TRIES = 8
 BLOCKS = 8  # at most so many in one visit
 
@@ -39,9 +49,23 @@ async def index_all(desk: Desk, db: PracticeDb) -> int:
     done = await fold_emails(desk, db)
     while found := await index_some(desk, db):
         done += found
+    done += await _search_rows(db)
     while await close_blocks(db):
         pass
     return done
+
+
+async def _search_rows(db: PracticeDb) -> int:
+    """Make the search rows that are missing: a migration that changes their form drops them."""
+    done, last = 0, ""
+    while True:
+        found, after = await payment_search.payments_without(db, last, SEARCH_ROWS)
+        if after is None:
+            return done
+        async with db.transaction() as tx:
+            for payment in found:
+                payment_search.insert(tx, payment_search.row_of(payment))
+        done, last = done + len(found), after
 
 
 async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
@@ -73,7 +97,22 @@ async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
         card = same_card(one.id, one.config_id, one.fingerprint, customer)
         saved_methods.set_keys(unit, one.id, card, customer)
     await db.commit(unit)
-    return done + len(without_keys)
+    return done + len(without_keys) + await _name_others(db, limit)
+
+
+async def _name_others(db: PracticeDb, limit: int) -> int:
+    """Search keys of a few refunds and disputes that an earlier version has written."""
+    of_refunds, of_disputes = (
+        await refunds.without_search_keys(db, limit),
+        await disputes.without_search_keys(db, limit),
+    )
+    if of_refunds or of_disputes:
+        async with db.transaction() as tx:
+            for refund_id, name in of_refunds:
+                refunds.set_search_key(tx, refund_id, name)
+            for dispute_id, name in of_disputes:
+                disputes.set_search_key(tx, dispute_id, name)
+    return len(of_refunds) + len(of_disputes)
 
 
 async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:

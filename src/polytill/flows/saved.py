@@ -9,11 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from polytill.domain.contacts import InvalidContact, Phone, read_email, stored_phone
+from polytill.domain.contacts import InvalidContact, Phone, email_key, read_email, stored_phone
 from polytill.domain.errors import Conflict, NotFound, Stale, invalid
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.text import normal
 from polytill.flows import calling
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk, log
@@ -51,7 +50,7 @@ def customer_key(email: str | None, phone: Phone | None = None) -> str | None:
     if email is not None:
         with suppress(InvalidContact):  # kept by an earlier version, which accepted more
             email = read_email(email)
-    return (normal(email) if email else "") or phone or None
+    return (email_key(email) if email else "") or phone or None
 
 
 def _customer_of(payment: Payment) -> str | None:

@@ -16,10 +16,10 @@ from functools import cache
 
 import argon2
 
+from polytill.domain.contacts import email_key
 from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
 from polytill.domain.names import read_name
 from polytill.domain.secret import Secret
-from polytill.domain.text import normal
 from polytill.flows.desk import Desk
 from polytill.storage import audit, staff
 from polytill.storage.databases import PracticeDb
@@ -64,7 +64,7 @@ def form_token(token: str) -> str:
 
 def normalized(email: str) -> str:
     """An e-mail address as it is compared, and as it is stored with a person."""
-    return normal(email)
+    return email_key(email)
 
 
 def place_of(db: StaffDb) -> str:

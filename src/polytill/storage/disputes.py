@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import CountedAs, DisputeKind, DisputeReason, DisputeState, Environment
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import reads_row
@@ -57,14 +58,25 @@ _COLUMNS = (
 def insert(unit: Writes, dispute: Dispute) -> None:
     """A dispute that a provider reported. ``Duplicate`` if it is known already."""
     unit.add(
-        f"INSERT INTO disputes ({_COLUMNS})"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        f"INSERT INTO disputes ({_COLUMNS}, search_key)"  # noqa: S608
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
         dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
         dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id, dispute.kind.value,
         dispute.reason.value if dispute.reason else None, dispute.provider_reason, dispute.booked,
-        dispute.counted_as.value if dispute.counted_as else None,
+        dispute.counted_as.value if dispute.counted_as else None, identifier_key(dispute.provider_dispute_id),
     )  # fmt: skip
+
+
+async def without_search_keys(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
+    """Disputes without a search key, which an earlier version has written: (our id, the provider's id)."""
+    rows = await db.fetch("SELECT id, provider_dispute_id FROM disputes WHERE search_key IS NULL LIMIT $1", limit)
+    return [(row["id"], row["provider_dispute_id"]) for row in rows]
+
+
+def set_search_key(unit: Writes, dispute_id: str, provider_dispute_id: str) -> None:
+    """Set the search key of a dispute that an earlier version has written."""
+    unit.add("UPDATE disputes SET search_key = $2 WHERE id = $1", dispute_id, identifier_key(provider_dispute_id))
 
 
 def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:

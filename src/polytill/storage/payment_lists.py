@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from polytill.domain.contacts import email_key
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.search import Term, read_query
 from polytill.domain.states import Environment
-from polytill.domain.text import compact, normal
+from polytill.domain.text import compact, normal, visible
 from polytill.storage import search_blocks
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payment_search import Condition, Identified, are_many, fits, identifiers_typed, named
@@ -51,7 +52,7 @@ _COLUMNS = ", ".join(f"p.{name.strip()}" for name in PAYMENT_COLUMNS.split(","))
 
 async def listed(db: PracticeDb, filters: Filters, limit: int) -> list[Payment]:
     """Payments of one environment, newest first."""
-    if not filters.search or not filters.search.strip():
+    if not filters.search or not visible(filters.search):
         return await _walked(db, filters, (), limit)
     terms = read_query(filters.search)
     if not terms:
@@ -136,8 +137,7 @@ class _Query:
     def of_named(cls, filters: Filters, terms: tuple[Term, ...]) -> _Query:
         """Rows of payments with an identifier that was typed."""
         query = cls(filters, "payments AS p CROSS JOIN payment_search AS s")
-        typed = identifiers_typed(terms).items()
-        ids = " UNION ".join(named(key, code, "$1", query.condition) for key, code in typed)
+        ids = " UNION ".join(named(key, "$1", query.condition) for key in identifiers_typed(terms))
         query.where += [f"p.id IN ({ids})", "s.environment = $1", "s.created_at = p.created_at"]
         query.where.append(fits(terms, "$1", query.condition, Identified.few))
         return query
@@ -155,15 +155,15 @@ class _Query:
             (f"{created_at} >= ", filters.created_from),
             (f"{created_at} < ", filters.created_to),
             ("s.reference = ", None if filters.reference is None else normal(filters.reference)),
-            ("s.email = ", None if filters.customer_email is None else normal(filters.customer_email)),
+            ("s.email = ", None if filters.customer_email is None else email_key(filters.customer_email)),
         ):
             if value is not None:
                 self.where.append(f"{clause}{condition.add(value)}")
         if filters.standing is not None:
             self.where.append(STANDINGS[filters.standing])
         if filters.provider_transaction_id is not None:
-            typed = filters.provider_transaction_id.strip()
-            self.where.append(f"p.id IN ({named(identifier_key(typed), typed, '$1', condition)})")
+            key = identifier_key(filters.provider_transaction_id)
+            self.where.append(f"p.id IN ({named(key, '$1', condition)})")
         if filters.before is not None:
             at, last = (condition.add(value) for value in filters.before)
             self.where.append(f"({', '.join(self.order)}) < ({at}, {last})")

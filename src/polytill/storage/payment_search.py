@@ -12,12 +12,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from polytill.domain.contacts import stored_phone
+from polytill.domain.contacts import email_key, shown_email, stored_phone
 from polytill.domain.search import END_OF_ID, Leaf, Term, amount_key, search_body
 from polytill.domain.states import Environment
 from polytill.domain.text import normal
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.payments import Payment
+from polytill.storage.payments import PAYMENT_COLUMNS, Payment, payment_of
+from polytill.storage.reading import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,20 @@ class SearchRow:
 def row_of(payment: Payment) -> SearchRow:
     """The search row of a payment. Our ids and those of its provider have their own indexes."""
     body = search_body(
-        payment.customer_name, payment.customer_email, payment.description, payment.currency,
+        payment.customer_name, payment.customer_email, _shown_email(payment), payment.description, payment.currency,
         codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]), phones=_phones(payment),
     )  # fmt: skip
     return SearchRow(
         payment.id, payment.environment, payment.created_at, amount_key(payment.amount, payment.currency),
-        normal(payment.customer_email) if payment.customer_email else None,
+        email_key(payment.customer_email) if payment.customer_email else None,
         normal(payment.reference) if payment.reference else None, body,
     )  # fmt: skip
+
+
+def _shown_email(payment: Payment) -> str | None:
+    """The customer's address with its domain in Unicode, if that differs from the stored form."""
+    shown = shown_email(payment.customer_email) if payment.customer_email else None
+    return None if shown == payment.customer_email else shown
 
 
 def _phones(payment: Payment) -> tuple[str | None, ...]:
@@ -60,6 +67,18 @@ def insert(unit: Writes, row: SearchRow) -> None:
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         row.environment.value, row.created_at, row.payment_id, row.major_units, row.email, row.reference, row.body,
     )  # fmt: skip
+
+
+async def payments_without(db: PracticeDb, after: str, limit: int) -> tuple[list[Payment], str | None]:
+    """Payments without a search row, in the order of their ids, from the first after ``after``; and the id of the last
+    one, or None at the end. Payments that this version cannot read are left out."""
+    rows = await db.fetch(
+        f"SELECT {PAYMENT_COLUMNS} FROM payments AS p WHERE practice_id = $1 AND id > $2 AND NOT EXISTS"  # noqa: S608
+        " (SELECT 1 FROM payment_search AS s WHERE s.environment = p.environment AND s.created_at = p.created_at"
+        " AND s.payment_id = p.id) ORDER BY id LIMIT $3",
+        db.practice_id, after, limit,
+    )  # fmt: skip
+    return readable(rows, payment_of), rows[-1]["id"] if rows else None
 
 
 def rewrite(unit: Writes, row: SearchRow) -> None:
@@ -101,33 +120,31 @@ def fits(terms: tuple[Term, ...], environment: str, condition: Condition, identi
     return " AND ".join(found)
 
 
-def named(key: str, code: str, environment: str, condition: Condition) -> str:
-    """SQL: ids of payments with this identifier of their provider, an attempt, a refund or a dispute. ``key`` is the
-    identifier without punctuation, ``code`` the one with it."""
+def named(key: str, environment: str, condition: Condition) -> str:
+    """SQL: ids of payments with this identifier of their provider, an attempt, a refund or a dispute."""
     value = condition.add(key)
     by_provider = (
         "SELECT i.payment_id FROM payment_identifiers AS i"  # noqa: S608
         f" WHERE i.search_key = {value} AND i.environment = {environment} UNION "
     )
-    return by_provider + _named_otherwise(value, code, environment, condition)
+    return by_provider + _named_otherwise(value, environment)
 
 
-def _named_otherwise(value: str, code: str, environment: str, condition: Condition) -> str:
-    codes = ", ".join(condition.add(spelled) for spelled in dict.fromkeys((code, code.lower(), code.upper())))
+def _named_otherwise(value: str, environment: str) -> str:
     return (
         f"SELECT o.id FROM payments AS o WHERE o.id = {value} AND o.environment = {environment}"  # noqa: S608
         f" UNION SELECT a.payment_id FROM payment_attempts AS a WHERE a.id = {value} AND a.environment = {environment}"
-        f" UNION SELECT r.payment_id FROM refunds AS r WHERE (r.id = {value} OR r.provider_refund_id IN ({codes}))"
+        f" UNION SELECT r.payment_id FROM refunds AS r WHERE (r.id = {value} OR r.search_key = {value})"
         f" AND r.environment = {environment}"
-        f" UNION SELECT d.payment_id FROM disputes AS d WHERE (d.id = {value} OR d.provider_dispute_id IN ({codes}))"
+        f" UNION SELECT d.payment_id FROM disputes AS d WHERE (d.id = {value} OR d.search_key = {value})"
         f" AND d.environment = {environment}"
     )
 
 
-def identifiers_typed(terms: tuple[Term, ...]) -> dict[str, str]:
-    """The typed words that can be identifiers: without punctuation, and with it."""
+def identifiers_typed(terms: tuple[Term, ...]) -> list[str]:
+    """The typed words that can be identifiers, in the form of ``identifier_key``."""
     leaves = [leaf for term in terms for reading in term for leaf in reading]
-    return {key: code for leaf in leaves for key, code in leaf.identifiers}
+    return list(dict.fromkeys(key for leaf in leaves for key in leaf.identifiers))
 
 
 async def are_many(db: PracticeDb, environment: str, keys: Iterable[str], most: int) -> bool:
@@ -147,14 +164,14 @@ async def are_many(db: PracticeDb, environment: str, keys: Iterable[str], most: 
 def _leaf(leaf: Leaf, environment: str, condition: Condition, identified: Identified) -> str:
     ways = [f"s.body LIKE {condition.add(f'%{part}%')}" for part in leaf.parts]
     ways += [f"s.major_units = {condition.add(amount)}" for amount in leaf.amounts]
-    for key, code in leaf.identifiers if identified is not Identified.never else ():
+    for key in leaf.identifiers if identified is not Identified.never else ():
         if identified is Identified.few:
-            ways.append(f"s.payment_id IN ({named(key, code, environment, condition)})")
+            ways.append(f"s.payment_id IN ({named(key, environment, condition)})")
         else:
             value = condition.add(key)
             ways.append(
                 "EXISTS (SELECT 1 FROM payment_identifiers AS i"  # noqa: S608
                 f" WHERE i.payment_id = s.payment_id AND i.search_key = {value})"
             )
-            ways.append(f"s.payment_id IN ({_named_otherwise(value, code, environment, condition)})")
+            ways.append(f"s.payment_id IN ({_named_otherwise(value, environment)})")
     return "(" + " OR ".join(ways) + ")"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import Environment, OperationState, RefundState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import known_or, read_past, readable, reads_row
@@ -129,14 +130,14 @@ def insert(unit: Writes, refund: Refund) -> None:
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-        " $23, $24)",
+        " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail,"
+        " search_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+        " $23, $24, $25)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
-        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail,
+        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, _search_key(refund),
     )  # fmt: skip
 
 
@@ -145,11 +146,34 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
     unit.add(
         "UPDATE refunds SET state = $3, failure_reason = $4, raw_code = $5, provider_refund_id = $6,"
         " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
-        " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15 WHERE id = $1 AND state = $2",
+        " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15, search_key = $16"
+        " WHERE id = $1 AND state = $2",
         refund.id, before.value, refund.state.value, refund.failure_reason, refund.raw_code,
         refund.provider_refund_id, json_text(refund.provider_response), refund.booked, refund.booked_excess,
         refund.next_lookup_at, refund.lookups, refund.updated_at, refund.provider_dispute_id, refund.detail,
-        refund.unclear_since, expect=1,
+        refund.unclear_since, _search_key(refund), expect=1,
+    )  # fmt: skip
+
+
+def _search_key(refund: Refund) -> str | None:
+    """The provider's id of a refund in the form in which identifiers are compared."""
+    return identifier_key(refund.provider_refund_id) if refund.provider_refund_id else None
+
+
+async def without_search_keys(db: PracticeDb, limit: int) -> list[tuple[str, str]]:
+    """Refunds without a search key, which an earlier version has written: (our id, the provider's id)."""
+    rows = await db.fetch(
+        "SELECT id, provider_refund_id FROM refunds WHERE search_key IS NULL AND provider_refund_id IS NOT NULL LIMIT $1",
+        limit,
+    )
+    return [(row["id"], row["provider_refund_id"]) for row in rows]
+
+
+def set_search_key(unit: Writes, refund_id: str, provider_refund_id: str) -> None:
+    """Set the search key of a refund that an earlier version has written. Nothing happens if its id has changed."""
+    unit.add(
+        "UPDATE refunds SET search_key = $3 WHERE id = $1 AND provider_refund_id = $2",
+        refund_id, provider_refund_id, identifier_key(provider_refund_id),
     )  # fmt: skip
 
 

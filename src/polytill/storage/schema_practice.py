@@ -198,9 +198,10 @@ sa.Table(
     moment("created_at"), moment("updated_at"),
     maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
     maybe("detail"), maybe("unclear_since", Moment),
+    maybe("search_key"),  # the provider's id in the form in which identifiers are compared
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
-    sa.Index(None, "provider_refund_id"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
+    sa.Index(None, "search_key"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
     one_of("origin", ("api", "provider")), sa.Index(None, "next_lookup_at"),
 )  # fmt: skip
 
@@ -222,7 +223,8 @@ sa.Table(
     text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
     whole("booked", 0),  # how much of it the ledger has as lost, without what a refund has returned already
     maybe("counted_as"),  # ``CountedAs``, if staff decided it
-    sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "provider_dispute_id"),
+    maybe("search_key"),  # the provider's id in the form in which identifiers are compared
+    sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "search_key"),
     one_of("state", states.DisputeState),
     one_of("kind", states.DisputeKind), sa.CheckConstraint("booked >= 0", name="booked"),
 )  # fmt: skip

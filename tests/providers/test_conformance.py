@@ -1,12 +1,14 @@
 """Every built-in handler passes the public suite; the suite catches every fault that is planted; the page is current."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from polytill.providers.registry import BUILT_IN
 from polytill.testing.conformance import Conformance, check_all
+from polytill.testing.conformance.described import TITLES, classes_of, contract_tables, meanings
 from polytill.testing.conformance.document import write_document
 from polytill.testing.conformance.planted import broken
 from polytill.testing.conformance.planting import FAULTS
@@ -48,6 +50,19 @@ def test_a_fixture_without_an_answer_fails_with_a_sentence() -> None:
     poor = replace(SUBJECTS[0], answers={})
     problems = [result.problem for result in check_all(poor) if result.passed is False]
     assert any("the fixture has no sample answer 'created'" in problem for problem in problems)
+
+
+def test_every_field_of_the_contract_has_a_meaning() -> None:
+    """Issue 18: docs/providers.md lacked ``RefundFact.state`` "unknown" and ``DisputeFact.understood``."""
+    text, bare = contract_tables(), []
+    for module, _, _ in TITLES:
+        for cls in classes_of(module):
+            said = meanings(cls)
+            names = [member.name for member in cls] if issubclass(cls, StrEnum) else [f.name for f in fields(cls)]
+            bare += [f"{cls.__name__}.{name}" for name in names if not said[name]]
+    assert bare == []
+    for name in ("`unknown`", "`understood`", "`must_fetch`", "`closed_for_certain`"):
+        assert name in text
 
 
 def test_the_page_is_current() -> None:

@@ -157,6 +157,18 @@ def handler_failed(code: str, verb: str, error: Exception) -> None:
     log.error("handler_failed", provider=code, verb=verb, error=type(error).__name__, places=places)
 
 
+def declared(handler: type[Handler], name: str, kind: type | tuple[type, ...], instead: Any, *given: Any) -> Any:
+    """What a handler's class method answers: a ``kind``. ``instead`` where it raises, or answers something else."""
+    try:
+        answer = getattr(handler, name)(*given)
+        if not isinstance(answer, kind):
+            raise TypeError
+    except Exception as error:
+        handler_failed(handler.code, name, error)
+        return instead
+    return answer
+
+
 async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
     """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
     one that has no end."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
+from polytill.flows.calling import declared
 from polytill.flows.desk import Desk
 from polytill.providers.contract import CurrencyTerms, Handler
 from polytill.providers.features import features_of
@@ -157,21 +158,22 @@ def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> N
         raise Invalid(errors)
 
 
+def takes(handler: type[Handler] | None, currency: str) -> bool:
+    """Whether a provider can take a currency, as far as its handler says."""
+    return handler is None or bool(declared(handler, "takes_currency", bool, False, currency))
+
+
+def not_taken(entry: ProviderEntry, currency: str, pointer: str) -> FieldError:
+    """The error of a currency that the provider cannot take."""
+    about = {"currency": currency, "provider": entry.name}
+    return FieldError(pointer, f"{entry.name} does not support {currency!r}.", "no_such_currency", about)
+
+
 def _check_taken(entry: ProviderEntry, handler: type[Handler] | None, added: list[str]) -> None:
     """Refuse currencies that the provider cannot take (``Handler.takes_currency``)."""
-    foreign = [
-        code for code in added if handler is not None and code in CURRENCIES and not handler.takes_currency(code)
-    ]
+    foreign = [code for code in added if code in CURRENCIES and not takes(handler, code)]
     if foreign:
-        raise Invalid(
-            [
-                FieldError(
-                    "/supportedCurrencies", f"{entry.name} does not support {code!r}.", "no_such_currency",
-                    {"currency": code, "provider": entry.name},
-                )
-                for code in foreign
-            ]
-        )  # fmt: skip
+        raise Invalid([not_taken(entry, code, "/supportedCurrencies") for code in foreign])
 
 
 async def _locked(tx: Tx, code: str) -> ProviderEntry:

@@ -17,6 +17,7 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows import customers, reconcile
 from polytill.flows.calling import build, handler_class, public_config
+from polytill.flows.candidates import candidates
 from polytill.flows.desk import Desk
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
@@ -25,7 +26,6 @@ from polytill.flows.pay import (
     TRIES,
     Taken,
     attempt_in_turn,
-    candidates,
     current_attempt,
     find,
     new_attempt,

@@ -16,9 +16,10 @@ from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany
 from polytill.domain.ids import address, new_id
 from polytill.domain.states import Environment
 from polytill.flows import checkout
+from polytill.flows.candidates import candidates
 from polytill.flows.customers import unless_blank
 from polytill.flows.desk import Desk
-from polytill.flows.pay import PaymentRequest, Taken, candidates, create_payment, refused, taken
+from polytill.flows.pay import PaymentRequest, Taken, create_payment, refused, taken
 from polytill.flows.route import Wanted, route
 from polytill.providers.contract import Customer
 from polytill.storage import audit, payment_links, payments

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
 
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
 from polytill.domain.identifiers import Identifiers, new_number
@@ -16,16 +14,16 @@ from polytill.domain.metadata import read_metadata
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
 from polytill.flows import customers, saved
-from polytill.flows.calling import amount_step, build, call, handler_class
+from polytill.flows.calling import build, call
+from polytill.flows.candidates import candidates
 from polytill.flows.desk import CHECKED_TTL_S, Desk, Snapshot
 from polytill.flows.identified import identified
 from polytill.flows.lease import ensure as ensure_lease
-from polytill.flows.route import Candidate, Route, Wanted, route
+from polytill.flows.route import Route, Wanted, route
 from polytill.flows.schedule import after_sent
 from polytill.flows.settle import settle
-from polytill.providers.contract import CreatePaymentParams, Customer, Handler
+from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
-from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, payment_identifiers, payment_search, payments, provider_configs
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -77,59 +75,6 @@ class Taken:
     unanswered: bool = False
     asked: bool = False
     identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, where they were read
-
-
-# ── Routing over what is configured ──
-
-
-async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
-    """Every configuration of a practice as the router sees it."""
-    catalog = await desk.catalog()
-    known = snapshot.routed.get(currency)
-    if known is not None and known[0] is catalog:
-        return list(known[1])
-    found = []
-    for configuration in snapshot.configurations.values():
-        if configuration.removed_at is not None:
-            continue
-        entry = catalog.get(configuration.provider_code)
-        handler: type[Handler] | None = None
-        missing: str | None = None
-        if entry is not None:
-            try:
-                handler = handler_class(desk, entry)
-            except HandlerMissing as error:
-                missing = str(error)
-        methods = entry.supported_payment_methods if entry else None
-        found.append(
-            Candidate(
-                code=configuration.provider_code,
-                name=entry.name if entry else configuration.provider_name,
-                config_id=configuration.id,
-                environment=configuration.environment,
-                is_enabled=configuration.is_enabled,
-                catalog_status=entry.status if entry else None,
-                handler_missing=missing,
-                practice_currencies=frozenset(configuration.supported_currencies),
-                support=entry.currencies.get(currency) if entry else None,
-                methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
-                captures_manually=handler is not None and handler.capture_payment is not None,
-                charges_saved=handler is not None and handler.charge_saved_method is not None,
-                **_declared(handler, currency),
-                is_default=snapshot.defaults.get((configuration.environment, currency)) == configuration.id,
-                priority=configuration.priority,
-                catalog_priority=entry.priority if entry else 0,
-            )
-        )
-    snapshot.routed[currency] = (catalog, tuple(found))
-    return found
-
-
-def _declared(handler: type[Handler] | None, currency: str) -> dict[str, Any]:
-    if handler is None:
-        return {}
-    fields, details = partial(handler.customer_fields, currency), partial(handler.charge_details, currency)
-    return {"customer_fields": fields, "charge_details": details, "amount_step": amount_step(handler, currency)}
 
 
 def refused(found: Route, currency: str) -> Invalid:

@@ -192,6 +192,8 @@ class Handler:
     # Whether ``list_disputes`` lists by when a dispute last changed (PayPal), and not by when it was opened: one that is
     # open is then found again without going back to its beginning.
     disputes_listed_by_change: ClassVar[bool] = False
+    # Currencies that the provider can take beside those of ``catalog``, for which an owner sets the terms; None: any.
+    further_currencies: ClassVar[frozenset[str] | None] = None
     # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
     confirmed_by_staff: ClassVar[bool] = False
     # Where the identifiers of a payment stand in an answer as it is kept: ``providers/identifiers.py``. They are stored,
@@ -252,9 +254,11 @@ class Handler:
 
     @classmethod
     def takes_currency(cls, currency: str) -> bool:
-        """Whether the provider can take this currency at all: the catalog refuses to add another. A handler that does not
-        say takes any."""
-        return True
+        """Whether the provider can take this currency at all: the catalog refuses to add another, and no payment in it is
+        routed here."""
+        return (
+            cls.further_currencies is None or currency in cls.catalog.currencies or currency in cls.further_currencies
+        )
 
     @classmethod
     def methods_in(cls, currency: str) -> tuple[str, ...]:

@@ -131,6 +131,13 @@ def currencies(handler: type[Handler]) -> Iterator[str]:
         else:
             yield from _terms(code, one)
 
+    more = handler.further_currencies
+    if more is not None and (isinstance(more, str) or not all(code in CURRENCIES for code in more)):
+        yield "further_currencies is not a set of ISO 4217 currencies"
+    for code in terms:
+        if handler.takes_currency(code) is not True:
+            yield f"{code} is among catalog.currencies, and takes_currency refuses it"
+
 
 def _terms(code: str, one: CurrencyTerms) -> Iterator[str]:
     whole = (one.percent_ppm, one.fixed_minor, one.min_minor or 0, one.max_minor or 0)

@@ -16,9 +16,10 @@ from polytill.providers.outcomes import JsonObject, Outcome
 class PaymentFact:
     """What a provider says of a payment. At least one of ``reference`` and ``provider_transaction_id`` is there."""
 
-    outcome: Outcome
-    reference: str | None = None
-    provider_transaction_id: str | None = None
+    outcome: Outcome  # How the payment stands.
+    reference: str | None = None  # Our reference of the attempt, where the provider echoes it.
+    provider_transaction_id: str | None = None  # The provider's id of the payment.
+    # The metadata that the provider echoes; a foreign payment id in it parks the webhook.
     metadata: JsonObject | None = None
 
 
@@ -29,16 +30,19 @@ class RefundFact:
     ``state`` unknown: the provider's status is not known to the handler. The provider is asked about that refund.
     """
 
-    state: str  # pending | requires_action | succeeded | failed | unknown
-    reference: str | None = None  # our refund id, where the provider echoes it
-    provider_refund_id: str | None = None
-    payment_reference: str | None = None
-    provider_transaction_id: str | None = None
-    amount: Money | None = None
-    total: Money | None = None
-    response: JsonObject | None = None
-    provider_charge_id: str | None = None  # where a refund names the capture or charge, not the payment (PayPal)
-    provider_dispute_id: str | None = None  # where the provider says that it paid a dispute by this refund (Paystack)
+    # `pending`, `requires_action`, `succeeded`, `failed`, or `unknown`: the handler does not know the provider's
+    # status, and the provider is asked about that refund.
+    state: str
+    reference: str | None = None  # Our id of the refund, where the provider echoes it.
+    provider_refund_id: str | None = None  # The provider's id of the refund.
+    payment_reference: str | None = None  # Our reference of the attempt that was refunded.
+    provider_transaction_id: str | None = None  # The provider's id of the payment that was refunded.
+    amount: Money | None = None  # The amount of this one refund.
+    total: Money | None = None  # The amount of all refunds of the payment together, where the provider names that only.
+    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
+    # The id of the capture or charge, where a refund names that and not the payment (PayPal).
+    provider_charge_id: str | None = None
+    provider_dispute_id: str | None = None  # The dispute that this refund paid, where the provider says so (Paystack).
 
     @property
     def named(self) -> bool:
@@ -55,19 +59,22 @@ class DisputeFact:
     ``understood`` False: its status is not known to the handler; the dispute is open as far as we know, and that is logged.
     """
 
-    state: str
-    provider_state: str
-    provider_dispute_id: str
-    payment_reference: str | None = None
-    provider_transaction_id: str | None = None
+    state: str  # `open`, `won`, `lost`, or `closed` without a decision about money.
+    provider_state: str  # The provider's own word for it.
+    provider_dispute_id: str  # The provider's id of the dispute.
+    payment_reference: str | None = None  # Our reference of the disputed attempt.
+    provider_transaction_id: str | None = None  # The provider's id of the disputed payment.
+    # The id of the capture or charge, where a dispute names that and not the payment.
     provider_charge_id: str | None = None
-    amount: Money | None = None
-    funds_withdrawn: bool = False
-    due_at: str | None = None
-    kind: str = "chargeback"
-    reason: str | None = None
-    provider_reason: str | None = None
+    amount: Money | None = None  # The disputed amount.
+    funds_withdrawn: bool = False  # Whether the provider has withdrawn the amount already.
+    due_at: str | None = None  # Until when evidence can be sent, ISO 8601 in UTC.
+    kind: str = "chargeback"  # `inquiry` (a question, no funds withdrawn) or `chargeback`.
+    reason: str | None = None  # One of our reasons of disputes (`DisputeReason`).
+    provider_reason: str | None = None  # The provider's own code of the reason.
+    # An integer and its exponent, where the provider names no currency; the attempt's is meant.
     bare_amount: tuple[int, int] | None = None
+    # False: the handler does not know the provider's status. The dispute stays open, and the word is logged.
     understood: bool = True
 
 
@@ -84,9 +91,10 @@ class Page(Generic[FactT]):
     left out here, and logged and counted by whoever reads the listing.
     """
 
-    facts: tuple[FactT, ...]
+    facts: tuple[FactT, ...]  # The entries that could be read.
+    # What asks for the following page, whatever a provider's cursor is; None: this is the last one.
     next: str | None = None
-    unread: int = 0
+    unread: int = 0  # How many entries could not be read. They are left out, logged and counted.
 
 
 def read_page(found: Iterable[FactT | None], following: str | None) -> Page[FactT]:
@@ -104,32 +112,35 @@ class WebhookResult:
     only the provider's answer is believed.
     """
 
-    event_type: str
-    dedupe_key: str
-    action: str  # apply | ignore | notify
+    event_type: str  # The provider's name of the event.
+    dedupe_key: str  # The same for each repeat of this webhook, another for a later state of the same object.
+    action: str  # `apply` the facts, `ignore` it, or `notify`: nothing is booked, and a person sees it.
+    # The environment that the webhook names; another than that of the keys parks it. None: it names none.
     environment: Environment | None = None
-    event_id: str | None = None
-    facts: tuple[Fact, ...] = ()
+    event_id: str | None = None  # The provider's id of the event.
+    facts: tuple[Fact, ...] = ()  # What the webhook says of payments, refunds and disputes.
+    # The webhook proves nothing: its facts are hints of what to ask, and only the provider's answer is believed.
     must_fetch: bool = False
-    reason: str | None = None
-    body: JsonObject | None = None  # the delivery with its secret fields removed: what is kept
+    reason: str | None = None  # Why it is ignored or a person has to see it.
+    # The webhook without its secret fields, as JSON: what is kept, and read again by ``process_webhook``.
+    body: JsonObject | None = None
 
 
 class KeyFinding(StrEnum):
     """What a test of keys found. Each has a sentence in every language that says what to do (``finding.…``)."""
 
     # With these every payment fails.
-    keys_refused = "keys_refused"
-    wrong_environment = "wrong_environment"
-    account_not_activated = "account_not_activated"
-    no_payments = "no_payments"  # the keys lack the permission
-    public_key_refused = "public_key_refused"
-    public_key_elsewhere = "public_key_elsewhere"  # of another account than the secret key
-    short_code_refused = "short_code_refused"  # or its passkey
+    keys_refused = "keys_refused"  # The provider refuses the keys.
+    wrong_environment = "wrong_environment"  # The keys are of the other environment.
+    account_not_activated = "account_not_activated"  # The account cannot take payments yet.
+    no_payments = "no_payments"  # The keys lack the permission to create payments.
+    public_key_refused = "public_key_refused"  # The provider refuses the public key.
+    public_key_elsewhere = "public_key_elsewhere"  # The public key is of another account than the secret key.
+    short_code_refused = "short_code_refused"  # The short code or its passkey is wrong.
     # With these payments work, or nothing says that they do not.
-    no_refunds = "no_refunds"
-    payment_proves_it = "payment_proves_it"
-    not_all_checked = "not_all_checked"
+    no_refunds = "no_refunds"  # The keys lack the permission to refund.
+    payment_proves_it = "payment_proves_it"  # Only a payment can show whether it works.
+    not_all_checked = "not_all_checked"  # Not everything could be checked.
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +151,17 @@ class CredentialTest:
     keys work, and the finding says what does not, or what could not be checked.
     """
 
-    ok: bool
-    detail: str
+    ok: bool  # Whether payments can be made with the keys.
+    detail: str  # A sentence in English for staff, without any key.
+    # The environment that the keys turned out to be of; None: the provider does not say.
     environment: Environment | None = None
-    reached: bool = True  # False: the provider did not say, so the keys may be good or bad
-    finding: KeyFinding | None = None
+    reached: bool = True  # False: the provider did not answer, so the keys may be good or bad.
+    finding: KeyFinding | None = None  # What was found. With ``ok``: what does not work, or could not be checked.
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """What a provider holds for the practice: one sum for each currency, ready to be paid out, and on its way."""
 
-    available: tuple[Money, ...]
-    pending: tuple[Money, ...] = ()
+    available: tuple[Money, ...]  # What is ready to be paid out, one sum for each currency.
+    pending: tuple[Money, ...] = ()  # What is on its way there, one sum for each currency.

@@ -95,6 +95,8 @@ from polytill.providers.wire_json import id_in, object_in, refund_note, text_of
 
 LOCAL_FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHERS = ("UGX", "TZS", "RWF", "ZMW", "ZAR", "XAF", "XOF", "MWK", "EGP", "MUR", "ETB", "USD", "EUR", "GBP")
+# Taken as well, by account and country (flutterwave.com, accepted currencies); SLE and STN succeed SLL and STD.
+MORE = frozenset(["BIF", "CAD", "CDF", "CLP", "COP", "CVE", "GMD", "GNF", "INR", "LRD", "MAD", "MZN", "SLE", "STN"])
 OTHER_FEE_PPM = 38_000  # the price of a foreign card
 
 # Our word for a method, and ``payment_options`` by currency ("": in every currency).
@@ -184,6 +186,7 @@ class FlutterwaveProvider(Handler):
     required_customer_fields = ("email",)
     webhook_proof = WebhookProof.word
     direct_charges = DETAILS
+    further_currencies = MORE
     settle_horizon_s = 180.0  # their gateway gives up after 28 s
     identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
         IdentifierKind.reference: ("flw_ref", "data.flw_ref", "flwRef"),

@@ -94,6 +94,7 @@ class FlutterwaveV4Provider(Handler):
         priority=9,
     )
     required_customer_fields = ("email",)
+    further_currencies = frozenset()  # each of its methods belongs to one of the catalog's
     idempotency = Idempotency.key
     idempotency_window_s = 3600  # no page says how long; an hour is what one may count on
     settle_horizon_s = 180.0

@@ -108,6 +108,7 @@ class MpesaProvider(Handler):
     webhook_answer: ClassVar[JsonObject] = {"ResultCode": 0, "ResultDesc": "Accepted"}
     create_moves_money = True
     answers_name_amount = False
+    further_currencies = frozenset()  # Kenyan shillings only
     settle_horizon_s = 120.0
     identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
         IdentifierKind.reference: ("MerchantRequestID",),
@@ -178,11 +179,6 @@ class MpesaProvider(Handler):
     def get_public_config(self) -> JsonObject:
         """A browser needs nothing: the phone is prompted."""
         return {}
-
-    @classmethod
-    def takes_currency(cls, currency: str) -> bool:
-        """Kenyan shillings only."""
-        return currency in cls.catalog.currencies
 
     @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:

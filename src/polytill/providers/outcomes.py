@@ -21,33 +21,33 @@ class Reason(StrEnum):
     """Why something did not go through: a closed list. The provider's own word is kept beside it."""
 
     # The payer or their bank said no.
-    declined = "declined"
-    insufficient_funds = "insufficient_funds"
-    expired_card = "expired_card"
-    incorrect_details = "incorrect_details"
-    authentication_required = "authentication_required"
+    declined = "declined"  # The bank or the provider declined, and said no more.
+    insufficient_funds = "insufficient_funds"  # Not enough money on the account or card.
+    expired_card = "expired_card"  # The card has expired.
+    incorrect_details = "incorrect_details"  # The customer's details are wrong: number, code, PIN or password.
+    authentication_required = "authentication_required"  # The bank wants the customer to confirm it.
     # The provider refused the request as it stands.
-    validation = "validation"
-    amount_too_small = "amount_too_small"
-    amount_too_large = "amount_too_large"
-    currency_not_supported = "currency_not_supported"
-    duplicate = "duplicate"
-    not_found = "not_found"
-    invalid_state = "invalid_state"
-    disputed = "disputed"
-    integrator_bug = "integrator_bug"
+    validation = "validation"  # The provider refused the request as it stands.
+    amount_too_small = "amount_too_small"  # The amount is below the provider's minimum.
+    amount_too_large = "amount_too_large"  # The amount is above the provider's maximum.
+    currency_not_supported = "currency_not_supported"  # The provider or the account does not take this currency.
+    duplicate = "duplicate"  # The provider has seen this reference.
+    not_found = "not_found"  # The provider does not know it.
+    invalid_state = "invalid_state"  # It is in a state in which this cannot be done.
+    disputed = "disputed"  # It is disputed, and cannot be refunded.
+    integrator_bug = "integrator_bug"  # The request is one that this handler must not make.
     # The practice's account or keys.
-    config = "config"
+    config = "config"  # The practice's account or keys.
     # Not now.
-    conflict = "conflict"
-    rate_limited = "rate_limited"
-    provider_unavailable = "provider_unavailable"
-    unreachable = "unreachable"
-    timeout = "timeout"
-    unreadable = "unreadable"
+    conflict = "conflict"  # Something else is in progress for it.
+    rate_limited = "rate_limited"  # Too many requests.
+    provider_unavailable = "provider_unavailable"  # The provider has an outage.
+    unreachable = "unreachable"  # No connection was made.
+    timeout = "timeout"  # No answer in time.
+    unreadable = "unreadable"  # The answer could not be understood.
     # The attempt is over without a decline.
-    canceled = "canceled"
-    expired = "expired"
+    canceled = "canceled"  # The attempt was canceled.
+    expired = "expired"  # The attempt has expired.
 
 
 # ── The six outcomes ──
@@ -57,59 +57,63 @@ class Reason(StrEnum):
 class SavedMethod:
     """A method that can be charged again. Whoever has the token has the payer's consent: sealed, never logged."""
 
-    token: Secret
-    kind: str  # card, mandate, …
-    brand: str | None = None  # what the payer knows it by: "visa", and the last four digits
-    last4: str | None = None
-    expires: str | None = None  # YYYY-MM
-    fingerprint: str | None = None  # the same for the same card under whichever token
-    provider_customer_id: str | None = None
+    token: Secret  # What charges the method again. Sealed; never logged or shown.
+    kind: str  # What it is: `card`, `mandate`, …
+    brand: str | None = None  # What the customer knows it by, for example `visa`.
+    last4: str | None = None  # Its last four digits.
+    expires: str | None = None  # The month in which it expires, `YYYY-MM`.
+    fingerprint: str | None = None  # The same for the same card under whichever token.
+    provider_customer_id: str | None = None  # The provider's customer that holds it, where a charge has to name one.
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
     """Money moved. ``amount`` is what the merchant asked for and got; ``charged`` what the payer paid, when that differs."""
 
+    # What the merchant asked for and received. Another amount or currency than the attempt's opens a review case.
     amount: Money
+    # The provider's id of the payment; of the refund where a refund was asked for.
     provider_transaction_id: str | None = None
-    fee: Money | None = None
-    charged: Money | None = None
-    authorized_only: bool = False  # Authorized: the amount is held, nothing has moved
-    response: JsonObject | None = None
-    saved_method: SavedMethod | None = None
-    captured: Money | None = None  # with ``authorized_only``: what was taken already, while ``amount`` is still held
+    fee: Money | None = None  # What the provider keeps of it.
+    charged: Money | None = None  # What the customer paid, where that differs.
+    authorized_only: bool = False  # The amount is held, and no money has moved.
+    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
+    saved_method: SavedMethod | None = None  # A method that can be charged again, where the customer agreed to it.
+    # With ``authorized_only``: what was captured already, while ``amount`` is still held.
+    captured: Money | None = None
 
 
 class NextKind(StrEnum):
     """How the payer goes on."""
 
-    redirect = "redirect"
+    redirect = "redirect"  # To the provider's page.
+    # On our page, with the provider's script.
     client_token = "client_token"  # noqa: S105
-    instructions = "instructions"
-    input = "input"  # the provider wants to know something (``NextAction.wants``)
+    instructions = "instructions"  # As the instructions say: dial, transfer, confirm on a phone.
+    input = "input"  # The provider wants to know something (``NextAction.wants``).
 
 
 class Wants(StrEnum):
     """What a direct charge asks the payer for next: a closed list, so that a page can have a form for each."""
 
-    pin = "pin"
-    otp = "otp"
-    phone = "phone"
-    birthday = "birthday"
-    address = "address"
+    pin = "pin"  # The card's PIN.
+    otp = "otp"  # A one-time password.
+    phone = "phone"  # A phone number.
+    birthday = "birthday"  # The date of birth.
+    address = "address"  # The billing address.
 
 
 @dataclass(frozen=True, slots=True)
 class PayOffline:
     """How to pay away from any page: a code to dial, an account to pay into, a prompt on a phone. What applies is set."""
 
-    ussd_code: str | None = None
-    bank: str | None = None
-    account_number: str | None = None
-    account_name: str | None = None
-    transfer_reference: str | None = None
-    expires_at: str | None = None
-    prompted_phone: str | None = None  # the phone on which a mobile-money prompt appears
+    ussd_code: str | None = None  # A code to dial.
+    bank: str | None = None  # The bank to pay into.
+    account_number: str | None = None  # The account to pay into.
+    account_name: str | None = None  # The name of that account.
+    transfer_reference: str | None = None  # What the customer must write on the transfer.
+    expires_at: str | None = None  # Until when it can be used, ISO 8601 in UTC.
+    prompted_phone: str | None = None  # The phone on which a mobile-money prompt appears.
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,13 @@ class NextAction:
     ``continuation``: what the provider must be told again together with the payer's answer; sealed, shown to nobody.
     """
 
-    kind: NextKind
-    url: str | None = None
-    provider_token: Secret | None = None
-    instructions: str | None = None
-    wants: Wants | None = None
-    offline: PayOffline | None = None  # beside ``instructions``, for a program to read
+    kind: NextKind  # How the customer continues.
+    url: str | None = None  # With `redirect`: where the customer pays.
+    provider_token: Secret | None = None  # With `client_token`: for the paying browser only; never logged.
+    instructions: str | None = None  # With `instructions`: what the customer must do, in English.
+    wants: Wants | None = None  # With `input`: what the provider asks for.
+    offline: PayOffline | None = None  # Beside ``instructions``: the same for a program to read.
+    # What the provider must be told again together with the customer's answer. Sealed; never shown.
     continuation: Mapping[str, str] | None = None
 
 
@@ -132,20 +137,21 @@ class NextAction:
 class NeedsAction:
     """The payer must act. A ``None`` action: the payer must act, but nobody holds what they need for it."""
 
-    action: NextAction | None
-    amount: Money | None = None
-    provider_transaction_id: str | None = None
-    last_decline: Declined | None = None
-    response: JsonObject | None = None
+    action: NextAction | None  # What the customer must do; None: what they would need for it is lost.
+    amount: Money | None = None  # The amount, where the provider echoes it.
+    provider_transaction_id: str | None = None  # The provider's id of the payment.
+    last_decline: Declined | None = None  # The decline of the customer's last try, where they may try again.
+    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     """The provider is working on it."""
 
-    amount: Money | None = None
+    amount: Money | None = None  # The amount, where the provider echoes it.
+    # The provider's id of the payment; of the refund where a refund was asked for.
     provider_transaction_id: str | None = None
-    response: JsonObject | None = None
+    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +163,13 @@ class Declined:
     it such an end closes the payment, since the provider's page may still take the money.
     """
 
-    reason: Reason
-    final: bool
-    code: str | None = None
-    detail: str | None = None
-    provider_transaction_id: str | None = None
-    response: JsonObject | None = None
+    reason: Reason  # One of our reasons.
+    final: bool  # Whether the attempt is over; else the customer may try again on the same intent or link.
+    code: str | None = None  # The provider's own code, kept and shown to staff.
+    detail: str | None = None  # The provider's own words, kept and shown to staff.
+    provider_transaction_id: str | None = None  # The provider's id of the payment.
+    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
+    # Belongs to a final `canceled` or `expired`: nobody can pay this attempt any more.
     closed_for_certain: bool = False
 
 
@@ -170,19 +177,19 @@ class Declined:
 class NotSent:
     """Certain: nothing happened over there. ``not_found`` from a lookup counts only past ``settle_horizon_s``."""
 
-    reason: Reason
-    code: str | None = None
-    detail: str | None = None
-    retry_after_s: float | None = None
+    reason: Reason  # One of our reasons.
+    code: str | None = None  # The provider's own code, kept and shown to staff.
+    detail: str | None = None  # The provider's own words, kept and shown to staff.
+    retry_after_s: float | None = None  # When the provider may be asked again, in seconds.
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Not known: money may have moved. Only a lookup may follow: never a repeat, another provider, or "failed"."""
 
-    reason: Reason
-    code: str | None = None
-    detail: str | None = None
+    reason: Reason  # One of our reasons.
+    code: str | None = None  # The provider's own code, kept and shown to staff.
+    detail: str | None = None  # The provider's own words, kept and shown to staff.
 
 
 # Why a call did not get through that may another time.

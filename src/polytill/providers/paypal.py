@@ -129,15 +129,11 @@ class PayPalProvider(Handler):
     )
     idempotency = Idempotency.key
     idempotency_window_s = 6 * 3600
+    further_currencies = frozenset()  # the catalog has all of developer.paypal.com, currency codes
     disputes_are_refunded = True
     disputes_listed_by_change = True
     settle_horizon_s = 120.0
     redacted = reading.REDACTED
-
-    @classmethod
-    def takes_currency(cls, currency: str) -> bool:
-        """PayPal's own list (developer.paypal.com, currency codes): the catalog has all of it."""
-        return currency in cls.catalog.currencies
 
     @classmethod
     def read_identifiers(cls, response: Any) -> Identifiers:

@@ -117,6 +117,7 @@ class PaystackProvider(Handler):
     )
     required_customer_fields = ("email",)
     webhook_signed_with = "secretKey"
+    further_currencies = frozenset({"EGP", "RWF"})  # accounts in Egypt and Rwanda; a price list is not published
     idempotency = Idempotency.reference
     disputes_are_refunded = True
     settle_horizon_s = 120.0

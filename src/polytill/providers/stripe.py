@@ -107,6 +107,7 @@ class StripeProvider(PaymentElement):
         currencies=terms.BY_CURRENCY,
         priority=30,
     )
+    further_currencies = terms.THREE_DECIMAL  # taken, for accounts of some countries, beside the presentment currencies
     idempotency = Idempotency.key
     idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
     lookup_repeats_refund = True

@@ -12,8 +12,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import configure, onboarding, receive
 from polytill.flows.calling import hook_url
+from polytill.flows.candidates import candidates
 from polytill.flows.desk import Snapshot
-from polytill.flows.pay import candidates
 from polytill.flows.route import Route, Wanted, route
 from polytill.storage import audit, ledger, people, provider_configs, webhook_events
 from polytill.storage.databases import PracticeDb

@@ -141,7 +141,10 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
     return page(
         request, "owner/provider.html", status, visitor=visitor, entry=entry, handler=handler, missing=missing,
         given=given, users=(await _users(desk)).get(code, []),
-        all_currencies=sorted(set(CURRENCIES) - set(entry.currencies)), **more,
+        all_currencies=sorted(
+            code for code in set(CURRENCIES) - set(entry.currencies) if catalog.takes(handler, code)
+        ),
+        **more,
     )  # fmt: skip
 
 
@@ -167,6 +170,7 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
     """Save everything that was changed; one wrong field saves nothing."""
     form, words, problems = form_of(request), words_of(request), Problems()
     entry = _entry(await visitor.desk.catalog(), code)
+    handler, _ = _handler(visitor.desk, code, entry)
     columns: dict[str, Any] = {}
     changed: list[CurrencySupport] = []
     if form.has("name"):
@@ -175,8 +179,15 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
     for currency in form.many("currency"):
         with problems.caught():
             changed += _changed(form, words, entry, currency)
+    problems.errors += [
+        catalog.not_taken(entry, one.currency_code, f"/active-{one.currency_code}")
+        for one in changed
+        if one.is_active and not catalog.takes(handler, one.currency_code)
+    ]
     if add is not None and add not in CURRENCIES:
         problems.errors.append(FieldError("/add", "This is not an ISO 4217 currency.", "no_currency"))
+    elif add is not None and not catalog.takes(handler, add):
+        problems.errors.append(catalog.not_taken(entry, add, "/add"))
     try:
         problems.settle()
         if columns or add is not None:

@@ -11,9 +11,9 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import fee_of
 from polytill.domain.typed_amounts import TypedAmountError
 from polytill.flows import configure
+from polytill.flows.candidates import candidates
 from polytill.flows.configure import Wish
 from polytill.flows.desk import Desk, Snapshot
-from polytill.flows.pay import candidates
 from polytill.flows.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration

@@ -8,6 +8,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.money import Money, ppm_to_percent
 from polytill.providers.contract import CurrencyTerms, CustomerFields, Handler
 from polytill.providers.features import FEATURES, features_of
+from polytill.testing.conformance.described import contract_tables
 from polytill.testing.conformance.suite import Result, in_order
 
 MARKS: dict[bool | None, str] = {True: "pass", False: "FAIL", None: "–"}
@@ -72,13 +73,14 @@ def matrix_text(results: Results) -> str:
 
 
 def write_document(results: Results) -> str:
-    """The page: what each provider can do, which currencies it takes, and which checks its handler passes."""
+    """The page: what each provider can do, its currencies, what goes in and comes out of a handler, and the checks."""
     handlers = [(code, _handler(code)) for code in results]
     head = (
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
         "a test holds it to that.\n"
     )
-    return "\n".join([head, _capabilities(handlers), _currencies(handlers), KEY_TESTS, SERVER_ERRORS, _matrix(results)])
+    sections = [_capabilities(handlers), _currencies(handlers), KEY_TESTS, SERVER_ERRORS, contract_tables()]
+    return "\n".join([head, *sections, _matrix(results)])
 
 
 def _handler(code: str) -> type[Handler]:
@@ -149,8 +151,17 @@ def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
         [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for _, cls in handlers)]
         for code in codes
     ]
-    text = "\nDecimals by ISO 4217, then list price, smallest and largest amount, where the provider publishes them.\n"
+    text = (
+        "\nDecimals by ISO 4217, then list price, smallest and largest amount, where the provider publishes them. "
+        "These are the terms of a fresh catalog; the owner may set those of further currencies: "
+        f"{_further(handlers)}. No other currency can be added to a provider.\n"
+    )
     return f"## Currencies\n{text}\n" + _table(["", "decimals", *(cls.name for _, cls in handlers)], rows)
+
+
+def _further(handlers: list[tuple[str, type[Handler]]]) -> str:
+    told = [f"{cls.name} {', '.join(sorted(cls.further_currencies))}" for _, cls in handlers if cls.further_currencies]
+    return "; ".join(told)
 
 
 def _terms(code: str, terms: CurrencyTerms | None) -> str:

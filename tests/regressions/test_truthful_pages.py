@@ -9,8 +9,7 @@ from polytill.domain.states import Environment, RefundState
 from polytill.flows import key_tests
 from polytill.providers.contract import CredentialTest
 from polytill.storage import cases, webhook_events
-from polytill.web.console_payments import REFUND_DONE
-from polytill.web.flashes import TONES
+from polytill.web.flashes import REFUNDS
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, until
@@ -58,7 +57,7 @@ async def test_a_declined_refund_of_a_duplicate_is_red(shared: Installation) -> 
         assert (sent.status, sent.done) == (303, "refund_not_sent")
         assert (await browser.get(address)).said == ("refund_not_sent", "bad")
     # What each state lets a page say: green only for what has come back.
-    assert {state: TONES.get(done, "good") for state, done in REFUND_DONE.items()} == {
+    assert {state: done.tone for state, done in REFUNDS.items()} == {
         RefundState.sent: "info", RefundState.pending: "info", RefundState.unknown: "warn",
         RefundState.succeeded: "good", RefundState.declined: "bad", RefundState.not_sent: "bad",
         RefundState.failed: "bad",

@@ -22,6 +22,7 @@ from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.web import shapes
 from polytill.web.api_payments import request_hash
+from polytill.web.flashes import Done
 from polytill.web.pages import (
     EXPECTED,
     Form,
@@ -86,7 +87,7 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
         errors = {name.replace("customer/", "").replace("paymentMethod", "method"): text
                   for name, text in errors_by_field(error).items()}  # fmt: skip
         return await _page(request, found, error.status, given=given, key=key, errors=errors)
-    return see(f"{visitor.door}/payments/{made.payment.id}/by-hand", "by_hand_made")
+    return see(f"{visitor.door}/payments/{made.payment.id}/by-hand", Done.by_hand_made)
 
 
 def _key(form: Form) -> str:
@@ -174,4 +175,4 @@ async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Re
     except EXPECTED as error:
         given = {"amount": form.text("amount"), "note": note, "proof": proof}
         return await _confirm_page(request, found, payment, error.status, given=given, errors=errors_by_field(error))
-    return see(f"{visitor.door}/payments/{payment_id}", "booked")
+    return see(f"{visitor.door}/payments/{payment_id}", Done.booked)

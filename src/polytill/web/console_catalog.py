@@ -18,6 +18,7 @@ from polytill.providers.registry import HandlerMissing
 from polytill.storage import practices
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.web import shapes
+from polytill.web.flashes import Done
 from polytill.web.pages import (
     EXPECTED,
     Form,
@@ -125,7 +126,7 @@ async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
         entry = await catalog.add(visitor.desk, sent, None, visitor.actor)
     except EXPECTED as error:
         return await _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
-    return see(f"/owner/catalog/{entry.code}", "provider_added")
+    return see(f"/owner/catalog/{entry.code}", Done.provider_added)
 
 
 # ── One provider ──
@@ -197,7 +198,7 @@ async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | Non
         return await _provider_page(request, visitor, code, error.status, typed=form, errors=errors_by_field(error))
     for support in changed:
         await catalog.put_currency(visitor.desk, code, support, visitor.actor)
-    return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), "saved")
+    return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), Done.saved)
 
 
 def _columns(form: Form, problems: Problems) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from polytill.domain.typed_amounts import TypedAmountError, typed_whole
 from polytill.flows import links
 from polytill.flows.links import LASTS_DAYS, LONGEST_DAYS, link_address
 from polytill.storage import payment_links, payments
+from polytill.web.flashes import Done
 from polytill.web.link_shapes import LinkShape
 from polytill.web.pages import (
     EXPECTED,
@@ -68,7 +69,7 @@ async def make(request: Request, found: PracticeAdmin) -> Response:
     except EXPECTED as error:
         given = {name: form.text(name) for name in FIELDS}
         return await _page(request, found, status=error.status, errors=errors_by_field(error), given=given)
-    return see(f"{visitor.door}/links#{link.id}", "")
+    return see(f"{visitor.door}/links#{link.id}")
 
 
 def _wish(request: Request, found: OfPractice, form: Form) -> links.LinkWish:
@@ -116,4 +117,4 @@ async def close(found: PracticeAdmin, link_id: str) -> Response:
     """No payment begins through it any more."""
     visitor = found.visitor
     await links.close_link(visitor.desk, visitor.practice_id, link_id, visitor.actor)
-    return see(f"{visitor.door}/links", "link_closed")
+    return see(f"{visitor.door}/links", Done.link_closed)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from polytill.domain.currencies import exponent_of
 from polytill.flows import checkout
 from polytill.storage import people
+from polytill.web.flashes import Done
 from polytill.web.link_shapes import CheckoutShape
 from polytill.web.pages import EXPECTED, PageRoute, form_of, page, see, shaped, words_of
 from polytill.web.payer_pages import Brand, ink_on
@@ -48,4 +49,4 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
         errors = {"color": words_of(request)("look.no_color")}
         return await _page(request, found, error.status, given=text[:20], errors=errors)
     await checkout.set_color(visitor.desk, visitor.practice_id, color, visitor.actor)
-    return see(f"{visitor.door}/checkout", "look")
+    return see(f"{visitor.door}/checkout", Done.look)

@@ -15,14 +15,13 @@ from polytill.flows.pay import Taken, current_attempt, find, taken
 from polytill.storage import refunds
 from polytill.storage.payments import Payment
 from polytill.web.api_payments import request_hash
+from polytill.web.flashes import CANCELS, CAPTURES, Done
 from polytill.web.pages import Form, PageRoute, amount_of, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin
 
 router = APIRouter(
     prefix="/practice/{practice_id}/payments/{payment_id}", route_class=PageRoute, include_in_schema=False
 )
-
-_REFUSED = (OperationState.declined, OperationState.not_sent)
 
 
 def can_capture(payment: Payment) -> bool:
@@ -53,7 +52,7 @@ async def _asked(
     db, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
     possible = can_capture(payment) if kind == "capture" else can_cancel(await taken(db, payment))
     if not possible and status == 200:
-        return see(f"{found.visitor.door}/payments/{payment_id}", "nothing_to_change")
+        return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_to_change)
     return page(
         request, "practice/operation.html", status, visitor=found.visitor, payment=payment, kind=kind,
         release=payment.status is PaymentStatus.authorized,
@@ -65,11 +64,7 @@ async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> R
     """Back to the payment, with the result of the operation: done, under way, or declined."""
     operation = await refunds.operation_by_key(found.db, key)
     state = operation.state if operation else OperationState.sent
-    done = "captured" if kind == "capture" else "canceled"
-    if state in _REFUSED:
-        done = f"{kind}_refused"
-    elif state is not OperationState.succeeded:
-        done = f"{kind}_submitted"
+    done = (CAPTURES if kind == "capture" else CANCELS)[state]
     return see(f"{found.visitor.door}/payments/{payment_id}", done)
 
 

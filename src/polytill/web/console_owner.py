@@ -11,7 +11,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import CallerError, NotFound, PolytillError, invalid
 from polytill.domain.localities import time_zones
-from polytill.domain.states import EventState
 from polytill.flows import event_destination, onboarding, receive, reconcile
 from polytill.flows import staff as people
 from polytill.flows.calling import missing_handler
@@ -32,6 +31,7 @@ from polytill.storage.overview import Waiting
 from polytill.storage.practices import PracticeEntry
 from polytill.web import shapes
 from polytill.web.console_payments import asked_of
+from polytill.web.flashes import REPLAYS, Done
 from polytill.web.pages import (
     EXPECTED,
     PageRoute,
@@ -138,7 +138,7 @@ async def list_practices(
 async def migrate_all(visitor: OwnerAdmin) -> Response:
     """Begin to bring every practice to the present schema. Under way already: nothing is begun twice."""
     begun = await visitor.till.migrate_fleet(visitor.actor)
-    return see("/owner/practices", "migration_begun" if begun else "migration_goes_on")
+    return see("/owner/practices", Done.migration_begun if begun else Done.migration_goes_on)
 
 
 async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
@@ -233,7 +233,7 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
         )  # fmt: skip
     except EXPECTED as error:
         return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
-    return see(f"/owner/practices/{practice_id}", "saved")
+    return see(f"/owner/practices/{practice_id}", Done.saved)
 
 
 @router.post("/practices/{practice_id}/invite")
@@ -257,7 +257,7 @@ async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: Pract
 async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
     """Bring one practice's database to the present schema."""
     await onboarding.migrate_practice(visitor.desk, practice_id, visitor.actor)
-    return see(f"/owner/practices/{practice_id}", "migrated")
+    return see(f"/owner/practices/{practice_id}", Done.migrated)
 
 
 # ── What waits ──
@@ -297,7 +297,7 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
 async def replay_abandoned(visitor: OwnerAdmin) -> Response:
     """Deliver every abandoned event once more."""
     await event_destination.replay_abandoned(visitor.desk, visitor.actor)
-    return see("/owner/waiting", "events_replayed")
+    return see("/owner/waiting", Done.events_replayed)
 
 
 @router.post("/event-deliveries/{cursor}")
@@ -305,16 +305,16 @@ async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor
     """Deliver an abandoned event once more, or close its review case."""
     if form_of(request).text("action") == "replay":
         await event_destination.replay(visitor.desk, cursor, visitor.actor)
-        return see("/owner/waiting", "events_replayed")
+        return see("/owner/waiting", Done.events_replayed)
     await event_destination.resolve(visitor.desk, cursor, visitor.actor)
-    return see("/owner/waiting", "event_resolved")
+    return see("/owner/waiting", Done.event_resolved)
 
 
 @router.post("/waiting/{practice_id}/events/{event_id}")
 async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
     """Take up a parked delivery once more."""
     event = await receive.replay(visitor.desk, practice_id, event_id)
-    return see("/owner/waiting", "still_parked" if event.state is EventState.parked else "applied")
+    return see("/owner/waiting", REPLAYS[event.state])
 
 
 @router.post("/waiting/{practice_id}/payments/{payment_id}")

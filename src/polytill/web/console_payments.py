@@ -14,7 +14,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.localities import bounds_of
 from polytill.domain.money import Money
 from polytill.domain.search import LONGEST_QUERY
-from polytill.domain.states import AttemptState, Environment, PaymentStatus, RefundState
+from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows import reconcile, refund
 from polytill.flows.desk import Desk
 from polytill.flows.pay import Taken, find, taken, with_identifiers
@@ -26,11 +26,12 @@ from polytill.storage.overview import Sums
 from polytill.storage.payment_lists import STANDINGS, Filters
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
-from polytill.web import payment_status
+from polytill.web import flashes, payment_status
 from polytill.web.api_payments import cursor_after, read_cursor, request_hash
 from polytill.web.console_disputes import cards, has_open_inquiry
 from polytill.web.console_operations import can_cancel, can_capture
 from polytill.web.duplicates import Duplicate, duplicates_of
+from polytill.web.flashes import Done
 from polytill.web.pages import (
     PageRoute,
     amount_of,
@@ -185,17 +186,9 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
     )  # fmt: skip
 
 
-def asked_of(asked: Taken) -> str:
+def asked_of(asked: Taken) -> Done:
     """What may be said after the provider was asked: only what it answered is news."""
-    return "not_answered" if asked.unanswered else "asked" if asked.asked else "nothing_asked"
-
-
-# What may be said of a refund by its own state. Nothing is refunded until the provider says so.
-REFUND_DONE = {
-    RefundState.sent: "refund_submitted", RefundState.pending: "refund_submitted",
-    RefundState.unknown: "refund_unknown", RefundState.succeeded: "refunded", RefundState.declined: "refused",
-    RefundState.not_sent: "refund_not_sent", RefundState.failed: "refused",
-}  # fmt: skip
+    return Done.not_answered if asked.unanswered else Done.asked if asked.asked else Done.nothing_asked
 
 
 async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refund]) -> list[Duplicate]:
@@ -238,7 +231,7 @@ async def _refund_form(
 ) -> Response:
     _, payment = await find(found.visitor.desk, found.visitor.practice_id, payment_id)
     if refundable(payment) <= 0:
-        return see(f"{found.visitor.door}/payments/{payment_id}", "nothing_left")
+        return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_left)
     return page(
         request, "practice/refund.html", status, visitor=found.visitor, payment=payment,
         refundable=refundable(payment), undisputed=undisputed(payment),
@@ -284,7 +277,7 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
         )  # fmt: skip
     except CallerError as error:
         return await _page(request, found, payment_id, error.status, errors={"": error})
-    return see(f"{visitor.door}/payments/{payment_id}", REFUND_DONE[made.state])
+    return see(f"{visitor.door}/payments/{payment_id}", flashes.REFUNDS[made.state])
 
 
 # ── Activity ──

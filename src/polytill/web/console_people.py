@@ -14,6 +14,7 @@ from polytill.domain.errors import NotFound
 from polytill.flows import staff as people
 from polytill.storage import staff
 from polytill.storage.staff import Person, StaffDb
+from polytill.web.flashes import Done
 from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, words_of
 from polytill.web.shown_once import show_once
 from polytill.web.values import no_control
@@ -119,7 +120,7 @@ async def change(request: Request, at: At, person_id: PersonId) -> Response:
         await people.change(visitor.desk, at.db, person.email, form.text("role"), form.has("active"), visitor.actor)
     except EXPECTED as error:
         return await _page(request, at, person, error.status, errors=errors_by_field(error))
-    return see(f"{at.address}/{person_id}", "saved")
+    return see(f"{at.address}/{person_id}", Done.saved)
 
 
 @router.post(OWNER + "/{person_id}/sessions")
@@ -128,7 +129,7 @@ async def end_sessions(at: At, person_id: PersonId) -> Response:
     """Sign somebody out in every browser."""
     person = await _person(at, person_id)
     await people.end_sessions(at.visitor.desk, at.db, person.email, at.visitor.actor)
-    return see(f"{at.address}/{person_id}", "sessions_ended")
+    return see(f"{at.address}/{person_id}", Done.sessions_ended)
 
 
 @router.post(OWNER + "/{person_id}/link")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from polytill.domain.localities import day_of, time_zones
 from polytill.flows import onboarding
 from polytill.web import shapes
+from polytill.web.flashes import Done
 from polytill.web.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 
@@ -43,4 +44,4 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
         )  # fmt: skip
     except EXPECTED as error:
         return await _page(request, found, error.status, given=given, errors=errors_by_field(error))
-    return see(f"{visitor.door}/settings", "saved")
+    return see(f"{visitor.door}/settings", Done.saved)

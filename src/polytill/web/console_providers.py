@@ -17,6 +17,7 @@ from polytill.flows.desk import Desk, Snapshot
 from polytill.flows.route import Route, Wanted, rank, route
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.provider_configs import Configuration
+from polytill.web.flashes import Done
 from polytill.web.pages import PageRoute, form_of, page, provider_names, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.words import Words
@@ -158,4 +159,4 @@ async def order(request: Request, found: PracticeAdmin) -> Response:
         if known[code].priority != priority:
             wish = Wish(code, priority=priority, configured_by=known[code].configured_by)
             await configure.configure(desk, practice_id, wish, found.visitor.actor, patch=True)
-    return see(f"{found.visitor.door}/providers", "order")
+    return see(f"{found.visitor.door}/providers", Done.order)

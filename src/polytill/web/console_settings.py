@@ -20,6 +20,7 @@ from polytill.storage import overview
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.provider_configs import Configuration, Opened, open_credentials
 from polytill.web.console_providers import defaults_of
+from polytill.web.flashes import Done
 from polytill.web.pages import EXPECTED, Form, PageRoute, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.words import Said, Told
@@ -155,7 +156,7 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
     except EXPECTED as error:
         errors = _by_field(error)
         return await _page(request, found, code, error.status, errors=errors, given=_safe(form, errors))
-    return see(f"{visitor.door}/providers/{code}", "saved" if before or not handler.keys else "keys_saved")
+    return see(f"{visitor.door}/providers/{code}", Done.saved if before or not handler.keys else Done.keys_saved)
 
 
 def _by_field(error: CallerError) -> dict[str, Said]:
@@ -206,7 +207,7 @@ async def delivery(request: Request, found: PracticeViewer, code: str) -> Respon
 # ── On and off, default, away, live ──
 
 
-async def _done(found: OfPractice, code: str, work: Awaitable[Any], said: str) -> Response:
+async def _done(found: OfPractice, code: str, work: Awaitable[Any], said: Done) -> Response:
     await work
     return see(f"{found.visitor.door}/providers/{code}", said)
 
@@ -224,11 +225,11 @@ async def change_state(request: Request, found: PracticeAdmin, code: str) -> Res
         raise NotFound
     if action == "remove":
         await configure.remove(visitor.desk, visitor.practice_id, code, visitor.actor)
-        return see(f"{visitor.door}/providers", "removed")
+        return see(f"{visitor.door}/providers", Done.removed)
     wish = wishes[action]
     wish = Wish(code, is_enabled=wish.is_enabled, is_default=wish.is_default, configured_by=before.configured_by)
     work = configure.configure(visitor.desk, visitor.practice_id, wish, visitor.actor, patch=True)
-    return await _done(found, code, work, action)
+    return await _done(found, code, work, Done[action])
 
 
 @router.post("/credentials/{environment}")
@@ -239,7 +240,7 @@ async def prepare(request: Request, found: PracticeAdmin, code: str, environment
     try:
         keys = _keys(form, handler, _held(found, await _configuration(found, code), environment))
         work = configure.prepare_credentials(visitor.desk, visitor.practice_id, code, environment, keys, visitor.actor)
-        return await _done(found, code, work, "prepared")
+        return await _done(found, code, work, Done.prepared)
     except EXPECTED as error:
         errors = {f"{environment.value}-{name}": text for name, text in _by_field(error).items()}
         return await _page(request, found, code, error.status, errors=errors)
@@ -258,5 +259,5 @@ async def activate(request: Request, found: PracticeAdmin, code: str, environmen
         return await _page(request, found, code, error.status, errors=errors_by_field(error), tested=error.test)
     except EXPECTED as error:
         return await _page(request, found, code, error.status, errors=errors_by_field(error))
-    done = "production_unchecked" if tested and not tested.reached else environment.value
+    done = Done.production_unchecked if tested and not tested.reached else Done[environment.value]
     return see(f"{visitor.door}/providers/{code}", done)

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from polytill.domain.states import AttemptState, CountedAs, EventState
+from polytill.domain.states import AttemptState, CountedAs
 from polytill.flows import excess, operator, receive, same_money, staff_decides
 from polytill.flows.operator import Evidence
 from polytill.flows.pay import Taken
 from polytill.storage import cases, overview, staff, webhook_events
 from polytill.storage.cases import OperatorCase
-from polytill.web.console_payments import REFUND_DONE
+from polytill.web.flashes import REFUNDS, REPLAYS, Done
 from polytill.web.pages import (
     EXPECTED,
     PageRoute,
@@ -35,10 +35,10 @@ router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRou
 
 SHOWN = 50
 # What is said after each choice.
-DONE = {
-    "look_up": "asked", "refund_excess": "refund_submitted", "same_account": "asked", "call_off": "called_off",
-    "handled": "put_away", "mark_paid": "marked_paid", "done": "marked_done", "not_done": "marked_not_done",
-    "count_separately": "counted_separate", "count_once": "counted_same",
+DONE: dict[str, Done] = {
+    "look_up": Done.asked, "refund_excess": Done.refund_submitted, "same_account": Done.asked, "call_off": Done.called_off,
+    "handled": Done.put_away, "mark_paid": Done.marked_paid, "done": Done.marked_done, "not_done": Done.marked_not_done,
+    "count_separately": Done.counted_separate, "count_once": Done.counted_same,
 }  # fmt: skip
 # Names under which a case notes an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
@@ -68,7 +68,7 @@ async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=
     """Take up a parked delivery once more."""
     visitor = found.visitor
     event = await receive.replay(visitor.desk, visitor.practice_id, event_id)
-    return see(f"{visitor.door}/waiting", "still_parked" if event.state is EventState.parked else "applied")
+    return see(f"{visitor.door}/waiting", REPLAYS[event.state])
 
 
 @router.get("/{case_id}")
@@ -97,17 +97,17 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
     action = form.text("action")
-    done = DONE.get(action, "")
+    done = DONE.get(action)
     try:
         if action == "look_up":
             asked = await operator.look_up(desk, practice_id, case_id, actor)
-            done = done if asked.answered else "not_answered"
+            done = done if asked.answered else Done.not_answered
         elif action == "refund_excess":
             evidence = await operator.refund_excess(desk, practice_id, case_id, actor, form.text("accept") == "yes")
             done = _refund_said(evidence)
         elif action == "same_account":
             asked = await operator.same_account(desk, practice_id, case_id, form.text("note"), actor)
-            done = done if asked.answered else "put_away"
+            done = done if asked.answered else Done.put_away
         elif action == "call_off":
             await operator.call_off(desk, practice_id, case_id, form.text("note"), actor)
         elif action in DECISIONS:
@@ -138,11 +138,11 @@ async def _decide(request: Request, found: OfPractice, case_id: str, action: str
         await same_money.count(desk, practice_id, case_id, counted, note, actor)
 
 
-def _refund_said(found: Evidence) -> str:
+def _refund_said(found: Evidence) -> Done:
     """What may be said after a duplicate payment was refunded: by the state of its newest refund, not of the case, which
     ends only when the money has gone back."""
     its = [one for one in found.refunds if one.attempt_id == found.case.subject]
-    return REFUND_DONE[max(its, key=lambda one: (one.created_at, one.id)).state] if its else "refused"
+    return REFUNDS[max(its, key=lambda one: (one.created_at, one.id)).state] if its else Done.refund_not_sent
 
 
 async def _page(request: Request, found: OfPractice, case_id: str, status: int = 200, **more: Any) -> Response:

@@ -6,22 +6,129 @@ address makes a page say anything, and a reload or a bookmark says nothing again
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import quote, unquote
 
 from fastapi import Request, Response
 
-from polytill.web.words import Words
+from polytill.domain.states import EventState, OperationState, RefundState
 
 COOKIE = "polytill_done"
 LASTS_S = 60
-# Green is only for what has happened. What is not listed here has.
+
+
+class Outcome(StrEnum):
+    """How what the form asked for ended, which alone decides the tone of the banner."""
+
+    succeeded = "succeeded"
+    submitted = "submitted"  # it is under way, or prepared for a later step
+    unknown = "unknown"
+    unchanged = "unchanged"  # there was nothing to do, or nothing could be done
+    refused = "refused"
+
+
+# Green is only for what has succeeded.
 TONES = {
-    "refused": "bad", "refund_not_sent": "bad", "refund_unknown": "warn", "refund_submitted": "info",
-    "still_parked": "warn", "not_answered": "warn", "nothing_asked": "warn", "nothing_left": "warn",
-    "capture_submitted": "info", "cancel_submitted": "info", "capture_refused": "bad", "cancel_refused": "bad",
-    "nothing_to_change": "warn", "by_hand_made": "info", "migration_begun": "info", "migration_goes_on": "info",
-    "production_unchecked": "warn", "prepared": "info",
+    Outcome.succeeded: "good", Outcome.submitted: "info", Outcome.unknown: "warn", Outcome.unchanged: "warn",
+    Outcome.refused: "bad",
+}  # fmt: skip
+
+
+class Done(StrEnum):
+    """Every banner after a form: a key of the texts ``done``, with its outcome."""
+
+    outcome: Outcome
+
+    def __new__(cls, name: str, outcome: Outcome) -> Done:
+        """A member by its name and outcome."""
+        made = str.__new__(cls, name)
+        made._value_ = name
+        made.outcome = outcome
+        return made
+
+    marked_paid = "marked_paid", Outcome.succeeded
+    marked_done = "marked_done", Outcome.succeeded
+    marked_not_done = "marked_not_done", Outcome.succeeded
+    counted_separate = "counted_separate", Outcome.succeeded
+    counted_same = "counted_same", Outcome.succeeded
+    event_resolved = "event_resolved", Outcome.succeeded
+    link_closed = "link_closed", Outcome.succeeded
+    saved = "saved", Outcome.succeeded
+    password = "password", Outcome.succeeded
+    signed_out = "signed_out", Outcome.succeeded
+    provider_added = "provider_added", Outcome.succeeded
+    migrated = "migrated", Outcome.succeeded
+    applied = "applied", Outcome.succeeded
+    asked = "asked", Outcome.succeeded
+    order = "order", Outcome.succeeded
+    keys_saved = "keys_saved", Outcome.succeeded
+    enable = "enable", Outcome.succeeded
+    disable = "disable", Outcome.succeeded
+    default = "default", Outcome.succeeded
+    no_default = "no_default", Outcome.succeeded
+    removed = "removed", Outcome.succeeded
+    production = "production", Outcome.succeeded
+    sandbox = "sandbox", Outcome.succeeded
+    refunded = "refunded", Outcome.succeeded
+    put_away = "put_away", Outcome.succeeded
+    called_off = "called_off", Outcome.succeeded
+    sessions_ended = "sessions_ended", Outcome.succeeded
+    look = "look", Outcome.succeeded
+    booked = "booked", Outcome.succeeded
+    captured = "captured", Outcome.succeeded
+    canceled = "canceled", Outcome.succeeded
+    events_replayed = "events_replayed", Outcome.submitted
+    migration_begun = "migration_begun", Outcome.submitted
+    prepared = "prepared", Outcome.submitted
+    by_hand_made = "by_hand_made", Outcome.submitted
+    refund_submitted = "refund_submitted", Outcome.submitted
+    capture_submitted = "capture_submitted", Outcome.submitted
+    cancel_submitted = "cancel_submitted", Outcome.submitted
+    replay_waits = "replay_waits", Outcome.submitted
+    not_answered = "not_answered", Outcome.unknown
+    refund_unknown = "refund_unknown", Outcome.unknown
+    production_unchecked = "production_unchecked", Outcome.unknown
+    capture_unknown = "capture_unknown", Outcome.unknown
+    cancel_unknown = "cancel_unknown", Outcome.unknown
+    migration_goes_on = "migration_goes_on", Outcome.unchanged
+    still_parked = "still_parked", Outcome.unchanged
+    nothing_left = "nothing_left", Outcome.unchanged
+    nothing_asked = "nothing_asked", Outcome.unchanged
+    nothing_to_change = "nothing_to_change", Outcome.unchanged
+    refused = "refused", Outcome.refused
+    capture_refused = "capture_refused", Outcome.refused
+    cancel_refused = "cancel_refused", Outcome.refused
+    refund_not_sent = "refund_not_sent", Outcome.refused
+    capture_not_sent = "capture_not_sent", Outcome.refused
+    cancel_not_sent = "cancel_not_sent", Outcome.refused
+
+    @property
+    def tone(self) -> str:
+        """The tone of its banner."""
+        return TONES[self.outcome]
+
+
+# What may be said of money by the state that its provider confirmed. Nothing is refunded, captured or canceled before that.
+REFUNDS: Mapping[RefundState, Done] = {
+    RefundState.sent: Done.refund_submitted, RefundState.pending: Done.refund_submitted,
+    RefundState.unknown: Done.refund_unknown, RefundState.succeeded: Done.refunded,
+    RefundState.declined: Done.refused, RefundState.not_sent: Done.refund_not_sent, RefundState.failed: Done.refused,
+}  # fmt: skip
+CAPTURES: Mapping[OperationState, Done] = {
+    OperationState.sent: Done.capture_submitted, OperationState.pending: Done.capture_submitted,
+    OperationState.unknown: Done.capture_unknown, OperationState.succeeded: Done.captured,
+    OperationState.declined: Done.capture_refused, OperationState.not_sent: Done.capture_not_sent,
+}  # fmt: skip
+CANCELS: Mapping[OperationState, Done] = {
+    OperationState.sent: Done.cancel_submitted, OperationState.pending: Done.cancel_submitted,
+    OperationState.unknown: Done.cancel_unknown, OperationState.succeeded: Done.canceled,
+    OperationState.declined: Done.cancel_refused, OperationState.not_sent: Done.cancel_not_sent,
+}  # fmt: skip
+REPLAYS: Mapping[EventState, Done] = {
+    EventState.applied: Done.applied, EventState.ignored: Done.applied, EventState.parked: Done.still_parked,
+    EventState.received: Done.replay_waits,
 }  # fmt: skip
 
 
@@ -36,18 +143,18 @@ class Flash:
 NOTHING = Flash("", "")
 
 
-def leave(response: Response, address: str, name: str) -> None:
+def leave(response: Response, address: str, done: Done) -> None:
     """Have the page at ``address`` say it, and no other."""
     path = address.partition("#")[0].partition("?")[0]
-    value = f"{name}|{quote(path, safe='')}"
+    value = f"{done.value}|{quote(path, safe='')}"
     response.set_cookie(COOKIE, value, max_age=LASTS_S, path="/", httponly=True, samesite="lax")
 
 
-def read(request: Request, words: Words) -> Flash:
+def read(request: Request) -> Flash:
     """What this page has to say; nothing for a part of a page that refreshes itself."""
     name, _, path = request.cookies.get(COOKIE, "").partition("|")
     here = unquote(path) == request.url.path and not request.headers.get("hx-request")
-    return Flash(name, TONES.get(name, "good")) if here and words.has(f"done.{name}") else NOTHING
+    return Flash(name, Done[name].tone) if here and name in Done.__members__ else NOTHING
 
 
 def forget(response: Response, flash: Flash) -> None:

@@ -32,6 +32,7 @@ from polytill.flows.desk import log
 from polytill.storage.catalog import ProviderEntry
 from polytill.web import flashes
 from polytill.web.addresses import own_address
+from polytill.web.flashes import Done
 from polytill.web.form_errors import Problems as Problems
 from polytill.web.form_errors import amount_of as amount_of
 from polytill.web.form_errors import errors_by_field as errors_by_field
@@ -71,7 +72,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     values.setdefault("errors", {})
     words = words_of(request)
     values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
-    flash = flashes.read(request, words)
+    flash = flashes.read(request)
     html = _templates.get_template(template).render(
         t=words, languages=LANGUAGES, path=request.url.path, back=own_address(request), flash=flash, **values
     )
@@ -85,10 +86,10 @@ def provider_names(words: Words, entries: Iterable[ProviderEntry]) -> dict[str, 
     return {entry.code: words.declared(entry.name) for entry in entries}
 
 
-def see(address: str, done: str = "") -> Response:
+def see(address: str, done: Done | None = None) -> Response:
     """After a form: the address to look at next, and what has been done."""
     response = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
-    if done:
+    if done is not None:
         flashes.leave(response, address, done)
     return response
 

@@ -12,6 +12,7 @@ from polytill.flows import staff
 from polytill.flows.desk import Desk
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
+from polytill.web.flashes import Done
 from polytill.web.pages import LANGUAGE_COOKIE, PageRoute, SignInNeeded, errors_by_field, form_of, page, see, words_of
 from polytill.web.visitors import (
     OwnerViewer,
@@ -101,7 +102,7 @@ async def _password(request: Request, visitor: Visitor, db: StaffDb) -> Response
             signed_in = await staff.change_password(
                 visitor.desk, db, visitor.session, form.exact("old"), _chosen(request), _address(request)
             )
-            return remember(see(f"{visitor.door}/password", "password"), visitor.desk, visitor.door, signed_in)
+            return remember(see(f"{visitor.door}/password", Done.password), visitor.desk, visitor.door, signed_in)
         except (Invalid, TooMany) as error:
             status, errors = error.status, _named(error)
     return page(request, "password.html", status, visitor=visitor, errors=errors)
@@ -150,7 +151,7 @@ async def owner_welcome(request: Request, token: str) -> Response:
 async def owner_logout(visitor: OwnerViewer) -> Response:
     """End this session."""
     await staff.sign_out(visitor.desk, visitor.desk.owner, visitor.session)
-    return forget(see("/owner/login", "signed_out"), "/owner")
+    return forget(see("/owner/login", Done.signed_out), "/owner")
 
 
 @router.api_route("/owner/password", methods=["GET", "POST"])
@@ -185,7 +186,7 @@ async def practice_logout(found: PracticeViewer) -> Response:
     """End this session."""
     door = found.visitor.door
     await staff.sign_out(found.visitor.desk, found.db, found.visitor.session)
-    return forget(see(f"{door}/login", "signed_out"), door)
+    return forget(see(f"{door}/login", Done.signed_out), door)
 
 
 @router.api_route("/practice/{practice_id}/password", methods=["GET", "POST"])

@@ -30,7 +30,7 @@ PICTURES = frozenset(
           "receipt-part-refunded-desktop-light", "receipt-printed", "open-sw", "declined-fr"}
 )  # fmt: skip
 MAX_WEIGHT = 100_000
-PHONE, DESKTOP = {"width": 390, "height": 780}, {"width": 1100, "height": 800}
+PHONE, DESKTOP = {"width": 360, "height": 780}, {"width": 1100, "height": 800}
 
 
 def chromium() -> str:

@@ -250,7 +250,7 @@ async def test_every_state(found: Taken, step: Step | None, retry: bool, back: s
     for language in LANGUAGES:
         assert texts(language)[state.name].keys() >= {"title", state.text}
     waits = wait_of(state, 0) is not None
-    assert waits == (state.name in ("finding", "pending", "unreachable"))
+    assert waits == (state.name in ("finding", "pending", "unreachable", "instructions"))
     assert wait_of(state, len(ROUNDS)) is None
 
 

@@ -31,7 +31,7 @@ from polytill.web.customer_forms import Wrong, customer_errors, form_fields, usu
 from polytill.web.hooks import read_limited
 from polytill.web.languages import Language, language_of, texts
 from polytill.web.payer_pages import OUR_SCRIPT, Brand, listed, refused, show
-from polytill.web.payer_states import CORRECTABLE, ROUNDS, State, state_of, wait_of
+from polytill.web.payer_states import CORRECTABLE, ROUNDS, WAITING, State, state_of, wait_of
 from polytill.web.return_address import as_header, with_result
 
 MAX_FORM_BYTES = 4096
@@ -114,7 +114,7 @@ async def _page(
         title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
         fields=steps.FIELDS[step.wants] if step and step.wants else (),
         incomplete=request.query_params.get("incomplete", ""), wanted_phone=usual_phone(place, payment.currency) or "",
-        token=token, wait=wait, looked=looked + 1, return_to=_return_url(payment),
+        token=token, wait=wait, waits=state.name in WAITING, looked=looked + 1, return_to=_return_url(payment),
         sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
         until=language.moment(payment.expires_at) if payment.expires_at else None,
         has_receipt=payment.status is PaymentStatus.succeeded, how=_by_hand(language, payment, step),
@@ -157,7 +157,7 @@ def _looked(request: Request) -> int:
 
 
 def _text(language: Language, state: State, wait: int | None, payment: Payment, brand: Brand) -> str:
-    stopped = state.name in ("finding", "pending", "unreachable") and wait is None
+    stopped = state.name in WAITING and wait is None
     refunded = language.money(payment.amount_refunded, payment.currency)
     return language.say(state.name, "stopped" if stopped else state.text, practice=brand.name, refunded=refunded)
 

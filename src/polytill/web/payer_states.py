@@ -22,7 +22,8 @@ SAID_TO_PAYER = frozenset(
 )
 # What the customer typed may be the reason: it can be corrected before the payment is tried again.
 CORRECTABLE = frozenset({Reason.validation, Reason.incorrect_details})
-WAITING = frozenset({"finding", "pending", "unreachable"})
+# Pages that look again by themselves, and say so; when they have looked often enough, they say that instead.
+WAITING = frozenset({"finding", "pending", "unreachable", "instructions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
             pending = current_attempt(found.payment, found.attempts).state is AttemptState.pending
             return State("pending" if pending else "finding", "wait")
         case PaymentStatus.requires_action:
-            if back == "unanswered":
+            if back == "unanswered" and not _is_told_how(step):  # how to pay is still true
                 return State("unreachable", "wait")
             if payment.expires_at is not None and payment.expires_at <= now:
                 return State("expired", "over")
@@ -75,6 +76,11 @@ def _failed(reason: str | None, retry: bool) -> State:
     return State("failed_again", "bad", "details" if reason in CORRECTABLE else "text")
 
 
+def _is_told_how(step: Step | None) -> bool:
+    """Whether the payer is told how to pay elsewhere: at the desk, or by a transfer."""
+    return step is not None and step.instructions is not None and step.url is None and step.wants is None
+
+
 def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> State:
     if step is None:
         return State("finding", "wait")
@@ -82,7 +88,7 @@ def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> St
         return State("input", "plain", step.wants.value)
     if declined == Reason.declined or declined in SAID_TO_PAYER:
         return State("declined", "bad", declined if declined in SAID_TO_PAYER else "text")
-    if step.instructions is not None and step.url is None:
+    if _is_told_how(step):
         return State("instructions", "plain")
     return State("returned" if back else "open", "plain")
 

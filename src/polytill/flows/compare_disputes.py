@@ -9,6 +9,7 @@ from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
 from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
 from polytill.flows.receive import apply_dispute
+from polytill.flows.settle_disputes import confirm_end
 from polytill.providers.contract import DisputeFact
 from polytill.storage import disputes, payments
 from polytill.storage.databases import PracticeDb
@@ -16,7 +17,7 @@ from polytill.storage.disputes import Dispute
 from polytill.storage.provider_configs import Configuration
 
 # A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
-# rows, all since then is asked for again, so far back.
+# rows, or was told to have ended in two ways, all since then is asked for again, so far back.
 LONGEST_DISPUTE = timedelta(days=180)
 CLOCKS_DIFFER = timedelta(seconds=600)
 
@@ -58,6 +59,8 @@ async def _look_at(
     known = {dispute.provider_dispute_id: dispute for dispute in await disputes.of_payment(db, attempt.payment_id)}
     before = known.get(fact.provider_dispute_id)
     if before is not None and not _is_news(before, fact):
+        if before.state is not DisputeState.open and before.state == fact.state:
+            await confirm_end(desk, db, before)
         return True
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
@@ -66,7 +69,8 @@ async def _look_at(
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:
-    """Whether it ended since, or otherwise than it had, or has become more than an inquiry, or says what was missing."""
+    """Whether it ended since, or otherwise than it had, or has become more than an inquiry, or says what was missing,
+    or that withdrawn funds were returned."""
     is_ended = fact.state not in (before.state, DisputeState.open)
     is_missing = before.amount is None and (fact.amount is not None or fact.bare_amount is not None)
     escalated = before.state is DisputeState.open and (
@@ -74,4 +78,5 @@ def _is_news(before: Dispute, fact: DisputeFact) -> bool:
         or (fact.funds_withdrawn and not before.funds_withdrawn)
         or (fact.due_at is not None and fact.due_at != before.due_at)
     )
-    return is_ended or is_missing or escalated
+    is_returned = fact.funds_returned and not before.funds_returned
+    return is_ended or is_missing or escalated or is_returned

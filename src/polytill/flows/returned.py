@@ -23,7 +23,7 @@ from typing import Any
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import REFUND_DONE, CountedAs, DisputeState
-from polytill.flows import excess
+from polytill.flows import excess, reversals
 from polytill.flows.calling import handler_of
 from polytill.flows.desk import Desk
 from polytill.flows.notify import open_case
@@ -35,7 +35,7 @@ from polytill.storage.payments import Attempt, Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-OVER_RETURNED, SAME_MONEY = "over_returned", "refund_or_dispute"
+OVER_RETURNED, SAME_MONEY, REVERSED_AND_WON = "over_returned", "refund_or_dispute", "reversed_and_won"
 # How a case ends when the facts that opened it were taken back; it is opened again where they come back.
 BY_FACTS: dict[str, Any] = {"action": "facts_changed"}
 
@@ -213,6 +213,13 @@ async def _follow_cases(
     }
     await follow_case(desk, db, unit, payment, OVER_RETURNED, attempt.id, gone > taken, {**seen, **named})
     await follow_case(desk, db, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
+    still = reversals.still_taken(refunded, disputed)
+    taken_for = {
+        "attempt": attempt.id, "currency": payment.currency, "reversed": sum(r.amount for r in still),
+        "refunds": [r.id for r in still],
+        "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOUR],
+    }  # fmt: skip
+    await follow_case(desk, db, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
 
 
 async def follow_case(

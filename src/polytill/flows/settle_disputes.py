@@ -11,21 +11,23 @@ from typing import Any
 
 from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
 from polytill.domain.ids import new_id
-from polytill.domain.states import CountedAs, DisputeKind, DisputeReason, DisputeState
-from polytill.flows import returned
+from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
+from polytill.flows import returned, reversals
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
 from polytill.flows.pay import current_attempt
 from polytill.flows.returned import News
 from polytill.flows.settle import TRIES
-from polytill.flows.settle_refunds import Also
+from polytill.flows.settle_refunds import Also, settle_refund
 from polytill.providers.contract import DisputeFact
+from polytill.providers.outcomes import Declined, Reason
 from polytill.providers.wire_amounts import from_wire
-from polytill.storage import audit, cases, disputes, payments
+from polytill.storage import audit, cases, disputes, payments, refunds
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import DISPUTE_WON
 from polytill.storage.units import Unit
 
 # The cases of a dispute that is open, by kind: both end with it.
@@ -43,10 +45,12 @@ async def apply_dispute_fact(
     """
     fact = _priced(attempt, fact)
     for _ in range(TRIES):
-        fresh = await payments.by_id(db, payment.id)
-        assert fresh is not None
         known = {d.provider_dispute_id: d for d in await disputes.of_payment(db, payment.id)}
         before = known.get(fact.provider_dispute_id)
+        if fact.funds_returned and not _is_outdated(before, fact, is_current):
+            await _undo_reversals(desk, db, _dispute(desk, payment, attempt, before, fact))
+        fresh = await payments.by_id(db, payment.id)
+        assert fresh is not None
         unit = Unit()
         if fact.amount is not None and fact.amount.currency != fresh.currency:
             open_currency_case(desk, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
@@ -86,9 +90,7 @@ async def _write(
 ) -> None:  # fmt: skip
     now = desk.world.now()
     state = DisputeState(fact.state)
-    escalated = before is not None and (before.kind, fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
-    has_ended = before is not None and before.state not in (DisputeState.open, state) and not escalated
-    if has_ended and (state is DisputeState.open or not is_current):
+    if _is_outdated(before, fact, is_current):
         if before is not None and state is not DisputeState.open:
             _other_end(desk, unit, payment, before, state)
         return  # decided once; an older delivery changes nothing
@@ -106,6 +108,33 @@ async def _write(
     await _follow(desk, db, unit, payment, before, dispute)
 
 
+def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) -> bool:
+    """Whether a dispute has ended, and this tells of it as open, or as ended otherwise and does not say so of now."""
+    if before is None:
+        return False
+    state = DisputeState(fact.state)
+    escalated = (before.kind, fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
+    has_ended = before.state not in (DisputeState.open, state) and not escalated
+    return has_ended and (state is DisputeState.open or not is_current)
+
+
+async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+    """Book back what was taken for a dispute that ended in the practice's favour, and that the provider shows as returned.
+
+    Before the dispute itself is written: news that a crash cut short in between are applied again.
+    """
+    if dispute.state not in reversals.IN_FAVOUR:
+        return
+    made = [r for r in await refunds.of_payment(db, dispute.payment_id) if r.attempt_id == dispute.attempt_id]
+    others = [d for d in await disputes.of_payment(db, dispute.payment_id) if d.attempt_id == dispute.attempt_id]
+    disputed = [*(d for d in others if d.id != dispute.id), dispute]
+    found = reversals.by_dispute((r for r in made if r.state in REFUND_DONE or r.is_undone), disputed)
+    for refund in found.get(dispute.id, []):
+        if refund.state in REFUND_DONE:
+            outcome = Declined(Reason.canceled, True, DISPUTE_WON, None, refund.provider_refund_id)
+            await settle_refund(desk, db, refund, outcome, "provider")
+
+
 def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact) -> Dispute:
     """The dispute as it is known from now on. News of one that is open may come in any order: what an older delivery
     does not say, or says of an earlier stage, changes nothing."""
@@ -113,7 +142,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
     amount = fact.amount.minor if fact.amount else None
     kind, withdrawn, due_at = DisputeKind(fact.kind), fact.funds_withdrawn, fact.due_at
     reason = DisputeReason(fact.reason) if fact.reason else None
-    provider_reason, owner = fact.provider_reason, attempt.id
+    provider_reason, owner, funds_returned = fact.provider_reason, attempt.id, fact.funds_returned
     if before is not None:
         # What was lost is lost once: a repeat tells no other amount, only one that was missing.
         has_ended = before.state is not DisputeState.open and before.state is state
@@ -123,6 +152,8 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
             kind = before.kind
         if state is DisputeState.open:
             withdrawn = withdrawn or before.funds_withdrawn
+        elif has_ended:  # one that does not show the money again leaves what was shown
+            funds_returned = funds_returned or before.funds_returned
         due_at, reason = due_at or before.due_at, reason or before.reason
         provider_reason = provider_reason or before.provider_reason
         # Of whom it was booked as lost stays written, too.
@@ -131,7 +162,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
         before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
         fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,
         before.created_at if before else now, now, owner, kind, reason, provider_reason,
-        before.booked if before else 0, before.counted_as if before else None,
+        before.booked if before else 0, before.counted_as if before else None, funds_returned,
     )  # fmt: skip
 
 
@@ -157,9 +188,9 @@ async def _follow(
             why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
             await _end_case(desk, db, unit, case, f"{name}:{suffix}", why)
     if dispute.state is DisputeState.lost:
-        open_case(desk, unit, payment, "dispute_lost", f"{name}:lost", detail)
-    elif not is_open:
-        await _end_case(desk, db, unit, "dispute_lost", f"{name}:lost", f"dispute_{dispute.state.value}")
+        await _open_again(desk, db, unit, payment, "dispute_lost", f"{name}:lost", detail)
+    if not is_open:
+        await _end_others(desk, db, unit, dispute)
     audit.append(unit, desk.world.now(), "webhook", _audited(dispute), payment.id, detail)
     tell(desk, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
     log.info(
@@ -200,6 +231,34 @@ def _event(dispute: Dispute) -> str:
 
 def _audited(dispute: Dispute) -> str:
     return f"{_noun(dispute)}.{dispute.state.value}"
+
+
+async def confirm_end(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+    """The provider says now that a dispute ended as it is known: a case about another end is over."""
+    unit = Unit()
+    await _end_others(desk, db, unit, dispute)
+    if unit.steps:
+        await db.commit(unit)
+
+
+async def _end_others(desk: Desk, db: PracticeDb, unit: Unit, dispute: Dispute) -> None:
+    """End the cases about the end of a dispute, now that it is certain; that it is lost stays for a person to read."""
+    name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
+    for state in (DisputeState.won, DisputeState.lost, DisputeState.closed):
+        if state is not DisputeState.lost or state is not dispute.state:
+            await _end_case(desk, db, unit, f"dispute_{state.value}", f"{name}:{state.value}", why)
+
+
+async def _open_again(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+) -> None:
+    """Open a case; one that ended because the dispute had another end meanwhile is opened again."""
+    known = next(iter(await cases.listed(db, "resolved", kind, subject=subject)), None)
+    if known is None or not str(known.detail["resolution"]["action"]).startswith("dispute_"):
+        open_case(desk, unit, payment, kind, subject, detail)
+        return
+    cases.reopen(unit, known, detail)
+    audit.append(unit, desk.world.now(), "provider", "case.reopened", known.id, {"kind": kind})
 
 
 async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: str, why: str) -> None:

@@ -16,7 +16,7 @@ from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
-from polytill.flows import returned, staff_word, unresolved
+from polytill.flows import returned, reversals, staff_word, unresolved
 from polytill.flows.calling import OTHER_ACCOUNT
 from polytill.flows.desk import Desk, log
 from polytill.flows.notify import open_case, open_currency_case, tell
@@ -32,7 +32,7 @@ from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
-from polytill.storage.refunds import Refund, excess_key
+from polytill.storage.refunds import DISPUTE_WON, Refund, excess_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
@@ -198,7 +198,8 @@ async def _move(
         change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
         after.booked = after.booked_excess = 0
         entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
-        open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+        if not after.is_undone:
+            open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
     now, depends = after.updated_at, adopted
     if entries:
         # What of the attempt's disputes is the same money may be another amount by this.
@@ -260,6 +261,8 @@ def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[R
     of the attempt by amount and state."""
     if exact := [r for r in known if _names(fact, r)]:
         return exact
+    if fact.is_reversal:  # the provider made it, so it is none that was asked for here
+        return []
     assert fact.amount is not None
     same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
@@ -285,6 +288,8 @@ def _names(fact: RefundFact, refund: Refund) -> bool:
 
 def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
     """Whether only the provider can say which of these a delivery is about, and whether it is about any."""
+    if fact.state == reversals.UNDONE:
+        return False
     if len(matching) > 1:
         return True
     if fact.state == "failed":
@@ -309,6 +314,7 @@ async def apply_refund_fact(
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
         assert fresh is not None
+        fact = await reversals.as_it_stands(db, attempt, fact)
         told = fact.amount or fact.total
         if told is not None and told.currency != fresh.currency:
             name = fact.provider_refund_id or fact.reference or "total"
@@ -372,6 +378,8 @@ async def _nothing_new(db: PracticeDb, also: Also) -> None:
 def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
     if fact.state == "failed":
         return Declined(Reason.declined, True, "failed", None, fact.provider_refund_id, fact.response)
+    if fact.state == reversals.UNDONE:
+        return Declined(Reason.canceled, True, DISPUTE_WON, None, fact.provider_refund_id, fact.response)
     if fact.state == "succeeded":
         return Succeeded(amount, fact.provider_refund_id, response=fact.response)
     return Pending(amount, fact.provider_refund_id, fact.response)
@@ -392,8 +400,9 @@ async def _adopt(
     refund = Refund(
         id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
         attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
-        reason="Made at the provider", origin="provider", idempotency_key=key, request_hash="",
-        created_by="provider", created_at=now, updated_at=now, provider_dispute_id=fact.provider_dispute_id,
+        reason="Reversed by the provider" if fact.is_reversal else "Made at the provider", origin="provider",
+        idempotency_key=key, request_hash="", created_by="provider", created_at=now, updated_at=now,
+        provider_dispute_id=fact.provider_dispute_id, is_reversal=fact.is_reversal,
     )  # fmt: skip
     state = decide_refund(refund, outcome)
     assert state is not None

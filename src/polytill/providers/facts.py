@@ -43,6 +43,7 @@ class RefundFact:
     # The id of the capture or charge, where a refund names that and not the payment (PayPal).
     provider_charge_id: str | None = None
     provider_dispute_id: str | None = None  # The dispute that this refund paid, where the provider says so (Paystack).
+    is_reversal: bool = False  # The provider itself took the money, for a dispute or a bank (PayPal).
 
     @property
     def named(self) -> bool:
@@ -76,6 +77,8 @@ class DisputeFact:
     bare_amount: tuple[int, int] | None = None
     # False: the handler does not know the provider's status. The dispute stays open, and the word is logged.
     understood: bool = True
+    # The provider shows that funds were withdrawn for it, and that all of them were returned since.
+    funds_returned: bool = False
 
 
 Fact = PaymentFact | RefundFact | DisputeFact

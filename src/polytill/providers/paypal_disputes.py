@@ -80,7 +80,15 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
         kind="inquiry" if is_inquiry else "chargeback", reason=REASONS.get(reason, R.other).value if reason else None,
         provider_reason=reason or None,
         understood=state is not None and (state != "open" or status in OPEN),
+        funds_returned=taken is not None and not taken.minor and _was_debited(resource),
     )  # fmt: skip
+
+
+def _was_debited(resource: JsonObject) -> bool:
+    """Whether a movement took money from the merchant, other than a fee."""
+    moves = objects_in(resource, "money_movements") or []
+    taking = (m for m in moves if text_of(m.get("affected_party")) == SELLER and text_of(m.get("type")) == "DEBIT")
+    return any(text_of(move.get("reason")) not in FEES for move in taking)
 
 
 def _state(status: str, outcome: str, taken: Money | None) -> str | None:

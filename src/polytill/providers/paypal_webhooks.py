@@ -119,7 +119,7 @@ def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
     if kind == REVERSED:
         # Told as a refund that PayPal made; what a dispute took is the same money, and booked once (``flows/returned.py``).
         # As the capture itself it does not say which return of money it is.
-        reversal = _refund_in(resource)
+        reversal = replace(_refund_in(resource), is_reversal=True)
         return reversal if _is_refund(resource) and reversal.provider_refund_id else None
     if kind == "PAYMENT.CAPTURE.REFUNDED" or kind.startswith("PAYMENT.REFUND."):
         return _refund_in(resource)

@@ -63,6 +63,8 @@ class Dispute:
     capped: bool = False
     paid_by_refund: bool = False
     changed_at: float | None = None  # for providers that list by the last change
+    withdrawn: Refund | None = None  # by which the provider took the money before it was decided
+    shows_money: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class DisputeStory:
     reason: str | None = None
     bare: bool = False
     with_refund: bool = False  # a lost one also sends the webhooks of the refund that pays it
-    with_reversal: bool = False  # and PayPal calls that refund a reversal
+    with_reversal: bool = False  # and PayPal calls it a reversal; of one that is open: the funds are withdrawn at once
+    shows_money: bool = False  # the movements of the merchant's money are shown with it (PayPal)
+    again: bool = False  # the newest dispute is decided once more, as on an appeal
 
 
 USUAL = DisputeStory()
@@ -134,6 +138,10 @@ class Transaction:
     def payable(self) -> bool:
         """Whether the payer can still pay."""
         return not self.closed and self.status in ("created", "requires_action", "processing", "failed")
+
+    def dispute_for(self, story: DisputeStory) -> Dispute | None:
+        """The dispute that a story goes on with, if there is one."""
+        return self.disputes[-1] if story.again and self.disputes else self.open_dispute()
 
     def open_dispute(self) -> Dispute | None:
         """The open dispute, if there is one."""

@@ -220,12 +220,13 @@ async def _dispute(network: Network, request: web.Request) -> web.Response:
         body.choice("kind", ("chargeback", "inquiry"), "chargeback"), body.integer("amount", 1, 10**15),
         body.text("reason", needed=False), body.flag("bare") or False,
         body.flag("withRefund") or False, body.flag("withReversal") or False,
+        body.flag("showsMoney") or False, body.flag("again") or False,
     )  # fmt: skip
     account, tx = _find(network, request, body)
     body.done()
     if not tx.captured:
         raise _Bad(409, "not_disputable", f"the transaction is {tx.status}: there is nothing to dispute")
-    known = tx.open_dispute()
+    known = tx.dispute_for(story)
     if outcome == "open" and known is not None and (known.kind, story.kind) != ("inquiry", "chargeback"):
         raise _Bad(409, "already_disputed", "a dispute is open")
     if (story.amount or 0) > tx.captured:

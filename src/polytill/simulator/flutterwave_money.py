@@ -260,7 +260,7 @@ class FlutterwaveMoney(Provider):
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         """Booked and listed only: the shape of Flutterwave's chargeback webhooks is not documented."""
-        made = transaction.open_dispute()
+        made = transaction.dispute_for(story)
         if made is None:
             number = self.network.number("flutterwave chargeback", 4_100)
             amount = story.amount or transaction.refundable or transaction.captured

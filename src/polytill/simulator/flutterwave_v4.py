@@ -314,7 +314,7 @@ class FlutterwaveV4(Provider):
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         """Booked and listed only: the shape of v4's chargeback webhooks is not documented."""
-        made = transaction.open_dispute()
+        made = transaction.dispute_for(story)
         if made is None:
             number = self.network.number("flutterwave v4 chargeback", 900)
             amount = story.amount or transaction.refundable or transaction.captured

@@ -178,7 +178,7 @@ class PayPalMoney(Provider):
         self.tell(account, "PAYMENT.REFUND.FAILED", shapes.refund_json(transaction, refund, self.base))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        made, kind = transaction.open_dispute(), "UPDATED"
+        made, kind = transaction.dispute_for(story), "UPDATED"
         if made is None:
             number = f"PP-D-{self.network.number('paypal dispute', 27_800)}"
             amount, kind = story.amount or transaction.captured, "CREATED"
@@ -191,13 +191,21 @@ class PayPalMoney(Provider):
         given: int | None = None
         if outcome != "open":
             made.status, made.closed_at, kind = outcome, self.network.now(), "RESOLVED"
-        if outcome == "lost":
+        made.shows_money = made.shows_money or story.shows_money
+        if outcome == "open" and story.with_reversal and made.withdrawn is None:
+            made.withdrawn = self.make_refund(account, transaction, made.amount, {}, "PAYMENT.CAPTURE.REVERSED")
+            made.paid_by_refund = True
+        elif outcome == "lost" and made.withdrawn is not None and made.withdrawn.status == "succeeded":
+            given = made.amount
+        elif outcome == "lost":
             given = min(made.amount, transaction.refundable)
             made.amount = given or made.amount
             if (story.with_refund or story.with_reversal) and given:
                 made.paid_by_refund = True
                 kind_of_refund = "REVERSED" if story.with_reversal else "REFUNDED"
-                self.make_refund(account, transaction, given, {}, f"PAYMENT.CAPTURE.{kind_of_refund}")
+                made.withdrawn = self.make_refund(account, transaction, given, {}, f"PAYMENT.CAPTURE.{kind_of_refund}")
+        elif made.withdrawn is not None:  # decided for the merchant, who gets the money again
+            made.withdrawn.status, made.paid_by_refund = "failed", False
         made.changed_at = self.network.now()
         self.tell(account, f"CUSTOMER.DISPUTE.{kind}", shapes.dispute_json(transaction, made, given))
         return made

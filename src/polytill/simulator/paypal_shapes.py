@@ -129,6 +129,13 @@ def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
         "disputed_transactions": [about], "dispute_amount": amount_json(dispute.amount, tx.currency),
         "seller_response_due_date": moment(dispute.created_at + 864_000),
     }  # fmt: skip
+    if dispute.shows_money and dispute.withdrawn is not None:
+        came_back = dispute.withdrawn.status == "failed"
+        told["money_movements"] = [
+            {"affected_party": "SELLER", "amount": amount_json(dispute.amount, tx.currency), "type": kind,
+             "reason": "DISPUTE_SETTLEMENT", "initiated_time": moment(dispute.created_at)}
+            for kind in ("DEBIT", *(["CREDIT"] if came_back else []))
+        ]  # fmt: skip
     if dispute.closed_at:
         told["dispute_outcome"] = {"outcome_code": codes[dispute.status]}
         if given:

@@ -162,7 +162,7 @@ class PaystackMoney(Provider):
         self._tell(account, "refund.failed", shapes.refund_event(account, transaction, refund, "failed"))
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
-        made = transaction.open_dispute()
+        made = transaction.dispute_for(story)
         if made is None:
             number = self.network.number("paystack dispute", 358_900)
             amount = story.amount or transaction.refundable or transaction.captured

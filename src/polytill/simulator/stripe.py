@@ -242,7 +242,7 @@ class Stripe(Provider):
 
     def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
         desk = self._alone(account)
-        made = transaction.open_dispute() or money.open_dispute(desk, transaction, story)
+        made = transaction.dispute_for(story) or money.open_dispute(desk, transaction, story)
         if outcome == "open" and story.kind == "chargeback":
             money.escalate(desk, transaction, made)
         if outcome != "open":

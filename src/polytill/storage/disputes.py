@@ -40,6 +40,7 @@ class Dispute:
     provider_reason: str | None = None
     booked: int = 0
     counted_as: CountedAs | None = None  # staff decided whether it is the same money as a refund
+    funds_returned: bool = False  # the provider shows that what it withdrew for it came back
 
     @property
     def blocks_refunds(self) -> bool:
@@ -51,7 +52,7 @@ class Dispute:
 _COLUMNS = (
     "id, payment_id, practice_id, environment, provider_dispute_id, state, provider_state, amount, currency,"
     " funds_withdrawn, due_at, created_at, updated_at, attempt_id, kind, reason, provider_reason, booked,"
-    " counted_as"
+    " counted_as, funds_returned"
 )
 
 
@@ -59,12 +60,13 @@ def insert(unit: Writes, dispute: Dispute) -> None:
     """A dispute that a provider reported. ``Duplicate`` if it is known already."""
     unit.add(
         f"INSERT INTO disputes ({_COLUMNS}, search_key)"  # noqa: S608
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
         dispute.id, dispute.payment_id, dispute.practice_id, dispute.environment.value, dispute.provider_dispute_id,
         dispute.state.value, dispute.provider_state, dispute.amount, dispute.currency, dispute.funds_withdrawn,
         dispute.due_at, dispute.created_at, dispute.updated_at, dispute.attempt_id, dispute.kind.value,
         dispute.reason.value if dispute.reason else None, dispute.provider_reason, dispute.booked,
-        dispute.counted_as.value if dispute.counted_as else None, identifier_key(dispute.provider_dispute_id),
+        dispute.counted_as.value if dispute.counted_as else None, dispute.funds_returned,
+        identifier_key(dispute.provider_dispute_id),
     )  # fmt: skip
 
 
@@ -84,13 +86,13 @@ def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
     unit.add(
         "UPDATE disputes SET state = $3, provider_state = $4, amount = $5, funds_withdrawn = $6, due_at = $7,"
         " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14,"
-        " counted_as = $16"
+        " counted_as = $16, funds_returned = $17"
         " WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9 AND booked = $15",
         dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
         dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
         dispute.attempt_id, dispute.kind.value, dispute.reason.value if dispute.reason else None,
         dispute.provider_reason, dispute.booked, before.booked,
-        dispute.counted_as.value if dispute.counted_as else None, expect=1,
+        dispute.counted_as.value if dispute.counted_as else None, dispute.funds_returned, expect=1,
     )  # fmt: skip
 
 
@@ -103,10 +105,14 @@ def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:
 
 
 async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
-    """The creation time of the oldest payment of a configuration with an open dispute. None if there is none."""
+    """The creation time of the oldest payment of a configuration with a dispute that is open, or that was reported to have
+    ended in two ways. None if there is none."""
     row = await db.one(
         "SELECT MIN(p.created_at) AS oldest FROM disputes d JOIN payments p ON p.id = d.payment_id"
-        " WHERE d.state = 'open' AND d.environment = $2"
+        " WHERE (d.state = 'open' OR EXISTS (SELECT 1 FROM operator_cases c WHERE c.state = 'open'"
+        " AND c.payment_id = d.payment_id AND c.kind IN ('dispute_won', 'dispute_lost', 'dispute_closed')"
+        " AND c.kind <> 'dispute_' || d.state AND c.subject = d.provider_dispute_id || ':' || SUBSTR(c.kind, 9)))"
+        " AND d.environment = $2"
         " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
         config_id, environment.value,
     )  # fmt: skip
@@ -130,5 +136,6 @@ def _dispute(row: Any) -> Dispute:
     values["reason"] = DisputeReason(values["reason"]) if values["reason"] else None
     values["counted_as"] = CountedAs(values["counted_as"]) if values["counted_as"] else None
     values["funds_withdrawn"] = bool(values["funds_withdrawn"])
+    values["funds_returned"] = bool(values["funds_returned"])
     values["created_at"], values["updated_at"] = moment(values["created_at"]), moment(values["updated_at"])
     return Dispute(**values)

@@ -7,10 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from polytill.domain.identifiers import identifier_key
-from polytill.domain.states import Environment, OperationState, RefundState
+from polytill.domain.states import REFUND_VOID, Environment, OperationState, RefundState
 from polytill.storage.databases import PracticeDb, Writes
 from polytill.storage.reading import known_or, read_past, readable, reads_row
 from polytill.storage.units import json_text, json_value, moment
+
+# The code with which a reversal ends whose dispute was won: the provider has returned the money to the practice.
+DISPUTE_WON = "dispute_won"
 
 
 @dataclass(slots=True)
@@ -43,6 +46,12 @@ class Refund:
     provider_dispute_id: str | None = None  # the dispute that the provider paid by this refund, if it says so
     detail: str | None = None
     unclear_since: datetime | None = None  # since when its provider answers with unknown words
+    is_reversal: bool = False  # the provider itself took the money, for a dispute or a bank
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether it was a reversal for a dispute that the practice has won since, and its money came back."""
+        return self.state in REFUND_VOID and self.raw_code == DISPUTE_WON
 
     @property
     def returns_excess(self) -> bool:
@@ -92,7 +101,7 @@ class Operation:
 _REFUND = (
     "id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason, origin, failure_reason,"
     " raw_code, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
-    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since"
+    " created_by, next_lookup_at, lookups, created_at, updated_at, provider_dispute_id, detail, unclear_since, is_reversal"
 )
 _OPERATION = (
     "id, payment_id, practice_id, environment, attempt_id, kind, amount, state, reason, raw_code, idempotency_key,"
@@ -106,6 +115,7 @@ def _refund(row: Any) -> Refund:
     values["environment"] = Environment(values["environment"])
     values["state"] = RefundState(values["state"])
     values["provider_response"] = json_value(values["provider_response"])
+    values["is_reversal"] = bool(values["is_reversal"])
     for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
         values[name] = moment(values[name])
     return Refund(**values)
@@ -131,13 +141,15 @@ def insert(unit: Writes, refund: Refund) -> None:
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"
         " created_by, next_lookup_at, created_at, updated_at, failure_reason, raw_code, provider_dispute_id, detail,"
-        " search_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-        " $23, $24, $25)",
+        " is_reversal, search_key)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+        " $23, $24, $25, $26)",
         refund.id, refund.payment_id, refund.practice_id, refund.environment.value, refund.attempt_id,
         refund.state.value, refund.amount, refund.currency, refund.reason, refund.origin, refund.provider_refund_id,
         json_text(refund.provider_response), refund.booked, refund.booked_excess, refund.idempotency_key,
         refund.request_hash, refund.created_by, refund.next_lookup_at, refund.created_at, refund.updated_at,
-        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, _search_key(refund),
+        refund.failure_reason, refund.raw_code, refund.provider_dispute_id, refund.detail, refund.is_reversal,
+        _search_key(refund),
     )  # fmt: skip
 
 

@@ -199,6 +199,7 @@ sa.Table(
     maybe("provider_dispute_id"),  # the dispute that the provider paid by this refund, if it says so
     maybe("detail"), maybe("unclear_since", Moment),
     maybe("search_key"),  # the provider's id in the form in which identifiers are compared
+    flag("is_reversal", False),  # the provider itself took the money, for a dispute or a bank
     sa.ForeignKeyConstraint(["attempt_id"], ["payment_attempts.id"]),
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.UniqueConstraint("payment_id", "provider_refund_id"),
     sa.Index(None, "search_key"), sa.CheckConstraint("amount > 0", name="amount"), one_of("state", states.RefundState),
@@ -223,6 +224,7 @@ sa.Table(
     text("kind", server_default="chargeback"), maybe("reason"), maybe("provider_reason"),
     whole("booked", 0),  # how much of it the ledger has as lost, without what a refund has returned already
     maybe("counted_as"),  # ``CountedAs``, if staff decided it
+    flag("funds_returned", False),  # the provider shows that what it withdrew for it came back
     maybe("search_key"),  # the provider's id in the form in which identifiers are compared
     sa.UniqueConstraint("payment_id", "provider_dispute_id"), sa.Index(None, "search_key"),
     one_of("state", states.DisputeState),

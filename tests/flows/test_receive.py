@@ -210,6 +210,17 @@ async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scen
     assert len(await scene.attempts(taken.payment.id)) == 2
 
 
+async def test_as_many_hints_are_kept_on_either_engine(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old hints were deleted after the new one was stored: SQLite counted it among those to keep, PostgreSQL did not."""
+    monkeypatch.setattr(hints, "KEPT", 2)
+    configuration, taken = await waiting(scene)
+    scene.wire.always("confirm", LINK)
+    for _ in range(6):
+        await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
+        await scene.later(hints.PAUSE_S + 1)
+    assert await count(scene) == 2 + 1
+
+
 @pytest.mark.parametrize("state", ["unpaid", "paid"])
 async def test_ever_new_transactions_of_a_payment_are_refused_until_later(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, state: str

@@ -86,8 +86,9 @@ async def test_a_condition_that_does_not_hold_refuses_all(db: _Database) -> None
     await db.commit(unit((INSERT, 1, "a", 10)))
     condition = "SELECT 1 WHERE (SELECT SUM(amount) FROM things) = $1"
     for total, holds in ((10, True), (11, False)):
-        made = unit((INSERT, total, f"thing {total}", 0))
+        made = Unit()
         made.add(condition, total, expect=1)
+        made.add(INSERT, total, f"thing {total}", 0)
         if holds:
             assert await db.commit(made) == [1, 1]
         else:

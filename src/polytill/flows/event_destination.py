@@ -46,11 +46,10 @@ async def set_destination(desk: Desk, url: str, actor: str) -> str:
     now, due = desk.world.now(), desk.shared_after(0)
     before = await current(desk)
     unit = Unit()
-    if before is not None:
-        event_deliveries.keep_previous(
-            unit, before.sealed_secrets[0], desk.shared_after(desk.settings.event_secret_overlap_s)
-        )
     event_deliveries.forget_previous(unit, due)
+    overlap_s = desk.settings.event_secret_overlap_s
+    if before is not None and overlap_s > 0:
+        event_deliveries.keep_previous(unit, before.sealed_secrets[0], desk.shared_after(overlap_s))
     event_deliveries.put_destination(unit, url, sealed, now)
     event_deliveries.due_now(unit, due, address_changed=before is None or before.url != url)
     audit.append(unit, now, actor, "events.destination_set", "owner", {"origin": origin})

@@ -54,9 +54,9 @@ async def store(
     for place in (*(f"{pause}:{number}" for number in range(AT_ONCE)), later):
         stored = replace(hint, dedupe_key=f"{subject}:{place}")
         unit = Unit()
-        webhook_events.insert_once(unit, stored)
         webhook_events.forget_hints(unit, attempt.payment_id, KEPT, hint.received_at - AN_HOUR)
-        if (await db.commit(unit))[0]:
+        webhook_events.insert_once(unit, stored)
+        if (await db.commit(unit))[1]:
             return stored, place != later
     return stored, False
 

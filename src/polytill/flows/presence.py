@@ -73,8 +73,7 @@ class Presence:
     async def leave(self) -> None:
         """The process ends; where that cannot be said, its row lapses."""
         unit = Unit()
-        nodes.leave(unit, self.id)
-        nodes.forget_lapsed(unit, self.desk.shared_after(-KEPT_S))
+        nodes.leave(unit, self.id, self.desk.shared_after(-KEPT_S))
         try:
             await self.desk.owner.commit(unit)
         except NotNow:

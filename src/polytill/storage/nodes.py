@@ -29,14 +29,9 @@ def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
     )  # fmt: skip
 
 
-def leave(unit: Writes, node_id: str) -> None:
-    """Record that a process stopped."""
-    unit.add("DELETE FROM nodes WHERE id = $1", node_id)
-
-
-def forget_lapsed(unit: Writes, before: datetime) -> None:
-    """Delete the rows of crashed processes."""
-    unit.add("DELETE FROM nodes WHERE live_until < $1", before)
+def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:
+    """Record that a process stopped, and delete the rows of crashed processes."""
+    unit.add("DELETE FROM nodes WHERE id = $1 OR live_until < $2", node_id, lapsed_before)
 
 
 async def live(owner: OwnerDb, now: datetime) -> list[Node]:

@@ -30,7 +30,7 @@ from polytill.storage.postgres_connect import (
     translated,
     with_database,
 )  # fmt: skip
-from polytill.storage.units import Step, Unit, as_one_statement, mark_open
+from polytill.storage.units import Step, Steps, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100
 WAIT_S = 5.0
@@ -321,7 +321,7 @@ class PostgresEngine:
         await self._budget.forget(self.database)
 
 
-class PostgresTx(Unit):
+class PostgresTx(Steps):
     """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
     query."""
 

@@ -26,7 +26,7 @@ from polytill.domain.errors import (
     Stale,
     WrongPractice,
 )  # fmt: skip
-from polytill.storage.units import Step, Unit, mark_open, moment_text
+from polytill.storage.units import Step, Steps, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -250,7 +250,7 @@ class SqliteEngine:
                 await self._hop(connection.close)
 
 
-class SqliteTx(Unit):
+class SqliteTx(Steps):
     """An open transaction: ``add`` queues a statement; ``fetch`` and ``one`` run the queued statements and then the
     query."""
 

@@ -1,9 +1,11 @@
 """Units of work: statements that stand or fall together, in one text for both engines.
 
 A ``Unit`` is handed around, filled with steps, and committed: one thread hop on SQLite (the steps in order between
-BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). Steps of a unit must not
-read what another step of it writes, and must not touch one row twice: PostgreSQL runs them all on one snapshot.
-Every value is therefore computed beforehand, and ``expect=1`` (compare-and-set) is what makes a stale value harmless.
+BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). PostgreSQL runs all steps on
+one snapshot, so no step may read or write a row that an earlier step writes: ``Unit.add`` rejects such a step with
+``StepsOverlapError``, on both engines (``row_writes``). Every value is therefore computed beforehand, and ``expect=1``
+(compare-and-set) is what makes a stale value harmless. The steps of an interactive transaction (``SqliteTx``,
+``PostgresTx``) run one after the other on both engines, so they need no such check.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from polytill.storage.row_writes import Written
+
 
 class Step(NamedTuple):
     """One statement with ``$1`` parameters. ``expect`` rows must be touched, or the whole unit is undone (``Stale``)."""
@@ -29,7 +33,7 @@ class Step(NamedTuple):
 # What this task has begun and not committed yet. A provider is never called while any of it is open.
 _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
 # By weak reference: a unit that nobody will commit any more, since its flow was ended by an exception, is gone.
-_open_units: ContextVar[tuple[weakref.ref[Unit], ...]] = ContextVar("open_units", default=())
+_open_steps: ContextVar[tuple[weakref.ref[Steps], ...]] = ContextVar("open_steps", default=())
 
 
 def work_is_open() -> bool:
@@ -37,8 +41,8 @@ def work_is_open() -> bool:
     return _open_transactions.get() > 0 or bool(_still_open())
 
 
-def _still_open() -> tuple[weakref.ref[Unit], ...]:
-    return tuple(one for one in _open_units.get() if (unit := one()) is not None and unit.steps)
+def _still_open() -> tuple[weakref.ref[Steps], ...]:
+    return tuple(one for one in _open_steps.get() if (unit := one()) is not None and unit.steps)
 
 
 def mark_open(change: int) -> None:
@@ -46,8 +50,8 @@ def mark_open(change: int) -> None:
     _open_transactions.set(_open_transactions.get() + change)
 
 
-class Unit:
-    """Steps that stand or fall together. Filled by ``storage`` functions, committed by a flow."""
+class Steps:
+    """A queue of statements: what a unit and an open transaction have in common."""
 
     __slots__ = ("__weakref__", "steps")
 
@@ -57,13 +61,36 @@ class Unit:
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
         """Add a statement. With ``expect=1`` it must touch exactly one row."""
         if not self.steps:
-            _open_units.set((*_still_open(), weakref.ref(self)))
+            _open_steps.set((*_still_open(), weakref.ref(self)))
         self.steps.append(Step(sql, args, expect))
 
     def take(self) -> list[Step]:
-        """The steps, for an engine to run; the unit is empty and closed afterwards."""
+        """The steps, for an engine to run; the queue is empty afterwards."""
         steps, self.steps = self.steps, []
         return steps
+
+
+class Unit(Steps):
+    """Steps that stand or fall together. Filled by ``storage`` functions, committed by a flow."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = Written()
+
+    def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
+        """Add a statement. With ``expect=1`` it must touch exactly one row.
+
+        ``StepsOverlapError`` where it may write or read a row that an earlier step writes: a mistake of the caller.
+        """
+        self._written.add(sql, args)
+        super().add(sql, *args, expect=expect)
+
+    def take(self) -> list[Step]:
+        """The steps, for an engine to run; the unit is empty and can be filled again afterwards."""
+        self._written = Written()
+        return super().take()
 
 
 _PARAMETER = re.compile(r"\$(\d+)")

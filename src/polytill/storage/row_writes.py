@@ -1,0 +1,300 @@
+"""Which rows a statement writes and reads, as far as its text and its arguments say: no unit touches a row twice.
+
+PostgreSQL runs the steps of a unit on one snapshot. Of two steps that write one row it loses one without an error, and a
+step does not see what an earlier one has written; SQLite runs them one after the other. So each step must be about other
+rows than the writes before it, and that must be certain from what it compares: both compare a column, which neither
+changes, with different values. A step of which that cannot be said counts as one that may touch every row of its table.
+
+What is compared is read from the SQL, because a declaration beside the SQL could say something else than it does. The
+dialect is small: INSERT with named columns, UPDATE and DELETE of one table, SELECT as a check. Any other statement is a
+``ValueError``. Each text is parsed once; afterwards a step costs a few dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+_WORD = re.compile(r"\w+")
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
+_NESTED = re.compile(r"\([^()]*\)")
+_VALUE = r"\$\d+|'\d+'|-?\d+"
+_TERM = re.compile(_VALUE)
+_COMPARED = re.compile(rf"(?:\w+\.)?(\w+)\s*(=|<>)\s*({_VALUE})")
+_COLUMN = re.compile(r"(\w+)\s*=")
+_INSERT = re.compile(r"INSERT\s+INTO\s+(\w+)\s*\(([\w\s,]*)\)\s*(VALUES|SELECT)\b", re.IGNORECASE)
+_UPDATE = re.compile(r"UPDATE\s+(\w+)\s+SET\s", re.IGNORECASE)
+_DELETE = re.compile(r"DELETE\s+FROM\s+(\w+)\s*(?:$|WHERE\b)", re.IGNORECASE)
+_UPSERT = re.compile(r"\bON\s+CONFLICT\s*\(([\w\s,]*)\)\s*DO\s+UPDATE\s+SET\b", re.IGNORECASE)
+_END_OF_ROWS = re.compile(r"\b(?:FROM|WHERE|ON\s+CONFLICT|ORDER\s+BY|GROUP\s+BY|LIMIT)\b", re.IGNORECASE)
+_WHERE = re.compile(r"\bWHERE\b", re.IGNORECASE)
+_AND = re.compile(r"\bAND\b", re.IGNORECASE)
+_NO_CONJUNCTION = re.compile(r"\b(?:OR|CASE|BETWEEN)\b", re.IGNORECASE)
+_SELECT = re.compile(r"\bSELECT\b", re.IGNORECASE)
+# A subquery of one table, whose condition says which rows it reads.
+_LOOK_UP = re.compile(r"\(SELECT\s+([\w\s,]*?)\s+FROM\s+(\w+)\s+WHERE\s+([^().]*)\)", re.IGNORECASE)
+_SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
+_ALL_COLUMNS = re.compile(r"(?:SELECT\s+|\.)\*", re.IGNORECASE)
+# None of ours needs them, and each would hide what the rest of the text is about.
+_UNREADABLE = re.compile(
+    r"--|/\*|\"|\bRETURNING\b|\bUSING\b|\bON\s+CONFLICT\s+ON\b|\bFROM\s+\w+(?:\s+(?:AS\s+)?\w+)?\s*,", re.IGNORECASE
+)
+
+# What a column is compared with: the number of a parameter, or a value that stands in the text.
+Term = tuple[int, None] | tuple[None, str | int]
+Values = dict[str, Any]
+
+
+class StepsOverlapError(RuntimeError):
+    """A mistake of the code that fills a unit: a step may write or read a row that an earlier step writes."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Read:
+    """A table that subqueries of a statement read."""
+
+    table: str
+    row: dict[str, Term]  # columns with the values that every row has that can count
+    words: frozenset[str] | None  # every word, the columns that they read among them; None: all columns
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Shape:
+    """What a statement's text says about its rows. One object for each text."""
+
+    verb: str  # INSERT, UPDATE, DELETE or SELECT
+    table: str  # that it writes; empty where it only reads
+    # Columns with the values that they certainly have in these rows, before the statement and after it. With ``<>`` before
+    # the column: a value that it has not.
+    rows: tuple[dict[str, Term], ...]
+    reads: tuple[Read, ...]
+    changes: frozenset[str] = frozenset()  # columns of existing rows that may have another value afterwards
+    is_new: bool = False  # it writes no row that was there before
+    has_new_id: bool = False  # and the database gives each an id, so that no other step can ask for it
+
+    @property
+    def is_of_one_key(self) -> bool:
+        """Whether two statements with this text are about different rows if any of their values differs."""
+        return len(self.rows) == 1 and not any(column.startswith("<>") for column in self.rows[0])
+
+    def is_seen_by(self, read: Read) -> bool:
+        """Whether a later step that reads this can tell that this statement has run, as far as columns say it."""
+        return self.verb != "UPDATE" or read.words is None or not self.changes.isdisjoint(read.words)
+
+
+def _values(row: dict[str, Term], args: tuple[Any, ...]) -> Values:
+    return {column: literal if number is None else args[number - 1] for column, (number, literal) in row.items()}
+
+
+class Written:
+    """The rows that the steps of one unit write."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[Shape, dict[tuple[Any, ...], Values]]] = {}
+
+    def add(self, sql: str, args: tuple[Any, ...]) -> None:
+        """Note a statement's rows. ``StepsOverlapError`` where an earlier one may write what it writes or reads."""
+        shape = shape_of(sql)
+        for read in shape.reads:
+            if read.table in self._tables and (before := self._seen(read, _values(read.row, args))) is not None:
+                raise StepsOverlapError(
+                    f"A step of a unit reads {read.table}, which an earlier step writes ({before.verb}). PostgreSQL would"
+                    " read it as it was before the unit."
+                )
+        if not shape.table:
+            return
+        rows = [_values(row, args) for row in shape.rows]
+        earlier = self._tables.setdefault(shape.table, {})
+        if (twice := _overlapping(earlier, shape, rows)) is not None:
+            raise StepsOverlapError(
+                f"Two steps of one unit may write the same row of {shape.table} ({twice.verb}, then {shape.verb})."
+                " PostgreSQL would lose one of them: write what both say in one step."
+            )
+        earlier.setdefault(shape, {}).update((tuple(row.values()), row) for row in rows)
+
+    def _seen(self, read: Read, row: Values) -> Shape | None:
+        for shape, known in self._tables[read.table].items():
+            if shape.is_seen_by(read) and not all(_differ(row, other, shape.changes) for other in known.values()):
+                return shape
+        return None
+
+
+def _overlapping(earlier: dict[Shape, dict[tuple[Any, ...], Values]], shape: Shape, rows: list[Values]) -> Shape | None:
+    if shape.is_new:
+        return None  # no earlier step can be about it, and a key that is taken is a Duplicate on both engines
+    for other, known in earlier.items():
+        if shape is other and shape.is_of_one_key:  # many rows by one text: without comparing each with each
+            if tuple(rows[0].values()) in known:
+                return other
+            continue
+        changes = shape.changes | other.changes
+        for one in rows:
+            if other.has_new_id and "id" in one:
+                continue
+            if not all(_differ(one, row, changes) for row in known.values()):
+                return other
+    return None
+
+
+def _differ(one: Values, other: Values, changes: frozenset[str]) -> bool:
+    """Whether no row can be one of both: an unchanged column has two values, or a value that the other excludes."""
+    for column in one.keys() & other.keys():
+        if column in changes or column.startswith("<>"):
+            continue
+        if one[column] != other[column] and _comparable(one[column], other[column]):
+            return True
+    return _excludes(one, other, changes) or _excludes(other, one, changes)
+
+
+def _excludes(one: Values, other: Values, changes: frozenset[str]) -> bool:
+    for column, value in one.items():
+        if column.startswith("<>") and column[2:] in other.keys() - changes and other[column[2:]] == value:
+            return True
+    return False
+
+
+def _comparable(one: Any, other: Any) -> bool:
+    """Whether the databases compare two values as Python does: to SQLite, the text 1 can be the number 1."""
+    return one is None or other is None or isinstance(one, str) is isinstance(other, str)
+
+
+@lru_cache(maxsize=1024)
+def shape_of(sql: str) -> Shape:
+    """What a statement writes and reads. ``ValueError`` where it is none that a unit can have."""
+    literals: list[str] = []
+
+    def numbered(match: re.Match[str]) -> str:
+        literals.append(match[1].replace("''", "'"))
+        return f"'{len(literals) - 1}'"
+
+    text = _LITERAL.sub(numbered, sql.strip())
+    if not _UNREADABLE.search(text):
+        reads = _reads(text, literals)
+        if text[:6].upper() == "SELECT":
+            return Shape("SELECT", "", (), reads)
+        if match := _INSERT.match(text):
+            return _insert(text, match, literals, reads)
+        if match := _UPDATE.match(text):
+            assigned, condition = _parted(_flat(text[match.end() :]), _WHERE)
+            changes = _assigned(assigned)
+            if not _SOURCE.search(assigned):  # what stands in parentheses is gone by now
+                return Shape("UPDATE", match[1], (_kept(_compared(condition, literals), changes),), reads, changes)
+        if match := _DELETE.match(text):
+            return Shape("DELETE", match[1], (_compared(_flat(text[match.end() :]), literals),), reads)
+    raise ValueError(f"A unit cannot have this statement: {sql.strip()[:60]}")
+
+
+def _reads(text: str, literals: list[str]) -> tuple[Read, ...]:
+    """What the subqueries read: those that look up rows of one table each for itself, all others together."""
+    start = _SELECT.search(text)
+    if start is None:
+        return ()
+    rest = text[start.start() - 1 if start.start() else 0 :]
+    found = []
+    for match in _LOOK_UP.finditer(rest):
+        found.append(Read(match[2], _compared(match[3], literals), frozenset(_WORD.findall(match[0]))))
+    rest = _LOOK_UP.sub("?", rest)
+    words = None if _ALL_COLUMNS.search(rest) else frozenset(_WORD.findall(rest))
+    return (*found, *(Read(table, {}, words) for table in sorted(set(_SOURCE.findall(rest)))))
+
+
+def _insert(text: str, match: re.Match[str], literals: list[str], reads: tuple[Read, ...]) -> Shape:
+    columns = [column.strip() for column in match[2].split(",")]
+    rest = text[match.end() :]
+    if match[3].upper() == "VALUES":
+        rows = [_row(columns, group, literals) for group in _groups(rest)]
+    else:
+        end = _END_OF_ROWS.search(_blanked(rest))
+        rows = [_row(columns, rest[: end.start()] if end else rest, literals)]
+    upsert = _UPSERT.search(rest)
+    if upsert is None:
+        return Shape("INSERT", match[1], tuple(rows), reads, is_new=True, has_new_id="id" not in columns)
+    # A row that exists already has only the columns of the conflict in common with the one that was to be inserted.
+    changes = _assigned(_parted(_flat(rest[upsert.end() :]), _WHERE)[0])
+    others = frozenset(columns) - {column.strip() for column in upsert[1].split(",")}
+    return Shape("INSERT", match[1], tuple(_kept(row, changes | others) for row in rows), reads, changes)
+
+
+def _row(columns: list[str], text: str, literals: list[str]) -> dict[str, Term]:
+    terms = _terms(text, literals)
+    if len(terms) != len(columns):  # "*", for example
+        return {}
+    return {column: term for column, term in zip(columns, terms, strict=True) if term is not None}
+
+
+def _kept(row: dict[str, Term], changes: frozenset[str]) -> dict[str, Term]:
+    return {column: term for column, term in row.items() if column not in changes}
+
+
+def _groups(text: str) -> list[str]:
+    """What stands in the outer parentheses of ``(…), (…)``."""
+    groups, depth, start = [], 0, 0
+    for at, sign in enumerate(text):
+        if sign == "(":
+            depth += 1
+            start = at + 1 if depth == 1 else start
+        elif sign == ")":
+            depth -= 1
+            if depth == 0:
+                groups.append(text[start:at])
+        elif depth == 0 and sign not in ", \n":
+            break
+    return groups
+
+
+def _terms(text: str, literals: list[str]) -> list[Term | None]:
+    """The expressions of a list, as far as they are parameters or plain values."""
+    blanked = _blanked(text)
+    ends = [at for at, sign in enumerate(blanked) if sign == ","] + [len(text)]
+    starts = [0, *(end + 1 for end in ends)]
+    return [_term(text[start:end].strip(), literals) for start, end in zip(starts, ends, strict=False)]
+
+
+def _term(text: str, literals: list[str]) -> Term | None:
+    if not _TERM.fullmatch(text):
+        return None
+    if text[0] == "$":
+        return int(text[1:]), None
+    return None, literals[int(text[1:-1])] if text[0] == "'" else int(text)
+
+
+def _compared(condition: str, literals: list[str]) -> dict[str, Term]:
+    """The columns that must have one value in each row, whatever else a condition without parentheses asks for."""
+    if _NO_CONJUNCTION.search(condition):
+        return {}
+    found: dict[str, Term] = {}
+    for part in _AND.split(condition):
+        if (match := _COMPARED.fullmatch(part.strip())) and (term := _term(match[3], literals)) is not None:
+            found[match[1] if match[2] == "=" else f"<>{match[1]}"] = term
+    return found
+
+
+def _assigned(text: str) -> frozenset[str]:
+    """The columns of a SET list. ``ValueError`` where a part of it is no plain assignment."""
+    matches = [_COLUMN.match(part.strip()) for part in text.split(",")]
+    if not all(matches):
+        raise ValueError(f"A unit cannot have this assignment: {text.strip()[:60]}")
+    return frozenset(match[1] for match in matches if match)
+
+
+def _flat(text: str) -> str:
+    """A text with a mark instead of what stands in parentheses: ``f(x)`` is no column."""
+    while (shorter := _NESTED.sub("?", text)) != text:
+        text = shorter
+    return text
+
+
+def _blanked(text: str) -> str:
+    """The same, in its length."""
+    while (same := _NESTED.sub(lambda match: " " * len(match[0]), text)) != text:
+        text = same
+    return text
+
+
+def _parted(text: str, at: re.Pattern[str]) -> tuple[str, str]:
+    match = at.search(text)
+    return (text[: match.start()], text[match.end() :]) if match else (text, "")

@@ -285,7 +285,7 @@ async def test_whoever_meets_a_full_server_gets_the_next_that_comes_back(wide: B
 async def test_a_server_that_stays_full_is_not_now(narrow: str, wide: Budget, databases: list[str]) -> None:
     other = Budget(narrow, ceiling=10, wait_s=0.2)
     async with wide.lend(databases[0]), wide.lend(databases[1]), wide.lend(databases[2]):
-        with pytest.raises(NotNow, match="takes no more connections"):
+        with pytest.raises(NotNow, match="accepts no more connections"):
             await use(other, databases[0])
         assert other.total == 0
 

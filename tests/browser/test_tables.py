@@ -32,8 +32,10 @@ _OUT_OF_REACH = """[...document.querySelectorAll('table tr')].map(row => row.las
   return right > Math.ceil(shown) + 1;
 }).map(cell => cell.outerHTML.slice(0, 150))"""
 
-# Neighbours in a row whose contents lie over each other, and sums that are broken within a number or a currency.
-_OVER_EACH_OTHER = """[...document.querySelectorAll('table tr')].flatMap(row => {
+# Neighbours in a row folded for a phone whose contents lie over each other (elsewhere a long text is clipped), and sums that
+# are broken within a number or a currency.
+_OVER_EACH_OTHER = """[...document.querySelectorAll('table tr')].filter(
+  row => getComputedStyle(row).display === 'grid').flatMap(row => {
   const cells = [...row.cells].filter(cell => cell.getClientRects().length).map(cell => {
     const range = document.createRange();
     range.selectNodeContents(cell);
@@ -106,4 +108,4 @@ async def test_every_tables_last_column_can_be_reached(
                     cells += await seen.page.evaluate(_BROKEN_SUMS)
                     wrong += [(path, width, cell) for cell in cells]
             await seen.go(f"/language/en?back={at}")
-        assert wrong == []
+        assert wrong == [], "\n".join(map(str, wrong))

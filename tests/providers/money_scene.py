@@ -32,6 +32,7 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 
 _numbers = count(1)
+PHONES = {"UGX": "+256772345678", "NGN": "+2348031234567"}
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class MoneyScene:
         """A payment that was made, or is held."""
         request = PaymentRequest(
             amount, self.currency, f"key-{next(_numbers)}", "body", capture=capture,
-            customer=Customer("ada@example.com", "Ada", "+254712345678"), **more,
+            customer=Customer("ada@example.com", "Ada", PHONES.get(self.currency, "+254712345678")), **more,
         )  # fmt: skip
         taken = await self.till.pay(self.practice_id, request)
         reference = (await payments.attempts_of(self.db, taken.payment.id))[-1].id
@@ -140,6 +141,9 @@ class MoneyScene:
 
     async def cases(self) -> list[str]:
         return sorted(case.kind for case in await cases.listed(self.db))
+
+    async def cases_of(self, payment: Payment) -> list[str]:
+        return sorted(case.kind for case in await cases.listed(self.db, limit=1000) if case.payment_id == payment.id)
 
     async def events(self, payment: Payment, *prefixes: str) -> list[str]:
         """The types of events about a payment, oldest first."""

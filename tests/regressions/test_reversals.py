@@ -124,3 +124,25 @@ async def test_won_on_appeal_after_it_was_lost(paypal: MoneyScene) -> None:
     assert await _figures(paypal, payment) == (WHOLE, 0, 0, WHOLE)
     assert paypal.truly_held(payment) == WHOLE
     assert await paypal.cases() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "currency"),
+    [("stripe", "KWD"), ("paystack", "XOF"), ("paypal", "JPY")],  # Flutterwave makes a chargeback of its own of it
+)
+@pytest.mark.parametrize("ends", [("lost", "won"), ("won", "lost"), ("lost", "won", "lost")])
+async def test_a_later_decision_of_the_same_dispute_is_booked(
+    tmp_path: Path, engine_url: str | None, code: str, currency: str, ends: tuple[str, ...]
+) -> None:
+    """The bank decides again. The webhook alone does not say which end is current; the next listing does."""
+    async with money_scene(tmp_path, engine_url, code, currency) as scene:
+        payment = await scene.paid(WHOLE)
+        scene.dispute(payment, "open")
+        for number, end in enumerate(ends):
+            scene.dispute(payment, end, again=number > 0)
+            await scene.deliver()
+            await scene.sweep()
+            lost = WHOLE if end == "lost" else 0
+            assert await _figures(scene, payment) == (WHOLE, 0, lost, WHOLE - lost), ends[: number + 1]
+            assert scene.truly_held(payment) == WHOLE - lost
+            assert await scene.cases() == (["dispute_lost"] if lost else [])

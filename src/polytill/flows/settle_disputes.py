@@ -92,7 +92,7 @@ async def _write(
     state = DisputeState(fact.state)
     if _is_outdated(before, fact, is_current):
         if before is not None and state is not DisputeState.open:
-            _other_end(desk, unit, payment, before, state)
+            await _other_end(desk, db, unit, payment, before, state)
         return  # decided once; an older delivery changes nothing
     dispute = _dispute(desk, payment, attempt, before, fact)
     owner = attempt
@@ -268,10 +268,13 @@ async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: 
         audit.append(unit, now, "provider", "case.resolved", case.id, {"kind": kind, **resolution})
 
 
-def _other_end(desk: Desk, unit: Unit, payment: Payment, before: Dispute, state: DisputeState) -> None:
+async def _other_end(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute, state: DisputeState
+) -> None:
     """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
-    open_case(desk, unit, payment, f"dispute_{state.value}", f"{before.provider_dispute_id}:{state.value}", detail)
+    subject = f"{before.provider_dispute_id}:{state.value}"
+    await _open_again(desk, db, unit, payment, f"dispute_{state.value}", subject, detail)
 
 
 async def count_dispute(

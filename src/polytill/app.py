@@ -183,14 +183,26 @@ class Polytill:
         if ahead_s is not None:
             log.warning("clock_differs", seconds=round(ahead_s, 1))
 
+    async def learn(self) -> None:
+        """Read what any practice needs of the owner database, if it has changed, so that all go on while that is away."""
+        await self.desk.opening.learn()
+        await self.desk.catalog()
+
     async def renew_for_ever(self, kind: str = "serve", runs_worker: bool = False) -> None:
-        """Keep the leases of this process, its place among the nodes, an eye on its clock, and no connection that nobody
-        uses, until it is cancelled."""
+        """Keep the leases of this process, its place among the nodes, its copy of the directory, an eye on its clock, and no
+        connection that nobody uses, until it is cancelled."""
         idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
         backlog = self._repeat("backlog", partial(event_destination.read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
         here = presence.Presence(self.desk, kind, runs_worker)
         self.desk.health.lifespan_runs = True
-        async with beside(idle), beside(clock), beside(backlog), beside(self._repeat("presence", here.beat)):
+        known = self._repeat("directory", self.learn)
+        async with (
+            beside(idle),
+            beside(clock),
+            beside(backlog),
+            beside(known),
+            beside(self._repeat("presence", here.beat)),
+        ):
             try:
                 await self._repeat("leases", partial(lease.renew, self.desk))
             finally:
@@ -204,7 +216,9 @@ class Polytill:
         await self._repeat("clock", self._learn_time, once=True)
         await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
         try:
-            async with beside(self._repeat("deliveries", partial(event_delivery.turn, sending, self.desk))):
+            lapsed = self._repeat("lapsed", rounds.Lapsed(self.desk).look)
+            deliveries = self._repeat("deliveries", partial(event_delivery.turn, sending, self.desk))
+            async with beside(lapsed), beside(deliveries):
                 await self._repeat("rounds", partial(rounds.turn, going, self.desk))
         finally:
             for worker in (going, sending):

@@ -5,6 +5,7 @@ Sources: the review of operations, D4, D8, D9, D11 and D15; https://github.com/o
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sqlite3
 from pathlib import Path
@@ -129,17 +130,33 @@ async def test_ready_while_known_practices_can_be_served(
 ) -> None:
     practice_id, key = await installation.practice("Clinic", "NGN")
     found = await installation.call("GET", "/readyz")
-    assert (found.status, found.body) == (200, {"status": "degraded", "degraded": [readiness.NO_WORKER]})
+    assert (found.status, found.body) == (
+        200, {"status": "degraded", "degraded": [readiness.NO_WORKER], "practices": None}
+    )  # fmt: skip
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
+    desk = installation.till.desk
+    while desk.announced_until_s < 0 or [one.id for one in desk.opening.directory.known()] != [practice_id]:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
     async def down(*_: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(installation.till.desk.owner.engine, "fetch", down)
+    monkeypatch.setattr(desk.owner.engine, "fetch", down)
+    monkeypatch.setattr(desk.owner.engine, "commit", down)
     found = await installation.call("GET", "/readyz")
-    assert (found.status, found.body) == (200, {"status": "degraded", "degraded": [readiness.OWNER_AWAY]})
+    assert (found.status, found.body) == (
+        200, {"status": "degraded", "degraded": [readiness.OWNER_AWAY], "practices": 1}
+    )  # fmt: skip
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
-    installation.till.desk.opening._open.clear()
+    # Also what this process never opened; and where its leases have ended, that is what is said.
+    desk.opening._open.clear()
+    assert (await installation.call("GET", "/readyz")).body["practices"] == 1
+    desk.announced_until_s = float("-inf")
+    found = await installation.call("GET", "/readyz")
+    assert (found.status, found.body) == (
+        200, {"status": "degraded", "degraded": [readiness.OWNER_AWAY, readiness.LEASES_ENDED], "practices": 0}
+    )  # fmt: skip
+    desk.opening.directory._entries.clear()
     assert (await installation.call("GET", "/readyz")).status == 503
 
 

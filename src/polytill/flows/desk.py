@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -91,6 +91,10 @@ class Desk:
     _open_from_s: dict[tuple[str, datetime], float] = field(default_factory=dict)
     _aged: dict[str, tuple[float, float]] = field(default_factory=dict)  # how old, and when that was, by ``elapsed_s``
     leased_until_s: dict[int, float] = field(default_factory=dict)
+    # Until when this process's announcement among the nodes counts as a lease on every practice, by ``elapsed_s``; and the
+    # practices that rely on it and get a lease of their own as soon as the owner database is back.
+    announced_until_s: float = float("-inf")
+    owed_leases: set[int] = field(default_factory=set)
     # When replaced keys were refused by their provider: practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
     # How far this process has compared beyond what it could not read: practice, configuration, environment.
@@ -141,22 +145,33 @@ class Desk:
         return max(by_clock_s, first_s + elapsed_s - from_s)
 
     async def catalog(self) -> dict[str, ProviderEntry]:
-        """The catalog by code. While the owner database cannot be reached, the last one that was read."""
-        generation = await self.opening.watch.generation()
+        """The catalog by code. While the owner database cannot be reached, the last one that was read; what has changed since
+        takes no new payments."""
+        watch = self.opening.watch
+        generation = await watch.generation()
         if self._catalog is None or generation != self._catalog_generation:
             forgotten = self._forgotten
+            if self._catalog is not None and watch.away:
+                return self._catalog_as_known(self._catalog)
             try:
                 read = await catalog.all_entries(self.owner)
             except NotNow:
                 if self._catalog is None:
                     raise
-                read = self._catalog
+                return self._catalog_as_known(self._catalog)
             if forgotten != self._forgotten:
                 return read
             self._catalog, self._catalog_generation = read, generation
             # A plug-in may have been installed since this process began.
             self.registry.look_again(code for code, entry in read.items() if entry.integration_type == "plugin")
         return self._catalog
+
+    def _catalog_as_known(self, known: dict[str, ProviderEntry]) -> dict[str, ProviderEntry]:
+        changed = [
+            code for code in known
+            if self.opening.watch.changed_since("provider", code, self._catalog_generation)
+        ]  # fmt: skip
+        return {**known, **{code: replace(known[code], status="inactive") for code in changed}} if changed else known
 
     def forget_catalog(self) -> None:
         """Read the catalog anew next time."""

@@ -1,7 +1,12 @@
 """A practice that takes payments is known to the worker before its first one: leases, held ahead of need.
 
 A lease is written when this process first needs it and renewed long before it ends, in the background; no write to the
-owner database stands in a payment's way. While the owner database is down, payments flow until their lease ends.
+owner database stands in a payment's way.
+
+While the owner database is away, the process's announcement among the nodes (``flows/presence.py``) counts as a lease on every
+practice, for as long as a lease does: it was committed before, so that database knows that this process may have begun
+payments anywhere. A practice that relies on it is owed a lease of its own, which is written as soon as that is possible. Where
+the process dies before, its row lapses, and a worker visits every practice (``flows/rounds.py``).
 """
 
 from __future__ import annotations
@@ -9,22 +14,27 @@ from __future__ import annotations
 from polytill.domain.errors import NotNow
 from polytill.flows import presence
 from polytill.flows.desk import Desk, log
+from polytill.flows.presence import LEASE_S as LEASE_S
 from polytill.storage import leases
 from polytill.storage.units import Unit
 
-LEASE_S = 900.0
 RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an outage of ten minutes stops nobody
 MARGIN_S = 5.0
 
 
 async def ensure(desk: Desk, practice_id: int) -> None:
     """A valid lease for this practice, or ``NotNow``: a payment that no worker would ever visit must not exist."""
-    until_s = desk.leased_until_s.get(practice_id, 0.0)
-    if desk.world.elapsed_s() < until_s - MARGIN_S:
+    now_s = desk.world.elapsed_s()
+    if now_s < desk.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
+    if now_s < desk.announced_until_s - MARGIN_S and practice_id in desk.owed_leases:
+        return  # the background writes it: asking here might take as long as a connection does
     try:
         await _write(desk, practice_id)
     except NotNow as error:
+        if desk.world.elapsed_s() < desk.announced_until_s - MARGIN_S:
+            desk.owed_leases.add(practice_id)
+            return
         raise NotNow("This practice cannot take payments just now; try again in a moment.", code="no_lease") from error
 
 
@@ -36,6 +46,7 @@ async def _write(desk: Desk, practice_id: int) -> None:
         leases.hold(unit, practice_id, desk.shared_after(LEASE_S), desk.shared_after(0))
         await desk.owner.commit(unit)
     desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
+    desk.owed_leases.discard(practice_id)
     await presence.warn_without_worker(desk)
 
 
@@ -43,17 +54,28 @@ def doubt(desk: Desk) -> None:
     """The shared time has jumped: each lease of this process is written anew before a payment counts on it."""
     for practice_id in desk.leased_until_s:
         desk.leased_until_s[practice_id] = float("-inf")
+    desk.announced_until_s = float("-inf")
+
+
+def servable(desk: Desk) -> int:
+    """How many practices can take payments here while the owner database is away."""
+    now_s = desk.world.elapsed_s()
+    known = desk.opening.directory.known()
+    if now_s < desk.announced_until_s - MARGIN_S:
+        return len(known)
+    return sum(now_s < desk.leased_until_s.get(entry.id, 0.0) - MARGIN_S for entry in known)
 
 
 async def renew(desk: Desk) -> int:
-    """Renew the leases of this process that are used and due, those that end first at first. How many were renewed.
+    """Write the leases that are owed, and renew those that are used and due, the first to end first. How many were written.
 
     The first that cannot be written ends it: each further one would wait as long for the same database.
     """
     now_s = desk.world.elapsed_s()
     held = sorted(desk.leased_until_s.items(), key=lambda one: one[1])
     due = [practice_id for practice_id, until_s in held if until_s - now_s < RENEW_BEFORE_S]
-    opened = set(desk.opening.opened())
+    due = [*desk.owed_leases, *(one for one in due if one not in desk.owed_leases)]
+    opened = {*desk.opening.opened(), *desk.owed_leases}
     renewed = 0
     for done, practice_id in enumerate(due):
         if practice_id not in opened:

@@ -239,3 +239,4 @@ async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: st
     people.revoke_key(unit, key_id, practice_id, now)
     audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
     await desk.owner.commit(unit)
+    desk.opening.directory.key_revoked(key_id)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
 from polytill.flows.desk import Desk, log
-from polytill.storage import nodes
+from polytill.storage import leases, nodes
 from polytill.storage.nodes import Node
 from polytill.storage.units import Unit
 
 ANNOUNCED_S = 5.0  # how often
-LIVE_S = 30.0  # how long an announcement holds
+LIVE_S = 30.0  # how long an announcement says that the process lives
+LEASE_S = 900.0  # how long it counts as a lease on every practice
+MOST_OWED = 200  # leases that a process still writes when it ends; beyond it its row lapses, and everyone is visited
 KEPT_S = 24 * 3600.0
 WORKER_ASKED_S = 60.0  # how often a process looks whether a worker runs
 WORKER_SAID_S = 600.0  # how often it says that none does
@@ -33,6 +35,7 @@ class Presence:
     runs_worker: bool
     id: str = field(init=False)
     _announced_at_s: float = field(default=float("-inf"), init=False)
+    _left: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.id = self.desk.world.random_bytes(8).hex()
@@ -45,6 +48,8 @@ class Presence:
     async def beat(self) -> None:
         """Read the key ring again if it has changed, announce, and compare with what is recorded; every few seconds."""
         desk = self.desk
+        if self._left:
+            return
         changed = desk.ring.refresh()
         if changed:
             log.info("key_ring_read", keys=desk.ring.ids)
@@ -54,8 +59,11 @@ class Presence:
         self._announced_at_s = elapsed_s
         unit = Unit()
         node = Node(self.id, self.name, self.runs_worker, desk.ring.checks())
+        jumps, until_s = desk.server_clock.jumps, elapsed_s + LEASE_S
         nodes.announce(unit, node, desk.shared_after(0), desk.shared_after(LIVE_S))
         await desk.owner.commit(unit)
+        if jumps == desk.server_clock.jumps:  # else it was written by a time that has jumped meanwhile
+            desk.announced_until_s = until_s
         await self._compare()
         await warn_without_worker(desk)
 
@@ -72,7 +80,13 @@ class Presence:
 
     async def leave(self) -> None:
         """The process ends; where that cannot be said, its row lapses."""
+        self._left = True
+        self.desk.announced_until_s = float("-inf")
+        if len(self.desk.owed_leases) > MOST_OWED:
+            return
         unit = Unit()
+        for practice_id in self.desk.owed_leases:
+            leases.hold(unit, practice_id, self.desk.shared_after(0), self.desk.shared_after(0))
         nodes.leave(unit, self.id, self.desk.shared_after(-KEPT_S))
         try:
             await self.desk.owner.commit(unit)

@@ -1,7 +1,7 @@
 """Whether this process can serve: green while known practices can be, with what does not work beside; red where nothing can.
 
 A load balancer takes a node out that is red. An owner database that is away must not do that: practices that are known
-here take payments as long as their leases hold.
+here take payments as long as their leases hold, or this process's announcement does (``flows/lease.py``).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from polytill.domain.errors import DiskFull, KeyRingDiffers, NotNow
-from polytill.flows import key_ring
+from polytill.flows import key_ring, lease
 from polytill.flows.desk import Desk
 from polytill.storage import nodes
 from polytill.storage.files import is_full
 
 OWNER_AWAY, NO_WORKER, DISK_FULL, KEY_RING = "owner_database_unavailable", "no_worker_seen", "disk_full", "key_ring"
-REASONS = (OWNER_AWAY, NO_WORKER, DISK_FULL, KEY_RING)
+LEASES_ENDED = "leases_ended"
+REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Readiness:
 
     degraded: list[str] = field(default_factory=list)
     red: Red | None = None
+    practices: int | None = None  # how many can take payments, while the owner database is away
 
     @property
     def status(self) -> str:
@@ -53,7 +55,10 @@ async def look(desk: Desk) -> Readiness:
         found.degraded.append(DISK_FULL)
     except NotNow:
         found.degraded.append(OWNER_AWAY)
-        if not desk.opening.opened():
+        found.practices = lease.servable(desk)
+        if not found.practices and desk.opening.directory.known():
+            found.degraded.append(LEASES_ENDED)  # what is known can still be read
+        elif not found.practices:
             found.red = Red(
                 "database_unavailable", "The owner database cannot be reached, and no practice is known here."
             )

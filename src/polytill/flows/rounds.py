@@ -15,9 +15,10 @@ from polytill.flows import lease
 from polytill.flows.clocks import MARGIN_S
 from polytill.flows.desk import Desk, log
 from polytill.flows.event_delivery import CLAIM_MARGIN_S
+from polytill.flows.presence import LEASE_S, LIVE_S
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.visit import GRACE_S, visit
-from polytill.storage import event_deliveries, leases
+from polytill.storage import event_deliveries, leases, nodes
 from polytill.storage.units import Unit
 
 CLAIM_S = 15.0
@@ -28,6 +29,7 @@ QUIET_FACTOR = 5
 REPLACED_SHARE = 0.75
 # However much there is to do, a turn comes to an end.
 LONGEST_TURN_S = 60.0
+LAPSED_EVERY_S = 10.0
 EVERY_PRACTICE = 1_000_000
 WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -187,6 +189,36 @@ async def hold_everyone(desk: Desk) -> None:
     _set_right(unit, desk, CLOCKS_APART_S)
     leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
+
+
+class Lapsed:
+    """The processes that died, as one worker sees them. Each may have begun payments at any practice while the owner database
+    was away (``flows/lease.py``), so every practice is visited once when it is missed, and once more when its announcement no
+    longer counts as a lease: until then it may only have been cut off, and be at work still."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._missed: set[str] = set()
+        self._looked_at_s = float("-inf")
+
+    async def look(self) -> bool:
+        """Have every practice visited where a process died; whether one did."""
+        desk, elapsed_s = self._desk, self._desk.world.elapsed_s()
+        if elapsed_s - self._looked_at_s < LAPSED_EVERY_S:
+            return False
+        lapsed = await nodes.lapsed(desk.owner, desk.shared_after(0))
+        self._looked_at_s = elapsed_s
+        over = desk.shared_after(LIVE_S - LEASE_S - GRACE_S)
+        news = {one for one, until in lapsed.items() if until < over or one not in self._missed}
+        if not news:
+            return False
+        unit = Unit()
+        leases.hold_all(unit, desk.shared_after(-GRACE_S))
+        nodes.forget_lapsed(unit, over)
+        await desk.owner.commit(unit)
+        self._missed = set(lapsed)
+        log.warning("node_lapsed", nodes=len(news))
+        return True
 
 
 async def turn(rounds: Rounds, desk: Desk) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from polytill.storage.databases import OwnerDb, Writes
-from polytill.storage.units import json_text, json_value
+from polytill.storage.units import json_text, json_value, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,17 @@ def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
 def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:
     """Record that a process stopped, and delete the rows of crashed processes."""
     unit.add("DELETE FROM nodes WHERE id = $1 OR live_until < $2", node_id, lapsed_before)
+
+
+def forget_lapsed(unit: Writes, before: datetime) -> None:
+    """Delete the rows of processes that crashed before a moment."""
+    unit.add("DELETE FROM nodes WHERE live_until < $1", before)
+
+
+async def lapsed(owner: OwnerDb, before: datetime) -> dict[str, datetime]:
+    """The processes whose announcement ended before a moment, without having left in good order, and when it did."""
+    rows = await owner.fetch("SELECT id, live_until FROM nodes WHERE live_until < $1 ORDER BY id", before)
+    return {str(row["id"]): until for row in rows if (until := moment(row["live_until"])) is not None}
 
 
 async def live(owner: OwnerDb, now: datetime) -> list[Node]:

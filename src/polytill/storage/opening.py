@@ -1,7 +1,7 @@
 """Creating, opening and closing databases: the owner's, and a practice's by its id.
 
-The directory row of a practice is cached for one second, and longer only while the owner database cannot be reached, so
-that payments continue. The first opening checks that the database belongs to the practice.
+The directory (``storage/directory.py``) says where a practice's database is, also while the owner database cannot be reached.
+The first opening checks that the database belongs to the practice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from polytill.domain.currencies import CURRENCIES
 from polytill.domain.database_urls import is_postgres as is_postgres
 from polytill.domain.database_urls import wrong_with_owner
 from polytill.domain.errors import (
+    DatabaseUnavailable,
     NotFound,
     NotNow,
     OperatorError,
@@ -30,12 +31,12 @@ from polytill.domain.secret import Secret
 from polytill.storage import migrating, practices, units
 from polytill.storage.clusters import Cluster, create_postgres_database, new_sqlite_file
 from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.directory import Directory
 from polytill.storage.files import sqlite_files
 from polytill.storage.postgres import Budget, PostgresEngine
 from polytill.storage.postgres_connect import DatabaseMissing, connect, database_of
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.sqlite import Hop, SqliteEngine, thread_hop
-from polytill.storage.watch import OwnerWatch
 
 OPEN_FILES: int | None = None  # SQLite files kept open at once; None: by the limit of the process
 # Connections of one process to the owner database: its queries are short, and most results are cached for a second.
@@ -87,29 +88,19 @@ class Opening:
         self._clusters: dict[str, Cluster] = {DEFAULT: Cluster(location, connections, hop)}
         self._sealed: dict[str, str] = {}
         self._rows: tuple[dict[str, practices.ClusterRow], tuple[int, int]] | None = None
-        self.watch = OwnerWatch(owner, world)
-        self._entries: dict[int, tuple[PracticeEntry, int]] = {}
+        self.directory = Directory(owner, world)
+        self.watch = self.directory.watch
         self._open: OrderedDict[int, tuple[str, PracticeDb]] = OrderedDict()
         self._forgotten = 0
 
     async def entry(self, practice_id: int) -> PracticeEntry:
         """The directory row, at most a second old. ``NotFound`` if there is no such practice."""
-        generation, forgotten = await self.watch.generation(), self._forgotten
-        cached = self._entries.get(practice_id)
-        if cached and generation == cached[1]:
-            return cached[0]
-        try:
-            entry = await practices.by_id(self._owner, practice_id)
-        except NotNow:
-            if cached:
-                return cached[0]
-            raise
-        if entry is None or entry.state == "provisioning":
-            self.forget(practice_id)
-            raise NotFound("There is no such practice.")
-        if forgotten == self._forgotten:  # else it was changed here while it was being read
-            self._entries[practice_id] = (entry, generation)
-        return entry
+        return await self.directory.entry(practice_id)
+
+    async def learn(self) -> None:
+        """Read what is needed to serve any practice without the owner database: the directory and the clusters."""
+        await self.directory.read()
+        await self._cluster_rows()
 
     async def practice(self, practice_id: int) -> PracticeDb:
         """The practice's database as a value. ``NotFound``, or ``WrongPractice`` if the address leads to another one."""
@@ -183,13 +174,15 @@ class Opening:
     def forget(self, practice_id: int) -> None:
         """Read the directory row again next time."""
         self._forgotten += 1
-        self._entries.pop(practice_id, None)
+        self.directory.forget(practice_id)
 
     async def cluster(self, name: str) -> Cluster:
         """A cluster by its name."""
         if name == DEFAULT:
             return self._clusters[DEFAULT]
         row = (await self._cluster_rows()).get(name)
+        if self._rows is not None and self.watch.changed_since("cluster", name, self._rows[1][0]):
+            raise DatabaseUnavailable(f"The address of the cluster {name!r} has changed and cannot be read just now.")
         if row is None:
             raise NotFound(f"There is no cluster named {name!r}.")
         held = self._clusters.get(name)
@@ -205,6 +198,8 @@ class Opening:
     async def _cluster_rows(self) -> dict[str, practices.ClusterRow]:
         """The registered clusters, at most a second old; older while the owner database cannot be reached."""
         generation = await self.watch.generation()
+        if self._rows is not None and self.watch.away:
+            return self._rows[0]
         if self._rows is None or self._rows[1] != (generation, self._forgotten):
             try:
                 rows = {row.name: row for row in await practices.clusters(self._owner)}

@@ -67,6 +67,15 @@ async def key_by_hash(owner: OwnerDb, key_hash: str) -> ApiKey | None:
     return _key(row) if row else None
 
 
+async def keys_in_use(owner: OwnerDb, after_id: int, limit: int) -> list[tuple[str, ApiKey]]:
+    """Keys that were not revoked, each with its hash, in the order of their ids."""
+    rows = await owner.fetch(
+        f"SELECT {_COLUMNS}, key_hash FROM api_keys WHERE revoked_at IS NULL AND id > $1 ORDER BY id LIMIT $2",  # noqa: S608
+        after_id, limit,
+    )  # fmt: skip
+    return [(row["key_hash"], _key(row)) for row in rows]
+
+
 async def keys(owner: OwnerDb, practice_id: int | None) -> list[ApiKey]:
     """Keys, newest first: of one practice, or the owner's."""
     if practice_id is None:

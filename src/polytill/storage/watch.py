@@ -1,20 +1,26 @@
-"""Whether anything in the owner database has changed: one small query per second answers it for every cache.
+"""Whether anything in the owner database has changed, and what: one small query per second answers it for every cache.
 
-Every change there adds an audit entry in its own transaction, so the newest entries are the database's version. Fifty
-of them are read, because an entry with a lower number may become visible after one with a higher.
+Every change there adds an audit entry in its own transaction, so the newest entries are the database's version, and they name
+what has changed. A hundred of them are read, because an entry with a lower number may become visible after one with a higher.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow
 from polytill.storage.databases import OwnerDb
+from polytill.storage.units import json_value
 
 INTERVAL_S = 1.0
 RENEWED_S = 60.0  # a manual change without an audit entry is noticed by then
+LINES = 100
+MOST_CHANGES = 10_000
 _NEWEST = (
-    "SELECT COALESCE(MAX(id), 0) AS last, COALESCE(SUM(id), 0) AS total"
-    " FROM (SELECT id FROM audit_log ORDER BY id DESC LIMIT 50) AS newest"
+    "SELECT id, action, subject, CASE WHEN action = 'key.revoked' THEN detail END AS detail"
+    " FROM audit_log ORDER BY id DESC LIMIT $1"
 )
 
 
@@ -25,9 +31,12 @@ class OwnerWatch:
         self._owner = owner
         self._world = world
         self._generation = 0
-        self._seen: tuple[int, int] | None = None
+        self._seen: frozenset[int] | None = None
         self._asked_at_s = float("-inf")
         self._risen_at_s = float("-inf")
+        self._changed: dict[tuple[str, str], int] = {}  # what, by the generation under which its change was seen
+        self._everything_at = 0  # the generation since which nobody knows what has changed
+        self.away = False  # whether the owner database could not be reached when it was asked last
 
     async def generation(self) -> int:
         """Anything read under another generation is out of date."""
@@ -35,15 +44,38 @@ class OwnerWatch:
         if not 0 <= now - self._asked_at_s < INTERVAL_S:
             before, self._asked_at_s = self._asked_at_s, now  # other callers use the known value meanwhile
             try:
-                row = await self._owner.one(_NEWEST)
+                rows = await self._owner.fetch(_NEWEST, LINES)
             except NotNow:
+                self.away = True
                 return self._generation
             except BaseException:
                 self._asked_at_s = before
                 raise
-            assert row is not None
-            seen = (int(row["last"]), int(row["total"]))
+            self.away = False
+            seen = frozenset(int(row["id"]) for row in rows)
             if seen != self._seen or not 0 <= now - self._risen_at_s < RENEWED_S:
-                self._seen, self._risen_at_s = seen, now
+                before_that, self._seen, self._risen_at_s = self._seen, seen, now
                 self._generation += 1
+                if before_that is not None:
+                    self._note(before_that, seen, rows)
         return self._generation
+
+    def changed_since(self, kind: str, name: str, generation: int) -> bool:
+        """Whether a ``practice``, ``key``, ``cluster`` or ``provider`` is known to have changed, or may have, since it was
+        read under this generation: then what was read must not be used, even while the owner database is away."""
+        return max(self._everything_at, self._changed.get((kind, name), 0)) > generation
+
+    def _note(self, before: frozenset[int], seen: frozenset[int], rows: Iterable[Any]) -> None:
+        missed = len(seen) == LINES and not seen & before
+        went_back = max(seen, default=0) < max(before, default=0)  # another database, or an older copy of it
+        if missed or went_back or len(self._changed) > MOST_CHANGES:
+            self._changed.clear()
+            self._everything_at = self._generation
+            return
+        for row in rows:
+            if int(row["id"]) not in before:
+                kind = str(row["action"]).partition(".")[0]
+                name = str(row["subject"]).removeprefix("practice:")
+                if kind == "key":
+                    name = str((json_value(row["detail"]) or {}).get("id"))
+                self._changed[kind, name] = self._generation

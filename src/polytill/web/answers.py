@@ -430,3 +430,4 @@ class Readiness(Answer):
 
     status: Literal["ready", "degraded"]
     degraded: list[str]
+    practices: int | None

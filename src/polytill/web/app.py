@@ -256,13 +256,14 @@ def _add_service_routes(app: FastAPI) -> None:
     @app.get("/readyz", tags=["service"], response_model=answers.Readiness)
     async def readyz(request: Request) -> Response:
         """Known practices can be served. 200 with `status: degraded` and the reasons where something else does not work,
-        such as the owner database; 503 where nothing can be served."""
+        such as the owner database, with the number of practices that can take payments then; 503 where nothing can be
+        served."""
         till: Polytill = request.app.state.till
         found = await readiness.look(till.desk)
         request.app.state.metrics.degraded(found.degraded)
         if found.red is not None:
             raise NotNow(found.red.sentence, code=found.red.code)
-        return answer({"status": found.status, "degraded": list(found.degraded)})
+        return answer({"status": found.status, "degraded": list(found.degraded), "practices": found.practices})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -23,7 +23,7 @@ PUBLISHABLE_KEY_PREFIX = "pt_pub_"
 
 
 class KeyCache:
-    """Keys that were looked up within the last second; longer only while the owner database cannot be reached."""
+    """Keys that were looked up within the last second; while the owner database cannot be reached, all that were read."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -32,16 +32,20 @@ class KeyCache:
 
     async def find(self, hashed: str) -> ApiKey | None:
         """The key with this hash, or None."""
-        generation = await self._desk.opening.watch.generation()
+        watch = self._desk.opening.watch
+        generation = await watch.generation()
         cached = self._found.get(hashed)
         if cached and generation == cached[1]:
             return cached[0]
+        known = self._known(hashed)
+        if known is not None and watch.away:
+            return known  # asking might take as long as a connection does
         forgotten = self._forgotten
         try:
             found = await people.key_by_hash(self._desk.owner, hashed)
         except NotNow:
-            if cached and cached[0] is not None:
-                return cached[0]
+            if known is not None:
+                return known
             raise
         if forgotten != self._forgotten:
             return found
@@ -49,6 +53,15 @@ class KeyCache:
             self._found.clear()
         self._found[hashed] = (found, generation)
         return found
+
+    def _known(self, hashed: str) -> ApiKey | None:
+        """The key as it was read last, by this cache or with the directory, unless it may have been revoked since."""
+        opening = self._desk.opening
+        read = [one for one in (self._found.get(hashed), opening.directory.key(hashed)) if one is not None]
+        if not read:
+            return None
+        key, generation = max(read, key=lambda one: one[1])
+        return None if key is None or opening.watch.changed_since("key", str(key.id), generation) else key
 
     def forget(self) -> None:
         """A key was revoked here: it ends at once."""

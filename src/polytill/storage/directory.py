@@ -1,0 +1,127 @@
+"""The directory of practices and API keys as this process knows it, so that it serves every practice while the owner database
+is away, and not only those that it has served before.
+
+A row is at most a second old, and older only while the owner database cannot be reached. It is read again in whole, page by
+page, when something has changed there. A row that is known to have changed since it was read is never used: the practice may
+be suspended or elsewhere, the key revoked.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.clock import World
+from polytill.domain.errors import NotFound, NotNow
+from polytill.storage import people, practices
+from polytill.storage.databases import OwnerDb
+from polytill.storage.people import ApiKey
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.watch import OwnerWatch
+
+# About a kilobyte each. Beyond it a process knows the practices and keys that it has served.
+MOST_PRACTICES, MOST_KEYS = 20_000, 60_000
+PAGE = 1_000
+READ_EVERY_S = 10.0
+SHARE = 0.02  # of the time: a directory that takes long to read is read less often
+
+
+class Directory:
+    """One process's copy."""
+
+    def __init__(self, owner: OwnerDb, world: World) -> None:
+        self._owner = owner
+        self._world = world
+        self.watch = OwnerWatch(owner, world)
+        self._entries: dict[int, tuple[PracticeEntry, int]] = {}
+        self._keys: dict[str, tuple[ApiKey, int]] = {}
+        self._revoked: set[int] = set()
+        self._changed_here = 0
+        self._forgotten: set[int] = set()  # while the directory is being read
+        self._read_generation = -1
+        self._read_again_at_s = float("-inf")
+
+    async def entry(self, practice_id: int) -> PracticeEntry:
+        """One practice; ``NotFound`` where there is none, ``NotNow`` where nobody can tell."""
+        generation, changes = await self.watch.generation(), self._changed_here
+        cached = self._entries.get(practice_id)
+        if cached and generation == cached[1]:
+            return cached[0]
+        usable = cached is not None and not self.watch.changed_since("practice", str(practice_id), cached[1])
+        if cached and usable and self.watch.away:
+            return cached[0]  # asking might take as long as a connection does
+        try:
+            entry = await practices.by_id(self._owner, practice_id)
+        except NotNow:
+            if cached and usable:
+                return cached[0]
+            raise
+        if entry is None or entry.state == "provisioning":
+            self.forget(practice_id)
+            raise NotFound("There is no such practice.")
+        if changes == self._changed_here:  # else it was changed here while it was being read
+            self._entries[practice_id] = (entry, generation)
+        return entry
+
+    def forget(self, practice_id: int) -> None:
+        """It was changed here: read it again next time."""
+        self._changed_here += 1
+        self._forgotten.add(practice_id)
+        self._entries.pop(practice_id, None)
+
+    def key(self, key_hash: str) -> tuple[ApiKey, int] | None:
+        """A key, and the generation under which it was read; for while the owner database is away."""
+        found = self._keys.get(key_hash)
+        return None if found is None or found[0].id in self._revoked else found
+
+    def key_revoked(self, key_id: int) -> None:
+        """It was revoked here: it ends at once."""
+        self._revoked.add(key_id)
+
+    def known(self) -> list[PracticeEntry]:
+        """The practices that can be served without the owner database."""
+        changed = self.watch.changed_since
+        return [
+            entry for entry, generation in self._entries.values()
+            if entry.state == "active" and not changed("practice", str(entry.id), generation)
+        ]  # fmt: skip
+
+    async def read(self) -> bool:
+        """Read everything, if something has changed since and it is time to; whether it was read."""
+        generation, began_s = await self.watch.generation(), self._world.elapsed_s()
+        if generation == self._read_generation or began_s < self._read_again_at_s or self.watch.away:
+            return False
+        self._forgotten.clear()
+        entries, keys = await self._practices(generation), await self._api_keys(generation)
+        for practice_id, found in entries.items():
+            newer = self._entries.get(practice_id)
+            if practice_id not in self._forgotten and (newer is None or newer[1] <= generation):
+                self._entries[practice_id] = found
+        if len(entries) < MOST_PRACTICES:
+            for practice_id in [
+                one for one, (_, at) in self._entries.items() if at <= generation and one not in entries
+            ]:
+                del self._entries[practice_id]  # removed from the owner database
+        self._keys, self._read_generation = keys, generation
+        ended_s = self._world.elapsed_s()
+        self._read_again_at_s = ended_s + max(READ_EVERY_S, (ended_s - began_s) / SHARE)
+        return True
+
+    async def _practices(self, generation: int) -> dict[int, tuple[PracticeEntry, int]]:
+        found: dict[int, tuple[PracticeEntry, int]] = {}
+        after = 0
+        while len(found) < MOST_PRACTICES:
+            page = await practices.listed(self._owner, after, PAGE)
+            found |= {entry.id: (entry, generation) for entry in page if entry.state != "provisioning"}
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+        return found
+
+    async def _api_keys(self, generation: int) -> dict[str, tuple[ApiKey, int]]:
+        found: dict[str, tuple[ApiKey, int]] = {}
+        after = 0
+        while len(found) < MOST_KEYS:
+            page = await people.keys_in_use(self._owner, after, PAGE)
+            found |= {key_hash: (key, generation) for key_hash, key in page}
+            if len(page) < PAGE:
+                break
+            after = page[-1][1].id
+        return found

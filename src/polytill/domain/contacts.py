@@ -99,7 +99,8 @@ def read_email(text: str | None) -> str | None:
     except EmailNotValidError:
         found = None
     ascii_form = found.ascii_email if found else None
-    if ascii_form is None or len(ascii_form) > MAX_EMAIL or "." not in ascii_form.rpartition("@")[2]:
+    domain, _, top = ascii_form.rpartition("@")[2].rpartition(".") if ascii_form else ("", "", "")
+    if ascii_form is None or len(ascii_form) > MAX_EMAIL or not domain or len(top) < 2:
         sentence = "This is not an e-mail address that can receive mail; for example: ada@example.com."
         raise InvalidContact("email", sentence, "ada@example.com")
     return ascii_form
@@ -140,7 +141,7 @@ def _spelled_domain(domain: str, in_ascii: bool) -> str:
 def read_name(text: str | None) -> str | None:
     """A name in NFC, with single spaces and without invisible direction marks. Control characters are rejected."""
     text = (text or "").strip(" \t\r\n")  # copied with a cell of a spreadsheet
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Cn") for letter in text):
+    if any(unicodedata.category(letter) in ("Cc", "Cs") or _is_noncharacter(letter) for letter in text):
         raise InvalidContact("name", "A name must not contain control characters.")
     # Some scripts need the joiners U+200C and U+200D inside a word. No name starts or ends with one.
     shown = "".join(x for x in text if x in "\u200c\u200d" or unicodedata.category(x) != "Cf")
@@ -148,6 +149,11 @@ def read_name(text: str | None) -> str | None:
     if len(name) > MAX_NAME:
         raise InvalidContact("name", f"A name has at most {MAX_NAME} characters.")
     return name if name.strip(_BLANK_LETTERS) else None
+
+
+def _is_noncharacter(letter: str) -> bool:
+    # Other unassigned code points may be letters or emoji of a newer version of Unicode than Python knows.
+    return 0xFDD0 <= ord(letter) <= 0xFDEF or ord(letter) & 0xFFFE == 0xFFFE
 
 
 # Letters without a visible shape. A name made only of them is blank.
@@ -311,6 +317,11 @@ def _unreadable() -> InvalidContact:
     return InvalidContact("phone", "This is not a phone number: only digits, spaces and the usual punctuation.")
 
 
+def _has_country_code(digits: str) -> bool:
+    """Whether the digits start with a country code, or end before one is complete."""
+    return len(digits) < 1 or any(int(digits[:n]) in COUNTRY_CODE_TO_REGION_CODE for n in (1, 2, 3) if len(digits) >= n)
+
+
 def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[str]) -> InvalidContact:
     """The error for an invalid number, with an example of a valid number of the country that it seems to belong to."""
     if not found and not homes and not dialed.startswith(("+", "00")):
@@ -319,7 +330,8 @@ def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[
         return InvalidContact("phone_country", text, example)
     if not found:
         example = example_phone(homes[0] if homes else "KE")
-        wrong = "has a country code that does not exist" if dialed.startswith(("+", "00")) else "is too short"
+        is_unknown = dialed.startswith(("+", "00")) and not _has_country_code(dialed.lstrip("+0"))
+        wrong = "has a country code that does not exist" if is_unknown else "is too short"
         if len(dialed.lstrip("+0")) > _LONGEST_INTERNATIONAL:
             wrong = "is too long"
         return InvalidContact("phone", f"This phone number {wrong}. A valid number looks like {example}.", example)

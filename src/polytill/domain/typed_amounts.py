@@ -63,15 +63,18 @@ class _Reading:
 
 
 def _normal(text: str) -> str:
-    """One spelling for digits of every script, spaces, apostrophes and signs, without invisible characters."""
+    """One spelling for digits of every script, spaces, apostrophes and signs, without invisible characters.
+
+    A line break or another control character is kept, so that two copied numbers are never read as one.
+    """
     kept = []
-    for character in text:
+    for character in text.strip():
         kind = unicodedata.category(character)
         if kind == "Nd":
             kept.append(str(unicodedata.decimal(character)))
         elif kind == "Zs" or character in "\t\u202f":
             kept.append(_SPACE)
-        elif kind not in ("Cf", "Cc"):
+        elif kind != "Cf":
             kept.append(character)
     return _MANY_SPACES.sub(_SPACE, "".join(kept).translate(_SAME)).strip()
 

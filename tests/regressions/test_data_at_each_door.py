@@ -90,7 +90,7 @@ async def test_the_api_refuses_it_and_its_key_stays_free(shared: Installation) -
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_link_and_the_customers_correction_refuse_it(shared: Installation) -> None:
+async def test_a_link_refuses_it(shared: Installation) -> None:
     practice = await kenyan(shared, "mpesa", "paystack")
     path = await link_of(practice, singleUse=False)
     [(_, shown)] = Page((await shared.call("GET", path)).body).forms
@@ -110,6 +110,27 @@ async def test_a_link_and_the_customers_correction_refuse_it(shared: Installatio
     [held] = await practice.books() if practice.code == "mpesa" else [None]
     [one] = (await practice.call("GET", "/payments")).body["data"]
     assert (one["customer"]["phone"], one["status"]) == ("+254712345678", "processing"), held
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_customers_correction_refuses_it(shared: Installation) -> None:
+    practice = await kenyan(shared, "mpesa")
+    begun = await send(practice, await link_of(practice), phone="0712345678")
+    [held] = await practice.books()
+    await practice.act(held["reference"], "abandon")
+    [one] = (await practice.call("GET", "/payments")).body["data"]
+    await practice.settled(one["id"], status="failed")
+    path = f"{begun.headers['Location']}/retry"
+    before = await snapshot(shared, practice.id)
+    for form in (
+        *({"phone": one} for one in [*PHONES, "020 271 2345", "+255754123456"]),
+        *({"phone": "0712345678", "name": one} for one in NAMES if one.strip("\x85\x00") == one),
+    ):
+        refused = await send(practice, path, **form)
+        assert (refused.status, refused.body.count('aria-invalid="true"')) == (422, 1), form
+    assert await snapshot(shared, practice.id) == before
+    assert (await send(practice, path, phone="0722 000 111")).status == 303
+    assert (await practice.payment(one["id"]))["customer"]["phone"] == "+254722000111"
 
 
 @pytest.mark.asyncio(loop_scope="module")

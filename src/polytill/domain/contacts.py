@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
@@ -266,10 +267,24 @@ def _lacks_plus(number: phonenumbers.PhoneNumber, dialed: str, homes: list[str])
     return mobile and len(dialed) > _LONGEST_WITHOUT_CODE and not dialed.startswith("0")
 
 
+def country_code_length(digits: str) -> int:
+    """How many digits of an international number are its country code; 0 if it has none that exists."""
+    return next((n for n in (1, 2, 3) if int(digits[:n] or 0) in COUNTRY_CODE_TO_REGION_CODE), 0)
+
+
+@lru_cache(maxsize=512)
+def trunk_zero(country_code: str) -> str:
+    """What people of a country dial in front of their national numbers, if it starts with a zero; else empty."""
+    region = phonenumbers.region_code_for_country_code(int(country_code or 0))
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
+    prefix = metadata.national_prefix if metadata else None
+    return str(prefix) if prefix and prefix.startswith("0") else ""
+
+
 def _without_trunk_zero(international: str) -> phonenumbers.PhoneNumber | None:
     """The number without one zero after its country code if it is valid only without it: people write "(0)" before
     numbers of every country, even where no trunk prefix exists."""
-    code = next((n for n in (1, 2, 3) if int(international[1 : n + 1] or 0) in COUNTRY_CODE_TO_REGION_CODE), 0)
+    code = country_code_length(international[1:])
     rest = international[code + 1 :]
     if not code or not rest.startswith("0"):
         return None
@@ -319,7 +334,7 @@ def _unreadable() -> InvalidContact:
 
 def _has_country_code(digits: str) -> bool:
     """Whether the digits start with a country code, or end before one is complete."""
-    return len(digits) < 1 or any(int(digits[:n]) in COUNTRY_CODE_TO_REGION_CODE for n in (1, 2, 3) if len(digits) >= n)
+    return not digits or country_code_length(digits) > 0
 
 
 def _impossible(dialed: str, found: list[phonenumbers.PhoneNumber], homes: list[str]) -> InvalidContact:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from polytill.domain.contacts import InvalidContact, Phone, read_phone
+from polytill.domain.contacts import InvalidContact, country_code_length, read_phone, trunk_zero
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.text import compact, search_form, visible, words
@@ -66,7 +66,7 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
     """The words by which a payment is found, with a space around each. ``codes`` and hyphenated words are found with and
     without punctuation."""
     found = [word for text in texts if text for word in words(text)]
-    found += [compact(word) for text in texts if text for word in search_form(text).split() if "-" in word[1:-1]]
+    found += [compact(word) for text in texts if text for word in _hyphenated(text)]
     for code in codes:
         if code:
             found += dict.fromkeys([*words(code), compact(code)])
@@ -76,12 +76,19 @@ def search_body(*texts: str | None, codes: tuple[str | None, ...] = (), phones: 
     return f" {' '.join(found)[:LONGEST_BODY]} "
 
 
+def _hyphenated(text: str) -> list[str]:
+    if text.isascii() and "-" not in text:
+        return []
+    return [word for word in search_form(text).split() if "-" in word[1:-1]]
+
+
 def phone_forms(phone: str) -> list[str]:
     """The digits by which a stored phone number is found: with its country code, and as dialed in its country."""
     if not _E164.fullmatch(phone):
         return _typed_phone(phone)
-    digits, national = phone[1:], Phone(phone).national
-    return [digits, national] if national.startswith("0") else [digits]
+    digits = phone[1:]
+    code = digits[: country_code_length(digits)]
+    return [digits, zero + digits.removeprefix(code)] if (zero := trunk_zero(code)) else [digits]
 
 
 def _typed_phone(phone: str) -> list[str]:

@@ -1,6 +1,7 @@
-"""What left other rows on PostgreSQL than on SQLite, because a step of a unit met what an earlier step had written.
+"""What differed between SQLite and PostgreSQL: steps of a unit that meet each other, and the order of texts.
 
-Source: the guard of units (``storage/row_writes.py``), which rejects such steps.
+Sources: the guard of units (``storage/row_writes.py``), and
+https://www.postgresql.org/docs/current/collation.html (a locale other than C sorts punctuation before digits).
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from polytill.app import Polytill
+from polytill.domain.ids import new_id
+from polytill.domain.states import Environment
 from polytill.flows import event_destination, presence
-from polytill.storage import nodes
+from polytill.storage import cases, nodes, payment_links, saved_methods, webhook_events
+from polytill.storage.payment_links import PaymentLink
 from polytill.storage.units import Unit
 
 
@@ -47,3 +51,32 @@ async def test_a_process_that_leaves_late_is_deleted_once(till: Polytill) -> Non
         await till.desk.owner.commit(unit)
     await here.leave()
     assert [row["id"] for row in await till.desk.owner.fetch("SELECT id FROM nodes")] == [alive.id]
+
+
+async def test_lists_begin_with_the_newest_in_every_locale(till: Polytill) -> None:
+    """A first page asked for ids before ``~``: in a database with the locale en_US no id is, so the lists were empty and
+    no review case was found."""
+    entry, _ = await till.create_practice("Clinic", "NGN")
+    db = await till.desk.opening.practice(entry.id)
+    if db.engine.dialect == "postgresql":
+        async with db.transaction() as tx:
+            for table in ("operator_cases", "payment_links", "saved_methods", "webhook_events"):
+                await tx.fetch(f'ALTER TABLE {table} ALTER COLUMN id TYPE TEXT COLLATE "en-x-icu"')
+    now, sandbox = till.desk.world.now(), Environment.sandbox
+    ids = [new_id(till.desk.world) for _ in range(3)]
+    unit = Unit()
+    for one in ids:
+        webhook_events.open_case(unit, one, entry.id, sandbox, "notice", one, None, {}, now)
+        payment_links.insert(
+            unit, PaymentLink(one, entry.id, sandbox, 100, "NGN", "Visit", None, True, "open", now, "test", now, now)
+        )
+    await db.commit(unit)
+    newest_first = sorted(ids, reverse=True)
+    assert [case.id for case in await cases.listed(db)] == newest_first
+    assert [case.id for case in await cases.listed(db, before=newest_first[0])] == newest_first[1:]
+    assert [case.id for case in await cases.listed(db, None, subject=ids[1])] == [ids[1]]
+    assert [link.id for link in await payment_links.listed(db, None, 10)] == newest_first
+    assert [link.id for link in await payment_links.listed(db, newest_first[1], 10)] == newest_first[2:]
+    # Their rows need a payment or a configuration: that nothing is compared with a made-up id is all there is to see.
+    assert await saved_methods.listed(db, sandbox, None, None, 10) == []
+    assert await webhook_events.listed(db) == []

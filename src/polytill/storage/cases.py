@@ -53,14 +53,15 @@ async def listed(
     subject: str | None = None,
 ) -> list[OperatorCase]:  # fmt: skip
     """Cases, newest first (ids are ordered by time)."""
-    where, args = ["id < $1"], [before or "~"]
-    for clause, value in (("state = ", state), ("kind = ", kind), ("subject = ", subject)):
+    where: list[str] = []
+    args: list[Any] = []
+    for clause, value in (("id < ", before or None), ("state = ", state), ("kind = ", kind), ("subject = ", subject)):
         if value is not None:
             args.append(value)
             where.append(f"{clause}${len(args)}")
-    args.append(limit)  # type: ignore[arg-type]
+    args.append(limit)
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM operator_cases WHERE {' AND '.join(where)}"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM operator_cases WHERE {' AND '.join(where) or 'TRUE'}"  # noqa: S608
         f" ORDER BY id DESC LIMIT ${len(args)}",
         *args,
     )

@@ -108,7 +108,10 @@ async def by_id(db: PracticeDb, link_id: str) -> PaymentLink | None:
 
 async def listed(db: PracticeDb, before: str | None, limit: int) -> list[PaymentLink]:
     """Links, newest first: ids are ordered by time."""
-    rows = await db.fetch(f"{_SELECT} WHERE l.id < $1 GROUP BY l.id ORDER BY l.id DESC LIMIT $2", before or "~", limit)
+    rows = await db.fetch(
+        f"{_SELECT} WHERE (CAST($1 AS TEXT) IS NULL OR l.id < $1) GROUP BY l.id ORDER BY l.id DESC LIMIT $2",
+        before or None, limit,
+    )  # fmt: skip
     return [_link(row) for row in rows]
 
 

@@ -170,9 +170,9 @@ async def listed(
     columns = ", ".join(f"m.{name}" for name in _COLUMNS.split(", "))
     rows = await db.fetch(
         f"SELECT {columns} FROM saved_methods m WHERE m.environment = $1 AND m.removed_at IS NULL"  # noqa: S608
-        f" AND m.id < $2 AND (CAST($3 AS TEXT) IS NULL OR m.customer_key = $3) AND {_OLDEST}"
+        f" AND (CAST($2 AS TEXT) IS NULL OR m.id < $2) AND (CAST($3 AS TEXT) IS NULL OR m.customer_key = $3) AND {_OLDEST}"
         " ORDER BY m.id DESC LIMIT $4",
-        environment.value, before or "~", customer_key, limit,
+        environment.value, before or None, customer_key, limit,
     )  # fmt: skip
     return [_kept(row) for row in rows]
 

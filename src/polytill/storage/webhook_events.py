@@ -170,14 +170,15 @@ async def listed(
     db: PracticeDb, state: str | None = None, payment_id: str | None = None, before: str | None = None, limit: int = 50
 ) -> list[WebhookEvent]:
     """Webhooks, newest first (ids are ordered by time)."""
-    where, args = ["id < $1"], [before or "~"]
-    for clause, value in (("state = ", state), ("payment_id = ", payment_id)):
+    where: list[str] = []
+    args: list[Any] = []
+    for clause, value in (("id < ", before or None), ("state = ", state), ("payment_id = ", payment_id)):
         if value is not None:
             args.append(value)
             where.append(f"{clause}${len(args)}")
-    args.append(limit)  # type: ignore[arg-type]
+    args.append(limit)
     rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM webhook_events WHERE {' AND '.join(where)}"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM webhook_events WHERE {' AND '.join(where) or 'TRUE'}"  # noqa: S608
         f" ORDER BY id DESC LIMIT ${len(args)}",
         *args,
     )

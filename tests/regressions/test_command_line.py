@@ -10,7 +10,9 @@ import asyncio
 import io
 import json
 import secrets
+import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,6 +335,45 @@ def test_faults_of_schema_and_key_ring(shell: Shell, tmp_path: Path) -> None:
     ring.unlink()
     kept.rename(ring)
     assert shell.run("people", "list", "--practice", "1")[0] == 0
+
+
+def test_an_address_that_cannot_be_listened_on(shell: Shell) -> None:
+    """The worker began, "Serving on" was printed, and the reason was a log line of the server; a port beyond 65535 served
+    nothing and did not end."""
+    assert shell.run("migrate")[0] == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for place in (
+            f"127.0.0.1:{port}",
+            "127.0.0.1:99999",
+            "127.0.0.1:x",
+            "nohost.invalid:80",
+            "a..b:80",
+            "[::1",
+            "8420",
+        ):
+            assert "--bind" in shell.fails("serve", "--bind", place), place
+        metrics = {"POLYTILL_METRICS_BIND": f"127.0.0.1:{port}"}
+        assert "POLYTILL_METRICS_BIND" in shell.fails("serve", "--bind", "127.0.0.1:0", **metrics)
+
+
+@pytest.mark.postgres
+def test_a_role_without_rights_on_the_tables(shell: Shell, hardened: PostgresServer) -> None:
+    """Each command, and `serve` and `worker` in processes of their own, which end within seconds."""
+    host, name = f"127.0.0.1:{hardened.port}", f"owner_{secrets.token_hex(4)}"
+    good = f"postgresql://locked:{PASSWORD}@{host}"
+    settings = {"POLYTILL_OWNER_DATABASE_URL": f"{good}/{name}", "POLYTILL_PRACTICE_DATABASES": good}
+    assert shell.run("migrate", **settings)[0] == 0
+    narrow = settings | {"POLYTILL_OWNER_DATABASE_URL": f"postgresql://poor:{PASSWORD}@{host}/{name}"}
+    for command, arguments in ARGUMENTS.items():
+        assert "right" in shell.fails(*command, *arguments, given=f"{good}\n", **narrow), command
+    for command, arguments in RUN_FOR_EVER.items():
+        started = time.monotonic()
+        found = polytill(Path.cwd(), *command, *arguments, **narrow)
+        assert time.monotonic() - started < 60
+        assert (found.returncode, len(found.stderr.splitlines())) == (1, 1), found.stderr
+        assert "right" in found.stderr
+        assert PASSWORD not in found.stdout + found.stderr
 
 
 def test_migrate_names_the_practice_that_it_could_not_migrate(tmp_path: Path) -> None:

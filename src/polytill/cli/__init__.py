@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -21,6 +22,7 @@ from polytill.cli.cases import cases_app
 from polytill.cli.catalog import catalog_app
 from polytill.cli.clusters import clusters_app
 from polytill.cli.keys import keys_app, rotate_ring
+from polytill.cli.listening import sockets_at
 from polytill.cli.opened import console, fail, opened, sentence_of
 from polytill.cli.people import people_app
 from polytill.cli.practices import practices_app
@@ -122,27 +124,31 @@ def serve(
 
     settings = Settings()
     embeds = not is_postgres(settings.owner_database_url.get_secret_value())
-    host, _, port = (bind or settings.bind).rpartition(":")
+    place = bind or settings.bind
     files.raise_limit()
 
-    async def run() -> None:
+    async def run(sockets: list[socket.socket]) -> None:
         async with Polytill.open(settings) as till:
             service = make_app(till, sweeping=embeds)
             if settings.metrics_bind:
                 metrics_host, _, metrics_port = settings.metrics_bind.rpartition(":")
-                service.state.metrics.serve(metrics_host, int(metrics_port))
+                try:
+                    service.state.metrics.serve(metrics_host, int(metrics_port))
+                except (OSError, OverflowError) as error:
+                    reason = getattr(error, "strerror", None) or "not a port"
+                    fail(
+                        f"POLYTILL_METRICS_BIND: {settings.metrics_bind} cannot be used ({reason}). Choose another address."
+                    )
             config = uvicorn.Config(
-                service, host=host.strip("[]"), port=int(port), log_level="warning", access_log=False,
-                server_header=False, timeout_graceful_shutdown=30,
+                service, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=30,
                 limit_concurrency=files.connections(),  # beyond it 503, where accepting would fail
             )  # fmt: skip
-            console.print(f"Serving on http://{host}:{port}", highlight=False)
+            console.print(f"Serving on http://{place}", highlight=False)
             async with _jobs(till) if embeds else nullcontext():
-                await uvicorn.Server(config).serve()
+                await uvicorn.Server(config).serve(sockets)
 
-    if not host or not port.isdecimal():
-        fail("--bind must be host:port.")
-    _run_loop(run)
+    with sockets_at(place, "--bind" if bind else "POLYTILL_BIND") as sockets:
+        _run_loop(lambda: run(sockets))
 
 
 def _jobs(till: Any) -> AbstractAsyncContextManager[None]:

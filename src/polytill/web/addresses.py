@@ -14,8 +14,11 @@ def own_address(request: Request, *without: str) -> str:
     A form may be answered with a page that has no address of its own (a refused retry, a connection test): then it is
     the address of the page above.
     """
+    if "\x00" in request.scope["path"]:  # an address that nobody can load
+        return "/"
     if request.method in ("GET", "HEAD"):
-        parts = [part for part in urlsplit(str(request.url)).query.split("&") if part.partition("=")[0] not in without]
+        given = [part for part in urlsplit(str(request.url)).query.split("&") if "%00" not in part]
+        parts = [part for part in given if part.partition("=")[0] not in without]
         query = "&".join(part for part in parts if part)
         return request.url.path + (f"?{query}" if query else "")
     path = request.url.path

@@ -53,6 +53,7 @@ from polytill.web import (
 from polytill.web.auth import KeyCache
 from polytill.web.bodies import too_large
 from polytill.web.cors import CrossOrigin
+from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
 from polytill.web.payer_pages import page
 from polytill.web.views import answer
@@ -112,6 +113,9 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD" and not is_of_programs(scope["path"]):
+            # Previews of links in messages and monitors ask so. The server leaves the body of the page out.
+            scope = {**scope, "method": "GET"}
         request_id = new_id(self._world)
         scope.setdefault("state", {})["request_id"] = request_id
         started = self._world.time_s()
@@ -223,7 +227,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.keys = KeyCache(till.desk)
     metrics = RequestMetrics(till)
     app.state.metrics = metrics
-    problems.install(app)
+    problems.install(app, error_page)
     for router in (
         api_payments.router,  # the busiest first: routes are tried in turn
         hooks.router,

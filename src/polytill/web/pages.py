@@ -55,6 +55,7 @@ HEADERS = {
     "Vary": "Accept-Language, Cookie",
 }
 MAX_FIELDS = 2000
+FORM_TYPE = "application/x-www-form-urlencoded"
 LANGUAGE_COOKIE = "polytill_language"
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -132,13 +133,20 @@ def read_form(body: bytes) -> Form:
             max_num_fields=MAX_FIELDS,
         )  # fmt: skip
     except ValueError:
-        raise Unreadable("The form could not be read.") from None
+        raise Unreadable("The form could not be read.", reason="form_unreadable") from None
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         if "\x00" in value or "\x00" in name:
-            raise Unreadable("The form holds a NUL character.")
+            raise Unreadable("The form holds a NUL character.", reason="form_unreadable")
         values.setdefault(name, []).append(value)
     return Form(values)
+
+
+def _read_form_of(request: Request, body: bytes) -> Form:
+    kind = request.headers.get("content-type", FORM_TYPE).partition(";")[0].strip().lower()
+    if body and kind != FORM_TYPE:  # another kind may hold "=" as well, and would be read as odd fields
+        raise Unreadable("The form could not be read.", reason="form_unreadable")
+    return read_form(body)
 
 
 def form_of(request: Request) -> Form:
@@ -175,8 +183,23 @@ def same_site(request: Request) -> bool:
     return origin == public_url or (bool(there.netloc) and there.netloc == request.headers.get("host"))
 
 
+def _door(request: Request) -> str:
+    """The home page to which an error page leads."""
+    parts = str(request.scope["path"]).split("/")
+    if parts[1:2] == ["owner"]:
+        return "/owner"
+    return "/".join(parts[:3]) if parts[1:2] == ["practice"] and parts[2:3] and parts[2].isdecimal() else "/"
+
+
+def failed(request: Request, status: int) -> Response:
+    """An error page with the sentence for a status alone."""
+    words = words_of(request)
+    name = "error.not_found" if status == 404 else f"error.text_{status}"
+    return _failed(request, status, words(name if words.has(name) else "error.text"))
+
+
 def _failed(request: Request, status: int, detail: str) -> Response:
-    door = "/".join(request.url.path.split("/")[: 3 if request.url.path.startswith("/practice/") else 2])
+    door = _door(request)
     key = f"error.title_{status}"
     words = words_of(request)
     title = words(key) if words.has(key) else words("error.title")
@@ -207,8 +230,7 @@ def _error_page(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         return _failed(request, 404, words("error.not_found"))
     assert isinstance(error, HTTPException)
-    named = words.has(f"error.text_{error.status_code}")
-    return _failed(request, error.status_code, words(f"error.text_{error.status_code}" if named else "error.text"))
+    return failed(request, error.status_code)
 
 
 class PageRoute(APIRoute):
@@ -225,7 +247,7 @@ class PageRoute(APIRoute):
                         raise Forbidden(
                             "This form was sent from another site. Nothing was changed.", reason="other_site"
                         )
-                    request.state.form = read_form(await request.body())
+                    request.state.form = _read_form_of(request, await request.body())
                 return await handle(request)
             except SignInNeeded as needed:
                 if request.headers.get("hx-request"):

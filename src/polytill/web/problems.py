@@ -1,7 +1,8 @@
-"""Errors on the outside: ``application/problem+json`` (RFC 9457) always, nothing secret in any of it."""
+"""Errors on the outside: ``application/problem+json`` (RFC 9457), a page for people, nothing secret in any of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -33,7 +34,12 @@ def problem(
     request: Request, status: int, code: str, detail: str, errors: list[FieldError] | None = None,
     retry_after_s: int | None = None,
 ) -> Response:  # fmt: skip
-    """One problem document."""
+    """One problem document; at an address of pages, the page that says so."""
+    as_page: Callable[[Request, int], Response | None] = request.app.state.error_page
+    if (shown := as_page(request, status)) is not None:
+        if retry_after_s is not None:
+            shown.headers["Retry-After"] = str(retry_after_s)
+        return shown
     body: dict[str, Any] = {
         "type": f"https://polytill.dev/problems/{code}", "title": TITLES.get(status, "Error"), "status": status,
         "detail": without_secrets(detail), "code": code, "requestId": getattr(request.state, "request_id", None),
@@ -131,8 +137,9 @@ def unexpected(request: Request, error: Exception) -> Response:
     return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error as a problem document."""
+def install(app: FastAPI, error_page: Callable[[Request, int], Response | None]) -> None:
+    """Answer every error as a problem document, or as the page that ``error_page`` makes of it."""
+    app.state.error_page = error_page
     app.add_exception_handler(PolytillError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -1,0 +1,47 @@
+"""Errors at the addresses of pages that no route of a page answered itself, as a page in the reader's language.
+
+A person who opens a mangled link, sends a form that is too large or meets a fault of ours sees a page. The API answers
+problem documents at all of its addresses, whatever the caller accepts.
+"""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+
+from polytill.web import pages
+from polytill.web.payer_pages import Brand, show, wants_html
+
+# First parts of addresses that programs call.
+_OF_PROGRAMS = frozenset({"api", "hooks", "static", "healthz", "readyz", "openapi.json"})
+_OF_STAFF = frozenset({"owner", "practice"})
+_FOR_PAYERS = {404: "not_found", 429: "busy", 500: "unavailable", 503: "busy"}
+
+
+def is_for_people(request: Request) -> bool:
+    """Whether the address is one of staff, or a browser asks at another address that is not for programs."""
+    first = _first(request)
+    return first in _OF_STAFF or (first not in _OF_PROGRAMS and wants_html(request))
+
+
+def error_page(request: Request, status: int) -> Response | None:
+    """The page for an error with this status; None where a problem document is the right answer."""
+    if not is_for_people(request):
+        return None
+    if _first(request) == "pay":
+        return show(
+            request, "checkout_problem.html", Brand("polytill"), status, sentence=_FOR_PAYERS.get(status, "other")
+        )
+    return pages.failed(request, status)
+
+
+def is_of_programs(path: str) -> bool:
+    """Whether programs call this address, such as one of the API."""
+    return _first_part(path) in _OF_PROGRAMS
+
+
+def _first(request: Request) -> str:
+    return _first_part(request.scope["path"])
+
+
+def _first_part(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]

@@ -12,6 +12,7 @@ import pytest
 
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
+from polytill.testing.world.loop import VirtualLoop
 
 KNOWN_BAD = Path(__file__).with_name("known_bad_seeds.txt")
 FRESH = int(os.environ.get("POLYTILL_WORLD_HISTORIES", "150"))
@@ -46,6 +47,19 @@ def _known_bad() -> list[int]:
 def test_known_bad_seed(laid: Ground, seed: int) -> None:
     problems = run_history(laid, seed).problems
     assert not problems, wrong(seed, problems)
+
+
+def test_timers_of_the_same_time_run_in_the_order_in_which_they_were_set() -> None:
+    # asyncio's heap leaves their order open, and it depended on timers that had run long before.
+    loop, ran = VirtualLoop(), []
+    for number in range(200):
+        loop.call_at(1.0 + number % 7, ran.append, (number % 7, number))
+        loop.call_at(0.5, lambda: None).cancel()
+    loop.call_at(9.0, loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert ran == sorted(ran)
+    assert len(ran) == 200
 
 
 @pytest.mark.parametrize("seed", [3, 44, 1234, 30000004, 30000018])

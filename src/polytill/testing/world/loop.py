@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import selectors
 import time
 from asyncio.base_events import BaseEventLoop
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVarTuple
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class NothingToDo(RuntimeError):
@@ -30,12 +35,22 @@ class _Jump:
         return []
 
 
+class _Timer(asyncio.TimerHandle):
+    """A timer that comes after the earlier ones of the same time. asyncio leaves their order open."""
+
+    number: int
+
+    def __lt__(self, other: Any) -> bool:
+        return (self.when(), self.number) < (other.when(), other.number)
+
+
 class VirtualLoop(BaseEventLoop):
     """Virtual time, in seconds from zero."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._numbers = itertools.count()
         self._selector = _Jump(self)
         self._clock_resolution = 1e-6
         self.set_exception_handler(lambda loop, context: None)
@@ -43,6 +58,16 @@ class VirtualLoop(BaseEventLoop):
     def time(self) -> float:
         """The virtual time."""
         return self.now
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> _Timer:
+        """As in asyncio, with an order among timers of the same time."""
+        timer = _Timer(when, callback, args, self, context)
+        timer.number = next(self._numbers)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
 
     def _process_events(self, event_list: list[Any]) -> None:
         """No sockets, no events."""

@@ -78,7 +78,7 @@ class Life:
         self.loop = history.loop
         self.died: asyncio.Future[None] = self.loop.create_future()
         self.engines: list[LivingEngine] = []
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they began
         self.swept = False
         ground, kept = history.ground, history.kept
         world = World(lambda: EPOCH_S + self.loop.now + skew[0], history.bytes, lambda: self.loop.now)
@@ -147,8 +147,8 @@ class Life:
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of this node."""
         task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = None
+        task.add_done_callback(lambda ended: self.tasks.pop(ended, None))
         return task
 
     async def serve(self, act: Callable[[Desk], Coroutine[Any, Any, Any]], patience_s: float) -> Any:

@@ -88,7 +88,8 @@ def phone_forms(phone: str) -> list[str]:
         return _typed_phone(phone)
     digits = phone[1:]
     code = digits[: country_code_length(digits)]
-    return [digits, zero + digits.removeprefix(code)] if (zero := trunk_zero(code)) else [digits]
+    national = trunk_zero(code) + digits.removeprefix(code)
+    return [digits, national] if national.startswith("0") else [digits]  # others are parts of the digits
 
 
 def _typed_phone(phone: str) -> list[str]:

@@ -54,6 +54,10 @@ def test_a_mistake_at_a_provider_that_joined_later_is_found(name: str) -> None:
     assert find(name, 0, 200)
 
 
+def test_a_mistake_about_decisions_by_staff_is_found() -> None:
+    assert find("contradiction_not_recorded", 0, 40)
+
+
 def test_a_bug_leaves_nothing_behind(laid: Ground) -> None:
     before = run_history(laid, 8, telling=True)
     with planted("out_of_order_regress"):

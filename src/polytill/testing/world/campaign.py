@@ -16,8 +16,8 @@ from typing import Any
 
 from polytill.testing.world.history import run_history
 from polytill.testing.world.on_postgres import ground_on
-from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM
-from polytill.testing.world.telling import ALL_PROVIDERS, EDGES, KINDS, Tally
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM, STAFF_UNTIL
+from polytill.testing.world.telling import ALL_PROVIDERS, EDGES, KINDS, STAFF, Tally
 
 BATCH = 50
 ALL_KINDS_FROM = 2000  # so many histories must have seen every kind
@@ -31,6 +31,7 @@ KINDS_OF_WRONG = {
     "ledger and arithmetic": ("ledger", "arithmetic", "fee of"),
     "failed without proof": ("failed",),
     "idempotency": ("the key",),
+    "decisions by staff": ("contradiction", "reversed", "decided twice", "marked as paid by"),
 }
 
 
@@ -74,7 +75,8 @@ class Campaign:
     def kinds(self) -> tuple[str, ...]:
         """Everything that histories of these seeds must have seen between them."""
         kinds = KINDS + ALL_PROVIDERS if self.first >= ALL_PROVIDERS_FROM else KINDS
-        return kinds + EDGES if self.first >= EDGES_FROM else kinds
+        kinds = kinds + EDGES if self.first >= EDGES_FROM else kinds
+        return kinds + STAFF if STAFF_FROM <= self.first < STAFF_UNTIL else kinds
 
     @property
     def missing(self) -> list[str]:

@@ -11,6 +11,7 @@ from polytill.simulator.faults import Fault
 from polytill.testing.world.ground import keys_of, secret_key
 from polytill.testing.world.hosts import Host
 from polytill.testing.world.plan import PlannedFault
+from polytill.testing.world.staff import outage
 from polytill.testing.world.stories import Story
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ async def direct(history: History) -> None:
     acts += [director.clock(*jump) for jump in plan.clock_jumps]
     acts += [director.rotation(at) for at in plan.rotations]
     acts += [director.move(at) for at in plan.moves]
+    acts += [outage(history, *plan.outage)] if plan.outage else []
     for task in [history.loop.create_task(act) for act in acts]:
         await task
     number, rules = plan.payments, history.network.faults.rules

@@ -78,6 +78,8 @@ class History:
         self.agreed_too_late: set[str] = set()  # and those that were given up long before
         self.heard: set[str] = set()  # references of which a provider without pages has told us, taken or not
         self.rekeyed: set[tuple[int, str]] = set()  # practices whose keys at a provider were changed
+        self.said: dict[str, list[tuple[str, bool, str | None]]] = {}  # what staff tried to decide, by subject
+        self.decided: dict[str, tuple[str, bool, str | None]] = {}  # and what they were told is decided
         self.strange: set[str] = set()  # references that the practice's software did not make
         self.told_only: list[str] = []  # ids of what a provider tells by delivery and nothing else
         self.hook_names: dict[str, str] = {}

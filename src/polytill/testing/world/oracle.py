@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from polytill.simulator.books import Transaction
-from polytill.testing.world.ground import EPOCH_S
+from polytill.testing.world.decisions import Decisions
+from polytill.testing.world.ground import EPOCH_S, PUSHED
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import History, Merchant
 
 TABLES = (
     "payments", "payment_attempts", "refunds", "payment_operations", "disputes", "ledger_lines", "webhook_events",
-    "operator_cases", "audit_log", "payment_identifiers", "events",
+    "operator_cases", "audit_log", "payment_identifiers", "events", "staff_decisions",
 )  # fmt: skip
 UNDECIDED = ("sent", "unknown", "pending")
 UNDER_WAY_S = 120.0  # no call lasts longer
@@ -60,17 +61,19 @@ def judge(history: History) -> list[str]:
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
         mine = [m for m in history.merchants if m.practice == practice]
+        said = Decisions(rows, mine, history.heard)
         found += _stuck(history, rows)
         found += _foreign(rows)
-        found += _books(history, rows, mine)
-        found += _payments(history, rows, mine)
-        found += _refunds(rows, mine)
-        found += _called_not_sent(rows)
+        found += _books(history, rows, mine, said)
+        found += _payments(history, rows, mine, said)
+        found += _refunds(rows, mine, said)
+        found += _called_not_sent(rows, said)
         found += _disputes(rows, mine)
         found += _over_returned(rows, mine)
         found += _dispute_events(rows)
-        found += _findable(rows, mine)
-        found += _ledger(history, rows, mine)
+        found += _findable(history, rows, mine, said)
+        found += _ledger(history, rows, mine, said)
+        found += said.judge(history)
         found += _keys(history, rows)
     return found
 
@@ -100,7 +103,7 @@ def for_a_person(history: History, rows: Rows) -> set[str]:
     """The charges that nobody can find: the answer which named them was lost, and their provider's word never reached us,
     whatever we would have made of it. What is unknown for good is asked of a person. A key of v4's brings the answer
     again, while it is good and belongs to keys that are."""
-    jumped = any(abs(size) > KEYS_END_S for _, size, _ in history.plan.clock_jumps)
+    jumped = any(abs(size) > KEYS_END_S for _, size, _ in history.plan.clock_jumps) or history.plan.outage is not None
     lost = {"mpesa"}
     if jumped or (rows.practice, "flutterwave_v4") in history.rekeyed:
         lost.add("flutterwave_v4")
@@ -165,7 +168,7 @@ def _real(history: History, merchants: list[Merchant]) -> Iterator[tuple[Merchan
                 yield merchant, tx
 
 
-def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+def _books(history: History, rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
     attempts = {a["id"]: a for a in rows.tables["payment_attempts"]}
     mismatched, unfindable = _mismatched(rows), for_a_person(history, rows)
     paid: dict[str, int] = Counter()
@@ -187,10 +190,11 @@ def _books(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[
                 yield f"{tx.reference} had been given up, and was captured when its payer agreed long after"
         elif attempt["state"] == "expired" and _long_after(history.agreed.get(str(tx.reference)), attempt):
             yield f"{tx.reference} expired, though its payer agreed in time"
-        elif tx.status == "authorized" and attempt["state"] != "authorized":
+        elif tx.status == "authorized" and attempt["state"] != "authorized" and not said.concern(attempt):
             yield f"lost: {tx.reference} is held at {merchant.provider}, here it is {attempt['state']}"
     for attempt in attempts.values():
-        if attempt["state"] == "succeeded" and not paid[attempt["id"]]:
+        by_staff = said.paid(attempt) is not None or said.is_anothers_money(attempt)
+        if attempt["state"] == "succeeded" and not paid[attempt["id"]] and not by_staff:
             yield f"made up: attempt {attempt['id']} succeeded here, and no provider took money"
 
 
@@ -207,7 +211,7 @@ def changed_at_s(attempt: dict[str, Any]) -> float:
     return written.timestamp() - EPOCH_S
 
 
-def _payments(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+def _payments(history: History, rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
     books: dict[str, list[Transaction]] = defaultdict(list)
     for _, tx in _real(history, merchants):
         books[str(tx.reference)].append(tx)
@@ -223,8 +227,8 @@ def _payments(history: History, rows: Rows, merchants: list[Merchant]) -> Iterat
             yield f"payment {payment['id']} is {payment['status']}, but was paid"
         if not won and payment["status"] == "succeeded":
             yield f"payment {payment['id']} succeeded without an attempt"
-        regular = [tx for a in won if a["id"] not in excess for tx in books[a["id"]] if tx.captured]
-        if payment["amount_captured"] != sum(tx.captured for tx in regular[:1]):
+        regular = [taken for a in won if a["id"] not in excess for taken in said.taken(a, books[a["id"]])]
+        if payment["amount_captured"] != sum(regular[:1]):
             yield f"payment {payment['id']}: captured {payment['amount_captured']} is not what the books say"
         if payment["status"] == "failed":
             yield from _unproven(payment, attempts, books)
@@ -240,7 +244,7 @@ def _unproven(
             yield f"payment {payment['id']} failed without proof: {a['id']} can still be paid"
 
 
-def _refunds(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+def _refunds(rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
     held = {tx.reference: tx for m in merchants for tx in m.account.transactions}
     by_attempt: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows.tables["refunds"]:
@@ -249,6 +253,8 @@ def _refunds(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
         mine = by_attempt.get(str(reference), [])
         for status, state in (("succeeded", ("succeeded",)), ("pending", ("pending",))):
             there = sorted(r.amount for r in tx.refunds if r.status == status)
+            if status == "succeeded":
+                there = sorted(there + said.refunds_said(str(reference)))
             here = sorted(row["amount"] for row in mine if row["state"] in state)
             if there != here:
                 yield f"refunds of {reference}: {status} at the provider {there}, here {here}"
@@ -262,13 +268,13 @@ def _refunds(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
             yield f"refunds of {reference}, which no provider knows"
 
 
-def _called_not_sent(rows: Rows) -> Iterator[str]:
+def _called_not_sent(rows: Rows, said: Decisions) -> Iterator[str]:
     """A refund of which it was said that nothing had happened, and which then was there: somebody may have repeated it."""
     state = {row["id"]: row["state"] for row in rows.tables["refunds"]}
     for line in rows.tables["audit_log"]:
         if line["action"] in ("refund.not_sent", "refund.declined"):
             name = json.loads(line["detail"])["refund"]
-            if state.get(name) in ("succeeded", "pending", "failed"):
+            if state.get(name) in ("succeeded", "pending", "failed") and name not in said.by_subject:
                 yield f"double refund invited: {name} was called {line['action'][7:]}, and was made"
 
 
@@ -321,7 +327,7 @@ def _dispute_events(rows: Rows) -> Iterator[str]:
             yield f"dispute {name} is {row['state']}, and the host application was told {types}"
 
 
-def _findable(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+def _findable(history: History, rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
     """A payment is found by what its provider calls it, and by a number of its own."""
     known: dict[str, set[str]] = defaultdict(set)
     for row in rows.tables["payment_identifiers"]:
@@ -329,7 +335,11 @@ def _findable(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
     won = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
     for merchant in merchants:
         for tx in merchant.account.transactions:
-            if tx.captured and tx.reference in won and tx.id not in known[str(tx.reference)]:
+            # Named by staff: under that, and under its provider's own name once that has told it, at times apart.
+            unheard = tx.provider in PUSHED and tx.reference not in history.heard
+            told = unheard or any(tx.id in names for names in known.values())
+            is_apart = tx.reference in said.by_subject and told
+            if tx.captured and tx.reference in won and tx.id not in known[str(tx.reference)] and not is_apart:
                 yield f"{tx.reference} is not found by {tx.id}, as {merchant.provider} calls it"
     numbers = Counter(row["number"] for row in rows.tables["payments"])
     for number, payments in numbers.items():
@@ -351,7 +361,7 @@ def _over_returned(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
 # ── Arithmetic ──
 
 
-def _ledger(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
+def _ledger(history: History, rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
     entries: dict[str, int] = Counter()
     for line in rows.tables["ledger_lines"]:
         entries[line["entry_id"]] += line["amount"]
@@ -360,11 +370,11 @@ def _ledger(history: History, rows: Rows, merchants: list[Merchant]) -> Iterator
             yield f"ledger: entry {entry} is out of balance by {total}"
     books = {tx.reference: tx for m in merchants for tx in m.account.transactions}
     for payment in rows.tables["payments"]:
-        yield from _accounts(history, rows, payment, books)
+        yield from _accounts(history, rows, payment, books, said)
 
 
 def _accounts(
-    history: History, rows: Rows, payment: dict[str, Any], books: dict[str | None, Transaction]
+    history: History, rows: Rows, payment: dict[str, Any], books: dict[str | None, Transaction], said: Decisions
 ) -> Iterator[str]:
     name, lines = payment["id"], rows.of("ledger_lines", payment["id"])
     sums: dict[str, int] = Counter()
@@ -395,7 +405,7 @@ def _accounts(
     apart = history.other_amount | for_a_person(history, rows)
     attempts = [a for a in rows.of("payment_attempts", name) if a["id"] not in apart]
     there = [books[a["id"]] for a in attempts if a["id"] in books]
-    net = sum(tx.captured - tx.refunded - tx.lost for tx in there)
+    net = sum(tx.captured - tx.refunded - tx.lost for tx in there) + said.beyond_books(name)
     fees = {tx.id: tx.fee for tx in there if tx.captured}
     # A second success costs its own fee, which some providers say only of the payment that is asked about.
     of_others = sum(fees.values()) - (payment["provider_fee"] or 0)

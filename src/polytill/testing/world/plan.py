@@ -18,6 +18,9 @@ SLOW_S = (0.5, 4.0, 25.0, 45.0)
 ALL_PROVIDERS_FROM = 30_000_000
 # From here on customers, providers and staff do what reports of other systems told of: see ``edges.py``.
 EDGES_FROM = 60_000_000
+# In these every provider may be away for more than an hour, and staff decide what stays unknown: see ``staff.py``.
+STAFF_FROM, STAFF_UNTIL = 65_000_000, 70_000_000
+AWAY = ("error_500", "lose_answer", "timeout")
 OPERATIONS = {"create": 40, "refund": 22, "lookup": 12, "capture": 6, "cancel": 6, "*": 14}
 # PayPal's order is taken by a call of its own, and some give a token first.
 MORE_OPERATIONS = OPERATIONS | {"confirm": 10, "other": 6}
@@ -70,6 +73,7 @@ class Plan:
     moves: list[float] = field(default_factory=list)  # to another account at the same provider
     to_the_end: bool = False
     edges: bool = False  # disputes and refunds of the same money, words that nobody knows, customers who correct data
+    outage: tuple[float, str] | None = None  # when every provider is away for more than an hour, and how
     compares: bool = False  # what no delivery has told is found in the provider's listings, instead of being sent again
 
     @classmethod
@@ -103,6 +107,9 @@ class Plan:
             plan.moves.append(chance.uniform(0, 40))
         plan.compares = chance.random() < 0.3
         plan.edges = seed >= EDGES_FROM
+        if STAFF_FROM <= seed < STAFF_UNTIL:
+            apart = random.Random(f"staff {seed}")
+            plan.outage = (apart.uniform(0, 60), apart.choice(AWAY)) if apart.random() < 0.6 else None
         return plan
 
 

@@ -27,10 +27,15 @@ from polytill.providers.stripe import StripeProvider
 from polytill.storage import ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
-from polytill.testing.world import planted_at_edges, planted_at_providers
+from polytill.testing.world import planted_at_edges, planted_at_providers, planted_by_staff
 from polytill.testing.world.planting import BUGS, Swap, bug
 
-__all__ = ["BUGS", "planted_at_edges", "planted_at_providers"]  # all of them, once this module is read
+__all__ = [
+    "BUGS",
+    "planted_at_edges",
+    "planted_at_providers",
+    "planted_by_staff",
+]  # all of them, once this module is read
 
 # ── Around the call ──
 

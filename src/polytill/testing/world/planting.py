@@ -11,7 +11,7 @@ from typing import Any
 
 from polytill.testing.world.ground import ground
 from polytill.testing.world.history import run_history
-from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM
+from polytill.testing.world.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM
 
 Swap = tuple[Any, Any, Any]
 BUGS: dict[str, Callable[[], list[Swap]]] = {}
@@ -33,6 +33,12 @@ def bug_at_providers(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]
 def bug_at_edges(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
     """Register one that only shows in the stories of ``edges.py``."""
     _FIRST_SEED[make.__name__] = EDGES_FROM
+    return bug(make)
+
+
+def bug_of_staff(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows where staff decide what stays unknown."""
+    _FIRST_SEED[make.__name__] = STAFF_FROM
     return bug(make)
 
 

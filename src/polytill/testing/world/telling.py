@@ -46,6 +46,15 @@ EDGES = tuple(
     )
 )  # fmt: skip
 
+# And where staff decide what stays unknown.
+STAFF = tuple(
+    f"staff.{kind}"
+    for kind in (
+        "paid", "paid_wrongly", "other_receipt", "refused", "done", "done_wrongly", "not_done", "not_done_wrongly",
+        "refunds_again",
+    )
+)  # fmt: skip
+
 
 @dataclass(slots=True)
 class Tally:

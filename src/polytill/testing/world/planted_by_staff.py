@@ -1,0 +1,52 @@
+"""Deliberate mistakes about what staff decide: found among the seeds in which they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polytill.flows import staff_decides, staff_word
+from polytill.storage import payment_identifiers, staff_decisions
+from polytill.testing.world.planting import Swap, bug_of_staff
+
+
+@bug_of_staff
+def contradiction_not_recorded() -> list[Swap]:
+    """A provider contradicts what staff decided, and nobody hears of it."""
+    return [(staff_word, "contradict", lambda *_: None)]
+
+
+@bug_of_staff
+def own_success_booked_again() -> list[Swap]:
+    """The provider reports what staff marked as paid under its own id, and it is booked a second time."""
+
+    async def never_the_same(*_: Any) -> bool:
+        return False
+
+    return [(staff_word, "_is_same", never_the_same)]
+
+
+@bug_of_staff
+def decision_not_kept() -> list[Swap]:
+    """What staff decided is settled, and not kept."""
+    return [(staff_decisions, "insert", lambda *_: None)]
+
+
+@bug_of_staff
+def late_refund_not_contradicted() -> list[Swap]:
+    """Staff said that a refund was not made, and its provider's later report of it opens no case."""
+    against = staff_word.refund_against_staff
+
+    async def never(db: Any, refund: Any, outcome: Any, becomes: Any) -> Any:
+        return None if becomes is not None else await against(db, refund, outcome, becomes)
+
+    return [(staff_word, "refund_against_staff", never)]
+
+
+@bug_of_staff
+def one_transaction_pays_two() -> list[Swap]:
+    """A transaction that paid one attempt is taken as the proof of another."""
+
+    async def nobody(*_: Any) -> None:
+        return None
+
+    return [(payment_identifiers, "other_attempt", nobody), (staff_decides, "_no_other", nobody)]

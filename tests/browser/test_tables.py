@@ -14,11 +14,11 @@ from playwright.async_api import Browser
 
 from tests.browser.scene import chromium, stage, visit
 from tests.installation import Installation, running
-from tests.web.support import Clock, Practice, fresh
+from tests.web.support import Clock, Practice
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WIDTHS = (320, 360, 390, 705, 768, 870, 1024, 1160, 1280)
+WIDTHS = (320, 390, 705, 768, 870, 1024, 1160, 1280)
 # Cells whose right edge stays outside of what can be seen of every box around them, after scrolling to them.
 _OUT_OF_REACH = """[...document.querySelectorAll('table tr')].map(row => row.lastElementChild).filter(cell => cell
   && cell.getClientRects().length && getComputedStyle(cell.closest('tr')).clipPath === 'none'
@@ -31,27 +31,6 @@ _OUT_OF_REACH = """[...document.querySelectorAll('table tr')].map(row => row.las
   }
   return right > Math.ceil(shown) + 1;
 }).map(cell => cell.outerHTML.slice(0, 150))"""
-
-# Neighbours in a row folded for a phone whose contents lie over each other (elsewhere a long text is clipped), and sums that
-# are broken within a number or a currency.
-_OVER_EACH_OTHER = """[...document.querySelectorAll('table tr')].filter(
-  row => getComputedStyle(row).display === 'grid').flatMap(row => {
-  const cells = [...row.cells].filter(cell => cell.getClientRects().length).map(cell => {
-    const range = document.createRange();
-    range.selectNodeContents(cell);
-    return [cell, range.getBoundingClientRect()];
-  }).filter(([, box]) => box.width && box.height);
-  return cells.slice(1).filter(([, box], at) => {
-    const before = cells[at][1];
-    return box.left < before.right - 1 && box.right > before.left + 1
-      && box.top < before.bottom - 1 && box.bottom > before.top + 1;
-  }).map(([cell]) => cell.outerHTML.slice(0, 150));
-})"""
-_BROKEN_SUMS = """[...document.querySelectorAll('.tile b')].filter(sum => {
-  const range = document.createRange();
-  range.selectNodeContents(sum);
-  return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
-}).map(sum => sum.textContent)"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -66,10 +45,6 @@ async def clinic(house: Installation) -> Practice:
     for what in ("Consultation and a very long description of what it is for", "Visit"):
         link = {"amount": 1_234_567_800, "currency": "NGN", "description": what, "reference": "INV-" + "0" * 30}
         await made.call("POST", "/payment-links", link)
-    manual = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["NGN"]}
-    await made.call("POST", "/payment-providers", manual)
-    cash = {"amount": 750_000, "currency": "NGN", "providerCode": "manual", "paymentMethod": "cash"}
-    await made.call("POST", "/payments", cash, idempotency=fresh())
     return made
 
 
@@ -104,8 +79,6 @@ async def test_every_tables_last_column_can_be_reached(
                     wider = await seen.page.evaluate("document.documentElement.scrollWidth - innerWidth")
                     cells = await seen.page.evaluate(_OUT_OF_REACH)
                     wrong += [(path, width, wider)] if wider > 0 else []
-                    cells += await seen.page.evaluate(_OVER_EACH_OTHER)
-                    cells += await seen.page.evaluate(_BROKEN_SUMS)
                     wrong += [(path, width, cell) for cell in cells]
             await seen.go(f"/language/en?back={at}")
-        assert wrong == [], "\n".join(map(str, wrong))
+        assert wrong == []

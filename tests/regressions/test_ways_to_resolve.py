@@ -15,6 +15,7 @@ from polytill.domain.ids import new_id
 from polytill.domain.states import CountedAs, Environment
 from polytill.flows import operator, same_money
 from polytill.storage import cases, webhook_events
+from polytill.storage.units import Unit
 from polytill.web.api_cases import ResolveShape
 from polytill.web.console_waiting import DONE
 from polytill.web.words import texts
@@ -22,6 +23,7 @@ from tests.flows.scenes import Scene
 from tests.flows.scripted import Scripted
 from tests.installation import Installation
 from tests.regressions.test_refunds_and_disputes import booked, dispute, ours
+from tests.regressions.test_staff_decisions import decide, mark, stuck_payment, stuck_refund
 from tests.storage.making import plain
 from tests.web.browsing import Browser, person
 from tests.web.test_waiting_page import lost_prompt
@@ -58,6 +60,26 @@ async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: str) -> None
     found = await operator.put_away(scene.desk, scene.practice_id, case.id, NOTE, "user:1")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "user:1")
     assert found.case.detail["resolution"] == {"action": "handled", "note": NOTE}
+
+
+@pytest.mark.parametrize("what", ["payment", "refund done", "refund not done"])
+async def test_a_decision_writes_its_case_once(scene: Scene, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The unit that settles what was decided resolves the case, too. Of two writes of a row PostgreSQL would lose one."""
+    writes: list[str] = []
+    add = Unit.add
+
+    def noted(self: Unit, sql: str, *args: Any, expect: int | None = None) -> None:
+        if sql.startswith("UPDATE operator_cases"):
+            writes.append(args[0])
+        add(self, sql, *args, expect=expect)
+
+    case = await stuck_payment(scene) if what == "payment" else (await stuck_refund(scene))[0]
+    monkeypatch.setattr(Unit, "add", noted)
+    if what == "payment":
+        await mark(scene, case)
+    else:
+        await decide(scene, case, what == "refund done")
+    assert writes == [case.id]
 
 
 # ── A refund and a dispute ──

@@ -178,16 +178,3 @@ def test_the_activity_log_names_kinds_of_keys(language: str) -> None:
         line = {"action": "key.created", "actor": "cli", "subject": "1", "detail": {"kind": kind}}
         [told_line] = told(words_for(language, ""), [line], {})
         assert told_line["said"] == texts(language)[f"key_kind.{kind}"] != kind
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_activity_log_has_no_raw_subjects(language: str) -> None:
-    lines = [
-        {"action": "practice.created", "actor": "cli", "subject": subject, "detail": {}}
-        for subject in ("practice:5", "owner", "pat@example.com", "01m8ntkx90rd1tt2c0n1ykw2aj")
-    ]
-    theirs = texts(language)
-    assert [line["about"] for line in told(words_for(language, ""), lines, {})] == [
-        str(theirs["activity.practice"]).format(number="5"), theirs["activity.platform"], "pat@example.com",
-        "01m8ntkx90rd1tt2c0n1ykw2aj",
-    ]  # fmt: skip

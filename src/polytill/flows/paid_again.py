@@ -73,7 +73,7 @@ async def _book_as_its_own(
     )  # fmt: skip
     detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
     # Staff may have given a wrong id for the one payment that there is: they see that before they refund a duplicate.
-    against = await staff_word.against_staff(desk, db, payment, attempt, outcome)
+    against = await staff_word.against_staff(desk, db, payment, attempt, outcome, may_be_old=False)
 
     def also(unit: Unit) -> None:
         staff_word.contradict(desk, unit, payment, against)

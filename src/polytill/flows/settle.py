@@ -310,7 +310,8 @@ async def settle(
             verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
         if isinstance(outcome, NeedsAction) and source != "answer" and _has_gone_on(read, attempt):
             verdict = Verdict()  # it may be about a step that the payer has done by now
-        against = await staff_word.against_staff(desk, db, payment, attempt, outcome)
+        may_be_old = source == "webhook" or attempt.state is not concluded_from
+        against = await staff_word.against_staff(desk, db, payment, attempt, outcome, may_be_old)
         asked = source == "lookup" and attempt.state is concluded_from
         # Read before the unit is begun: who breaks off here leaves no work open.
         queue = await unresolved.noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked, decided)

@@ -76,10 +76,11 @@ async def settle_refund(
         another = _told_of_another(refund, outcome)
         differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
         amount_differs = (differs and another is None) or is_anothers
-        no_news = another is not None or amount_differs or _outrun(seen, refund, outcome)
+        is_outrun = _outrun(seen, refund, outcome)
+        no_news = another is not None or amount_differs or is_outrun
         state = None if no_news else decide_refund(refund, outcome)
         queue = await unresolved.noted_refund(desk, db, payment, refund, outcome, state is not None, asked, decided)
-        against = await staff_word.refund_against_staff(db, refund, outcome, state)
+        against = None if is_outrun else await staff_word.refund_against_staff(db, refund, outcome, state)
         changed = refund
         staff_word.contradict(desk, unit, payment, against)
         if amount_differs:

@@ -49,10 +49,14 @@ class Contradiction:
 
 
 async def against_staff(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, may_be_old: bool
 ) -> Contradiction | None:
-    """How an outcome contradicts what staff decided about an attempt, its capture or its cancel; None where it does not."""
-    if not _may_contradict(payment, attempt, outcome):
+    """How an outcome contradicts what staff decided about an attempt, its capture or its cancel; None where it does not.
+
+    ``may_be_old``: it was told by a webhook, or asked for before the decision. Then only money and ends count: that
+    something is still open may have been true earlier.
+    """
+    if not _may_contradict(payment, attempt, outcome) or (may_be_old and _may_pass(outcome)):
         return None
     for decision in reversed(await staff_decisions.of_attempt(db, attempt.id)):
         says = await _contradicts(desk, db, payment, attempt, decision, outcome)
@@ -72,6 +76,13 @@ def _may_contradict(payment: Payment, attempt: Attempt, outcome: Outcome) -> boo
     if attempt.state is AttemptState.authorized:
         return is_taken or (isinstance(outcome, Declined) and outcome.reason is Reason.canceled)
     return attempt.state in ATTEMPT_CLOSED and isinstance(outcome, Succeeded)
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Whether an outcome may be true at one moment and not later."""
+    if isinstance(outcome, Succeeded):
+        return outcome.authorized_only
+    return not (isinstance(outcome, Declined) and outcome.final)
 
 
 def _taken(payment: Payment, attempt: Attempt) -> Money:

@@ -203,5 +203,7 @@ def _flat(
         if isinstance(value, dict):
             lines += _flat(value, currency, (*above, name))
         elif value is not None and name != "currency":
-            lines.append(((*above, name), value, currency if name in AMOUNTS else None))
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            if shown != "":
+                lines.append(((*above, name), shown, currency if name in AMOUNTS else None))
     return lines

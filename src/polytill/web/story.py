@@ -137,14 +137,6 @@ def _worded(words: Words, name: str, value: Any, names: Mapping[str, str]) -> st
     return words.of(group, str(value)) if group else str(value).replace("_", " ")
 
 
-def _subject(words: Words, subject: str) -> str:
-    """What an audit line is about, in words where its subject is a name of ours."""
-    kind, _, number = subject.partition(":")
-    if kind == "practice" and number.isdecimal():
-        return words("activity.practice", number=number)
-    return words("activity.platform") if subject == "owner" else subject
-
-
 def told(
     words: Words, lines: list[dict[str, Any]], people: dict[str, str], names: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
@@ -163,7 +155,7 @@ def told(
             said.append(words.of("reason", str(detail["reason"])))
         said += [text for text in (_quoted(detail.get("note")), _proof(words, detail.get("proof"))) if text]
         action = words.of("action", line["action"].replace(".", "_"))
-        about = (names or {}).get(line["subject"]) or _subject(words, line["subject"])
+        about = (names or {}).get(line["subject"], line["subject"])
         found.append(
             {**line, "who": who(words, line["actor"], people), "what": action, "said": _joined(said), "about": about}
         )

@@ -132,7 +132,7 @@ class Decisions:
         for row in self.all:
             mine = {name for name in known if name.startswith(f"{row['subject']}:")}
             is_right = self._is_right(row)
-            if is_right and mine:
+            if is_right and mine and not self._looks_like_it(row):
                 yield f"contradiction {sorted(mine)} of {row['decided_on']} {row['subject']}, which is as staff said"
             wanted = None if is_right else self._must_be_told(row)
             if wanted is not None and not any(name.startswith(f"{row['subject']}:{wanted}") for name in mine):
@@ -144,6 +144,11 @@ class Decisions:
             return self._is_named(row, held) and all(tx.captured == row["amount"] for tx in held if tx.captured)
         made = was_made(row["decided_on"], row["subject"], held)
         return made is bool(row["is_done"])
+
+    def _looks_like_it(self, row: Row) -> bool:
+        """Whether its provider made another refund of the same amount, which may be the one that staff said was not made."""
+        refunds = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
+        return row["decided_on"] == "refund" and any(one.amount == row["amount"] for one in refunds)
 
     def _must_be_told(self, row: Row) -> str | None:
         """The contradiction that certainly reached us, since the rows hold what only the provider can have said."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.simulator.books import Transaction
 from polytill.testing.world.ground import PUSHED
-from polytill.testing.world.staff import was_made
 
 if TYPE_CHECKING:
     from polytill.testing.world.history import History, Merchant
@@ -160,3 +159,13 @@ class Decisions:
             [refund] = [one for one in self.rows.of("refunds", row["payment_id"]) if one["id"] == row["subject"]]
             return "refunded" if refund["state"] in ("succeeded", "failed") else None
         return None
+
+
+def was_made(what: str, name: str, held: list[Transaction]) -> bool:
+    """Whether a provider's books hold what was asked for."""
+    if what == "refund":
+        made = [one for tx in held for one in tx.refunds if name in f"{one.reference} {one.wire}"]
+        return any(one.status != "failed" for one in made)
+    if what == "capture":
+        return any(tx.captured for tx in held)
+    return any(tx.status == "canceled" for tx in held) and not any(tx.captured for tx in held)

@@ -14,6 +14,7 @@ from polytill.flows import staff_decides
 from polytill.flows.desk import Desk
 from polytill.simulator.books import Transaction
 from polytill.testing.world import oracle
+from polytill.testing.world.decisions import was_made
 from polytill.testing.world.edges import marks_of
 from polytill.testing.world.hosts import Host
 
@@ -182,16 +183,6 @@ class Staff(Host):
             return
         if self.h.decided.setdefault(subject, said) != said:
             self.h.problem(f"{subject} was decided twice: {self.h.decided[subject]} and {said}")
-
-
-def was_made(what: str, name: str, held: list[Transaction]) -> bool:
-    """Whether a provider's books hold what was asked for."""
-    if what == "refund":
-        made = [one for tx in held for one in tx.refunds if name in f"{one.reference} {one.wire}"]
-        return any(one.status != "failed" for one in made)
-    if what == "capture":
-        return any(tx.captured for tx in held)
-    return any(tx.status == "canceled" for tx in held) and not any(tx.captured for tx in held)
 
 
 async def outage(history: History, at: float, kind: str) -> None:

@@ -169,6 +169,7 @@ class Staff(Host):
         for task in [self.h.loop.create_task(one(is_done)) for is_done in both]:
             await task
         if what == "refund":
+            self.h.plan.compares = True  # of two refunds of one amount the deliveries may tell one
             self.h.told_only.append(row["id"])  # a late word of its provider's is sent again
             made = [one for tx in held for one in tx.refunds if row["id"] in f"{one.reference} {one.wire}"]
             self.h.told_only += [mark for one in made for mark in marks_of(one)]

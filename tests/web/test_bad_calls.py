@@ -186,13 +186,19 @@ async def test_wrong_methods(shared: Installation) -> None:
         ("GET", "/hooks/x", "POST"), ("POST", "/healthz", "GET"), ("PATCH", "/api/practices/1/payments/x", "GET"),
         ("POST", "/api/owner/payment-providers/stripe", "GET, PATCH, DELETE"),
         ("PUT", "/api/practices/1/payment-providers/stripe", "GET, PATCH, DELETE"),
-        ("PUT", "/practice/1/payments", "GET"), ("DELETE", "/api/practices/1/checkout", "GET, PUT"),
+        ("DELETE", "/api/practices/1/checkout", "GET, PUT"),
         ("POST", "/static/tokens.css", "GET, HEAD"),
     ):  # fmt: skip
         found = await shared.call(method, path, shared.owner_key)
         is_problem(found, 405, "method_not_allowed")
         assert found.headers["Allow"] == allowed, (method, path)
     assert (await shared.call("HEAD", "/api/owner/practices", shared.owner_key)).headers["Allow"] == "GET, POST"
+    page = await shared.call("PUT", "/practice/1/payments")
+    assert (page.status, page.headers["Content-Type"], page.headers["Allow"]) == (
+        405,
+        "text/html; charset=utf-8",
+        "GET",
+    )
 
 
 PROVIDER = {"code": "razorpay", "name": "Razorpay", "status": "inactive"}

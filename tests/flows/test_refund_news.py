@@ -12,6 +12,7 @@ from polytill.domain.money import Money
 from polytill.domain.states import EventState, RefundState
 from polytill.flows import receive
 from polytill.flows import refund as refunding
+from polytill.providers.contained import ProcessStopped
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, refunds, webhook_events
@@ -270,7 +271,7 @@ async def test_an_answer_in_another_currency_is_parked(scene: Scene) -> None:
     assert await scene.cases() == ["refund_mismatch"]
 
 
-class Died(BaseException):
+class Died(ProcessStopped):
     """The process is gone, in the midst of it."""
 
 

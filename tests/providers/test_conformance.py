@@ -3,10 +3,12 @@
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from polytill.providers.registry import BUILT_IN
+from polytill.providers.stripe import StripeProvider
 from polytill.testing.conformance import Conformance, check_all
 from polytill.testing.conformance.described import TITLES, classes_of, contract_tables, meanings
 from polytill.testing.conformance.document import write_document
@@ -70,3 +72,20 @@ def test_the_page_is_current() -> None:
     assert PAGE.read_text() == write_document(results), (
         "docs/providers.md is out of date: python -m polytill.testing.conformance --write docs/providers.md"
     )
+
+
+def test_a_listed_refund_may_name_the_charge_alone() -> None:
+    """Plug-ins, F21: the list of refunds wanted the payment's id, where a list of disputes takes the charge's, too."""
+
+    class ByCharge(StripeProvider):
+        async def list_refunds(self, *args: Any) -> Any:
+            page = await super().list_refunds(*args)
+            by_charge = [
+                replace(f, payment_reference=None, provider_transaction_id=None, provider_charge_id="ch_1")
+                for f in page.facts
+            ]
+            return replace(page, facts=tuple(by_charge))
+
+    fixture = next(one for one in SUBJECTS if one.handler is StripeProvider)
+    found = {result.check.name: result.passed for result in check_all(replace(fixture, handler=ByCharge))}
+    assert found["refunds_are_listed"] is True

@@ -14,7 +14,7 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.doctor import examine
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import Invalid, NotNow
 from polytill.domain.states import AttemptState, EventState, PaymentStatus
 from polytill.flows import catalog, checkout, links, operate, receive
 from polytill.flows.links import LinkWish
@@ -391,3 +391,13 @@ async def test_a_payment_whose_time_is_over_is_expired(scene: Scene) -> None:
 
 def test_the_scripted_handlers_are_sound() -> None:
     assert {code: faults_of(handler) for code, handler in HANDLERS.items()} == {code: [] for code in HANDLERS}
+
+
+@pytest.mark.parametrize("module", ["strange.module:Class", "module", "strange.module.Class", None])
+async def test_a_handler_module_that_cannot_be_loaded_is_named_at_its_field(scene: Scene, module: str | None) -> None:
+    """F23: the error of ``handlerModule`` stood at ``/code``."""
+    given = {"code": "clinic", "name": "Clinic Pay", "integration_type": "custom", "handler_module": module}
+    with pytest.raises(Invalid) as refused:
+        await catalog.add(scene.desk, given, None, "test")
+    assert [error.pointer for error in refused.value.errors] == ["/handlerModule"]
+    assert refused.value.code == "handler_missing"

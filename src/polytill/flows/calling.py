@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -11,10 +10,20 @@ from typing import Any, TypeGuard
 
 from polytill.domain.errors import NotNow, invalid
 from polytill.domain.money import Money
-from polytill.domain.secret import Secret, without_secrets
+from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, Environment
 from polytill.flows.desk import Desk, log
+from polytill.flows.guarded import (
+    answered_wrongly,
+    clean,
+    declared,
+    handler_failed,
+    listed,
+    own_copy,
+    understood,
+)
 from polytill.flows.next_action import charges_at_once
+from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
     ConfirmPaymentParams,
     CredentialTest,
@@ -25,8 +34,9 @@ from polytill.providers.contract import (
     ProviderConfig,
 )
 from polytill.providers.http import may_receive_keys
-from polytill.providers.outcomes import Declined, JsonObject, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
+from polytill.providers.well_formed import is_json, wrong_in
 from polytill.storage import cases, payments
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
@@ -48,6 +58,10 @@ HANDLER_RETRY_S = 60  # a plug-in is missing or broken until somebody mends it
 
 class TransactionOpen(AssertionError):
     """A provider was about to be called while database work was open: a mistake of ours."""
+
+
+class NoEnd(Exception):
+    """A verb did not end within ``LONGEST_VERB_S``."""
 
 
 def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
@@ -121,7 +135,9 @@ def build(
     )  # fmt: skip
     try:
         return cls(config, desk.http, desk.world)
-    except Exception as error:
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         handler_failed(cls.code, "initialize", error)
         return NotSent(Reason.config, type(error).__name__, "The provider's handler cannot be started with these keys.")
 
@@ -149,66 +165,33 @@ def webhook_secrets(
     return tuple(found)
 
 
-def handler_failed(code: str, verb: str, error: Exception) -> None:
-    """Log a mistake of a handler with the lines of its own code. The text of a foreign exception may quote what was sent:
-    only its type is written down."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__][-4:]
-    places = [f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("handler_failed", provider=code, verb=verb, error=type(error).__name__, places=places)
-
-
-def declared(handler: type[Handler], name: str, kind: type | tuple[type, ...], instead: Any, *given: Any) -> Any:
-    """What a handler's class method answers: a ``kind``. ``instead`` where it raises, or answers something else."""
-    try:
-        answer = getattr(handler, name)(*given)
-        if not isinstance(answer, kind):
-            raise TypeError
-    except Exception as error:
-        handler_failed(handler.code, name, error)
-        return instead
-    return answer
-
-
 async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
     """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
-    one that has no end."""
+    an answer of another type, or a call that has no end."""
+    outcome, error = await _run(handler, verb, *args)
+    if isinstance(error, NoEnd):
+        return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
+    if error is not None:
+        return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
+    return understood(handler, verb, outcome)
+
+
+async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseException | None]:
+    """What a verb answers, whatever that is; or what it raised, which is logged."""
     if work_is_open():
         raise TransactionOpen
     limit = asyncio.timeout(LONGEST_VERB_S)
     try:
         async with limit:
-            outcome: Outcome = await getattr(handler, verb)(*args)
-    except Exception as error:
+            return await getattr(handler, verb)(*map(own_copy, args)), None
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         if limit.expired():
-            log.error("handler_failed", provider=handler.code, verb=verb, error="no end")
-            return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
+            answered_wrongly(handler, verb, "no end")
+            return None, NoEnd()
         handler_failed(handler.code, verb, error)
-        return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
-    if not isinstance(outcome, Outcome):
-        log.error("handler_failed", provider=handler.code, verb=verb, error="no outcome")
-        return Unknown(Reason.unreadable, type(outcome).__name__, "The provider's handler answered with no outcome.")
-    return _without_keys(handler, outcome)
-
-
-def _without_keys(handler: Handler, outcome: Outcome) -> Outcome:
-    """An outcome whose words are kept and shown: a provider may quote in them the very key that it refuses."""
-    if isinstance(outcome, Declined | NotSent | Unknown):
-        return replace(outcome, code=_clean(handler, outcome.code), detail=_clean(handler, outcome.detail))
-    if isinstance(outcome, NeedsAction) and outcome.last_decline is not None:
-        last = outcome.last_decline
-        clean = replace(last, code=_clean(handler, last.code), detail=_clean(handler, last.detail))
-        return replace(outcome, last_decline=clean)
-    return outcome
-
-
-def _clean(handler: Handler, text: str | None) -> str | None:
-    if not text:
-        return text
-    config = handler.config
-    for secret in (config.secret_key, *config.webhook_secrets, *config.config.values()):
-        if isinstance(secret, Secret) and secret:
-            text = text.replace(secret.reveal(), "[removed]")
-    return without_secrets(text)
+        return None, error
 
 
 async def detach(
@@ -231,11 +214,13 @@ async def detach(
         handler = build(desk, db, entry, configuration, credentials)
         if isinstance(handler, NotSent):
             return Detachment("unknown", handler.code)
-        try:
-            ended = await handler.detach_saved_method(params)
-        except Exception as error:
-            handler_failed(handler.code, "detach_saved_method", error)
+        found, error = await _run(handler, "detach_saved_method", params)
+        if error is not None:
             return Detachment("unknown", type(error).__name__)
+        if wrong := wrong_in(found, Detachment):
+            answered_wrongly(handler, "detach_saved_method", wrong)
+            return Detachment("unknown", "wrong_type")
+        ended = found
         if ended.state == "detached":
             break
     return ended
@@ -357,16 +342,10 @@ async def listing_page(
         raise TransactionOpen
     entry = (await desk.catalog()).get(configuration.provider_code)
     handler = build(desk, db, entry, configuration, credentials) if entry else None
-    listing = None if handler is None or isinstance(handler, NotSent) else getattr(handler, verb)
-    if handler is None or listing is None:
+    if handler is None or isinstance(handler, NotSent) or getattr(handler, verb) is None:
         return None
-    try:
-        async with asyncio.timeout(LONGEST_VERB_S):
-            page = await listing(int(since.timestamp()), int(until.timestamp()), cursor)
-    except Exception as error:
-        handler_failed(configuration.provider_code, verb, error)
-        return None
-    return page if isinstance(page, Page | NotSent | Unknown) else None
+    page, _ = await _run(handler, verb, int(since.timestamp()), int(until.timestamp()), cursor)
+    return page if isinstance(page, NotSent | Unknown) else listed(handler, verb, page)
 
 
 async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool | None:
@@ -377,30 +356,28 @@ async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> b
     try:
         if handler.fetch_webhook_key is not None:
             async with asyncio.timeout(LONGEST_VERB_S):
-                await handler.fetch_webhook_key(headers)
-        return handler.validate_webhook(headers, body) is True
-    except Exception as error:
+                await handler.fetch_webhook_key(dict(headers))
+        return handler.validate_webhook(dict(headers), body) is True
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         handler_failed(handler.code, "validate_webhook", error)
         return None
 
 
 def public_config(handler: Handler) -> JsonObject:
     """What a browser may know of the account; nothing where the handler failed to say."""
-    try:
-        return dict(handler.get_public_config())
-    except Exception as error:
-        handler_failed(handler.code, "get_public_config", error)
-        return {}
+    found = declared(handler, "get_public_config", dict, {})
+    return dict(found) if is_json(found) else {}
 
 
 async def call_test(handler: Handler) -> CredentialTest:
     """``test_credentials``, by the same rules as ``call``."""
-    if work_is_open():
-        raise TransactionOpen
-    try:
-        async with asyncio.timeout(LONGEST_VERB_S):
-            found = await handler.test_credentials()
-        return replace(found, detail=_clean(handler, found.detail) or "")
-    except Exception as error:
-        handler_failed(handler.code, "test_credentials", error)
-        return CredentialTest(False, "The provider's answer could not be read.", reached=False)
+    found, error = await _run(handler, "test_credentials")
+    if error is None:
+        wrong = wrong_in(found, CredentialTest)
+        if wrong is None:
+            told: CredentialTest = replace(found, detail=clean(handler, found.detail) or "")
+            return told
+        answered_wrongly(handler, "test_credentials", wrong)
+    return CredentialTest(False, "The provider's answer could not be read.", reached=False)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from polytill.flows.calling import amount_step, declared, handler_class
+from polytill.flows.calling import amount_step, handler_class
 from polytill.flows.catalog import takes
 from polytill.flows.desk import Desk, Snapshot
+from polytill.flows.guarded import declared
 from polytill.flows.route import Candidate
 from polytill.providers.contract import CustomerFields, Handler
 from polytill.providers.customer_fields import NOTHING

@@ -7,8 +7,8 @@ from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound
-from polytill.flows.calling import declared
 from polytill.flows.desk import Desk
+from polytill.flows.guarded import declared
 from polytill.providers.contract import CurrencyTerms, Handler
 from polytill.providers.features import features_of
 from polytill.providers.http import may_receive_keys
@@ -99,7 +99,8 @@ async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, a
     handler, missing = _handler(desk, code, given.get("integration_type") or "built_in", given.get("handler_module"))
     if handler is None and (given.get("status") or "active") != "inactive":
         detail = f"{missing} Until there is a handler, a provider can only be added with status inactive."
-        raise Invalid([FieldError("/code", detail)], code="handler_missing")
+        where = "/handlerModule" if given.get("integration_type") == "custom" else "/code"
+        raise Invalid([FieldError(where, detail)], code="handler_missing")
     entry = entry_from_handler(handler) if handler else ProviderEntry(code=code, name=given["name"])
     said = {name: value for name, value in given.items() if value is not None}
     if said.get("api_base_url", entry.api_base_url) != entry.api_base_url:

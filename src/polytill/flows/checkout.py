@@ -19,6 +19,7 @@ from polytill.flows import customers, reconcile
 from polytill.flows.calling import build, handler_class, public_config
 from polytill.flows.candidates import candidates
 from polytill.flows.desk import Desk
+from polytill.flows.guarded import declared
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import open_action
 from polytill.flows.pay import (
@@ -75,7 +76,9 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
     methods: tuple[str, ...] = ()
     if cls is not None and entry is not None:
         narrowed = entry.supported_payment_methods
-        methods = tuple(m for m in cls.methods_in(attempt.currency) if narrowed is None or m in narrowed)
+        methods = tuple(
+            m for m in declared(cls, "methods_in", tuple, (), attempt.currency) if narrowed is None or m in narrowed
+        )
     wanted = found.payment.payment_method
     return Step(
         action.kind.value, action.url, action.provider_token, action.instructions, (wanted,) if wanted else methods,

@@ -9,6 +9,7 @@ from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.domain.states import AttemptState
 from polytill.flows.calling import handler_class
 from polytill.flows.desk import Desk
+from polytill.flows.guarded import declared
 from polytill.providers.contract import Handler, PaymentFact
 from polytill.providers.outcomes import Outcome, Succeeded
 from polytill.providers.registry import HandlerMissing
@@ -68,6 +69,6 @@ def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, re
     """The provider's main id of a payment, and what stands in its answer."""
     found: Identifiers = {IdentifierKind.transaction: (transaction_id,)} if transaction_id else {}
     if handler is not None and response is not None:
-        for kind, values in handler.read_identifiers(response).items():
+        for kind, values in declared(handler, "read_identifiers", dict, {}, response).items():
             found[kind] = tuple(dict.fromkeys((*found.get(kind, ()), *values)))
     return found

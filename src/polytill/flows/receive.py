@@ -22,11 +22,11 @@ from polytill.flows.calling import (
     configuration_of,
     fetched,
     handler_class,
-    handler_failed,
     handler_is_missing,
 )
 from polytill.flows.captures import has_money
 from polytill.flows.desk import Desk, log
+from polytill.flows.guarded import answered_wrongly, handler_failed
 from polytill.flows.identified import naming
 from polytill.flows.inbox import (
     NOT_CAPTURED,
@@ -45,6 +45,7 @@ from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
 from polytill.flows.settle_disputes import apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
+from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
     DisputeFact,
@@ -59,6 +60,7 @@ from polytill.providers.contract import (
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
+from polytill.providers.well_formed import wrong_in
 from polytill.storage import payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -171,8 +173,10 @@ def _read(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
 ) -> tuple[WebhookEvent, WebhookResult]:
     try:
-        result = handler.process_webhook(body)
-    except Exception as error:
+        result = _facts_of(handler, body)
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         result = _unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
@@ -193,7 +197,19 @@ def _read(
     return event, result
 
 
-def _unreadable(handler: Handler, body: bytes, error: Exception) -> WebhookResult:
+class WrongAnswer(Exception):
+    """A handler read a webhook, and what it says is not what the contract declares."""
+
+
+def _facts_of(handler: Handler, body: bytes) -> WebhookResult:
+    result = handler.process_webhook(body)
+    if wrong := wrong_in(result, WebhookResult):
+        answered_wrongly(handler, "process_webhook", wrong)
+        raise WrongAnswer(wrong)
+    return result
+
+
+def _unreadable(handler: Handler, body: bytes, error: BaseException) -> WebhookResult:
     """A delivery that cannot be read, as by this version: what it says is kept for a person, and for a later version."""
     try:
         event = parse_json(body)
@@ -208,7 +224,9 @@ def _unreadable(handler: Handler, body: bytes, error: Exception) -> WebhookResul
     )
 
 
-def _why_unreadable(handler: Handler, error: Exception) -> str:
+def _why_unreadable(handler: Handler, error: BaseException) -> str:
+    if isinstance(error, WrongAnswer):
+        return f"unreadable: {error}"
     if not isinstance(error, ValueError):  # a mistake of the handler; the text of a foreign error may quote the body
         handler_failed(handler.code, "process_webhook", error)
         return f"unreadable: {type(error).__name__}"
@@ -225,8 +243,10 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
-        result = handler.process_webhook(to_json(event.body))
-    except Exception as error:
+        result = _facts_of(handler, to_json(event.body))
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         await finish(desk, db, event, EventState.parked, _why_unreadable(handler, error))
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))

@@ -9,14 +9,18 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from polytill.domain.currencies import CURRENCIES
+from polytill.domain.identifiers import IdentifierKind
+from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import CatalogEntry, CurrencyTerms, Handler, Idempotency, KeyField, WebhookProof
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, CustomerFields
 from polytill.providers.features import FEATURES
 from polytill.providers.http import may_receive_keys
+from polytill.providers.well_formed import wrong_in
 
 CREDENTIALS = frozenset({"publicKey", "secretKey", "webhookSecret"})
 # Every provider has these; ``Handler`` itself only says what they mean.
@@ -37,12 +41,14 @@ def faults_of(handler: type[Handler]) -> list[str]:
     for check in CHECKS:
         try:
             faults += check(handler)
-        except Exception as error:
+        except BaseException as error:
+            if not ends_only_itself(error):
+                raise
             faults.append(f"{check.__name__.replace('_', ' ')} cannot be read: {_named(error)}")
     return faults
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     name = getattr(error, "name", None)
     return f"{type(error).__name__} ({name})" if isinstance(name, str) else type(error).__name__
 
@@ -61,6 +67,10 @@ def catalog_entry(handler: type[Handler]) -> Iterator[str]:
     if not isinstance(catalog, CatalogEntry):
         yield "catalog is not a CatalogEntry"
         return
+    if wrong := wrong_in(
+        replace(catalog, currencies={}), CatalogEntry, "catalog"
+    ):  # the currencies have their own check
+        yield wrong
     if not catalog.methods:
         yield "catalog.methods is empty"
     for method in catalog.methods:
@@ -94,6 +104,8 @@ def keys(handler: type[Handler]) -> Iterator[str]:
         elif not isinstance(spec, KeyField):
             yield f"keys[{name!r}] is not a KeyField"
         else:
+            if wrong := wrong_in(spec, KeyField, f"keys[{name!r}]"):
+                yield wrong
             for pattern in (spec.sandbox, spec.production):
                 if re.fullmatch(pattern, "") is not None:
                     yield f"{name}'s pattern {pattern!r} accepts an empty key"
@@ -116,6 +128,12 @@ def config_schema(handler: type[Handler]) -> Iterator[str]:
     for name, spec in properties.items():
         if spec.get("type") not in ("string", "integer", "boolean"):
             yield f"the setting {name!r} is not a string, integer or boolean"
+        re.compile(spec.get("pattern", ""))
+    for name, patterns in handler.settings_by_environment.items():
+        if name not in properties:
+            yield f"settings_by_environment names {name!r}, which is no setting"
+        for pattern in patterns:
+            re.compile(pattern)
 
 
 def currencies(handler: type[Handler]) -> Iterator[str]:
@@ -226,6 +244,8 @@ def answers(handler: type[Handler]) -> Iterator[str]:
     json.dumps(handler.webhook_answer)
     if not isinstance(handler.webhook_answer, dict):
         yield "webhook_answer is not an object"
+    if faulty := wrong_in(handler.identifiers, Mapping[IdentifierKind, tuple[str, ...]], "identifiers"):
+        yield faulty
     wrong: list[Any] = [name for name in handler.redacted if not isinstance(name, str)]
     if isinstance(handler.redacted, str) or wrong:
         yield "redacted is not a set of field names"

@@ -6,12 +6,15 @@ sentence that says why, and never breaks another.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 
+from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import Handler
 from polytill.providers.declaration import faults_of
 from polytill.providers.flutterwave import FlutterwaveProvider
@@ -35,8 +38,6 @@ BUILT_IN: dict[str, type[Handler]] = {
 }
 
 
-# What foreign code may do while it is imported. It breaks itself with it, and nothing else.
-BREAKS = (Exception, SystemExit)
 MOST_FAULTS = 3
 
 
@@ -112,10 +113,14 @@ class Registry:
                     f"The handler module {path!r} is not a dotted path such as 'package.module.Class'."
                 )
             try:
-                self._custom[path] = _checked(code, getattr(import_module(module), name), path)
+                with redirect_stdout(sys.stderr):
+                    found = getattr(import_module(module), name)
+                self._custom[path] = _checked(code, found, path)
             except HandlerMissing:
                 raise
-            except BREAKS as error:
+            except BaseException as error:
+                if not ends_only_itself(error):
+                    raise
                 raise HandlerMissing(_cannot("handler module", path, error)) from error
         elif self._custom[path].code != code:
             raise HandlerMissing(f"{path} is the handler of {self._custom[path].code!r}, not of {code!r}.")
@@ -144,10 +149,14 @@ def _plug_in(code: str, claimed: list[EntryPoint]) -> PlugIn:
         refused = f"Several plug-ins claim the code {code!r}: {both}. None is loaded; uninstall all but one."
         return replace(first, distribution=None, refused=refused)
     try:
-        return replace(first, handler=_checked(code, claimed[0].load(), claimed[0].value))
+        with redirect_stdout(sys.stderr):  # what it prints is no output of a command of ours
+            found = claimed[0].load()
+        return replace(first, handler=_checked(code, found, claimed[0].value))
     except HandlerMissing as error:
         return replace(first, refused=str(error))
-    except BREAKS as error:
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
         return replace(first, refused=_cannot("plug-in", claimed[0].value, error))
 
 

@@ -14,6 +14,7 @@ from polytill.web.answering import Environment as Environment
 from polytill.web.answering import Minor as Minor
 from polytill.web.answering import Moment as Moment
 from polytill.web.answers_next import NextAction
+from polytill.web.code_by import CodeBy
 from polytill.web.dispute_shapes import Dispute
 from polytill.web.ledger_answers import Fee as Fee
 from polytill.web.ledger_answers import Ledger as Ledger
@@ -279,6 +280,7 @@ class Attempt(Answer):
     reason: str | None
     code: str | None
     detail: str | None
+    code_by: CodeBy
     provider_transaction_id: str | None
     identifiers: dict[IdentifierKind, list[str]]
     created_at: Moment
@@ -379,6 +381,7 @@ class Refund(Answer):
     failure_reason: str | None
     code: str | None
     detail: str | None
+    code_by: CodeBy
     provider_refund_id: str | None
     provider_dispute_id: str | None
     environment: Environment

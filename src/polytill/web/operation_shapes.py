@@ -10,6 +10,7 @@ from polytill.domain.clock import wire_time
 from polytill.domain.states import OperationState
 from polytill.storage.refunds import Operation as OperationRow
 from polytill.web.answering import Answer, Minor, Moment
+from polytill.web.code_by import CodeBy, code_by
 
 
 class Operation(Answer):
@@ -20,8 +21,9 @@ class Operation(Answer):
     amount: Annotated[Minor | None, Field(description="What a capture takes; null for a cancel")]
     status: OperationState
     reason: str | None
-    code: Annotated[str | None, Field(description="The provider's own code")]
-    detail: Annotated[str | None, Field(description="The provider's own message")]
+    code: Annotated[str | None, Field(description="The provider's own code, or a note of polytill's (``codeBy``)")]
+    detail: Annotated[str | None, Field(description="The provider's own message, or polytill's")]
+    code_by: CodeBy
     created_at: Moment
     updated_at: Moment
 
@@ -31,5 +33,6 @@ def operation_view(operation: OperationRow) -> dict[str, Any]:
     return {
         "id": operation.id, "kind": operation.kind, "amount": operation.amount, "status": operation.state.value,
         "reason": operation.reason, "code": operation.raw_code, "detail": operation.detail,
+        "codeBy": code_by(operation.raw_code, operation.detail),
         "createdAt": wire_time(operation.created_at), "updatedAt": wire_time(operation.updated_at),
     }  # fmt: skip

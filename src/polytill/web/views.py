@@ -26,6 +26,7 @@ from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Operation, Refund
 from polytill.storage.saved_methods import KeptMethod
+from polytill.web.code_by import code_by
 from polytill.web.dispute_shapes import dispute_view
 from polytill.web.operation_shapes import operation_view
 from polytill.web.saved_shapes import saved_method_view
@@ -89,6 +90,7 @@ def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str,
     return {
         "id": attempt.id, "reference": attempt.id, "number": attempt.number, "providerCode": attempt.provider_code,
         "status": attempt.state.value, "reason": attempt.reason, "code": attempt.raw_code, "detail": attempt.detail,
+        "codeBy": code_by(attempt.raw_code, attempt.detail),
         "providerTransactionId": attempt.provider_transaction_id,
         "identifiers": identifiers_view(attempt, kept or {}), "createdAt": wire_time(attempt.created_at),
         "updatedAt": wire_time(attempt.updated_at),
@@ -190,6 +192,7 @@ def refund_view(refund: Refund) -> dict[str, Any]:
         "id": refund.id, "paymentId": refund.payment_id, "status": refund.state.value, "amount": refund.amount,
         "currency": refund.currency, "reason": refund.reason, "origin": refund.origin,
         "failureReason": refund.failure_reason, "code": refund.raw_code, "detail": refund.detail,
+        "codeBy": code_by(refund.raw_code, refund.detail),
         "providerRefundId": refund.provider_refund_id,
         "providerDisputeId": refund.provider_dispute_id,
         "environment": refund.environment.value, "createdAt": wire_time(refund.created_at),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from polytill.providers.contained import ProcessStopped
 
-class NodeDied(BaseException):
+
+class NodeDied(ProcessStopped):
     """The process is gone. Not an ``Exception``: nothing in the product may survive it."""
 
 

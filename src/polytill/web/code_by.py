@@ -1,0 +1,24 @@
+"""Whose words stand on an attempt, a refund or an operation: the provider's, or a note of our own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from polytill.web.i18n import known_sentence, texts
+
+CodeBy = Annotated[
+    Literal["provider", "polytill"] | None,
+    Field(
+        description="Who said code and detail: the provider, or polytill itself (no answer, expired, staff); null: nobody"
+    ),
+]
+
+
+def code_by(code: str | None, detail: str | None) -> Literal["provider", "polytill"] | None:
+    """Who said a code and its detail. Every note of our own has a text (``noted``), by which it is known."""
+    if code is None and detail is None:
+        return None
+    is_ours = known_sentence("noted", detail or "") is not None or f"noted_code.{code}" in texts("en")
+    return "polytill" if is_ours else "provider"

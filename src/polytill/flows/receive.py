@@ -7,13 +7,11 @@ replayed. Where a provider signs nothing, the delivery is a hint: the provider i
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from polytill.domain.errors import NotFound, Unauthorized
 from polytill.domain.ids import address, new_id
-from polytill.domain.secret import without_secrets
 from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
 from polytill.flows import hints, paid_again, staff_word
 from polytill.flows.calling import (
@@ -26,7 +24,6 @@ from polytill.flows.calling import (
 )
 from polytill.flows.captures import has_money
 from polytill.flows.desk import Desk, log
-from polytill.flows.guarded import answered_wrongly, handler_failed
 from polytill.flows.identified import naming
 from polytill.flows.inbox import (
     NOT_CAPTURED,
@@ -45,6 +42,7 @@ from polytill.flows.receive_refunds import apply_refund
 from polytill.flows.settle import decide, settle
 from polytill.flows.settle_disputes import apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
+from polytill.flows.webhook_reading import facts_of, unreadable, why_unreadable
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
     ADDRESS_REFERENCE,
@@ -55,12 +53,10 @@ from polytill.providers.contract import (
     RefundFact,
     WebhookProof,
     WebhookResult,
-    redact,
 )
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
-from polytill.providers.well_formed import wrong_in
 from polytill.storage import payments, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -173,11 +169,11 @@ def _read(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
 ) -> tuple[WebhookEvent, WebhookResult]:
     try:
-        result = _facts_of(handler, body)
+        result = facts_of(handler, body)
     except BaseException as error:
         if not ends_only_itself(error):
             raise
-        result = _unreadable(handler, body, error)
+        result = unreadable(handler, body, error)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
     event = WebhookEvent(
@@ -197,42 +193,6 @@ def _read(
     return event, result
 
 
-class WrongAnswer(Exception):
-    """A handler read a webhook, and what it says is not what the contract declares."""
-
-
-def _facts_of(handler: Handler, body: bytes) -> WebhookResult:
-    result = handler.process_webhook(body)
-    if wrong := wrong_in(result, WebhookResult):
-        answered_wrongly(handler, "process_webhook", wrong)
-        raise WrongAnswer(wrong)
-    return result
-
-
-def _unreadable(handler: Handler, body: bytes, error: BaseException) -> WebhookResult:
-    """A delivery that cannot be read, as by this version: what it says is kept for a person, and for a later version."""
-    try:
-        event = parse_json(body)
-    except ValueError:
-        event = None
-    kept = redact(event, handler.redacted) if isinstance(event, dict) else None
-    key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
-    # Where nothing is signed, anybody may have made it up: it counts with the hints, which are bounded.
-    is_hint = handler.webhook_proof is not WebhookProof.signature
-    return WebhookResult(
-        "unreadable", key, "park", must_fetch=is_hint, reason=_why_unreadable(handler, error), body=kept
-    )
-
-
-def _why_unreadable(handler: Handler, error: BaseException) -> str:
-    if isinstance(error, WrongAnswer):
-        return f"unreadable: {error}"
-    if not isinstance(error, ValueError):  # a mistake of the handler; the text of a foreign error may quote the body
-        handler_failed(handler.code, "process_webhook", error)
-        return f"unreadable: {type(error).__name__}"
-    return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])
-
-
 async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
     """Apply a delivery that is stored already: read again from what was kept."""
     configuration = await configuration_of(desk, db, event.config_id)
@@ -243,11 +203,11 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
-        result = _facts_of(handler, to_json(event.body))
+        result = facts_of(handler, to_json(event.body))
     except BaseException as error:
         if not ends_only_itself(error):
             raise
-        await finish(desk, db, event, EventState.parked, _why_unreadable(handler, error))
+        await finish(desk, db, event, EventState.parked, why_unreadable(handler, error))
         return
     await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
 

@@ -79,8 +79,13 @@ class Decisions:
         ]  # fmt: skip
 
     def _made(self, row: Row) -> bool:
-        held = self.books[row["attempt_id"]]
-        return any(row["subject"] in f"{one.reference} {one.wire}" for tx in held for one in tx.refunds)
+        """Whether a provider has a refund, under our name or as one of that amount that bears none of ours: it is taken
+        for the one that staff said was made."""
+        ours = [one["id"] for one in self.rows.of("refunds", row["payment_id"])]
+        made = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
+        nameless = [one for one in made if not any(name in f"{one.reference} {one.wire}" for name in ours)]
+        named = any(row["subject"] in f"{one.reference} {one.wire}" for one in made)
+        return named or any(one.amount == row["amount"] for one in nameless)
 
     def _amount(self, attempt_id: str) -> int:
         return next(int(a["amount"]) for a in self.rows.tables["payment_attempts"] if a["id"] == attempt_id)

@@ -21,7 +21,8 @@ from benchmarks.measuring import Size
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill, beside
 from polytill.domain.states import Environment
-from polytill.flows import event_delivery, event_destination
+from polytill.flows.admin.event_destination import set_destination
+from polytill.flows.worker import event_delivery
 from polytill.storage import event_deliveries, events
 from polytill.storage.events import Event
 
@@ -74,7 +75,7 @@ async def _happen(till: Polytill, practice_id: int, count: int, mark: str) -> li
 async def _measure(settings: Any, count: int) -> dict[str, float]:
     """One worker; the events of one practice, then one event of another at a time beside a practice that hangs."""
     async with opened(settings, []) as till, _host() as (host, url):
-        await event_destination.set_destination(till.desk, url, "bench")
+        await set_destination(till.desk, url, "bench")
         await _happen(till, QUIET, count, "rate")
         began_s = time.monotonic()
         await event_delivery.deliver(till.desk)

@@ -19,7 +19,7 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure
+from polytill.flows.admin import catalog, provider_configs
 from polytill.settings import Settings
 from polytill.storage.provider_configs import Configuration
 
@@ -113,17 +113,17 @@ async def prepare(
 
 
 async def _configure(till: Polytill, practice_id: int) -> Configuration:
-    paystack = configure.Keys("pk_test_0123456789abcdef", Secret(SECRET_KEY))
-    flutterwave = configure.Keys(
+    paystack = provider_configs.Keys("pk_test_0123456789abcdef", Secret(SECRET_KEY))
+    flutterwave = provider_configs.Keys(
         "FLWPUBK_TEST-0123456789abcdef-X", Secret("FLWSECK_TEST-0123456789abcdef-X"), Secret("flw-secret-hash-1")
     )
     more = {"environment": Environment.sandbox, "is_enabled": True, "supported_currencies": ["NGN"]}
     wishes = (
-        configure.Wish("flutterwave", keys=flutterwave, **more),
-        configure.Wish("paystack", keys=paystack, is_default=True, **more),
+        provider_configs.Wish("flutterwave", keys=flutterwave, **more),
+        provider_configs.Wish("paystack", keys=paystack, is_default=True, **more),
     )
     for wish in wishes:
-        saved, _ = await configure.configure(till.desk, practice_id, wish, "benchmark")
+        saved, _ = await provider_configs.configure(till.desk, practice_id, wish, "benchmark")
     return saved
 
 

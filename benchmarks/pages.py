@@ -20,15 +20,16 @@ from benchmarks.processes import Program
 from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.states import Environment
-from polytill.flows import configure, links, staff
-from polytill.flows.desk import Desk
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.admin import provider_configs, staff
+from polytill.flows.context import Desk
+from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.payments.payment_links import LinkWish, create_link, link_token
 from polytill.storage import cases
 from polytill.storage.databases import PracticeDb
 from polytill.storage.staff import StaffDb
 from polytill.storage.units import Unit, moment
 from polytill.web.app import PAGES
-from polytill.web.visitors import cookie_name
+from polytill.web.console.sessions import cookie_name
 
 EMAIL, PASSWORD = "bench@example.com", "correct-horse-battery"
 DAYS = 60  # the payments are spread over so many
@@ -158,14 +159,16 @@ async def _signed_in(desk: Desk, door: str, db: StaffDb) -> str:
 async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[str, str]:
     """What stands for each name in an address; makes a payment at the desk and a link on the way."""
     desk = till.desk
-    wish = configure.Wish("manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"])
-    await configure.configure(desk, db.practice_id, wish, "benchmark")
+    wish = provider_configs.Wish(
+        "manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"]
+    )
+    await provider_configs.configure(desk, db.practice_id, wish, "benchmark")
     at_desk = await till.pay(db.practice_id, PaymentRequest(750_000, "NGN", "bench", "hash", provider_code="manual"))
-    link = await links.create_link(desk, db.practice_id, links.LinkWish(500_000, "NGN", "Deposit"), "benchmark")
+    link = await create_link(desk, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
     opened = await cases.listed(db, "open", None, None, 1)
     return {
         "practice_id": str(db.practice_id), "payment_id": paid["id"], "client_token": paid["clientToken"],
-        "at_desk": at_desk.payment.id, "link_token": links.link_token(desk, link), "case_id": opened[0].id,
+        "at_desk": at_desk.payment.id, "link_token": link_token(desk, link), "case_id": opened[0].id,
         "code": "paystack", "person_id": "1",
     }  # fmt: skip
 

@@ -25,7 +25,7 @@ from polytill.storage import payments as payment_rows
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
 from polytill.storage.payments import Attempt, Change, Payment
-from polytill.web.console_overview import read_month
+from polytill.web.console.overview import read_month
 
 FIRST = date(2026, 9, 1)
 ZONE = zone_of("Africa/Lagos")

@@ -35,8 +35,8 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure
-from polytill.flows.calling import hook_url
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.provider_calls import hook_url
 from polytill.settings import Settings
 from polytill.simulator.app import start
 from polytill.storage import ledger
@@ -244,13 +244,13 @@ async def _practice(till: Polytill, made: House, code: str) -> None:
     entry, key = await till.create_practice(f"Practice with {code}", "NGN")
     given = TEST_KEYS[code]
     account, signed_with = given["secretKey"], given.get("webhookSecret", given["secretKey"])
-    keys = configure.Keys(
+    keys = provider_configs.Keys(
         given["publicKey"], Secret(account), Secret(signed_with) if "webhookSecret" in given else None
     )
-    wish = configure.Wish(
+    wish = provider_configs.Wish(
         code, Environment.sandbox, keys, is_enabled=True, is_default=True, supported_currencies=["NGN"]
     )
-    saved, _ = await configure.configure(till.desk, entry.id, wish, "survival")
+    saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "survival")
     hook = hook_url(till.desk, saved.hook_token)
     body = {"provider": code, "account": account, "url": hook, "secret": signed_with}
     async with made.http.post(f"{made.network}/webhooks", json=body) as answer:

@@ -20,7 +20,8 @@ from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import catalog, onboarding
+from polytill.flows.admin import catalog
+from polytill.flows.admin.practices import create_key
 from polytill.settings import Settings
 from polytill.simulator.app import RunningSimulator, start
 from polytill.storage import practices
@@ -207,7 +208,7 @@ async def running(
         for code in BASES.keys() & await till.desk.catalog():
             base = simulator.url + BASES[code]
             await catalog.change(till.desk, code, {"api_base_url": base, "sandbox_api_base_url": base}, None, "test")
-        owner_key = await onboarding.create_key(till.desk, "owner", None, "test", None, "test")
+        owner_key = await create_key(till.desk, "owner", None, "test", None, "test")
         app = make_app(till, sweeping=False)
         config = uvicorn.Config(app, log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)

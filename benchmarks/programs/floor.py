@@ -27,10 +27,11 @@ from benchmarks.programs.stand_in import initialized
 from benchmarks.wire import Line, Served
 from polytill.app import Polytill
 from polytill.domain.clock import World
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage.units import Step, as_one_statement, json_text
-from polytill.web import logs, views
+from polytill.web import logs
+from polytill.web.api import views
 
 LINES = 16  # kept-alive connections to the provider
 

@@ -17,23 +17,16 @@ from polytill.domain.clock import World
 from polytill.domain.errors import KeyRingDiffers, NotNow, OperatorError, PolytillError
 from polytill.domain.places import places
 from polytill.domain.sealing import KeyRing
-from polytill.flows import (
-    event_delivery,
-    event_destination,
-    fleet,
-    key_ring,
-    lease,
-    onboarding,
-    operate,
-    pay,
-    presence,
-    reconcile,
-    refund,
-    rounds,
-)
-from polytill.flows.desk import Desk, log
-from polytill.flows.event_destination import BACKLOG_EVERY_S
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows import key_ring, lease, presence
+from polytill.flows.admin import fleet
+from polytill.flows.admin import practices as admin_practices
+from polytill.flows.admin.event_destination import BACKLOG_EVERY_S, read_backlog
+from polytill.flows.context import Desk, log
+from polytill.flows.payments import capture_cancel
+from polytill.flows.payments.create import PaymentRequest, Taken, create_payment
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds.create import create_refund
+from polytill.flows.worker import claims, event_delivery
 from polytill.providers.http import AiohttpTransport, Http, StatusTransport, Transport
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
@@ -109,17 +102,17 @@ class Polytill:
         ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency. ``external_id`` is
         your own identifier of it: unique, so that a repeated call is a ``Conflict`` and makes no second practice.
         """
-        return await onboarding.create_practice(
+        return await admin_practices.create_practice(
             self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
     async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
         """Take a payment."""
-        return await pay.create_payment(self.desk, practice_id, request, actor)
+        return await create_payment(self.desk, practice_id, request, actor)
 
     async def confirm(self, practice_id: int, payment_id: str) -> Taken:
         """Ask the provider for the truth about a payment."""
-        return await reconcile.confirm(self.desk, practice_id, payment_id)
+        return await lookup.confirm(self.desk, practice_id, payment_id)
 
     async def refund(
         self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, reason: str | None = None,
@@ -128,20 +121,20 @@ class Polytill:
         """Refund part (minor units) or all of what is left. ``key`` makes a repeat harmless. What an open chargeback is
         about is refunded only with ``accept_dispute_risk``: if the dispute is lost, the customer is paid twice."""
         request_hash = f"{payment_id}:{amount}:{reason}"
-        made, _ = await refund.create_refund(
+        made, _ = await create_refund(
             self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
         )
         return made
 
     async def capture(self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None) -> Taken:
         """Take an amount that is held."""
-        return await operate.capture(
+        return await capture_cancel.capture(
             self.desk, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
         )
 
     async def sweep(self, everyone: bool = False) -> int:
         """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
-        done = await rounds.sweep(self.desk, everyone) + await event_delivery.deliver(self.desk)
+        done = await claims.sweep(self.desk, everyone) + await event_delivery.deliver(self.desk)
         self._tell_clock()
         return done
 
@@ -170,11 +163,11 @@ class Polytill:
     async def watch_clock(self) -> None:
         """Compare our clock with the owner database's server's, if it is time to, and say where they differ."""
         with suppress(NotNow):  # whatever else needs that database says that it is away
-            await rounds.keep_time(self.desk)
+            await claims.keep_time(self.desk)
         self._tell_clock()
 
     async def _learn_time(self) -> None:
-        await rounds.keep_time(self.desk)
+        await claims.keep_time(self.desk)
         self._tell_clock()
 
     def _tell_clock(self) -> None:
@@ -192,7 +185,7 @@ class Polytill:
         """Keep the leases of this process, its place among the nodes, its copy of the directory, an eye on its clock, and no
         connection that nobody uses, until it is cancelled."""
         idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
-        backlog = self._repeat("backlog", partial(event_destination.read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
+        backlog = self._repeat("backlog", partial(read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
         here = presence.Presence(self.desk, kind, runs_worker)
         self.desk.health.lifespan_runs = True
         known = self._repeat("directory", self.learn)
@@ -210,16 +203,16 @@ class Polytill:
 
     async def visit_for_ever(self) -> None:
         """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
-        going, sending = rounds.Rounds(self.desk), event_delivery.Deliveries(self.desk)
+        going, sending = claims.Rounds(self.desk), event_delivery.Deliveries(self.desk)
         log.info("worker_started", worker=going.worker)
         # Before the first claim is judged by it; where the server is away, nothing can be claimed either.
         await self._repeat("clock", self._learn_time, once=True)
-        await self._repeat("everyone", partial(rounds.hold_everyone, self.desk), once=True)
+        await self._repeat("everyone", partial(claims.hold_everyone, self.desk), once=True)
         try:
-            lapsed = self._repeat("lapsed", rounds.Lapsed(self.desk).look)
+            lapsed = self._repeat("lapsed", claims.Lapsed(self.desk).look)
             deliveries = self._repeat("deliveries", partial(event_delivery.turn, sending, self.desk))
             async with beside(lapsed), beside(deliveries):
-                await self._repeat("rounds", partial(rounds.turn, going, self.desk))
+                await self._repeat("rounds", partial(claims.turn, going, self.desk))
         finally:
             for worker in (going, sending):
                 with suppress(PolytillError):  # the claims end by themselves

@@ -29,8 +29,9 @@ from polytill.domain.clock import World
 from polytill.domain.errors import OperatorError
 from polytill.domain.money import Money
 from polytill.domain.sealing import KeyRing
-from polytill.flows import catalog, onboarding, staff
-from polytill.flows.desk import log
+from polytill.flows.admin import catalog, staff
+from polytill.flows.admin.practices import create_key
+from polytill.flows.context import log
 from polytill.settings import Settings
 from polytill.simulator.app import start as start_simulator
 from polytill.storage import practices
@@ -262,7 +263,7 @@ def made_up_keys(code: str) -> dict[str, str]:
 
 
 async def _seed(demo: Demo, folder: Path, console: Console) -> None:
-    demo.owner_key = await onboarding.create_key(demo.till.desk, "owner", None, "demo", None, "demo")
+    demo.owner_key = await create_key(demo.till.desk, "owner", None, "demo", None, "demo")
     for name, currency in PRACTICES:
         with console.status(f"Onboarding {name} …"):
             made = await demo.call(

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from polytill.app import Polytill
 from polytill.domain.errors import PolytillError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import event_destination
-from polytill.flows.calling import handler_class
-from polytill.flows.desk import Desk
-from polytill.flows.rounds import CLAIM_S
+from polytill.flows.admin.event_destination import FAILING, read_backlog
+from polytill.flows.context import Desk
+from polytill.flows.provider_calls import handler_class
+from polytill.flows.worker.claims import CLAIM_S
 from polytill.providers.http import may_receive_keys
 from polytill.providers.registry import HandlerMissing
 from polytill.settings import Settings
@@ -145,7 +145,7 @@ async def _work(desk: Desk) -> list[Finding]:
 
 
 async def _events(desk: Desk) -> list[Finding]:
-    backlog = await event_destination.read_backlog(desk)
+    backlog = await read_backlog(desk)
     findings = []
     if backlog.abandoned:
         what = "1 event was" if backlog.abandoned == 1 else f"{backlog.abandoned} events were"
@@ -155,7 +155,7 @@ async def _events(desk: Desk) -> list[Finding]:
         )
         findings.append(Finding(True, sentence))
     since = backlog.retrying_since
-    if since is not None and desk.world.now() - since > event_destination.FAILING:
+    if since is not None and desk.world.now() - since > FAILING:
         hours = int((desk.world.now() - since).total_seconds() // 3600)
         what = "1 event waits" if backlog.retrying == 1 else f"{backlog.retrying} events wait"
         sentence = f"The event destination has not accepted an event for more than {hours} h: {what} for another try."

@@ -1,7 +1,7 @@
 """The worker: rounds of visits by claims, and jobs by the clock on DBOS. Embedded in ``serve`` where the databases are
 SQLite files; on PostgreSQL any number of ``polytill worker`` processes.
 
-A visit is found by its practice's lease and held by a claim (``flows/rounds.py``): claims are taken and given back for
+A visit is found by its practice's lease and held by a claim (``flows/worker/claims.py``): claims are taken and given back for
 many practices at once, where a durable workflow costs about six milliseconds for each, and a claim of a dead worker
 ends by itself, where a workflow of a dead executor waits until someone resumes it. DBOS does what it is good at: jobs
 that are due by the clock once for all workers together, and their fan-out over the fleet. Its workflows are handed ids
@@ -20,8 +20,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from polytill.app import Polytill, beside
-from polytill.flows import compare, rounds
-from polytill.flows.desk import log
+from polytill.flows.context import log
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.worker import claims
 from polytill.storage import durable, leases, practices
 
 Result = TypeVar("Result")
@@ -84,7 +85,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="compare_practice")
     def compare_practice(practice_id: int) -> int:
-        return do(compare.compare(desk, practice_id))
+        return do(compare(desk, practice_id))
 
     def enqueue(practice_ids: list[int], at: Any) -> None:
         for practice_id in practice_ids:
@@ -101,7 +102,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="visit_everyone")
     def visit_everyone(_: Any, __: Any) -> None:
-        do(rounds.hold_everyone(desk))
+        do(claims.hold_everyone(desk))
 
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:

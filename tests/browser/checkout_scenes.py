@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from polytill.flows import reconcile
-from polytill.flows.pay import find
+from polytill.flows.payments.create import find
+from polytill.flows.recovery import lookup
 from tests.installation import Installation
 from tests.web.support import Clock, Json, Practice, fresh
 
@@ -191,7 +191,7 @@ class Scenes:
         late = await self._make(clinic, "expired")
         desk = self.house.till.desk
         self.clock.advance(90_000)
-        await reconcile.expire(desk, *await find(desk, clinic.id, late["id"]))
+        await lookup.expire(desk, *await find(desk, clinic.id, late["id"]))
         self.clock.offset_s = 0
         await self._fail_for_good(clinic)
 

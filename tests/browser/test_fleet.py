@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from polytill.flows import fleet, onboarding
+from polytill.flows.admin import fleet
+from polytill.flows.admin.practices import migrate_practice
 from tests.browser.scene import chromium, visit
 from tests.fleets import a_newer_schema, break_it, mend
 from tests.installation import Installation, running
@@ -44,7 +45,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await page.get_by_role("button", name=said("fleet.begin")).click()
             await expect(page.locator("[data-done=migration_goes_on]")).to_be_visible()
             for done in (1, 3):
-                await onboarding.migrate_practice(desk, done, "elsewhere")
+                await migrate_practice(desk, done, "elsewhere")
             await expect(page.get_by_text(said("fleet.progress", n="2", of="5", failed="0"))).to_be_visible()
             await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
             await seen.look("owner-fleet")

@@ -8,7 +8,7 @@ from itertools import count
 
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
-from polytill.flows import operator
+from polytill.flows.review import resolve
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import cases
@@ -115,7 +115,7 @@ class History:
         [attempt] = [one for one in attempts if one.id == case.subject]
         self.scene.wire.says("refund", Succeeded(Money(attempt.amount, "NGN"), f"re-{next(self.numbers)}"))
         try:
-            await operator.refund_excess(self.scene.desk, self.scene.practice_id, case.id, "ada")
+            await resolve.refund_excess(self.scene.desk, self.scene.practice_id, case.id, "ada")
         except (Conflict, Invalid):
             self.scene.wire._script["refund"].clear()
 

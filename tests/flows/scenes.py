@@ -15,9 +15,10 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, RefundState
-from polytill.flows import catalog, configure, receive
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Reason, Succeeded
@@ -88,7 +89,7 @@ class Scene:
         wish: dict[str, Any] = {"is_enabled": True, "supported_currencies": ["NGN"]} | more
         environment = wish.pop("environment", Environment.sandbox)
         patch = wish.pop("patch", False)
-        saved, _ = await configure.configure(
+        saved, _ = await provider_configs.configure(
             self.desk, self.practice_id, Wish(code, environment, given or keys(), **wish), "test", patch
         )
         return saved

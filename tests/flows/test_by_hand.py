@@ -10,10 +10,12 @@ from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import by_hand, configure, reconcile
-from polytill.flows.configure import Keys, Wish
+from polytill.flows.admin import provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
 from polytill.flows.next_action import open_action
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.payments.manual import confirm_by_hand
+from polytill.flows.recovery import lookup
 from polytill.providers.contract import Customer
 from polytill.storage import audit, ledger
 
@@ -26,7 +28,7 @@ async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
         "manual", Environment.sandbox, Keys(config=BANK if config is None else config), is_enabled=True,
         supported_currencies=["NGN"],
     )  # fmt: skip
-    await configure.configure(till.desk, practice.id, wish, "test")
+    await provider_configs.configure(till.desk, practice.id, wish, "test")
     return practice.id
 
 
@@ -35,7 +37,7 @@ async def asked(till: Polytill, practice_id: int, method: str | None = None, key
 
 
 async def confirmed(till: Polytill, practice_id: int, payment_id: str, amount: int = 500_000) -> Taken:
-    return await by_hand.confirm_by_hand(till.desk, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
+    return await confirm_by_hand(till.desk, practice_id, payment_id, amount, "Counted it", "R-17", "key:7")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ async def test_two_people_at_once_book_it_once(till: Polytill) -> None:
 async def test_asking_pays_nothing(till: Polytill) -> None:
     practice_id = await clinic(till)
     payment = (await asked(till, practice_id)).payment
-    found = await reconcile.confirm(till.desk, practice_id, payment.id)
+    found = await lookup.confirm(till.desk, practice_id, payment.id)
     assert (found.payment.status.value, found.payment.amount_captured) == ("requires_action", 0)
     db = await till.desk.opening.practice(practice_id)
     assert open_action(db, found.attempts[0]) is not None, "the payer can still read how to pay"
@@ -111,8 +113,8 @@ async def test_another_amount_settles_nothing(till: Polytill) -> None:
         with pytest.raises(Invalid):
             await confirmed(till, practice_id, payment.id, amount)
     with pytest.raises(Invalid):
-        await by_hand.confirm_by_hand(till.desk, practice_id, payment.id, 500_000, "  ", None, "key:7")
-    assert (await reconcile.confirm(till.desk, practice_id, payment.id)).payment.amount_captured == 0
+        await confirm_by_hand(till.desk, practice_id, payment.id, 500_000, "  ", None, "key:7")
+    assert (await lookup.confirm(till.desk, practice_id, payment.id)).payment.amount_captured == 0
 
 
 async def test_a_refund_is_staffs_word_too(till: Polytill) -> None:
@@ -129,7 +131,7 @@ async def test_what_a_provider_knows_is_not_confirmed_by_hand(till: Polytill) ->
     practice, _ = await till.create_practice("Clinic", "NGN")
     keys = Keys("pk_test_0123456789", Secret("sk_test_0123456789abcdef0123456789"))
     wish = Wish("paystack", Environment.sandbox, keys, is_enabled=True, supported_currencies=["NGN"])
-    await configure.configure(till.desk, practice.id, wish, "test")
+    await provider_configs.configure(till.desk, practice.id, wish, "test")
     till.desk.http.transport = Unreachable()
     request = PaymentRequest(500_000, "NGN", "k", "body", customer=Customer("ada@example.com"))
     payment = (await till.pay(practice.id, request)).payment

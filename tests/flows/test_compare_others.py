@@ -10,10 +10,10 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import Environment, EventState
-from polytill.flows import compare
-from polytill.flows.compare_disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
-from polytill.flows.compare_refunds import ASKED_AGAIN_AT
 from polytill.flows.listing import ASKED_AGAIN_S, MAX_PAGES, REPLACED_KEYS_COUNT
+from polytill.flows.reconciliation.disputes import CLOCKS_DIFFER, LONGEST_DISPUTE
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.storage import disputes, listings, refunds, webhook_events
@@ -60,7 +60,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Lists:
 async def run(scene: Scene, seconds: float = HOUR) -> int:
     """Time passes, and the comparison runs."""
     scene.clock.at_s += seconds
-    return await compare.compare(scene.desk, scene.practice_id)
+    return await compare(scene.desk, scene.practice_id)
 
 
 async def given_back(scene: Scene, payment: Any) -> list[tuple[str, str, str | None]]:

@@ -21,7 +21,7 @@ from polytill.domain.states import (
     Environment,
     PaymentStatus,
 )
-from polytill.flows.settle import Verdict, decide
+from polytill.flows.payments.settle import Verdict, decide
 from polytill.providers.outcomes import (
     Declined,
     NeedsAction,

@@ -11,7 +11,8 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from polytill.domain.errors import NotNow
-from polytill.flows import lease, visit
+from polytill.flows import lease
+from polytill.flows.worker import sweep
 from polytill.storage import leases, payments
 from tests.installation import Installation
 
@@ -181,17 +182,17 @@ async def test_a_lapsed_lease_ends_only_when_nothing_is_open(installation: Insta
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     desk = installation.till.desk
     await _paid(installation, practice_id, key, "one")
-    lapsed = desk.world.after(-visit.GRACE_S - 1)
+    lapsed = desk.world.after(-sweep.GRACE_S - 1)
     body = {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}}
     path = f"/api/practices/{practice_id}/payments"
     waiting = await installation.call("POST", path, key, body, idempotency="two")
     async with desk.owner.transaction() as tx:
         tx.add("UPDATE practice_leases SET lease_until = $1", lapsed)
-    await visit.visit(desk, practice_id, lapsed)
+    await sweep.visit(desk, practice_id, lapsed)
     assert practice_id in await leases.all_held(desk.owner), "a payer still holds a link here"
     await installation.call("POST", f"{path}/{waiting.body['id']}/cancel", key, {}, idempotency="off")
     db = await desk.opening.practice(practice_id)
     async with db.transaction() as tx:
         tx.add("UPDATE payment_attempts SET next_lookup_at = NULL")
-    await visit.visit(desk, practice_id, lapsed)
+    await sweep.visit(desk, practice_id, lapsed)
     assert practice_id not in await leases.all_held(desk.owner)

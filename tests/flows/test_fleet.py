@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from polytill.app import Polytill
-from polytill.flows import fleet, onboarding
+from polytill.flows.admin import fleet
+from polytill.flows.admin.practices import migrate_practice
 from polytill.storage import audit, migrating
 from polytill.storage.fleet import Fleet
 from polytill.storage.fleet import read as read_fleet
@@ -91,7 +92,7 @@ async def test_a_process_that_died_is_followed_by_another(till: Polytill, newer:
     desk = till.desk
     lost = await fleet.begin(desk, "the first")
     assert lost is not None
-    await onboarding.migrate_practice(desk, 1, "the first")  # and then its process dies
+    await migrate_practice(desk, 1, "the first")  # and then its process dies
     assert await fleet.begin(desk, "too early") is None
     clock.advance(fleet.CLAIM_S + 1)
     stopped = await seen(till)

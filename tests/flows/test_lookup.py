@@ -12,10 +12,12 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import checkout, operator, receive, reconcile
 from polytill.flows.next_action import open_action
+from polytill.flows.payments.settle import settle
+from polytill.flows.recovery import checkout, lookup
+from polytill.flows.review import resolve
 from polytill.flows.schedule import after_sent, next_lookup
-from polytill.flows.settle import settle
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
@@ -175,7 +177,7 @@ async def test_a_lost_link_is_followed_by_a_new_one(scene: Scene, answer: Any) -
     # And if somebody should pay the first one after all, that is a fact.
     scene.wire.always("confirm", LINK)
     scene.wire.says("confirm", paid(transaction="tx-late"))
-    await reconcile.refresh(scene.desk, scene.db, await scene.payment(taken.payment.id), first)
+    await lookup.refresh(scene.desk, scene.db, await scene.payment(taken.payment.id), first)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
@@ -391,14 +393,14 @@ async def test_one_that_cannot_be_looked_up_does_not_hold_up_the_others(
     first = await lost(scene)
     scene.wire.says("create", LOST)
     second = await scene.pay()
-    real = reconcile.refresh
+    real = lookup.refresh
 
     async def broken(desk: Any, db: Any, payment: Any, attempt: Any, source: str = "lookup") -> Any:
         if payment.id == first.payment.id:
             raise RuntimeError("a mistake of ours")
         return await real(desk, db, payment, attempt, source)
 
-    monkeypatch.setattr(reconcile, "refresh", broken)
+    monkeypatch.setattr(lookup, "refresh", broken)
     scene.wire.says("lookup", paid())
     await scene.later(3)
     assert (await scene.payment(second.payment.id)).status is P.succeeded
@@ -410,7 +412,7 @@ async def test_the_same_mismatch_is_told_once(scene: Scene) -> None:
     taken = await scene.pay()
     scene.wire.always("confirm", paid(900))
     for _ in range(3):
-        await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
+        await lookup.confirm(scene.desk, scene.practice_id, taken.payment.id)
     assert await scene.cases() == ["amount_mismatch"]
     assert len(await plain(scene.db, "SELECT id FROM events WHERE type = 'payment.amount_mismatch'")) == 1
 
@@ -441,7 +443,7 @@ async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None
     for _ in range(2):
         for payment in await payments.unpaid_past_expiry(scene.db, scene.desk.world.now(), limit=2):
             visited.append(payment.id)
-            await reconcile.expire(scene.desk, scene.db, payment)
+            await lookup.expire(scene.desk, scene.db, payment)
         scene.clock.at_s += 1
     assert sorted(visited) == sorted(made[2:])
 
@@ -451,7 +453,7 @@ async def test_what_cannot_be_expired_keeps_nobody_waiting(scene: Scene) -> None
 
 async def everything_about(scene: Scene, unfinished: Any, held_one: Any, won: Any) -> None:
     """Whatever asks a provider about something that is there already."""
-    await reconcile.confirm(scene.desk, scene.practice_id, unfinished.payment.id)
+    await lookup.confirm(scene.desk, scene.practice_id, unfinished.payment.id)
     await scene.till.refund(scene.practice_id, won.id, key="back", amount=100)
     await scene.till.capture(scene.practice_id, held_one.payment.id, key="take")
 
@@ -537,7 +539,7 @@ async def test_keys_that_another_node_has_just_made_are_read_anew(scene: Scene) 
     taken = await scene.pay()
     scene.desk._snapshots[scene.practice_id] = replace(before, read_at_s=scene.desk.world.time_s())
     scene.wire.says("lookup", paid())
-    await reconcile.confirm(scene.desk, scene.practice_id, taken.payment.id)
+    await lookup.confirm(scene.desk, scene.practice_id, taken.payment.id)
     assert [call.key for call in scene.wire.of("lookup")] == ["sk_test_2"]
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
@@ -585,11 +587,9 @@ async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> No
     assert await scene.cases() == ["other_account", "other_account"]
     [case, other] = await cases.listed(scene.db)
     with pytest.raises(Invalid):
-        await operator.same_account(scene.desk, scene.practice_id, case.id, " ", "ada")
+        await resolve.same_account(scene.desk, scene.practice_id, case.id, " ", "ada")
     scene.wire.always("create", REFUSED)
-    found = await operator.same_account(
-        scene.desk, scene.practice_id, case.id, "Asked the provider: one account", "ada"
-    )
+    found = await resolve.same_account(scene.desk, scene.practice_id, case.id, "Asked the provider: one account", "ada")
     assert (found.case.state, found.case.detail["resolution"]["note"]) == (
         "resolved",
         "Asked the provider: one account",
@@ -599,7 +599,7 @@ async def test_a_person_knows_that_the_keys_are_one_accounts(scene: Scene) -> No
     for taken in both:
         assert (await scene.attempts(taken.payment.id))[0].state is A.not_sent
     with pytest.raises(Conflict) as caught:
-        await operator.same_account(scene.desk, scene.practice_id, other.id, "again", "ada")
+        await resolve.same_account(scene.desk, scene.practice_id, other.id, "again", "ada")
     assert caught.value.code == "case_resolved"
 
 
@@ -692,7 +692,7 @@ async def test_who_paid_another_amount_is_not_told_to_have_paid_nothing(scene: S
     assert (await scene.payment(payment.id)).status is P.requires_action
     assert await plain(scene.db, "SELECT type FROM events") == [("payment.amount_mismatch",)]
     [case] = await cases.listed(scene.db)
-    await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back at the provider.", "staff")
+    await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back at the provider.", "staff")
     asked = len(scene.wire.of("confirm"))
     for _ in range(10):
         await scene.later(1)
@@ -894,7 +894,7 @@ async def test_a_further_transaction_that_does_not_fit_is_news(scene: Scene) -> 
     scene.wire.always("confirm", paid(900, transaction="tx-1"))
     await scene.later(70)
     [case] = await cases.listed(scene.db)
-    await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back by hand.", "ada")
+    await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back by hand.", "ada")
     await scene.later(3600)
     assert await scene.cases() == []
     scene.wire.always("confirm", paid(800, transaction="tx-2"))

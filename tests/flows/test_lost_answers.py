@@ -17,10 +17,10 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows import configure
-from polytill.flows.configure import Keys, Wish
+from polytill.flows.admin import provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
 from polytill.flows.next_action import open_action
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from tests.flows.scenes import Clock
@@ -111,7 +111,7 @@ async def practice(
         webhook = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(webhook) if webhook else None)
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency])
-        await configure.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.desk, entry.id, wish, "test")
         yield till, clock, entry.id
 
 

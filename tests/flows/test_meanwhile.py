@@ -10,9 +10,11 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, OperationState, PaymentStatus, RefundState
-from polytill.flows import operate, receive, reconcile
-from polytill.flows import refund as refunding
 from polytill.flows.next_action import open_action
+from polytill.flows.payments.capture_cancel import cancel
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds import create as refunding
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import DisputeFact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
@@ -180,7 +182,7 @@ async def test_a_cancel_that_an_authorization_overtakes_has_not_come_about(scene
 
     scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
     scene.wire.says("confirm", meanwhile)
-    canceled = await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    canceled = await cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
     assert canceled.payment.status is P.authorized
     operation = await refunds.operation_by_key(scene.db, "off")
     assert operation is not None
@@ -198,7 +200,7 @@ async def test_an_expiry_that_an_authorization_overtakes_cancels_nothing(scene: 
 
     scene.wire.says("confirm", NeedsAction(None))
     scene.wire.says("cancel", meanwhile)
-    await reconcile.expire(scene.desk, scene.db, taken.payment)
+    await lookup.expire(scene.desk, scene.db, taken.payment)
     assert (await scene.payment(taken.payment.id)).status is P.authorized
 
 
@@ -210,7 +212,7 @@ async def test_news_of_a_hold_that_comes_after_its_end_is_asked_about(scene: Sce
     taken = await scene.pay(capture="manual")
     canceled = Declined(Reason.canceled, True, "canceled", None, "tx-1")
     scene.wire.says("cancel", canceled)
-    await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+    await cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
     said = {"canceled": canceled, "held": held(), "none": Unknown(Reason.timeout)}[answer]
     scene.wire.says("confirm", said)
     late = await scene.delivery(configuration, PaymentFact(held(), taken.attempts[0].id, "tx-1"))
@@ -244,7 +246,7 @@ async def test_a_hold_that_ends_while_its_news_is_applied_is_asked_about(
 
     async def called_off_first(*given: Any, **more: Any) -> Any:
         monkeypatch.setattr(receive, "settle", settled)
-        await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
+        await cancel(scene.desk, scene.practice_id, taken.payment.id, "off", "hash", "test")
         return await settled(*given, **more)
 
     monkeypatch.setattr(receive, "settle", called_off_first)
@@ -300,7 +302,7 @@ async def test_a_second_success_whose_booker_died_is_booked_by_the_next(
 
     scene.wire.always("confirm", paid(transaction="tx-2"))
     with monkeypatch.context() as dying:
-        dying.setattr("polytill.flows.paid_again.settle", dies)
+        dying.setattr("polytill.flows.payments.second_transactions.settle", dies)
         await scene.delivery(configuration, fact)
     assert [a.state for a in await scene.attempts(taken.payment.id)] == [A.succeeded]
     await scene.later(10)
@@ -336,7 +338,7 @@ async def test_a_second_success_that_the_first_overtakes_is_booked_beside_it(sce
     reference = taken.attempts[0].id
 
     async def overtaken(_: Any) -> Succeeded:
-        await reconcile.refresh(scene.desk, scene.db, taken.payment, taken.attempts[0])
+        await lookup.refresh(scene.desk, scene.db, taken.payment, taken.attempts[0])
         return paid(transaction="tx-2", fee=20)
 
     scene.wire.says("confirm", overtaken, paid(fee=fee), paid(transaction="tx-2", fee=20))

@@ -11,8 +11,8 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import operate
-from polytill.flows.pay import Taken
+from polytill.flows.payments import capture_cancel
+from polytill.flows.payments.create import Taken
 from polytill.providers.contract import PaymentFact
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
@@ -37,7 +37,7 @@ async def capture(scene: Scene, payment: Payment, amount: int | None = None, key
 
 
 async def cancel(scene: Scene, payment: Payment, key: str = "stop") -> Taken:
-    return await operate.cancel(scene.desk, scene.practice_id, payment.id, key, "body", "test")
+    return await capture_cancel.cancel(scene.desk, scene.practice_id, payment.id, key, "body", "test")
 
 
 @pytest.mark.parametrize("amount", [None, 1000, 400, 1])
@@ -99,13 +99,13 @@ async def test_a_repeat_that_read_before_the_first_was_on_disk_is_no_refusal(
     scene.wire.says(kind, answer)
     act = capture if kind == "capture" else cancel
     await act(scene, payment, key="one")
-    reading = operate.refunds.operation_by_key
+    reading = capture_cancel.refunds.operation_by_key
     seen: list[Any] = [None]  # the first time that it is looked for, it is not there yet
 
     async def by_key(*args: Any) -> Any:
         return seen.pop() if seen else await reading(*args)
 
-    monkeypatch.setattr(operate.refunds, "operation_by_key", by_key)
+    monkeypatch.setattr(capture_cancel.refunds, "operation_by_key", by_key)
     assert (await act(scene, payment, key="one")).replayed
     assert len(scene.wire.of(kind)) == 1
 
@@ -181,7 +181,7 @@ async def test_a_worker_looks_while_the_call_is_under_way(scene: Scene, told: An
 
     async def slow(_: object) -> object:
         [operation] = await refunds.open_operations(scene.db, payment.id)
-        await operate.refresh(scene.desk, scene.db, operation)
+        await capture_cancel.refresh(scene.desk, scene.db, operation)
         return CANCELED
 
     scene.wire.says("cancel", slow)

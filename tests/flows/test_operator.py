@@ -10,7 +10,8 @@ import pytest
 from polytill.domain.errors import Conflict, Invalid, NotFound
 from polytill.domain.money import Money
 from polytill.domain.states import DisputeState, Environment, RefundState
-from polytill.flows import excess, operator
+from polytill.flows.payments import duplicates
+from polytill.flows.review import resolve
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.storage import audit, cases, disputes, ledger, refunds, webhook_events
@@ -37,7 +38,7 @@ async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
     case = await paid_twice(scene)
     assert await excess_held(scene) == 1000
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert await excess_held(scene) == 0
     assert found.case.state == "resolved"
     assert (found.case.resolved_by, found.case.detail["resolution"]["refund"]) == ("ada", found.refunds[0].id)
@@ -55,7 +56,7 @@ async def test_an_ordinary_refund_leaves_the_excess_alone(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(400, transaction="re-1"), paid(transaction="re-2"))
     await scene.till.refund(scene.practice_id, str(case.payment_id), key="r", amount=400)
-    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     asked = [call.params.provider_transaction_id for call in scene.wire.of("refund")]
     assert asked == ["tx-b", "tx-a"], "what the payment has captured is given back from where it was captured"
 
@@ -82,7 +83,7 @@ async def test_an_excess_given_back_at_the_provider_leaves_the_payment_alone(sce
     assert await excess_held(scene) == 0
     assert await cases.listed(scene.db) == [], "nobody has to decide any more"
     with pytest.raises(Conflict) as caught:
-        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert caught.value.code == "case_resolved"
 
 
@@ -103,7 +104,7 @@ async def test_what_is_left_of_an_excess_is_given_back(scene: Scene) -> None:
     case = await paid_twice(scene)
     await dashboard(scene, case, RefundFact("succeeded", None, "dash-1", amount=Money(300, "NGN")))
     scene.wire.says("refund", paid(700, transaction="re-1"))
-    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     [call] = scene.wire.of("refund")
     assert (call.params.amount, call.params.full) == (Money(700, "NGN"), False)
     assert await excess_held(scene) == 0
@@ -119,10 +120,10 @@ async def test_two_clicks_are_one_refund(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(transaction="re-1"))
     done = await asyncio.gather(
-        *(operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada") for _ in range(5)),
+        *(resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada") for _ in range(5)),
         return_exceptions=True,
     )
-    assert sum(isinstance(one, operator.Evidence) for one in done) == 1, done
+    assert sum(isinstance(one, resolve.Evidence) for one in done) == 1, done
     assert sum(isinstance(one, Conflict) for one in done) == 4, done
     assert len(scene.wire.of("refund")) == 1
 
@@ -130,9 +131,9 @@ async def test_two_clicks_are_one_refund(scene: Scene) -> None:
 async def test_a_refused_refund_leaves_the_case_open_to_be_tried_again(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", REFUSED, paid(transaction="re-2"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert (found.case.state, found.refunds[0].state) == ("open", RefundState.declined)
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     states = [r.state for r in await refunds.of_payment(scene.db, str(case.payment_id))]
     assert sorted(states) == ["declined", "succeeded"]
@@ -141,11 +142,11 @@ async def test_a_refused_refund_leaves_the_case_open_to_be_tried_again(scene: Sc
 async def test_a_case_is_put_away_with_a_note_and_once(scene: Scene) -> None:
     case = await paid_twice(scene)
     with pytest.raises(Invalid):
-        await operator.put_away(scene.desk, scene.practice_id, case.id, "  ", "ada")
-    found = await operator.put_away(scene.desk, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
+        await resolve.put_away(scene.desk, scene.practice_id, case.id, "  ", "ada")
+    found = await resolve.put_away(scene.desk, scene.practice_id, case.id, "Given back in cash, receipt 7", "ada")
     assert found.case.detail["resolution"] == {"action": "handled", "note": "Given back in cash, receipt 7"}
     assert found.case.detail["attempt"] == case.subject, "what was seen is kept"
-    for way in (operator.refund_excess, operator.look_up):
+    for way in (resolve.refund_excess, resolve.look_up):
         with pytest.raises(Conflict, match="resolved already"):
             await way(scene.desk, scene.practice_id, case.id, "ada")
     assert scene.wire.of("refund") == []
@@ -159,7 +160,7 @@ async def test_looking_up_settles_and_leaves_the_case_to_the_person(scene: Scene
     [case] = await cases.listed(scene.db)
     assert case.kind == "amount_mismatch"
     scene.wire.says("confirm", paid(1000))
-    found = await operator.look_up(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.look_up(scene.desk, scene.practice_id, case.id, "ada")
     assert found.payment is not None
     assert (found.payment.status, found.case.state) == ("succeeded", "open")
     assert len(found.attempts) == 1
@@ -169,21 +170,21 @@ async def test_only_an_excess_is_given_back_and_only_a_case_is_found(scene: Scen
     configuration = await scene.configure()
     await scene.delivery(configuration, PaymentFact(paid(), "nobody"), dedupe_key="n")
     with pytest.raises(NotFound):
-        await operator.evidence(scene.desk, scene.practice_id, "nothing")
+        await resolve.evidence(scene.desk, scene.practice_id, "nothing")
     scene.wire.says("create", LINK)
     taken = await scene.pay()
     await scene.delivery(configuration, PaymentFact(paid(900), taken.attempts[0].id))
     [case] = await cases.listed(scene.db)
     with pytest.raises(Conflict):
-        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
 
 
 async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
     case = await paid_twice(scene)
-    found, following = await operator.across(scene.desk, 0)
+    found, following = await resolve.across(scene.desk, 0)
     assert [(practice_id, one.id) for practice_id, one in found] == [(scene.practice_id, case.id)]
     assert following is None
-    assert await operator.across(scene.desk, scene.practice_id) == ([], None)
+    assert await resolve.across(scene.desk, scene.practice_id) == ([], None)
 
 
 # ── An excess that has not gone back in the end, and one that the bank took back ──
@@ -200,16 +201,16 @@ async def test_the_platform_sees_where_cases_are(scene: Scene) -> None:
 async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, first: Outcome, then: Outcome) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", first)
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "open", "nothing has gone back yet"
     with pytest.raises(Conflict, match="being refunded already"):
-        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     scene.wire.always("lookup_refund", then)
     for _ in range(10):
         await scene.later(200)
     assert await scene.cases() == ["excess"]
     scene.wire.says("refund", paid(transaction="re-2"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "ada")
     assert await excess_held(scene) == 0
     await scene.books_agree()
@@ -218,16 +219,16 @@ async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, fi
 async def test_an_excess_whose_refund_comes_back_waits_again(scene: Scene) -> None:
     case = await paid_twice(scene)
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     scene.wire.always("lookup_refund", Declined(Reason.declined, True, "failed", None, "re-1"))
     fact = RefundFact("failed", found.refunds[0].id, "re-1", amount=Money(1000, "NGN"))
     await dashboard(scene, case, fact)
     assert await scene.cases() == ["excess", "refund_failed"]
-    fresh = await operator.evidence(scene.desk, scene.practice_id, case.id)
+    fresh = await resolve.evidence(scene.desk, scene.practice_id, case.id)
     assert fresh.case.detail["ended_before"]["refund"] == found.refunds[0].id
     scene.wire.says("refund", paid(transaction="re-2"))
-    await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert await scene.cases() == ["refund_failed"]
     assert await excess_held(scene) == 0
 
@@ -255,10 +256,10 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(
     if amount == 1000:
         assert await scene.cases() == ["dispute_lost"]
         with pytest.raises(Conflict, match="resolved already"):
-            await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+            await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     else:
         scene.wire.says("refund", paid(600, transaction="re-1"))
-        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
         assert scene.wire.of("refund")[-1].params.amount == Money(600, "NGN")
         assert await scene.cases() == ["dispute_lost"]
         assert await excess_held(scene) == 0
@@ -325,7 +326,7 @@ async def test_of_two_second_successes_only_the_one_that_was_disputed_is_lost(sc
     assert case.subject == attempts["tx-3"].id, "the other one has ended"
     await bank_takes(scene, configuration, payment_id, "tx-1", 300)
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "resolved"
     [call] = scene.wire.of("refund")
     assert (call.params.provider_transaction_id, call.params.amount) == ("tx-3", Money(1000, "NGN"))
@@ -340,7 +341,7 @@ async def test_each_of_two_second_successes_ends_by_its_own_dispute(scene: Scene
     await bank_takes(scene, configuration, payment_id, "tx-3", 500)
     assert await scene.cases() == ["dispute_lost", "dispute_lost", "excess", "excess"], "neither is gone as a whole"
     payment, disputed = await scene.payment(payment_id), await disputes.of_payment(scene.db, payment_id)
-    left = [excess.left(payment, attempts[name], [], disputed) for name in ("tx-2", "tx-3")]
+    left = [duplicates.left(payment, attempts[name], [], disputed) for name in ("tx-2", "tx-3")]
     assert left == [400, 500]
 
 
@@ -369,4 +370,4 @@ async def test_what_a_second_success_has_lost(
                 "NGN", True, None, now, now, about, booked=amount)
         for number, (about, amount) in enumerate(rows)
     ]  # fmt: skip
-    assert excess.lost(payment, replace(attempt, id="second"), disputed) == expected
+    assert duplicates.lost(payment, replace(attempt, id="second"), disputed) == expected

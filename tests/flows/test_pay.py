@@ -12,10 +12,12 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Forbidden, Invalid
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows import calling, catalog, configure, onboarding
-from polytill.flows.calling import TransactionOpen, call, call_test
-from polytill.flows.configure import Wish
+from polytill.flows import provider_calls
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.practices import change_practice
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.next_action import open_action
+from polytill.flows.provider_calls import TransactionOpen, call, call_test
 from polytill.providers.contract import CredentialTest
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, NotSent, Pending, Reason, Unknown
@@ -82,7 +84,9 @@ async def test_no_route_by_what_another_node_has_changed(scene: Scene) -> None:
             Wish("other", Environment.sandbox, keys("2"), is_enabled=True, supported_currencies=["NGN"]),
             Wish("scripted", Environment.sandbox, keys("1"), is_enabled=False),
         ):
-            await configure.configure(elsewhere.desk, scene.practice_id, wish, "test", wish.provider_code == "scripted")
+            await provider_configs.configure(
+                elsewhere.desk, scene.practice_id, wish, "test", wish.provider_code == "scripted"
+            )
     scene.wire.says("create", LINK)
     taken = await scene.pay()
     assert (taken.payment.provider_code, len(taken.attempts)) == ("other", 1)
@@ -195,7 +199,7 @@ async def test_a_suspended_practice(scene: Scene) -> None:
     await scene.configure()
     scene.wire.says("create", LINK)
     before = await scene.pay("before")
-    await onboarding.change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
+    await change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
     with pytest.raises(Forbidden):
         await scene.pay("after")
     assert (await scene.pay("before")).payment == before.payment
@@ -241,7 +245,7 @@ async def test_a_key_that_the_provider_quotes_is_not_kept(scene: Scene, said: An
 async def test_a_key_that_the_provider_quotes_in_a_test_is_not_told(scene: Scene) -> None:
     await scene.configure(given=replace(keys(), config={"pin": "4711-secret"}))
     scene.wire.says("test", CredentialTest(False, ECHO))
-    result, _ = await configure.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+    result, _ = await provider_configs.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
     assert "4711" not in result.detail
     assert "sk_test" not in result.detail
 
@@ -336,7 +340,7 @@ async def test_environment_stands_on_every_row(scene: Scene) -> None:
 
 async def test_a_verb_without_an_end_takes_no_practice_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plug-in may wait for what never comes. What it was called for is unknown, and all else goes on."""
-    monkeypatch.setattr(calling, "LONGEST_VERB_S", 0.1)
+    monkeypatch.setattr(provider_calls, "LONGEST_VERB_S", 0.1)
     await scene.configure()
     scene.wire.says("create", Unknown(Reason.timeout), Unknown(Reason.timeout))
     both = [(await scene.pay()).payment.id for _ in range(2)]
@@ -361,7 +365,7 @@ async def test_a_verb_without_an_end_takes_no_practice_away(scene: Scene, monkey
     assert (attempt.state, attempt.reason, attempt.raw_code) == (AttemptState.unknown, "timeout", "no_end")
     scene.wire.says("test", has_no_end)
     async with asyncio.timeout(20):
-        result, _ = await configure.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
+        result, _ = await provider_configs.test_configuration(scene.desk, scene.practice_id, "scripted", "test")
     assert not result.ok
 
 
@@ -376,11 +380,11 @@ def test_where_time_is_virtual_so_is_the_limit_of_a_verb() -> None:
     loop = VirtualLoop()
 
     async def has_no_end() -> None:
-        await asyncio.sleep(10 * calling.LONGEST_VERB_S)
+        await asyncio.sleep(10 * provider_calls.LONGEST_VERB_S)
 
     handler: Any = SimpleNamespace(code="scripted", lookup_payment=has_no_end, config=None)
     outcome = run(loop, call(handler, "lookup_payment"))
     loop.close()
     assert (outcome, loop.now) == (
-        Unknown(Reason.timeout, "no_end", outcome.detail), pytest.approx(calling.LONGEST_VERB_S)
+        Unknown(Reason.timeout, "no_end", outcome.detail), pytest.approx(provider_calls.LONGEST_VERB_S)
     )  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from polytill.domain.errors import InvalidAmount, NotFound, TooMany, Unauthorized
 from polytill.domain.money import Money
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus
-from polytill.flows import configure, hints, receive
+from polytill.flows.admin import provider_configs
+from polytill.flows.webhooks import receive, unsigned
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, Pending, Reason, Unknown
@@ -141,7 +142,7 @@ async def test_a_live_delivery_never_settles_a_sandbox_payment(scene: Scene) -> 
     assert stored is not None
     assert (stored.state, stored.reason) == (EventState.parked, "environment_mismatch")
     # Nor one that the live secret admits.
-    await configure.prepare_credentials(
+    await provider_configs.prepare_credentials(
         scene.desk, scene.practice_id, "scripted", Environment.production, keys("9", "live"), "test"
     )
     event = await scene.delivery(configuration, fact(taken, paid()), secret="wh_live9")
@@ -168,7 +169,7 @@ async def test_a_hint_is_believed_only_after_asking(scene: Scene) -> None:
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
     scene.wire.says("confirm", paid())
     await scene.delivery(configuration, fact(taken, Declined(Reason.declined, True)), must_fetch=True)
-    await scene.later(hints.PAUSE_S)
+    await scene.later(unsigned.PAUSE_S)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
@@ -181,14 +182,14 @@ async def test_a_flood_of_hints_costs_few_calls_and_rows_and_loses_no_later_stat
         await asyncio.gather(*forged)
         await scene.later(1)
     asked = len(scene.wire.of("confirm"))
-    most = hints.AT_ONCE * (2 + minute / hints.PAUSE_S)
+    most = unsigned.AT_ONCE * (2 + minute / unsigned.PAUSE_S)
     assert 2 <= asked <= most, "a few questions for each pause"
     scene.wire.always("confirm", paid())
     await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
-    await scene.later(hints.PAUSE_S + 1)
+    await scene.later(unsigned.PAUSE_S + 1)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded, "the genuine one within seconds"
     kept = await webhook_events.listed(scene.db, limit=500)
-    assert len(kept) <= hints.KEPT + hints.AT_ONCE + 1
+    assert len(kept) <= unsigned.KEPT + unsigned.AT_ONCE + 1
 
 
 async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scene: Scene) -> None:
@@ -199,25 +200,25 @@ async def test_a_second_transaction_in_a_flood_is_not_folded_into_the_first(scen
         return paid(transaction=params.provider_transaction_id or "tx-1")
 
     scene.wire.always("confirm", says)
-    for _ in range(hints.AT_ONCE + 1):
+    for _ in range(unsigned.AT_ONCE + 1):
         await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
     other = PaymentFact(paid(transaction="tx-2"), taken.attempts[0].id, "tx-2")
     for _ in range(3):
         await scene.delivery(configuration, other, must_fetch=True)
     assert await scene.cases() == ["excess"], "at once"
-    await scene.later(hints.PAUSE_S + 1)
+    await scene.later(unsigned.PAUSE_S + 1)
     assert await scene.cases() == ["excess"]
     assert len(await scene.attempts(taken.payment.id)) == 2
 
 
 async def test_as_many_hints_are_kept_on_either_engine(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old hints were deleted after the new one was stored: SQLite counted it among those to keep, PostgreSQL did not."""
-    monkeypatch.setattr(hints, "KEPT", 2)
+    monkeypatch.setattr(unsigned, "KEPT", 2)
     configuration, taken = await waiting(scene)
     scene.wire.always("confirm", LINK)
     for _ in range(6):
         await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
-        await scene.later(hints.PAUSE_S + 1)
+        await scene.later(unsigned.PAUSE_S + 1)
     assert await count(scene) == 2 + 1
 
 
@@ -226,8 +227,8 @@ async def test_ever_new_transactions_of_a_payment_are_refused_until_later(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     """Also where each is answered, so that its row is done with, and others about the payment come between."""
-    monkeypatch.setattr(hints, "OF_A_PAYMENT", 6)
-    monkeypatch.setattr(hints, "KEPT", 2)
+    monkeypatch.setattr(unsigned, "OF_A_PAYMENT", 6)
+    monkeypatch.setattr(unsigned, "KEPT", 2)
     configuration, taken = await waiting(scene)
     if state == "paid":
         await scene.delivery(configuration, fact(taken, paid()))
@@ -241,7 +242,7 @@ async def test_ever_new_transactions_of_a_payment_are_refused_until_later(
             await scene.delivery(configuration, forged, must_fetch=True)
         except TooMany:
             refused += 1
-        await scene.later(hints.PAUSE_S)
+        await scene.later(unsigned.PAUSE_S)
     assert refused == 6
     assert len(scene.wire.of("confirm")) <= 6 + 13 * 2  # and what is asked about the payment itself
     assert await count(scene) <= 6 + 2 + 2
@@ -258,13 +259,13 @@ async def test_news_that_comes_while_its_hint_is_asked_about_is_asked_about_agai
         await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)  # paid after the answer was made
         return LINK
 
-    for _ in range(hints.AT_ONCE - 1):  # the last one that is asked about at once is the one that answers late
+    for _ in range(unsigned.AT_ONCE - 1):  # the last one that is asked about at once is the one that answers late
         scene.wire.says("confirm", LINK)
         await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
     scene.wire.says("confirm", answers_late, paid())
     await scene.delivery(configuration, fact(taken, paid()), must_fetch=True)
     assert (await scene.payment(taken.payment.id)).status is P.requires_action
-    await scene.later(hints.PAUSE_S)
+    await scene.later(unsigned.PAUSE_S)
     assert (await scene.payment(taken.payment.id)).status is P.succeeded
 
 
@@ -272,8 +273,8 @@ async def test_news_that_comes_while_its_hint_is_asked_about_is_asked_about_agai
 async def test_ever_new_objects_are_refused_until_later(
     scene: Scene, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "OF_A_PAYMENT", 3)
-    monkeypatch.setattr(hints, "OF_NO_PAYMENT", 3)
+    monkeypatch.setattr(unsigned, "OF_A_PAYMENT", 3)
+    monkeypatch.setattr(unsigned, "OF_NO_PAYMENT", 3)
     configuration = await scene.configure()
     paid_one = await scene.succeeded()
     [attempt] = await scene.attempts(paid_one.id)

@@ -10,8 +10,8 @@ import pytest
 
 from polytill.domain.money import Money
 from polytill.domain.states import EventState, RefundState
-from polytill.flows import receive
-from polytill.flows import refund as refunding
+from polytill.flows.refunds import create as refunding
+from polytill.flows.webhooks import receive
 from polytill.providers.contained import ProcessStopped
 from polytill.providers.contract import DisputeFact, Fact, Idempotency, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Succeeded, Unknown

@@ -13,9 +13,10 @@ from polytill.domain.ids import read_address
 from polytill.domain.sealing import KeyRing, Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import configure, event_destination, key_ring, rotate
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.receive import HOOK
+from polytill.flows import key_ring
+from polytill.flows.admin import event_destination, key_rotation, provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.webhooks.receive import HOOK
 from polytill.storage import key_ring_keys, practices
 from polytill.storage.opening import open_owner
 from polytill.storage.provider_configs import all_of, open_credentials
@@ -36,7 +37,7 @@ async def _made(till: Polytill) -> tuple[int, str]:
         True,
         supported_currencies=["NGN"],
     )
-    saved, _ = await configure.configure(till.desk, entry.id, wish, "test", False)
+    saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "test", False)
     await _add_cluster(till, "moon", "postgresql://u:pw@moon.example/x")
     for _ in range(2):  # the one that was replaced still signs
         await event_destination.set_destination(till.desk, "https://platform.example/events", "test")
@@ -75,12 +76,12 @@ async def test_a_new_key_takes_over(tmp_path: Path, engine_url: str | None) -> N
         async with Polytill.open(settings) as ready:  # the new key opens, and does not wrap yet
             assert ready.desk.ring.ids == ["k1", "k2"]
             await _opens(ready, practice_id)
-            assert await rotate.rotate(ready.desk, "test") == (0, 1)
+            assert await key_rotation.rotate(ready.desk, "test") == (0, 1)
             KeyRing.read(settings.keyring).led_by("k2", settings.keyring)
             async with Polytill.open(settings) as new:
                 await _opens(new, practice_id)
-                assert await rotate.rotate(new.desk, "test") == (1, 1)
-                assert await rotate.rotate(new.desk, "test") == (0, 1)
+                assert await key_rotation.rotate(new.desk, "test") == (1, 1)
+                assert await key_rotation.rotate(new.desk, "test") == (0, 1)
                 await _opens(new, practice_id)
                 await _an_address_stays(new, practice_id, token)
                 [row] = await plain(
@@ -109,7 +110,7 @@ async def test_which_key_is_needed_afterwards(tmp_path: Path, kept: str, opens: 
         await key_ring.put_to_use(till.desk, "k2", "test")
         till.desk.ring.led_by("k2", settings.keyring)
         till.desk.ring.refresh()
-        await rotate.rotate(till.desk, "test")
+        await key_rotation.rotate(till.desk, "test")
     only = next(line for line in settings.keyring.read_text().splitlines() if line.startswith(kept))
     settings.keyring.write_text(only + "\n")
     with pytest.raises(KeyRingDiffers):  # addresses that are in the world were made with the older key

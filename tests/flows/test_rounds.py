@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import Environment, PaymentStatus
-from polytill.flows import lease, rounds
-from polytill.flows.patience import FEW, REMEMBERED_S, Asked, Patience
-from polytill.flows.rounds import CLAIM_S, PROLONG_S, WHENEVER, Rounds
-from polytill.flows.visit import GRACE_S
+from polytill.flows import lease
+from polytill.flows.slow_providers import FEW, REMEMBERED_S, Asked, Patience
+from polytill.flows.worker import claims
+from polytill.flows.worker.claims import CLAIM_S, PROLONG_S, WHENEVER, Rounds
+from polytill.flows.worker.sweep import GRACE_S
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import leases
 from polytill.storage.units import work_is_open
@@ -65,7 +66,7 @@ async def test_a_claim_is_kept_while_its_visit_lasts(scene: Scene, monkeypatch: 
         await lasting.wait()
         return 1
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     mine, other = Rounds(scene.desk), Rounds(scene.desk)
     for practice_id, until in (await held(scene)).items():
         assert practice_id in await mine.claim(WHENEVER, 1)
@@ -92,7 +93,7 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
             raise
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     mine, other = Rounds(scene.desk), Rounds(scene.desk)
     for practice_id, until in (await held(scene)).items():
         await mine.claim(WHENEVER, 1)
@@ -110,7 +111,7 @@ async def test_a_visit_whose_claim_was_taken_over_is_stopped(scene: Scene, monke
 
 async def test_a_practice_that_was_forgotten_is_visited_with_everyone(scene: Scene) -> None:
     assert await leases.all_held(scene.desk.owner) == {}
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
     scene.clock.at_s += 1
     await scene.till.sweep()
@@ -121,7 +122,7 @@ async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch
     """However many short visits there are; and what another worker has taken over all the same is left to it."""
     for number in range(5):
         await scene.till.create_practice(f"Clinic {number}", "NGN")
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     other, visited, taken_over = Rounds(scene.desk), [], []
 
     async def visit(_: object, practice_id: int, __: object) -> int:
@@ -134,8 +135,8 @@ async def test_one_sweep_keeps_all_that_it_has_claimed(scene: Scene, monkeypatch
             await other.leave()
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
-    await rounds.sweep(scene.desk)
+    monkeypatch.setattr(claims, "visit", visit)
+    await claims.sweep(scene.desk)
     everyone = set(await leases.all_held(scene.desk.owner))
     assert len(visited) == 5
     assert taken_over == [set(), set(), set(), set(), everyone - set(visited)]
@@ -160,7 +161,7 @@ async def test_what_cannot_be_told_keeps_nothing_from_being_found_out(
     scene.wire.says("create", Unknown(Reason.timeout))
     made = await scene.pay()
     scene.wire.says("lookup", paid())
-    monkeypatch.setattr("polytill.flows.visit.forward", broken)
+    monkeypatch.setattr("polytill.flows.worker.sweep.forward", broken)
     await scene.later(5)
     assert (await scene.payment(made.payment.id)).status is PaymentStatus.succeeded
 
@@ -185,7 +186,7 @@ async def _many_practices(scene: Scene, monkeypatch: pytest.MonkeyPatch, number:
     monkeypatch.setattr(scene.desk, "settings", few)
     for n in range(number - 1):
         await scene.till.create_practice(f"Clinic {n}", "NGN")
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     return Rounds(scene.desk)
 
 
@@ -201,9 +202,9 @@ async def test_one_turn_visits_all_that_is_due(scene: Scene, monkeypatch: pytest
         visited.append(practice_id)
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 9, hands=2)
-    await rounds.turn(mine, scene.desk)
+    await claims.turn(mine, scene.desk)
     await mine.pause(10)
     assert sorted(visited) == sorted(await leases.all_held(scene.desk.owner))
     assert most == 2
@@ -214,14 +215,14 @@ async def test_a_turn_ends_however_much_is_due(scene: Scene, monkeypatch: pytest
 
     async def visit(_: object, practice_id: int, __: object) -> int:
         visited.append(practice_id)
-        scene.clock.at_s += rounds.QUIET_FACTOR * 2 + 1  # by then the others are due again
+        scene.clock.at_s += claims.QUIET_FACTOR * 2 + 1  # by then the others are due again
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=1)
     began_s = scene.clock.at_s
-    await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
-    assert rounds.LONGEST_TURN_S <= scene.clock.at_s - began_s < 2 * rounds.LONGEST_TURN_S
+    await asyncio.wait_for(claims.turn(mine, scene.desk), 30)
+    assert claims.LONGEST_TURN_S <= scene.clock.at_s - began_s < 2 * claims.LONGEST_TURN_S
     assert len(visited) > 3
 
 
@@ -230,10 +231,10 @@ async def test_a_turn_does_not_wait_for_hands_that_stay_full(scene: Scene, monke
         await asyncio.Event().wait()
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     mine = await _many_practices(scene, monkeypatch, 3, hands=2)
     for _ in range(2):
-        await asyncio.wait_for(rounds.turn(mine, scene.desk), 30)
+        await asyncio.wait_for(claims.turn(mine, scene.desk), 30)
         assert mine.under_way == 2
     await mine.leave()
 
@@ -258,7 +259,7 @@ async def _go_round_until(mine: Rounds, scene: Scene, met: Callable[[], Awaitabl
     """Let a worker go round until something is so."""
     for _ in range(longest_s):
         scene.clock.at_s += 1
-        await rounds.turn(mine, scene.desk)
+        await claims.turn(mine, scene.desk)
         await mine.pause(0.02)
         if await met():
             return
@@ -335,7 +336,7 @@ async def test_hands_that_are_all_kept_waiting_are_replaced_meanwhile(
 
     scene.clock.at_s += 3
     while waiting < hands:  # time stands still for that long
-        await rounds.turn(mine, scene.desk)
+        await claims.turn(mine, scene.desk)
         await mine.pause(0.02)
     assert not await known()
     await _go_round_until(mine, scene, known, 20)
@@ -402,7 +403,7 @@ async def test_a_worker_of_another_year_keeps_no_practice_from_the_others(
     await held(scene)
     other = Rounds(scene.desk)
     assert await other.claim(WHENEVER if dies else scene.desk.world.now(), 10) == {}
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     assert list(await other.claim(scene.desk.world.now(), 10)) == [scene.practice_id]
 
 
@@ -412,12 +413,12 @@ async def test_what_clocks_that_are_right_have_written_stays(scene: Scene, monke
         _wrong_by(scene, meanwhile, 300)
         mine = Rounds(scene.desk)
         await mine.claim(WHENEVER, 10)
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
     mine.begin(scene.practice_id, scene.desk.world.now())
     await mine.pause(10)
     await mine.turn()
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     assert await Rounds(scene.desk).claim(scene.desk.world.now(), 10) == {}, "it is not due"
 
 
@@ -432,16 +433,16 @@ async def test_a_worker_whose_own_clock_is_far_behind_ends_no_visit_for_good(
         await asyncio.Event().wait()
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
     mine = Rounds(scene.desk)
-    await rounds.turn(mine, scene.desk)
+    await claims.turn(mine, scene.desk)
     with monkeypatch.context() as meanwhile:
         _wrong_by(scene, meanwhile, -A_YEAR_S)
-        await rounds.hold_everyone(scene.desk)
+        await claims.hold_everyone(scene.desk)
     for _ in range(3):
         scene.clock.at_s += PROLONG_S + 1
-        await rounds.turn(mine, scene.desk)
+        await claims.turn(mine, scene.desk)
         await mine.pause(0.1)
     assert (mine.under_way, len(begun)) == (1, 2)
     await mine.leave()

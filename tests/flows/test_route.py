@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from polytill.domain.contacts import Phone
 from polytill.domain.states import Environment
-from polytill.flows import route as routing
-from polytill.flows.route import Candidate, Wanted, route
+from polytill.flows.payments import route as routing
+from polytill.flows.payments.route import Candidate, Wanted, route
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
 

@@ -11,8 +11,10 @@ from polytill.domain.errors import Conflict, Invalid, NotFound, SealBroken
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import checkout, operate, saved, steps
 from polytill.flows.next_action import open_action
+from polytill.flows.payments import saved_methods as saving
+from polytill.flows.payments.capture_cancel import cancel
+from polytill.flows.recovery import checkout, payment_input
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
@@ -155,11 +157,11 @@ async def test_a_lost_charge_that_went_through_is_found(scene: Scene) -> None:
 async def test_a_removed_method_is_not_charged(scene: Scene) -> None:
     await scene.configure()
     method = await kept(scene)
-    await saved.remove(scene.desk, scene.practice_id, method.id, "test")
+    await saving.remove(scene.desk, scene.practice_id, method.id, "test")
     with pytest.raises(Invalid):
         await scene.pay(saved_method=method.id)
     with pytest.raises(NotFound):
-        await saved.remove(scene.desk, scene.practice_id, method.id, "test")
+        await saving.remove(scene.desk, scene.practice_id, method.id, "test")
     gone = await saved_methods.by_id(scene.db, method.id)
     assert gone is not None
     assert gone.sealed_token is None
@@ -199,7 +201,7 @@ async def test_a_lost_direct_charge_is_followed_by_none(scene: Scene) -> None:
 
 async def answer(scene: Scene, payment_id: str, **values: str) -> Any:
     given = {name: Secret(value) for name, value in values.items()}
-    return await steps.continue_payment(scene.desk, scene.practice_id, payment_id, given, "test")
+    return await payment_input.continue_payment(scene.desk, scene.practice_id, payment_id, given, "test")
 
 
 async def test_a_payers_answer_is_passed_on_and_settled(scene: Scene) -> None:
@@ -258,7 +260,7 @@ async def test_what_the_payer_was_asked_for_stands_while_the_charge_is_under_way
     await scene.delivery(configuration, back)
     assert await asked_of_payer(scene, payment_id) == waits.action
     scene.wire.says("cancel", NotSent(Reason.invalid_state, NOTHING_TO_CLOSE))
-    off = await operate.cancel(scene.desk, scene.practice_id, payment_id, "stop", "hash", "test")
+    off = await cancel(scene.desk, scene.practice_id, payment_id, "stop", "hash", "test")
     assert off.payment.status == "canceled"
     await scene.delivery(configuration, PaymentFact(paid(transaction="tx-7"), attempt_id, "tx-7"))
     assert (await scene.payment(payment_id)).status == "succeeded"

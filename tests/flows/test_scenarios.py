@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from polytill.providers.stripe_reading import OUR_ATTEMPT
+from polytill.providers.stripe.reading import OUR_ATTEMPT
 from tests.installation import Installation, running
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, fresh, fresh_keys, is_problem, snapshot, until
 

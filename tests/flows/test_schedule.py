@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from polytill.domain.states import AttemptState
-from polytill.flows.rounds import QUIET_FACTOR
 from polytill.flows.schedule import after_sent, next_lookup
+from polytill.flows.worker.claims import QUIET_FACTOR
 from polytill.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,10 +17,15 @@ from structlog.testing import capture_logs
 from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
-from polytill.flows import compare, event_delivery, event_destination, fleet, lease, notify, rounds
-from polytill.flows.clocks import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
-from polytill.flows.rounds import CLAIM_S, WHENEVER, Rounds
-from polytill.flows.visit import GRACE_S
+from polytill.flows import events as outbox
+from polytill.flows import lease
+from polytill.flows.admin import fleet
+from polytill.flows.admin.event_destination import set_destination
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.server_clock import ASKED_EVERY_S, LONGEST_QUESTION_S, MARGIN_S, SAID_EVERY_S, ServerClock
+from polytill.flows.worker import claims, event_delivery
+from polytill.flows.worker.claims import CLAIM_S, WHENEVER, Rounds
+from polytill.flows.worker.sweep import GRACE_S
 from polytill.providers.contract import Page
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import event_deliveries, leases, listings, payments
@@ -76,7 +81,7 @@ def visits_noted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         visited.append(scene.clock.at_s)
         return 1
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     return visited
 
 
@@ -123,19 +128,19 @@ async def test_what_it_visits_is_due_again_when_it_should_be(
         visited.append(practice_id)
         return 0
 
-    monkeypatch.setattr(rounds, "visit", visit)
+    monkeypatch.setattr(claims, "visit", visit)
     await held(scene)
     mine, other = Rounds(scene.desk), Rounds(scene.desk)
     wrong(ahead_s)
     for _ in range(2):
-        await rounds.turn(mine, scene.desk)
+        await claims.turn(mine, scene.desk)
         await mine.pause(1)
     wrong(0)
-    scene.clock.at_s += scene.desk.settings.sweep_interval_s * rounds.QUIET_FACTOR - 1
-    await rounds.turn(other, scene.desk)
+    scene.clock.at_s += scene.desk.settings.sweep_interval_s * claims.QUIET_FACTOR - 1
+    await claims.turn(other, scene.desk)
     assert len(visited) == 1
     scene.clock.at_s += 2
-    await rounds.turn(other, scene.desk)
+    await claims.turn(other, scene.desk)
     await other.pause(1)
     assert len(visited) == 2
 
@@ -144,7 +149,7 @@ async def test_one_that_is_far_behind_ends_no_others_claim(scene: Scene, wrong: 
     await held(scene)
     await Rounds(scene.desk).claim(WHENEVER, 10)
     wrong(-24 * HOUR)
-    await rounds.hold_everyone(scene.desk)
+    await claims.hold_everyone(scene.desk)
     wrong(0)
     assert await Rounds(scene.desk).claim(WHENEVER, 10) == {}
 
@@ -184,10 +189,10 @@ async def test_one_that_is_ahead_sends_no_event_that_another_is_sending(
 
     workers: list[event_delivery.Deliveries] = []
     monkeypatch.setattr(event_delivery.Deliveries, "_send", send)
-    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
+    await set_destination(scene.desk, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
-    await notify.forward(scene.desk, scene.db)
+    await outbox.forward(scene.desk, scene.db)
     claim_s = scene.desk.settings.event_timeout_s + event_delivery.CLAIM_MARGIN_S
     await one_turn()
     wrong(claim_s + 60)
@@ -340,7 +345,7 @@ async def test_a_server_that_jumps_back_holds_up_no_visit(scene: Scene, monkeypa
             off[0] = -540.0
         scene.clock.at_s += ASKED_EVERY_S + 1
         await scene.till.watch_clock()
-        await rounds.turn(mine, scene.desk)
+        await claims.turn(mine, scene.desk)
         await mine.pause(1)
     assert len(visited) > 5
 
@@ -368,10 +373,10 @@ async def test_a_server_that_jumps_back_holds_up_no_event(scene: Scene, monkeypa
     server_shows(monkeypatch, lambda: scene.clock.at_s + off[0])
     unasked(scene, monkeypatch)
     await scene.till.watch_clock()
-    await event_destination.set_destination(scene.desk, "https://platform.example/events", "test")
+    await set_destination(scene.desk, "https://platform.example/events", "test")
     await scene.configure()
     await scene.succeeded()
-    await notify.forward(scene.desk, scene.db)
+    await outbox.forward(scene.desk, scene.db)
     off[0] = -540.0
     scene.clock.at_s += ASKED_EVERY_S
     await scene.till.watch_clock()
@@ -410,7 +415,7 @@ async def test_one_that_is_ahead_calls_nothing_compared_that_is_to_come(
     monkeypatch.setattr(HANDLERS["scripted"], "list_transactions", nothing)
     configuration = await scene.configure()
     wrong(365 * 24 * HOUR)
-    await compare.compare(scene.desk, scene.practice_id)
+    await compare(scene.desk, scene.practice_id)
     until = await listings.kept(scene.db, configuration.id, configuration.environment)
     assert until is not None
     assert until.timestamp() < scene.clock.at_s

@@ -25,10 +25,10 @@ import uvicorn
 from polytill.domain.currencies import exponent_of
 from polytill.domain.localities import zone_of
 from polytill.domain.states import Environment
-from polytill.flows import onboarding
+from polytill.flows.admin.practices import change_practice, create_key
 from polytill.storage.units import moment
 from polytill.web.app import make_app
-from polytill.web.console_overview import read_month
+from polytill.web.console.overview import read_month
 from tests.flows import histories
 from tests.flows.scenes import Scene
 from tests.installation import Installation
@@ -192,12 +192,12 @@ async def api_agrees(house: Installation, scene: Scene, key: str, lines: list[Li
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_summary_equals_the_ledger(scene: Scene, seed: int) -> None:
     zone = zone_of(ZONES[seed % len(ZONES)])
-    await onboarding.change_practice(scene.desk, scene.practice_id, None, None, None, "test", time_zone=str(zone))
+    await change_practice(scene.desk, scene.practice_id, None, None, None, "test", time_zone=str(zone))
     await histories.play(scene, seed)
     lines = await ledger_of(scene, zone)
     assert {"payments", "excess", "fees"} <= {line.account for line in lines}
     await overview_agrees(scene, lines, zone)
-    key = await onboarding.create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
     door = f"/practice/{scene.practice_id}"
     async with served(scene) as house, Browser(house) as browser:
         await person(house, scene.db, "admin@clinic.example")

@@ -20,9 +20,12 @@ from polytill.domain.clock import World
 from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus, RefundState
-from polytill.flows import compare, configure, receive, refund
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.admin import provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.refunds.create import create_refund, refresh_by_id
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from polytill.storage import cases, payments, saved_methods
@@ -199,7 +202,7 @@ async def shop(folder: Path, engine_url: str | None, code: str, wire: Wire, **co
         word = Secret(given["webhookSecret"]) if "webhookSecret" in given else None
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), word, **({"config": config} if config else {}))
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency])
-        await configure.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.desk, entry.id, wish, "test")
         yield Shop(till, clock, entry.id, code)
 
 
@@ -213,11 +216,11 @@ async def test_a_list_of_refunds_that_is_not_served_proves_nothing(
     wire = provider(refund_list=NOT_SERVED)
     async with shop(tmp_path, engine_url, provider.__name__.lower(), wire) as at:
         payment = await at.paid(wire)
-        made, _ = await refund.create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
         assert made.state is RefundState.unknown
         for _ in range(10):
             await at.later(60)
-        found = await refund.refresh_by_id(at.till.desk, at.practice_id, payment.id, made.id)
+        found = await refresh_by_id(at.till.desk, at.practice_id, payment.id, made.id)
         assert found.state is RefundState.unknown
         assert sum(call.startswith("POST") and call.endswith("/refund") for call in wire.log) == 1
 
@@ -268,7 +271,7 @@ async def test_a_gateways_refusal_of_a_repeated_refund_sets_nothing_free(
     wire = StripeGivesBack()
     async with shop(tmp_path, engine_url, "stripe", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await refund.create_refund(at.till.desk, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
+        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, 10_000, None, "a", "a", "t")
         assert made.state is RefundState.unknown
         wire.page = GATEWAYS_NO
         await at.later(5)
@@ -289,7 +292,7 @@ async def test_a_v4_delivery_and_the_v3_listing_are_of_one_payment(tmp_path: Pat
         assert (await at.stored(made.payment.id)).status is PaymentStatus.succeeded
         wire.known = [wire.transaction(7)]
         await at.later(3600)
-        await compare.compare(at.till.desk, at.practice_id)
+        await compare(at.till.desk, at.practice_id)
         found = await at.till.confirm(at.practice_id, made.payment.id)
         assert [attempt.state for attempt in found.attempts] == [AttemptState.succeeded]
         assert await at.cases() == []
@@ -388,5 +391,5 @@ async def test_a_refusal_from_behind_the_provider_does_not_set_a_refund_free(
     wire = Paystack(refund_answer=(400, {"status": False, "message": "Could not complete the refund", "type": kind}))
     async with shop(tmp_path, engine_url, "paystack", wire) as at:
         payment = await at.paid(wire)
-        made, _ = await refund.create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
+        made, _ = await create_refund(at.till.desk, at.practice_id, payment.id, None, None, "back", "back", "t")
         assert made.state is RefundState.unknown

@@ -16,9 +16,11 @@ import pytest
 from polytill.domain.clock import World
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, PaymentStatus
-from polytill.flows import configure, lease, refund
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.pay import PaymentRequest
+from polytill.flows import lease
+from polytill.flows.admin import provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.refunds.create import refresh_by_id
 from polytill.providers.contract import Customer
 from polytill.providers.http import AnswerLost
 from polytill.providers.outcomes import Reason, Unknown
@@ -66,7 +68,7 @@ async def test_a_refund_is_not_repeated_under_a_key_that_is_forgotten(
         given = TEST_KEYS["stripe"]
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(given["webhookSecret"]))
         wish = Wish("stripe", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
-        await configure.configure(till.desk, entry.id, wish, "test")
+        await provider_configs.configure(till.desk, entry.id, wish, "test")
         made = await till.pay(entry.id, PaymentRequest(50_000, "USD", "k", "b", customer=Customer("a@example.com")))
         paid = made if made.payment.status is PaymentStatus.succeeded else await till.confirm(entry.id, made.payment.id)
         assert paid.payment.status is PaymentStatus.succeeded
@@ -103,7 +105,7 @@ async def test_how_old_a_call_is_does_not_go_back(scene: Scene, monkeypatch: pyt
     for payment in await scene.db.fetch("SELECT id FROM payments WHERE status = 'processing'"):
         await scene.till.confirm(scene.practice_id, payment["id"])
     for row in await scene.db.fetch("SELECT id, payment_id FROM refunds"):
-        await refund.refresh_by_id(scene.desk, scene.practice_id, row["payment_id"], row["id"])
+        await refresh_by_id(scene.desk, scene.practice_id, row["payment_id"], row["id"])
     assert [call.params.age_s for call in scene.wire.of(verb)][-1] > 23 * HOUR, "it is not made yet, by such a clock"
 
 

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "polytill"
 
 @dataclass(frozen=True)
 class Module:
-    """One file of the product. ``name`` is dotted and without the package's own name: ``flows.pay``."""
+    """One file of the product. ``name`` is dotted and without the package's own name: ``flows.payments.create``."""
 
     name: str
     source: str

@@ -54,6 +54,38 @@ def floors_look_down(found: list[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line} imports {name}; {module.floor} may import only {', '.join(allowed)}."
 
 
+# The rooms of a floor in order: a module or package imports only what comes before it, besides its own package.
+ROOMS: dict[str, tuple[str, ...]] = {
+    "flows": (
+        "schedule", "server_clock", "slow_providers", "provider_messages", "listing_progress", "context", "handler_guard",
+        "next_action", "provider_calls", "identifiers", "events", "payment_events", "key_ring", "presence", "lease",
+        "unresolved", "listing",
+        "payments", "refunds", "webhooks", "recovery", "reconciliation", "review", "admin", "worker",
+    ),
+}  # fmt: skip
+# Packages of ``web``, and the other packages of it that each may import. The modules beside them are for all.
+WEB = {"api": (), "checkout": (), "console": ("api", "checkout")}
+
+
+def rooms_are_in_order(found: list[Module]) -> Iterator[str]:
+    """A flow imports only flows before it in ``ROOMS``; API and checkout import neither each other nor the console."""
+    for module in found:
+        floor, _, rest = module.name.partition(".")
+        room, order = rest.split(".")[0], ROOMS.get(floor, ())
+        if floor in ROOMS and rest and room not in order:
+            yield f"{module.name} is in no room of ROOMS (tests/house/rules.py); add it where its imports allow it."
+            continue
+        for line, name in module.own_imports():
+            other_floor, _, other = name.partition(".")
+            other = other.split(".")[0]
+            if not rest or other_floor != floor or other == room:
+                continue
+            if floor == "web" and room in WEB and other in WEB and other not in WEB[room]:
+                yield f"{module.name}:{line} imports {name}; web.{room} may import of them only {WEB[room] or 'itself'}."
+            if other in order and order.index(other) > order.index(room):
+                yield f"{module.name}:{line} imports {name}, which comes after {floor}.{room} in the order of ROOMS."
+
+
 # Where a power stands: the third-party and standard modules that are it, and who may import them.
 POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("SQL", frozenset({"sqlite3", "asyncpg", "sqlalchemy", "alembic"}), ("storage", "testing")),
@@ -116,22 +148,22 @@ VERBS = frozenset(
 
 
 def handlers_have_one_door(found: list[Module]) -> Iterator[str]:
-    """A handler's verb is called in ``flows/calling.py`` only, and only there is one handed a practice's keys."""
+    """A handler's verb is called in ``flows/provider_calls.py`` only, and only there is one handed a practice's keys."""
     for module in found:
-        if module.name == "flows.calling" or module.floor in ("testing", "simulator", "providers"):
+        if module.name == "flows.provider_calls" or module.floor in ("testing", "simulator", "providers"):
             continue
         for line, called in module.calls():
             owner, _, last = called.rpartition(".")
             if last in VERBS and owner not in ("till", "self"):
-                yield f"{module.name}:{line} calls {called}(): a handler is called only through flows/calling.py."
+                yield f"{module.name}:{line} calls {called}(): a handler is called only through flows/provider_calls.py."
             if last == "ProviderConfig":
-                yield f"{module.name}:{line} makes a ProviderConfig: keys are handed out only in flows/calling.py."
+                yield f"{module.name}:{line} makes a ProviderConfig: keys are handed out only in flows/provider_calls.py."
 
 
 def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
-    """Whoever awaits a handler in ``flows/calling.py`` first refuses while a transaction is open, and checks the host."""
+    """Whoever awaits a handler in ``flows/provider_calls.py`` first refuses while a transaction is open, and checks the host."""
     for module in found:
-        if module.name != "flows.calling":
+        if module.name != "flows.provider_calls":
             continue
         for node in module.tree.body:
             if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
@@ -145,20 +177,20 @@ def the_door_is_guarded(found: list[Module]) -> Iterator[str]:
 
 
 MONEY_WRITERS = {"change": "payments", "change_attempt": "payments"}
-SETTLE = frozenset({"flows.settle", "flows.settle_refunds", "flows.settle_disputes"})
+SETTLE = frozenset({"flows.payments.settle", "flows.refunds.settle", "flows.refunds.disputes"})
 
 
 def money_changes_in_settle(found: list[Module]) -> Iterator[str]:
-    """A payment's or attempt's state is written in ``flows/settle.py``, its refund half and its dispute part, and nowhere else."""
+    """The state of a payment, attempt or refund is written only by the modules in ``SETTLE``."""
     for module in found:
         if module.name in SETTLE or module.floor == "storage":
             continue
         for line, called in module.calls():
             if called in ("payments.change", "payments.change_attempt", "change_attempt", "refunds.change"):
-                yield f"{module.name}:{line} calls {called}(): money changes state only in flows/settle.py."
+                yield f"{module.name}:{line} calls {called}(): money changes state only in flows/payments/settle.py."
         for line, name in module.own_imports():
             if name in ("storage.payments.change", "storage.payments.change_attempt", "storage.refunds.change"):
-                yield f"{module.name}:{line} imports {name}: money changes state only in flows/settle.py."
+                yield f"{module.name}:{line} imports {name}: money changes state only in flows/payments/settle.py."
 
 
 # What is open, which lets the door refuse, and the name of the request in the log: neither leads to a database.
@@ -336,7 +368,7 @@ def _documented_above(node: ast.ClassDef, classes: Classes) -> frozenset[str]:
 FLOATS: dict[str, str] = {
     "providers.http": "seconds that a provider asks us to wait",
     "simulator.control": "seconds and shares of faults",
-    "simulator.flutterwave_shapes": "Flutterwave's wire has JSON numbers of major units; the books are integers",
+    "simulator.flutterwave.v3_shapes": "Flutterwave's wire has JSON numbers of major units; the books are integers",
 }
 
 
@@ -399,6 +431,7 @@ def no_places_of_one_machine(files: dict[str, str]) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     floors_look_down,
+    rooms_are_in_order,
     powers_stay_home,
     writes_go_through_flows,
     sql_stays_in_storage,

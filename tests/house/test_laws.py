@@ -15,7 +15,13 @@ FOUND = modules()
 
 def test_there_is_something_to_read() -> None:
     names = {module.name for module in FOUND}
-    assert {"domain.states", "providers.contract", "providers.paystack", "flows.settle", "flows.pay"} <= names
+    assert {
+        "domain.states",
+        "providers.contract",
+        "providers.paystack.handler",
+        "flows.payments.settle",
+        "flows.payments.create",
+    } <= names
     assert len(FOUND) > 80
 
 

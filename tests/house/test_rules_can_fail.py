@@ -26,6 +26,10 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from polytill.flows import pay",
         "imports flows.pay",
     ),
+    (rules.rooms_are_in_order, "flows.payments.new", "from polytill.flows.worker import claims", "comes after"),
+    (rules.rooms_are_in_order, "flows.lease", "from polytill.flows.refunds.create import create_refund", "comes after"),
+    (rules.rooms_are_in_order, "flows.attic", "", "in no room"),
+    (rules.rooms_are_in_order, "web.api.new", "from polytill.web.console import pages", "web.api may import"),
     (rules.floors_look_down, "attic.new", "", "stands on no floor"),
     (rules.powers_stay_home, "domain.new", "import msgspec", "standard library and pure libraries"),
     (rules.powers_stay_home, "flows.new", "import sqlite3", "SQL belongs to"),
@@ -44,23 +48,33 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     ),
     (rules.sql_stays_in_storage, "flows.new", "q = 'UPDATE payments SET status = 1'", "holds SQL"),
     (rules.sql_stays_in_storage, "web.new", "q = f'SELECT id FROM payments WHERE {1}'", "holds SQL"),
-    (rules.handlers_have_one_door, "flows.pay", "async def f(h):\n    await h.refund_payment(1)", "h.refund_payment"),
+    (
+        rules.handlers_have_one_door,
+        "flows.payments.create",
+        "async def f(h):\n    await h.refund_payment(1)",
+        "h.refund_payment",
+    ),
     (rules.handlers_have_one_door, "web.new", "async def f(h):\n    await h.test_credentials()", "h.test_credentials"),
     (rules.handlers_have_one_door, "flows.new", "c = ProviderConfig(1, 2)", "makes a ProviderConfig"),
     (
         rules.the_door_is_guarded,
-        "flows.calling",
+        "flows.provider_calls",
         "async def call(handler, v):\n    await getattr(handler, v)()",
         "open",
     ),
     (
         rules.the_door_is_guarded,
-        "flows.calling",
+        "flows.provider_calls",
         "async def t(handler):\n    return await handler.test_credentials()",
         "without asking whether",
     ),
-    (rules.the_door_is_guarded, "flows.calling", "def build():\n    return ProviderConfig(1)", "where they would go"),
-    (rules.money_changes_in_settle, "flows.pay", "payments.change(1, 2, 3, 4)", "payments.change()"),
+    (
+        rules.the_door_is_guarded,
+        "flows.provider_calls",
+        "def build():\n    return ProviderConfig(1)",
+        "where they would go",
+    ),
+    (rules.money_changes_in_settle, "flows.payments.create", "payments.change(1, 2, 3, 4)", "payments.change()"),
     (rules.money_changes_in_settle, "web.new", "payments.change_attempt(1)", "payments.change_attempt()"),
     (
         rules.money_changes_in_settle,
@@ -113,7 +127,7 @@ def test_every_rule_was_planted() -> None:
 
 def test_what_is_allowed_is_not_caught() -> None:
     fine = Module(
-        "flows.fine",
+        "flows.payments.fine",
         '"""Fine."""\nfrom polytill.domain.money import Money\nfrom polytill.storage.units import Unit\n'
         'unit = Unit()\nnever = float("inf")\n',
     )

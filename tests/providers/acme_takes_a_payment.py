@@ -15,9 +15,9 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.payments.create import PaymentRequest
 from polytill.settings import Settings
 
 BOOKS: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ async def pay(settings: Settings, url: str) -> dict[str, Any]:
         practice, _ = await till.create_practice("Clinic", "USD")
         keys = Keys(secret_key=Secret("acme_test_0123456789abcdef"))
         wish = Wish("acme", Environment.sandbox, keys, is_enabled=True, supported_currencies=["USD"])
-        await configure.configure(till.desk, practice.id, wish, "test", False)
+        await provider_configs.configure(till.desk, practice.id, wish, "test", False)
         taken = await till.pay(practice.id, PaymentRequest(12_345, "USD", "key-1", "body"))
         BOOKS[taken.attempts[0].id]["status"] = "paid"
         after = await till.confirm(practice.id, taken.payment.id)

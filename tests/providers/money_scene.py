@@ -20,10 +20,11 @@ from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure, receive
-from polytill.flows.compare import compare
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.payments.create import PaymentRequest
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
 from polytill.simulator.books import DisputeStory, Transaction
 from polytill.simulator.deliveries import Hook
@@ -189,7 +190,7 @@ async def money_scene(
         secret = given.get("webhookSecret")
         keys = Keys(given["publicKey"], Secret(given["secretKey"]), Secret(secret) if secret else None)
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency], **more)
-        saved, _ = await configure.configure(till.desk, entry.id, wish, "test", False)
+        saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "test", False)
         scene = MoneyScene(
             till, wire, clock, entry.id, await till.desk.opening.practice(entry.id), code, currency, saved.hook_token,
             saved, given["secretKey"],

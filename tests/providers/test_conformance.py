@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polytill.providers.registry import BUILT_IN
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.stripe.handler import StripeProvider
 from polytill.testing.conformance import Conformance, check_all
 from polytill.testing.conformance.described import TITLES, classes_of, contract_tables, meanings
 from polytill.testing.conformance.document import write_document

@@ -21,8 +21,8 @@ from polytill.providers.contract import (
     LookupParams,
     ProviderConfig,
 )
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.flutterwave_reading import read_transaction
+from polytill.providers.flutterwave.reading import read_transaction
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Http
 from polytill.providers.outcomes import (
     Declined,

@@ -26,8 +26,8 @@ from polytill.providers.contract import (
     RefundParams,
     WebhookResult,
 )
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.flutterwave_reading import read_charge
+from polytill.providers.flutterwave.reading import read_charge
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, Http, parse_json
 from polytill.providers.outcomes import (
     Declined,

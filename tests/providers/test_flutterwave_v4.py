@@ -25,7 +25,7 @@ from polytill.providers.contract import (
     RefundParams,
 )
 from polytill.providers.features import features_of
-from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
+from polytill.providers.flutterwave.v4 import FlutterwaveV4Provider
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
 

@@ -28,8 +28,8 @@ from polytill.providers.contract import (
     environment_of_key,
 )
 from polytill.providers.features import features_of
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.flutterwave_reading import read_charge
+from polytill.providers.flutterwave.reading import read_charge
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http
 from polytill.providers.outcomes import (
     Declined,

@@ -19,10 +19,10 @@ from tests.providers.money_scene import MoneyScene, News, money_scene
 
 from polytill.domain.errors import Conflict
 from polytill.domain.states import CountedAs
-from polytill.flows import same_money
-from polytill.flows.returned import SAME_MONEY
-from polytill.simulator.paypal_money import No
-from polytill.simulator.stripe_params import Refused
+from polytill.flows.payments.returned_amounts import SAME_MONEY
+from polytill.flows.review import same_money
+from polytill.simulator.paypal.money import No
+from polytill.simulator.stripe.params import Refused
 from polytill.storage import cases, refunds
 from polytill.storage.payments import Payment
 

@@ -25,7 +25,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.features import features_of
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
-from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "mpesa"

@@ -31,7 +31,7 @@ from polytill.providers.contract import (
 from polytill.providers.features import features_of
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown
-from polytill.providers.paypal import PayPalProvider
+from polytill.providers.paypal.handler import PayPalProvider
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "paypal"
 ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]

@@ -37,8 +37,8 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.paystack_reading import read_list, refund_outcome
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.paystack.reading import read_list, refund_outcome
 
 ALL = Path(__file__).parents[1] / "fixtures" / "providers"
 ROOT = ALL / "paystack"

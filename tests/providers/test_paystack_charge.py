@@ -33,8 +33,8 @@ from polytill.providers.outcomes import (
     Unknown,
     Wants,
 )
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.paystack_reading import is_direct
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.paystack.reading import is_direct
 
 KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
 NGN, GHS, KES = Money(500_000, "NGN"), Money(5_000, "GHS"), Money(50_000, "KES")

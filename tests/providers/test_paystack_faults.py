@@ -37,7 +37,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.paystack import PaystackProvider
+from polytill.providers.paystack.handler import PaystackProvider
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "paystack"
 RESPONSES = [json.loads(path.read_text()) for path in sorted((ROOT / "responses").glob("*.json"))]

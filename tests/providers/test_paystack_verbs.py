@@ -35,7 +35,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.paystack import PaystackProvider
+from polytill.providers.paystack.handler import PaystackProvider
 
 KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
 READ = {"Authorization": f"Bearer {KEY}", "Accept": "application/json"}

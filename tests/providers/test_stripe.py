@@ -29,9 +29,9 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import Http, parse_json
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Succeeded, Unknown
-from polytill.providers.stripe import StripeProvider
-from polytill.providers.stripe_reading import read_intent, read_refund
-from polytill.providers.stripe_terms import wire_amount
+from polytill.providers.stripe.handler import StripeProvider
+from polytill.providers.stripe.reading import read_intent, read_refund
+from polytill.providers.stripe.terms import wire_amount
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "stripe"
 ENTRIES: list[dict[str, Any]] = json.loads((ROOT / "INDEX.json").read_text())["entries"]

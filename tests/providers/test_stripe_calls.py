@@ -40,8 +40,8 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.stripe import API_VERSION, MAX_PAGES, StripeProvider
-from polytill.providers.stripe_terms import money_of, wire_amount, wire_exponent
+from polytill.providers.stripe.handler import API_VERSION, MAX_PAGES, StripeProvider
+from polytill.providers.stripe.terms import money_of, wire_amount, wire_exponent
 
 Json = dict[str, Any]
 NOW = 1_800_000_000

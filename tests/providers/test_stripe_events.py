@@ -11,7 +11,7 @@ from polytill.domain.states import Environment
 from polytill.providers.contract import DisputeFact, PaymentFact, ProviderConfig, RefundFact, WebhookResult
 from polytill.providers.http import Http
 from polytill.providers.outcomes import Pending, Reason, Succeeded, Unknown
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.stripe.handler import StripeProvider
 
 Json = dict[str, Any]
 

@@ -26,7 +26,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import AiohttpTransport, Http
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.stripe.handler import StripeProvider
 
 SECRET = "whsec_0123456789abcdef"
 DAY = 86_400

@@ -19,7 +19,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.http import AnswerLost, Http
 from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Reason, Succeeded, Unknown
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.stripe.handler import StripeProvider
 
 Json = dict[str, Any]
 USD = Money(1_050, "USD")

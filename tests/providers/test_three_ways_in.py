@@ -16,7 +16,7 @@ from tests.installation import fresh_settings, opened
 
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid, OperatorError
-from polytill.flows import catalog
+from polytill.flows.admin import catalog
 from polytill.providers.registry import BUILT_IN, HandlerMissing, Registry
 from polytill.testing.conformance.scaffold import rendered, write_provider
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polytill.providers.contract import CreatePaymentParams
-from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.outcomes import NotSent, Reason
 from tests.installation import Installation
 from tests.regressions.test_customer_data import kenyan, send, sent

@@ -14,9 +14,9 @@ from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, Reason, Succeeded
-from polytill.providers.paypal_reading import read_order
-from polytill.providers.paypal_webhooks import read_event
-from polytill.providers.stripe_reading import read_intent
+from polytill.providers.paypal.reading import read_order
+from polytill.providers.paypal.webhooks import read_event
+from polytill.providers.stripe.reading import read_intent
 from polytill.storage import ledger
 from polytill.storage.payments import Payment
 from tests.flows.scenes import Scene, held, paid

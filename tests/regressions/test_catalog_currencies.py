@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from polytill.domain.currencies import CURRENCIES
-from polytill.flows import catalog
+from polytill.flows.admin import catalog
 from polytill.providers.registry import BUILT_IN
 from polytill.storage.catalog import CurrencySupport
 from tests.installation import Installation

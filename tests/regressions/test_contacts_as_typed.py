@@ -10,7 +10,7 @@ import pytest
 
 from polytill.domain.contacts import InvalidContact, Phone, read_email, read_phone
 from polytill.providers.customer_fields import CustomerFields
-from polytill.providers.stripe_terms import BY_CURRENCY
+from polytill.providers.stripe.terms import BY_CURRENCY
 
 
 def test_each_stripe_currency_has_its_step() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from polytill.web.auth import PracticeCaller
-from polytill.web.cors import _PUBLISHABLE
+from polytill.web.api.auth import PracticeCaller
+from polytill.web.api.cors import _PUBLISHABLE
 from tests.installation import Installation
 from tests.web.support import Practice
 

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import pytest
 
 from polytill.domain.contacts import stored_phone
-from polytill.flows import onboarding
+from polytill.flows.admin.practices import migrate_practice
 from polytill.providers.http import Http
-from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import NotSent, Reason
 from tests.installation import Answered, Installation
 from tests.web.support import Json, Page, Practice, fresh, is_problem, snapshot
@@ -305,7 +305,7 @@ async def test_a_phone_number_of_an_earlier_version_is_found_and_charged(
     db = await practice.db
     await db.fetch("UPDATE payments SET customer_phone = '0712-345 678', number = NULL")
     await db.fetch("DELETE FROM payment_search")
-    await onboarding.migrate_practice(shared.till.desk, practice.id, "test")
+    await migrate_practice(shared.till.desk, practice.id, "test")
     for typed in (
         "0712345678",
         "0712-345%20678",

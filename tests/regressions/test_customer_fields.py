@@ -16,14 +16,14 @@ from polytill.domain.contacts import example_phone
 from polytill.domain.currencies import exponent_of
 from polytill.providers.contract import CustomerFields, Handler
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
+from polytill.providers.flutterwave.v4 import FlutterwaveV4Provider
 from polytill.providers.manual import ManualProvider
-from polytill.providers.mpesa import MpesaProvider
-from polytill.providers.paypal import PayPalProvider
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
-from polytill.web.customer_forms import form_fields
+from polytill.providers.mpesa.handler import MpesaProvider
+from polytill.providers.paypal.handler import PayPalProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
+from polytill.web.checkout.customer_forms import form_fields
 from tests.installation import Installation
 from tests.regressions.test_customer_data import link_of, send
 from tests.web.support import Json, Page, Practice, fresh, is_problem

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.flows.compare import compare
+from polytill.flows.reconciliation.payments import compare
 from polytill.providers.http import Answer
 from polytill.providers.outcomes import Declined, Reason
-from polytill.providers.paypal_disputes import dispute_in
-from polytill.providers.paystack_disputes import dispute_fact, listed_dispute
-from polytill.providers.stripe_disputes import dispute_fact as stripe_dispute
-from polytill.providers.stripe_reading import read_error
+from polytill.providers.paypal.disputes import dispute_in
+from polytill.providers.paystack.disputes import dispute_fact, listed_dispute
+from polytill.providers.stripe.disputes import dispute_fact as stripe_dispute
+from polytill.providers.stripe.reading import read_error
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Clock, Json, Practice, books_balance, fresh, until

@@ -11,7 +11,8 @@ from datetime import timedelta
 from polytill.app import Polytill
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment
-from polytill.flows import event_destination, presence
+from polytill.flows import presence
+from polytill.flows.admin.event_destination import current, set_destination
 from polytill.storage import cases, nodes, payment_links, saved_methods, webhook_events
 from polytill.storage.payment_links import PaymentLink
 from polytill.storage.units import Unit
@@ -21,9 +22,9 @@ async def test_a_replaced_secret_is_not_kept_where_it_does_not_sign(till: Polyti
     """Without an overlap the replaced secret was kept until the next change, though it never signs again."""
     till.desk.settings = till.desk.settings.model_copy(update={"event_secret_overlap_s": 0})
     for _ in range(2):
-        await event_destination.set_destination(till.desk, "https://host.example/events", "test")
+        await set_destination(till.desk, "https://host.example/events", "test")
     assert await till.desk.owner.fetch("SELECT id FROM event_previous_secrets") == []
-    found = await event_destination.current(till.desk)
+    found = await current(till.desk)
     assert found is not None
     assert len(found.sealed_secrets) == 1
 
@@ -31,11 +32,11 @@ async def test_a_replaced_secret_is_not_kept_where_it_does_not_sign(till: Polyti
 async def test_secrets_that_sign_no_more_are_forgotten_and_the_replaced_one_is_kept(till: Polytill) -> None:
     """Both in one unit, in this order: the one that is kept is none of those that are deleted."""
     for _ in range(2):
-        await event_destination.set_destination(till.desk, "https://host.example/events", "test")
+        await set_destination(till.desk, "https://host.example/events", "test")
     async with till.desk.owner.transaction() as tx:
         tx.add("UPDATE event_previous_secrets SET signs_until = $1", till.desk.shared_after(-1))
-    second = await event_destination.current(till.desk)
-    await event_destination.set_destination(till.desk, "https://host.example/events", "test")
+    second = await current(till.desk)
+    await set_destination(till.desk, "https://host.example/events", "test")
     rows = await till.desk.owner.fetch("SELECT sealed_secret FROM event_previous_secrets")
     assert second is not None
     assert [row["sealed_secret"] for row in rows] == [second.sealed_secrets[0]]

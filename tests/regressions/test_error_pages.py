@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from polytill.web.words import words_for
+from polytill.web.console.texts import words_for
 from tests.installation import Installation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -119,7 +119,7 @@ async def test_a_fault_of_ours_is_a_page_without_its_text(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a secret stands here")
 
-    monkeypatch.setattr("polytill.web.pages.read_form", broken)
+    monkeypatch.setattr("polytill.web.console.pages.read_form", broken)
     monkeypatch.setattr(type(shared.till.desk.ring), "read_address", broken)
     staff = await answered(shared, browser, "POST", "/owner/login", data={"email": "a"})
     payer = await answered(shared, browser, "GET", "/pay/x")

@@ -24,8 +24,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from polytill.app import Polytill, beside
 from polytill.doctor import _events as examined
 from polytill.domain.states import Environment
-from polytill.flows import event_delivery, event_destination
-from polytill.flows.event_delivery import RETRY_S, Deliveries
+from polytill.flows.admin.event_destination import current, remove_destination, set_destination
+from polytill.flows.worker import event_delivery
+from polytill.flows.worker.event_delivery import RETRY_S, Deliveries
 from polytill.storage import event_deliveries, events, migrating
 from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.events import Event
@@ -149,7 +150,7 @@ async def delivering(till: Polytill) -> AsyncIterator[Deliveries]:
 async def test_a_practice_that_hangs_delays_no_other(till: Polytill, host: Host) -> None:
     """Six payments of practice A, whose events hang; then one of B. It took 117 seconds."""
     host.hanging = {1}
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 6)
     async with delivering(till):
         await until(lambda: len(host.ids(1)) == 6)
@@ -162,7 +163,7 @@ async def test_a_practice_that_hangs_delays_no_other(till: Polytill, host: Host)
 async def test_ten_thousand_events_of_one_practice_do_not_starve_others(till: Polytill, host: Host) -> None:
     host.hanging = {1}
     settle_for(till, event_deliveries_at_once=20, event_timeout_s=2.0)
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 3000)
     async with delivering(till):
         await until(lambda: len(host.ids(1)) >= 10)
@@ -179,7 +180,7 @@ async def test_ten_thousand_events_of_one_practice_do_not_starve_others(till: Po
 async def test_a_slow_host_is_sent_many_at_once(till: Polytill, host: Host) -> None:
     """One practice has 100 events at a host that answers in one second: two seconds, not a hundred."""
     host.pause_s = 1.0
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 100)
     began_s = time.monotonic()
     assert await event_delivery.deliver(till.desk) == 100
@@ -191,7 +192,7 @@ async def test_a_slow_host_is_sent_many_at_once(till: Polytill, host: Host) -> N
 async def test_deliveries_have_a_time_limit_of_their_own(till: Polytill, host: Host) -> None:
     host.hanging = {1}
     settle_for(till, event_timeout_s=0.5, provider_timeout_s=30.0)
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 3)
     began_s = time.monotonic()
     assert await event_delivery.deliver(till.desk) == 3
@@ -204,7 +205,7 @@ async def test_deliveries_have_a_time_limit_of_their_own(till: Polytill, host: H
 @pytest.mark.parametrize("size", [10, 3_000_000])
 async def test_an_answer_is_its_status(till: Polytill, host: Host, size: int) -> None:
     host.body = b"x" * size
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 2)
     assert await event_delivery.deliver(till.desk) == 2
     assert (await states(till)) == {"delivered": 2}
@@ -215,7 +216,7 @@ async def test_an_answer_is_its_status(till: Polytill, host: Host, size: int) ->
 
 async def test_the_order_of_a_payment_is_kept(till: Polytill, host: Host) -> None:
     host.pause_s = 0.05
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     made = await happen(till, 1, 5, each=4)
     workers = [Deliveries(till.desk) for _ in range(3)]
     for _ in range(60):
@@ -231,7 +232,7 @@ async def test_the_order_of_a_payment_is_kept(till: Polytill, host: Host) -> Non
 
 async def test_a_later_event_waits_for_a_refused_one_and_not_for_an_abandoned_one(till: Polytill, host: Host) -> None:
     host.answers[1] = 500
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     first, second = await happen(till, 1, 1, each=2)
     [other] = await happen(till, 1, 1)
     await event_delivery.deliver(till.desk)
@@ -258,7 +259,7 @@ async def _used_up(till: Polytill) -> None:
 async def test_the_first_tries_are_seconds_apart_with_jitter(till: Polytill, host: Host) -> None:
     assert RETRY_S[:5] == (5, 30, 120, 600, 3600)
     host.answers[1] = 503
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 60)
     pauses = []
     for tries in range(2):
@@ -279,7 +280,7 @@ async def test_the_first_tries_are_seconds_apart_with_jitter(till: Polytill, hos
 
 async def test_a_claim_of_a_dead_worker_ends(till: Polytill, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.hanging = {1}
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     [event_id] = await happen(till, 1, 1)
     dead = Deliveries(till.desk)
     await dead.turn()
@@ -305,12 +306,12 @@ async def test_a_claim_of_a_dead_worker_ends(till: Polytill, host: Host, monkeyp
 async def test_a_changed_destination_takes_effect_within_seconds(till: Polytill, host: Host) -> None:
     """What hangs at the old address, and what waits for its next try, goes to the new one at once."""
     host.hanging, host.answers = {1}, {2: 500}
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     async with delivering(till), a_host() as new:
         hanging, waiting = await happen(till, 1, 3), await happen(till, 2, 3)
         await until(lambda: len(host.ids()) == 6)
         await asyncio.sleep(0.5)
-        secret = await event_destination.set_destination(till.desk, new.url, "test")
+        secret = await set_destination(till.desk, new.url, "test")
         began_s = time.monotonic()
         await until(lambda: sorted(new.ids()) == sorted(hanging + waiting), 5)
         assert time.monotonic() - began_s < 4
@@ -323,12 +324,12 @@ async def test_a_changed_destination_takes_effect_within_seconds(till: Polytill,
 
 async def test_a_removed_destination_takes_effect_within_seconds(till: Polytill, host: Host) -> None:
     host.hanging, host.answers = {1}, {2: 500}
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     async with delivering(till):
         await happen(till, 1, 2)
         await happen(till, 2, 2)
         await until(lambda: len(host.ids()) == 4)
-        await event_destination.remove_destination(till.desk, "test")
+        await remove_destination(till.desk, "test")
         await until(lambda: host.open == 0, 3)
         await asyncio.sleep(0.5)
         assert len(host.ids()) == 4
@@ -337,8 +338,8 @@ async def test_a_removed_destination_takes_effect_within_seconds(till: Polytill,
 
 
 async def test_the_previous_secret_signs_for_a_day(till: Polytill, host: Host) -> None:
-    first = await event_destination.set_destination(till.desk, host.url, "test")
-    second = await event_destination.set_destination(till.desk, host.url, "test")
+    first = await set_destination(till.desk, host.url, "test")
+    second = await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 1)
     await event_delivery.deliver(till.desk)
     headers, event, _ = host.received[-1]
@@ -357,7 +358,7 @@ async def test_the_previous_secret_signs_for_a_day(till: Polytill, host: Host) -
 
 async def test_signatures_carry_the_shared_clock(till: Polytill, host: Host) -> None:
     """A worker 30 minutes off signs with the time of the owner database's server."""
-    secret = await event_destination.set_destination(till.desk, host.url, "test")
+    secret = await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 1)
     right = time.time
     till.desk.world = replace(till.desk.world, time_s=lambda: right() + 1800, servers_tell=True)
@@ -384,7 +385,7 @@ async def test_the_destination_over_the_api(installation: Installation, host: Ho
     ends = datetime.fromisoformat(until_text) - datetime.now(UTC)
     assert timedelta(hours=23) < ends <= timedelta(hours=24)
     assert (await installation.call("DELETE", path, key)).status == 204
-    assert await event_destination.current(desk) is None
+    assert await current(desk) is None
     assert (await installation.call("GET", path, key)).status == 404
 
 
@@ -394,7 +395,7 @@ async def test_the_destination_over_the_api(installation: Installation, host: Ho
 async def test_an_abandoned_event_is_seen_replayed_and_resolved(installation: Installation, host: Host) -> None:
     till, key, base = installation.till, installation.owner_key, "/api/owner/event-deliveries"
     host.answers[1] = 500
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     made = await happen(till, 1, 2)
     await event_delivery.deliver(till.desk)
     await _used_up(till)
@@ -427,7 +428,7 @@ async def test_an_abandoned_event_is_seen_replayed_and_resolved(installation: In
 async def test_a_destination_that_fails_for_long_is_seen(installation: Installation, host: Host) -> None:
     till = installation.till
     host.answers[1] = 500
-    await event_destination.set_destination(till.desk, host.url, "test")
+    await set_destination(till.desk, host.url, "test")
     await happen(till, 1, 1)
     await event_delivery.deliver(till.desk)
     path = "/api/owner/health"

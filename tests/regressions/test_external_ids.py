@@ -13,7 +13,8 @@ import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Invalid
-from polytill.flows import import_legacy, onboarding
+from polytill.flows.admin import import_legacy
+from polytill.flows.admin.practices import change_practice
 from polytill.storage import practices, provider_configs
 from tests.cli.test_commands import one_sentence, polytill
 from tests.installation import TEST_KEYS, Installation
@@ -107,7 +108,7 @@ async def test_it_is_unique_and_one_spelling(till: Polytill) -> None:
     assert found.value.code == "duplicate_external_id"
     other, _ = await till.create_practice("B", "NGN")
     with pytest.raises(Conflict):
-        await onboarding.change_practice(till.desk, other.id, "Renamed", None, None, "test", external_id=composed)
+        await change_practice(till.desk, other.id, "Renamed", None, None, "test", external_id=composed)
     assert [e.name for e in await practices.listed(till.desk.owner)] == ["A", "B"]
 
 

@@ -16,11 +16,11 @@ import pytest
 
 import polytill.web
 from polytill.domain.states import EventState, OperationState, RefundState
-from polytill.flows import receive
+from polytill.flows.webhooks import receive
 from polytill.storage import webhook_events
 from polytill.storage.webhook_events import WebhookEvent
-from polytill.web import flashes
-from polytill.web.flashes import TONES, Done, Outcome
+from polytill.web.console import flashes
+from polytill.web.console.flashes import TONES, Done, Outcome
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice

@@ -20,9 +20,11 @@ import pytest
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, EventState, PaymentStatus, RefundState
-from polytill.flows import calling, guarded, receive
-from polytill.flows.candidates import candidates
-from polytill.flows.route import Wanted, route
+from polytill.flows import provider_calls
+from polytill.flows.handler_guard import listed, log
+from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.route import Wanted, route
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import CredentialTest, DisputeFact, Page, PaymentFact, RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Pending, Reason, Succeeded
 from polytill.providers.registry import BUILT_IN, Registry
@@ -72,9 +74,7 @@ RAISED: dict[str, BaseException] = {
 def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What was logged of handlers that failed."""
     lines: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        guarded.log, "error", lambda event, **more: lines.append(more) if event == "handler_failed" else None
-    )
+    monkeypatch.setattr(log, "error", lambda event, **more: lines.append(more) if event == "handler_failed" else None)
     return lines
 
 
@@ -126,9 +126,9 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
 
     configuration = await scene.configure()
     entry = (await scene.desk.catalog())["scripted"]
-    handler = calling.build(scene.desk, scene.db, entry, configuration, configuration.active)
+    handler = provider_calls.build(scene.desk, scene.db, entry, configuration, configuration.active)
     scene.wire.says("test", hangs)
-    task = asyncio.create_task(calling.call(handler, "test_credentials"))  # type: ignore[arg-type]
+    task = asyncio.create_task(provider_calls.call(handler, "test_credentials"))  # type: ignore[arg-type]
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -226,16 +226,16 @@ async def test_a_webhook_that_is_read_wrongly_is_kept(
 
 async def test_entries_of_a_listing_that_are_wrong_are_counted(scene: Scene, told: list[dict[str, Any]]) -> None:
     good = PaymentFact(paid(), "r1")
-    page = guarded.listed(Scripted, "list_transactions", Page((good, {"id": 1}, PaymentFact("paid")), None, 2))  # type: ignore[arg-type]
+    page = listed(Scripted, "list_transactions", Page((good, {"id": 1}, PaymentFact("paid")), None, 2))  # type: ignore[arg-type]
     assert page == Page((good,), None, 4)
-    assert guarded.listed(Scripted, "list_transactions", ["r1"]) is None
+    assert listed(Scripted, "list_transactions", ["r1"]) is None
     assert len(told) == 3
 
 
 async def test_a_test_of_keys_that_answers_wrongly_says_so(scene: Scene, told: list[dict[str, Any]]) -> None:
     configuration = await scene.configure()
     entry = (await scene.desk.catalog())["scripted"]
-    handler: Any = calling.build(scene.desk, scene.db, entry, configuration, configuration.active)
+    handler: Any = provider_calls.build(scene.desk, scene.db, entry, configuration, configuration.active)
     for answer in (None, True, CredentialTest("yes", "x"), SystemExit()):  # type: ignore[arg-type]
 
         async def says(_: object, answer: Any = answer) -> Any:
@@ -244,7 +244,7 @@ async def test_a_test_of_keys_that_answers_wrongly_says_so(scene: Scene, told: l
             return answer
 
         scene.wire.says("test", says)
-        found = await calling.call_test(handler)
+        found = await provider_calls.call_test(handler)
         assert (found.ok, found.reached) == (False, False)
     assert len(told) == 4
 

@@ -12,11 +12,11 @@ import pytest
 
 from polytill.domain.identifiers import IdentifierKind, Identifiers
 from polytill.providers.contract import redact
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.mpesa import MpesaProvider
-from polytill.providers.paypal import PayPalProvider
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
+from polytill.providers.mpesa.handler import MpesaProvider
+from polytill.providers.paypal.handler import PayPalProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
 from tests.installation import Installation
 from tests.web.conftest import clock, shared
 from tests.web.support import Practice, until

@@ -15,7 +15,8 @@ from polytill.app import Polytill, migrate_owner
 from polytill.domain.clock import World
 from polytill.domain.errors import KeyMissing, KeyRingDiffers, OperatorError
 from polytill.domain.sealing import KeyRing
-from polytill.flows import key_ring, presence, rotate
+from polytill.flows import key_ring, presence
+from polytill.flows.admin import key_rotation
 from polytill.settings import Settings
 from polytill.storage import nodes, practices
 from tests.cli.test_commands import one_sentence, polytill
@@ -100,7 +101,7 @@ async def test_a_rotation_waits_for_every_live_node(tmp_path: Path, engine_url: 
                 await key_ring.put_to_use(till.desk, "k2", "test")
                 till.desk.ring.led_by("k2", settings.keyring)
                 till.desk.ring.refresh()
-                assert await rotate.rotate(till.desk, "test") == (1, 1)
+                assert await key_rotation.rotate(till.desk, "test") == (1, 1)
             behind.desk.opening.forget(entry.id)
             await behind.desk.opening.practice(entry.id)
             await here.leave()
@@ -117,7 +118,7 @@ async def test_a_node_reads_the_ring_again_when_it_meets_an_unknown_key(tmp_path
             await key_ring.put_to_use(till.desk, "k2", "test")
             till.desk.ring.led_by("k2", settings.keyring)
             till.desk.ring.refresh()
-            await rotate.rotate(till.desk, "test")
+            await key_rotation.rotate(till.desk, "test")
         settings.keyring.rename(aside)  # the file has not arrived here yet
         node.desk.opening.forget(entry.id)
         with pytest.raises(KeyMissing) as found:

@@ -1,6 +1,6 @@
 """A test of keys finds what makes every payment fail, at every provider (issue 18, items 4 and 12).
 
-Sources of the providers' answers: the docstrings of ``providers/*_keys.py`` and ``simulator/stripe_access.py``.
+Sources of the providers' answers: the docstrings of ``providers/*_keys.py`` and ``simulator/stripe/access.py``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import key_tests
+from polytill.flows.admin import key_tests
 from polytill.providers.contract import CreatePaymentParams, CredentialTest, Customer, KeyFinding, ProviderConfig
 from polytill.providers.http import Http
 from polytill.providers.outcomes import NotSent, Reason
 from polytill.providers.registry import BUILT_IN
-from polytill.web.words import texts
+from polytill.web.console.texts import texts
 from tests.installation import Installation
 from tests.providers.in_process import SIMULATOR, InProcess
 from tests.web.browsing import Browser, person

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from polytill.domain.money import Money
-from polytill.flows.compare import compare
-from polytill.providers.flutterwave_chargebacks import bare, page_of, read_chargeback
-from polytill.providers.flutterwave_v4_reading import read_event
-from polytill.providers.paypal_disputes import dispute_in, items_in, next_query, query, read_dispute
-from polytill.providers.paypal_webhooks import read_event as read_paypal
+from polytill.flows.reconciliation.payments import compare
+from polytill.providers.flutterwave.chargebacks import bare, page_of, read_chargeback
+from polytill.providers.flutterwave.v4_reading import read_event
+from polytill.providers.paypal.disputes import dispute_in, items_in, next_query, query, read_dispute
+from polytill.providers.paypal.webhooks import read_event as read_paypal
 from tests.installation import Installation
 from tests.web.support import Clock, Json, Practice, books_balance, fresh, until
 

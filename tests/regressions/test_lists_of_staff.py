@@ -11,7 +11,7 @@ from polytill.domain.states import Environment
 from polytill.domain.text import in_sentence
 from polytill.storage import webhook_events
 from polytill.storage.overview import Waiting
-from polytill.web.console_owner import Looked, health
+from polytill.web.console.owner import Looked, health
 from tests.installation import Installation
 from tests.regressions.test_customer_data import link_of, send
 from tests.web.browsing import Browser, person

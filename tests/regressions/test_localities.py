@@ -13,7 +13,7 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid
 from polytill.domain.localities import Locality
-from polytill.flows import onboarding
+from polytill.flows.admin.practices import change_practice
 from polytill.storage import audit, migrating
 from tests.installation import Installation
 from tests.storage.making import empty, plain, run
@@ -28,12 +28,12 @@ async def test_defaults_and_changes(till: Polytill) -> None:
     assert (await till.desk.configured(db)).place == Locality("NG", "Africa/Lagos")
     given, _ = await till.create_practice("Harare", "USD", country="ZW")
     assert (given.country, given.time_zone) == ("ZW", "Africa/Harare")
-    changed = await onboarding.change_practice(
+    changed = await change_practice(
         till.desk, entry.id, None, None, None, "test", country="KE", time_zone="Africa/Nairobi"
     )
     assert (changed.country, changed.time_zone, changed.name) == ("KE", "Africa/Nairobi", "Lagos")
     assert (await till.desk.configured(db)).place == Locality("KE", "Africa/Nairobi")
-    kept = await onboarding.change_practice(till.desk, entry.id, "Renamed", None, None, "test")
+    kept = await change_practice(till.desk, entry.id, "Renamed", None, None, "test")
     assert (kept.name, kept.country, kept.time_zone) == ("Renamed", "KE", "Africa/Nairobi")
 
 
@@ -58,7 +58,7 @@ async def test_what_is_no_place_is_rejected_and_changes_nothing(
         await till.create_practice("Other", "NGN", **wrong)
     assert found.value.errors[0].pointer == pointer
     with pytest.raises(Invalid):
-        await onboarding.change_practice(till.desk, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
+        await change_practice(till.desk, entry.id, "Other", None, None, "test", **wrong)  # type: ignore[arg-type]
     assert await plain(till.desk.owner, "SELECT name, time_zone FROM practices") == [("Clinic", "Africa/Lagos")]
 
 

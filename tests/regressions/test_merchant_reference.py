@@ -14,16 +14,18 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.pay import create_params
-from polytill.providers import flutterwave_charge, paystack_charge, stripe_forms
+from polytill.flows.payments.create import create_params
 from polytill.providers.contract import ChargeSavedMethodParams, CreatePaymentParams, Customer, Handler, ProviderConfig
-from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave import v3_charge
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.manual import ManualProvider
 from polytill.providers.merchant_reference import plain_code, statement_suffix
-from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import NeedsAction
-from polytill.providers.paypal import PayPalProvider
-from polytill.providers.paystack import PaystackProvider
+from polytill.providers.paypal.handler import PayPalProvider
+from polytill.providers.paystack import charge
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe import forms
 from polytill.storage import payments
 from tests.flows.conftest import scene
 from tests.flows.scenes import Scene
@@ -85,14 +87,14 @@ def test_a_card_statement_takes_what_stripe_takes(given: str | None, suffix: str
 
 
 def test_stripe_gets_it_in_metadata_description_and_statement() -> None:
-    form = dict(stripe_forms.create_form(replace(PARAMS, description=None)))
+    form = dict(forms.create_form(replace(PARAMS, description=None)))
     assert form["metadata[reference]"] == form["description"] == form["statement_descriptor_suffix"] == "INV-2044"
     assert form["metadata[polytill_attempt]"] == ATTEMPT
-    mine = dict(stripe_forms.create_form(replace(PARAMS, metadata={"reference": "mine"})))
+    mine = dict(forms.create_form(replace(PARAMS, metadata={"reference": "mine"})))
     assert (mine["metadata[reference]"], mine["description"]) == ("mine", "Consultation for INV-2044")
-    debit = dict(stripe_forms.create_form(replace(PARAMS, method="us_bank_account")))
+    debit = dict(forms.create_form(replace(PARAMS, method="us_bank_account")))
     assert "statement_descriptor_suffix" not in debit
-    assert not {"metadata[reference]", "statement_descriptor_suffix"} & dict(stripe_forms.create_form(WITHOUT)).keys()
+    assert not {"metadata[reference]", "statement_descriptor_suffix"} & dict(forms.create_form(WITHOUT)).keys()
 
 
 def test_paypal_gets_an_invoice_number_that_is_used_once() -> None:
@@ -116,7 +118,7 @@ def test_paystack_and_flutterwave_get_it_in_metadata() -> None:
     assert (body["metadata"]["reference"], body["metadata"]["custom_fields"]) == ("INV-2044", [field])
     assert body["reference"] == ATTEMPT
     ghs = replace(ngn, amount=Money(5_000, "GHS"), method="mobile_money", method_details={"provider": "mtn"})
-    direct = paystack_charge.charge_body(ghs)
+    direct = charge.charge_body(ghs)
     assert isinstance(direct, dict)
     assert direct["metadata"]["custom_fields"] == [field]
     body = handler(FlutterwaveProvider)._payment_body(ngn)
@@ -124,10 +126,10 @@ def test_paystack_and_flutterwave_get_it_in_metadata() -> None:
     saved = ChargeSavedMethodParams(
         ATTEMPT, PARAMS.payment_id, Money(5_000, "NGN"), PARAMS.customer, Secret("t"), merchant_reference="INV-2044"
     )
-    assert paystack_charge.saved_body(saved)["metadata"]["reference"] == "INV-2044"
-    assert flutterwave_charge.saved_body(saved)["meta"]["reference"] == "INV-2044"
-    assert flutterwave_charge.saved_body(saved)["narration"] == "INV-2044"
-    assert dict(stripe_forms.charge_form(saved))["metadata[reference]"] == "INV-2044"
+    assert charge.saved_body(saved)["metadata"]["reference"] == "INV-2044"
+    assert v3_charge.saved_body(saved)["meta"]["reference"] == "INV-2044"
+    assert v3_charge.saved_body(saved)["narration"] == "INV-2044"
+    assert dict(forms.charge_form(saved))["metadata[reference]"] == "INV-2044"
 
 
 async def test_cash_and_transfers_go_by_the_payments_number() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from polytill.domain.errors import NotNow
 from polytill.domain.states import PaymentStatus
-from polytill.flows import calling, operate
+from polytill.flows import provider_calls
+from polytill.flows.payments.capture_cancel import cancel, capture
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.providers.registry import Registry
 from polytill.storage import refunds
@@ -47,8 +48,8 @@ async def test_a_call_of_a_missing_handler_is_to_be_made_again_later(scene: Scen
     uninstall()
     calls = {
         "refund": lambda: scene.till.refund(scene.practice_id, payment.id, key="k", amount=100),
-        "capture": lambda: operate.capture(scene.desk, scene.practice_id, payment.id, None, "k", "hash", "test"),
-        "cancel": lambda: operate.cancel(scene.desk, scene.practice_id, payment.id, "k", "hash", "test"),
+        "capture": lambda: capture(scene.desk, scene.practice_id, payment.id, None, "k", "hash", "test"),
+        "cancel": lambda: cancel(scene.desk, scene.practice_id, payment.id, "k", "hash", "test"),
     }
     with pytest.raises(NotNow) as refused:
         await calls[what]()
@@ -63,7 +64,7 @@ async def test_the_log_names_the_line_of_a_handler_that_raises(scene: Scene, mon
     """F14: ``{"verb": "create_payment_intent", "error": "KeyError"}`` and nothing else. Its text may quote a secret."""
     await scene.configure()
     lines: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(calling.log, "error", lambda event, **more: lines.append((event, more)))
+    monkeypatch.setattr(provider_calls.log, "error", lambda event, **more: lines.append((event, more)))
 
     async def breaks(_: object) -> None:
         raise KeyError("sk_live_secret")

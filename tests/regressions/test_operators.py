@@ -19,7 +19,7 @@ from polytill.doctor import _settings as examined
 from polytill.domain.database_urls import wrong_with_owner, wrong_with_place, wrong_with_server
 from polytill.domain.errors import DatabaseUnavailable, DiskFull, NotNow
 from polytill.domain.places import places
-from polytill.flows import catalog, readiness
+from polytill.flows.admin import catalog, readiness
 from polytill.storage import files
 from polytill.storage.postgres_connect import connect, with_database
 from polytill.storage.sqlite import _translated, file_fault

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import pytest
 
 from polytill.domain.states import PaymentStatus
-from polytill.flows.checkout import Step
+from polytill.flows.recovery.checkout import Step
+from polytill.web.checkout.states import ROUNDS, State, state_of, wait_of
 from polytill.web.i18n import LANGUAGES, texts
-from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
 from tests.installation import Installation
 from tests.web.support import Page, Practice, fresh
 from tests.web.test_checkout import _taken

@@ -10,7 +10,8 @@ import pytest
 from polytill.domain import identifiers
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.states import Environment
-from polytill.flows import indexing, onboarding, staff
+from polytill.flows.admin import indexing, staff
+from polytill.flows.admin.practices import migrate_practice
 from polytill.storage import payment_identifiers, payment_lists, saved_methods
 from polytill.storage.payment_lists import Filters
 from tests.flows.conftest import scene
@@ -37,7 +38,7 @@ async def test_a_number_that_is_taken_is_drawn_again(scene: Scene, monkeypatch: 
         drawn.append(digits)
         return first.number or "" if digits == 6 else "7654321"
 
-    monkeypatch.setattr("polytill.flows.pay.new_number", same)
+    monkeypatch.setattr("polytill.flows.payments.create.new_number", same)
     second = await scene.succeeded()
     assert (second.number, drawn) == ("7654321", [6, 7])
     assert second.id != first.id
@@ -57,7 +58,7 @@ async def test_rows_of_an_earlier_version_become_findable(scene: Scene) -> None:
         "INSERT INTO users (email, name, role) VALUES ('STRASSE@example.com', '', 'viewer'), ('straße@b.example', '', 'viewer')"
     )
     assert await payment_lists.listed(scene.db, Filters(Environment.sandbox, search="et-1"), 9) == []
-    await onboarding.migrate_practice(scene.desk, scene.practice_id, "test")
+    await migrate_practice(scene.desk, scene.practice_id, "test")
     [found] = await payment_lists.listed(scene.db, Filters(Environment.sandbox, search="et-1"), 9)
     assert found.id == old[1].id
     fresh = [await scene.payment(payment.id) for payment in old]

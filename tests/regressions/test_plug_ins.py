@@ -16,8 +16,12 @@ from polytill.app import Polytill
 from polytill.doctor import examine
 from polytill.domain.errors import Invalid, NotNow
 from polytill.domain.states import AttemptState, EventState, PaymentStatus
-from polytill.flows import catalog, checkout, links, operate, receive
-from polytill.flows.links import LinkWish
+from polytill.flows.admin import catalog
+from polytill.flows.payments.capture_cancel import cancel
+from polytill.flows.payments.payment_links import LinkWish, begin, create_link
+from polytill.flows.payments.retries import may_try_again
+from polytill.flows.recovery import checkout
+from polytill.flows.webhooks import receive
 from polytill.providers.contract import CatalogEntry, CurrencyTerms, PaymentFact
 from polytill.providers.declaration import faults_of
 from polytill.providers.outcomes import Declined, Reason
@@ -348,15 +352,15 @@ async def test_the_customer_may_try_again_where_the_end_of_an_attempt_is_certain
 ) -> None:
     """F2: "Cancel" on Mollie's page ended the payment for ever, and a single-use link led to it for ever."""
     configuration = await scene.configure()
-    link = await links.create_link(scene.desk, scene.practice_id, LinkWish(1000, "NGN", "Visit"), "test")
+    link = await create_link(scene.desk, scene.practice_id, LinkWish(1000, "NGN", "Visit"), "test")
     scene.wire.says("create", LINK)
     customer = scenes.Customer("ada@example.com")
-    begun = await links.begin(scene.desk, scene.practice_id, link.id, customer, "payer")
+    begun = await begin(scene.desk, scene.practice_id, link.id, customer, "payer")
     fact = PaymentFact(ended(reason, certain), begun.payment.id, "tx-1")
     await scene.delivery(configuration, fact)
     payment = await scene.payment(begun.payment.id)
     [attempt] = await scene.attempts(payment.id)
-    assert checkout.may_try_again(scene.desk, payment, [attempt]) is certain
+    assert may_try_again(scene.desk, payment, [attempt]) is certain
     if not certain:
         assert (payment.status, payment.cancel_reason) == (PaymentStatus.canceled, reason.value)
         return
@@ -376,7 +380,7 @@ async def test_a_payment_that_staff_cancel_is_canceled(scene: Scene) -> None:
         return ended(Reason.canceled)
 
     scene.wire.says("cancel", told_first)
-    await operate.cancel(scene.desk, scene.practice_id, taken.payment.id, "cancel-1", "hash", "test")
+    await cancel(scene.desk, scene.practice_id, taken.payment.id, "cancel-1", "hash", "test")
     payment = await scene.payment(taken.payment.id)
     assert (payment.status, payment.cancel_reason) == (PaymentStatus.canceled, "canceled")
 

@@ -15,8 +15,8 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import OperatorError, WrongPractice
 from polytill.domain.ids import address
-from polytill.flows import onboarding
-from polytill.flows.pay import CLIENT_TOKEN
+from polytill.flows.admin.practices import migrate_practice
+from polytill.flows.payments.create import CLIENT_TOKEN
 from polytill.storage import migrating, practices
 from polytill.storage.clusters import drop_postgres_database
 from polytill.storage.opening import is_postgres
@@ -69,7 +69,7 @@ async def test_behind_and_then_migrated(installation: Installation) -> None:
     assert (await made.calls(installation))[0].status == 200
     with a_newer_schema():
         all_are(await made.calls(installation), "practice_not_migrated")
-        await onboarding.migrate_practice(installation.till.desk, practice_id, "test")
+        await migrate_practice(installation.till.desk, practice_id, "test")
         assert (await made.calls(installation))[0].status == 200
     # This version meets a newer practice; additive steps leave the oldest reader as it is.
     installation.till.desk.opening.forget(practice_id)
@@ -163,6 +163,6 @@ async def test_an_older_version_meets_a_newer_owner_database(tmp_path: Path, eng
 async def test_no_audit_line_for_nothing(till: Polytill) -> None:
     entry, _ = await till.create_practice("Clinic", "NGN")
     before: list[Any] = await plain(till.desk.owner, "SELECT COUNT(*) FROM audit_log")
-    assert await onboarding.migrate_practice(till.desk, entry.id, "test") == []
+    assert await migrate_practice(till.desk, entry.id, "test") == []
     assert await plain(till.desk.owner, "SELECT COUNT(*) FROM audit_log") == before
     assert (await practices.listed(till.desk.owner))[0].schema_version == migrating.head("practice")

@@ -16,13 +16,17 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import NotNow
 from polytill.domain.states import EventState, PaymentStatus
-from polytill.flows import catalog, lease, onboarding, presence, readiness, receive, rounds
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows import lease, presence
+from polytill.flows.admin import catalog, readiness
+from polytill.flows.admin.practices import change_practice, create_key, key_hash, revoke_key
+from polytill.flows.payments.create import PaymentRequest, Taken
+from polytill.flows.webhooks import receive
+from polytill.flows.worker import claims
 from polytill.providers.contract import Customer, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Reason, Unknown
 from polytill.storage import directory, leases, nodes, watch
-from polytill.web.auth import KeyCache
+from polytill.web.api.auth import KeyCache
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import put
 from tests.outages import Outage, outage_of
@@ -65,12 +69,12 @@ async def elsewhere(scene: Scene) -> AsyncIterator[Elsewhere]:
 async def test_a_practice_that_was_never_served_here_is_served(elsewhere: Elsewhere) -> None:
     scene, desk = elsewhere.scene, elsewhere.desk
     configuration = await scene.configure()
-    api_key = await onboarding.create_key(scene.desk, "practice", scene.practice_id, "k", None, "test")
+    api_key = await create_key(scene.desk, "practice", scene.practice_id, "k", None, "test")
     await elsewhere.learn()
     await elsewhere.outage.begin()
     await elsewhere.later(watch.INTERVAL_S)
     assert desk.opening.opened() == []
-    found = await KeyCache(desk).find(onboarding.key_hash(api_key))
+    found = await KeyCache(desk).find(key_hash(api_key))
     assert found is not None
     assert found.practice_id == scene.practice_id
     scene.wire.says("create", paid())
@@ -129,10 +133,10 @@ async def test_a_process_that_dies_in_the_outage_leaves_nothing_unseen(elsewhere
     payment = (await elsewhere.pay(scene.practice_id)).payment
     assert payment.status is PaymentStatus.processing
     await elsewhere.outage.end()  # and the process is gone, without a word
-    worker = rounds.Lapsed(scene.desk)
+    worker = claims.Lapsed(scene.desk)
     assert await worker.look() is False
     assert await leases.all_held(scene.desk.owner) == {}
-    await elsewhere.later(presence.LIVE_S + rounds.LAPSED_EVERY_S)
+    await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
     assert await worker.look() is True
     assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
     scene.wire.says("lookup", paid())
@@ -143,7 +147,7 @@ async def test_a_process_that_dies_in_the_outage_leaves_nothing_unseen(elsewhere
     assert await leases.all_held(scene.desk.owner) == {}
     assert await worker.look() is False
     assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 1
-    await elsewhere.later(presence.LEASE_S + rounds.GRACE_S)
+    await elsewhere.later(presence.LEASE_S + claims.GRACE_S)
     assert await worker.look() is True
     assert list(await leases.all_held(scene.desk.owner)) == [scene.practice_id]
     assert await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0)) == {}
@@ -171,10 +175,10 @@ async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -
     await scene.configure()
     other = (await scene.till.create_practice("Other", "NGN"))[0].id
     made = [
-        await onboarding.create_key(scene.desk, "practice", practice_id, "k", None, "test")
+        await create_key(scene.desk, "practice", practice_id, "k", None, "test")
         for practice_id in (scene.practice_id, scene.practice_id, other)
     ]
-    kept, revoked, others = [onboarding.key_hash(one) for one in made]
+    kept, revoked, others = [key_hash(one) for one in made]
     cache = KeyCache(desk)
     await elsewhere.learn()
     for one in (kept, revoked, others):
@@ -184,8 +188,8 @@ async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -
             key_id = found.id
     assert (await desk.opening.entry(scene.practice_id)).state == "active"
     assert (await desk.catalog())["scripted"].status == "active"
-    await onboarding.change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
-    await onboarding.revoke_key(scene.desk, key_id, None, "test")
+    await change_practice(scene.desk, scene.practice_id, None, None, "suspended", "test")
+    await revoke_key(scene.desk, key_id, None, "test")
     await catalog.change(scene.desk, "scripted", {"status": "inactive"}, None, "test")
     await elsewhere.later(watch.INTERVAL_S)
     await desk.opening.watch.generation()
@@ -209,14 +213,12 @@ async def test_what_is_known_to_have_changed_is_not_used(elsewhere: Elsewhere) -
 
 async def test_a_key_that_was_revoked_here_stays_revoked(elsewhere: Elsewhere) -> None:
     scene, desk = elsewhere.scene, elsewhere.desk
-    hashed = onboarding.key_hash(
-        await onboarding.create_key(scene.desk, "practice", scene.practice_id, "k", None, "test")
-    )
+    hashed = key_hash(await create_key(scene.desk, "practice", scene.practice_id, "k", None, "test"))
     cache = KeyCache(desk)
     await elsewhere.learn()
     found = await cache.find(hashed)
     assert found is not None
-    await onboarding.revoke_key(desk, found.id, None, "test")
+    await revoke_key(desk, found.id, None, "test")
     cache.forget()
     await elsewhere.outage.begin()
     with pytest.raises(NotNow):
@@ -230,7 +232,7 @@ async def test_more_changes_than_a_look_sees(elsewhere: Elsewhere, monkeypatch: 
     await elsewhere.later(watch.INTERVAL_S)
     await elsewhere.learn()
     for number in range(3):
-        await onboarding.create_key(scene.desk, "owner", None, f"k{number}", None, "test")
+        await create_key(scene.desk, "owner", None, f"k{number}", None, "test")
     await elsewhere.later(watch.INTERVAL_S)
     await desk.opening.watch.generation()
     await elsewhere.outage.begin()
@@ -252,7 +254,7 @@ async def test_the_copy_is_bounded_and_kept_up_to_date(elsewhere: Elsewhere, mon
     for number in range(6):
         made.append((await scene.till.create_practice(f"Clinic {number}", "NGN"))[0].id)
         assert await known() == made[:4]
-    await onboarding.change_practice(scene.desk, made[1], None, None, "suspended", "test")
+    await change_practice(scene.desk, made[1], None, None, "suspended", "test")
     assert await known() == [made[0], *made[2:4]]
     assert not await desk.opening.directory.read()  # nothing has changed since
     # What was served here is known beyond the bound.

@@ -19,7 +19,6 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.providers import flutterwave_charge, flutterwave_reading, mpesa_reading, paypal_issues
 from polytill.providers.contract import (
     ChargeSavedMethodParams,
     ConfirmPaymentParams,
@@ -28,9 +27,11 @@ from polytill.providers.contract import (
     OperationParams,
     ProviderConfig,
 )
-from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave import reading, v3_charge
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http
-from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.mpesa import reading as mpesa_reading
+from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import (
     Declined,
     NeedsAction,
@@ -41,9 +42,10 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.providers.paypal import PayPalProvider
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.paypal import issues
+from polytill.providers.paypal.handler import PayPalProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
 from polytill.testing.conformance.subjects import SUBJECTS
 from polytill.testing.conformance.wire import Stand
 
@@ -282,7 +284,7 @@ async def test_a_void_that_is_refused_voids_nothing(issue: str) -> None:
 
 def test_every_issue_of_the_official_files_is_sorted() -> None:
     official = json.loads((FIXTURES / "paypal" / "issues.json").read_text())
-    assert [issue for issue in official if issue not in paypal_issues.ISSUES] == []
+    assert [issue for issue in official if issue not in issues.ISSUES] == []
     assert len(official) == 218
 
 
@@ -306,14 +308,14 @@ BODY = {"id": 2534420, "tx_ref": "r", "amount": 12000, "currency": "NGN", "statu
 )
 def test_the_link_of_a_charge_is_found_wherever_it_is(envelope: Json) -> None:
     """D1: Flutterwave's tokenisation page; Node-v3, documentation/collections.md."""
-    found = flutterwave_charge.read_direct(Answer(200, {"status": "success", "message": "x", **envelope}), "r")
+    found = v3_charge.read_direct(Answer(200, {"status": "success", "message": "x", **envelope}), "r")
     assert isinstance(found, NeedsAction)
     assert found.action is not None
     assert found.action.url == "https://x.example/3ds"
 
 
 def test_a_charge_that_prompts_a_phone_has_no_link() -> None:
-    found = flutterwave_charge.read_direct(
+    found = v3_charge.read_direct(
         Answer(200, {"status": "success", "data": {**BODY, "auth_url": "N/A", "redirect_url": "https://own.example"}}),
         "r",
     )
@@ -358,7 +360,7 @@ async def test_a_saved_card_says_where_its_owner_comes_back_to() -> None:
 def test_the_lower_of_the_two_amounts_was_paid(charged: int | None, paid: int) -> None:
     """D11."""
     data = {"id": 1, "status": "successful", "amount": 100, "charged_amount": charged, "currency": "NGN"}
-    found = flutterwave_reading.read_transaction(data)
+    found = reading.read_transaction(data)
     assert isinstance(found, Succeeded)
     assert found.amount == Money(paid, "NGN")
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 import pytest
 
 from polytill.domain.states import Environment, OperationState, RefundState
-from polytill.flows import operate
+from polytill.flows.payments import capture_cancel
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
 from polytill.storage import payments, refunds
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
-from polytill.web.operation_shapes import operation_view
-from polytill.web.views import refund_view
+from polytill.web.api.operation_shapes import operation_view
+from polytill.web.api.views import refund_view
 from tests.flows.scenes import Scene, held
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
@@ -65,10 +65,10 @@ async def test_code_and_message_of_a_capture_and_a_cancel_are_kept(scene: Scene)
     scene.wire.says("create", held())
     payment = (await scene.pay(capture="manual")).payment
     scene.wire.says("capture", NotSent(Reason.validation, "LEVITATION", "Not while levitating."))
-    await operate.capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
+    await capture_cancel.capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
     scene.clock.at_s += 1
     scene.wire.says("cancel", NotSent(Reason.validation, "GRAVITY", "Not while falling."))
-    await operate.cancel(scene.desk, scene.practice_id, payment.id, "leave", "hash", "test")
+    await capture_cancel.cancel(scene.desk, scene.practice_id, payment.id, "leave", "hash", "test")
     views = [operation_view(one) for one in await refunds.operations_of(scene.db, payment.id)]
     assert [(one["kind"], one["status"], one["reason"], one["code"], one["detail"]) for one in views] == [
         ("capture", "not_sent", "validation", "LEVITATION", "Not while levitating."),

@@ -16,9 +16,9 @@ import pytest
 
 from polytill.domain.errors import Conflict
 from polytill.domain.money import Money
-from polytill.flows import operator
-from polytill.flows import refund as refunding
-from polytill.flows.receive import apply_dispute
+from polytill.flows.refunds import create as refunding
+from polytill.flows.review import resolve
+from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.outcomes import Declined, Reason, Succeeded
 from polytill.storage import cases, disputes, ledger, payments, refunds
@@ -276,10 +276,10 @@ async def test_a_disputed_duplicate_payment_is_refunded_only_by_who_accepts_the_
     await scene.delivery(configuration, fact)
     assert (await scene.payment(attempt.payment_id)).amount_disputed == 0, "the payment's own money is not disputed"
     with pytest.raises(Conflict) as refused:
-        await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert refused.value.code == "payment_disputed"
     scene.wire.says("refund", paid(transaction="re-1"))
-    found = await operator.refund_excess(scene.desk, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
+    found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada", accept_dispute_risk=True)
     assert found.case.state == "resolved"
 
 

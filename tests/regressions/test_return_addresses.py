@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polytill.web.return_address import as_header, with_result
+from polytill.web.checkout.return_address import as_header, with_result
 from tests.installation import Installation
 from tests.web.support import Practice
 

@@ -12,12 +12,12 @@ import pytest
 from polytill.domain.contacts import stored_phone
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import onboarding
-from polytill.flows.saved import customer_key, same_card
-from polytill.providers.flutterwave_reading import saved_method
+from polytill.flows.admin.practices import migrate_practice
+from polytill.flows.payments.saved_methods import customer_key, same_card
+from polytill.providers.flutterwave.reading import saved_method
 from polytill.storage import saved_methods
-from polytill.web.words import LANGUAGES
-from polytill.web.words import texts as sentences
+from polytill.web.console.texts import LANGUAGES
+from polytill.web.console.texts import texts as sentences
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Json, Practice, is_problem
 from tests.web.test_saved_methods import charge, saved
@@ -166,7 +166,7 @@ async def test_rows_of_an_earlier_version_get_their_keys(installation: Installat
     await db.fetch("UPDATE saved_methods SET customer_email = 'ÉVE@Example.com' WHERE id = $1", ids[0])
     await db.fetch("UPDATE saved_methods SET customer_email = 'éve@example.COM' WHERE id = $1", ids[1])
     assert [row["id"] for row in await _listed(practice)] == ids[::-1]
-    await onboarding.migrate_practice(installation.till.desk, practice.id, "test")
+    await migrate_practice(installation.till.desk, practice.id, "test")
     rows = await db.fetch("SELECT same_card, customer_key FROM saved_methods")
     assert {row["customer_key"] for row in rows} == {"éve@example.com"}
     assert len({row["same_card"] for row in rows}) == 1

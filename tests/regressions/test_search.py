@@ -13,7 +13,7 @@ import pytest
 
 from polytill.domain.identifiers import IdentifierKind
 from polytill.domain.states import Environment
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage import payment_identifiers, payment_lists
 from polytill.storage.payment_lists import Filters

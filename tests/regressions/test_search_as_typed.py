@@ -20,12 +20,13 @@ from polytill.domain.contacts import email_key, read_email, read_name, read_phon
 from polytill.domain.currencies import CURRENCIES
 from polytill.domain.search import amount_key, read_query
 from polytill.domain.states import Environment
-from polytill.flows import onboarding, staff
-from polytill.flows.pay import PaymentRequest
+from polytill.flows.admin import staff
+from polytill.flows.admin.practices import migrate_practice
+from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer
 from polytill.storage import payment_lists
 from polytill.storage.payment_lists import Filters
-from polytill.web.words import words_for
+from polytill.web.console.texts import words_for
 from tests.flows import scenes
 from tests.flows.scenes import Scene
 
@@ -132,7 +133,7 @@ async def both(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Scene]]:
                 number = f"88{PEOPLE[key]['amount'] % 7}999"
                 await made.db.fetch("UPDATE payments SET number = $2 WHERE id = $1", payment.id, number)
             await made.db.fetch("DELETE FROM payment_search")
-            await onboarding.migrate_practice(made.desk, made.practice_id, "test")
+            await migrate_practice(made.desk, made.practice_id, "test")
             # The ends of ids are random as well.
             await made.db.fetch(
                 "UPDATE payment_search SET body = replace(body, substr(payment_id, 15), 'qqqqqqqqqqqq')"
@@ -218,7 +219,7 @@ async def test_a_filter_by_e_mail_finds_one_mailbox(scene: Scene) -> None:
     for one, address in ((payment, "straße@b.example"), (other, "pat@xn--mnchen-3ya.example")):
         await scene.db.fetch("UPDATE payments SET customer_email = $2 WHERE id = $1", one.id, address)
     await scene.db.fetch("DELETE FROM payment_search")
-    await onboarding.migrate_practice(scene.desk, scene.practice_id, "test")
+    await migrate_practice(scene.desk, scene.practice_id, "test")
     for typed, right in (
         ("straße@b.example", [payment.id]), ("STRAßE@B.example", [payment.id]), ("strasse@b.example", []),
         ("Pat@münchen.example", [other.id]), ("pat@xn--mnchen-3ya.example", [other.id]),

@@ -18,8 +18,8 @@ import pytest
 from polytill.domain.identifiers import IdentifierKind, identifier_key
 from polytill.domain.search import Leaf, read_query, signature
 from polytill.domain.states import DisputeState, Environment, RefundState
-from polytill.flows import indexing
-from polytill.flows.indexing import close_blocks
+from polytill.flows.admin import indexing
+from polytill.flows.admin.indexing import close_blocks
 from polytill.storage import disputes, payment_identifiers, payment_lists, payment_search, payments, search_blocks
 from polytill.storage import refunds as refund_rows
 from polytill.storage.disputes import Dispute

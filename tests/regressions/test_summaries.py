@@ -21,14 +21,14 @@ import pytest
 from polytill.domain.localities import zone_of
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.flows import onboarding
-from polytill.flows.pay import client_token
+from polytill.flows.admin.practices import create_key
+from polytill.flows.payments.create import client_token
 from polytill.providers.contract import PaymentFact, RefundFact
 from polytill.providers.outcomes import Succeeded
 from polytill.storage import audit, overview, payment_lists, webhook_events
-from polytill.web.console_export import cell
-from polytill.web.console_overview import Month, drawn, read_month
-from polytill.web.words import words_for
+from polytill.web.console.exports import cell
+from polytill.web.console.overview import Month, drawn, read_month
+from polytill.web.console.texts import words_for
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.test_operator import paid_twice
 from tests.flows.test_sums import served
@@ -68,7 +68,7 @@ async def test_a_payment_just_after_midnight_belongs_to_the_new_day(scene: Scene
     payment = await scene.succeeded(amount=150_000)
     month = await read_month(scene.db, Environment.sandbox, "NGN", date(2026, 11, 1), zone_of("Africa/Lagos"))
     assert {day: sums.gross for day, sums in month.by_day.items() if sums.any} == {"2026-11-30": 150_000}
-    key = await onboarding.create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
     async with served(scene) as house, Browser(house) as browser:
         door = await signed_in(scene, browser)
         for day, found in (("2026-11-29", []), ("2026-11-30", [payment.id]), ("2026-12-01", [])):
@@ -138,7 +138,7 @@ async def test_a_refund_counts_on_its_own_day(scene: Scene) -> None:
 
 async def test_an_export_says_that_it_is_complete(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """opencollective#6414: Of more rows than one read holds none is missing, and a broken file shows it."""
-    monkeypatch.setattr("polytill.web.console_export.CHUNK", 7)
+    monkeypatch.setattr("polytill.web.console.exports.CHUNK", 7)
     await scene.configure()
     ids = {(await scene.succeeded(amount=1000 + n)).id for n in range(22)}
     real, reads = payment_lists.listed, [0]
@@ -193,7 +193,7 @@ async def test_both_halves_of_a_duplicate_are_in_every_sum(scene: Scene) -> None
     books = (await overview.of_payments(scene.db, [payment_id]))[payment_id]["NGN"]
     assert (books.gross, books.duplicates_received, books.duplicates_returned) == (1000, 1000, 0)
     assert (books.fees, books.net) == (30, 1970)
-    key = await onboarding.create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
+    key = await create_key(scene.desk, "practice", scene.practice_id, "test", None, "test")
     async with served(scene) as house, Browser(house) as browser:
         one = (await house.call("GET", f"/api/practices/{scene.practice_id}/payments/{payment_id}", key)).body
         assert (one["amountCaptured"], one["amountDuplicate"], one["amountDuplicateReturned"]) == (1000, 1000, 0)
@@ -209,9 +209,9 @@ async def test_both_halves_of_a_duplicate_are_in_every_sum(scene: Scene) -> None
 
 async def test_a_page_says_what_it_leaves_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 19, elsewhere: one payment's page and the list of what waits ended at their limits and did not say so."""
-    monkeypatch.setattr("polytill.web.console_payments.LINES", 2)
-    monkeypatch.setattr("polytill.web.console_payments.DELIVERIES", 1)
-    monkeypatch.setattr("polytill.web.console_waiting.SHOWN", 2)
+    monkeypatch.setattr("polytill.web.console.payments.LINES", 2)
+    monkeypatch.setattr("polytill.web.console.payments.DELIVERIES", 1)
+    monkeypatch.setattr("polytill.web.console.review_cases.SHOWN", 2)
     configuration = await scene.configure()
     payment = await scene.succeeded(amount=1000)
     about = {"provider_transaction_id": payment.provider_transaction_id}

@@ -6,9 +6,9 @@ import ast
 
 import pytest
 
-from polytill.web.flashes import Done
-from polytill.web.languages import texts as checkout_texts
-from polytill.web.words import LANGUAGES, texts
+from polytill.web.checkout.texts import texts as checkout_texts
+from polytill.web.console.flashes import Done
+from polytill.web.console.texts import LANGUAGES, texts
 from tests.house.reading import modules
 
 

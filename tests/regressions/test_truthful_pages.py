@@ -6,10 +6,10 @@ import pytest
 
 from polytill.domain.ids import new_id
 from polytill.domain.states import Environment, RefundState
-from polytill.flows import key_tests
+from polytill.flows.admin import key_tests
 from polytill.providers.contract import CredentialTest
 from polytill.storage import cases, webhook_events
-from polytill.web.flashes import REFUNDS
+from polytill.web.console.flashes import REFUNDS
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
 from tests.web.support import Practice, until

@@ -13,12 +13,12 @@ from polytill.cli.cases import ACTIONS
 from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.ids import new_id
 from polytill.domain.states import CountedAs, Environment
-from polytill.flows import operator, same_money
+from polytill.flows.review import resolve, same_money
 from polytill.storage import cases, webhook_events
 from polytill.storage.units import Unit
-from polytill.web.api_cases import ResolveShape
-from polytill.web.console_waiting import DONE
-from polytill.web.words import texts
+from polytill.web.api.cases import ResolveShape
+from polytill.web.console.review_cases import DONE
+from polytill.web.console.texts import texts
 from tests.flows.scenes import Scene
 from tests.flows.scripted import Scripted
 from tests.installation import Installation
@@ -57,7 +57,7 @@ async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: str) -> None
             scene.desk.world.now(),
         )  # fmt: skip
     [case] = await cases.listed(scene.db)
-    found = await operator.put_away(scene.desk, scene.practice_id, case.id, NOTE, "user:1")
+    found = await resolve.put_away(scene.desk, scene.practice_id, case.id, NOTE, "user:1")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "user:1")
     assert found.case.detail["resolution"] == {"action": "handled", "note": NOTE}
 

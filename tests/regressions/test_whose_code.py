@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from polytill.domain.states import AttemptState
-from polytill.flows.reconcile import _LINK_LOST
+from polytill.flows.recovery.lookup import _LINK_LOST
 from polytill.providers.outcomes import NotSent, Reason, Unknown
+from polytill.web.api.views import attempt_view
 from polytill.web.code_by import code_by
-from polytill.web.views import attempt_view
 from tests.flows.scenes import LINK, REFUSED, Scene
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from polytill.domain.errors import FieldError
-from polytill.flows import reconcile
-from polytill.flows.pay import find
+from polytill.flows.payments.create import find
+from polytill.flows.recovery import lookup
 from polytill.providers.registry import BUILT_IN
+from polytill.web.console.texts import words_for
+from polytill.web.console.timeline import told
 from polytill.web.i18n import LANGUAGES, known_sentence, texts
-from polytill.web.story import told
-from polytill.web.words import words_for
 from tests.house.reading import modules
 from tests.installation import Installation
 from tests.web.browsing import Browser, person
@@ -140,7 +140,7 @@ async def test_a_payment_that_nobody_paid_in_time_is_expired(shared: Installatio
     await person(shared, await practice.db, "pat@example.com")
     late = (await practice.create()).body
     clock.advance(90_000)
-    await reconcile.expire(shared.till.desk, *await find(shared.till.desk, practice.id, late["id"]))
+    await lookup.expire(shared.till.desk, *await find(shared.till.desk, practice.id, late["id"]))
     clock.offset_s = 0
     assert (await practice.payment(late["id"]))["status"] == "canceled"
     async with Browser(shared) as browser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from polytill.app import Polytill
-from polytill.flows import catalog
+from polytill.flows.admin import catalog
 from polytill.storage.catalog import CurrencySupport
 from polytill.storage.units import json_value
 from tests.storage.making import plain

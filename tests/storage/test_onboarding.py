@@ -13,7 +13,8 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.errors import Invalid, NotFound
 from polytill.domain.secret import Secret
-from polytill.flows import clusters, onboarding
+from polytill.flows.admin import clusters
+from polytill.flows.admin.practices import key_hash
 from polytill.storage import migrating, practices
 from polytill.storage.clusters import Cluster
 from polytill.storage.databases import OwnerDb, PracticeDb
@@ -78,9 +79,7 @@ async def test_a_practice_is_whole(till: Polytill) -> None:
     db = await till.desk.opening.practice(entry.id)
     assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
     assert await plain(db, "SELECT id, name, default_currency_id FROM practices") == [(entry.id, "Clinic", 566)]
-    assert await plain(
-        till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", onboarding.key_hash(key)
-    ) == [(1,)]
+    assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", key_hash(key)) == [(1,)]
     assert key not in repr(await rows(till))
 
 
@@ -119,7 +118,7 @@ async def test_a_lost_answer_to_the_last_commit_leaves_a_usable_practice(
     assert entry.state == "active"
     db = await till.desk.opening.practice(entry.id)
     assert await plain(db, "SELECT practice_id FROM identity") == [(entry.id,)]
-    hashed = onboarding.key_hash(key)
+    hashed = key_hash(key)
     assert await plain(till.desk.owner, "SELECT COUNT(*) FROM api_keys WHERE key_hash = $1", hashed) == [(1,)]
 
 

@@ -14,9 +14,10 @@ import pytest
 from polytill.app import Polytill
 from polytill.domain.clock import World
 from polytill.domain.errors import NotFound, NotNow, SealBroken, WrongPractice
-from polytill.flows import catalog, onboarding
+from polytill.flows.admin import catalog
+from polytill.flows.admin.practices import change_practice, key_hash, migrate_practice, revoke_key
 from polytill.storage import migrating, people, watch
-from polytill.web.auth import KeyCache
+from polytill.web.api.auth import KeyCache
 from tests.installation import fresh_settings, opened
 from tests.storage.making import plain, run
 
@@ -97,7 +98,7 @@ async def test_another_practices_data_key_does_not_open(nodes: TwoNodes) -> None
 async def test_a_change_is_seen_at_once_here_and_within_a_second_elsewhere(nodes: TwoNodes) -> None:
     entry, _ = await nodes.here.create_practice("Before", "NGN")
     assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
-    await onboarding.change_practice(nodes.here.desk, entry.id, "After", None, "suspended", "test")
+    await change_practice(nodes.here.desk, entry.id, "After", None, "suspended", "test")
     assert (await nodes.here.desk.opening.entry(entry.id)).name == "After"
     nodes.clock.at_s += 0.999
     assert (await nodes.there.desk.opening.entry(entry.id)).name == "Before"
@@ -128,7 +129,7 @@ async def test_what_was_being_read_while_it_changed_is_not_kept(
         await read.acquire()
     monkeypatch.setattr(engine, "fetch", real)
     await catalog.change(desk, "paystack", {"name": "Renamed"}, None, "test")
-    await onboarding.change_practice(desk, entry.id, "After", None, None, "test")
+    await change_practice(desk, entry.id, "After", None, None, "test")
     go_on.set()
     await reading
     assert (await desk.opening.entry(entry.id)).name == "After"
@@ -164,7 +165,7 @@ async def test_reading_goes_on_while_the_owner_database_is_down(
     with pytest.raises(NotNow):  # a practice that was never opened here
         await nodes.there.desk.opening.practice(entry.id + 1)
     monkeypatch.setattr(nodes.there.desk.owner.engine, "fetch", real)
-    await onboarding.change_practice(nodes.here.desk, entry.id, "Back", None, None, "test")
+    await change_practice(nodes.here.desk, entry.id, "Back", None, None, "test")
     nodes.clock.at_s += 1.0
     assert (await nodes.there.desk.opening.entry(entry.id)).name == "Back"
 
@@ -195,11 +196,11 @@ async def test_a_revoked_key_ends_within_a_second_elsewhere(nodes: TwoNodes) -> 
     entry, key = await nodes.here.create_practice("Clinic", "NGN")
     nodes.clock.at_s += 1.0
     keys = KeyCache(nodes.there.desk)
-    found = await keys.find(onboarding.key_hash(key))
+    found = await keys.find(key_hash(key))
     assert found is not None
-    await onboarding.revoke_key(nodes.here.desk, found.id, entry.id, "test")
+    await revoke_key(nodes.here.desk, found.id, entry.id, "test")
     nodes.clock.at_s += 1.0
-    assert await keys.find(onboarding.key_hash(key)) is None
+    assert await keys.find(key_hash(key)) is None
 
 
 async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
@@ -207,12 +208,12 @@ async def test_a_key_that_is_revoked_while_it_is_being_read_is_not_remembered(
 ) -> None:
     entry, key = await nodes.here.create_practice("Clinic", "NGN")
     nodes.clock.at_s += 1.0
-    keys, hashed, read = KeyCache(nodes.here.desk), onboarding.key_hash(key), people.key_by_hash
+    keys, hashed, read = KeyCache(nodes.here.desk), key_hash(key), people.key_by_hash
 
     async def revoked_meanwhile(owner: Any, wanted: str) -> Any:
         found = await read(owner, wanted)
         assert found is not None
-        await onboarding.revoke_key(nodes.here.desk, found.id, entry.id, "test")
+        await revoke_key(nodes.here.desk, found.id, entry.id, "test")
         keys.forget()
         return found
 
@@ -227,6 +228,6 @@ async def test_a_migrated_practice_is_seen_elsewhere(nodes: TwoNodes) -> None:
     await run(nodes.here.desk.owner, f"UPDATE practices SET schema_version = 'practice_0001' WHERE id = {entry.id}")
     assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == "practice_0001"
     nodes.clock.at_s += 1.0
-    assert await onboarding.migrate_practice(nodes.here.desk, entry.id, "test") == []
+    assert await migrate_practice(nodes.here.desk, entry.id, "test") == []
     nodes.clock.at_s += 1.0
     assert (await nodes.there.desk.opening.entry(entry.id)).schema_version == migrating.head("practice")

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from polytill.flows import staff
+from polytill.flows.admin import staff
 from polytill.storage.staff import StaffDb
 from tests.installation import Installation
 from tests.web.support import Page

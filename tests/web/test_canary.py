@@ -18,9 +18,9 @@ import structlog
 from prometheus_client import generate_latest
 
 from polytill.domain.errors import NotNow, SealBroken
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
 from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import all_of, open_credentials
 from polytill.web.logs import redact
@@ -255,7 +255,7 @@ async def _service_crash(house: Installation, practice: Practice, monkeypatch: p
             raise RuntimeError(f"while sending {SECRETS['stripe']['webhookSecret']}") from error
 
     with monkeypatch.context() as patch:
-        patch.setattr("polytill.web.api_practice.ledger.balances", crash)
+        patch.setattr("polytill.web.api.practice.ledger.balances", crash)
         answered = await practice.call("GET", "/ledger")
     assert (answered.status, answered.body["code"]) == (500, "internal")
     assert answered.headers["Content-Type"] == "application/problem+json"

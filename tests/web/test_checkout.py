@@ -13,25 +13,26 @@ from typing import Any
 import pytest
 
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.flows import reconcile
-from polytill.flows.checkout import Step, may_try_again
-from polytill.flows.pay import Taken, find, taken
-from polytill.flows.steps import FIELDS
+from polytill.flows.payments.create import Taken, find, taken
+from polytill.flows.payments.retries import may_try_again
+from polytill.flows.recovery import lookup
+from polytill.flows.recovery.checkout import Step
+from polytill.flows.recovery.payment_input import FIELDS
 from polytill.providers.contract import ProviderConfig
 from polytill.providers.outcomes import Wants
 from polytill.providers.registry import Registry
-from polytill.providers.stripe_element import POLICY, SCRIPT
-from polytill.web import payer_pages
-from polytill.web.languages import LANGUAGES, texts
-from polytill.web.payer_pages import ink_on
-from polytill.web.payer_states import ROUNDS, State, state_of, wait_of
+from polytill.providers.stripe.payment_element import POLICY, SCRIPT
+from polytill.web.checkout import pages
+from polytill.web.checkout.pages import ink_on
+from polytill.web.checkout.states import ROUNDS, State, state_of, wait_of
+from polytill.web.checkout.texts import LANGUAGES, texts
 from tests.installation import Installation
 from tests.web.support import PROVIDERS, Clock, Json, Page, Practice, fresh, is_problem, snapshot
 from tests.wording import payer_part, to_payer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TEMPLATES = {path.name: path.read_text() for path in (Path(payer_pages.__file__).parent / "templates").glob("*.html")}
+TEMPLATES = {path.name: path.read_text() for path in (Path(pages.__file__).parent / "templates").glob("*.html")}
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
@@ -147,7 +148,7 @@ async def test_expired_says_so_before_the_worker_comes_and_after(shared: Install
     try:
         page, html, _ = await _shown(shared, path)
         assert (_state(html), page.ways) == ("expired", [])
-        await reconcile.expire(shared.till.desk, *await find(shared.till.desk, practice.id, made["id"]))
+        await lookup.expire(shared.till.desk, *await find(shared.till.desk, practice.id, made["id"]))
     finally:
         clock.offset_s = 0
     page, html, _ = await _shown(shared, path)

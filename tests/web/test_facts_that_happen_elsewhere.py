@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from polytill.flows.compare import compare
+from polytill.flows.reconciliation.payments import compare
 from tests.installation import Installation
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, books_balance, until
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polytill.flows import hints
+from polytill.flows.webhooks import unsigned
 from tests.installation import TEST_KEYS, Installation
 from tests.web.support import CURRENCY, PROVIDERS, Clock, Practice, books_balance, fresh, is_problem, snapshot
 
@@ -121,7 +121,7 @@ async def test_repeated_and_at_once(shared: Installation, code: str) -> None:
     kept = (await practice.call("GET", "/webhook-events")).body
     if code == "flutterwave":  # nothing is signed: a repeat may tell a later state, so it is asked about once more
         assert repeat["received"]
-        assert len(kept) <= 2 * (hints.AT_ONCE + 1)  # the pause may end while they arrive
+        assert len(kept) <= 2 * (unsigned.AT_ONCE + 1)  # the pause may end while they arrive
     else:
         assert repeat == {"received": True, "status": "applied"}
         assert len(kept) == 1

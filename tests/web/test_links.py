@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import pytest
 import segno
 
-from polytill.flows import links
+from polytill.flows.payments.payment_links import close_link
 from polytill.storage import payment_links
-from polytill.web.link_pages import qr_svg
+from polytill.web.checkout.payment_links import qr_svg
 from tests.installation import Answered, Installation
 from tests.web.support import Clock, Json, Page, Practice, fresh, is_problem, snapshot
 from tests.wording import to_payer
@@ -124,7 +124,7 @@ async def test_a_link_that_closes_at_this_very_moment_begins_nothing(
     link = await _link(practice, singleUse=False)
 
     async def closes(*_: Any) -> int:
-        await links.close_link(shared.till.desk, practice.id, link["id"], "test")
+        await close_link(shared.till.desk, practice.id, link["id"], "test")
         return 0
 
     monkeypatch.setattr(payment_links, "started_since", closes)

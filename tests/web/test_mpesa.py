@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from polytill.flows import hints, reconcile
+from polytill.flows.recovery import lookup
+from polytill.flows.webhooks import unsigned
 from polytill.storage import webhook_events
 from polytill.storage.units import Unit
 from tests.installation import TEST_KEYS, Installation
@@ -138,7 +139,7 @@ async def test_what_nobody_signed_and_nobody_can_use_is_bounded(
     shared: Installation, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Whoever knows the address can send any number of them: neither rows nor words to the platform without end."""
-    monkeypatch.setattr(hints, "OF_NO_PAYMENT", 5)
+    monkeypatch.setattr(unsigned, "OF_NO_PAYMENT", 5)
     practice = await practice_of(shared)
     sent = [
         {"junk": b"junk %d", "unreadable": b'{"x": %d}', "other": b'{"TransID": "%d"}'}[kind] % number
@@ -203,6 +204,6 @@ async def test_a_number_that_no_database_holds_harms_nobody(shared: Installation
     unit = Unit()
     unit.add("UPDATE webhook_events SET received_at = $1", shared.till.desk.world.after(-20))
     await db.commit(unit)
-    await reconcile.sweep(shared.till.desk, practice.id)
+    await lookup.sweep(shared.till.desk, practice.id)
     assert (await practice.call("GET", "/webhook-events")).status == 200
     assert (await practice.call("POST", f"/payments/{payment['id']}/confirm")).status == 200

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from polytill.flows import fleet
+from polytill.flows.admin import fleet
 from polytill.storage.fleet import read as read_fleet
 from tests.fleets import NEWER, a_newer_schema, break_it, mend
 from tests.installation import Installation

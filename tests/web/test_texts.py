@@ -8,9 +8,9 @@ import string
 import pytest
 from babel import Locale
 
+from polytill.web.checkout.texts import Language
+from polytill.web.console.texts import words_for
 from polytill.web.i18n import LANGUAGES, Plural, Text, accepted_tags, filled, locale_of, plural_forms, texts
-from polytill.web.languages import Language
-from polytill.web.words import words_for
 
 FILES = ("", "checkout.")
 OTHERS = [(file, language) for file in FILES for language in LANGUAGES if language != "en"]
@@ -70,7 +70,7 @@ def test_a_number_takes_its_form(language: str, number: int, form: str, written:
 
 def test_the_checkout_has_plural_forms_too(monkeypatch: pytest.MonkeyPatch) -> None:
     text = Plural({"one": "{n} day", "other": "{n} days"})
-    monkeypatch.setattr("polytill.web.languages.texts", lambda _: {"link": {"days": text}})
+    monkeypatch.setattr("polytill.web.checkout.texts.texts", lambda _: {"link": {"days": text}})
     assert [Language("en", Locale("en")).say("link", "days", n=n) for n in (1, 2)] == ["1 day", "2 days"]
 
 

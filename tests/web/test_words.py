@@ -11,10 +11,10 @@ from polytill.domain.contacts import Phone
 from polytill.domain.errors import Conflict, FieldError, invalid
 from polytill.domain.money import Money
 from polytill.domain.states import Environment
-from polytill.flows.route import EXCLUDED, WHY, Candidate, Wanted, route
+from polytill.flows.payments.route import EXCLUDED, WHY, Candidate, Wanted, route
 from polytill.providers.contract import CustomerFields
 from polytill.storage.catalog import CurrencySupport
-from polytill.web.words import LANGUAGES, Told, words_for
+from polytill.web.console.texts import LANGUAGES, Told, words_for
 from tests.house.reading import modules
 
 # Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
@@ -28,7 +28,9 @@ SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "To
 def reasons() -> Iterator[tuple[str, str]]:
     """Each closed name under which a flow or a page refuses something, and the module."""
     for module in modules():
-        if module.name.startswith(("flows.", "web.console", "web.pages", "web.visitors", "web.signing_in", "storage.")):
+        if module.name.startswith(
+            ("flows.", "web.console", "web.console.pages", "web.console.sessions", "web.console.sign_in", "storage.")
+        ):
             for call in ast.walk(ast.parse(module.source)):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in SAYS:
                     given = [k.value for k in call.keywords if k.arg in ("code", "reason")]

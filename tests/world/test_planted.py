@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from polytill.flows import refund
+from polytill.flows.refunds import create as create_refunds
 from polytill.testing.world.ground import Ground
 from polytill.testing.world.history import run_history
 from polytill.testing.world.planted import BUGS
@@ -38,7 +38,7 @@ def test_a_planted_bug_fits_what_it_is_planted_in(name: str) -> None:
 
 
 def test_a_mistake_that_only_breaks_the_product_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUGS, "outgrown", lambda: [(refund, "_interpreted", lambda: None)])
+    monkeypatch.setitem(BUGS, "outgrown", lambda: [(create_refunds, "_interpreted", lambda: None)])
     with pytest.raises(ValueError, match="does not fit"):
         find("outgrown", 0, 20)
 

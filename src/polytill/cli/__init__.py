@@ -241,7 +241,8 @@ def migrate() -> None:
     needs its own key ring: copy the file from another node. Safe to repeat, and to run on several nodes at once.
     """
     from polytill.app import Polytill, migrate_owner
-    from polytill.flows import catalog, fleet, indexing, onboarding
+    from polytill.flows.admin import catalog, fleet, indexing
+    from polytill.flows.admin.practices import clear_half_made
     from polytill.settings import Settings
     from polytill.storage import practices
 
@@ -262,7 +263,7 @@ def migrate() -> None:
                 if one.refused:
                     console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
             await indexing.fold_emails(till.desk, till.desk.owner)
-            if cleared := await onboarding.clear_half_made(till.desk):
+            if cleared := await clear_half_made(till.desk):
                 console.print(f"Took back {cleared} half-made practices.")
             entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]
             failures: dict[int, str] = {}
@@ -325,7 +326,7 @@ def import_legacy(
     `paymentProviders` are those of POST .../payment-providers; where no environment is said, the secret key tells it.
     Prints the first key of each new practice, once.
     """
-    from polytill.flows import import_legacy as legacy
+    from polytill.flows.admin import import_legacy as legacy
 
     try:
         given = file.read_bytes()

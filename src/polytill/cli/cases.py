@@ -22,7 +22,7 @@ def cases_list(
     practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
 ) -> None:
     """List the open cases of every practice, or of one."""
-    from polytill.flows import operator
+    from polytill.flows.review import resolve
     from polytill.storage import cases
 
     async def read(till: Any) -> list[tuple[int, Any]]:
@@ -32,7 +32,7 @@ def cases_list(
         found: list[tuple[int, Any]] = []
         after: int | None = 0
         while after is not None:
-            some, after = await operator.across(till.desk, after)
+            some, after = await resolve.across(till.desk, after)
             found += some
         return found
 
@@ -66,19 +66,21 @@ def cases_resolve(
     """Ask the provider again, refund a duplicate payment, decide an outcome that stays unknown, or resolve a case with a
     note."""
     from polytill.domain.states import CountedAs
-    from polytill.flows import operator, same_money, staff_decides
+    from polytill.flows.review import resolve, same_money, staff_decisions
 
     ways: dict[str, Callable[[Any], Awaitable[Any]]] = {
-        "look_up": lambda till: operator.look_up(till.desk, practice, case, "cli"),
-        "refund_excess": lambda till: operator.refund_excess(till.desk, practice, case, "cli", accept_dispute_risk),
-        "same_account": lambda till: operator.same_account(till.desk, practice, case, note, "cli"),
-        "call_off": lambda till: operator.call_off(till.desk, practice, case, note, "cli"),
-        "mark_paid": lambda till: staff_decides.mark_paid(till.desk, practice, case, transaction, amount, note, "cli"),
-        "done": lambda till: staff_decides.decide(till.desk, practice, case, True, note, "cli", transaction or None),
-        "not_done": lambda till: staff_decides.decide(till.desk, practice, case, False, note, "cli"),
+        "look_up": lambda till: resolve.look_up(till.desk, practice, case, "cli"),
+        "refund_excess": lambda till: resolve.refund_excess(till.desk, practice, case, "cli", accept_dispute_risk),
+        "same_account": lambda till: resolve.same_account(till.desk, practice, case, note, "cli"),
+        "call_off": lambda till: resolve.call_off(till.desk, practice, case, note, "cli"),
+        "mark_paid": lambda till: staff_decisions.mark_paid(
+            till.desk, practice, case, transaction, amount, note, "cli"
+        ),
+        "done": lambda till: staff_decisions.decide(till.desk, practice, case, True, note, "cli", transaction or None),
+        "not_done": lambda till: staff_decisions.decide(till.desk, practice, case, False, note, "cli"),
         "count_separately": lambda till: same_money.count(till.desk, practice, case, CountedAs.separate, note, "cli"),
         "count_once": lambda till: same_money.count(till.desk, practice, case, CountedAs.same, note, "cli"),
-        "handled": lambda till: operator.put_away(till.desk, practice, case, note, "cli"),
+        "handled": lambda till: resolve.put_away(till.desk, practice, case, note, "cli"),
     }
     if action not in ways:
         fail(f"The action must be one of {', '.join(ways)}.")

@@ -25,7 +25,7 @@ def catalog_list() -> None:
 
 
 async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
-    from polytill.flows.calling import missing_handler
+    from polytill.flows.provider_calls import missing_handler
     from polytill.providers.registry import BUILT_IN
 
     entries = await till.desk.catalog()
@@ -47,7 +47,7 @@ def catalog_add(
     codes: Annotated[list[str], typer.Argument(help="Codes of installed handlers, such as stripe")],
 ) -> None:
     """Add providers to the catalog with everything that their handlers know."""
-    from polytill.flows import catalog
+    from polytill.flows.admin import catalog
 
     seeded = opened(lambda till: catalog.seed(till.desk, codes))
     for code in seeded.added:

@@ -62,7 +62,7 @@ def clusters_list() -> None:
 @clusters_app.command("add")
 def clusters_add(name: Name) -> None:
     """Register a server. It is tried first: one on which no practice can be made now is not saved."""
-    from polytill.flows import clusters
+    from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
     opened(lambda till: clusters.add(till.desk, name, url, "cli"))
@@ -72,7 +72,7 @@ def clusters_add(name: Name) -> None:
 @clusters_app.command("change")
 def clusters_change(name: Name) -> None:
     """Replace the address of a server, such as after a change of its password. The new one is tried first."""
-    from polytill.flows import clusters
+    from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
     opened(lambda till: clusters.change(till.desk, name, url, None, "cli"))
@@ -80,7 +80,7 @@ def clusters_change(name: Name) -> None:
 
 
 def _set_open(name: str, is_open: bool) -> None:
-    from polytill.flows import clusters
+    from polytill.flows.admin import clusters
 
     opened(lambda till: clusters.change(till.desk, _named(name), None, is_open, "cli"))
     console.print(f"Cluster {name}: {'open' if is_open else 'closed'} to new practices.", highlight=False)
@@ -101,7 +101,7 @@ def clusters_open(name: Name) -> None:
 @clusters_app.command("remove")
 def clusters_remove(name: Name) -> None:
     """Forget a server that has no practice."""
-    from polytill.flows import clusters
+    from polytill.flows.admin import clusters
 
     opened(lambda till: clusters.remove(till.desk, _named(name), "cli"))
     console.print(f"Cluster {name}: removed.", highlight=False)

@@ -15,9 +15,9 @@ def practices_test_keys(
     provider: Annotated[str, typer.Argument(help="The provider's code, such as stripe")],
 ) -> None:
     """Ask a provider whether payments can be made with a practice's active keys. Creates nothing; ends with 1 where not."""
-    from polytill.flows import configure
+    from polytill.flows.admin import provider_configs
 
-    result, _ = opened(lambda till: configure.test_configuration(till.desk, practice, provider, "cli"))
+    result, _ = opened(lambda till: provider_configs.test_configuration(till.desk, practice, provider, "cli"))
     said = _answer(result)
     finding = f" ({result.finding.value})" if result.finding else ""
     console.print(f"Payments can be made: {said}{finding}", highlight=False)

@@ -21,12 +21,12 @@ def keys_create(
     name: Annotated[str, typer.Option(help="What the key is for")] = "cli",
 ) -> None:
     """Make an API key. It is printed this once; only its hash is kept."""
-    from polytill.flows import onboarding
+    from polytill.flows.admin.practices import create_key
 
     if owner == (practice is not None):
         fail("Say either --owner or --practice ID.")
     kind = "owner" if owner else ("publishable" if publishable else "practice")
-    key = opened(lambda till: onboarding.create_key(till.desk, kind, practice, name, None, "cli"))
+    key = opened(lambda till: create_key(till.desk, kind, practice, name, None, "cli"))
     console.print(key, highlight=False, soft_wrap=True)
 
 
@@ -36,7 +36,8 @@ def rotate_ring() -> None:
     Refused while a process that runs does not have that key yet.
     """
     from polytill.domain.sealing import KeyRing
-    from polytill.flows import key_ring, rotate
+    from polytill.flows import key_ring
+    from polytill.flows.admin import key_rotation
     from polytill.settings import Settings
 
     path = Settings().keyring
@@ -48,7 +49,7 @@ def rotate_ring() -> None:
         if till.desk.ring.ids[0] != newest:
             till.desk.ring.led_by(newest, path)
             till.desk.ring.refresh()
-        return await rotate.rotate(till.desk, "cli")
+        return await key_rotation.rotate(till.desk, "cli")
 
     done, count = opened(work)
     console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")

@@ -39,7 +39,7 @@ def people_create(
     name: Annotated[str, typer.Option(help="How they are called")] = "",
 ) -> None:
     """Invite somebody. Prints the address where they choose their password: good for three days, and once."""
-    from polytill.flows import staff
+    from polytill.flows.admin import staff
 
     address = _with_staff(owner, practice, lambda desk, db: staff.invite(desk, db, email, name, role, "cli"))
     console.print(address, highlight=False, soft_wrap=True)
@@ -48,7 +48,7 @@ def people_create(
 @people_app.command("reset")
 def people_reset(email: Email, owner: OfOwner = False, practice: OfPractice = None) -> None:
     """Print an address where somebody chooses a new password. The old password works until it is used."""
-    from polytill.flows import staff
+    from polytill.flows.admin import staff
 
     address = _with_staff(owner, practice, lambda desk, db: staff.link(desk, db, email, "cli"))
     console.print(address, highlight=False, soft_wrap=True)
@@ -63,7 +63,7 @@ def people_change(
     active: Annotated[bool | None, typer.Option("--active/--inactive", help="Whether they may sign in")] = None,
 ) -> None:
     """Change somebody's role, or whether they may sign in. They are signed out everywhere."""
-    from polytill.flows import staff
+    from polytill.flows.admin import staff
 
     person = _with_staff(owner, practice, lambda desk, db: staff.change(desk, db, email, role, active, "cli"))
     console.print(f"{person.email}: {person.role}, {'active' if person.is_active else 'inactive'}", highlight=False)

@@ -69,13 +69,13 @@ def practices_change(
     external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; an empty one removes it")] = None,
 ) -> None:
     """Change the name, the default currency, the state or the external id of a practice."""
-    from polytill.flows import onboarding
+    from polytill.flows.admin.practices import change_practice
 
     if state not in (None, "active", "suspended"):
         fail("The state must be active or suspended.")
     fresh: Any = ... if external_id is None else external_id or None
     entry = opened(
-        lambda till: onboarding.change_practice(
+        lambda till: change_practice(
             till.desk, practice, name, None if currency is None else currency.upper(), state, "cli", external_id=fresh
         )
     )

@@ -1,5 +1,5 @@
 """The states of payments, attempts, refunds and disputes, and the legal transitions: one table each. Only
-``flows/settle.py`` changes states."""
+``flows/payments/settle.py`` changes states."""
 
 from __future__ import annotations
 

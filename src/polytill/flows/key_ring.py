@@ -9,7 +9,7 @@ from datetime import datetime
 
 from polytill.domain.errors import KeyRingDiffers, NotFound, SealBroken
 from polytill.domain.sealing import KeyRing, Place
-from polytill.flows.desk import Desk
+from polytill.flows.context import Desk
 from polytill.storage import audit, key_ring_keys, migrating, nodes, practices
 from polytill.storage.databases import OwnerDb
 from polytill.storage.nodes import Node

@@ -6,14 +6,14 @@ owner database stands in a payment's way.
 While the owner database is away, the process's announcement among the nodes (``flows/presence.py``) counts as a lease on every
 practice, for as long as a lease does: it was committed before, so that database knows that this process may have begun
 payments anywhere. A practice that relies on it is owed a lease of its own, which is written as soon as that is possible. Where
-the process dies before, its row lapses, and a worker visits every practice (``flows/rounds.py``).
+the process dies before, its row lapses, and a worker visits every practice (``flows/worker/claims.py``).
 """
 
 from __future__ import annotations
 
 from polytill.domain.errors import NotNow
 from polytill.flows import presence
-from polytill.flows.desk import Desk, log
+from polytill.flows.context import Desk, log
 from polytill.flows.presence import LEASE_S as LEASE_S
 from polytill.storage import leases
 from polytill.storage.units import Unit

@@ -9,9 +9,9 @@ from typing import Any
 
 from polytill.domain.errors import UnreadableRow
 from polytill.domain.states import Environment
-from polytill.flows.calling import is_refused, listing_page
-from polytill.flows.desk import Desk, log
-from polytill.flows.inbox import attempt_of
+from polytill.flows.context import Desk, log
+from polytill.flows.identifiers import attempt_of
+from polytill.flows.provider_calls import is_refused, listing_page
 from polytill.flows.unresolved import is_unclear
 from polytill.providers.contract import DisputeFact, Fact, Page, PaymentFact, RefundFact
 from polytill.storage.databases import PracticeDb

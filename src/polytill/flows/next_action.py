@@ -8,7 +8,7 @@ from typing import Any
 from polytill.domain.sealing import Place
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState
-from polytill.flows.desk import Desk
+from polytill.flows.context import Desk
 from polytill.providers.outcomes import NeedsAction, NextAction, NextKind, Outcome, PayOffline, Pending, Wants
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from polytill.domain.errors import KeyRingDiffers, NotNow, PolytillError
 from polytill.flows import key_ring
-from polytill.flows.desk import Desk, log
+from polytill.flows.context import Desk, log
 from polytill.storage import leases, nodes
 from polytill.storage.nodes import Node
 from polytill.storage.units import Unit

@@ -13,8 +13,8 @@ from typing import Any
 from polytill.domain.clock import wire_time
 from polytill.domain.ids import new_id
 from polytill.domain.states import AttemptState, RefundState
-from polytill.flows.desk import Desk
-from polytill.flows.notify import tell
+from polytill.flows.context import Desk
+from polytill.flows.events import tell
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds, webhook_events
 from polytill.storage.cases import OperatorCase

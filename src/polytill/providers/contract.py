@@ -1,7 +1,7 @@
 """What a payment provider's handler is: the seed's interface, the six outcomes, and what a handler declares.
 
 A handler is built with one practice's credentials, used, and forgotten. It speaks one wire protocol and decides
-nothing: it answers one of exactly six outcomes, and ``flows/settle.py`` decides what they mean. No handler imports
+nothing: it answers one of exactly six outcomes, and ``flows/payments/settle.py`` decides what they mean. No handler imports
 storage, and none raises for what the other side does; an exception from a handler is a bug and is read as ``Unknown``.
 ``polytill.testing.conformance`` proves a handler against all of this.
 
@@ -194,7 +194,7 @@ class Handler:
     disputes_listed_by_change: ClassVar[bool] = False
     # Currencies that the provider can take beside those of ``catalog``, for which an owner sets the terms; None: any.
     further_currencies: ClassVar[frozenset[str] | None] = None
-    # No provider knows whether it was paid; staff say so, in ``flows/by_hand.py``.
+    # No provider knows whether it was paid; staff say so, in ``flows/payments/manual.py``.
     confirmed_by_staff: ClassVar[bool] = False
     # Where the identifiers of a payment stand in an answer as it is kept: ``providers/identifiers.py``. They are stored,
     # searched and shown; a token or an authorization code is none.

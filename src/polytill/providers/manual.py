@@ -1,6 +1,6 @@
 """Cash and bank transfers that staff see with their own eyes: a provider without a network.
 
-What to know: the truth of such a payment is a person's word, given in ``flows/by_hand.py`` with a note and kept in the
+What to know: the truth of such a payment is a person's word, given in ``flows/payments/manual.py`` with a note and kept in the
 audit log. So this handler says how to pay and nothing else: it never calls a payment paid by itself.
 """
 

@@ -1,7 +1,7 @@
 """The six outcomes of a call to a provider, and the closed list of reasons.
 
 ``Succeeded`` (or authorized), ``NeedsAction``, ``Pending``, ``Declined``, ``NotSent``, ``Unknown``: nothing else can
-come back from a handler, and ``flows/settle.py`` matches them exhaustively.
+come back from a handler, and ``flows/payments/settle.py`` matches them exhaustively.
 """
 
 from __future__ import annotations

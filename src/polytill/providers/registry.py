@@ -17,13 +17,13 @@ from importlib.metadata import EntryPoint, entry_points
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import Handler
 from polytill.providers.declaration import faults_of
-from polytill.providers.flutterwave import FlutterwaveProvider
-from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
+from polytill.providers.flutterwave.v4 import FlutterwaveV4Provider
 from polytill.providers.manual import ManualProvider
-from polytill.providers.mpesa import MpesaProvider
-from polytill.providers.paypal import PayPalProvider
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.mpesa.handler import MpesaProvider
+from polytill.providers.paypal.handler import PayPalProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
 
 ENTRY_POINT_GROUP = "polytill.providers"
 

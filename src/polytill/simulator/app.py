@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from polytill.simulator import control, stripe_script
+from polytill.simulator import control
 from polytill.simulator.faults import exchange
 from polytill.simulator.network import Network
 from polytill.simulator.pages import message, render
+from polytill.simulator.stripe import script
 from polytill.simulator.wire import is_web_address
 
 NETWORK = web.AppKey("network", Network)
@@ -28,7 +29,7 @@ def make_app(seed: int = 0, public_url: str | None = None) -> web.Application:
     app = web.Application(client_max_size=1024 * 1024)
     network = app[NETWORK] = Network(seed, public_url)
     control.add_routes(app, network)
-    stripe_script.add_routes(app, network)
+    script.add_routes(app, network)
     for name, provider in network.providers.items():
         # Paystack's API has no version in its path, so the pages are matched first.
         app.router.add_get(f"/{name}/pay/{{token}}", _show(network, name))

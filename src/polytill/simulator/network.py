@@ -18,12 +18,12 @@ from collections.abc import Callable
 from polytill.simulator.books import Account, Transaction
 from polytill.simulator.deliveries import Deliverer
 from polytill.simulator.faults import Faults
-from polytill.simulator.flutterwave import Flutterwave
-from polytill.simulator.flutterwave_v4 import FlutterwaveV4
-from polytill.simulator.mpesa import Mpesa
-from polytill.simulator.paypal import PayPal
-from polytill.simulator.paystack import Paystack
-from polytill.simulator.stripe import Stripe
+from polytill.simulator.flutterwave.v3 import Flutterwave
+from polytill.simulator.flutterwave.v4 import FlutterwaveV4
+from polytill.simulator.mpesa.server import Mpesa
+from polytill.simulator.paypal.server import PayPal
+from polytill.simulator.paystack.server import Paystack
+from polytill.simulator.stripe.server import Stripe
 from polytill.simulator.wire import Provider
 
 _log = logging.getLogger(__name__)

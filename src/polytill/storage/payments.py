@@ -1,4 +1,4 @@
-"""Payments and their attempts: rows in, rows out. ``flows/settle.py`` decides what a change means."""
+"""Payments and their attempts: rows in, rows out. ``flows/payments/settle.py`` decides what a change means."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Attempt:
     next_action: str | None = None  # sealed
     next_lookup_at: datetime | None = None
     lookups: int = 0
-    wire_format: int = 0  # the parameters of its create call: ``flows/pay.py``
+    wire_format: int = 0  # the parameters of its create call: ``flows/payments/create.py``
 
 
 @dataclass(slots=True)

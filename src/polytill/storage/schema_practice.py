@@ -113,7 +113,7 @@ sa.Table(
     flag("save_method", False), maybe("saved_method_id"), maybe("method_details", Json),
     text("idempotency_key"), text("request_hash"), text("created_by"),
     maybe("expires_at", Moment), moment("created_at"), moment("updated_at"),
-    maybe("number"),  # for people; null until ``flows/indexing.py`` has processed a row of an earlier version
+    maybe("number"),  # for people; null until ``flows/admin/indexing.py`` has processed a row of an earlier version
     sa.UniqueConstraint("practice_id", "idempotency_key"), sa.Index(None, "practice_id", "number", unique=True),
     one_of("status", states.PaymentStatus), one_of("capture_mode", ("automatic", "manual")),
     sa.CheckConstraint("amount > 0", name="amount"),
@@ -133,7 +133,7 @@ sa.Table(
     text("provider_code"), maybe("customer_email"), text("kind"), maybe("brand"), maybe("last4"),
     maybe("expires"), maybe("fingerprint"), maybe("provider_customer_id"), maybe("sealed_token"),
     moment("created_at"), maybe("removed_at", Moment),
-    maybe("same_card"), maybe("customer_key"),  # flows/indexing.py fills it for older rows
+    maybe("same_card"), maybe("customer_key"),  # flows/admin/indexing.py fills it for older rows
     sa.UniqueConstraint("payment_id"), sa.Index(None, "customer_email"), sa.Index(None, "customer_key"),
     sa.Index(None, "same_card"),
     sa.CheckConstraint("(sealed_token IS NULL) = (removed_at IS NOT NULL)", name="removed"),

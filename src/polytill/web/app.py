@@ -18,45 +18,38 @@ import polytill
 from polytill.app import Polytill, beside
 from polytill.domain.errors import NotNow
 from polytill.domain.ids import new_id
-from polytill.flows import presence, readiness
-from polytill.flows.receive import MAX_BODY_BYTES
-from polytill.web import (
-    answers,
-    api_cases,
-    api_events,
-    api_links,
-    api_owner,
-    api_payments,
-    api_practice,
-    api_saved,
-    checkout,
-    console_by_hand,
-    console_catalog,
-    console_export,
-    console_links,
-    console_look,
-    console_operations,
-    console_overview,
-    console_owner,
-    console_payments,
-    console_people,
-    console_practice,
-    console_providers,
-    console_settings,
-    console_waiting,
-    hooks,
-    link_pages,
-    problems,
+from polytill.flows import presence
+from polytill.flows.admin import readiness
+from polytill.flows.webhooks.receive import MAX_BODY_BYTES
+from polytill.web import problems, webhooks
+from polytill.web.api import answers, cases, events, owner, payment_links, payments, practice, saved_methods
+from polytill.web.api.auth import KeyCache
+from polytill.web.api.bodies import too_large
+from polytill.web.api.cors import CrossOrigin
+from polytill.web.api.views import answer
+from polytill.web.checkout import payment
+from polytill.web.checkout import payment_links as checkout_payment_links
+from polytill.web.checkout.pages import page
+from polytill.web.console import (
+    branding,
+    captures,
+    catalog,
+    exports,
+    manual_payments,
+    overview,
+    people,
+    provider_settings,
+    providers,
+    review_cases,
     shown_once,
-    signing_in,
-)  # fmt: skip
-from polytill.web.auth import KeyCache
-from polytill.web.bodies import too_large
-from polytill.web.cors import CrossOrigin
+    sign_in,  # fmt: skip
+)
+from polytill.web.console import owner as console_owner
+from polytill.web.console import payment_links as console_payment_links
+from polytill.web.console import payments as console_payments
+from polytill.web.console import practice as console_practice
 from polytill.web.error_pages import error_page, is_of_programs
 from polytill.web.metrics import RequestMetrics
-from polytill.web.payer_pages import page
-from polytill.web.views import answer
 
 _PROBLEM = {
     "description": "A problem document (RFC 9457)",
@@ -90,11 +83,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 # The pages for signed-in people.
 PAGES = (
-    signing_in.router, console_owner.router, console_catalog.router, console_payments.router, console_operations.router,
-    shown_once.router, console_overview.router,
-    console_providers.router, console_settings.router, console_links.router, console_waiting.router,
-    console_people.router, console_look.router, console_practice.router,
-        console_export.router, console_by_hand.router, signing_in.nowhere,
+    sign_in.router, console_owner.router, catalog.router, console_payments.router, captures.router,
+    shown_once.router, overview.router,
+    providers.router, provider_settings.router, console_payment_links.router, review_cases.router,
+    people.router, branding.router, console_practice.router,
+        exports.router, manual_payments.router, sign_in.nowhere,
 )  # fmt: skip
 
 READ_ON_BYTES = 16 * 1024 * 1024
@@ -229,20 +222,22 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.metrics = metrics
     problems.install(app, error_page)
     for router in (
-        api_payments.router,  # the busiest first: routes are tried in turn
-        hooks.router,
-        api_owner.router,
-        api_events.router,
-        api_cases.router,
-        api_practice.router,
-        api_links.router,
-        api_saved.router,
-        link_pages.router,
-        checkout.router,
+        payments.router,  # the busiest first: routes are tried in turn
+        webhooks.router,
+        owner.router,
+        events.router,
+        cases.router,
+        practice.router,
+        payment_links.router,
+        saved_methods.router,
+        checkout_payment_links.router,
+        payment.router,
         *PAGES,
     ):
         app.include_router(router)
-    app.state.pages = [one for router in (link_pages.router, checkout.router, *PAGES) for one in router.routes]
+    app.state.pages = [
+        one for router in (checkout_payment_links.router, payment.router, *PAGES) for one in router.routes
+    ]
     _add_service_routes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(Refusals)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from polytill.web import pages
-from polytill.web.payer_pages import Brand, show, wants_html
+from polytill.web.checkout.pages import Brand, show, wants_html
+from polytill.web.console import pages
 
 # First parts of addresses that programs call.
 _OF_PROGRAMS = frozenset({"api", "hooks", "static", "healthz", "readyz", "openapi.json"})

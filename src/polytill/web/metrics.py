@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from starlette.types import Scope
 
 from polytill.app import Polytill
-from polytill.flows.desk import Desk
-from polytill.flows.readiness import REASONS
+from polytill.flows.admin.readiness import REASONS
+from polytill.flows.context import Desk
 
 
 def pattern_of(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows.pay import Taken, current_attempt
+from polytill.flows.payments.create import Taken, current_attempt
 from polytill.providers.outcomes import Reason
 from polytill.storage import payments
 from polytill.storage.databases import PracticeDb

@@ -15,8 +15,8 @@ from starlette.routing import Match, Mount
 from polytill.domain.errors import CheckRefused, Conflict, Duplicate, FieldError, Invalid, NotNow, PolytillError, Stale
 from polytill.domain.places import places
 from polytill.domain.secret import without_secrets
-from polytill.flows.desk import log
-from polytill.web.bodies import BodyRefused
+from polytill.flows.context import log
+from polytill.web.api.bodies import BodyRefused
 from polytill.web.metrics import pattern_of
 
 TITLES = {

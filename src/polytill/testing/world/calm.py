@@ -7,8 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from polytill.domain.errors import Conflict
-from polytill.flows import compare, operator
-from polytill.flows.calling import OTHER_ACCOUNT
+from polytill.flows.provider_calls import OTHER_ACCOUNT
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.review import resolve
 from polytill.flows.unresolved import UNRESOLVED
 from polytill.simulator.faults import Fault
 from polytill.testing.world import oracle
@@ -72,7 +73,7 @@ async def _compare(h: History) -> None:
     for practice in h.plan.profiles:
         h.count("host.compare")
         try:
-            await compare.compare(life.desk, practice)
+            await compare(life.desk, practice)
         except Exception as error:
             h.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
 
@@ -90,7 +91,7 @@ async def _a_person_decides(h: History) -> bool:
                 h.count("person.knows_the_account")
                 asked = True
                 try:
-                    await operator.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
+                    await resolve.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
                 except Conflict:  # ended with another one
                     h.tell(f"the case {case['id']} had ended")
     return asked
@@ -112,7 +113,7 @@ async def _called_off(h: History) -> bool:
             if is_open and case["subject"] in lost and life is not None:
                 h.count("person.calls_off")
                 decided = True
-                await operator.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
+                await resolve.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
     return decided
 
 

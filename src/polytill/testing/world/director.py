@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from polytill.flows import configure
-from polytill.flows.configure import Wish
+from polytill.flows.admin import provider_configs
+from polytill.flows.admin.provider_configs import Wish
 from polytill.simulator.faults import Fault
 from polytill.testing.world.ground import keys_of, secret_key
 from polytill.testing.world.hosts import Host
@@ -105,6 +105,6 @@ class _Director(Host):
         wish = Wish(merchant.provider, merchant.environment, keys)
         done = await self.ask(
             f"new keys for practice {merchant.practice} at {merchant.provider}",
-            lambda desk: configure.configure(desk, merchant.practice, wish, "host", True),
+            lambda desk: provider_configs.configure(desk, merchant.practice, wish, "host", True),
         )
         return done is not None

@@ -9,9 +9,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from polytill.domain.errors import CallerError
-from polytill.flows import checkout, operator, refund
-from polytill.flows.desk import Desk
-from polytill.flows.pay import Taken
+from polytill.flows.context import Desk
+from polytill.flows.payments.create import Taken
+from polytill.flows.recovery import checkout
+from polytill.flows.refunds.create import create_refund
+from polytill.flows.review import resolve
 from polytill.providers.contract import Customer
 from polytill.simulator.books import DisputeStory, Refund, Transaction
 from polytill.testing.world import oracle
@@ -132,7 +134,7 @@ class Edges(Host):
         free = tx.refundable - sum(told()) if told() else None
         answer = await self.ask(
             f"refund all of {payment_id}, which is disputed",
-            lambda desk: refund.create_refund(desk, practice, payment_id, None, None, key, key, "host"),
+            lambda desk: create_refund(desk, practice, payment_id, None, None, key, key, "host"),
         )
         if isinstance(answer, tuple) and free is not None and told() and answer[0].amount > max(0, free):
             self.h.problem(f"{answer[0].amount} of {payment_id} was refunded, although only {free} is not disputed")
@@ -169,7 +171,7 @@ class Edges(Host):
             self.h.count("edge.refund_duplicate")
 
             async def act(desk: Desk, name: str = case["id"], accepts: bool = accepts) -> object:
-                return await operator.refund_excess(desk, practice, name, "staff", accepts)
+                return await resolve.refund_excess(desk, practice, name, "staff", accepts)
 
             answer = await self.ask(f"refund the duplicate {case['subject']}", act)
             if isinstance(answer, CallerError):

@@ -7,11 +7,14 @@ import random
 from typing import TYPE_CHECKING
 
 from polytill.domain.states import Environment
-from polytill.simulator import flutterwave_shapes, paypal_shapes, paystack_shapes, stripe_shapes
 from polytill.simulator.books import Account, Json, Transaction
-from polytill.simulator.flutterwave_v4 import FlutterwaveV4
-from polytill.simulator.mpesa import Mpesa
-from polytill.simulator.paypal import PayPal
+from polytill.simulator.flutterwave import v3_shapes
+from polytill.simulator.flutterwave.v4 import FlutterwaveV4
+from polytill.simulator.mpesa.server import Mpesa
+from polytill.simulator.paypal import shapes
+from polytill.simulator.paypal.server import PayPal
+from polytill.simulator.paystack import shapes as paystack_shapes
+from polytill.simulator.stripe import shapes as stripe_shapes
 from polytill.simulator.wire import Provider, compact
 from polytill.testing.world.ground import webhook_secret
 from polytill.testing.world.wires import deliver
@@ -41,13 +44,13 @@ def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
         event = simulated.charge_event(claimed)
     elif isinstance(simulated, PayPal):
         claimed.wire.status, claimed.wire.capture = "COMPLETED", f"MADEUP{claimed.id}"
-        event = simulated.event("PAYMENT.CAPTURE.COMPLETED", paypal_shapes.capture_json(claimed))
+        event = simulated.event("PAYMENT.CAPTURE.COMPLETED", shapes.capture_json(claimed))
     elif isinstance(simulated, Mpesa):
         claimed.wire.result, claimed.wire.receipt = (0, "The service request is processed successfully."), "MADEUP0000"
         event = simulated.callback(claimed)
     else:
         claimed.wire.number = claimed.wire.number or 12345
-        event = flutterwave_shapes.charge_event(account, claimed)
+        event = v3_shapes.charge_event(account, claimed)
     return compact(event)
 
 

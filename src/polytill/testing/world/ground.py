@@ -19,9 +19,10 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows import catalog, configure, onboarding
-from polytill.flows.configure import Keys, Wish
-from polytill.flows.desk import Desk
+from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.practices import create_practice
+from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.context import Desk
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.settings import Settings
@@ -142,11 +143,11 @@ async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
             code, profile.environment, keys_of(number, code, profile.environment), is_enabled=True,
             supported_currencies=list(currencies_of(code)), priority=10 - place,
         )  # fmt: skip
-        saved, _ = await configure.configure(desk, number, wish, "world")
+        saved, _ = await provider_configs.configure(desk, number, wish, "world")
         tokens[code] = saved.hook_token
         if profile.sandbox_beside:
             beside = keys_of(number, code, Environment.sandbox)
-            await configure.prepare_credentials(desk, number, code, Environment.sandbox, beside, "world")
+            await provider_configs.prepare_credentials(desk, number, code, Environment.sandbox, beside, "world")
     return tokens
 
 
@@ -183,7 +184,7 @@ class Ground:
         await migrating.migrate(desk.owner, "owner")
         await fill_catalog(desk)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await onboarding.create_practice(desk, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(desk, f"Practice {number}", "NGN", "default", "world")
             assert entry.id == number
             found = await practices.by_id(desk.owner, number)
             assert found is not None

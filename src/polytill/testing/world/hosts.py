@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, NotNow, PolytillError
 from polytill.domain.states import AttemptState
-from polytill.flows import operate, reconcile, refund
-from polytill.flows.desk import Desk
-from polytill.flows.pay import Taken
+from polytill.flows.context import Desk
+from polytill.flows.payments import capture_cancel
+from polytill.flows.payments.create import Taken
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds.create import create_refund
 from polytill.testing.world.deaths import Cut
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Host:
         """Ask for a payment's present truth."""
         self.h.count("host.confirm")
         answer = await self.ask(
-            f"confirm {payment_id}", lambda desk: reconcile.confirm(desk, practice, payment_id)
+            f"confirm {payment_id}", lambda desk: lookup.confirm(desk, practice, payment_id)
         )  # fmt: skip
         if isinstance(answer, Taken):
             self.hand(answer)
@@ -92,7 +94,7 @@ class Host:
         self.h.count("host.cancel")
         key = self.fresh("cancel")
         await self.ask(
-            f"cancel {payment_id}", lambda desk: operate.cancel(desk, practice, payment_id, key, key, "host")
+            f"cancel {payment_id}", lambda desk: capture_cancel.cancel(desk, practice, payment_id, key, key, "host")
         )
 
     async def capture(self, practice: int, payment_id: str, amount: int | None) -> None:
@@ -101,7 +103,7 @@ class Host:
         key = self.fresh("capture")
         await self.ask(
             f"capture {payment_id} {amount or 'all'}",
-            lambda desk: operate.capture(desk, practice, payment_id, amount, key, f"{key} {amount}", "host"),
+            lambda desk: capture_cancel.capture(desk, practice, payment_id, amount, key, f"{key} {amount}", "host"),
         )
 
     async def refund(self, practice: int, payment_id: str, accepts: bool = False) -> None:
@@ -115,9 +117,7 @@ class Host:
         async def once() -> Any:
             return await self.ask(
                 f"refund {key} {amount or 'all'} of {payment_id}",
-                lambda desk: refund.create_refund(
-                    desk, practice, payment_id, amount, None, key, f"{amount}", "host", accepts
-                ),
+                lambda desk: create_refund(desk, practice, payment_id, amount, None, key, f"{amount}", "host", accepts),
             )
 
         answers = [await task for task in [h.loop.create_task(once()) for _ in range(chance.choice((1, 1, 1, 2)))]]

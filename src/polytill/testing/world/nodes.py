@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.clock import World
 from polytill.domain.errors import NotNow
-from polytill.flows.desk import Desk
+from polytill.flows.context import Desk
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage.clusters import Cluster

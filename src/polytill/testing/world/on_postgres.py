@@ -18,8 +18,8 @@ import asyncpg
 
 from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
-from polytill.flows import onboarding
-from polytill.flows.desk import Desk
+from polytill.flows.admin.practices import create_practice
+from polytill.flows.context import Desk
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry
 from polytill.storage import migrating, practices
@@ -209,7 +209,7 @@ class PostgresGround(Ground):
         await migrating.migrate(desk.owner, "owner")
         await fill_catalog(desk)
         for number in range(1, PRACTICES + 1):
-            entry, _ = await onboarding.create_practice(desk, f"Practice {number}", "NGN", "default", "world")
+            entry, _ = await create_practice(desk, f"Practice {number}", "NGN", "default", "world")
             assert entry.id == number
             found = await practices.by_id(desk.owner, number)
             assert found is not None

@@ -9,21 +9,19 @@ from typing import Any
 from polytill.domain.errors import Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
-from polytill.flows import (
-    calling,
-    compare,
-    pay,
-    receive,
-    receive_refunds,
-    reconcile,
-    refund,
-    settle,
-    settle_refunds,
-)
+from polytill.flows import provider_calls
+from polytill.flows.payments import create as create_payments
+from polytill.flows.payments import settle
+from polytill.flows.reconciliation import payments as compare_payments
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds import create as create_refunds
+from polytill.flows.refunds import settle as settle_refunds
+from polytill.flows.webhooks import receive
+from polytill.flows.webhooks import refunds as webhook_refunds
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
-from polytill.providers.paystack import PaystackProvider
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.paystack.handler import PaystackProvider
+from polytill.providers.stripe.handler import StripeProvider
 from polytill.storage import ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
@@ -45,7 +43,7 @@ _late: ContextVar[list[Any] | None] = ContextVar("late", default=None)
 @bug
 def attempt_written_after_the_call() -> list[Swap]:
     """The row follows the call: a crash in between leaves money without a row."""
-    commit, start, create = PracticeDb.commit, pay.start, pay.create_payment
+    commit, start, create = PracticeDb.commit, create_payments.start, create_payments.create_payment
 
     async def keep_back(self: PracticeDb, unit: Any) -> list[int]:
         if any(step.sql.startswith("INSERT INTO payments ") for step in unit.steps):
@@ -68,15 +66,19 @@ def attempt_written_after_the_call() -> list[Swap]:
             db = await desk.opening.practice(practice_id)
             known = await payments.by_key(db, request.idempotency_key)
             assert known is not None
-            return pay.Taken(known, await payments.attempts_of(db, known.id), replayed=True)
+            return create_payments.Taken(known, await payments.attempts_of(db, known.id), replayed=True)
 
-    return [(PracticeDb, "commit", keep_back), (pay, "start", call_first), (pay, "create_payment", one_payment)]
+    return [
+        (PracticeDb, "commit", keep_back),
+        (create_payments, "start", call_first),
+        (create_payments, "create_payment", one_payment),
+    ]
 
 
 @bug
 def payment_repeated_after_unknown() -> list[Swap]:
     """A lost answer is followed by another try under a new reference, at once."""
-    start = pay.start
+    start = create_payments.start
 
     async def again(
         desk: Any, db: Any, merchant: Any, payment: Any, attempt: Any, configuration: Any
@@ -87,25 +89,25 @@ def payment_repeated_after_unknown() -> list[Swap]:
             outcome = await start(desk, db, merchant, payment, fresh, configuration)
         return outcome
 
-    return [(pay, "start", again)]
+    return [(create_payments, "start", again)]
 
 
 @bug
 def failed_without_proof() -> list[Swap]:
     """A lost answer counts as a no."""
-    start = pay.start
+    start = create_payments.start
 
     async def gives_up(*args: Any) -> Outcome:
         outcome = await start(*args)
         return Declined(Reason.declined, True, "gave_up") if isinstance(outcome, Unknown) else outcome
 
-    return [(pay, "start", gives_up)]
+    return [(create_payments, "start", gives_up)]
 
 
 @bug
 def failover_while_a_link_lives() -> list[Swap]:
     """The next provider is asked although the payer can still pay at the first."""
-    may, decide = pay._may_fail_over, settle.decide
+    may, decide = create_payments._may_fail_over, settle.decide
 
     def goes_on(payment: Any, attempt: Any, outcome: Outcome, successor: Any = None) -> Any:
         verdict = decide(payment, attempt, outcome, successor)
@@ -113,7 +115,7 @@ def failover_while_a_link_lives() -> list[Swap]:
         return verdict
 
     return [
-        (pay, "_may_fail_over", lambda outcome: may(outcome) or isinstance(outcome, NeedsAction)),
+        (create_payments, "_may_fail_over", lambda outcome: may(outcome) or isinstance(outcome, NeedsAction)),
         (settle, "decide", goes_on),
     ]
 
@@ -121,13 +123,13 @@ def failover_while_a_link_lives() -> list[Swap]:
 @bug
 def idempotency_key_ignored() -> list[Swap]:
     """Every request makes a payment."""
-    create = pay.create_payment
+    create = create_payments.create_payment
 
     async def always_new(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
         key = f"{request.idempotency_key}-{desk.world.random_bytes(4).hex()}"
         return await create(desk, practice_id, replace(request, idempotency_key=key), actor)
 
-    return [(pay, "create_payment", always_new)]
+    return [(create_payments, "create_payment", always_new)]
 
 
 @bug
@@ -137,7 +139,7 @@ def lease_not_written() -> list[Swap]:
     async def nothing(*args: Any) -> None:
         return None
 
-    return [(pay, "ensure_lease", nothing)]
+    return [(create_payments, "ensure_lease", nothing)]
 
 
 # ── Refunds ──
@@ -152,7 +154,7 @@ def refund_without_reservation() -> list[Swap]:
 @bug
 def refund_repeated_after_unknown() -> list[Swap]:
     """A lost answer to a refund is followed by another refund."""
-    call_for = calling.call_for
+    call_for = provider_calls.call_for
 
     async def again(desk: Any, db: Any, attempt: Any, verb: str, params: Any) -> Outcome:
         outcome = await call_for(desk, db, attempt, verb, params)
@@ -161,13 +163,13 @@ def refund_repeated_after_unknown() -> list[Swap]:
             outcome = await call_for(desk, db, attempt, verb, fresh)
         return outcome
 
-    return [(refund, "call_for", again)]
+    return [(create_refunds, "call_for", again)]
 
 
 @bug
 def early_not_found_believed() -> list[Swap]:
     """A refund that is not found at once is called not sent, although the call may still be running."""
-    return [(refund, "_interpreted", lambda outcome, is_late, repeated: outcome)]
+    return [(create_refunds, "_interpreted", lambda outcome, is_late, repeated: outcome)]
 
 
 @bug
@@ -349,7 +351,7 @@ def dashboard_refund_ignored() -> list[Swap]:
             return []
         return await apply(desk, db, payment, attempt, fact, also)
 
-    return [(receive_refunds, "apply_refund_fact", only_ours)]
+    return [(webhook_refunds, "apply_refund_fact", only_ours)]
 
 
 # ── Looking up ──
@@ -358,12 +360,12 @@ def dashboard_refund_ignored() -> list[Swap]:
 @bug
 def provider_key_for_every_call() -> list[Swap]:
     """A lookup that repeats the call does so under another key: the provider makes a second payment."""
-    params = pay.create_params
+    params = create_payments.create_params
 
     def under_another(desk: Any, *rest: Any) -> Any:
         return replace(params(desk, *rest), reference=new_id(desk.world))
 
-    return [(reconcile, "create_params", under_another)]
+    return [(lookup, "create_params", under_another)]
 
 
 @bug
@@ -376,7 +378,7 @@ def crash_loses_the_attempt() -> list[Swap]:
 
     return [
         (payments, "attempts_overdue", without_sent),
-        (reconcile, "_worth_asking", _not_sent(reconcile._worth_asking)),
+        (lookup, "_worth_asking", _not_sent(lookup._worth_asking)),
     ]
 
 
@@ -393,26 +395,26 @@ def operation_lookups_forgotten() -> list[Swap]:
 @bug
 def old_keys_only() -> list[Swap]:
     """After a rotation, older payments are asked about with keys that have ended."""
-    call_with = calling.call_with
+    call_with = provider_calls.call_with
 
     async def with_its_own(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
         only = configuration.credentials(attempt.credential_version) or configuration.active
         return await call_with(desk, db, replace(configuration, active=only, others=[]), attempt, *rest)
 
-    return [(calling, "call_with", with_its_own)]
+    return [(provider_calls, "call_with", with_its_own)]
 
 
 @bug
 def newest_keys_only() -> list[Swap]:
     """What was made in an account that the practice has left is asked about in its new one."""
-    call_with = calling.call_with
+    call_with = provider_calls.call_with
 
     async def with_the_newest(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
         newest = configuration.newest(attempt.environment)
         attempt = replace(attempt, credential_version=newest.version)
         return await call_with(desk, db, replace(configuration, active=newest, others=[]), attempt, *rest)
 
-    return [(calling, "call_with", with_the_newest)]
+    return [(provider_calls, "call_with", with_the_newest)]
 
 
 @bug
@@ -422,7 +424,7 @@ def comparison_without_disputes() -> list[Swap]:
     async def compared(*_: Any) -> bool:
         return True
 
-    return [(compare, "compare_disputes", compared)]
+    return [(compare_payments, "compare_disputes", compared)]
 
 
 @bug
@@ -432,4 +434,4 @@ def refunds_never_asked_again() -> list[Swap]:
     async def asked(*_: Any) -> None:
         return None
 
-    return [(compare, "ask_again", asked)]
+    return [(compare_payments, "ask_again", asked)]

@@ -7,10 +7,13 @@ from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import DisputeKind, DisputeState
-from polytill.flows import checkout, refund, returned, settle, settle_disputes
-from polytill.providers import paystack_disputes
+from polytill.flows.payments import returned_amounts, settle
+from polytill.flows.recovery import checkout
+from polytill.flows.refunds import create as create_refunds
+from polytill.flows.refunds import disputes as settle_disputes
 from polytill.providers.contract import DisputeFact
 from polytill.providers.outcomes import Declined, Outcome, Reason, Unknown
+from polytill.providers.paystack import disputes
 from polytill.storage import payment_identifiers
 from polytill.testing.world.planting import Swap, bug_at_edges
 
@@ -21,20 +24,20 @@ def refund_and_dispute_booked_twice() -> list[Swap]:
 
     def whole(taken: int, refunded: Any, disputed: Any, are_refunded: bool) -> Any:
         lost = [one for one in disputed if one.state is DisputeState.lost and one.amount]
-        return returned.Shares({one.id: one.amount for one in lost})
+        return returned_amounts.Shares({one.id: one.amount for one in lost})
 
-    return [(returned, "share", whole)]
+    return [(returned_amounts, "share", whole)]
 
 
 @bug_at_edges
 def disputed_money_refunded_unasked() -> list[Swap]:
     """What an open chargeback is about is refunded like any other money, and no risk is asked about."""
-    create: Any = refund.create_refund
+    create: Any = create_refunds.create_refund
 
     async def never_asked(*args: Any) -> Any:
         return await create(*args[:8], True)
 
-    return [(refund, "create_refund", never_asked)]
+    return [(create_refunds, "create_refund", never_asked)]
 
 
 @bug_at_edges
@@ -67,14 +70,14 @@ def dispute_case_never_ends() -> list[Swap]:
 @bug_at_edges
 def dispute_without_currency_dropped() -> list[Swap]:
     """A dispute that names no currency cannot be read."""
-    money = paystack_disputes._money
+    money = disputes._money
 
     def only_with_currency(data: Any, *rest: Any) -> Any:
         if data.get("currency") is None:
             raise InvalidAmount("no currency")
         return money(data, *rest)
 
-    return [(paystack_disputes, "_money", only_with_currency)]
+    return [(disputes, "_money", only_with_currency)]
 
 
 @bug_at_edges
@@ -96,7 +99,7 @@ def over_return_unseen() -> list[Swap]:
     async def unseen(*_: Any) -> None:
         return None
 
-    return [(returned, "_follow_cases", unseen)]
+    return [(returned_amounts, "_follow_cases", unseen)]
 
 
 @bug_at_edges

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from polytill.providers import mpesa_reading, paypal_reading
 from polytill.providers.contract import ConfirmPaymentParams, CreatePaymentParams, LookupParams, WebhookResult
-from polytill.providers.flutterwave_v4 import FlutterwaveV4Provider
+from polytill.providers.flutterwave.v4 import FlutterwaveV4Provider
 from polytill.providers.http import Answer
-from polytill.providers.mpesa import MpesaProvider
+from polytill.providers.mpesa import reading
+from polytill.providers.mpesa.handler import MpesaProvider
 from polytill.providers.outcomes import JsonObject, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.providers.paypal import PayPalProvider
+from polytill.providers.paypal import reading as paypal_reading
+from polytill.providers.paypal.handler import PayPalProvider
 from polytill.testing.world.planting import Swap, bug_at_providers
 
 
@@ -84,12 +85,12 @@ def callbacks_refused() -> list[Swap]:
 @bug_at_providers
 def callback_believed() -> list[Swap]:
     """What comes to M-Pesa's address is taken for true, whoever sent it."""
-    read = mpesa_reading.read_callback
+    read = reading.read_callback
 
     def believed(body: bytes) -> WebhookResult:
         return replace(read(body), must_fetch=False)
 
-    return [(mpesa_reading, "read_callback", believed)]
+    return [(reading, "read_callback", believed)]
 
 
 @bug_at_providers

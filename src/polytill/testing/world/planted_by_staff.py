@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from polytill.flows import staff_decides, staff_word
+from polytill.flows.payments import contradictions
+from polytill.flows.review import staff_decisions as review_staff_decisions
 from polytill.storage import payment_identifiers, staff_decisions
 from polytill.testing.world.planting import Swap, bug_of_staff
 
@@ -12,7 +13,7 @@ from polytill.testing.world.planting import Swap, bug_of_staff
 @bug_of_staff
 def contradiction_not_recorded() -> list[Swap]:
     """A provider contradicts what staff decided, and nobody hears of it."""
-    return [(staff_word, "contradict", lambda *_: None)]
+    return [(contradictions, "contradict", lambda *_: None)]
 
 
 @bug_of_staff
@@ -22,7 +23,7 @@ def own_success_booked_again() -> list[Swap]:
     async def never_the_same(*_: Any) -> bool:
         return False
 
-    return [(staff_word, "_is_same", never_the_same)]
+    return [(contradictions, "_is_same", never_the_same)]
 
 
 @bug_of_staff
@@ -34,12 +35,12 @@ def decision_not_kept() -> list[Swap]:
 @bug_of_staff
 def late_refund_not_contradicted() -> list[Swap]:
     """Staff said that a refund was not made, and its provider's later report of it opens no case."""
-    against = staff_word.refund_against_staff
+    against = contradictions.refund_against_staff
 
     async def never(db: Any, refund: Any, outcome: Any, becomes: Any) -> Any:
         return None if becomes is not None else await against(db, refund, outcome, becomes)
 
-    return [(staff_word, "refund_against_staff", never)]
+    return [(contradictions, "refund_against_staff", never)]
 
 
 @bug_of_staff
@@ -49,4 +50,4 @@ def one_transaction_pays_two() -> list[Swap]:
     async def nobody(*_: Any) -> None:
         return None
 
-    return [(payment_identifiers, "other_attempt", nobody), (staff_decides, "_no_other", nobody)]
+    return [(payment_identifiers, "other_attempt", nobody), (review_staff_decisions, "_no_other", nobody)]

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError
-from polytill.flows import staff_decides
-from polytill.flows.desk import Desk
+from polytill.flows.context import Desk
+from polytill.flows.review import staff_decisions
 from polytill.simulator.books import Transaction
 from polytill.testing.world import oracle
 from polytill.testing.world.decisions import was_made
@@ -92,7 +92,7 @@ class Staff(Host):
         said = ("payment", True, named)
 
         async def act(desk: Desk) -> object:
-            return await staff_decides.mark_paid(desk, practice, case["id"], named, attempt["amount"], NOTE, "staff")
+            return await staff_decisions.mark_paid(desk, practice, case["id"], named, attempt["amount"], NOTE, "staff")
 
         await self._say(case, attempt["id"], said, f"mark {attempt['id']} as paid by {named}", act)
 
@@ -111,7 +111,7 @@ class Staff(Host):
         """What cannot have paid the attempt is refused."""
 
         async def act(desk: Desk) -> object:
-            return await staff_decides.mark_paid(desk, practice, case["id"], named, amount, NOTE, "staff")
+            return await staff_decisions.mark_paid(desk, practice, case["id"], named, amount, NOTE, "staff")
 
         answer = await self.ask(f"mark {attempt['id']} as paid by {named}: {why}", act)
         self.h.count("staff.refused")
@@ -161,7 +161,7 @@ class Staff(Host):
 
         async def one(is_done: bool) -> None:
             async def act(desk: Desk) -> object:
-                return await staff_decides.decide(desk, practice, case["id"], is_done, NOTE, "staff")
+                return await staff_decisions.decide(desk, practice, case["id"], is_done, NOTE, "staff")
 
             told = f"decide that {what} {row['id']} was {'' if is_done else 'not '}done"
             await self._say(case, row["id"], (what, is_done, None), told, act)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytill.domain.errors import CallerError, Conflict
 from polytill.domain.states import AttemptState, PaymentStatus
-from polytill.flows import pay
-from polytill.flows.pay import PaymentRequest, Taken
+from polytill.flows.payments.create import PaymentRequest, Taken, create_payment
 from polytill.providers.contract import Customer
 from polytill.simulator.books import Transaction
 from polytill.testing.world import forgery, oracle
@@ -58,7 +57,7 @@ class Story(Edges):
         asked = f"create {body.idempotency_key} {body.amount} {body.currency} at practice {practice}"
 
         async def once() -> Any:
-            answer = await self.ask(asked, lambda desk: pay.create_payment(desk, practice, body, "host"))
+            answer = await self.ask(asked, lambda desk: create_payment(desk, practice, body, "host"))
             if isinstance(answer, Taken):
                 self._same(practice, body, answer)
                 self.hand(answer)
@@ -89,7 +88,7 @@ class Story(Edges):
         )
         answer = await self.ask(
             f"create {body.idempotency_key} with another body",
-            lambda desk: pay.create_payment(desk, practice, other, "host"),
+            lambda desk: create_payment(desk, practice, other, "host"),
         )
         if answer is not None and not isinstance(answer, Conflict):
             self.h.problem(f"the key {body.idempotency_key} with another body was not refused")

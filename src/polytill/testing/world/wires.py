@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from polytill.domain.errors import NotFound, NotNow, PolytillError, Unauthorized
-from polytill.flows import receive
+from polytill.flows.webhooks import receive
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.simulator.deliveries import Deliverer, Delivery
 from polytill.simulator.faults import Fault

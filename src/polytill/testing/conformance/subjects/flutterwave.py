@@ -9,7 +9,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
-from polytill.providers.flutterwave import FlutterwaveProvider
+from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
 
 

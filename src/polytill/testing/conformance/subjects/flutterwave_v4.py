@@ -9,7 +9,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
-from polytill.providers.flutterwave_v4 import TOKEN_PATH, FlutterwaveV4Provider
+from polytill.providers.flutterwave.v4 import TOKEN_PATH, FlutterwaveV4Provider
 from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
 
 

@@ -19,7 +19,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
-from polytill.providers.paypal import PayPalProvider
+from polytill.providers.paypal.handler import PayPalProvider
 from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
 
 

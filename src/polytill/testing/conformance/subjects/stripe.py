@@ -8,7 +8,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.providers.contract import ProviderConfig
-from polytill.providers.stripe import StripeProvider
+from polytill.providers.stripe.handler import StripeProvider
 from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature
 
 

@@ -12,5 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Empty in the rows that are there: ``flows/excess.py`` reads those as before.
+    # Empty in the rows that are there: ``flows/payments/duplicates.py`` reads those as before.
     op.add_column("disputes", sa.Column("attempt_id", sa.Text(), nullable=True))

@@ -1,6 +1,6 @@
 """Payment numbers for people, the identifiers of providers, rows to search by, and e-mails in their normal form.
 
-Existing rows get theirs by ``flows/indexing.py``, in batches: text cannot be folded in SQL.
+Existing rows get theirs by ``flows/admin/indexing.py``, in batches: text cannot be folded in SQL.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Copies of one customer's same card are one saved method; removed ones are detached at the provider.
 
-Existing rows get their keys by ``flows/indexing.py``: text cannot be folded in SQL.
+Existing rows get their keys by ``flows/admin/indexing.py``: text cannot be folded in SQL.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ids of refunds and disputes as they are searched, and search rows in their newer form.
 
-Text cannot be folded in SQL: ``flows/indexing.py`` makes the keys and the search rows after the migration, from the
+Text cannot be folded in SQL: ``flows/admin/indexing.py`` makes the keys and the search rows after the migration, from the
 payments. The same for keys of saved methods whose e-mail has letters beyond ASCII: folding made one person of two.
 """
 

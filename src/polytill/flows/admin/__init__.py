@@ -1,0 +1,1 @@
+"""Administration: catalog, provider configurations, practices, staff, keys, clusters and migration."""

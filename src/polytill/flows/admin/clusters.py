@@ -1,0 +1,94 @@
+"""PostgreSQL servers on which practices are placed: checked before they are saved, changed, closed and removed."""
+
+from __future__ import annotations
+
+from polytill.domain.database_urls import wrong_with_server
+from polytill.domain.errors import Conflict, Duplicate, NotFound, NotNow, OperatorError, Stale, invalid
+from polytill.domain.sealing import Place
+from polytill.domain.secret import Secret
+from polytill.flows import key_ring
+from polytill.flows.context import Desk
+from polytill.storage import audit, practices
+from polytill.storage.clusters import check_server
+from polytill.storage.opening import DEFAULT
+from polytill.storage.units import Unit
+
+_NO_SUCH = "There is no cluster named {name!r}."
+
+
+async def check(url: Secret) -> None:
+    """``Invalid`` with one sentence, without the password, where practices cannot be made on this server now."""
+    if (wrong := wrong_with_server(url.reveal())) is not None:
+        raise invalid("/url", wrong, reason="cluster_address")
+    try:
+        await check_server(url.reveal())
+    except (NotNow, OperatorError) as error:
+        raise invalid("/url", f"The server was not saved: {error.detail}", reason="cluster_unusable") from error
+
+
+async def add(desk: Desk, name: str, url: Secret, actor: str) -> None:
+    """Register a server that works. Its address holds a password: it is kept sealed."""
+    if name == DEFAULT:
+        raise Conflict(f"There is a cluster named {name!r} already.", code="duplicate_name")
+    await check(url)
+    await key_ring.may_seal(desk)
+    now = desk.world.now()
+    unit = Unit()
+    practices.add_cluster(unit, name, desk.opening.seal_owners(url, _place(name)), now)
+    audit.append(unit, now, actor, "cluster.added", name)
+    try:
+        await desk.owner.commit(unit)
+    except Duplicate:
+        raise Conflict(f"There is a cluster named {name!r} already.", code="duplicate_name") from None
+    desk.opening.forget_clusters()
+
+
+async def change(desk: Desk, name: str, url: Secret | None, is_active: bool | None, actor: str) -> None:
+    """Replace the address (a rotated password), or open or close the cluster to new practices.
+
+    All nodes use the new address within seconds.
+    """
+    _not_the_default(name)
+    if all(row.name != name for row in await practices.clusters(desk.owner)):
+        raise NotFound(_NO_SUCH.format(name=name))
+    sealed = None
+    if url is not None:
+        await check(url)
+        await key_ring.may_seal(desk)
+        sealed = desk.opening.seal_owners(url, _place(name))
+    now = desk.world.now()
+    unit = Unit()
+    practices.change_cluster(unit, name, sealed, is_active, now)
+    changed = {"address": url is not None} | ({} if is_active is None else {"isActive": is_active})
+    audit.append(unit, now, actor, "cluster.changed", name, changed)
+    try:
+        await desk.owner.commit(unit)
+    except Stale:
+        raise NotFound(_NO_SUCH.format(name=name)) from None
+    desk.opening.forget_clusters()
+
+
+async def remove(desk: Desk, name: str, actor: str) -> None:
+    """Forget a cluster without practices; ``Conflict`` where there are some."""
+    _not_the_default(name)
+    async with desk.owner.transaction() as tx:
+        count = await practices.remove_cluster(tx, name)
+        if count == 0:
+            audit.append(tx, desk.world.now(), actor, "cluster.removed", name)
+    if count is None:
+        raise NotFound(_NO_SUCH.format(name=name))
+    if count:
+        what = "1 practice is" if count == 1 else f"{count} practices are"
+        raise Conflict(f"{what} on the cluster {name!r}; it stays.", code="cluster_in_use")
+    desk.opening.forget_clusters()
+
+
+def _not_the_default(name: str) -> None:
+    if name == DEFAULT:
+        raise Conflict(
+            "The default cluster is set by POLYTILL_PRACTICE_DATABASES; change the setting.", code="default_cluster"
+        )
+
+
+def _place(name: str) -> Place:
+    return Place("clusters", name, "sealed_url")

@@ -1,0 +1,118 @@
+"""All practices are brought to the present schema, by one process at a time; one that is broken stops none of the others.
+
+Whoever begins holds the one row of ``fleet_migration`` while it lives. When its process dies, that claim ends by itself,
+and the migration is simply begun again: each step of each practice is one transaction, and what is done is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+
+from polytill.domain.errors import NotNow, PolytillError, Stale
+from polytill.flows.admin.practices import migrate_practice
+from polytill.flows.context import Desk, log
+from polytill.storage import audit, fleet, migrating
+from polytill.storage.units import Unit
+
+CLAIM_S = 20.0
+PROLONG_S = 5.0
+AT_ONCE = 4
+
+
+async def migrate_each(
+    desk: Desk, practice_ids: Iterable[int], actor: str
+) -> AsyncGenerator[list[tuple[int, str | None]]]:
+    """Migrate practices, a few at a time. What was done since, with the sentence that says why a practice could not be;
+    every few seconds at least, though nothing was."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(practice_id: int) -> tuple[int, str | None]:
+        async with gate:
+            return practice_id, await _migrated(desk, practice_id, actor)
+
+    pending = {asyncio.create_task(one(practice_id)) for practice_id in practice_ids}
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=PROLONG_S, return_when=asyncio.FIRST_COMPLETED)
+            yield [task.result() for task in done]
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _migrated(desk: Desk, practice_id: int, actor: str) -> str | None:
+    """None where the practice is at the present schema now; else why it is not."""
+    unit = Unit()
+    try:
+        await migrate_practice(desk, practice_id, actor)
+    except Exception as error:
+        # A database's own sentence may quote a row; only ours are kept.
+        ours = isinstance(error, PolytillError)
+        code = error.code if ours else "refused"  # type: ignore[attr-defined]
+        detail = error.detail if ours else await _refused(desk, practice_id, error)  # type: ignore[attr-defined]
+        log.error("practice_not_migrated", practice=practice_id, code=code, error=type(error).__name__)
+        fleet.failed(unit, practice_id, code, detail, desk.world.now())
+    else:
+        detail = None
+        fleet.mended(unit, practice_id)
+    await desk.owner.commit(unit)
+    return detail
+
+
+async def _refused(desk: Desk, practice_id: int, error: Exception) -> str:
+    at = None
+    with contextlib.suppress(Exception):  # the sentence is for a database that may not answer at all
+        async with desk.opening.at_any_schema(practice_id) as db:
+            at = await migrating.current(db)
+    step = f"the step after {at}" if at else "a step"
+    return f"The database refused {step} ({type(error).__name__})."
+
+
+async def begin(desk: Desk, actor: str) -> str | None:
+    """Claim the migration of all practices that stand behind; the run's name. None where somebody is at it already."""
+    run, now = desk.world.random_bytes(8).hex(), desk.world.now()
+    waiting = await fleet.behind(desk.owner, migrating.head("practice"))
+    unit = Unit()
+    fleet.begin(unit, run, actor, len(waiting), desk.shared_after(0), desk.shared_after(CLAIM_S))
+    audit.append(unit, now, actor, "fleet.migration_begun", "owner", {"practices": len(waiting)})
+    try:
+        await desk.owner.commit(unit)
+    except Stale:
+        return None
+    return run
+
+
+async def carry_out(desk: Desk, run: str, actor: str) -> None:
+    """Migrate every practice that stands behind, to the end or until this is cancelled; ``Stale`` where another run has
+    taken over meanwhile."""
+    unit = Unit()
+    try:
+        waiting = await fleet.behind(desk.owner, migrating.head("practice"))
+        failed, kept_at_s = 0, desk.world.time_s()
+        async with contextlib.aclosing(migrate_each(desk, waiting, actor)) as rounds:
+            async for done in rounds:
+                failed += sum(why is not None for _, why in done)
+                if not 0 <= desk.world.time_s() - kept_at_s < PROLONG_S:
+                    kept_at_s = desk.world.time_s()
+                    await _keep(desk, run)
+        now = desk.world.now()
+        fleet.end(unit, run, now)
+        audit.append(unit, now, actor, "fleet.migration_ended", "owner", {"practices": len(waiting), "failed": failed})
+    except BaseException:
+        fleet.give_up(unit, run, desk.shared_after(-1.0))
+        raise
+    finally:
+        with contextlib.suppress(PolytillError):  # the claim ends by itself
+            await desk.owner.commit(unit)
+
+
+async def _keep(desk: Desk, run: str) -> None:
+    unit = Unit()
+    fleet.prolong(unit, run, desk.shared_after(CLAIM_S))
+    try:
+        await desk.owner.commit(unit)
+    except NotNow:
+        log.warning("fleet_claim_not_kept")

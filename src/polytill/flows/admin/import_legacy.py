@@ -1,0 +1,234 @@
+"""Bringing practices over: what a platform kept in one JSON field per practice becomes sealed configurations.
+
+The whole file is checked before anything is written. What is there already stays as it is, so that an import that was
+interrupted is finished by running it again, and keys that staff have pasted since are not overwritten. Nor does what
+arrives take over: where a currency has its default, that stays.
+
+A practice is found by its external id, or by its id here; a name identifies nobody, since two clinics may share one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jsonschema_rs
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import FieldError, Invalid
+from polytill.domain.external_ids import MAX_LENGTH, read_external_id
+from polytill.domain.localities import COUNTRIES, time_zones
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.admin.practices import change_practice, create_practice
+from polytill.flows.context import Desk
+from polytill.providers.http import parse_json
+from polytill.storage import practices, provider_configs
+from polytill.storage.databases import PracticeDb
+from polytill.storage.practices import PracticeEntry
+
+_TEXT = {"type": "string", "minLength": 1}
+_PROVIDER = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "publicKey": _TEXT, "secretKey": _TEXT, "webhookSecret": _TEXT, "config": {"type": "object"},
+        "environment": {"enum": ["sandbox", "production"]}, "isEnabled": {"type": "boolean"},
+        "isDefault": {"type": "boolean"}, "supportedCurrencies": {"type": "array", "items": _TEXT},
+        "priority": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    },
+}  # fmt: skip
+_FILE = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["paymentProviders"],
+        "properties": {
+            "id": {"type": "integer", "minimum": 1},
+            "externalId": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}, {"type": "integer"}]},
+            "name": {"type": "string", "minLength": 1, "maxLength": 200},
+            "defaultCurrency": _TEXT,
+            "country": _TEXT,
+            "timeZone": _TEXT,
+            "paymentProviders": {"type": "object", "additionalProperties": _PROVIDER},
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One practice of the file: which one it is (None: it has to be made), and what is wished for it."""
+
+    name: str
+    currency: str
+    external_id: str | None
+    there: PracticeEntry | None
+    wishes: list[configuring.Wish]
+    country: str | None = None
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What became of it. ``key`` is the first key of a practice that was made: shown once.
+
+    ``not_default``: what was added, and not as the default that it was, since one of its currencies has another.
+    """
+
+    practice_id: int
+    name: str
+    added: list[str]
+    kept: list[str]
+    not_default: list[str]
+    key: Secret | None = None
+
+
+async def plan(desk: Desk, file: bytes) -> list[Arrival]:
+    """Read and check a whole file; ``Invalid`` with a pointer for everything that is wrong in it."""
+    try:
+        entries: Any = parse_json(file)
+    except ValueError:
+        raise Invalid([FieldError("", "The file is not JSON.")]) from None
+    errors = [
+        # The library's message quotes the value, which may be a secret.
+        FieldError(
+            "".join(f"/{part}" for part in problem.instance_path), f"This does not fit ({problem.schema_path[-1]})."
+        )
+        for problem in jsonschema_rs.validator_for(_FILE).iter_errors(entries)
+    ]
+    if errors:
+        raise Invalid(errors)
+    known = [one for one in await practices.listed(desk.owner, limit=1_000_000) if one.state != "provisioning"]
+    named = [_external_id(f"/{number}", entry, errors) for number, entry in enumerate(entries)]
+    arrivals = [
+        await _planned(desk, f"/{number}", entry, external_id, known, errors)
+        for number, (entry, external_id) in enumerate(zip(entries, named, strict=True))
+    ]
+    _named_once(entries, arrivals, errors)
+    if errors:
+        raise Invalid(errors)
+    return arrivals
+
+
+def _external_id(at: str, entry: dict[str, Any], errors: list[FieldError]) -> str | None:
+    """A row's external id as we keep it; numbers, as most databases have them, as text."""
+    if "externalId" not in entry:
+        return None
+    try:
+        return read_external_id(str(entry["externalId"]))
+    except ValueError as wrong:
+        errors.append(FieldError(f"{at}/externalId", f"The external id {wrong}."))
+        return None
+
+
+def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: list[FieldError]) -> None:
+    """Two rows of one practice are refused: which of the two is right, nobody here knows."""
+    first: dict[str | int, int] = {}
+    for number, (entry, arrival) in enumerate(zip(entries, arrivals, strict=True)):
+        own = arrival.there.id if arrival.there else None
+        names = [one for one in (own, arrival.external_id) if one is not None]
+        before = next((first[one] for one in names if one in first), None)
+        if before is not None:
+            by = f"externalId {arrival.external_id!r}" if arrival.external_id else f"id {entry['id']}"
+            errors.append(FieldError(f"/{number}", f"The row /{before} is of the same practice ({by})."))
+        for one in names:
+            first.setdefault(one, number)
+
+
+async def _planned(
+    desk: Desk, at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry],
+    errors: list[FieldError],
+) -> Arrival:  # fmt: skip
+    name, currency = entry.get("name", ""), entry.get("defaultCurrency", "")
+    there = _there(at, entry, external_id, known, errors)
+    if there is not None and currency and currency != there.default_currency:
+        detail = f"Practice {there.id} has the default currency {there.default_currency}: is this another practice?"
+        errors.append(FieldError(f"{at}/defaultCurrency", detail))
+    if there is None and "externalId" in entry and "id" not in entry:
+        if not name:
+            errors.append(FieldError(f"{at}/name", "No practice has this external id yet, and a new one needs a name."))
+        if currency not in CURRENCIES:
+            detail = f"{currency} is not an ISO 4217 currency." if currency else "A new practice needs one."
+            errors.append(FieldError(f"{at}/defaultCurrency", detail))
+    country, time_zone = entry.get("country"), entry.get("timeZone")
+    if country is not None and country not in COUNTRIES:
+        errors.append(FieldError(f"{at}/country", f"{country} is not a country code of ISO 3166-1, such as KE."))
+    if time_zone is not None and time_zone not in time_zones():
+        errors.append(FieldError(f"{at}/timeZone", f"{time_zone} is not an IANA time zone, such as Africa/Lagos."))
+    wishes = []
+    for code, given in entry["paymentProviders"].items():
+        try:
+            wishes.append(await configuring.check_new(desk, _wish(code, given)))
+        except Invalid as wrong:
+            errors += [FieldError(f"{at}/paymentProviders/{code}{e.pointer}", e.detail) for e in wrong.errors]
+    return Arrival(name, currency, external_id, there, wishes, country, time_zone)
+
+
+def _there(
+    at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry], errors: list[FieldError]
+) -> PracticeEntry | None:
+    """The practice that a row names, by its external id or by its id here; None where it has to be made."""
+    if "id" not in entry and "externalId" not in entry:
+        detail = "Say which practice this is: externalId is your own identifier of it. A name identifies no practice."
+        errors.append(FieldError(f"{at}/externalId", detail))
+        return None
+    by_external = next((one for one in known if external_id and one.external_id == external_id), None)
+    if "id" not in entry:
+        return by_external
+    found = next((one for one in known if one.id == entry["id"]), None)
+    if found is None:
+        errors.append(FieldError(f"{at}/id", f"There is no practice {entry['id']}."))
+    elif by_external is not None and by_external.id != found.id:
+        detail = f"Practice {by_external.id} has this external id, and not practice {found.id}."
+        errors.append(FieldError(f"{at}/externalId", detail))
+    elif external_id and found.external_id not in (None, external_id):
+        errors.append(FieldError(f"{at}/externalId", f"Practice {found.id} has another external id."))
+    return found
+
+
+def _wish(code: str, given: dict[str, Any]) -> configuring.Wish:
+    secret, webhook, environment = given.get("secretKey"), given.get("webhookSecret"), given.get("environment")
+    keys = configuring.Keys(
+        given.get("publicKey"), Secret(secret) if secret else None, Secret(webhook) if webhook else None,
+        given.get("config"),
+    )  # fmt: skip
+    return configuring.Wish(
+        code, Environment(environment) if environment else None, keys, given.get("isEnabled"), given.get("isDefault"),
+        given.get("supportedCurrencies"), given.get("priority"),
+    )  # fmt: skip
+
+
+async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
+    """Make the practice where it is not there yet, and add the configurations that it lacks."""
+    entry, key = arrival.there, None
+    if entry is None:
+        entry, first = await create_practice(
+            desk, arrival.name, arrival.currency, "default", actor, country=arrival.country,
+            time_zone=arrival.time_zone, external_id=arrival.external_id,
+        )  # fmt: skip
+        key = Secret(first)
+    elif arrival.external_id and entry.external_id is None:
+        await change_practice(desk, entry.id, None, None, None, actor, external_id=arrival.external_id)
+    db = await desk.opening.practice(entry.id)
+    held = {code for code, one in (await provider_configs.all_of(db)).items() if one.removed_at is None}
+    added = [wish for wish in arrival.wishes if wish.provider_code not in held]
+    not_default = []
+    for wish in added:
+        if wish.is_default and await _has_default(desk, db, wish):
+            wish = replace(wish, is_default=False)
+            not_default.append(wish.provider_code)
+        await configuring.configure(desk, entry.id, wish, actor)
+    kept = [wish.provider_code for wish in arrival.wishes if wish.provider_code in held]
+    return Arrived(entry.id, entry.name, [wish.provider_code for wish in added], kept, not_default, key)
+
+
+async def _has_default(desk: Desk, db: PracticeDb, wish: configuring.Wish) -> bool:
+    """Whether any currency of what arrives has its default already, in that environment."""
+    entry = (await desk.catalog()).get(wish.provider_code)
+    supported = entry.supported_currencies if entry else []
+    currencies = supported if wish.supported_currencies is None else wish.supported_currencies
+    defaults = await provider_configs.defaults(db)
+    return any((wish.environment, currency) in defaults for currency in currencies)

@@ -1,0 +1,169 @@
+"""Makes rows of earlier versions findable: numbers, identifiers, search rows, keys of saved methods, and e-mails in
+their normal form.
+
+Text cannot be folded in SQL, so this is code, in short transactions: after a migration until nothing is left, and on each
+visit of a worker for what a node of the earlier version has written meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polytill.domain.contacts import stored_phone
+from polytill.domain.errors import Duplicate, Stale
+from polytill.domain.identifiers import Identifiers, new_number
+from polytill.flows.admin.staff import normalized
+from polytill.flows.context import Desk
+from polytill.flows.identifiers import handler_of, identifiers_of
+from polytill.flows.payments.saved_methods import customer_key, same_card
+from polytill.storage import (
+    disputes,
+    payment_identifiers,
+    payment_search,
+    payments,
+    refunds,
+    saved_methods,
+    search_blocks,
+    staff,
+)
+from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+BATCH = 100
+SEARCH_ROWS = 200
+TRIES = 8
+BLOCKS = 8  # at most so many in one visit
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A payment with its attempts and what they are called."""
+
+    payment: Payment
+    attempts: list[tuple[Attempt, Identifiers]]
+
+
+async def index_all(desk: Desk, db: PracticeDb) -> int:
+    """Everything of a practice that is not findable yet. How many rows that were."""
+    done = await fold_emails(desk, db)
+    while found := await index_some(desk, db):
+        done += found
+    done += await _search_rows(db)
+    while await close_blocks(db):
+        pass
+    return done
+
+
+async def _search_rows(db: PracticeDb) -> int:
+    """Make the search rows that are missing: a migration that changes their form drops them."""
+    done, last = 0, ""
+    while True:
+        found, after = await payment_search.payments_without(db, last, SEARCH_ROWS)
+        if after is None:
+            return done
+        async with db.transaction() as tx:
+            for payment in found:
+                payment_search.insert(tx, payment_search.row_of(payment))
+        done, last = done + len(found), after
+
+
+async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
+    """Group search rows that are in no block yet. How many blocks were made; none where another node is at it."""
+    done = 0
+    for environment in await search_blocks.with_enough(db):
+        while done < most and (rows := await search_blocks.waiting(db, environment)):
+            unit = Unit()
+            search_blocks.close(unit, environment, await search_blocks.last_number(db) + 1, rows)
+            try:
+                await db.commit(unit)
+            except (Duplicate, Stale):
+                return done
+            done += 1
+    return done
+
+
+async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
+    """A few payments and saved methods that an earlier version has written."""
+    waiting = [await _row(desk, db, payment) for payment in await payments.without_number(db, limit)]
+    try:
+        done = await _write(desk, db, waiting)
+    except (Duplicate, Stale):  # a number is taken, or another node is at it: one after the other
+        done = sum([await _written(desk, db, row) for row in waiting])
+    without_keys = await saved_methods.without_keys(db, limit)
+    unit = Unit()
+    for one in without_keys:
+        customer = customer_key(one.customer_email, stored_phone(one.customer_phone, one.currency))
+        card = same_card(one.id, one.config_id, one.fingerprint, customer)
+        saved_methods.set_keys(unit, one.id, card, customer)
+    await db.commit(unit)
+    return done + len(without_keys) + await _name_others(db, limit)
+
+
+async def _name_others(db: PracticeDb, limit: int) -> int:
+    """Search keys of a few refunds and disputes that an earlier version has written."""
+    of_refunds, of_disputes = (
+        await refunds.without_search_keys(db, limit),
+        await disputes.without_search_keys(db, limit),
+    )
+    if of_refunds or of_disputes:
+        async with db.transaction() as tx:
+            for refund_id, name in of_refunds:
+                refunds.set_search_key(tx, refund_id, name)
+            for dispute_id, name in of_disputes:
+                disputes.set_search_key(tx, dispute_id, name)
+    return len(of_refunds) + len(of_disputes)
+
+
+async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:
+    """People's e-mails in the form in which they are compared now. Two that have become one are left to an admin."""
+    done = 0
+    for person in await staff.listed(db):
+        if person.email == normalized(person.email):
+            continue
+        unit = Unit()
+        staff.set_email(unit, person.id, normalized(person.email), desk.world.now())
+        try:
+            await db.commit(unit)
+            done += 1
+        except Duplicate:
+            continue
+    return done
+
+
+async def _row(desk: Desk, db: PracticeDb, payment: Payment) -> _Row:
+    attempts = await payments.attempts_of(db, payment.id)
+    found = []
+    for attempt in attempts:
+        # The payment keeps one answer: that of the attempt whose transaction it has.
+        own = payment.provider_transaction_id == attempt.provider_transaction_id
+        response = payment.provider_response if own and payment.provider_code == attempt.provider_code else None
+        handler = await handler_of(desk, attempt.provider_code)
+        found.append((attempt, identifiers_of(handler, attempt.provider_transaction_id, response)))
+    return _Row(payment, found)
+
+
+async def _write(desk: Desk, db: PracticeDb, rows: list[_Row]) -> int:
+    if not rows:
+        return 0
+    now = desk.world.now()
+    async with db.transaction() as tx:
+        for row in rows:
+            payment = row.payment
+            payment.number = new_number(desk.world, desk.numbers.digits(db.practice_id))
+            payments.set_number(tx, payment)
+            payment_search.insert(tx, payment_search.row_of(payment))
+            for attempt, found in row.attempts:
+                payment_identifiers.insert(tx, attempt, found, now)
+    return len(rows)
+
+
+async def _written(desk: Desk, db: PracticeDb, row: _Row) -> int:
+    for _ in range(TRIES):
+        try:
+            return await _write(desk, db, [row])
+        except Stale:
+            return 0  # another node was first
+        except Duplicate:
+            desk.numbers.taken(db.practice_id)
+    return 0

@@ -1,0 +1,113 @@
+"""Whether keys have the right shape, and whether their provider accepts them: before going live, and by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from polytill.domain.errors import FieldError
+from polytill.domain.states import Environment
+from polytill.domain.text import in_sentence
+from polytill.flows.context import Desk
+from polytill.flows.provider_calls import build, call_test
+from polytill.providers.contract import CredentialTest, Handler, KeyFinding
+from polytill.providers.outcomes import NotSent
+from polytill.storage import audit
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.provider_configs import Configuration, CredentialSet
+
+TESTED = "provider.tested"
+_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LastTest:
+    """When keys of one environment were last tested, whether payments can be made with them, and what was found."""
+
+    at: datetime
+    ok: bool
+    finding: KeyFinding | None = None
+
+
+async def tested(
+    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
+) -> CredentialTest:
+    """Ask the provider whether one set of keys works. ``reached`` is false where it did not say."""
+    handler = build(desk, db, entry, configuration, credentials)
+    if isinstance(handler, NotSent):
+        return CredentialTest(False, handler.detail or "The provider cannot be called.")
+    result = await call_test(handler)
+    if result.ok and result.environment is not None and result.environment is not credentials.environment:
+        detail = f"The keys work, but they are of {result.environment.value}, not of {credentials.environment.value}."
+        return CredentialTest(False, detail, result.environment, finding=KeyFinding.wrong_environment)
+    return result
+
+
+def note(unit: Writes, now: datetime, actor: str, code: str, environment: Environment, result: CredentialTest) -> None:
+    """Keep that keys of this environment were tested."""
+    detail = {"ok": result.ok, "environment": environment.value, "reached": result.reached}
+    if result.finding is not None:
+        detail["finding"] = result.finding.value
+    audit.append(unit, now, actor, TESTED, code, detail)
+
+
+async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
+    """The newest test of each environment's keys, by environment. One that did not reach the provider is none."""
+    found: dict[str, LastTest] = {}
+    for line in await audit.listed(db, code, limit=_LINES):
+        detail = line["detail"] or {}
+        if line["action"] == TESTED and "environment" in detail and detail.get("reached", True):
+            last = LastTest(line["at"], bool(detail.get("ok")), _finding(detail.get("finding")))
+            found.setdefault(detail["environment"], last)
+    return found
+
+
+def _finding(name: object) -> KeyFinding | None:
+    return next((known for known in KeyFinding if known == name), None)  # None: nothing, or a later version's
+
+
+def _is_surely(pattern: str, text: str) -> bool:
+    """Whether a key has a shape that no other text of its length has: one with a prefix of its own."""
+    return bool(re.fullmatch(pattern, text)) and not re.fullmatch(pattern, "z" * len(text))
+
+
+def wrong_key(
+    handler: type[Handler], provider: str, name: str, environment: Environment, text: str
+) -> list[FieldError]:
+    """Why a key does not fit its field: of the other environment, of another field, or of no known shape."""
+    spec = handler.keys[name]
+    here, there = spec.sandbox, spec.production
+    if environment is Environment.production:
+        here, there = there, here
+    if _is_surely(here, text):
+        return []
+    for other, its in handler.keys.items():
+        if other != name and any(_is_surely(pattern, text) for pattern in (its.sandbox, its.production)):
+            detail = f"This is the {in_sentence(its.label)}. It belongs in another field."
+            about = {"provider": provider, "key": its.label}
+            return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
+    if re.fullmatch(here, text):  # a shape that many texts have
+        return []
+    if re.fullmatch(there, text):
+        kind = "live" if environment is Environment.sandbox else "test"
+        detail = f"This is a {kind} key, but the environment is {environment.value}."
+        return [FieldError(f"/{name}", detail, f"{kind}_key")]
+    detail = f"This does not look like a {in_sentence(spec.label)} of {provider}. {spec.help}".strip()
+    return [FieldError(f"/{name}", detail, "not_this_key", {"provider": provider})]
+
+
+def wrong_settings(handler: type[Handler], environment: Environment, given: Mapping[str, Any]) -> list[FieldError]:
+    """Settings that are of the other environment (``Handler.settings_by_environment``)."""
+    errors = []
+    for name, patterns in handler.settings_by_environment.items():
+        here, there = patterns if environment is Environment.sandbox else reversed(patterns)
+        text = str(given.get(name, ""))
+        if text and re.fullmatch(there, text) and not re.fullmatch(here, text):
+            kind = "live" if environment is Environment.sandbox else "test"
+            detail = f"This is a {kind} key, but the environment is {environment.value}."
+            errors.append(FieldError(f"/config/{name}", detail, f"{kind}_key"))
+    return errors

@@ -1,0 +1,242 @@
+"""A practice comes into being: a directory row, a database of its own, a data key, an API key. Half-way leaves nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from types import EllipsisType
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import Conflict, Duplicate, NotFound, invalid
+from polytill.domain.external_ids import read_external_id
+from polytill.domain.localities import COUNTRIES, Locality, locality, time_zones
+from polytill.domain.names import read_name
+from polytill.flows import key_ring
+from polytill.flows.admin.indexing import index_all
+from polytill.flows.context import Desk, log
+from polytill.storage import audit, migrating, people, practices
+from polytill.storage.databases import PracticeDb
+from polytill.storage.opening import DEFAULT, stamp_identity
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.units import Unit
+
+PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
+
+
+def new_key(desk: Desk, kind: str) -> tuple[str, str]:
+    """A fresh API key and the hash under which it is found. 256 random bits need no slow hash."""
+    prefix = {"owner": "pt_owner_", "practice": "pt_practice_", "publishable": "pt_pub_"}[kind]
+    key = prefix + base64.b32encode(desk.world.random_bytes(32)).decode().rstrip("=").lower()
+    return key, key_hash(key)
+
+
+def key_hash(key: str) -> str:
+    """How a key is found in the table."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def create_key(
+    desk: Desk, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
+) -> str:
+    """Make an API key. It is shown once, here."""
+    if practice_id is not None:
+        await desk.opening.entry(practice_id)
+    name = _name(name, "name of the key")
+    key, hashed = new_key(desk, kind)
+    granted = {"owner": ["owner"], "publishable": ["publishable"]}.get(kind) or scopes or PRACTICE_SCOPES
+    now = desk.world.now()
+    unit = Unit()
+    people.insert_key(unit, kind, practice_id, name, hashed, key[-4:], granted, now)
+    audit.append(
+        unit,
+        now,
+        actor,
+        "key.created",
+        f"practice:{practice_id}" if practice_id else "owner",
+        {"kind": kind, "name": name},
+    )
+    await desk.owner.commit(unit)
+    return key
+
+
+def _check_settings(currency: str, country: str | None, time_zone: str | None) -> None:
+    if currency not in CURRENCIES:
+        raise invalid("/defaultCurrency", f"{currency} is not an ISO 4217 currency.", reason="no_currency")
+    if country is not None and country not in COUNTRIES:
+        raise invalid("/country", f"{country} is not a country code of ISO 3166-1, such as KE.", reason="no_country")
+    if time_zone is not None and time_zone not in time_zones():
+        detail = f"{time_zone} is not an IANA time zone, such as Africa/Lagos."
+        raise invalid("/timeZone", detail, reason="no_time_zone")
+
+
+def _name(value: str, what: str = "name") -> str:
+    try:
+        return read_name(value)
+    except ValueError as error:
+        raise invalid("/name", f"The {what} {error}.") from None
+
+
+def _read_external_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return read_external_id(value)
+    except ValueError as error:
+        raise invalid("/externalId", f"The external id {error}.") from None
+
+
+def _taken(external_id: str | None) -> Conflict:
+    return Conflict(
+        f"Another practice has the external id {external_id!r}.", code="duplicate_external_id", external_id=external_id
+    )
+
+
+async def create_practice(
+    desk: Desk, name: str, currency: str, cluster: str, actor: str, *, country: str | None = None,
+    time_zone: str | None = None, external_id: str | None = None,
+) -> tuple[PracticeEntry, str]:  # fmt: skip
+    """Onboard a practice: its database made, migrated, sealed and registered; its first key.
+
+    Country and time zone that are not given are derived from the currency and the country. ``Conflict`` where another
+    practice has the external id; nothing was made then.
+    """
+    name = _name(name)
+    _check_settings(currency, country, time_zone)
+    home = locality(currency, country, time_zone)
+    external_id = _read_external_id(external_id)
+    place = await desk.opening.open_to_new(cluster)
+    await key_ring.may_seal(desk)
+    await place.check()  # before a row is written that would be left behind where the server does not work
+    now = desk.world.now()
+    database_name = f"{practices.DATABASE_PREFIX}{desk.world.random_bytes(8).hex()}"
+    try:
+        async with desk.owner.transaction() as tx:
+            if cluster != DEFAULT and not await practices.hold_cluster(tx, cluster):
+                raise NotFound(f"The cluster {cluster!r} is closed to new practices.")
+            practice_id = await practices.reserve(tx, name, currency, home, cluster, database_name, now, external_id)
+    except Duplicate:
+        raise _taken(external_id) from None
+    try:
+        data_key, wrapped = desk.opening.new_data_key(practice_id)
+        await place.create(database_name)
+        db = PracticeDb(place.engine(database_name), practice_id, data_key)
+        stamp = Unit()
+        stamp_identity(stamp, practice_id, name, currency, home, now)
+        try:
+            await db.commit(stamp)
+        finally:
+            await db.engine.close()
+        key, hashed = new_key(desk, "practice")
+        unit = Unit()
+        practices.activate(unit, practice_id, migrating.head("practice"), wrapped, now)
+        people.insert_key(unit, "practice", practice_id, "first key", hashed, key[-4:], PRACTICE_SCOPES, now)
+        made = {"name": name, "cluster": cluster} | ({"externalId": external_id} if external_id else {})
+        audit.append(unit, now, actor, "practice.created", f"practice:{practice_id}", made)
+        await desk.owner.commit(unit)
+    except BaseException as error:
+        if await _undone(desk, practice_id, cluster, database_name) or not isinstance(error, Exception):
+            raise
+        # Only the answer to the last commit was lost.
+    desk.opening.forget(practice_id)
+    return await desk.opening.entry(practice_id), key
+
+
+async def _undone(desk: Desk, practice_id: int, cluster: str, database_name: str) -> bool:
+    """Take back what was made; False where the practice turns out to be in use, and its database has to stay.
+
+    What fails here is logged, so that the first error is the one that is seen.
+    """
+    try:
+        async with desk.owner.transaction() as tx:  # the row is gone only once the database is
+            if not await practices.forget(tx, practice_id):
+                return False
+            await (await desk.opening.cluster(cluster)).drop(database_name)
+    except Exception as error:
+        log.error("onboarding_left_over", practice=practice_id, database=database_name, error=type(error).__name__)
+    return True
+
+
+async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
+    """Take back what an onboarding left whose process died. How many there were."""
+    before = desk.world.after(-older_than_s)
+    cleared = 0
+    for entry in await practices.listed(desk.owner, limit=1_000_000):
+        if entry.state == "provisioning" and entry.created_at is not None and entry.created_at < before:
+            cleared += await _undone(desk, entry.id, entry.cluster, entry.database_name)
+    return cleared
+
+
+async def change_practice(
+    desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str, *,
+    country: str | None = None, time_zone: str | None = None, by_own_staff: bool = False,
+    external_id: str | EllipsisType | None = ...,
+) -> PracticeEntry:  # fmt: skip
+    """Rename, change the default currency, country or time zone, suspend or resume. None leaves a value as it is; for the
+    external id ``...`` does, and None removes it.
+
+    The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
+    where another practice has the external id.
+    """
+    desk.opening.forget(practice_id)
+    before = await desk.opening.entry(practice_id)
+    after = replace(
+        before, name=before.name if name is None else _name(name),
+        default_currency=before.default_currency if currency is None else currency,
+        state=state or before.state, country=country or before.country, time_zone=time_zone or before.time_zone,
+        external_id=before.external_id if isinstance(external_id, EllipsisType) else _read_external_id(external_id),
+    )  # fmt: skip
+    _check_settings(after.default_currency, country, time_zone)
+    if after.external_id is not None:  # before anything is written; the unique index decides between two at once
+        other = await practices.by_external_id(desk.owner, after.external_id)
+        if other is not None and other.id != practice_id:
+            raise _taken(after.external_id)
+    now = desk.world.now()
+    detail = {"state": after.state, "country": after.country, "timeZone": after.time_zone}
+    if after.external_id != before.external_id:
+        detail["externalId"] = after.external_id
+    if by_own_staff or replace(after, state=before.state, external_id=before.external_id) != before:
+        db = await desk.opening.practice(practice_id)
+        own = Unit()
+        home = Locality(after.country, after.time_zone)
+        people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
+        if by_own_staff:  # a number of a person means something in their own practice's log alone
+            audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
+            actor = f"practice:{practice_id}"
+        await db.commit(own)
+    unit = Unit()
+    practices.update(unit, after, now)
+    audit.append(unit, now, actor, "practice.changed", f"practice:{practice_id}", detail)
+    try:
+        await desk.owner.commit(unit)
+    except Duplicate:
+        raise _taken(after.external_id) from None
+    desk.forget(practice_id)
+    return await desk.opening.entry(practice_id)
+
+
+async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str]:
+    """Bring one practice's database to the present schema; the revisions that were applied."""
+    async with desk.opening.at_any_schema(practice_id) as db:
+        done = await migrating.migrate(db, "practice")
+        await index_all(desk, db)
+    entry = await practices.by_id(desk.owner, practice_id)
+    if not done and entry is not None and entry.schema_version == migrating.head("practice"):
+        return done  # nothing was done: no audit line, which would empty every node's caches
+    unit = Unit()
+    now = desk.world.now()
+    practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
+    audit.append(unit, now, actor, "practice.migrated", f"practice:{practice_id}", {"revisions": done})
+    await desk.owner.commit(unit)
+    desk.opening.forget(practice_id)
+    return done
+
+
+async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: str) -> None:
+    """End a key; ``Stale`` where there is no such key, or not of this practice."""
+    now = desk.world.now()
+    unit = Unit()
+    people.revoke_key(unit, key_id, practice_id, now)
+    audit.append(unit, now, actor, "key.revoked", f"practice:{practice_id}" if practice_id else "owner", {"id": key_id})
+    await desk.owner.commit(unit)
+    desk.opening.directory.key_revoked(key_id)

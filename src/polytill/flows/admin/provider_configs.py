@@ -1,0 +1,449 @@
+"""A practice sets up a provider: fields checked, keys of the right kind and environment, secrets sealed, one transaction.
+
+Keys are checked by pattern here; whether the provider accepts them is asked by ``test_configuration``, outside of any
+transaction, so that a provider's outage never stops a practice from saving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import jsonschema_rs
+
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Invalid, NotFound, Stale, invalid
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.domain.text import in_sentence
+from polytill.flows.admin import key_tests
+from polytill.flows.context import Desk
+from polytill.flows.provider_calls import handler_class
+from polytill.flows.webhooks.receive import new_hook_token
+from polytill.providers.contract import CredentialTest, Handler, environment_of_key
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, provider_configs
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb, Tx
+from polytill.storage.provider_configs import Configuration, CredentialSet, Opened, open_credentials, seal_credentials
+
+
+class LiveKeysRefused(Conflict):
+    """The live keys were tested, and payments cannot be made with them."""
+
+    code = "live_keys_refused"
+
+    def __init__(self, test: CredentialTest) -> None:
+        self.test = test
+        super().__init__(f"The live keys do not work: {test.detail}", said=test.detail, finding=test.finding)
+
+
+NEW_ALLOWED = frozenset({"active", "beta"})
+
+# Wire name of a credential, and its column.
+CREDENTIALS = {"publicKey": "public_key", "secretKey": "secret_key", "webhookSecret": "webhook_secret"}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Credentials as a caller gives them; None leaves one as it is (or unset)."""
+
+    public_key: str | None = None
+    secret_key: Secret | None = None
+    webhook_secret: Secret | None = None
+    config: dict[str, Any] | None = None
+
+    def given(self) -> bool:
+        """Whether there is anything here at all."""
+        return any(v is not None for v in (self.public_key, self.secret_key, self.webhook_secret, self.config))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller wants of a configuration. None: leave it, or take the default for a new one."""
+
+    provider_code: str
+    environment: Environment | None = None
+    keys: Keys = field(default_factory=Keys)
+    is_enabled: bool | None = None
+    is_default: bool | None = None
+    supported_currencies: list[str] | None = None
+    priority: int | None = None
+    configured_by: int | None = None
+
+
+# ── Checks ──
+
+
+async def _provider(desk: Desk, code: str, existing: Configuration | None) -> tuple[ProviderEntry, type[Handler]]:
+    entry = (await desk.catalog()).get(code)
+    if entry is None:
+        raise invalid("/providerCode", f"The catalog has no provider {code!r}.", code="unknown_provider")
+    if existing is None and entry.status not in NEW_ALLOWED:
+        detail = f"{entry.name} cannot be newly configured (catalog status {entry.status})."
+        raise invalid("/providerCode", detail, code="catalog_status")
+    try:
+        return entry, handler_class(desk, entry)
+    except HandlerMissing as error:
+        raise invalid("/providerCode", str(error), code="handler_missing") from error
+
+
+def check_keys(
+    handler: type[Handler], entry: ProviderEntry, environment: Environment, keys: Keys, held: Opened | None
+) -> Opened:
+    """The complete, checked set of credentials for one environment: what is given, over what is held already."""
+    errors: list[FieldError] = []
+    values: dict[str, str | None] = {}
+    required = {
+        "publicKey": entry.requires_public_key,
+        "secretKey": entry.requires_secret_key,
+        "webhookSecret": entry.requires_webhook_secret,
+    }
+    for name, column in CREDENTIALS.items():
+        given = getattr(keys, column)
+        text = (given.reveal() if isinstance(given, Secret) else given or "").strip()
+        spec = handler.keys.get(name)
+        if spec is None:
+            values[column] = None  # this provider has no such credential
+            continue
+        if not text:
+            old = getattr(held, column) if held else None
+            values[column] = old.reveal() if isinstance(old, Secret) else old
+            if values[column] is None and required[name]:
+                about = {"provider": entry.name, "key": spec.label}
+                detail = f"{entry.name} needs its {in_sentence(spec.label)}."
+                errors.append(FieldError(f"/{name}", detail, "key_needed", about))
+            continue
+        errors += key_tests.wrong_key(handler, entry.name, name, environment, text)
+        values[column] = text
+    config = _checked_config(handler, environment, keys.config, held, errors)
+    if errors:
+        raise Invalid(errors, code="wrong_environment" if all("environment" in e.detail for e in errors) else None)
+    secret, webhook = values["secret_key"], values["webhook_secret"]
+    return Opened(
+        environment, 0, values["public_key"], Secret(secret) if secret else None, Secret(webhook) if webhook else None,
+        config,
+    )  # fmt: skip
+
+
+def _no_remote(uri: str) -> Any:
+    raise ValueError(f"schemas are not fetched: {uri}")
+
+
+def _checked_config(
+    handler: type[Handler], environment: Environment, given: dict[str, Any] | None, held: Opened | None,
+    errors: list[FieldError],
+) -> dict[str, Any]:  # fmt: skip
+    if given is None and held is not None:
+        return dict(held.config)
+    given, properties = given or {}, handler.config_schema.get("properties", {})
+    for name in handler.config_schema.get("required", ()):
+        if name not in given:
+            errors.append(
+                FieldError(
+                    f"/config/{name}",
+                    f"{handler.name} needs its {in_sentence(properties[name].get('title', name))}.",
+                    "key_needed",
+                    {"provider": handler.name, "key": properties[name].get("title", name)},
+                )
+            )
+    validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)
+    for problem in validator.iter_errors(given):
+        if _kind_of(problem) == "required" and not problem.instance_path:
+            continue  # named above
+        path = "".join(f"/{part}" for part in problem.instance_path)
+        # The library's message quotes the value, which may be a secret.
+        errors.append(FieldError(f"/config{path}", f"This does not fit the provider's settings ({_kind_of(problem)})."))
+    errors += key_tests.wrong_settings(handler, environment, given)
+    return {
+        name: Secret(str(value)) if properties.get(name, {}).get("secret") else value for name, value in given.items()
+    }
+
+
+def _kind_of(problem: Any) -> str:
+    path = list(problem.schema_path)
+    return str(path[-1]) if path else "schema"
+
+
+def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing: Configuration | None) -> list[str]:
+    if wanted is None:
+        return existing.supported_currencies if existing else entry.supported_currencies
+    known = set(entry.supported_currencies)
+    errors = [
+        FieldError(
+            f"/supportedCurrencies/{number}",
+            f"{entry.name} does not support {code!r}.",
+            "no_such_currency",
+            {"currency": code, "provider": entry.name},
+        )
+        for number, code in enumerate(wanted)
+        if code not in known
+    ]
+    if errors:
+        raise Invalid(errors)
+    return sorted(set(wanted))
+
+
+async def check_new(desk: Desk, wish: Wish) -> Wish:
+    """Every check of a configuration that is not there yet, without a practice. The wish with its environment.
+
+    Where no environment is said, the secret key's pattern says it.
+    """
+    entry, handler = await _provider(desk, wish.provider_code, None)
+    environment = wish.environment
+    if environment is None and wish.keys.secret_key is not None:
+        environment = environment_of_key(handler, "secretKey", wish.keys.secret_key.reveal())
+    if environment is None:
+        raise invalid("/environment", "The keys do not tell the environment; say sandbox or production.")
+    check_keys(handler, entry, environment, wish.keys, None)
+    _checked_currencies(entry, wish.supported_currencies, None)
+    return replace(wish, environment=environment)
+
+
+# ── Saving ──
+
+
+async def configure(
+    desk: Desk, practice_id: int, wish: Wish, actor: str, patch: bool = False
+) -> tuple[Configuration, bool]:
+    """Make, replace or (``patch``) change a configuration. Whether it is new is the second value."""
+    db = await desk.opening.practice(practice_id)
+    if patch and wish.environment is not None and not wish.keys.given():
+        await activate(desk, practice_id, wish.provider_code, wish.environment, actor)
+        wish = replace(wish, environment=None)
+    try:
+        entry, fresh = await _configured(desk, db, wish, actor, patch)
+    except Duplicate:  # another made it just now: this one changes what is there
+        entry, fresh = await _configured(desk, db, wish, actor, patch)
+    desk.forget(practice_id)
+    snapshot = await desk.configured(db)
+    saved = snapshot.configurations[entry.code]
+    if desk.on_configured is not None:
+        await desk.on_configured(db, entry, saved)
+    return saved, fresh
+
+
+async def _configured(desk: Desk, db: PracticeDb, wish: Wish, actor: str, patch: bool) -> tuple[ProviderEntry, bool]:
+    async with db.transaction() as tx:
+        await provider_configs.lock(tx, wish.provider_code)
+        existing = (await provider_configs.all_of(tx)).get(wish.provider_code)
+        live = existing if existing is not None and existing.removed_at is None else None
+        if patch and live is None:
+            raise NotFound(f"{wish.provider_code} is not configured.")
+        entry, handler = await _provider(desk, wish.provider_code, live)
+        environment = wish.environment or (live.environment if live else Environment.sandbox)
+        held_set = live.newest(environment) if live and patch else None
+        held = open_credentials(db.data_key, entry.code, held_set) if held_set else None
+        opened = check_keys(handler, entry, environment, wish.keys, held)
+        currencies = _checked_currencies(entry, wish.supported_currencies, live)
+        fields = await _save(desk, db, tx, wish, existing, entry, opened, currencies)
+        audit.append(tx, desk.world.now(), actor, "provider.configured", entry.code, fields)
+    return entry, live is None
+
+
+async def _save(
+    desk: Desk, db: PracticeDb, tx: Tx, wish: Wish, existing: Configuration | None, entry: ProviderEntry,
+    opened: Opened, currencies: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    now = desk.world.now()
+    versions = [s.version for s in (existing.active, *existing.others)] if existing else [0]
+    opened.version = max(versions) + 1
+    unchanged = existing is not None and not wish.keys.given() and existing.environment is opened.environment
+    active = (
+        existing.active
+        if unchanged and existing is not None
+        else seal_credentials(db.data_key, entry.code, opened, "active", desk.world)
+    )
+    gone = existing is not None and existing.removed_at is not None
+    base = existing if existing is not None and not gone else None
+    saved = Configuration(
+        id=existing.id if existing else 0,
+        practice_id=db.practice_id,
+        provider_code=entry.code,
+        provider_name=entry.name,
+        is_enabled=_first(wish.is_enabled, base.is_enabled if base else False),
+        is_default=_first(wish.is_default, base.is_default if base else False),
+        supported_currencies=currencies,
+        priority=_first(wish.priority, base.priority if base else 0),
+        hook_token=existing.hook_token if existing else new_hook_token(desk, db.practice_id),
+        active=active,
+        configured_by=wish.configured_by,
+        last_tested_at=existing.last_tested_at if existing and unchanged else None,
+    )
+    if existing is None:
+        await provider_configs.insert(tx, saved, now)
+    else:
+        _keep_previous(tx, existing, saved, now)
+        provider_configs.update(tx, saved, now)
+    await _move_defaults(tx, saved)
+    return {
+        "environment": active.environment.value, "version": active.version, "enabled": saved.is_enabled,
+        "default": saved.is_default, "currencies": currencies,
+    }  # fmt: skip
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _keep_previous(tx: Tx, existing: Configuration, saved: Configuration, now: datetime) -> None:
+    if saved.active is existing.active:
+        return
+    same_environment = existing.environment is saved.environment
+    kept = replace(
+        existing.active, state="superseded" if same_environment else "prepared",
+        superseded_at=now if same_environment else None,
+    )  # fmt: skip
+    provider_configs.supersede_prepared(tx, existing.id, saved.environment, now)
+    provider_configs.keep(tx, existing, kept, now)
+
+
+async def _move_defaults(tx: Tx, saved: Configuration) -> None:
+    """``isDefault`` makes this configuration the default of each of its currencies; who was, is not any more."""
+    provider_configs.clear_defaults(tx, saved.id)
+    if saved.is_default:
+        for currency in saved.supported_currencies:
+            provider_configs.set_default(tx, saved.practice_id, saved.environment, currency, saved.id)
+        await provider_configs.mark_defaults(tx)
+
+
+async def prepare_credentials(
+    desk: Desk, practice_id: int, code: str, environment: Environment, keys: Keys, actor: str
+) -> Configuration:
+    """Keep keys for an environment. For the active one they take over at once; for the other they wait."""
+    db, existing = await existing_configuration(desk, practice_id, code)
+    if environment is existing.environment:
+        wish = Wish(code, environment, keys)
+        return (await configure(desk, practice_id, wish, actor, patch=True))[0]
+    entry, handler = await _provider(desk, code, existing)
+    opened = check_keys(handler, entry, environment, keys, None)
+    now = desk.world.now()
+    async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        if environment is existing.environment:
+            raise Stale  # somebody switched to it just now
+        opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
+        sealed = seal_credentials(db.data_key, code, opened, "prepared", desk.world)
+        provider_configs.supersede_prepared(tx, existing.id, environment, now)
+        provider_configs.keep(tx, existing, sealed, now)
+        detail = {"environment": environment.value, "version": opened.version}
+        audit.append(tx, now, actor, "provider.credentials_prepared", code, detail)
+    desk.forget(practice_id)
+    saved = (await desk.configured(db)).configurations[code]
+    if desk.on_configured is not None:
+        await desk.on_configured(db, entry, saved)
+    return saved
+
+
+async def activate(desk: Desk, practice_id: int, code: str, environment: Environment, actor: str) -> Configuration:
+    """See ``switch``, without the test's result."""
+    return (await switch(desk, practice_id, code, environment, actor))[0]
+
+
+async def switch(
+    desk: Desk, practice_id: int, code: str, environment: Environment, actor: str
+) -> tuple[Configuration, CredentialTest | None]:
+    """Switch to the environment whose keys were prepared; the present ones wait beside.
+
+    Live keys are tested first: keys that the provider refuses are never switched to. A provider that cannot be reached
+    stops nobody; the test that is returned says so. None: nothing was tested.
+    """
+    db, existing = await existing_configuration(desk, practice_id, code)
+    if environment is existing.environment:
+        return existing, None
+    prepared, result = _prepared(existing, environment), None
+    if environment is Environment.production:
+        entry, _ = await _provider(desk, code, existing)
+        result = await key_tests.tested(desk, db, entry, existing, prepared)
+        if not result.ok and result.reached:
+            async with db.transaction() as tx:
+                key_tests.note(tx, desk.world.now(), actor, code, environment, result)
+            raise LiveKeysRefused(result)
+    now = desk.world.now()
+    async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        if environment is existing.environment:
+            return existing, result
+        prepared = _prepared(existing, environment, prepared.version)
+        saved = replace(existing, active=replace(prepared, state="active"), others=[])
+        provider_configs.drop_kept(tx, existing.id, prepared.version)
+        provider_configs.keep(tx, existing, replace(existing.active, state="prepared"), now)
+        provider_configs.update(tx, saved, now)
+        await _move_defaults(tx, saved)
+        if result is not None:
+            key_tests.note(tx, now, actor, code, environment, result)
+        audit.append(tx, now, actor, "provider.environment_switched", code, {"environment": environment.value})
+    desk.forget(practice_id)
+    return (await desk.configured(db)).configurations[code], result
+
+
+def _prepared(existing: Configuration, environment: Environment, version: int | None = None) -> CredentialSet:
+    """The keys that wait for this environment; ``Stale`` where they are not the ones that were tested."""
+    found = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
+    if found is None:
+        raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+    if version not in (None, found.version):
+        raise Stale
+    return found
+
+
+async def existing_configuration(desk: Desk, practice_id: int, code: str) -> tuple[PracticeDb, Configuration]:
+    """A configuration as it stands in the database now; ``NotFound`` where there is none."""
+    db = await desk.opening.practice(practice_id)
+    return db, _there(await provider_configs.all_of(db), code)
+
+
+async def _locked(tx: Tx, code: str) -> Configuration:
+    """A configuration that nobody else changes until the transaction ends."""
+    await provider_configs.lock(tx, code)
+    return _there(await provider_configs.all_of(tx), code)
+
+
+def _there(found: dict[str, Configuration], code: str) -> Configuration:
+    existing = found.get(code)
+    if existing is None or existing.removed_at is not None:
+        raise NotFound(f"{code} is not configured.")
+    return existing
+
+
+async def remove(desk: Desk, practice_id: int, code: str, actor: str) -> None:
+    """No new payments this way. The row and its keys stay, so that old payments can still be refunded."""
+    db = await desk.opening.practice(practice_id)
+    now = desk.world.now()
+    async with db.transaction() as tx:
+        existing = await _locked(tx, code)
+        saved = replace(existing, is_enabled=False, is_default=False, removed_at=now)
+        provider_configs.update(tx, saved, now)
+        await _move_defaults(tx, saved)
+        audit.append(tx, now, actor, "provider.removed", code, None)
+    desk.forget(practice_id)
+
+
+async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str) -> tuple[CredentialTest, datetime]:
+    """Ask the provider whether the active keys work, and note when."""
+    db, existing = await existing_configuration(desk, practice_id, code)
+    entry, _ = await _provider(desk, code, existing)
+    result = await key_tests.tested(desk, db, entry, existing, existing.active)
+    now = desk.world.now()
+    async with db.transaction() as tx:
+        provider_configs.tested(tx, existing.id, now)
+        key_tests.note(tx, now, actor, code, existing.environment, result)
+    desk.forget(practice_id)
+    return result, now
+
+
+def credential_view(db: PracticeDb, configuration: Configuration, kept: CredentialSet) -> dict[str, Any]:
+    """One set as it may be shown: secrets only as whether they are there, and their last four characters."""
+    opened = open_credentials(db.data_key, configuration.provider_code, kept)
+    shown: dict[str, Any] = {"publicKey": opened.public_key}
+    for name, secret in (("secretKey", opened.secret_key), ("webhookSecret", opened.webhook_secret)):
+        shown[name] = {
+            "set": secret is not None,
+            "last4": secret.last4 if secret else None,
+            "updatedAt": kept.updated_at,
+        }
+    shown["config"] = {
+        name: {"set": True, "last4": value.last4} if isinstance(value, Secret) else value
+        for name, value in opened.config.items()
+    }
+    return shown

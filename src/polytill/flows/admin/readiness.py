@@ -1,0 +1,71 @@
+"""Whether this process can serve: green while known practices can be, with what does not work beside; red where nothing can.
+
+A load balancer takes a node out that is red. An owner database that is away must not do that: practices that are known
+here take payments as long as their leases hold, or this process's announcement does (``flows/lease.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from polytill.domain.errors import DiskFull, KeyRingDiffers, NotNow
+from polytill.flows import key_ring, lease
+from polytill.flows.context import Desk
+from polytill.storage import nodes
+from polytill.storage.files import is_full
+
+OWNER_AWAY, NO_WORKER, DISK_FULL, KEY_RING = "owner_database_unavailable", "no_worker_seen", "disk_full", "key_ring"
+LEASES_ENDED = "leases_ended"
+REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING)
+
+
+@dataclass(frozen=True, slots=True)
+class Red:
+    """Why nothing can be served."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What was found."""
+
+    degraded: list[str] = field(default_factory=list)
+    red: Red | None = None
+    practices: int | None = None  # how many can take payments, while the owner database is away
+
+    @property
+    def status(self) -> str:
+        """``ready``, or ``degraded`` where something beside does not work."""
+        return "degraded" if self.degraded else "ready"
+
+
+async def look(desk: Desk) -> Readiness:
+    """Ask the owner database, and look at the key ring and the disk of SQLite files."""
+    found = Readiness()
+    try:
+        await key_ring.check(desk.owner, desk.ring)
+        if not any(node.runs_worker for node in await nodes.live(desk.owner, desk.shared_after(0))):
+            found.degraded.append(NO_WORKER)
+    except KeyRingDiffers as error:
+        found.degraded.append(KEY_RING)
+        found.red = Red("key_ring_differs", error.public or error.detail)
+    except DiskFull:
+        found.degraded.append(DISK_FULL)
+    except NotNow:
+        found.degraded.append(OWNER_AWAY)
+        found.practices = lease.servable(desk)
+        if not found.practices and desk.opening.directory.known():
+            found.degraded.append(LEASES_ENDED)  # what is known can still be read
+        elif not found.practices:
+            found.red = Red(
+                "database_unavailable", "The owner database cannot be reached, and no practice is known here."
+            )
+    if desk.ring.problem is not None and KEY_RING not in found.degraded:
+        found.degraded.append(KEY_RING)
+    if is_full(desk.settings.practice_databases.get_secret_value()):
+        if DISK_FULL not in found.degraded:
+            found.degraded.append(DISK_FULL)
+        found.red = found.red or Red("disk_full", "The disk of the practices' SQLite files is full.")
+    return found

@@ -1,0 +1,301 @@
+"""People and their way in: invitations, passwords, sessions. The same for owner staff and for practice staff.
+
+A token is shown once and kept as its hash. What fails is answered alike whoever it was that was asked for, and costs
+the same time: a stranger learns neither who has an account nor which practices exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import argon2
+
+from polytill.domain.contacts import email_key
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, TooMany, Unauthorized, invalid
+from polytill.domain.names import read_name
+from polytill.domain.secret import Secret
+from polytill.flows.context import Desk
+from polytill.storage import audit, staff
+from polytill.storage.databases import PracticeDb
+from polytill.storage.staff import Person, Presence, Session, StaffDb
+from polytill.storage.units import Unit
+
+ROLES = ("admin", "viewer")
+IDLE_S = 2 * 3600
+ABSOLUTE_S = 12 * 3600
+LINK_S = 72 * 3600
+SEEN_EVERY_S = 60
+WINDOW_S = 15 * 60
+TRIES_OF_PAIR, TRIES_OF_EMAIL, TRIES_OF_ADDRESS = 8, 40, 60
+SHORTEST, LONGEST = 12, 200
+
+_hasher = argon2.PasswordHasher()
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A fresh session: the token for the cookie, and whose it is."""
+
+    token: Secret
+    person: Person
+
+
+def _token(desk: Desk) -> tuple[Secret, str]:
+    text = base64.urlsafe_b64encode(desk.world.random_bytes(32)).decode().rstrip("=")
+    return Secret(text), token_hash(text)
+
+
+def token_hash(token: str) -> str:
+    """How a session or a link is found. 256 random bits need no slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def form_token(token: str) -> str:
+    """What every form of a session carries, so that no other site can send one."""
+    return hmac.new(token.encode("utf-8", "surrogatepass"), b"form", hashlib.sha256).hexdigest()
+
+
+def normalized(email: str) -> str:
+    """An e-mail address as it is compared, and as it is stored with a person."""
+    return email_key(email)
+
+
+def place_of(db: StaffDb) -> str:
+    """How a database's people are named to people: the owner's, or a practice's."""
+    return f"practice:{db.practice_id}" if isinstance(db, PracticeDb) else "owner"
+
+
+def door_of(db: StaffDb) -> str:
+    """The address under which a database's people work."""
+    return f"/practice/{db.practice_id}" if isinstance(db, PracticeDb) else "/owner"
+
+
+# ── Inviting ──
+
+
+async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, actor: str) -> str:
+    """Make a person; the address where they choose their password, good for three days and once."""
+    typed, email = email.strip(), normalized(email)
+    if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form leaves out what nobody sees
+        raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
+    if role not in ROLES:
+        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
+    try:
+        name = read_name(name, required=False)
+    except ValueError as error:
+        raise invalid("/name", f"The name {error}.") from None
+    now = desk.world.now()
+    unit = Unit()
+    staff.insert(unit, email, name, role, now)
+    audit.append(unit, now, actor, "person.invited", email, {"role": role})
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        raise Conflict(
+            f"There is a person with the e-mail {email} already.", code="duplicate_email", email=email
+        ) from None
+    return await link(desk, db, email, actor)
+
+
+async def invite_first(desk: Desk, db: PracticeDb, email: str, name: str, actor: str) -> str:
+    """The owner invites a practice's first admin. ``Conflict`` once there is anybody: from then on the practice does."""
+    if await staff.listed(db):
+        detail = "This practice has people already. Its own admins invite the others."
+        raise Conflict(detail, code="has_people")
+    return await invite(desk, db, email, name, "admin", actor)
+
+
+async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
+    """The address where a person chooses a new password. Earlier links end; sessions go on until it is used."""
+    person = await existing(db, email)
+    token, hashed = _token(desk)
+    now = desk.world.now()
+    unit = Unit()
+    staff.end_links_of(unit, person.id)
+    await db.commit(unit)
+    staff.insert_link(unit, person.id, hashed, now, desk.world.after(LINK_S))
+    audit.append(unit, now, actor, "person.link_made", person.email, None)
+    await db.commit(unit)
+    return f"{desk.settings.public_url}{door_of(db)}/welcome/{token.reveal()}"
+
+
+async def existing(db: StaffDb, email: str) -> Person:
+    """A person by e-mail; ``NotFound`` where there is none."""
+    found = await staff.by_email(db, normalized(email))
+    if found is None:
+        raise NotFound("There is no such person.")
+    return found[0]
+
+
+async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_active: bool | None, actor: str) -> Person:
+    """Another role, or in or out; signed out everywhere. Nobody does it to themselves: an admin always remains."""
+    before = await existing(db, email)
+    after_role, after_active = role or before.role, before.is_active if is_active is None else is_active
+    if after_role not in ROLES:
+        raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
+    if actor == f"user:{before.id}":
+        raise Conflict("Nobody changes their own role. Ask another admin.", code="own_role")
+    now = desk.world.now()
+    unit = Unit()
+    staff.change(unit, before.id, after_role, after_active, now)
+    staff.end_sessions_of(unit, before.id)
+    audit.append(unit, now, actor, "person.changed", before.email, {"role": after_role, "active": after_active})
+    await db.commit(unit)
+    return await existing(db, email)
+
+
+async def end_sessions(desk: Desk, db: StaffDb, email: str, actor: str) -> None:
+    """Sign a person out in every browser. Their password and their role stay."""
+    person = await existing(db, email)
+    unit = Unit()
+    staff.end_sessions_of(unit, person.id)
+    audit.append(unit, desk.world.now(), actor, "person.signed_out", person.email, None)
+    await db.commit(unit)
+
+
+async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
+    """Who is signed in, by the person's id."""
+    return await staff.present(db, desk.world.after(-ABSOLUTE_S), desk.world.after(-IDLE_S))
+
+
+# ── Passwords ──
+
+
+def _checked(password: str, person: Person) -> str:
+    if len(password) < SHORTEST:
+        raise invalid(
+            "/password", f"A password has at least {SHORTEST} characters.", reason="password_short", n=SHORTEST
+        )
+    if len(password) > LONGEST:
+        raise invalid("/password", f"A password has at most {LONGEST} characters.", reason="password_long", n=LONGEST)
+    if normalized(password) == person.email:
+        raise invalid("/password", "The password must not be the e-mail address.", reason="password_is_email")
+    return password
+
+
+async def whose_link(desk: Desk, db: StaffDb, token: str) -> Person:
+    """Whom a link is for; ``NotFound`` where it was used, has expired or never was."""
+    found = await staff.by_link(db, token_hash(token), desk.world.now())
+    if found is None:
+        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone")
+    return found
+
+
+async def choose_password(desk: Desk, db: StaffDb, token: str, password: str) -> SignedIn:
+    """Use a link up: a new password, every older session ended, this browser signed in."""
+    person = await whose_link(desk, db, token)
+    hashed = await asyncio.to_thread(_hasher.hash, _checked(password, person))
+    unit = Unit()
+    staff.use_link(unit, token_hash(token))
+    staff.end_sessions_of(unit, person.id)
+    staff.set_password(unit, person.id, hashed, desk.world.now())
+    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.password_chosen", person.email, None)
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone") from None
+    return await _begin(desk, db, person)
+
+
+async def change_password(desk: Desk, db: StaffDb, session: Session, old: str, new: str, address: str) -> SignedIn:
+    """A new password by who knows the old one. Every session ends; this browser gets a fresh one."""
+    person = await _proven(desk, db, session.person.email, old, address)
+    if person is None:
+        raise invalid("/old", "This is not your present password.", reason="not_present_password")
+    hashed = await asyncio.to_thread(_hasher.hash, _checked(new, person))
+    unit = Unit()
+    staff.set_password(unit, person.id, hashed, desk.world.now())
+    staff.end_sessions_of(unit, person.id)
+    staff.end_links_of(unit, person.id)
+    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.password_changed", person.email, None)
+    await db.commit(unit)
+    return await _begin(desk, db, person)
+
+
+# ── Signing in and out ──
+
+
+def _who(desk: Desk, what: str) -> str:
+    return hmac.new(desk.ring.derived("sign-in")[0], what.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+async def _proven(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> Person | None:
+    """The person whose password this is. ``TooMany`` after too many failures, whether there is such a person or not."""
+    counted_in: StaffDb = db if db is not None else desk.owner
+    place = place_of(db) if db is not None else "nowhere"
+    email_hash, address_hash = _who(desk, f"{place} {normalized(email)}"), _who(desk, address)
+    since = desk.world.after(-WINDOW_S)
+    tried = await staff.failures(counted_in, email_hash, address_hash, since)
+    if tried.pair >= TRIES_OF_PAIR or tried.email >= TRIES_OF_EMAIL or tried.address >= TRIES_OF_ADDRESS:
+        raise TooMany("Signing in failed too often. Wait a quarter of an hour, then try again.")
+    found = await staff.by_email(db, normalized(email)) if db is not None else None
+    hashed = found[1] if found and found[1] and found[0].is_active else None
+    if await asyncio.to_thread(_fits, hashed, password[:LONGEST]) and found and hashed:
+        return found[0]
+    unit = Unit()
+    staff.forget_failures(unit, since)
+    staff.insert_failure(unit, email_hash, address_hash, desk.world.now())
+    await counted_in.commit(unit)
+    return None
+
+
+@cache
+def _nobodys() -> str:
+    """What a stranger's password is checked against: "no such person" takes as long as "wrong password"."""
+    return _hasher.hash("nobody has this password")
+
+
+def _fits(hashed: str | None, password: str) -> bool:
+    hashed = hashed or _nobodys()
+    try:
+        return _hasher.verify(hashed, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeEncodeError):
+        return False
+
+
+async def sign_in(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> SignedIn:
+    """A session for who knows the password. ``db`` is None for a practice that does not exist: it fails alike."""
+    person = await _proven(desk, db, email, password, address)
+    if person is None or db is None:
+        raise Unauthorized("The e-mail or the password is not right.")
+    return await _begin(desk, db, person)
+
+
+async def _begin(desk: Desk, db: StaffDb, person: Person) -> SignedIn:
+    token, hashed = _token(desk)
+    unit = Unit()
+    staff.forget_sessions(unit, desk.world.after(-ABSOLUTE_S))
+    staff.insert_session(unit, person.id, hashed, desk.world.now())
+    audit.append(unit, desk.world.now(), f"user:{person.id}", "person.signed_in", person.email, None)
+    await db.commit(unit)
+    return SignedIn(token, person)
+
+
+async def session_of(desk: Desk, db: StaffDb, token: str) -> Session | None:
+    """The session of a cookie while it lasts: two hours idle, twelve hours in all."""
+    found = await staff.session(db, token_hash(token))
+    now = desk.world.now()
+    if found is None or (now - found.created_at).total_seconds() > ABSOLUTE_S:
+        return None
+    idle_s = (now - found.last_seen_at).total_seconds()
+    if idle_s > IDLE_S:
+        return None
+    if idle_s > SEEN_EVERY_S:
+        unit = Unit()
+        staff.touch_session(unit, found.id, now)
+        await db.commit(unit)
+    return found
+
+
+async def sign_out(desk: Desk, db: StaffDb, session: Session) -> None:
+    """This browser's session ends at the server."""
+    unit = Unit()
+    staff.end_session(unit, session.id)
+    await db.commit(unit)

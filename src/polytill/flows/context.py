@@ -1,0 +1,220 @@
+"""What every flow has at hand besides a practice's database: clock, settings, catalog, handlers, the way out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from polytill.domain.clock import World
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import NotNow
+from polytill.domain.identifiers import Numbers
+from polytill.domain.localities import Locality
+from polytill.domain.sealing import KeyRing
+from polytill.domain.states import Environment
+from polytill.flows.listing_progress import Compared
+from polytill.flows.schedule import CLOCKS_APART_S
+from polytill.flows.server_clock import ServerClock
+from polytill.flows.slow_providers import Patience
+from polytill.providers.contract import Handler
+from polytill.providers.http import Http, Transport
+from polytill.providers.registry import Registry
+from polytill.settings import Settings
+from polytill.storage import catalog, people, provider_configs
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.event_deliveries import Backlog
+from polytill.storage.opening import Opening
+from polytill.storage.provider_configs import Configuration
+
+SNAPSHOT_TTL_S = 1.0
+# Where the write itself checks that nothing has changed, a snapshot may be this old.
+CHECKED_TTL_S = 60.0
+PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
+MAX_REMEMBERED = 10_000
+MOST_OPEN = 100_000
+
+log = structlog.get_logger("polytill")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A practice's configurations at one moment. Never changed, only replaced."""
+
+    configurations: dict[str, Configuration]
+    revision: int
+    defaults: dict[tuple[Environment, str], int]
+    currency: str
+    place: Locality  # the practice's country and time zone
+    read_at_s: float
+    # What routing makes of it, by currency, and for which catalog: the same until either is read anew.
+    routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+_CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
+
+
+@dataclass(slots=True)
+class Health:
+    """What this process knows of its own state, for ``/readyz``, metrics and the log."""
+
+    key_ring: str | None = None  # why the key ring is not the installation's
+    disk_full_until_s: float = float("-inf")
+    lifespan_runs: bool = False
+    # By ``elapsed_s``: when this process looked for a worker, since when there is none, and when it said so.
+    worker_asked_at_s: float = float("-inf")
+    without_worker_since_s: float | None = None
+    worker_said_at_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Desk:
+    """One process's tools. Snapshots are at most a second old, and made anew at once by what changes them here."""
+
+    settings: Settings
+    world: World
+    ring: KeyRing
+    owner: OwnerDb
+    opening: Opening
+    registry: Registry
+    http: Http
+    _catalog: dict[str, ProviderEntry] | None = None
+    _catalog_generation: int = 0
+    _snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
+    _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
+    _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
+    _open_from_s: dict[tuple[str, datetime], float] = field(default_factory=dict)
+    _aged: dict[str, tuple[float, float]] = field(default_factory=dict)  # how old, and when that was, by ``elapsed_s``
+    leased_until_s: dict[int, float] = field(default_factory=dict)
+    # Until when this process's announcement among the nodes counts as a lease on every practice, by ``elapsed_s``; and the
+    # practices that rely on it and get a lease of their own as soon as the owner database is back.
+    announced_until_s: float = float("-inf")
+    owed_leases: set[int] = field(default_factory=set)
+    # When replaced keys were refused by their provider: practice, configuration, version.
+    refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    # How far this process has compared beyond what it could not read: practice, configuration, environment.
+    compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=Numbers)
+    health: Health = field(default_factory=Health)
+    patience: Patience = field(default_factory=Patience)
+    unread_entries: int = 0  # entries of providers' listings that this process could not read
+    server_clock: ServerClock = field(default_factory=ServerClock)
+    # How events reach the host: a time limit of its own, so that neither it nor a provider waits for the other.
+    host_transport: Transport | None = None
+    event_backlog: Backlog = field(default_factory=Backlog)  # as this process read it last
+    # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
+    on_configured: Any = None
+
+    def shared_after(self, seconds: float) -> datetime:
+        """The moment that many seconds from now by the clock that all processes share: for claims and leases."""
+        return self.server_clock.shared_now(self.world) + timedelta(seconds=seconds)
+
+    def surely_past(self, seconds: float) -> datetime:
+        """What ended before this has ended so long ago by our own clock and by the one that all processes share."""
+        return min(self.world.now(), self.shared_after(0)) - timedelta(seconds=seconds)
+
+    def open_for_s(self, subject: str, since: datetime) -> float:
+        """How long the outcome of a call has been open, at least. ``since`` may be another node's word, and either clock
+        may have jumped: it is never longer than this process has known of it."""
+        elapsed_s = self.world.elapsed_s()
+        from_s = self._open_from_s.setdefault((subject, since), elapsed_s)
+        if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time begins anew
+            del self._open_from_s[next(iter(self._open_from_s))]
+        return min((self.world.now() - since).total_seconds(), elapsed_s - from_s)
+
+    def horizon_s(self, handler: type[Handler]) -> float:
+        """How long a call may still be running over there. A verb may make several requests, each as long as our own time
+        limit, and only the last of them moves money."""
+        return max(handler.settle_horizon_s, 4 * self.settings.provider_timeout_s)
+
+    def age_s(self, subject: str, created_at: datetime) -> float:
+        """How old a call is, so that no key is used after its time: no younger than it was when this process first looked
+        at it, and what has passed since by a clock that never jumps. Endless where it is not made yet by our clock: one
+        of the two clocks is wrong, and nobody knows by how much."""
+        elapsed_s, by_clock_s = self.world.elapsed_s(), (self.world.now() - created_at).total_seconds()
+        first_s, from_s = self._aged.setdefault(subject, (by_clock_s, elapsed_s))
+        if len(self._aged) > MOST_OPEN:
+            del self._aged[next(iter(self._aged))]
+        if by_clock_s < -CLOCKS_APART_S:
+            return math.inf
+        return max(by_clock_s, first_s + elapsed_s - from_s)
+
+    async def catalog(self) -> dict[str, ProviderEntry]:
+        """The catalog by code. While the owner database cannot be reached, the last one that was read; what has changed since
+        takes no new payments."""
+        watch = self.opening.watch
+        generation = await watch.generation()
+        if self._catalog is None or generation != self._catalog_generation:
+            forgotten = self._forgotten
+            if self._catalog is not None and watch.away:
+                return self._catalog_as_known(self._catalog)
+            try:
+                read = await catalog.all_entries(self.owner)
+            except NotNow:
+                if self._catalog is None:
+                    raise
+                return self._catalog_as_known(self._catalog)
+            if forgotten != self._forgotten:
+                return read
+            self._catalog, self._catalog_generation = read, generation
+            # A plug-in may have been installed since this process began.
+            self.registry.look_again(code for code, entry in read.items() if entry.integration_type == "plugin")
+        return self._catalog
+
+    def _catalog_as_known(self, known: dict[str, ProviderEntry]) -> dict[str, ProviderEntry]:
+        changed = [
+            code for code in known
+            if self.opening.watch.changed_since("provider", code, self._catalog_generation)
+        ]  # fmt: skip
+        return {**known, **{code: replace(known[code], status="inactive") for code in changed}} if changed else known
+
+    def forget_catalog(self) -> None:
+        """Read the catalog anew next time."""
+        self._forgotten += 1
+        self._catalog = None
+
+    async def configured(self, db: PracticeDb, ttl_s: float = SNAPSHOT_TTL_S) -> Snapshot:
+        """What a practice has configured."""
+        now = self.world.time_s()
+        snapshot = self._snapshots.get(db.practice_id)
+        if snapshot is None or not 0 <= now - snapshot.read_at_s < ttl_s:
+            forgotten = self._forgotten
+            configurations = await provider_configs.all_of(db)
+            defaults = await provider_configs.defaults(db)
+            currency_id, place = await people.practice_settings(db)
+            revision = provider_configs.revision(configurations)
+            snapshot = Snapshot(configurations, revision, defaults, _CODES[currency_id], place, now)
+            if forgotten == self._forgotten:
+                self._snapshots[db.practice_id] = snapshot
+        return snapshot
+
+    def forget(self, practice_id: int) -> None:
+        """Read a practice's configurations and directory row anew next time."""
+        self._forgotten += 1
+        self._snapshots.pop(practice_id, None)
+        self.opening.forget(practice_id)
+
+    def use_is_news(self, practice_id: int, config_id: int) -> bool:
+        """Whether ``lastUsedAt`` is worth writing: once a minute and configuration, to spare the pay path a write."""
+        now = self.world.time_s()
+        if now - self._used_at_s.get((practice_id, config_id), float("-inf")) < 60:
+            return False
+        self._used_at_s[(practice_id, config_id)] = now
+        return True
+
+    def payer_may_ask(self, payment_id: str) -> bool:
+        """Whether a payer's visit may ask the provider once more: whoever holds the address can call as often as they
+        like, but five questions in ten seconds are enough for everybody."""
+        now = self.world.time_s()
+        asked = [at for at in self._payer_asked_at_s.get(payment_id, ()) if 0 <= now - at < PAYER_WINDOW_S]
+        if len(asked) >= PAYER_QUESTIONS:
+            return False
+        if len(self._payer_asked_at_s) >= MAX_REMEMBERED:
+            self._payer_asked_at_s.clear()
+        self._payer_asked_at_s[payment_id] = [*asked, now]
+        return True

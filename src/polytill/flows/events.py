@@ -1,0 +1,93 @@
+"""Events for the host: written with what they report, and forwarded from each practice's outbox to one feed, in order.
+
+Each step may run twice and changes nothing the second time: an event has one id for ever, and the feed takes it once.
+``event_delivery.py`` sends them from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.clock import wire_time
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.flows.context import Desk
+from polytill.storage import event_deliveries, events, webhook_events
+from polytill.storage.databases import PracticeDb, Writes
+from polytill.storage.events import Event
+from polytill.storage.payments import Payment
+from polytill.storage.units import Unit
+
+
+def tell(
+    desk: Desk, unit: Writes, payment: Payment, kind: str, data: dict[str, Any] | None = None,
+    unless_case: tuple[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Add an event about a payment to the unit that makes it true.
+
+    ``unless_case``: kind and subject of the case that the same unit opens; where it is there already, nothing is news.
+    """
+    content = {
+        "paymentId": payment.id, "number": payment.number, "reference": payment.reference,
+        "currency": payment.currency, **(data or {}),
+    }  # fmt: skip
+    tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
+
+
+def tell_practice(
+    desk: Desk, unit: Writes, practice_id: int, environment: Environment, kind: str, data: dict[str, Any],
+    payment_id: str | None = None, unless_case: tuple[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Add an event of a practice to the unit that makes it true."""
+    event = Event(new_id(desk.world), practice_id, environment, kind, payment_id, data, desk.world.now())
+    events.append(unit, event, unless_case)
+
+
+def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
+    """Put something about a payment before a person, once for each kind and subject, by the unit that makes it true."""
+    webhook_events.open_case(
+        unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
+        desk.world.now(),
+    )  # fmt: skip
+
+
+def open_currency_case(
+    desk: Desk, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
+) -> None:
+    """Put a refund or dispute in another currency than its payment before a person: nothing of it is booked."""
+    provider = {"amount": told.minor, "currency": told.currency, "state": state}
+    detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
+    open_case(desk, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
+
+
+async def forward(desk: Desk, db: PracticeDb) -> int:
+    """Move a practice's events into the owner's feed, in order. How many there were."""
+    waiting = await events.unforwarded(db)
+    if not waiting:
+        return 0
+    now, due = desk.world.now(), desk.shared_after(0)
+    to = await event_deliveries.destination(desk.owner, due)
+    async with desk.owner.transaction() as tx:
+        for event in waiting:
+            position = await events.feed(tx, event, desk.owner.engine.dialect)
+            if position is not None and to is not None:
+                event_deliveries.plan(tx, replace(event, position=position), due)
+    unit = Unit()
+    for event in waiting:
+        events.mark_forwarded(unit, event, now)
+    await db.commit(unit)
+    return len(waiting)
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """An event as the platform reads it, the same in the feed and in a delivery."""
+    return {
+        "id": event.event_id,
+        "type": event.type,
+        "timestamp": wire_time(event.created_at),
+        "practiceId": event.practice_id,
+        "environment": event.environment.value,
+        "data": event.data,
+    }

@@ -1,0 +1,93 @@
+"""The identifiers in a provider's answer, as its handler declares them, and the attempt that a fact is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from polytill.domain.errors import NotNow
+from polytill.domain.identifiers import IdentifierKind, Identifiers
+from polytill.domain.states import AttemptState, Environment
+from polytill.flows.context import Desk
+from polytill.flows.handler_guard import declared
+from polytill.flows.provider_calls import handler_class
+from polytill.providers.contract import Fact, Handler, PaymentFact, RefundFact
+from polytill.providers.outcomes import Outcome, Succeeded
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import payment_identifiers, payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.units import Unit
+
+
+async def handler_of(desk: Desk, provider_code: str) -> type[Handler] | None:
+    """The handler of a provider; None where it is not installed here, or nobody can say just now."""
+    try:
+        entry = (await desk.catalog()).get(provider_code)
+        return handler_class(desk, entry) if entry else None
+    except (HandlerMissing, NotNow):
+        return None
+
+
+async def identified(desk: Desk, attempt: Attempt, outcome: Outcome) -> Identifiers:
+    """The identifiers of an attempt that an outcome names. None of a try that failed before the one that paid, nor of another
+    transaction under the same reference: that one gets an attempt of its own (``flows/payments/second_transactions.py``)."""
+    named = getattr(outcome, "provider_transaction_id", None)
+    known = attempt.provider_transaction_id
+    if attempt.state is AttemptState.succeeded and (
+        not isinstance(outcome, Succeeded) or (named and known and named != known)
+    ):
+        return {}
+    return identifiers_of(await handler_of(desk, attempt.provider_code), named, getattr(outcome, "response", None))
+
+
+async def identified_by_hint(desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome) -> Identifiers:
+    """What only an unsigned delivery names, such as M-Pesa's receipt number: believed where the provider itself says that
+    this very transaction is paid."""
+    told, named = fact.outcome, fact.provider_transaction_id
+    if not isinstance(outcome, Succeeded) or not isinstance(told, Succeeded) or named is None:
+        return {}
+    if named != outcome.provider_transaction_id:
+        return {}
+    handler = await handler_of(desk, attempt.provider_code)
+    known = identifiers_of(handler, named, outcome.response)
+    return {kind: values for kind, values in identifiers_of(handler, None, told.response).items() if kind not in known}
+
+
+async def naming(
+    desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome, also: Callable[[Unit], None]
+) -> Callable[[Unit], None]:
+    """``also``, and what only the unsigned delivery names."""
+    told = await identified_by_hint(desk, attempt, fact, outcome)
+
+    def with_names(unit: Unit) -> None:
+        payment_identifiers.insert(unit, attempt, told, desk.world.now())
+        also(unit)
+
+    return with_names
+
+
+def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, response: object) -> Identifiers:
+    """The provider's main id of a payment, and what stands in its answer."""
+    found: Identifiers = {IdentifierKind.transaction: (transaction_id,)} if transaction_id else {}
+    if handler is not None and response is not None:
+        for kind, values in declared(handler, "read_identifiers", dict, {}, response).items():
+            found[kind] = tuple(dict.fromkeys((*found.get(kind, ()), *values)))
+    return found
+
+
+async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:
+    """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
+    reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
+    if reference:
+        found = await payments.attempt_by_id(db, str(reference))
+        if found is not None:
+            return found
+    if isinstance(fact, RefundFact) and fact.reference:
+        refund = await refunds.by_id(db, fact.reference)
+        if refund is not None:
+            return await payments.attempt_by_id(db, refund.attempt_id)
+    if fact.provider_transaction_id:
+        return await payments.attempt_of_provider(db, config_id, environment, fact.provider_transaction_id)
+    if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
+        return await payment_identifiers.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
+    return None

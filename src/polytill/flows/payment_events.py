@@ -1,0 +1,29 @@
+"""The event of one change of a payment: what a host application acts on."""
+
+from __future__ import annotations
+
+from polytill.domain.states import PaymentStatus
+from polytill.flows.context import Desk
+from polytill.flows.events import tell
+from polytill.providers.outcomes import Reason
+from polytill.storage.payments import Change, Payment
+from polytill.storage.units import Unit
+
+
+def tell_change(desk: Desk, unit: Unit, payment: Payment, change: Change) -> None:
+    """The platform hears of what a host would act on; a payer's steps in between are not news."""
+    kind = change.status.value
+    if change.status is payment.status:  # captured in part
+        kind = "partially_captured"
+    if kind in (PaymentStatus.requires_action, PaymentStatus.processing):
+        return
+    if kind == PaymentStatus.canceled and change.cancel_reason == Reason.expired:
+        kind = "expired"
+    data = {
+        "status": change.status.value,
+        "amount": payment.amount,
+        "amountCaptured": payment.amount_captured + change.add_captured,
+        "providerCode": change.provider_code or payment.provider_code,
+        "reason": change.failure_reason or change.cancel_reason,
+    }
+    tell(desk, unit, payment, f"payment.{kind}", data)

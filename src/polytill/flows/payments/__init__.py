@@ -1,0 +1,1 @@
+"""Payments: create, route, settle, capture, cancel, saved methods, payment links and duplicate payments."""

@@ -1,0 +1,79 @@
+"""What is configured, as the router sees it: one candidate for each configuration of a practice.
+
+What a handler declares is asked of its code. A plug-in whose code fails there takes itself out, and no other provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from polytill.flows.context import Desk, Snapshot
+from polytill.flows.handler_guard import declared, takes
+from polytill.flows.payments.route import Candidate
+from polytill.flows.provider_calls import amount_step, handler_class
+from polytill.providers.contract import CustomerFields, Handler
+from polytill.providers.customer_fields import NOTHING
+from polytill.providers.registry import HandlerMissing
+
+
+async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
+    """Every configuration of a practice as the router sees it."""
+    catalog = await desk.catalog()
+    known = snapshot.routed.get(currency)
+    if known is not None and known[0] is catalog:
+        return list(known[1])
+    found = []
+    for configuration in snapshot.configurations.values():
+        if configuration.removed_at is not None:
+            continue
+        entry = catalog.get(configuration.provider_code)
+        handler: type[Handler] | None = None
+        missing: str | None = None
+        if entry is not None:
+            try:
+                handler = handler_class(desk, entry)
+            except HandlerMissing as error:
+                missing = str(error)
+        methods = entry.supported_payment_methods if entry else None
+        found.append(
+            Candidate(
+                code=configuration.provider_code,
+                name=entry.name if entry else configuration.provider_name,
+                config_id=configuration.id,
+                environment=configuration.environment,
+                is_enabled=configuration.is_enabled,
+                catalog_status=entry.status if entry else None,
+                handler_missing=missing,
+                practice_currencies=frozenset(configuration.supported_currencies),
+                support=entry.currencies.get(currency)
+                if entry and takes(handler, currency)
+                else None,  # a row of an earlier version
+                methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
+                captures_manually=handler is not None and handler.capture_payment is not None,
+                charges_saved=handler is not None and handler.charge_saved_method is not None,
+                **_declared(handler, currency),
+                is_default=snapshot.defaults.get((configuration.environment, currency)) == configuration.id,
+                priority=configuration.priority,
+                catalog_priority=entry.priority if entry else 0,
+            )
+        )
+    snapshot.routed[currency] = (catalog, tuple(found))
+    return found
+
+
+def _declared(handler: type[Handler] | None, currency: str) -> dict[str, Any]:
+    if handler is None:
+        return {}
+
+    def customer_fields(method: str | None, direct: bool) -> CustomerFields:
+        fields: CustomerFields = declared(handler, "customer_fields", CustomerFields, NOTHING, currency, method, direct)
+        return fields
+
+    def charge_details(method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
+        kind = (tuple, type(None))
+        details: tuple[str, ...] | None = declared(handler, "charge_details", kind, None, currency, method, given)
+        return details
+
+    made: dict[str, Callable[..., Any]] = {"customer_fields": customer_fields, "charge_details": charge_details}
+    return {**made, "amount_step": amount_step(handler, currency)}

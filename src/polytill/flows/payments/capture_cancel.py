@@ -1,0 +1,358 @@
+"""Captures and cancels: on disk before the call, settled by the provider's answer, looked up where it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from polytill.domain.errors import Conflict, Duplicate, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import ATTEMPT_CLOSED, OPERATION_OPEN, AttemptState, OperationState, PaymentStatus
+from polytill.flows.context import Desk, log
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import charges_at_once, still_asked
+from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.provider_calls import call_for, check_amount, handler_class, handler_is_missing
+from polytill.flows.provider_messages import said
+from polytill.flows.schedule import after_sent, next_lookup
+from polytill.flows.unresolved import noted_operation
+from polytill.providers.contract import ConfirmPaymentParams, Handler, OperationParams
+from polytill.providers.outcomes import (
+    NOT_NOW,
+    NOTHING_TO_CLOSE,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Operation
+from polytill.storage.units import Unit
+
+# No provider said this: it has no code, and is shown as nobody's words.
+CANCELED_HERE = Declined(Reason.canceled, True)
+
+
+async def capture(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+) -> Taken:
+    """Take an amount that is held, or part of it; the rest is released."""
+    asked = partial(_capture, desk, practice_id, payment_id, amount, key, request_hash, actor)
+    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
+
+
+async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+    """Call a payment off before money has moved."""
+    asked = partial(_cancel, desk, practice_id, payment_id, key, request_hash, actor)
+    return await _once(asked, desk, practice_id, payment_id, key, request_hash)
+
+
+async def _once(
+    ask: Callable[[], Awaitable[Taken]], desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str
+) -> Taken:
+    """Decide anew where the payment has changed while its operation was being put on disk. Of two at once under one key,
+    the second may see what the first has done before it sees its key: it is no refusal then, but a repeat."""
+    for _ in range(TRIES):
+        try:
+            return await ask()
+        except Stale:
+            continue
+        except Conflict:
+            db, payment = await find(desk, practice_id, payment_id)
+            replayed = await _replayed(db, payment, key, request_hash)
+            if replayed is None:
+                raise
+            return replayed
+    raise Stale
+
+
+async def _capture(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
+) -> Taken:
+    db, payment = await find(desk, practice_id, payment_id)
+    replayed = await _replayed(db, payment, key, request_hash)
+    if replayed is not None:
+        return replayed
+    if payment.status is not PaymentStatus.authorized:
+        raise Conflict(f"A payment that is {payment.status} cannot be captured.", code="not_capturable")
+    held = payment.amount_authorized - payment.amount_captured
+    wanted = held if amount is None else amount
+    if not 0 < wanted <= held:
+        most = Money(held, payment.currency)
+        raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
+    await _none_open(db, payment)
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    if amount is not None:
+        await check_amount(desk, attempt, amount)
+    return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
+
+
+async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
+    db, payment = await find(desk, practice_id, payment_id)
+    replayed = await _replayed(db, payment, key, request_hash)
+    if replayed is not None:
+        return replayed
+    if payment.status is PaymentStatus.canceled:
+        return await _nothing_left_to_cancel(desk, db, payment, key, request_hash, actor)
+    if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
+        raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
+    await _none_open(db, payment)
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
+        raise Conflict(
+            "What became of this payment is not known yet; it can be canceled once that is found out.",
+            code="outcome_unknown",
+        )
+    return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
+
+
+async def _nothing_left_to_cancel(
+    desk: Desk, db: PracticeDb, payment: Payment, key: str, request_hash: str, actor: str
+) -> Taken:
+    """It is canceled already. The key is kept all the same: it stands for this request from now on."""
+    found = await taken(db, payment)
+    now = desk.world.now()
+    operation = Operation(
+        new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        current_attempt(payment, found.attempts).id, "cancel", None, OperationState.succeeded, key, request_hash, actor,
+        now, now,
+    )  # fmt: skip
+    unit = Unit()
+    refunds.insert_operation(unit, operation)
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        replayed = await _replayed(db, payment, key, request_hash)
+        assert replayed is not None
+        return replayed
+    return found
+
+
+async def _none_open(db: PracticeDb, payment: Payment) -> None:
+    if await refunds.open_operations(db, payment.id):
+        raise Conflict("A capture or cancel of this payment is under way.", code="operation_under_way")
+
+
+async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: str) -> Taken | None:
+    known = await refunds.operation_by_key(db, key)
+    if known is None:
+        return None
+    if known.request_hash != request_hash or known.payment_id != payment.id:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+
+
+async def _begin(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, kind: str, amount: int | None, key: str,
+    request_hash: str, actor: str,
+) -> Taken:  # fmt: skip
+    handler = await _handler(desk, attempt)
+    await ensure_lease(desk, payment.practice_id)
+    now = desk.world.now()
+    operation = Operation(
+        new_id(desk.world), payment.id, payment.practice_id, payment.environment, attempt.id, kind, amount,
+        OperationState.sent, key, request_hash, actor, now, now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    # Nothing about the payment may have changed since it was read, so that of two at once only one is put on disk.
+    payments.guard(unit, payment, now)
+    refunds.insert_operation(unit, operation)
+    audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        replayed = await _replayed(db, payment, key, request_hash)
+        assert replayed is not None
+        return replayed
+    return await asyncio.shield(_send(desk, db, handler, payment, attempt, operation))
+
+
+async def _handler(desk: Desk, attempt: Attempt) -> type[Handler]:
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        if entry is not None:
+            return handler_class(desk, entry)
+    except HandlerMissing:
+        pass
+    raise handler_is_missing(attempt.provider_code)
+
+
+async def _send(
+    desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
+) -> Taken:
+    params = OperationParams(
+        operation.id, attempt.id, attempt.provider_transaction_id,
+        Money(operation.amount, payment.currency) if operation.amount is not None else None,
+    )  # fmt: skip
+    closable = operation.kind == "capture" or handler.cancel_payment is not None
+    outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
+    if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
+        outcome = await _canceled_here(desk, db, payment, attempt)
+        if outcome is CANCELED_HERE:
+            return await _end_here(desk, db, payment, attempt, operation, CANCELED_HERE)
+    return await _settle(desk, db, payment, attempt, operation, outcome)
+
+
+async def _end_here(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+) -> Taken:
+    """Cancel what nobody has begun to pay; where somebody has since it was asked about, the cancel has not come about."""
+    payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
+    with suppress(Stale):  # a worker has ended it
+        await _end(desk, db, payment, attempt, operation)
+    return await taken(db, payment)
+
+
+async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
+    """Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late success
+    would still be booked."""
+    outcome = await call_for(desk, db, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
+    outcome = still_asked(db, payment, attempt, outcome)
+    if (
+        isinstance(outcome, NeedsAction)
+        or (isinstance(outcome, NotSent) and outcome.reason is Reason.not_found)
+        or (isinstance(outcome, Declined) and not outcome.final)
+    ):
+        return CANCELED_HERE
+    return outcome
+
+
+def _question(payment: Payment, attempt: Attempt, only_ask: bool) -> ConfirmPaymentParams:
+    amount, direct = Money(attempt.amount, attempt.currency), charges_at_once(payment)
+    return ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, amount, only_ask=only_ask, direct=direct)
+
+
+def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
+    """What an outcome means for the operation itself."""
+    match outcome:
+        case Succeeded():
+            return OperationState.succeeded if operation.kind == "capture" and not outcome.authorized_only else (
+                OperationState.declined
+            )  # fmt: skip
+        case Declined(final=True):
+            return OperationState.succeeded if operation.kind == "cancel" else OperationState.declined
+        case Declined() | NeedsAction():
+            return OperationState.declined
+        case Pending():
+            return OperationState.pending
+        case NotSent():
+            return OperationState.not_sent
+        case Unknown():
+            return OperationState.unknown
+
+
+async def _settle(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
+) -> Taken:
+    now = desk.world.now()
+    state = _state_of(operation, outcome)
+    changed = replace(
+        _with_words(operation, outcome), state=state, updated_at=now, lookups=operation.lookups + 1,
+        next_lookup_at=next_lookup(state, operation.lookups, now),
+    )  # fmt: skip
+
+    queue = await _noted(desk, db, payment, operation, changed)
+
+    def also(unit: Unit) -> None:
+        refunds.change_operation(unit, operation.state, changed)
+        queue(unit)
+
+    # What was not sent, or is not known, says nothing about the payment itself.
+    fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
+    try:
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
+    except Stale:
+        found = await refunds.operation_by_key(db, operation.idempotency_key)
+        if found is None or found.state is operation.state:
+            raise
+        # A worker found it out, or found it open, while the call was under way.
+        if found.state in OPERATION_OPEN:
+            return await _settle(desk, db, payment, attempt, found, outcome)
+        payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
+    await _keep_words(db, attempt, outcome)
+    log.info(
+        "operation_settled", practice=db.practice_id, payment=payment.id, operation=operation.id, kind=operation.kind,
+        before=operation.state.value, after=state.value, **said(outcome),
+    )  # fmt: skip
+    return await taken(db, payment)
+
+
+def _with_words(operation: Operation, outcome: Outcome) -> Operation:
+    """A capture or cancel with what the provider said of it last. A question without an answer does not replace words
+    that were said."""
+    told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
+    if not isinstance(told, Declined | NotSent | Unknown):
+        return replace(operation, reason=None, raw_code=None, detail=None)
+    if isinstance(told, Unknown) and operation.detail and (told.reason in NOT_NOW or not (told.code or told.detail)):
+        return operation
+    return replace(operation, reason=told.reason.value, raw_code=told.code, detail=told.detail)
+
+
+async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> None:
+    """Why a capture or cancel was refused is shown with its attempt, which itself stays as it is. In a unit of its own:
+    PostgreSQL changes a row once in a statement."""
+    if isinstance(outcome, NotSent | Unknown | Declined) and (outcome.code or outcome.detail):
+        fresh = await payments.attempt_by_id(db, attempt.id)
+        if fresh is not None and fresh.state is attempt.state:
+            unit = Unit()
+            payments.keep_words(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
+            await db.commit(unit)
+
+
+async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation) -> None:
+    """The attempt is settled: what was asked for has come about, or never can."""
+    wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
+    state = OperationState.succeeded if wanted else OperationState.declined
+    changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
+    queue = await _noted(desk, db, payment, operation, changed)
+    unit = Unit()
+    refunds.change_operation(unit, operation.state, changed)
+    queue(unit)
+    await db.commit(unit)
+
+
+async def _noted(
+    desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation
+) -> Callable[[Unit], None]:
+    """What the queue is to say of an operation whose outcome was unknown."""
+    if before.state is not OperationState.unknown:
+        return lambda _: None
+    is_known = after.state is not OperationState.unknown
+    return await noted_operation(desk, db, payment, before, after, is_known)
+
+
+async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
+    """Find out what became of a capture or cancel: by the payment's own state at the provider."""
+    payment = await payments.by_id(db, operation.payment_id)
+    attempt = await payments.attempt_by_id(db, operation.attempt_id)
+    assert payment is not None
+    assert attempt is not None
+    if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:
+        await _end(desk, db, payment, attempt, operation)
+        return
+    handler = await _handler(desk, attempt)
+    if operation.kind == "cancel" and handler.cancel_payment is None:
+        await _send(desk, db, handler, payment, attempt, operation)
+        return
+    question = _question(payment, attempt, only_ask=operation.kind == "cancel")
+    outcome = await call_for(desk, db, attempt, "confirm_payment", question)
+    outcome = still_asked(db, payment, attempt, outcome)
+    if isinstance(outcome, NotSent):
+        outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
+    undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
+    if undone and desk.open_for_s(operation.id, operation.created_at) < desk.horizon_s(handler):
+        outcome = Unknown(Reason.conflict)  # the call may still be running over there
+    await _settle(desk, db, payment, attempt, operation, outcome)

@@ -1,0 +1,267 @@
+"""What staff decided, against what the provider says later: the same transaction is booked once, and a contradiction opens
+a review case. A decision is never reversed here.
+
+Reads ``staff_decisions`` only where an answer does not fit the state that it meets, which is rare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polytill.domain.identifiers import IdentifierKind, identifier_key
+from polytill.domain.money import Money
+from polytill.domain.states import (
+    ATTEMPT_CLOSED,
+    OPERATION_OPEN,
+    REFUND_DONE,
+    REFUND_VOID,
+    AttemptState,
+    DecidedOn,
+    OperationState,
+    RefundState,
+)
+from polytill.flows.context import Desk
+from polytill.flows.events import open_case, tell
+from polytill.flows.identifiers import handler_of, identifiers_of
+from polytill.flows.provider_calls import call_for
+from polytill.providers.contract import ConfirmPaymentParams, Fact, PaymentFact
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.storage import audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund
+from polytill.storage.staff_decisions import StaffDecision
+from polytill.storage.units import Unit
+
+CONTRADICTED = "staff_contradicted"
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A decision by staff that the provider contradicts: subject and detail of its review case."""
+
+    subject: str
+    detail: dict[str, Any]
+
+
+# ── Payments ──
+
+
+async def against_staff(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, may_be_old: bool
+) -> Contradiction | None:
+    """How an outcome contradicts what staff decided about an attempt, its capture or its cancel; None where it does not.
+
+    ``may_be_old``: it was told by a webhook, or asked for before the decision. Then only money and ends count: that
+    something is still open may have been true earlier.
+    """
+    if not _may_contradict(payment, attempt, outcome) or (may_be_old and _may_pass(outcome)):
+        return None
+    for decision in reversed(await staff_decisions.of_attempt(db, attempt.id)):
+        says = await _contradicts(desk, db, payment, attempt, decision, outcome)
+        if says is not None:
+            return _contradiction(decision, says, outcome)
+    return None
+
+
+def _may_contradict(payment: Payment, attempt: Attempt, outcome: Outcome) -> bool:
+    """Whether an outcome does not fit an attempt, whoever decided it. Pure, so that what fits costs no query."""
+    is_taken = isinstance(outcome, Succeeded) and not outcome.authorized_only
+    if attempt.state is AttemptState.succeeded:
+        if isinstance(outcome, Succeeded) and is_taken:
+            return outcome.amount != _taken(payment, attempt) or _names_another(attempt, outcome)
+        says_no = isinstance(outcome, Succeeded | Declined | NeedsAction | NotSent)
+        return says_no or (isinstance(outcome, Unknown) and outcome.reason is Reason.not_found)
+    if attempt.state is AttemptState.authorized:
+        return is_taken or (isinstance(outcome, Declined) and outcome.reason is Reason.canceled)
+    return attempt.state in ATTEMPT_CLOSED and isinstance(outcome, Succeeded)
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Whether an outcome may be true at one moment and not later."""
+    if isinstance(outcome, Succeeded):
+        return outcome.authorized_only
+    return not (isinstance(outcome, Declined) and outcome.final)
+
+
+def _taken(payment: Payment, attempt: Attempt) -> Money:
+    is_the_one = payment.provider_transaction_id == attempt.provider_transaction_id
+    is_captured = payment.capture_mode == "manual" and is_the_one
+    return Money(payment.amount_captured if is_captured else attempt.amount, attempt.currency)
+
+
+def _names_another(attempt: Attempt, outcome: Outcome) -> bool:
+    named = getattr(outcome, "provider_transaction_id", None)
+    return named is not None and named != attempt.provider_transaction_id
+
+
+async def _contradicts(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
+) -> str | None:
+    is_taken = isinstance(outcome, Succeeded) and not outcome.authorized_only
+    match decision.decided_on, decision.is_done, attempt.state:
+        case (DecidedOn.payment | DecidedOn.capture, True, AttemptState.succeeded):
+            return await _not_as_paid(desk, payment, attempt, decision, outcome)
+        case (DecidedOn.cancel, True, state) if state in ATTEMPT_CLOSED and isinstance(outcome, Succeeded):
+            return "paid" if is_taken else "authorized"
+        case (DecidedOn.capture, False, AttemptState.authorized) if is_taken:
+            return None if await _asked_since(db, decision) else "captured"
+        case (DecidedOn.cancel, False, AttemptState.authorized) if isinstance(outcome, Declined):
+            return None if await _asked_since(db, decision) else "canceled"
+    return None
+
+
+async def _not_as_paid(
+    desk: Desk, payment: Payment, attempt: Attempt, decision: StaffDecision, outcome: Outcome
+) -> str | None:
+    if isinstance(outcome, Succeeded):
+        if outcome.authorized_only:
+            return "not_captured"
+        if outcome.amount != _taken(payment, attempt):
+            return "other_amount"
+        is_same = not _names_another(attempt, outcome) or await _is_same(
+            desk, attempt, decision, outcome.provider_transaction_id, outcome.response
+        )
+        return None if is_same else "other_transaction"
+    if isinstance(outcome, Declined):
+        return "declined"
+    return "not_paid" if isinstance(outcome, NeedsAction) else "not_found"
+
+
+async def _asked_since(db: PracticeDb, decision: StaffDecision) -> bool:
+    """Whether the same was asked for once more after staff said that it was not done."""
+    counted = OPERATION_OPEN | {OperationState.succeeded}
+    return any(
+        one.id != decision.subject and one.kind == decision.decided_on.value and one.state in counted
+        and one.created_at >= decision.decided_at
+        for one in await refunds.operations_of(db, decision.payment_id)
+    )  # fmt: skip
+
+
+def _contradiction(decision: StaffDecision, says: str, outcome: Outcome) -> Contradiction:
+    amount, named = getattr(outcome, "amount", None), getattr(outcome, "provider_transaction_id", None)
+    reason = getattr(outcome, "reason", None)
+    provider = {
+        "says": says, "transaction": named, "amount": amount.minor if amount else None,
+        "currency": amount.currency if amount else None, "reason": reason.value if reason else None,
+        "code": getattr(outcome, "code", None), "message": getattr(outcome, "detail", None),
+    }  # fmt: skip
+    detail = {
+        "attempt": decision.attempt_id, "decided_on": decision.decided_on.value,
+        "decision": "done" if decision.is_done else "not_done", "decided_by": decision.decided_by,
+        "note": decision.note, "transaction": decision.transaction_id, "amount": decision.amount,
+        "currency": decision.currency, "provider": provider,
+    }  # fmt: skip
+    # Each contradiction for itself: another one is news, also after the first was resolved.
+    subject = f"{decision.subject}:{says}" + (f":{named}" if says == "other_transaction" else "")
+    return Contradiction(subject, detail)
+
+
+def contradict(desk: Desk, unit: Unit, payment: Payment, against: Contradiction | None) -> None:
+    """Open the review case of a contradiction, and tell the host."""
+    if against is not None:
+        told = (CONTRADICTED, against.subject)
+        tell(desk, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
+        open_case(desk, unit, payment, CONTRADICTED, against.subject, against.detail)
+
+
+# ── The provider's own name of a transaction that staff named ──
+
+
+async def paid_by_staff(db: PracticeDb, attempt: Attempt) -> StaffDecision | None:
+    """The decision by which staff marked an attempt as paid."""
+    if attempt.state is not AttemptState.succeeded:
+        return None
+    found = await staff_decisions.of_attempt(db, attempt.id)
+    return next((one for one in found if one.decided_on is DecidedOn.payment and one.is_done), None)
+
+
+async def may_have_another_id(db: PracticeDb, attempt: Attempt) -> bool:
+    """Whether the provider may know an attempt by another id: it has none here, or staff, not the provider, gave it."""
+    if attempt.provider_transaction_id is None:
+        return True
+    decision = await paid_by_staff(db, attempt)
+    return decision is not None and decision.transaction_id == attempt.provider_transaction_id
+
+
+async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_proven: bool) -> Attempt:
+    """An attempt under the provider's own id, where a fact tells of the transaction that staff marked as paid, and names
+    it otherwise than they did (by its receipt, for example). Any other attempt as it is.
+
+    Not ``is_proven``: the fact is only a hint, and the provider is asked first.
+    """
+    if not isinstance(fact, PaymentFact) or attempt.state is not AttemptState.succeeded:
+        return attempt
+    named, outcome = fact.provider_transaction_id, fact.outcome
+    if named in (None, attempt.provider_transaction_id) or not isinstance(outcome, Succeeded):
+        return attempt
+    assert named is not None
+    decision = await paid_by_staff(db, attempt)
+    if decision is None or not await _is_same(desk, attempt, decision, named, outcome.response):
+        return attempt
+    amount = Money(attempt.amount, attempt.currency)
+    said: Outcome = outcome
+    if not is_proven:
+        asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
+        said = await call_for(desk, db, attempt, "confirm_payment", asked)
+    if not isinstance(said, Succeeded) or said.amount != amount or said.provider_transaction_id not in (None, named):
+        return attempt
+    found = identifiers_of(await handler_of(desk, attempt.provider_code), named, outcome.response)
+    now, unit = desk.world.now(), Unit()
+    staff_decisions.rename(unit, attempt, named)
+    payment_identifiers.insert(unit, attempt, found, now)
+    audit.append(unit, now, "provider", "payment.transaction_named", attempt.payment_id, {"transaction": named})
+    await db.commit(unit)
+    fresh = await payments.attempt_by_id(db, attempt.id)
+    assert fresh is not None
+    return fresh
+
+
+async def _is_same(desk: Desk, attempt: Attempt, decision: StaffDecision, named: str | None, response: object) -> bool:
+    """Whether a transaction, by any of its identifiers, is the one that staff named."""
+    found = identifiers_of(await handler_of(desk, attempt.provider_code), named, response)
+    keys = {
+        identifier_key(one) for kind, some in found.items() if kind is not IdentifierKind.card_last4 for one in some
+    }
+    return identifier_key(decision.transaction_id or "") in keys
+
+
+# ── Refunds ──
+
+
+async def refund_against_staff(
+    db: PracticeDb, refund: Refund, outcome: Outcome, becomes: RefundState | None
+) -> Contradiction | None:
+    """How news of a refund contradicts what staff decided about it. ``becomes``: its next state; None where it stays."""
+    came_back = refund.state in REFUND_VOID and becomes in REFUND_DONE
+    is_missing = refund.state in REFUND_DONE and isinstance(outcome, NotSent)
+    if not came_back and not is_missing:
+        return None
+    decision = await _about_refund(db, refund.attempt_id, refund.id)
+    if decision is None or decision.is_done is came_back:
+        return None
+    return _contradiction(decision, "refunded" if came_back else "not_found", outcome)
+
+
+async def adopted_against_staff(
+    db: PracticeDb, known: list[Refund], attempt: Attempt, amount: int, outcome: Outcome
+) -> Contradiction | None:
+    """The same for a refund that a provider tells of without our reference: it may be the one that staff said was not
+    made."""
+    for refund in known:
+        if refund.attempt_id == attempt.id and refund.amount == amount and refund.state in REFUND_VOID:
+            decision = await _about_refund(db, attempt.id, refund.id)
+            if decision is not None and not decision.is_done:
+                return _contradiction(decision, "refunded", outcome)
+    return None
+
+
+async def is_decided(db: PracticeDb, refund: Refund) -> bool:
+    """Whether staff decided the outcome of a refund."""
+    return await _about_refund(db, refund.attempt_id, refund.id) is not None
+
+
+async def _about_refund(db: PracticeDb, attempt_id: str, refund_id: str) -> StaffDecision | None:
+    found = await staff_decisions.of_attempt(db, attempt_id)
+    return next((one for one in found if (one.decided_on, one.subject) == (DecidedOn.refund, refund_id)), None)

@@ -1,0 +1,395 @@
+"""Taking a payment: decide who takes it, put the attempt on disk, call, settle. Two short transactions, one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from polytill.domain.errors import Conflict, Duplicate, FieldError, Forbidden, Invalid, NotFound, Stale, invalid
+from polytill.domain.identifiers import Identifiers, new_number
+from polytill.domain.ids import address, new_id
+from polytill.domain.metadata import read_metadata
+from polytill.domain.money import Money
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, Environment, PaymentStatus
+from polytill.flows.context import CHECKED_TTL_S, Desk, Snapshot
+from polytill.flows.identifiers import identified
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.payments import customers, saved_methods
+from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.route import Route, Wanted, route
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import build, call
+from polytill.flows.schedule import after_sent
+from polytill.providers.contract import CreatePaymentParams, Customer
+from polytill.providers.outcomes import Declined, NotSent, Outcome
+from polytill.storage import audit, payment_identifiers, payment_search, payments, provider_configs
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+
+MAX_ATTEMPTS = 10
+TRIES = 4
+# What a create call consists of. It is kept with the attempt, so that a later version repeats it byte for byte:
+# 1 and later name the merchant's reference, or the payment's number, to the provider.
+WIRE_FORMAT = 1
+CLIENT_TOKEN = b"client token"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """What a caller asks for. ``request_hash`` stands for the whole body, to tell a repeat from a reused key."""
+
+    amount: int
+    currency: str
+    idempotency_key: str
+    request_hash: str
+    payment_method: str | None = None
+    customer: Customer = field(default_factory=Customer)
+    description: str | None = None
+    reference: str | None = None
+    metadata: dict[str, str] | None = None
+    provider_code: str | None = None
+    capture: str = "automatic"
+    return_url: str | None = None
+    environment: Environment | None = None
+    expires_at: datetime | None = None  # None: as the settings say
+    save_method: bool = False
+    saved_method: str | None = None  # the id of one that is to be charged while the payer is away
+    method_details: dict[str, str] | None = None
+
+
+Also = Callable[[Unit, Payment], None]  # further steps of the unit that makes a payment
+
+
+@dataclass(slots=True)
+class Taken:
+    """A payment with its attempts. ``replayed``: the idempotency key was known. ``unanswered``: the provider was asked
+    just now, and what it would have said is not known. ``asked``: it was asked just now at all."""
+
+    payment: Payment
+    attempts: list[Attempt]
+    replayed: bool = False
+    unanswered: bool = False
+    asked: bool = False
+    identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, where they were read
+
+
+def refused(found: Route, currency: str) -> Invalid:
+    """A 422 that says why each provider is out."""
+    errors = [out.error for out in found.excluded]
+    return Invalid(
+        errors or [FieldError("/currency", "This practice has no payment provider configured.")],
+        found.reason,
+        code="no_provider_for_currency",
+    )
+
+
+# ── Create ──
+
+
+async def create_payment(
+    desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
+) -> Taken:
+    """Take a payment. The same key and body give the same payment for ever; another body is a conflict."""
+    for _ in range(TRIES):
+        try:
+            return await _create(desk, practice_id, request, actor, also)
+        except _ConfigurationsChanged:
+            desk.forget(practice_id)
+        except _NumberTaken:
+            continue
+    raise Stale
+
+
+async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRequest:
+    """A payment that charges a saved method goes to its provider, in its environment, under its payer's e-mail."""
+    if request.saved_method is None:
+        return request
+    known = await payments.by_key(db, request.idempotency_key)
+    if known is not None:  # a repeat is the same payment, also when its method was removed meanwhile
+        return request
+    if request.capture == "manual":
+        raise invalid("/capture", "A saved method is charged at once; nothing can be held.")
+    kept = await saved_methods.wanted(db, request.saved_method, request.customer.email)
+    if request.environment not in (None, kept.environment) or request.provider_code not in (None, kept.provider_code):
+        raise invalid("/savedMethod", f"This method was saved at {kept.provider_code}, in {kept.environment}.")
+    return replace(
+        request, customer=replace(request.customer, email=kept.customer_email), environment=kept.environment,
+        provider_code=kept.provider_code,
+    )  # fmt: skip
+
+
+def _wanted(request: PaymentRequest) -> Wanted:
+    saves = "/savedMethod" if request.saved_method else "/saveMethod" if request.save_method else None
+    return Wanted(
+        request.currency, request.amount, request.payment_method, request.capture,
+        customers.given(request.customer, request.method_details), request.environment, request.provider_code, saves,
+        request.method_details, customers.charged_phone(request.customer, request.method_details, request.currency),
+    )  # fmt: skip
+
+
+async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
+    """The request in normal forms. ``Invalid`` with a pointer for every field that is not right."""
+    countries = customers.countries_of(snapshot.place, request.currency)
+    request = replace(
+        request, customer=customers.read_customer(request.customer, countries),
+        description=customers.unless_blank(request.description), reference=customers.unless_blank(request.reference),
+        metadata=read_metadata(request.metadata), method_details=customers.read_details(request.method_details, countries),
+    )  # fmt: skip
+    return await _of_saved_method(db, request)
+
+
+class _ConfigurationsChanged(Exception):
+    """The snapshot that decided the route is out of date; nothing was written."""
+
+
+class _NumberTaken(Exception):
+    """Another payment has the number that was drawn; nothing was written."""
+
+
+async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
+    entry = await desk.opening.entry(practice_id)
+    db = await desk.opening.practice(practice_id)
+    snapshot = await desk.configured(db, CHECKED_TTL_S)
+    try:
+        request = await _read(desk, db, snapshot, request)
+    except Invalid:
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is not None:  # what was taken once is answered alike for ever
+            return await _replayed(db, known, request)
+        raise
+    wanted = _wanted(request)
+    found = route(await candidates(desk, snapshot, request.currency), wanted)
+    if not found.ranked:
+        snapshot = await desk.configured(db)  # nobody is refused on grounds that may be old
+        found = route(await candidates(desk, snapshot, request.currency), wanted)
+    if not found.ranked or entry.state != "active":
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is not None:
+            return await _replayed(db, known, request)
+        if entry.state != "active":
+            raise Forbidden("This practice is suspended.", reason="practice_suspended")
+        raise refused(found, request.currency)
+    await ensure_lease(desk, practice_id)
+    now = desk.world.now()
+    by_code = snapshot.configurations
+    payment = _new_payment(desk, practice_id, request, found.ranked[0].environment, now, actor)
+    attempt = new_attempt(desk, payment, by_code[found.ranked[0].code], 1, now)
+    payment.provider_code = attempt.provider_code
+    unit = Unit()
+    provider_configs.unchanged(unit, snapshot.revision)
+    payments.insert(unit, payment)
+    payments.insert_attempt(unit, attempt)
+    payment_search.insert(unit, payment_search.row_of(payment))
+    if desk.use_is_news(practice_id, attempt.config_id):
+        provider_configs.touch(unit, attempt.config_id, now)
+    out = {o.code: o.reason for o in found.excluded}
+    audit.append(
+        unit, now, actor, "payment.created", payment.id, {"route": found.reason, "why": found.why, "excluded": out}
+    )
+    if also is not None:
+        also(unit, payment)
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise _ConfigurationsChanged from None
+    except Duplicate:
+        known = await payments.by_key(db, request.idempotency_key)
+        if known is None:
+            desk.numbers.taken(practice_id)
+            raise _NumberTaken from None
+        return await _replayed(db, known, request)
+    # From here on a row exists: the rest runs to its end even if the caller goes away.
+    ranked = [by_code[candidate.code] for candidate in found.ranked]
+    return await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
+
+
+async def attempt_in_turn(
+    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
+) -> Taken:
+    """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain, and
+    the next one is on disk."""
+    attempts, named = [attempt], {}
+    for number, configuration in enumerate(ranked, 1):
+        outcome = await start(desk, db, merchant, payment, attempt, configuration)
+        named[attempt.id] = await identified(desk, attempt, outcome)
+        successor = None
+        if number < len(ranked) and _may_fail_over(outcome):
+            successor = new_attempt(desk, payment, ranked[number], attempt.number + 1, desk.world.now())
+        payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
+        if successor is None:
+            break
+        if await payments.attempt_by_id(db, successor.id) is None:
+            # Another has moved this attempt while its call was under way. Nobody is called for what is not on disk.
+            return await taken(db, payment)
+        attempt = successor
+        attempts.append(attempt)
+    return Taken(payment, attempts, identifiers=named)
+
+
+def _may_fail_over(outcome: Outcome) -> bool:
+    # Only where the earlier attempt is closed for certain: no payer can hold a link to it.
+    return isinstance(outcome, NotSent) or (isinstance(outcome, Declined) and outcome.final)
+
+
+async def start(
+    desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, configuration: Configuration
+) -> Outcome:
+    """Call the provider for an attempt that is on disk."""
+    catalog = await desk.catalog()
+    credentials = configuration.credentials(attempt.credential_version)
+    assert credentials is not None
+    handler = build(desk, db, catalog[attempt.provider_code], configuration, credentials)
+    if isinstance(handler, NotSent):
+        return handler
+    if payment.saved_method_id is None:
+        return await call(handler, "create_payment_intent", create_params(desk, merchant, payment, attempt))
+    params = await saved_methods.charge_params(db, payment, attempt)
+    if isinstance(params, NotSent):
+        return params
+    return await call(handler, "charge_saved_method", replace(params, return_url=return_address(desk, payment)))
+
+
+def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt) -> CreatePaymentParams:
+    """The create call of an attempt. Built from rows alone, so that a lookup can repeat it byte for byte."""
+    return CreatePaymentParams(
+        reference=attempt.id,
+        payment_id=payment.id,
+        amount=Money(attempt.amount, attempt.currency),
+        customer=Customer(payment.customer_email, payment.customer_name, payment.customer_phone),
+        return_url=return_address(desk, payment),
+        method=payment.payment_method,
+        capture=payment.capture_mode,
+        description=payment.description,
+        metadata=payment.metadata or {},
+        merchant_name=merchant,
+        expires_in_s=int((payment.expires_at - attempt.created_at).total_seconds()) if payment.expires_at else None,
+        method_details=payment.method_details,
+        save_method=payment.save_method,
+        merchant_reference=saved_methods.merchant_reference(payment, attempt),
+        number=payment.number if attempt.wire_format else None,
+    )
+
+
+def client_token(desk: Desk, payment: Payment) -> str:
+    """The payer's token for one payment: proven by a key, so that nothing needs to be stored."""
+    return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), desk.ring.derived("addresses")[0])
+
+
+def return_address(desk: Desk, payment: Payment) -> str:
+    """Where the provider sends the payer back: our own page first, which asks the provider at once."""
+    return f"{desk.settings.public_url}/pay/{client_token(desk, payment)}/return"
+
+
+async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> Taken:
+    if payment.request_hash != request.request_hash:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+
+
+def _new_payment(
+    desk: Desk, practice_id: int, request: PaymentRequest, environment: Environment, now: datetime, actor: str
+) -> Payment:
+    return Payment(
+        id=new_id(desk.world),
+        practice_id=practice_id,
+        environment=environment,
+        status=PaymentStatus.processing,
+        amount=request.amount,
+        currency=request.currency,
+        payment_method=request.payment_method,
+        capture_mode=request.capture,
+        customer_email=request.customer.email,
+        customer_name=request.customer.name,
+        customer_phone=request.customer.phone,
+        description=request.description,
+        reference=request.reference,
+        metadata=request.metadata,
+        return_url=request.return_url,
+        pinned_provider=request.provider_code is not None,
+        idempotency_key=request.idempotency_key,
+        request_hash=request.request_hash,
+        created_by=actor,
+        expires_at=request.expires_at or now + timedelta(seconds=desk.settings.payment_expires_s),
+        created_at=now,
+        updated_at=now,
+        save_method=request.save_method,
+        saved_method_id=request.saved_method,
+        method_details=request.method_details,
+        number=new_number(desk.world, desk.numbers.digits(practice_id)),
+    )
+
+
+def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
+    """An attempt that is about to be put on disk."""
+    return Attempt(
+        id=new_id(desk.world),
+        payment_id=payment.id,
+        practice_id=payment.practice_id,
+        environment=payment.environment,
+        number=number,
+        provider_code=configuration.provider_code,
+        config_id=configuration.id,
+        credential_version=configuration.active.version,
+        state=AttemptState.sent,
+        amount=payment.amount,
+        currency=payment.currency,
+        created_at=now,
+        updated_at=now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        wire_format=WIRE_FORMAT,
+    )
+
+
+def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
+    """A further attempt at the same provider under a new reference, or None where there have been enough."""
+    now = desk.world.now()
+    if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
+        return None
+    return replace(
+        attempt, id=new_id(desk.world), number=attempts + 1, state=AttemptState.sent, created_at=now, updated_at=now,
+        provider_transaction_id=None, reason=None, raw_code=None, detail=None, next_action=None, lookups=0,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s), wire_format=WIRE_FORMAT,
+    )  # fmt: skip
+
+
+# ── Finding ──
+
+
+async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeDb, Payment]:
+    """A payment of a practice; ``NotFound`` otherwise."""
+    db = await desk.opening.practice(practice_id)
+    payment = await payments.by_id(db, payment_id)
+    if payment is None:
+        raise NotFound("There is no such payment.")
+    return db, payment
+
+
+async def taken(db: PracticeDb, payment: Payment) -> Taken:
+    """A payment with its attempts."""
+    return Taken(payment, await payments.attempts_of(db, payment.id))
+
+
+async def with_identifiers(db: PracticeDb, found: Taken) -> Taken:
+    """The same, with what its attempts are called outside."""
+    found.identifiers = await payment_identifiers.of_payments(db, [found.payment.id])
+    return found
+
+
+def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:
+    """The attempt that decides: the one whose money the payment has, else the newest that is open, else the newest."""
+    won = [attempt for attempt in attempts if attempt.state is AttemptState.succeeded]
+    if won:
+        # A second success is an excess, whatever its number: only its own refund may touch it.
+        own = [attempt for attempt in won if attempt.provider_transaction_id == payment.provider_transaction_id]
+        return (own or won)[0]
+    # A hold that the payment has is what is captured or called off, whatever link is newer.
+    held = [attempt for attempt in attempts if attempt.state is AttemptState.authorized]
+    own = [attempt for attempt in held if attempt.provider_transaction_id == payment.provider_transaction_id]
+    if payment.status is PaymentStatus.authorized and own:
+        return own[-1]
+    live = [attempt for attempt in attempts if attempt.state not in ATTEMPT_CLOSED]
+    return (live or attempts)[-1]

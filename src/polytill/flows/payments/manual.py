@@ -1,0 +1,62 @@
+"""Staff say that the money is there: the one way in which a person's word moves a payment, with a note and an audit line."""
+
+from __future__ import annotations
+
+from polytill.domain.errors import Conflict, Stale, invalid
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.context import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.provider_calls import handler_class
+from polytill.providers.outcomes import Succeeded
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payments
+from polytill.storage.payments import Attempt
+from polytill.storage.units import Unit
+
+
+async def confirm_by_hand(
+    desk: Desk, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
+) -> Taken:
+    """Book a payment that staff have seen arrive. ``note`` says what they saw, ``proof`` names a receipt or statement.
+
+    ``amount`` (minor units) is counted by the caller and must be the payment's: it is a second pair of eyes. A payment
+    that is confirmed already stays as it is. ``Conflict`` where the provider, not staff, knows whether it was paid.
+    """
+    db, payment = await find(desk, practice_id, payment_id)
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    if not await _is_confirmed_by_staff(desk, attempt):
+        detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
+        raise Conflict(detail, code="not_by_hand")
+    if not note.strip():
+        raise invalid("/note", "Say what you saw.", reason="say_what_you_saw")
+    if amount != payment.amount:
+        detail = f"The payment is about {Money(payment.amount, payment.currency)}; another amount cannot settle it."
+        raise invalid("/amount", detail, reason="another_amount", amount=Money(payment.amount, payment.currency))
+    if payment.status is PaymentStatus.succeeded or attempt.state is AttemptState.succeeded:
+        return await taken(db, (await find(desk, practice_id, payment_id))[1])
+    await ensure_lease(desk, practice_id)
+    money = Money(amount, payment.currency)
+    seen = {"note": note, "proof": proof, "confirmedBy": actor}
+    said = Succeeded(money, attempt.id, fee=Money(0, payment.currency), response=seen)
+
+    def also(unit: Unit) -> None:
+        detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
+        audit.append(unit, desk.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
+
+    # Whose word came first is on record; a second one, given at the same moment, changes nothing and leaves no line.
+    for _ in range(TRIES):
+        payment, attempt = await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
+        if attempt.state is AttemptState.succeeded:
+            return await taken(db, payment)
+    raise Stale
+
+
+async def _is_confirmed_by_staff(desk: Desk, attempt: Attempt) -> bool:
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        return entry is not None and handler_class(desk, entry).confirmed_by_staff
+    except HandlerMissing:
+        return False

@@ -1,0 +1,209 @@
+"""Payment links: staff ask for an amount, and whoever opens the link begins a payment of it.
+
+A link of single use has one payment for ever, made by the first who asks and shown to everybody else: there are never
+two payable links for one amount. That payment stays payable as long as the link. A reusable link makes a payment for
+each payer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from polytill.domain.errors import Conflict, Forbidden, NotFound, Stale, TooMany, invalid
+from polytill.domain.ids import address, new_id
+from polytill.domain.states import Environment
+from polytill.flows.context import Desk
+from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.create import PaymentRequest, Taken, create_payment, refused, taken
+from polytill.flows.payments.customers import unless_blank
+from polytill.flows.payments.retries import is_over_for_certain, may_try_again
+from polytill.flows.payments.route import Wanted, Way, route, ways_of
+from polytill.providers.contract import Customer
+from polytill.storage import audit, payment_links, payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payment_links import PaymentLink
+from polytill.storage.payments import Payment
+from polytill.storage.units import Unit
+
+LINK_TOKEN = b"payment link"
+LASTS_DAYS, LONGEST_DAYS = 30, 366
+BEGUN_A_MINUTE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWish:
+    """What staff ask for. ``amount`` is minor units; without ``expires_at`` a link lasts thirty days."""
+
+    amount: int
+    currency: str
+    description: str
+    reference: str | None = None
+    single_use: bool = True
+    expires_at: datetime | None = None
+    environment: Environment | None = None
+
+
+def link_token(desk: Desk, link: PaymentLink) -> str:
+    """The token in a link's address: proven by a key, so that nothing needs to be stored."""
+    return address(LINK_TOKEN, link.practice_id, link.id.encode(), desk.ring.derived("addresses")[0])
+
+
+def link_address(desk: Desk, link: PaymentLink) -> str:
+    """Where payers open it."""
+    return f"{desk.settings.public_url}/pay/link/{link_token(desk, link)}"
+
+
+async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
+    """Make a link that somebody here can really take a payment for."""
+    entry = await desk.opening.entry(practice_id)
+    if entry.state != "active":
+        raise Forbidden("This practice is suspended.", reason="practice_suspended")
+    now = desk.world.now()
+    expires_at = wish.expires_at or now + timedelta(days=LASTS_DAYS)
+    if not now < expires_at <= now + timedelta(days=LONGEST_DAYS):
+        raise invalid("/expiresAt", f"A link ends in the future, and within {LONGEST_DAYS} days.")
+    db = await desk.opening.practice(practice_id)
+    snapshot = await desk.configured(db)
+    wanted = Wanted(wish.currency, wish.amount, environment=wish.environment)
+    found = route(await candidates(desk, snapshot, wish.currency), wanted)
+    if not found.ranked:
+        raise refused(found, wish.currency)
+    link = PaymentLink(
+        new_id(desk.world), practice_id, found.ranked[0].environment, wish.amount, wish.currency, wish.description,
+        unless_blank(wish.reference), wish.single_use, "open", expires_at, actor, now, now,
+    )  # fmt: skip
+    unit = Unit()
+    payment_links.insert(unit, link)
+    detail = {"amount": wish.amount, "currency": wish.currency, "singleUse": wish.single_use}
+    audit.append(unit, now, actor, "payment_link.created", link.id, detail)
+    await db.commit(unit)
+    return link
+
+
+async def find_link(desk: Desk, practice_id: int, link_id: str) -> tuple[PracticeDb, PaymentLink]:
+    """A link of a practice; ``NotFound`` otherwise."""
+    db = await desk.opening.practice(practice_id)
+    link = await payment_links.by_id(db, link_id)
+    if link is None:
+        raise NotFound("There is no such payment link.")
+    return db, link
+
+
+async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
+    """The link that a token names; ``NotFound`` for a token that is not ours."""
+    found = desk.ring.read_address(LINK_TOKEN, token)
+    if found is None:
+        raise NotFound("There is no such payment link.")
+    return await find_link(desk, found[0], found[1].decode("ascii", "replace"))
+
+
+async def close_link(desk: Desk, practice_id: int, link_id: str, actor: str) -> PaymentLink:
+    """No payment begins through it any more; one that has begun is called off on its own. Closed stays closed."""
+    db, link = await find_link(desk, practice_id, link_id)
+    if link.state == "open":
+        now = desk.world.now()
+        unit = Unit()
+        payment_links.close(unit, link_id, now)
+        audit.append(unit, now, actor, "payment_link.closed", link_id)
+        with suppress(Stale):  # another closed it at the same time
+            await db.commit(unit)
+        _, link = await find_link(desk, practice_id, link_id)
+    return link
+
+
+async def only_payment(desk: Desk, db: PracticeDb, link: PaymentLink) -> Payment | None:
+    """The payment of a link of single use that its customers are sent to. None: a new one may begin, because there is
+    none yet, or the last one is unpaid for good. As long as it could still be paid, there is no other."""
+    if not link.single_use or not (begun := await payment_links.payments_of(db, link.id)):
+        return None
+    payment = await payments.by_id(db, begun[0])
+    if payment is None:
+        return None
+    found = await taken(db, payment)
+    is_open = link.status(desk.world.now()) == "open"
+    over = is_over_for_certain(payment, found.attempts)
+    return None if is_open and over and not may_try_again(desk, payment, found.attempts) else payment
+
+
+async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
+    """The token of the link on which the customer of a payment that is unpaid for good can begin another one."""
+    maker, _, link_id = found.payment.created_by.partition(":")
+    if maker != "link" or not is_over_for_certain(found.payment, found.attempts):
+        return None
+    link = await payment_links.by_id(db, link_id)
+    if link is None or link.status(desk.world.now()) != "open":
+        return None
+    return link_token(desk, link) if await only_payment(desk, db, link) is None else None
+
+
+async def ways(desk: Desk, db: PracticeDb, link: PaymentLink) -> list[Way]:
+    """Who can take a link's payment at present, best first, as far as they need different things of the customer."""
+    wanted = Wanted(link.currency, link.amount, environment=link.environment)
+    return ways_of(route(await candidates(desk, await desk.configured(db), link.currency), wanted))
+
+
+def _key(link: PaymentLink, payer_key: str) -> str:
+    # With a space in it: no Idempotency-Key of the API can be the same.
+    if not link.single_use:
+        return f"link {link.id} {payer_key}"
+    return f"link {link.id} {link.started + 1}" if link.started else f"link {link.id}"
+
+
+class _OutOfDate(Exception):
+    """Since the link was read, another payment began through it, or something else changed; nothing was written."""
+
+
+async def begin(
+    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None = None
+) -> Taken:
+    """A payer begins to pay, at a provider that they chose or the best one. The same ``payer_key`` (and on a link of
+    single use any) gives the same payment."""
+    for _ in range(2 * BEGUN_A_MINUTE):  # who comes too late so often meets the limit before
+        with suppress(_OutOfDate):
+            return await _begin(desk, practice_id, link_id, customer, payer_key, provider_code)
+    raise Stale
+
+
+async def _begin(
+    desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None
+) -> Taken:
+    db, link = await find_link(desk, practice_id, link_id)
+    now = desk.world.now()
+    begun = await only_payment(desk, db, link)
+    if begun is not None:
+        return await taken(db, begun)
+    known = None if link.single_use else await payments.by_key(db, _key(link, payer_key))
+    if known is None:
+        _refuse_unless_open(link, now)
+        if await payment_links.started_since(db, link.id, now - timedelta(minutes=1)) >= BEGUN_A_MINUTE:
+            raise TooMany
+    usual = now + timedelta(seconds=desk.settings.payment_expires_s)
+    request = PaymentRequest(
+        amount=link.amount, currency=link.currency, idempotency_key=_key(link, payer_key),
+        request_hash=f"link {link.id}", customer=customer, description=link.description, reference=link.reference,
+        environment=link.environment, provider_code=provider_code,
+        expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
+    )  # fmt: skip
+    return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))
+
+
+def _used(link: PaymentLink, now: datetime) -> Callable[[Unit, Payment], None]:
+    tried = False
+
+    def also(unit: Unit, payment: Payment) -> None:
+        nonlocal tried
+        if tried:  # the link has to be read anew before its use is written once more
+            raise _OutOfDate
+        tried = True
+        payment_links.use(unit, link, payment.id, now)
+
+    return also
+
+
+def _refuse_unless_open(link: PaymentLink, now: datetime) -> None:
+    status = link.status(now)
+    if status != "open":
+        raise Conflict(f"This payment link is {status}.", code="link_not_open")

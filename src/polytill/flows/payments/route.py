@@ -1,0 +1,234 @@
+"""Who takes a payment: one pure function over what is configured, one total order, and a reason for everyone else.
+
+In: enabled here, allowed by the catalog's status, handler installed, the right environment, currency (for the catalog
+and for this practice), payment method, capture mode, customer fields, minimum and maximum. Order: the practice's
+default for the currency, its priority, the owner's recommendation, the owner's priority, the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polytill.domain.contacts import Phone
+from polytill.domain.errors import FieldError
+from polytill.domain.money import Money
+from polytill.domain.states import Environment
+from polytill.providers.customer_fields import NOTHING, CustomerFields
+from polytill.storage.catalog import CurrencySupport
+
+# Why the first one is first, and why others are out: closed lists, so that pages can say it in the reader's language.
+WHY = frozenset({"nobody", "asked_for", "default", "only", "priority", "recommended", "catalog_priority", "code"})
+EXCLUDED = frozenset(
+    {
+        "not_asked_for", "not_enabled", "catalog_status", "handler_missing", "environment", "currency_not_configured",
+        "currency_not_supported", "payment_method", "capture_mode", "saved_methods", "method_details", "customer_field",
+        "customer_phone", "below_minimum", "above_maximum", "amount_step",
+    }
+)  # fmt: skip
+TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
+
+
+def _no_fields(method: str | None, direct: bool) -> CustomerFields:
+    return NOTHING
+
+
+def _not_charged_directly(method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration, with what the catalog and the handler say of its provider."""
+
+    code: str
+    name: str
+    config_id: int
+    environment: Environment
+    is_enabled: bool
+    catalog_status: str | None  # None: not in the catalog
+    handler_missing: str | None  # a sentence; None: installed
+    practice_currencies: frozenset[str]
+    support: CurrencySupport | None  # the catalog's terms for the wanted currency
+    methods: frozenset[str]
+    captures_manually: bool
+    is_default: bool
+    priority: int
+    catalog_priority: int
+    charges_saved: bool = False
+    amount_step: int = 1  # minor units; every amount that it takes is a multiple
+    # As ``Handler.customer_fields`` and ``charge_details``, in the wanted currency.
+    customer_fields: Callable[[str | None, bool], CustomerFields] = _no_fields
+    charge_details: Callable[[str, Mapping[str, str]], tuple[str, ...] | None] = _not_charged_directly
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a payment needs. None: not asked yet, so it rules nobody out (previews)."""
+
+    currency: str
+    amount: int | None = None
+    payment_method: str | None = None
+    capture: str = "automatic"
+    customer_fields: frozenset[str] | None = None
+    environment: Environment | None = None
+    provider_code: str | None = None
+    saved_method: str | None = None  # the part of the request that saves a method or charges one
+    details: Mapping[str, str] | None = None  # of a direct charge
+    phone: Phone | None = None  # that would be charged
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Why a provider is out. ``pointer`` names the part of the request that could change that, where there is one."""
+
+    code: str
+    reason: str
+    detail: str
+    pointer: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)  # what stands in the sentence
+
+    @property
+    def error(self) -> FieldError:
+        """The same, for whoever sent the request."""
+        return FieldError(self.pointer or "/", f"{self.code}: {self.detail}", self.reason, self.about)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who may take the payment, in order, why the first one, and why nobody else."""
+
+    ranked: tuple[Candidate, ...]
+    why: str  # from WHY
+    reason: str
+    excluded: tuple[Excluded, ...]
+
+
+def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
+    """Rank the candidates for a payment. The same input gives the same answer, whatever the order it comes in."""
+    everyone = sorted(candidates, key=lambda c: c.code)
+    environment = wanted.environment or _environment(everyone, wanted.currency)
+    ranked, excluded = [], []
+    for candidate in everyone:
+        out = _why_not(candidate, wanted, environment)
+        if out is None:
+            ranked.append(candidate)
+        else:
+            excluded.append(out)
+    ranked.sort(key=rank)
+    return Route(tuple(ranked), *_why_first(ranked, wanted), tuple(excluded))
+
+
+def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
+    """What candidates are ordered by: default, priority here, recommendation, priority in the catalog, code."""
+    recommended = candidate.support is not None and candidate.support.is_recommended
+    return (not candidate.is_default, -candidate.priority, not recommended, -candidate.catalog_priority, candidate.code)
+
+
+def _environment(everyone: list[Candidate], currency: str) -> Environment:
+    # A practice that is live for a currency must never have a real payment taken by a test account.
+    live = any(
+        c.is_enabled and c.environment is Environment.production and currency in c.practice_currencies for c in everyone
+    )
+    return Environment.production if live else Environment.sandbox
+
+
+def _why_not(c: Candidate, wanted: Wanted, environment: Environment) -> Excluded | None:
+    def out(reason: str, detail: str, pointer: str | None = None) -> Excluded:
+        return Excluded(c.code, reason, detail, pointer, {"provider": c.name, "currency": wanted.currency})
+
+    if wanted.provider_code is not None and c.code != wanted.provider_code:
+        return out("not_asked_for", f"The request asks for {wanted.provider_code}.", "/providerCode")
+    if not c.is_enabled:
+        return out("not_enabled", f"{c.name} is not enabled for this practice.")
+    if c.catalog_status not in TAKES_NEW_PAYMENTS:
+        return out("catalog_status", f"{c.name} takes no new payments (catalog status {c.catalog_status}).")
+    if c.handler_missing is not None:
+        return out("handler_missing", c.handler_missing)
+    if c.environment is not environment:
+        return out("environment", f"{c.name} is set to {c.environment}; payments here are taken in {environment}.")
+    if wanted.currency not in c.practice_currencies:
+        return out(
+            "currency_not_configured", f"This practice does not use {c.name} for {wanted.currency}.", "/currency"
+        )
+    if c.support is None or not c.support.is_active:
+        return out("currency_not_supported", f"{c.name} does not support {wanted.currency}.", "/currency")
+    return _why_not_this(c, wanted, c.support)
+
+
+def _why_not_this(c: Candidate, wanted: Wanted, support: CurrencySupport) -> Excluded | None:
+    def out(reason: str, detail: str, pointer: str, **about: Any) -> Excluded:
+        return Excluded(c.code, reason, detail, pointer, {"provider": c.name, **about})
+
+    if wanted.payment_method is not None and wanted.payment_method not in c.methods:
+        return out("payment_method", f"{c.name} does not take {wanted.payment_method} here.", "/paymentMethod")
+    if wanted.capture == "manual" and not c.captures_manually:
+        return out("capture_mode", f"{c.name} cannot hold an amount and capture it later.", "/capture")
+    if wanted.saved_method is not None and not c.charges_saved:
+        return out("saved_methods", f"{c.name} cannot charge a payer again.", wanted.saved_method)
+    if wanted.details is not None:
+        needed = c.charge_details(wanted.payment_method or "", wanted.details)
+        if needed is None:
+            method = wanted.payment_method or "payment without a method"
+            return out("method_details", f"{c.name} charges no {method} without its own page.", "/methodDetails")
+        missing = [name for name in needed if not wanted.details.get(name)]
+        if missing:
+            return out("method_details", f"{c.name} needs the {missing[0]}.", f"/methodDetails/{missing[0]}")
+    if wanted.customer_fields is not None:
+        fields = c.customer_fields(wanted.payment_method, wanted.details is not None)
+        if lacking := fields.missing(wanted.customer_fields):
+            text = f"{c.name} needs the customer's {' or '.join(lacking)}."
+            return out("customer_field", text, f"/customer/{lacking[0]}", fields=lacking)
+        if fields.needs_phone and wanted.phone is not None and not fields.takes_phone(wanted.phone):
+            text = f"{c.name} does not take this phone number; it takes mobile numbers like {fields.example_phone}."
+            place = "/methodDetails/phone" if "phone" in (wanted.details or {}) else "/customer/phone"
+            return out("customer_phone", text, place, example=fields.example_phone)
+    if wanted.amount is not None and support.min_amount is not None and wanted.amount < support.min_amount:
+        least = Money(support.min_amount, wanted.currency)
+        return out("below_minimum", f"{c.name} takes no less than {least}.", "/amount", least=least)
+    if wanted.amount is not None and support.max_amount is not None and wanted.amount > support.max_amount:
+        most = Money(support.max_amount, wanted.currency)
+        return out("above_maximum", f"{c.name} takes no more than {most}.", "/amount", most=most)
+    if wanted.amount is not None and wanted.amount % c.amount_step:
+        step = Money(c.amount_step, wanted.currency)
+        return out("amount_step", f"{c.name} takes whole multiples of {step} only.", "/amount", step=step)
+    return None
+
+
+def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[str, str]:
+    if not ranked:
+        return "nobody", f"No configured provider can take this payment in {wanted.currency}."
+    first = ranked[0]
+    if wanted.provider_code is not None:
+        return "asked_for", f"{first.name} was asked for."
+    if first.is_default:
+        return "default", f"{first.name} is this practice's default for {wanted.currency}."
+    if len(ranked) == 1:
+        return "only", f"{first.name} is the only provider that can take this payment."
+    second = ranked[1]
+    if first.priority != second.priority:
+        return "priority", f"{first.name} has the practice's highest priority ({first.priority})."
+    if rank(first)[2] != rank(second)[2]:
+        return "recommended", f"{first.name} is recommended for {wanted.currency}."
+    if first.catalog_priority != second.catalog_priority:
+        return "catalog_priority", f"{first.name} has the catalog's highest priority ({first.catalog_priority})."
+    return "code", f"{first.name} comes first by code."
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A provider that could take a payment, and what it needs to know of the customer."""
+
+    code: str
+    name: str
+    fields: CustomerFields
+
+
+def ways_of(found: Route, method: str | None = None, direct: bool = False) -> list[Way]:
+    """Who could take a payment, best first; of those that need the same fields only the first."""
+    ways: dict[CustomerFields, Way] = {}
+    for candidate in found.ranked:
+        fields = candidate.customer_fields(method, direct)
+        ways.setdefault(fields, Way(candidate.code, candidate.name, fields))
+    return list(ways.values())

@@ -1,0 +1,188 @@
+"""Methods that payers let us charge again: kept with the payment that saved them, charged by a later one, forgotten.
+
+Whoever has a token has the payer's consent: it is sealed at once, opened only for the call, and shown nowhere.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from polytill.domain.contacts import InvalidContact, Phone, email_key, read_email, stored_phone
+from polytill.domain.errors import Conflict, NotFound, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.flows import provider_calls
+from polytill.flows.context import Desk, log
+from polytill.flows.provider_calls import handler_class
+from polytill.providers.contract import ChargeSavedMethodParams, Customer, DetachSavedMethodParams
+from polytill.providers.outcomes import NotSent, Reason, SavedMethod
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, saved_methods, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.saved_methods import KeptMethod
+from polytill.storage.units import Unit
+
+# When a removed copy is detached again after a try without an answer: from a minute to a day, as long as it takes.
+DETACH_AGAIN_S = (60, 300, 1800, 7200, 6 * 3600, 24 * 3600)
+
+
+def keep(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime
+) -> None:
+    """Keep the method of a payment that asked for it, in the unit that books the payment's money."""
+    method_id, customer = new_id(desk.world), _customer_of(payment)
+    place = saved_methods.token_place(method_id, attempt.environment)
+    kept = KeptMethod(
+        method_id, payment.practice_id, attempt.environment, payment.id, attempt.config_id, attempt.provider_code,
+        payment.customer_email, saved.kind, saved.brand, saved.last4, saved.expires, saved.fingerprint,
+        saved.provider_customer_id, db.data_key.seal(saved.token, place, desk.world), now,
+        same_card(method_id, attempt.config_id, saved.fingerprint, customer), customer,
+    )  # fmt: skip
+    saved_methods.insert_once(unit, kept)
+
+
+def customer_key(email: str | None, phone: Phone | None = None) -> str | None:
+    """Who a customer is, for saved methods: the e-mail in the form in which e-mails are equal, else the phone number in
+    E.164. Customers are never identified by their card or name alone."""
+    if email is not None:
+        with suppress(InvalidContact):  # kept by an earlier version, which accepted more
+            email = read_email(email)
+    return (email_key(email) if email else "") or phone or None
+
+
+def _customer_of(payment: Payment) -> str | None:
+    return customer_key(payment.customer_email, stored_phone(payment.customer_phone, payment.currency))
+
+
+def same_card(method_id: str, config_id: int, fingerprint: str | None, customer: str | None) -> str:
+    """What all copies of one customer's card at one account share. Without a fingerprint or a known customer a copy is a
+    method of its own."""
+    return f"{config_id}:{fingerprint}:{customer}" if fingerprint and customer else method_id
+
+
+async def wanted(db: PracticeDb, method_id: str, email: str | None) -> KeptMethod:
+    """The method that a payment wants to charge. ``Invalid`` where there is none, or it is another payer's."""
+    kept = await saved_methods.by_id(db, method_id)
+    if kept is None or kept.removed_at is not None:
+        raise invalid("/savedMethod", "There is no such saved method.")
+    if email is not None and customer_key(email) != customer_key(kept.customer_email):
+        raise invalid("/customer/email", "The method was saved under another e-mail.")
+    return kept
+
+
+async def charge_params(db: PracticeDb, payment: Payment, attempt: Attempt) -> ChargeSavedMethodParams | NotSent:
+    """The charge of an attempt, with the token opened for it."""
+    named = await saved_methods.by_id(db, payment.saved_method_id or "")
+    # The newest copy: its expiry and token are the freshest. A named copy that was removed ends the method for it.
+    kept = (await saved_methods.copies(db, named))[-1] if named and named.removed_at is None else None
+    token = saved_methods.open_token(db.data_key, kept) if kept else None
+    if kept is None or token is None:
+        return NotSent(Reason.invalid_state, "saved_method_removed", "The saved method was removed.")
+    return ChargeSavedMethodParams(
+        reference=attempt.id,
+        payment_id=payment.id,
+        amount=Money(attempt.amount, attempt.currency),
+        customer=Customer(kept.customer_email, payment.customer_name, payment.customer_phone),
+        token=token,
+        description=payment.description,
+        metadata=payment.metadata or {},
+        provider_customer_id=kept.provider_customer_id,
+        merchant_reference=merchant_reference(payment, attempt),
+    )
+
+
+def merchant_reference(payment: Payment, attempt: Attempt) -> str | None:
+    """What the provider is told as the merchant's own reference: the host's, or else the payment's number for people. None
+    for an attempt of a version that sent none: its call is repeated as it was."""
+    return (payment.reference or payment.number) if attempt.wire_format else None
+
+
+async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:
+    """The method that a payment saved, or was charged to, as long as it is not removed."""
+    if payment.saved_method_id is not None:
+        kept = await saved_methods.by_id(db, payment.saved_method_id)
+    elif payment.save_method:
+        kept = await saved_methods.of_payment(db, payment.id)
+    else:
+        return None
+    if kept is None or kept.removed_at is not None:
+        return None
+    return next(iter(await shown(db, [kept])), None)
+
+
+async def shown(db: PracticeDb, found: list[KeptMethod]) -> list[KeptMethod]:
+    """Methods as they are shown: under the id of the oldest copy, with what the newest one says of the card."""
+    methods = []
+    for kept in found:
+        every = await saved_methods.copies(db, kept)
+        if every:
+            oldest, newest = every[0], every[-1]
+            methods.append(replace(oldest, brand=newest.brand, last4=newest.last4, expires=newest.expires))
+    return methods
+
+
+async def remove(desk: Desk, practice_id: int, method_id: str, actor: str) -> None:
+    """Remove a method with all its copies: nothing here can charge it again. What was charged stays as it is.
+
+    Where the provider can detach a copy, that is asked for at once, and again later until there is an answer.
+    """
+    db = await desk.opening.practice(practice_id)
+    kept = await saved_methods.by_id(db, method_id)
+    if kept is None or kept.removed_at is not None:
+        raise NotFound("There is no such saved method.")
+    now = desk.world.now()
+    detaches = await _detaches(desk, kept.provider_code)
+    unit = Unit()
+    saved_methods.remove(unit, kept, now, desk.shared_after(0) if detaches else None)
+    detail = {"provider": kept.provider_code, "copies": len(await saved_methods.copies(db, kept)), "detach": detaches}
+    audit.append(unit, now, actor, "saved_method.removed", method_id, detail)
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise Conflict("The saved method was removed at this moment.", code="already_removed") from None
+    if detaches:
+        await detach_due(desk, db)
+
+
+async def _detaches(desk: Desk, provider_code: str) -> bool:
+    entry = (await desk.catalog()).get(provider_code)
+    try:
+        return entry is not None and handler_class(desk, entry).detach_saved_method is not None
+    except HandlerMissing:
+        return True  # it may be loaded later, and the copies are not forgotten until then
+
+
+async def detach_due(desk: Desk, db: PracticeDb) -> int:
+    """Detach removed copies at their providers, as far as a try is due. How many tries were made.
+
+    Detaching a copy twice changes nothing, so a try whose answer was lost is simply made again.
+    """
+    tried = 0
+    for one in await saved_methods.to_detach(db, desk.shared_after(0)):
+        now, pause_s = desk.world.now(), DETACH_AGAIN_S[min(one.tries, len(DETACH_AGAIN_S) - 1)]
+        unit = Unit()
+        saved_methods.try_detaching(unit, one, desk.shared_after(pause_s), now)
+        try:
+            await db.commit(unit)
+        except Stale:
+            continue  # another worker has begun it
+        tried += 1
+        place = saved_methods.token_place(one.id, one.environment)
+        params = DetachSavedMethodParams(db.data_key.open(one.sealed_token, place), one.provider_customer_id)
+        ended = await provider_calls.detach(desk, db, one.config_id, one.credential_version, one.environment, params)
+        if ended.state == "unknown":
+            log.warning("saved_method_not_detached", practice=db.practice_id, method=one.id, code=ended.code)
+            continue
+        now = desk.world.now()
+        saved_methods.detached(unit, one, ended.state, ended.code, now)
+        audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
+        if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
+            webhook_events.open_case(
+                unit, new_id(desk.world), one.practice_id, one.environment, "saved_method_not_detached", one.id,
+                one.payment_id, {"operation": "detach", "code": ended.code}, now,
+            )  # fmt: skip
+        await db.commit(unit)
+    return tried

@@ -1,0 +1,95 @@
+"""A link that was paid twice: one attempt of ours, two transactions of the provider's that both went through.
+
+Where a provider lets a payer try again under one reference (Flutterwave), nothing keeps a second success away. It becomes
+an attempt of its own, since refunds need a name to go back under, and settles as what it is: an excess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polytill.domain.errors import Duplicate
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState
+from polytill.flows.context import Desk
+from polytill.flows.events import tell
+from polytill.flows.payments import contradictions
+from polytill.flows.payments.settle import mismatch, settle
+from polytill.flows.provider_calls import call_for
+from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
+from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
+from polytill.storage import audit, payments, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+
+def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
+    """Whether a success is told of another transaction than the one that paid this attempt."""
+    is_paid = attempt.state is AttemptState.succeeded and attempt.provider_transaction_id is not None
+    other = fact.provider_transaction_id not in (None, attempt.provider_transaction_id)
+    return is_paid and other and isinstance(fact.outcome, Succeeded)
+
+
+async def book(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
+) -> Unknown | NotSent | None:
+    """Ask the provider about that other transaction, and book what it says. Why not, where it could not be asked."""
+    named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
+    assert named is not None
+    # Counted before anything is asked: of two who hear of it at once, one has its number, and the other begins anew.
+    number = len(await payments.attempts_of(db, payment.id)) + 1
+    again = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
+    if again is not None and (again.state is AttemptState.succeeded or again.payment_id != payment.id):
+        return None
+    asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)
+    outcome = await call_for(desk, db, attempt, "confirm_payment", asked)
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    if not isinstance(outcome, Succeeded) or outcome.authorized_only or outcome.provider_transaction_id != named:
+        return None
+    if again is not None:
+        await settle(desk, db, payment, again, outcome, source)
+    elif outcome.amount != amount:
+        await _not_booked(desk, db, payment, attempt, outcome)
+    else:
+        try:
+            await _book_as_its_own(desk, db, payment, attempt, outcome, number, source)
+        except Duplicate:  # another delivery of it came first
+            return Unknown(Reason.conflict)
+    return None
+
+
+async def _book_as_its_own(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
+) -> None:
+    """Another transaction that paid an attempt's link becomes an attempt in the unit that books it: the provider has
+    never heard of this one's id, and can be asked about the transaction alone."""
+    now = desk.world.now()
+    again = replace(
+        attempt, id=new_id(desk.world), number=number, state=AttemptState.sent, created_at=now, updated_at=now,
+        provider_transaction_id=outcome.provider_transaction_id, lookups=0,
+    )  # fmt: skip
+    detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
+    # Staff may have given a wrong id for the one payment that there is: they see that before they refund a duplicate.
+    against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old=False)
+
+    def also(unit: Unit) -> None:
+        contradictions.contradict(desk, unit, payment, against)
+        audit.append(unit, now, source, "payment.paid_again", attempt.payment_id, detail)
+
+    await settle(desk, db, payment, again, outcome, source, also=also, is_new=True)
+
+
+async def _not_booked(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:
+    """It was paid again with another amount than was asked for: a person has to look."""
+    unit = Unit()
+    subject = f"{attempt.id}:{outcome.provider_transaction_id}"
+    detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
+    tell(desk, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
+    webhook_events.open_case(
+        unit, new_id(desk.world), payment.practice_id, payment.environment, "amount_mismatch", subject, payment.id,
+        detail, desk.world.now(),
+    )  # fmt: skip
+    await db.commit(unit)

@@ -1,0 +1,57 @@
+"""The attempt's half of ``settle``: its row after a fact, and when its provider is asked about it the next time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState
+from polytill.flows.context import Desk
+from polytill.flows.next_action import seal_action
+from polytill.flows.schedule import next_lookup
+from polytill.flows.unresolved import asked_next, with_last_words
+from polytill.providers.outcomes import NextAction, Outcome, Unknown
+from polytill.storage import payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+# How often the provider is asked for the fee or the method to keep once the money is there.
+ASKED_FOR_THE_REST = 3
+
+
+def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+    """Nothing is new: when to ask the next time. What is still to be told of money that is there is not given up for one
+    answer that was lost."""
+    lookups, state = attempt.lookups + 1, attempt.state
+    if state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
+        next_at = next_lookup(AttemptState.pending, lookups, now)
+    else:
+        next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
+    said = with_last_words(attempt, outcome, now)
+    next_at = asked_next(now, next_at, said.unclear_since)
+    payments.asked_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
+
+
+def timed(
+    desk: Desk, db: PracticeDb, payment: Payment, before: Attempt, changed: Attempt, now: datetime,
+    action: NextAction | None, told_all: bool,
+) -> None:  # fmt: skip
+    """Set on an attempt that has changed when it is asked about next, and what its payer must do."""
+    changed.updated_at = now
+    changed.lookups = before.lookups + 1 if changed.state is before.state else 0
+    changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
+    if not told_all and changed.lookups < ASKED_FOR_THE_REST:
+        changed.next_lookup_at = next_lookup(AttemptState.pending, changed.lookups, now)
+    changed.next_lookup_at = _by_expiry(payment, changed.state, changed.next_lookup_at, now)
+    if action is not None:
+        changed.next_action = seal_action(desk, db, changed.id, action)
+    elif changed.state in ATTEMPT_CLOSED or changed.state is AttemptState.succeeded:
+        changed.next_action = None
+
+
+def _by_expiry(payment: Payment, state: AttemptState, next_at: datetime | None, now: datetime) -> datetime | None:
+    """A link is asked about again when its payment expires at the latest: it is closed then, not up to an hour later."""
+    if state is AttemptState.needs_action and next_at and payment.expires_at and now < payment.expires_at:
+        return min(next_at, payment.expires_at)
+    return next_at

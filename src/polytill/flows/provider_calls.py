@@ -1,0 +1,383 @@
+"""The one door to handlers: builds one with one practice's credentials, and calls it while no transaction is open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeGuard
+
+from polytill.domain.errors import NotNow, invalid
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.states import ATTEMPT_CLOSED, Environment
+from polytill.flows.context import Desk, log
+from polytill.flows.handler_guard import (
+    answered_wrongly,
+    clean,
+    declared,
+    handler_failed,
+    listed,
+    own_copy,
+    understood,
+)
+from polytill.flows.next_action import charges_at_once
+from polytill.providers.contained import ends_only_itself
+from polytill.providers.contract import (
+    ConfirmPaymentParams,
+    CredentialTest,
+    Detachment,
+    DetachSavedMethodParams,
+    Handler,
+    Page,
+    ProviderConfig,
+)
+from polytill.providers.http import may_receive_keys
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Succeeded, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.providers.well_formed import is_json, wrong_in
+from polytill.storage import cases, payments
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
+from polytill.storage.units import work_is_open
+
+LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
+# The code of an ``Unknown`` that stays one until a person has looked into the account of the old keys.
+OTHER_ACCOUNT = "other_account"
+# The code of a ``NotSent`` for want of the verb.
+NOT_SUPPORTED = "not_supported"
+# No verb of ours lasts so long. Each request has its own time limit (``provider_timeout_s``, at most 120 s), and this is
+# four times the longest; one that reads a list reads 200 pages in it. A verb that has no end would keep its caller, and
+# with it all else that is due in the practice, for ever.
+LONGEST_VERB_S = 480.0
+HANDLER_RETRY_S = 60  # a plug-in is missing or broken until somebody mends it
+
+
+class TransactionOpen(AssertionError):
+    """A provider was about to be called while database work was open: a mistake of ours."""
+
+
+class NoEnd(Exception):
+    """A verb did not end within ``LONGEST_VERB_S``."""
+
+
+def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
+    """The handler of a catalog entry; ``HandlerMissing`` where it is not installed or not allowed."""
+    return desk.registry.get(entry.code, entry.integration_type, entry.handler_module)
+
+
+def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
+    """Why a catalog entry has no handler here, as one sentence; None where it has one."""
+    try:
+        handler_class(desk, entry)
+    except HandlerMissing as error:
+        return str(error)
+    return None
+
+
+def handler_is_missing(provider_code: str) -> NotNow:
+    """The error of a request that needs a handler which is not installed now, or was refused."""
+    refusal = NotNow(f"The handler of {provider_code} is not loaded here; try again later.", code="handler_missing")
+    refusal.retry_after_s = HANDLER_RETRY_S
+    return refusal
+
+
+def amount_step(handler: type[Handler], currency: str) -> int:
+    """The smallest amount, in minor units, of which every amount that the provider takes is a multiple."""
+    terms = handler.catalog.currencies.get(currency)
+    return terms.step_minor if terms else 1
+
+
+async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
+    """``Invalid`` where the attempt's provider has no such amount, before anything is written."""
+    handler = await handler_of(desk, attempt)
+    step = amount_step(handler, attempt.currency) if handler else 1
+    if handler and amount % step:
+        smallest = Money(step, attempt.currency)
+        detail = f"{handler.name} takes whole multiples of {smallest} only."
+        raise invalid("/amount", detail, reason="amount_of_steps", provider=handler.name, step=smallest)
+
+
+async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
+    """The handler of the provider that an attempt was made at; None where it is not installed."""
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        return handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        return None
+
+
+def build(
+    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
+    for_delivery: bool = False,
+) -> Handler | NotSent:  # fmt: skip
+    """A handler for one set of credentials. ``NotSent`` where keys must not go to the address in the catalog.
+
+    Only one that checks a delivery is given the webhook secrets.
+    """
+    try:
+        cls = handler_class(desk, entry)
+    except HandlerMissing as error:
+        return NotSent(Reason.config, "handler_missing", str(error))
+    base_url = entry.base_url(credentials.environment) or cls.catalog.api_base_url
+    if not may_receive_keys(base_url, cls.hosts, desk.settings.allowed_provider_origins):
+        return NotSent(
+            Reason.config, "host_not_allowed", "The catalog's address for this provider may not be sent keys."
+        )
+    opened = open_credentials(db.data_key, configuration.provider_code, credentials)
+    config = ProviderConfig(
+        opened.environment, base_url, opened.public_key, opened.secret_key,
+        webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (), opened.config,
+        hook_url(desk, configuration.hook_token),
+    )  # fmt: skip
+    try:
+        return cls(config, desk.http, desk.world)
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        handler_failed(cls.code, "initialize", error)
+        return NotSent(Reason.config, type(error).__name__, "The provider's handler cannot be started with these keys.")
+
+
+def hook_url(desk: Desk, token: str) -> str:
+    """The address at which one configuration's deliveries arrive: to register at the provider, or named in a call."""
+    return f"{desk.settings.public_url}/hooks/{token}"
+
+
+def webhook_secrets(
+    desk: Desk, db: PracticeDb, cls: type[Handler], configuration: Configuration, environment: Environment
+) -> tuple[Secret, ...]:
+    """The secrets that admit a delivery of one environment: the present ones, and superseded ones for a while."""
+    honoured_since = desk.world.after(-desk.settings.rotation_overlap_s)
+    found: list[Secret] = []
+    for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
+        if kept.environment != environment:
+            continue
+        if kept.state == "superseded" and (kept.superseded_at is None or kept.superseded_at < honoured_since):
+            continue
+        opened = open_credentials(db.data_key, configuration.provider_code, kept)
+        secret = opened.secret_key if cls.webhook_signed_with == "secretKey" else opened.webhook_secret
+        if secret and secret not in found:
+            found.append(secret)
+    return tuple(found)
+
+
+async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
+    """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
+    an answer of another type, or a call that has no end."""
+    outcome, error = await _run(handler, verb, *args)
+    if isinstance(error, NoEnd):
+        return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
+    if error is not None:
+        return Unknown(Reason.unreadable, type(error).__name__, "The provider's handler failed.")
+    return understood(handler, verb, outcome)
+
+
+async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseException | None]:
+    """What a verb answers, whatever that is; or what it raised, which is logged."""
+    if work_is_open():
+        raise TransactionOpen
+    limit = asyncio.timeout(LONGEST_VERB_S)
+    try:
+        async with limit:
+            return await getattr(handler, verb)(*map(own_copy, args)), None
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        if limit.expired():
+            answered_wrongly(handler, verb, "no end")
+            return None, NoEnd()
+        handler_failed(handler.code, verb, error)
+        return None, error
+
+
+async def detach(
+    desk: Desk, db: PracticeDb, config_id: int, version: int | None, environment: Environment,
+    params: DetachSavedMethodParams,
+) -> Detachment:  # fmt: skip
+    """Detach a saved method with the keys that it was saved with; where those are gone or end there, with today's."""
+    if work_is_open():
+        raise TransactionOpen
+    configuration = await configuration_of(desk, db, config_id, version)
+    entry = (await desk.catalog()).get(configuration.provider_code) if configuration else None
+    if configuration is None or entry is None:
+        return Detachment("unknown", "no_configuration")
+    kept = configuration.credentials(version) if version is not None else None
+    now = [one for one in (configuration.active, *configuration.others) if one.state in ("active", "prepared")]
+    ended = Detachment("unknown", "no_configuration")
+    for credentials in (kept, *(one for one in now if one is not kept)):
+        if credentials is None or credentials.environment is not environment:
+            continue
+        handler = build(desk, db, entry, configuration, credentials)
+        if isinstance(handler, NotSent):
+            return Detachment("unknown", handler.code)
+        found, error = await _run(handler, "detach_saved_method", params)
+        if error is not None:
+            return Detachment("unknown", type(error).__name__)
+        if wrong := wrong_in(found, Detachment):
+            answered_wrongly(handler, "detach_saved_method", wrong)
+            return Detachment("unknown", "wrong_type")
+        ended = found
+        if ended.state == "detached":
+            break
+    return ended
+
+
+async def configuration_of(
+    desk: Desk, db: PracticeDb, config_id: int, version: int | None = None
+) -> Configuration | None:
+    """A practice's configuration by its id, with the credentials of a version where they are still kept. What a snapshot
+    does not know, another node may just have made."""
+    configuration = None
+    for _ in range(2):
+        found = (await desk.configured(db)).configurations.values()
+        configuration = next((one for one in found if one.id == config_id), None)
+        if configuration is not None and (version is None or configuration.credentials(version) is not None):
+            break
+        desk.forget(db.practice_id)
+    return configuration
+
+
+async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
+    """Call a verb about an attempt, or a refund of it, with the credentials that it was made with."""
+    configuration = await configuration_of(desk, db, attempt.config_id, attempt.credential_version)
+    if configuration is None:
+        log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
+        return NotSent(Reason.config, "no_configuration", "The configuration that this was made with is gone.")
+    return await call_with(desk, db, configuration, attempt, verb, params)
+
+
+async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
+    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery or a listing gives it."""
+    payment = await payments.by_id(db, attempt.payment_id)
+    params = ConfirmPaymentParams(
+        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
+        only_ask=attempt.state in ATTEMPT_CLOSED, direct=payment is not None and charges_at_once(payment),
+    )  # fmt: skip
+    return await call_for(desk, db, attempt, "confirm_payment", params)
+
+
+async def call_with(
+    desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, verb: str, params: Any
+) -> Outcome:
+    """Call a verb about something that was made with a certain set of credentials.
+
+    If the provider refuses those keys, they were rotated: the sets that replaced them are asked instead, in their order.
+    Their keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing
+    is no proof, unless they find what is known to have been taken with the old ones, or a person has said so.
+    """
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    if entry is None:
+        return NotSent(Reason.config, "not_in_catalog", "The provider is no longer in the catalog.")
+    nothing: Outcome | None = None
+    for credentials in _made_with_or_after(configuration, attempt):
+        handler = build(desk, db, entry, configuration, credentials)
+        if isinstance(handler, NotSent):
+            return handler
+        if getattr(handler, verb, None) is None:
+            return NotSent(Reason.invalid_state, NOT_SUPPORTED, f"{handler.name} has no such operation.")
+        asked = params
+        if getattr(params, "create", None) and credentials.version != attempt.credential_version:
+            # To repeat the create in another account would be to make it twice.
+            is_same = await _is_same_account(db, handler, attempt, credentials.version)
+            asked = params if is_same else replace(params, create=None)
+        outcome = await call(handler, verb, asked)
+        if is_refused(outcome):
+            nothing = nothing or outcome
+        elif credentials.version == attempt.credential_version or not _finds_nothing(outcome, verb):
+            return outcome
+        elif verb in LOOKUPS and not await _is_same_account(db, handler, attempt, credentials.version):
+            detail = "The keys that it was made with are refused by now, and the newer ones may be another account's."
+            nothing = Unknown(Reason.config, OTHER_ACCOUNT, detail)
+        elif verb in LOOKUPS or outcome.reason is not Reason.not_found:
+            return outcome
+        else:
+            nothing = outcome
+    return nothing or NotSent(Reason.config, "no_credentials", "There are no credentials for this environment.")
+
+
+def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[CredentialSet]:
+    """The set that an attempt was made with, and those of its environment that replaced it, one after the other."""
+    sets = [s for s in (configuration.active, *configuration.others) if s.environment is attempt.environment]
+    later = {s.version: s for s in sets if s.version >= attempt.credential_version}
+    if newest := configuration.newest(attempt.environment):
+        later.setdefault(newest.version, newest)
+    return sorted(later.values(), key=lambda s: (s is newest, s.version))
+
+
+def _finds_nothing(outcome: Outcome, verb: str) -> TypeGuard[NotSent | Unknown]:
+    """Whether it may be another account that answers: a lookup says "not found" with or without taking it for proof."""
+    is_missing = isinstance(outcome, Unknown) and outcome.reason is Reason.not_found
+    return isinstance(outcome, NotSent) or (is_missing and verb in LOOKUPS)
+
+
+def is_refused(answer: object) -> bool:
+    """Whether a provider would not have these keys."""
+    return isinstance(answer, NotSent | Unknown) and answer.reason is Reason.config
+
+
+async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, version: int) -> bool:
+    """Whether newer keys are known to be of the account that an attempt was made in."""
+    if {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": version} in (
+        await cases.same_accounts(db)
+    ):
+        return True
+    taken = await payments.last_taken(db, attempt)
+    if taken is None:
+        return False
+    asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, Money(taken.amount, taken.currency))
+    return isinstance(await call(handler, "confirm_payment", asked), Succeeded)
+
+
+async def listing_page(
+    desk: Desk, db: PracticeDb, configuration: Configuration, credentials: CredentialSet, verb: str, since: datetime,
+    until: datetime, cursor: str | None,
+) -> Page[Any] | NotSent | Unknown | None:  # fmt: skip
+    """One page of the provider's own listing, by one set of keys. None where it lists nothing, or its answer cannot be
+    understood."""
+    if work_is_open():
+        raise TransactionOpen
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    handler = build(desk, db, entry, configuration, credentials) if entry else None
+    if handler is None or isinstance(handler, NotSent) or getattr(handler, verb) is None:
+        return None
+    page, _ = await _run(handler, verb, int(since.timestamp()), int(until.timestamp()), cursor)
+    return page if isinstance(page, NotSent | Unknown) else listed(handler, verb, page)
+
+
+async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool | None:
+    """Whether a webhook is its provider's; None where the handler failed to say. A key that the check needs is fetched
+    first, where it names one (PayPal)."""
+    if work_is_open():
+        raise TransactionOpen
+    try:
+        if handler.fetch_webhook_key is not None:
+            async with asyncio.timeout(LONGEST_VERB_S):
+                await handler.fetch_webhook_key(dict(headers))
+        return handler.validate_webhook(dict(headers), body) is True
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        handler_failed(handler.code, "validate_webhook", error)
+        return None
+
+
+def public_config(handler: Handler) -> JsonObject:
+    """What a browser may know of the account; nothing where the handler failed to say."""
+    found = declared(handler, "get_public_config", dict, {})
+    return dict(found) if is_json(found) else {}
+
+
+async def call_test(handler: Handler) -> CredentialTest:
+    """``test_credentials``, by the same rules as ``call``."""
+    found, error = await _run(handler, "test_credentials")
+    if error is None:
+        wrong = wrong_in(found, CredentialTest)
+        if wrong is None:
+            told: CredentialTest = replace(found, detail=clean(handler, found.detail) or "")
+            return told
+        answered_wrongly(handler, "test_credentials", wrong)
+    return CredentialTest(False, "The provider's answer could not be read.", reached=False)

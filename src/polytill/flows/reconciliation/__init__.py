@@ -1,0 +1,1 @@
+"""Reconciliation: our records against a provider's listings."""

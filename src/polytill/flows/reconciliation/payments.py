@@ -1,0 +1,296 @@
+"""Comparing with the provider's own listing: what it holds and we do not, what we hold and it does not, what differs.
+
+A listing is only a hint: before anything is written, the provider is asked about the one transaction, and its answer
+goes through ``settle``. What is left then is put before a person. Every run may be repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, Environment
+from polytill.flows.context import Desk
+from polytill.flows.listing import Looks, attempt_listed, listed, tell_too_long
+from polytill.flows.listing_progress import OVERLAP, Compared, Stretch
+from polytill.flows.next_action import still_asked
+from polytill.flows.payments import contradictions, second_transactions
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import call_for, fetched, handler_class
+from polytill.flows.reconciliation.disputes import compare_disputes
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds.listed import ask_again, compare_refunds, tell_unsettled
+from polytill.flows.unresolved import is_unclear
+from polytill.flows.webhooks import receive
+from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
+from polytill.storage import listings, payments, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+
+# What is younger may still be under way on either side.
+YOUNGEST = timedelta(seconds=300)
+CLOCKS_DIFFER = timedelta(seconds=600)
+FIRST_WINDOW = timedelta(days=2)
+LONGEST_WINDOW = timedelta(days=1)
+WINDOWS_AT_ONCE = 8
+# A listed success about which the provider does not answer keeps its window open so long; then a person is told.
+PATIENCE = timedelta(days=1)
+SHORTEST_WINDOW = timedelta(seconds=60)
+_OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
+
+
+@dataclass(slots=True)
+class Window:
+    """What a provider lists between two moments."""
+
+    since: datetime
+    until: datetime
+    whole: bool
+    facts: dict[str, PaymentFact]
+
+
+async def compare(desk: Desk, practice_id: int) -> int:
+    """Compare each configuration of a practice from where the last run ended. How many transactions were listed."""
+    db = await desk.opening.practice(practice_id)
+    count = 0
+    for configuration in (await desk.configured(db)).configurations.values():
+        for environment in Environment:
+            if configuration.newest(environment) is None:
+                continue
+            count += await _go_on(desk, db, configuration, environment)
+    return count
+
+
+async def _go_on(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int:
+    """First what could not be read before, then what has come since."""
+    kept = await listings.kept(db, configuration.id, environment)
+    place = db.practice_id, configuration.id, environment
+    compared = desk.compared.pop(place, None)
+    if compared is None or compared.kept != kept:  # another process has gone on, or a person wants it compared anew
+        compared = Compared(kept, kept)
+    count = 0
+    for stretch in compared.open:
+        until = stretch.until
+        found = await _compare(desk, db, configuration, environment, stretch)
+        if found is not None:
+            count += found
+            if stretch.until < until:  # more is listed by now than is read at once
+                compared.ended(Stretch(stretch.until - OVERLAP, until, stretch.after, unread=True))
+            await _ended(db, configuration, environment, compared, stretch)
+    for _ in range(WINDOWS_AT_ONCE):
+        following = _next(desk, compared.until)
+        if following is None:
+            break
+        found = await _compare(desk, db, configuration, environment, following)
+        if found is None:
+            break
+        count += found
+        await _ended(db, configuration, environment, compared, following)
+    if compared.open:
+        desk.compared[place] = compared
+    return count
+
+
+async def _ended(
+    db: PracticeDb, configuration: Configuration, environment: Environment, compared: Compared, stretch: Stretch
+) -> None:
+    compared.ended(stretch)
+    until = compared.to_keep()
+    if until is not None and until != compared.kept:
+        unit = Unit()
+        listings.keep(unit, configuration.id, environment, until)
+        await db.commit(unit)
+        compared.kept = until
+
+
+def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
+    """What is to be compared after this moment; None where that is too little yet."""
+    now = desk.surely_past(0)  # what is called compared by a clock that is ahead would not be compared any more
+    since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
+    until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
+    if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
+        return None
+    return Stretch(since, until, compared_until)
+
+
+async def _compare(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, stretch: Stretch
+) -> int | None:
+    """One window. How many transactions were listed; None where it is to be compared again before any later one."""
+    window, looks = await _listed(desk, db, configuration, environment, stretch.since, stretch.until), Looks()
+    if window is None:
+        return None
+    since, until = window.since, window.until
+    unanswered = [
+        fact
+        for fact in window.facts.values()
+        if not await looks.at(_look_at(desk, db, configuration, environment, fact))
+    ]
+    if window.whole:
+        await _look_for_missing(desk, db, configuration, environment, window, looks)
+    unsettled = await compare_refunds(desk, db, configuration, environment, since, until, looks)
+    disputed = await compare_disputes(desk, db, configuration, environment, since, until, looks)
+    if unsettled is None or disputed is None:
+        return None
+    waited = stretch.after is None or desk.surely_past(0) - stretch.after >= PATIENCE
+    if (unanswered or unsettled or not disputed) and not waited:
+        return None  # the whole window again, the next time
+    for fact in unanswered:
+        if isinstance(fact.outcome, Succeeded):
+            await _tell_missing(desk, db, configuration, environment, fact)
+    for refund in unsettled:
+        await looks.at(tell_unsettled(desk, db, configuration, environment, refund))
+    await ask_again(desk, db, configuration, environment, since, until, looks, stretch.asked_again)
+    stretch.until, stretch.unread = until, looks.unread
+    return len(window.facts)
+
+
+async def _listed(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
+) -> Window | None:
+    """A window, which is made shorter until it fits. None where the provider lists nothing or says no. One that lists
+    disputes or refunds only has an empty window, in which no payment is missing."""
+    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
+        return Window(since, until, False, {})
+    while True:
+        found = await listed(desk, db, configuration, environment, "list_transactions", since, until)
+        if found is None:
+            return None
+        if found.whole or until - since <= OVERLAP + SHORTEST_WINDOW:
+            facts = {fact.provider_transaction_id or fact.reference or "": fact for fact in found.facts}
+            if not found.whole:
+                tell_too_long(db, configuration, "list_transactions")
+            return Window(since, until, found.whole, facts)
+        until = since + max((until - since) / 2, OVERLAP + SHORTEST_WINDOW)
+
+
+async def _look_at(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+) -> bool:
+    """Book what differs, or tell a person. False where nothing else will find it out, and the provider did not answer."""
+    attempt = await attempt_listed(db, configuration, environment, fact)
+    if attempt is None:
+        if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
+            await _tell_missing(desk, db, configuration, environment, fact)
+        return True
+    attempt = await contradictions.adopted(desk, db, attempt, fact, is_proven=False)
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    if second_transactions.is_another(attempt, fact):
+        return await second_transactions.book(desk, db, payment, attempt, fact, "lookup") is None
+    if is_unclear(fact.outcome):
+        await _asked(desk, db, payment, attempt, fact)  # its words are kept, and a case opens in time
+        return True
+    if _agrees(payment, attempt, fact):
+        return True
+    payment, attempt = await _asked(desk, db, payment, attempt, fact)
+    if _agrees(payment, attempt, fact):
+        return True
+    same_state = isinstance(fact.outcome, Succeeded) and attempt.state is _state_told(fact.outcome)
+    kind = "listing_amount_differs" if same_state else "listing_status_differs"
+    ours = {"status": attempt.state.value, "amount": _taken(payment, attempt), "currency": attempt.currency}
+    await _open(desk, db, environment, kind, attempt.id, attempt.payment_id, {"ours": ours, "provider": _told(fact)})
+    return True
+
+
+async def _asked(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact
+) -> tuple[Payment, Attempt]:
+    """A payment after its provider was asked. Where its answer was lost, the listing tells what it is called there."""
+    if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
+        outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        outcome = still_asked(db, payment, attempt, outcome)
+        if not isinstance(outcome, Unknown | NotSent):
+            payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
+            await receive.take_up_after(desk, db, attempt, settled)
+            return payment, settled
+    payment = await lookup.refresh(desk, db, payment, attempt)
+    fresh = await payments.attempt_by_id(db, attempt.id)
+    assert fresh is not None
+    return payment, fresh
+
+
+def _state_told(outcome: Succeeded) -> AttemptState:
+    return AttemptState.authorized if outcome.authorized_only else AttemptState.succeeded
+
+
+def _taken(payment: Payment, attempt: Attempt) -> int:
+    """What an attempt has taken or holds: a capture may have taken less than was asked for."""
+    partly = payment.capture_mode == "manual" and attempt.state is AttemptState.succeeded
+    is_the_one = attempt.provider_transaction_id == payment.provider_transaction_id
+    return payment.amount_captured if partly and is_the_one else attempt.amount
+
+
+def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
+    outcome = fact.outcome
+    if isinstance(outcome, Succeeded):
+        ours = Money(_taken(payment, attempt), attempt.currency)
+        return attempt.state is _state_told(outcome) and outcome.amount == ours
+    # A refund or a dispute may have changed the provider's word for money that was taken; the fetch decides below.
+    is_open = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
+    if isinstance(outcome, Declined) or is_open:
+        return attempt.state not in (AttemptState.succeeded, AttemptState.authorized)
+    return True
+
+
+async def _look_for_missing(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, window: Window, looks: Looks
+) -> None:
+    facts = window.facts.values()
+    known = frozenset(name for fact in facts for name in (fact.reference, fact.provider_transaction_id))
+    since, until = window.since + CLOCKS_DIFFER, window.until - CLOCKS_DIFFER
+    for attempt_id in await listings.taken_between(db, configuration.id, environment, since, until):
+        await looks.at(_look_for(desk, db, environment, attempt_id, known))
+
+
+async def _look_for(
+    desk: Desk, db: PracticeDb, environment: Environment, attempt_id: str, known: frozenset[str | None]
+) -> bool:
+    attempt = await payments.attempt_by_id(db, attempt_id)
+    assert attempt is not None
+    if known & {attempt.id, attempt.provider_transaction_id} - {None}:
+        return True
+    # It may have been paid long after it was made, and stand in another window: only the provider's no counts.
+    params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
+    outcome = await call_for(desk, db, attempt, "confirm_payment", params)
+    if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:
+        ours = {"amount": attempt.amount, "currency": attempt.currency, "id": attempt.provider_transaction_id}
+        await _open(desk, db, environment, "listing_missing_there", attempt.id, attempt.payment_id, {"ours": ours})
+    return True
+
+
+def _told(fact: PaymentFact) -> dict[str, Any]:
+    amount = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
+    return {
+        "reference": fact.reference,
+        "id": fact.provider_transaction_id,
+        "status": type(fact.outcome).__name__.lower(),
+        "amount": amount.minor if amount else None,
+        "currency": amount.currency if amount else None,
+    }
+
+
+async def _tell_missing(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
+) -> None:
+    subject = f"{configuration.id}:{fact.provider_transaction_id or fact.reference}"
+    await _open(desk, db, environment, "listing_missing_here", subject, None, {"provider": _told(fact)})
+
+
+async def _open(
+    desk: Desk, db: PracticeDb, environment: Environment, kind: str, subject: str, payment_id: str | None,
+    detail: dict[str, Any],
+) -> None:  # fmt: skip
+    unit = Unit()
+    webhook_events.open_case(
+        unit, new_id(desk.world), db.practice_id, environment, kind, subject, payment_id, detail, desk.world.now()
+    )
+    await db.commit(unit)

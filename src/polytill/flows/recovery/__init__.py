@@ -1,0 +1,1 @@
+"""Recovery: lookups of unknown outcomes, and what a customer can do next."""

@@ -1,0 +1,220 @@
+"""What a payer can do with a payment: pay it, come back from the provider, and try again where that is safe.
+
+Safe means that nobody holds a way to pay an earlier attempt: there are never two payable links. While a link stays
+payable (declined, not final), trying again is that same link. A new attempt is made only after every earlier one was
+refused for good or never arrived. One that expired or was called off may still be payable at a provider that cannot
+close links, so there the payer asks for a new payment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from polytill.domain.errors import Duplicate, Stale
+from polytill.domain.secret import Secret
+from polytill.domain.states import PaymentStatus
+from polytill.flows.context import Desk
+from polytill.flows.handler_guard import declared
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import open_action
+from polytill.flows.payments import customers
+from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.create import (
+    MAX_ATTEMPTS,
+    TRIES,
+    Taken,
+    attempt_in_turn,
+    current_attempt,
+    find,
+    new_attempt,
+    refused,
+    taken,
+)
+from polytill.flows.payments.retries import may_try_again
+from polytill.flows.payments.route import Wanted, route, ways_of
+from polytill.flows.payments.settle import reopen
+from polytill.flows.provider_calls import build, handler_class, public_config
+from polytill.flows.recovery import lookup
+from polytill.providers.contract import Customer, CustomerFields, Handler
+from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
+from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import audit, payment_search, payments, people, provider_configs
+from polytill.storage.catalog import ProviderEntry
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the payer does next. ``token`` goes to the paying browser only; ``public`` is what that browser needs."""
+
+    kind: str  # as ``NextKind``
+    url: str | None = None
+    token: Secret | None = None
+    instructions: str | None = None
+    methods: tuple[str, ...] = ()
+    public: JsonObject = field(default_factory=dict)
+    wants: Wants | None = None  # what the payer is to type
+
+
+async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
+    """The payer's next step; None where there is none, or nobody holds what it takes."""
+    if found.payment.status is not PaymentStatus.requires_action:
+        return None
+    attempt = current_attempt(found.payment, found.attempts)
+    action = open_action(db, attempt)
+    if action is None:
+        return None
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    cls = _handler_class(desk, entry)
+    needs_public = action.kind in (NextKind.client_token, NextKind.instructions)
+    public = await _public_config(desk, db, attempt) if needs_public else {}
+    methods: tuple[str, ...] = ()
+    if cls is not None and entry is not None:
+        narrowed = entry.supported_payment_methods
+        methods = tuple(
+            m for m in declared(cls, "methods_in", tuple, (), attempt.currency) if narrowed is None or m in narrowed
+        )
+    wanted = found.payment.payment_method
+    return Step(
+        action.kind.value, action.url, action.provider_token, action.instructions, (wanted,) if wanted else methods,
+        public, action.wants,
+    )  # fmt: skip
+
+
+def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | None:
+    try:
+        return handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        return None
+
+
+async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonObject:
+    """What a browser may know of the account that the attempt was made with."""
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    configuration = (await desk.configured(db)).configurations.get(attempt.provider_code)
+    credentials = configuration.credentials(attempt.credential_version) if configuration else None
+    if entry is None or configuration is None or credentials is None:
+        return {}
+    handler = build(desk, db, entry, configuration, credentials)
+    return {} if isinstance(handler, NotSent) else public_config(handler)
+
+
+async def come_back(desk: Desk, found: Taken) -> Taken:
+    """The payer is back: ask the provider at once. Where it was asked often enough just now, it stays unanswered."""
+    if desk.payer_may_ask(found.payment.id):
+        return await lookup.confirm(desk, found.payment.practice_id, found.payment.id)
+    return replace(found, unanswered=True)
+
+
+async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> CustomerFields:
+    """What the customer of a payment that failed may correct before it is tried again."""
+    wanted = replace(_wanted(payment), customer_fields=None, phone=None)
+    found = route(await candidates(desk, await desk.configured(db), payment.currency), wanted)
+    ways = ways_of(found, payment.payment_method, payment.method_details is not None)
+    return ways[0].fields if ways else NOTHING
+
+
+async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer) -> Taken:
+    """Try a failed payment again with the fields that its customer corrected; blank ones stay as they are. ``Invalid``
+    where one is not right, or the provider that would take it needs another."""
+    db, payment = await find(desk, practice_id, payment_id)
+    if not may_try_again(desk, payment, await payments.attempts_of(db, payment.id)):
+        return await taken(db, payment)
+    snapshot = await desk.configured(db)
+    read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))
+    found = route(await candidates(desk, snapshot, payment.currency), _wanted(_as_corrected(payment, read)))
+    if not found.ranked:
+        raise refused(found, payment.currency)
+    return await try_again(desk, practice_id, payment_id, read)
+
+
+async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
+    """A new attempt at a payment that failed, with what its customer ``corrected``. Where that is not safe, or another was
+    first, nothing changes."""
+    entry = await desk.opening.entry(practice_id)
+    for _ in range(TRIES):
+        db, payment = await find(desk, practice_id, payment_id)
+        found = await taken(db, payment)
+        if entry.state != "active" or not may_try_again(desk, payment, found.attempts):
+            return found
+        snapshot = await desk.configured(db)
+        right = _as_corrected(payment, corrected) if corrected else payment
+        ranked = route(await candidates(desk, snapshot, payment.currency), _wanted(right)).ranked
+        if not ranked:
+            return found
+        tried = {attempt.provider_code for attempt in found.attempts}
+        if right != payment:
+            tried = set()  # whoever refused the old data may take the new
+        in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
+        await ensure_lease(desk, practice_id)
+        attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
+        try:
+            await _write_corrected(desk, db, payment, right)
+            payment = right
+            same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
+            payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
+        except (Stale, Duplicate):  # another was first, or the configurations have changed
+            desk.forget(practice_id)
+            continue
+        # Not every provider once more, however many are configured: the limit is the payment's.
+        in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
+        again = await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, in_turn))
+        return await taken(db, again.payment)
+    raise Stale
+
+
+def _wanted(payment: Payment) -> Wanted:
+    customer = _customer_of(payment)
+    return Wanted(
+        payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
+        customers.given(customer, payment.method_details), payment.environment,
+        payment.provider_code if payment.pinned_provider else None, "/saveMethod" if payment.save_method else None,
+        payment.method_details, customers.charged_phone(customer, payment.method_details, payment.currency),
+    )  # fmt: skip
+
+
+def _customer_of(payment: Payment) -> Customer:
+    return Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
+
+
+def _as_corrected(payment: Payment, typed: Customer) -> Payment:
+    """The payment with what its customer typed; a blank field stays as it was. A phone number that was typed is the one
+    that is charged, whatever the details of a direct charge said before."""
+    details = payment.method_details
+    if details and typed.phone:
+        details = {name: value for name, value in details.items() if name != "phone"}
+    return replace(
+        payment, customer_email=typed.email or payment.customer_email, customer_name=typed.name or payment.customer_name,
+        customer_phone=typed.phone or payment.customer_phone, method_details=details,
+    )  # fmt: skip
+
+
+async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: Payment) -> None:
+    """Write what the customer of a failed payment has corrected: a unit of its own, since one statement of PostgreSQL
+    changes a row once. The audit log names the fields, not their values."""
+    if right == payment:
+        return
+    unit = Unit()
+    payments.set_customer(unit, right)
+    payment_search.rewrite(unit, payment_search.row_of(right))
+    before, after = _customer_of(payment), _customer_of(right)
+    changed = [name for name in CUSTOMER_FIELDS if getattr(after, name) != getattr(before, name)]
+    if right.method_details != payment.method_details and "phone" not in changed:
+        changed.append("phone")
+    audit.append(unit, desk.world.now(), "payer", "payment.customer_corrected", payment.id, {"fields": changed})
+    await db.commit(unit)
+
+
+async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:
+    """The practice's colour on its payers' pages, ``#rrggbb``; None goes back to ours."""
+    db = await desk.opening.practice(practice_id)
+    now = desk.world.now()
+    unit = Unit()
+    people.set_checkout_color(unit, practice_id, color, now)
+    audit.append(unit, now, actor, "practice.checkout_color", str(practice_id), {"color": color})
+    await db.commit(unit)

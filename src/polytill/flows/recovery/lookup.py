@@ -1,0 +1,319 @@
+"""Finding out: ask the provider about what is not settled, for as long as it takes, and settle by its answer.
+
+It never marks anything failed without the provider's proof. A call that could not be made says nothing. An attempt
+whose link nobody can hold is closed and followed by a new one, so that a payment is never found but not payable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+from polytill.domain.money import Money
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
+from polytill.flows.context import Desk, log
+from polytill.flows.next_action import charges_at_once, still_asked
+from polytill.flows.payments import capture_cancel, contradictions
+from polytill.flows.payments.create import Taken, create_params, current_attempt, find, start, successor_of, taken
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import NOT_SUPPORTED, OTHER_ACCOUNT, call_for, configuration_of, handler_class
+from polytill.flows.refunds import create as create_refunds
+from polytill.flows.schedule import never_after
+from polytill.flows.slow_providers import Asked
+from polytill.flows.webhooks import receive
+from polytill.flows.webhooks.apply import MAX_TRIES, TAKEN_UP_AT_S
+from polytill.providers.contract import ConfirmPaymentParams, Handler, LookupParams, OperationParams, PaymentFact
+from polytill.providers.outcomes import (
+    NOT_NOW,
+    NOTHING_TO_CLOSE,
+    REFUSED_AGAIN,
+    Declined,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import payments, refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Operation, Refund
+from polytill.storage.webhook_events import WebhookEvent
+
+Look = Callable[[], Coroutine[object, object, object]]
+# Nobody has begun to pay; or the keys are refused, and waiting longer would not make them good.
+SAYS_NO_MORE = frozenset({Reason.not_found, Reason.config})
+# There is nothing over there that could be closed, or no call that closes it.
+NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
+_LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
+
+
+async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
+    """Ask the provider for the truth about a payment, now, and settle by it."""
+    db, payment = await find(desk, practice_id, payment_id)
+    attempts = await payments.attempts_of(db, payment_id)
+    asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
+    if not asked and payment.status is not PaymentStatus.succeeded:
+        current = current_attempt(payment, attempts)
+        asked = [] if current.state in (AttemptState.sent, AttemptState.not_sent) else [current]
+    unanswered = False
+    for attempt in asked:
+        payment, outcome = await _refreshed(desk, db, payment, attempt, source)
+        # "Not found" is an answer: nobody has begun to pay.
+        unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
+    found = await taken(db, await _read(db, payment.id))
+    found.unanswered, found.asked = unanswered, bool(asked)
+    return found
+
+
+def _worth_asking(desk: Desk, payment: Payment, attempt: Attempt) -> bool:
+    if attempt.state is AttemptState.sent:  # its call may still be under way
+        return attempt.next_lookup_at is not None and attempt.next_lookup_at <= desk.world.now()
+    if attempt.state is AttemptState.succeeded:
+        return payment.provider_fee is None
+    return attempt.state in ATTEMPT_LIVE
+
+
+async def _read(db: PracticeDb, payment_id: str) -> Payment:
+    payment = await payments.by_id(db, payment_id)
+    assert payment is not None
+    return payment
+
+
+async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
+    """Ask about one attempt and settle by the answer; where its link is lost, go on under a new reference."""
+    return (await _refreshed(desk, db, payment, attempt, source))[0]
+
+
+async def _refreshed(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str
+) -> tuple[Payment, Outcome]:
+    """``refresh``, and what the provider said."""
+    entry = (await desk.catalog()).get(attempt.provider_code)
+    try:
+        handler = handler_class(desk, entry) if entry else None
+    except HandlerMissing:
+        handler = None
+    if handler is None:
+        log.warning("handler_missing", provider=attempt.provider_code, attempt=attempt.id)
+        return await _settled(desk, db, payment, attempt, Unknown(Reason.config), source)
+    payment, attempt = await _about_to_ask(desk, db, attempt, source)
+    outcome = still_asked(db, payment, attempt, await _ask(desk, db, payment, attempt))
+    outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
+    if not lost:
+        return await _settled(desk, db, payment, attempt, outcome, source)
+    made = await payments.attempts_of(db, payment.id)
+    open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
+    if charges_at_once(payment):
+        open_payment = False  # nobody is surprised by a charge that was asked for long ago: it is asked for anew
+    follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
+    configuration = await configuration_of(desk, db, attempt.config_id)
+    newest = configuration.newest(attempt.environment) if configuration else None
+    if follows is not None and newest is not None:
+        follows.credential_version = newest.version  # those of the lost link may be refused by now
+    # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
+    payment, _ = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
+    if follows is None or await payments.attempt_by_id(db, follows.id) is None:
+        return payment, outcome
+    practice = await desk.opening.entry(db.practice_id)
+    configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
+    assert configuration is not None  # the provider was asked by it just now
+    answer = await start(desk, db, practice.name, payment, follows, configuration)
+    return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
+
+
+async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
+    """Both rows as they stand now: to ask may mean to repeat the call, and what the caller read may be long ago.
+
+    An attempt that is still on its way is called unknown first: if its call then ends without having got there, that
+    proves nothing any more.
+    """
+    fresh = await payments.attempt_by_id(db, attempt.id)
+    assert fresh is not None
+    payment = await _read(db, fresh.payment_id)
+    if fresh.state is not AttemptState.sent:
+        return payment, fresh
+    return await settle(desk, db, payment, fresh, Unknown(Reason.timeout), source)
+
+
+async def _settled(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, source: str
+) -> tuple[Payment, Outcome]:
+    told = PaymentFact(outcome, attempt.id, getattr(outcome, "provider_transaction_id", None))
+    adopted = await contradictions.adopted(desk, db, attempt, told, is_proven=True)
+    if adopted is not attempt:
+        payment, attempt = await _read(db, payment.id), adopted
+    payment, settled = await settle(desk, db, payment, attempt, outcome, source)
+    # The first time, also what overtook the very answer in which the provider gave the payment its name.
+    before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
+    await receive.take_up_after(desk, db, before, settled)
+    return payment, outcome
+
+
+async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
+    amount = Money(attempt.amount, attempt.currency)
+    if attempt.state not in (AttemptState.sent, AttemptState.unknown):
+        closed = attempt.state in ATTEMPT_CLOSED
+        confirm_params = ConfirmPaymentParams(
+            attempt.id, attempt.provider_transaction_id, amount, only_ask=closed, direct=charges_at_once(payment)
+        )  # fmt: skip
+        return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
+    practice = await desk.opening.entry(db.practice_id)
+    # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.
+    first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
+    params = LookupParams(
+        attempt.id, attempt.provider_transaction_id, amount, first,
+        desk.age_s(attempt.id, attempt.created_at), int(attempt.created_at.timestamp()),
+        direct=charges_at_once(payment),
+    )  # fmt: skip
+    return await call_for(desk, db, attempt, "lookup_payment", params)
+
+
+def _interpreted(
+    desk: Desk, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
+) -> tuple[Outcome, bool]:
+    """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
+    moves_money = handler.create_moves_money or charges_at_once(payment)
+    undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
+    # Its maker's clock may have been wrong, and so may ours: this counts from when this process first found it open.
+    open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
+    if isinstance(outcome, NotSent):
+        age_s = desk.age_s(attempt.id, attempt.created_at)
+        repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
+        repeated = repeated and payment.saved_method_id is None and attempt.provider_transaction_id is None
+        if undecided and repeated and outcome.reason in REFUSED_AGAIN:
+            # The identical request was refused: had the first one worked, its result had come back.
+            return outcome, False
+        if outcome.reason is not Reason.not_found or not undecided:
+            return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
+        if not moves_money:
+            # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
+            return _LINK_LOST, True
+        # "Not found" proves something only once the first call cannot still be running over there.
+        return (outcome, True) if open_s >= desk.horizon_s(handler) else (Unknown(Reason.not_found), False)
+    if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+        # Whichever account has it: nobody ever held this link, and it is still asked about.
+        return _LINK_LOST, True
+    payable = isinstance(outcome, NeedsAction) and outcome.action is not None
+    waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
+    if undecided and waits_for_payer and not payable and not moves_money:
+        return _LINK_LOST, True
+    return outcome, False
+
+
+async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
+    """A checkout that nobody finished: ask once more, close it at the provider where that can be done, cancel it."""
+    for attempt in await payments.attempts_of(db, payment.id):
+        if attempt.state is AttemptState.needs_action:
+            payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
+            if isinstance(outcome, Succeeded):
+                return payment  # another amount than asked for: it was paid, and waits for a person
+            if isinstance(outcome, Unknown) and outcome.reason not in SAYS_NO_MORE:
+                return payment  # it may have been paid, and the provider cannot say so now
+    if payment.status is not PaymentStatus.requires_action:
+        return payment
+    for attempt in await payments.attempts_of(db, payment.id):
+        if attempt.state is not AttemptState.needs_action:
+            continue
+        params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
+        outcome = await call_for(desk, db, attempt, "cancel_payment", params)
+        if isinstance(outcome, NotSent) and outcome.reason in NOT_NOW:
+            outcome = Unknown(outcome.reason, outcome.code, outcome.detail)  # nobody was asked: closed another time
+        if isinstance(outcome, NotSent) and outcome.reason is Reason.invalid_state and outcome.code not in NOT_CLOSABLE:
+            return payment  # it is not as we believe over there; how it is, could not be asked
+        concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
+        if concluded:
+            # Closed over there, or there is no way to close it: a late success would still be settled.
+            outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
+        payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry", unless_moved=concluded)
+    return payment
+
+
+class _Work(NamedTuple):
+    due: datetime
+    asked: Asked
+    subject: str
+    look: Look
+
+
+async def sweep(desk: Desk, practice_id: int) -> int:
+    """Everything that is overdue in one practice, one after the other. How many things there were.
+
+    A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it, nor
+    does what it has told us. Nor do other practices: while a few visits wait for it, the others leave it out, and what
+    they leave out counts, so that they soon come again. What has waited longest comes first, so that each kind of
+    question has its turn.
+    """
+    db = await desk.opening.practice(practice_id)
+    patience, elapsed_s, slow = desk.patience, desk.world.elapsed_s, set()
+    work = await _overdue(desk, db)
+    now_s = elapsed_s()
+    for one in sorted(work, key=lambda one: (patience.is_slow(one.asked, now_s), not one.asked.is_told, one.due)):
+        if one.asked in slow or not patience.has_room(one.asked, elapsed_s(), desk.settings.worker_visits):
+            continue
+        if await _looked(desk, practice_id, one):
+            slow.add(one.asked)
+    return len(work)
+
+
+async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
+    """Look at one thing. Whether its provider kept us waiting."""
+    slow_s, time_s = desk.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
+    began_s, slow_from_s, waited = time_s(), desk.world.elapsed_s() + slow_s, None
+    desk.patience.begin(one.asked, slow_from_s)
+    try:
+        # In a task of its own: what one leaves open in its context cannot be seen by the next.
+        await asyncio.create_task(one.look())
+        waited = False
+    except Exception as error:
+        # One that cannot be looked up must not keep the others waiting.
+        log.error("lookup_failed", practice=practice_id, subject=one.subject, error=type(error).__name__)
+    finally:
+        if time_s() - began_s >= slow_s:
+            waited = True
+        desk.patience.end(one.asked, slow_from_s, desk.world.elapsed_s(), waited)
+    return waited is True
+
+
+async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
+    """What is to be looked at. Nothing is read here that belongs to one thing alone: that may be what cannot be read."""
+    now = desk.world.now()
+    beyond = never_after(now)
+
+    async def look_up(attempt: Attempt) -> None:
+        await refresh(desk, db, await _read(db, attempt.payment_id), attempt)
+
+    async def asked_of(one: Refund | Operation) -> Asked:
+        return Asked(await refunds.provider_of(db, one), one.environment, is_told=False)
+
+    def asks(one: Attempt | Payment | WebhookEvent, is_told: bool = False) -> Asked:
+        return Asked(one.provider_code or "", one.environment, is_told)
+
+    def news(event: WebhookEvent) -> _Work:
+        due = event.received_at + timedelta(seconds=TAKEN_UP_AT_S[min(event.tries, MAX_TRIES - 1)])
+        look = partial(receive.take_up, desk, db, event)
+        return _Work(due, asks(event, is_told=not event.must_fetch), event.id, look)
+
+    work = [
+        _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
+        for one in await payments.attempts_overdue(db, now, beyond)
+    ]
+    for back in await refunds.overdue(db, now, beyond):
+        look = partial(create_refunds.refresh, desk, db, back)
+        work.append(_Work(back.next_lookup_at or now, await asked_of(back), back.id, look))
+    for done in await refunds.operations_overdue(db, now, beyond):
+        look_at = partial(capture_cancel.refresh, desk, db, done)
+        work.append(_Work(done.next_lookup_at or now, await asked_of(done), done.id, look_at))
+    came_before = [desk.world.after(-age_s) for age_s in TAKEN_UP_AT_S]
+    work += [news(event) for event in await webhook_events.waiting(db, came_before)]
+    work += [
+        _Work(one.expires_at or now, asks(one), one.id, partial(expire, desk, db, one))
+        for one in await payments.unpaid_past_expiry(db, desk.surely_past(0))
+    ]
+    return work

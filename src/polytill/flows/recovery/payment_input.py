@@ -1,0 +1,137 @@
+"""What a payer answers to a direct charge: a PIN, a one-time password, a birthday. Passed on once, and forgotten here.
+
+A charge is one reference, which can be paid once: an answer whose own answer was lost is not sent again by us; the
+provider is asked how the charge stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.contacts import InvalidContact, read_code, read_phone, without_invisible
+from polytill.domain.errors import Conflict, FieldError, Invalid, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.domain.text import visible
+from polytill.flows.context import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import open_action
+from polytill.flows.payments import customers
+from polytill.flows.payments.create import Taken, current_attempt, find, taken
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import call_for
+from polytill.flows.recovery import lookup
+from polytill.providers.contract import ContinuePaymentParams
+from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
+from polytill.storage import audit, payments
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.units import Unit
+
+FIELDS: Mapping[Wants, tuple[str, ...]] = {
+    Wants.pin: ("pin",),
+    Wants.otp: ("otp",),
+    Wants.phone: ("phone",),
+    Wants.birthday: ("birthday",),
+    Wants.address: ("address", "city", "state", "zipCode"),
+}
+
+
+async def continue_payment(
+    desk: Desk, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
+) -> Taken:
+    """Pass on what the payer typed, and settle by what the provider says. The values are kept nowhere."""
+    db, payment = await find(desk, practice_id, payment_id)
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    action = open_action(db, attempt)
+    if action is None or action.wants is None:
+        raise Conflict("This payment asks its payer for nothing at present.", code="nothing_wanted")
+    wants = action.wants
+    _check(wants, values)
+    values = await _in_normal_form(desk, db, payment, wants, values)
+    await ensure_lease(desk, practice_id)
+    now = desk.world.now()
+    unit = Unit()
+    payments.guard(unit, payment, now)
+    audit.append(unit, now, actor, "payment.continued", payment.id, {"attempt": attempt.id, "wants": wants.value})
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise Conflict("This payment has just changed; look at it again.", code="payment_changed") from None
+    params = ContinuePaymentParams(
+        attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
+        new_id(desk.world), action.continuation or {},
+    )  # fmt: skip
+    return await asyncio.shield(_pass_on(desk, db, payment, attempt, params))
+
+
+def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
+    needed = FIELDS[wants]
+    # Blank is the same as missing, also where all of it is invisible.
+    missing = [name for name in needed if name not in values or not visible(values[name].reveal())]
+    errors = [FieldError(f"/values/{name}", "This is wanted.") for name in missing]
+    errors += [FieldError(f"/values/{name}", "This is not wanted now.") for name in values if name not in needed]
+    if errors:
+        raise Invalid(errors, f"The payer is asked for: {', '.join(needed)}.")
+
+
+async def _in_normal_form(
+    desk: Desk, db: PracticeDb, payment: Payment, wants: Wants, values: Mapping[str, Secret]
+) -> Mapping[str, Secret]:
+    """The phone number in E.164, and codes in ASCII digits without the blanks that people type. Blanks alone are none."""
+    if wants is Wants.phone:
+        place = (await desk.configured(db)).place
+        try:
+            phone = read_phone(values["phone"].reveal(), customers.countries_of(place, payment.currency))
+        except InvalidContact as error:
+            raise Invalid([customers.wrong("/values/phone", error)], str(error)) from None
+        if phone is None:
+            raise Invalid([FieldError("/values/phone", "This is wanted.")])
+        return {"phone": Secret(phone.e164)}
+    read = read_code if wants in (Wants.pin, Wants.otp) else without_invisible
+    found = {name: Secret(read(value.reveal())) for name, value in values.items()}
+    if blank := [
+        FieldError(f"/values/{name}", "This is wanted.") for name, value in found.items() if not value.reveal()
+    ]:
+        raise Invalid(blank, f"The payer is asked for: {', '.join(FIELDS[wants])}.")
+    return found
+
+
+async def _pass_on(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, params: ContinuePaymentParams
+) -> Taken:
+    outcome = await call_for(desk, db, attempt, "continue_payment", params)
+    if isinstance(outcome, Unknown):
+        return await taken(db, await lookup.refresh(desk, db, payment, attempt))
+    payment, _ = await settle(desk, db, payment, attempt, _forgetful(outcome, params.values), "answer")
+    return await taken(db, payment)
+
+
+def _forgetful(outcome: Outcome, values: Mapping[str, Secret]) -> Outcome:
+    """The outcome without what the payer typed: a provider may quote in its words the very PIN that it refuses."""
+    words = [value.reveal() for value in values.values() if len(value.reveal()) >= 3]
+    changes = {
+        name: _without(getattr(outcome, name), words)
+        for name in ("code", "detail", "response")
+        if getattr(outcome, name, None) is not None
+    }
+    if isinstance(outcome, NeedsAction) and outcome.action is not None:
+        told = _without(outcome.action.instructions, words)
+        changes["action"] = replace(outcome.action, instructions=told)
+    return replace(outcome, **changes)
+
+
+def _without(value: Any, words: list[str]) -> Any:
+    if isinstance(value, str):
+        for word in words:
+            value = value.replace(word, "[removed]")
+        return value
+    if isinstance(value, dict):
+        return {name: _without(inner, words) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, words) for inner in value]
+    return value

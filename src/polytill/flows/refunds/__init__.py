@@ -1,0 +1,1 @@
+"""Refunds and disputes: create, settle, and read from a provider's list."""

@@ -1,0 +1,247 @@
+"""Giving money back: reserve, call, record. The reservation is held by the database, the outcome by ``settle``."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import MAX_MINOR, Money
+from polytill.domain.states import RefundState
+from polytill.flows.context import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.payments.create import current_attempt, find
+from polytill.flows.payments.returned_amounts import refundable, undisputed
+from polytill.flows.payments.settle import TRIES
+from polytill.flows.provider_calls import call_for, check_amount, handler_is_missing, handler_of
+from polytill.flows.refunds.settle import settle_refund
+from polytill.flows.schedule import after_sent
+from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
+from polytill.providers.outcomes import (
+    REFUSED_AGAIN,
+    Declined,
+    NotSent,
+    Outcome,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.storage import audit, payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
+
+# The code of the refusal to refund what an open chargeback is about.
+DISPUTED = "payment_disputed"
+
+
+async def create_refund(
+    desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
+    actor: str, accept_dispute_risk: bool = False,
+) -> tuple[Refund, bool]:  # fmt: skip
+    """Refund part or all of what is left. Whether the key was known is the second value.
+
+    What an open chargeback is about is refunded only with ``accept_dispute_risk``: a lost dispute pays the customer the
+    same money again, and a refund does not end the dispute.
+
+    Decided anew where it could not be put on disk as it was decided: less may be left by now, or as much as was asked
+    for all the same (another refund failed meanwhile, or the server let another transaction go first).
+    """
+    for _ in range(TRIES):
+        db, payment = await find(desk, practice_id, payment_id)
+        known = await refunds.by_key(db, key)
+        if known is not None:
+            return _replayed(known, request_hash), True
+        try:
+            return await _create_refund(
+                desk, db, payment, amount, reason, key, request_hash, actor, accept_dispute_risk
+            )
+        except Stale:
+            continue
+        except Conflict:
+            # Of two at once under one key, the second may see what the first has reserved before it sees its key.
+            known = await refunds.by_key(db, key)
+            if known is None:
+                raise
+            return _replayed(known, request_hash), True
+    raise Stale
+
+
+async def _create_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, amount: int | None, reason: str | None, key: str, request_hash: str,
+    actor: str, accept_dispute_risk: bool,
+) -> tuple[Refund, bool]:  # fmt: skip
+    if amount is not None and not 0 < amount <= MAX_MINOR:
+        raise invalid("/amount", "The amount must be a positive number of minor units.")
+    if payment.amount_captured == 0:
+        raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
+    attempt = current_attempt(payment, await payments.attempts_of(db, payment.id))
+    await can_refund(desk, attempt)
+    wanted = refundable(payment) if amount is None else amount
+    if wanted <= 0 or wanted > refundable(payment):
+        raise _exceeds(payment)
+    if wanted > undisputed(payment) and not accept_dispute_risk:
+        raise _disputed(payment)
+    if amount is not None:
+        await check_amount(desk, attempt, amount)
+    await ensure_lease(desk, db.practice_id)
+    now = desk.world.now()
+    refund = Refund(
+        id=new_id(desk.world), payment_id=payment.id, practice_id=db.practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=wanted, currency=payment.currency, reason=reason,
+        origin="api", idempotency_key=key, request_hash=request_hash, created_by=actor, created_at=now,
+        updated_at=now, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    payments.reserve_refund(unit, payment.id, wanted, now, accept_dispute_risk)
+    refunds.insert(unit, refund)
+    detail = {"refund": refund.id, "amount": wanted}
+    if wanted > undisputed(payment):
+        detail["accepted_dispute_risk"] = True
+    audit.append(unit, now, actor, "refund.created", payment.id, detail)
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        known = await refunds.by_key(db, key)
+        if known is None:
+            raise
+        return _replayed(known, request_hash), True
+    return await asyncio.shield(send(desk, db, payment, attempt, refund)), False
+
+
+def _exceeds(payment: Payment) -> Conflict:
+    left = Money(max(0, refundable(payment)), payment.currency)
+    return Conflict(f"No more than {left} can still be refunded.", code="refund_exceeds_captured", left=left)
+
+
+def _disputed(payment: Payment) -> Conflict:
+    left = Money(undisputed(payment), payment.currency)
+    return Conflict(
+        "This payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer is paid"
+        f" twice. {left} of it is not disputed and can be refunded. Send acceptDisputeRisk: true to refund more.",
+        code=DISPUTED, left=left,
+    )  # fmt: skip
+
+
+def _replayed(refund: Refund, request_hash: str) -> Refund:
+    if refund.request_hash != request_hash:
+        raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
+    return refund
+
+
+async def can_refund(desk: Desk, attempt: Attempt) -> None:
+    """``Conflict`` where the attempt's provider has no refunds, ``NotNow`` where its handler is missing."""
+    handler = await handler_of(desk, attempt)
+    if handler is None:
+        raise handler_is_missing(attempt.provider_code)
+    if handler.refund_payment is None:
+        raise Conflict("This payment's provider cannot refund.", code="not_supported")
+
+
+async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
+    """Call the provider for a refund that is on disk, and settle by its answer."""
+    params = RefundParams(
+        refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
+        _is_full(payment, attempt, refund), refund.reason,
+    )  # fmt: skip
+    outcome = await call_for(desk, db, attempt, "refund_payment", params)
+    return await settle_refund(desk, db, refund, outcome, "answer")
+
+
+def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
+    """Whether it gives back everything that its attempt has taken."""
+    return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
+
+
+async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
+    """Ask the provider what became of a refund, and settle by its answer."""
+    refund, outcome = await ask(desk, db, refund, source)
+    return await settle_refund(desk, db, refund, outcome, source)
+
+
+async def ask(
+    desk: Desk, db: PracticeDb, refund: Refund, source: str, called: str | None = None
+) -> tuple[Refund, Outcome]:
+    """A refund as it stands now, and what the provider says of it. ``Unknown`` where its answer proves nothing.
+
+    ``called`` is the provider's id as a delivery gives it. To ask without an id may mean to repeat the call: one that is
+    still on its way is called unknown first (if it then ends without having got there, that proves nothing any more),
+    and one that was not sent is not asked about, for somebody was told so and may have asked for another.
+    """
+    fresh = await refunds.by_id(db, refund.id)
+    assert fresh is not None
+    refund = fresh
+    if refund.state is RefundState.sent:
+        refund = await settle_refund(desk, db, refund, Unknown(Reason.timeout), source)
+    attempt = await payments.attempt_by_id(db, refund.attempt_id)
+    payment = await payments.by_id(db, refund.payment_id)
+    assert attempt is not None
+    assert payment is not None
+    handler, refund_id = await handler_of(desk, attempt), refund.provider_refund_id or called
+    if refund.state is RefundState.not_sent and refund_id is None:
+        return refund, Unknown(Reason.conflict, "not_sent", "To ask about it might be to send it.")
+    others = [r for r in await refunds.of_payment(db, refund.payment_id) if r.id != refund.id]
+    known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
+    age_s = desk.age_s(refund.id, refund.created_at)
+    params = RefundLookupParams(
+        refund.id, attempt.id, attempt.provider_transaction_id, refund_id,
+        Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,
+        int(refund.created_at.timestamp()),
+    )  # fmt: skip
+    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    if handler is None:
+        return refund, Unknown(Reason.config)
+    # Its maker's clock may have been wrong, and so may ours: the horizon counts from when this process found it open.
+    is_late = desk.open_for_s(refund.id, refund.updated_at) >= desk.horizon_s(handler)
+    repeated = handler.lookup_repeats_refund and refund_id is None and age_s < handler.idempotency_window_s
+    return refund, _interpreted(outcome, is_late, repeated)
+
+
+async def fetched_refund(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
+) -> RefundFact | Unknown | NotSent:
+    """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
+    known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
+    params = RefundLookupParams(
+        "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
+        hint.amount or Money(0, payment.currency), False, known=known,
+    )  # fmt: skip
+    outcome = await call_for(desk, db, attempt, "lookup_refund", params)
+    if isinstance(outcome, Unknown | NotSent):
+        return outcome
+    state = "succeeded" if isinstance(outcome, Succeeded) else "failed" if isinstance(outcome, Declined) else "pending"
+    amount = getattr(outcome, "amount", None) or hint.amount
+    refund_id = hint.provider_refund_id or outcome.provider_transaction_id
+    return replace(hint, state=state, amount=amount, provider_refund_id=refund_id, response=outcome.response)
+
+
+def _interpreted(outcome: Outcome, is_late: bool, repeated: bool) -> Outcome:
+    """What the answer to a lookup proves. A question that did not get through proves nothing."""
+    if not isinstance(outcome, NotSent):
+        return outcome
+    if repeated and outcome.reason in REFUSED_AGAIN:
+        # The identical request was refused: had the first one worked, its result had come back.
+        return outcome
+    # A refund moves money: "not found" proves nothing while the first call may still be running over there.
+    if outcome.reason is Reason.not_found and is_late:
+        return outcome
+    return Unknown(outcome.reason, outcome.code, outcome.detail)
+
+
+async def listed(desk: Desk, practice_id: int, payment_id: str) -> list[Refund]:
+    """A payment's refunds."""
+    db, _ = await find(desk, practice_id, payment_id)
+    return await refunds.of_payment(db, payment_id)
+
+
+async def refresh_by_id(desk: Desk, practice_id: int, payment_id: str, refund_id: str) -> Refund:
+    """One refund, after asking the provider where its outcome is open."""
+    db, _ = await find(desk, practice_id, payment_id)
+    refund = await refunds.by_id(db, refund_id)
+    if refund is None or refund.payment_id != payment_id:
+        raise NotFound("There is no such refund.")
+    if refund.state in (RefundState.pending, RefundState.unknown):
+        return await refresh(desk, db, refund)
+    return refund

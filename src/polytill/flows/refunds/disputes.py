@@ -1,0 +1,299 @@
+"""The dispute part of ``settle``: what is known of a dispute, what a lost one costs, and the review cases and events of it.
+
+An inquiry is a question without funds withdrawn. It has a case and events of its own, and may become a chargeback.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.errors import CheckRefused, Duplicate, InvalidAmount, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.states import REFUND_DONE, CountedAs, DisputeKind, DisputeReason, DisputeState
+from polytill.flows.context import Desk, log
+from polytill.flows.events import open_case, open_currency_case, tell
+from polytill.flows.payments import returned_amounts, reversals
+from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.returned_amounts import News
+from polytill.flows.payments.settle import TRIES
+from polytill.flows.refunds.settle import Also, settle_refund
+from polytill.providers.contract import DisputeFact
+from polytill.providers.outcomes import Declined, Reason
+from polytill.providers.wire_amounts import from_wire
+from polytill.storage import audit, cases, disputes, payments, refunds
+from polytill.storage.cases import OperatorCase
+from polytill.storage.databases import PracticeDb
+from polytill.storage.disputes import Dispute
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import DISPUTE_WON
+from polytill.storage.units import Unit
+
+# The cases of a dispute that is open, by kind: both end with it.
+OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.chargeback: ("dispute_open", "open")}
+
+
+async def apply_dispute_fact(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also,
+    is_current: bool = False,
+) -> None:  # fmt: skip
+    """Record a dispute about an attempt of a payment; what a lost one took of a success is booked.
+
+    ``is_current``: the provider says so now (a listing), which an older delivery does not: one that was decided, and is
+    decided otherwise by now, is then booked as it is.
+    """
+    fact = _priced(attempt, fact)
+    for _ in range(TRIES):
+        known = {d.provider_dispute_id: d for d in await disputes.of_payment(db, payment.id)}
+        before = known.get(fact.provider_dispute_id)
+        if fact.funds_returned and not _is_outdated(before, fact, is_current):
+            await _undo_reversals(desk, db, _dispute(desk, payment, attempt, before, fact))
+        fresh = await payments.by_id(db, payment.id)
+        assert fresh is not None
+        unit = Unit()
+        if fact.amount is not None and fact.amount.currency != fresh.currency:
+            open_currency_case(desk, unit, fresh, fact.provider_dispute_id, fact.amount, fact.state)
+        else:
+            await _write(desk, db, unit, fresh, attempt, before, fact, is_current)
+        also(unit)
+        try:
+            await db.commit(unit)
+            return
+        except (Stale, CheckRefused, Duplicate):  # Duplicate: other news of it came first
+            continue
+    raise Stale
+
+
+def _priced(attempt: Attempt, fact: DisputeFact) -> DisputeFact:
+    """A fact whose amount came without a currency is in its attempt's."""
+    if fact.amount is not None or fact.bare_amount is None:
+        return fact
+    with suppress(InvalidAmount):
+        value, exponent = fact.bare_amount
+        return replace(fact, amount=from_wire(value, attempt.currency, exponent))
+    return fact
+
+
+async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) -> Attempt:
+    """The attempt whose money it is about. Two that were paid under one reference are told apart by the provider's id."""
+    named = fact.provider_transaction_id
+    if named is None or named == attempt.provider_transaction_id:
+        return attempt
+    owner = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
+    return owner if owner is not None and owner.payment_id == attempt.payment_id else attempt
+
+
+async def _write(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None,
+    fact: DisputeFact, is_current: bool,
+) -> None:  # fmt: skip
+    now = desk.world.now()
+    state = DisputeState(fact.state)
+    if _is_outdated(before, fact, is_current):
+        if before is not None and state is not DisputeState.open:
+            await _other_end(desk, db, unit, payment, before, state)
+        return  # decided once; an older delivery changes nothing
+    dispute = _dispute(desk, payment, attempt, before, fact)
+    owner = attempt
+    if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
+        owner = await payments.attempt_by_id(db, dispute.attempt_id) or attempt
+    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+    change = await returned_amounts.book(desk, db, unit, payment, owner, News("provider", current, dispute=dispute))
+    payments.change(unit, payment, change, now, payment.version)
+    if before is None:
+        disputes.insert(unit, dispute)
+    else:
+        disputes.change(unit, before, dispute)
+    await _follow(desk, db, unit, payment, before, dispute)
+
+
+def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) -> bool:
+    """Whether a dispute has ended, and this tells of it as open, or as ended otherwise and does not say so of now."""
+    if before is None:
+        return False
+    state = DisputeState(fact.state)
+    escalated = (before.kind, fact.kind) == (DisputeKind.inquiry, DisputeKind.chargeback)
+    has_ended = before.state not in (DisputeState.open, state) and not escalated
+    return has_ended and (state is DisputeState.open or not is_current)
+
+
+async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+    """Book back what was taken for a dispute that ended in the practice's favour, and that the provider shows as returned.
+
+    Before the dispute itself is written: news that a crash cut short in between are applied again.
+    """
+    if dispute.state not in reversals.IN_FAVOUR:
+        return
+    made = [r for r in await refunds.of_payment(db, dispute.payment_id) if r.attempt_id == dispute.attempt_id]
+    others = [d for d in await disputes.of_payment(db, dispute.payment_id) if d.attempt_id == dispute.attempt_id]
+    disputed = [*(d for d in others if d.id != dispute.id), dispute]
+    found = reversals.by_dispute((r for r in made if r.state in REFUND_DONE or r.is_undone), disputed)
+    for refund in found.get(dispute.id, []):
+        if refund.state in REFUND_DONE:
+            outcome = Declined(Reason.canceled, True, DISPUTE_WON, None, refund.provider_refund_id)
+            await settle_refund(desk, db, refund, outcome, "provider")
+
+
+def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact) -> Dispute:
+    """The dispute as it is known from now on. News of one that is open may come in any order: what an older delivery
+    does not say, or says of an earlier stage, changes nothing."""
+    now, state = desk.world.now(), DisputeState(fact.state)
+    amount = fact.amount.minor if fact.amount else None
+    kind, withdrawn, due_at = DisputeKind(fact.kind), fact.funds_withdrawn, fact.due_at
+    reason = DisputeReason(fact.reason) if fact.reason else None
+    provider_reason, owner, funds_returned = fact.provider_reason, attempt.id, fact.funds_returned
+    if before is not None:
+        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
+        has_ended = before.state is not DisputeState.open and before.state is state
+        if amount is None or (has_ended and before.amount is not None):
+            amount = before.amount
+        if before.kind is DisputeKind.chargeback:
+            kind = before.kind
+        if state is DisputeState.open:
+            withdrawn = withdrawn or before.funds_withdrawn
+        elif has_ended:  # one that does not show the money again leaves what was shown
+            funds_returned = funds_returned or before.funds_returned
+        due_at, reason = due_at or before.due_at, reason or before.reason
+        provider_reason = provider_reason or before.provider_reason
+        # Of whom it was booked as lost stays written, too.
+        owner = before.attempt_id if before.booked and before.attempt_id else owner
+    return Dispute(
+        before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
+        fact.provider_dispute_id, state, fact.provider_state, amount, payment.currency, withdrawn, due_at,
+        before.created_at if before else now, now, owner, kind, reason, provider_reason,
+        before.booked if before else 0, before.counted_as if before else None, funds_returned,
+    )  # fmt: skip
+
+
+# ── Cases and events ──
+
+
+async def _follow(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute
+) -> None:
+    """Open and end the cases of a dispute that has changed, and tell the host application."""
+    is_news = before is None or before.state is not dispute.state
+    escalated = before is not None and before.kind is not dispute.kind
+    detail, name = view(dispute), dispute.provider_dispute_id
+    is_open = dispute.state is DisputeState.open
+    if not (is_news or (escalated and is_open)):
+        if is_open and before is not None and _differs(before, dispute):
+            tell(desk, unit, payment, f"{_noun(dispute)}.updated", detail)
+        return
+    for kind, (case, suffix) in OPEN_CASES.items():
+        if is_open and kind is dispute.kind:
+            open_case(desk, unit, payment, case, f"{name}:{suffix}", detail)
+        else:
+            why = "became_chargeback" if is_open else f"dispute_{dispute.state.value}"
+            await _end_case(desk, db, unit, case, f"{name}:{suffix}", why)
+    if dispute.state is DisputeState.lost:
+        await _open_again(desk, db, unit, payment, "dispute_lost", f"{name}:lost", detail)
+    if not is_open:
+        await _end_others(desk, db, unit, dispute)
+    audit.append(unit, desk.world.now(), "webhook", _audited(dispute), payment.id, detail)
+    tell(desk, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
+    log.info(
+        "dispute_settled", practice=db.practice_id, payment=payment.id, dispute=name, kind=dispute.kind.value,
+        state=dispute.state.value,
+    )  # fmt: skip
+
+
+def view(dispute: Dispute) -> dict[str, Any]:
+    """A dispute as cases and events tell it, and the API: amounts in minor units of ``currency``."""
+    return {
+        "dispute": dispute.provider_dispute_id, "kind": dispute.kind.value, "state": dispute.state.value,
+        "providerState": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
+        "providerReason": dispute.provider_reason, "amount": dispute.amount, "currency": dispute.currency,
+        "dueAt": dispute.due_at, "fundsWithdrawn": dispute.funds_withdrawn,
+    }  # fmt: skip
+
+
+def _differs(before: Dispute, dispute: Dispute) -> bool:
+    """Whether something changed that a host or a person would act on."""
+    then, now = view(before), view(dispute)
+    return any(then[name] != now[name] for name in ("amount", "dueAt", "fundsWithdrawn"))
+
+
+def _noun(dispute: Dispute) -> str:
+    """An inquiry is told as one, unless it took money."""
+    is_inquiry = dispute.kind is DisputeKind.inquiry and dispute.state is not DisputeState.lost
+    return "inquiry" if is_inquiry else "dispute"
+
+
+def _event(dispute: Dispute) -> str:
+    """The type of the event: ``inquiry.opened`` and ``.closed``; ``dispute.opened``, ``.won``, ``.lost`` and ``.closed``."""
+    noun = _noun(dispute)
+    if dispute.state is DisputeState.open:
+        return f"{noun}.opened"
+    return "inquiry.closed" if noun == "inquiry" else f"dispute.{dispute.state.value}"
+
+
+def _audited(dispute: Dispute) -> str:
+    return f"{_noun(dispute)}.{dispute.state.value}"
+
+
+async def confirm_end(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
+    """The provider says now that a dispute ended as it is known: a case about another end is over."""
+    unit = Unit()
+    await _end_others(desk, db, unit, dispute)
+    if unit.steps:
+        await db.commit(unit)
+
+
+async def _end_others(desk: Desk, db: PracticeDb, unit: Unit, dispute: Dispute) -> None:
+    """End the cases about the end of a dispute, now that it is certain; that it is lost stays for a person to read."""
+    name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
+    for state in (DisputeState.won, DisputeState.lost, DisputeState.closed):
+        if state is not DisputeState.lost or state is not dispute.state:
+            await _end_case(desk, db, unit, f"dispute_{state.value}", f"{name}:{state.value}", why)
+
+
+async def _open_again(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
+) -> None:
+    """Open a case; one that ended because the dispute had another end meanwhile is opened again."""
+    known = next(iter(await cases.listed(db, "resolved", kind, subject=subject)), None)
+    if known is None or not str(known.detail["resolution"]["action"]).startswith("dispute_"):
+        open_case(desk, unit, payment, kind, subject, detail)
+        return
+    cases.reopen(unit, known, detail)
+    audit.append(unit, desk.world.now(), "provider", "case.reopened", known.id, {"kind": kind})
+
+
+async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: str, why: str) -> None:
+    now, resolution = desk.world.now(), {"action": why}
+    for case in await cases.listed(db, kind=kind, subject=subject):
+        cases.close(unit, case, resolution, "provider", now)
+        audit.append(unit, now, "provider", "case.resolved", case.id, {"kind": kind, **resolution})
+
+
+async def _other_end(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute, state: DisputeState
+) -> None:
+    """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
+    detail = {**view(before), "state": state.value, "was": before.state.value}
+    subject = f"{before.provider_dispute_id}:{state.value}"
+    await _open_again(desk, db, unit, payment, f"dispute_{state.value}", subject, detail)
+
+
+async def count_dispute(
+    desk: Desk, db: PracticeDb, case: OperatorCase, before: Dispute, counted_as: CountedAs,
+    resolution: dict[str, Any], actor: str,
+) -> None:  # fmt: skip
+    """Book a lost dispute as staff decided that it counts beside the refunds; ends the case where nothing is left open."""
+    payment = await payments.by_id(db, before.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+    now = desk.world.now()
+    dispute = replace(before, counted_as=counted_as, updated_at=now)
+    news = News(actor, current, dispute=dispute, decision=resolution)
+    unit = Unit()
+    change = await returned_amounts.book(desk, db, unit, payment, attempt, news)
+    payments.change(unit, payment, change, now, payment.version)
+    disputes.change(unit, before, dispute)
+    detail = {"dispute": dispute.provider_dispute_id, "note": resolution["note"]}
+    audit.append(unit, now, actor, f"dispute.counted_{counted_as.value}", payment.id, detail)
+    await db.commit(unit)

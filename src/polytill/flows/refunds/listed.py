@@ -1,0 +1,168 @@
+"""Refunds that a provider lists and we do not know: made in its dashboard, and their delivery lost or never switched on.
+
+As with payments, a listing is only a hint: what is booked is what the provider says of the one refund when it is asked.
+Refunds that we know as done are asked about again later, for they may come back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState, Environment, RefundState
+from polytill.flows.context import Desk
+from polytill.flows.events import open_case
+from polytill.flows.listing import Looks, attempt_listed, listed, no_delivery, tell_too_long
+from polytill.flows.payments import contradictions
+from polytill.flows.payments.settle import settle
+from polytill.flows.provider_calls import fetched, handler_class, handler_of
+from polytill.flows.refunds import create as refunding
+from polytill.flows.refunds.settle import apply_refund_fact, learn_dispute, settle_refund
+from polytill.providers.contract import RefundFact
+from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
+from polytill.storage import payments, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
+
+# The ages at which a refund that is done is asked about again: a closed card sends the money back within days, and Stripe
+# speaks of up to 30 of them (https://docs.stripe.com/refunds).
+ASKED_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
+
+
+class _UnderWay(Exception):
+    """The call of a refund of the same payment has not been answered yet."""
+
+
+async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
+    """Whether the provider that an attempt was made at lists refunds."""
+    handler = await handler_of(desk, attempt)
+    return handler is not None and handler.list_refunds is not None
+
+
+async def compare_refunds(
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    environment: Environment,
+    since: datetime,
+    until: datetime,
+    looks: Looks,
+) -> list[RefundFact] | None:
+    """Look at each refund that is listed between two moments. Those that are not settled, for the provider says nothing
+    certain of them; None where it lists nothing now, or the call of a refund that may be one of them is under way."""
+    handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
+    if handler.list_refunds is None:
+        return []
+    found = await listed(desk, db, configuration, environment, "list_refunds", since, until)
+    if found is None:
+        return None
+    if not found.whole:
+        tell_too_long(db, configuration, "list_refunds")
+    unsettled, under_way = [], False
+    for fact in found.facts:
+        try:
+            if not await looks.at(_look_at(desk, db, configuration, environment, fact)):
+                unsettled.append(fact)
+        except _UnderWay:
+            under_way = True
+    return None if under_way else unsettled
+
+
+async def tell_unsettled(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
+) -> bool:
+    """Put a refund before a person that the provider has listed for long, and says nothing certain of."""
+    attempt = await attempt_listed(db, configuration, environment, fact)
+    payment = await payments.by_id(db, attempt.payment_id) if attempt else None
+    if payment is None:
+        return True
+    unit = Unit()
+    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    await db.commit(unit)
+    return True
+
+
+async def ask_again(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime,
+    looks: Looks, asked: set[str],
+) -> None:  # fmt: skip
+    """Ask about each refund that is done and came of age between two moments. Only that it came back is news. ``asked``:
+    those that were asked about already, when the same time was compared before; the others are added."""
+    for age in ASKED_AGAIN_AT:
+        for refund_id in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
+            if refund_id not in asked:
+                await looks.at(_ask_again(desk, db, refund_id, asked))
+
+
+async def _ask_again(desk: Desk, db: PracticeDb, refund_id: str, asked: set[str]) -> bool:
+    refund = await refunds.by_id(db, refund_id)
+    assert refund is not None
+    refund, outcome = await refunding.ask(desk, db, refund, "lookup")
+    is_missing = isinstance(outcome, NotSent) and await contradictions.is_decided(db, refund)
+    if isinstance(outcome, Declined) or is_missing:
+        await settle_refund(desk, db, refund, outcome, "lookup")
+    asked.add(refund.id)
+    return True
+
+
+async def _look_at(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
+) -> bool:
+    attempt = await attempt_listed(db, configuration, environment, fact)
+    if attempt is None:
+        return True  # of a payment that is none of ours
+    ours = await refunds.of_payment(db, attempt.payment_id)
+    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
+    the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
+    if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
+        await learn_dispute(desk, db, the_one, fact.provider_dispute_id)
+    if the_one is not None and fact.state == "unknown" and the_one.state is not RefundState.sent:
+        await refunding.refresh(desk, db, the_one)  # its words are kept, and a case opens in time
+        return True
+    if the_one is not None and (agreeing is None or the_one.state in agreeing):
+        return True
+    if any(refund.state is RefundState.sent for refund in ours):
+        raise _UnderWay  # it may be this one
+    for refund in ours:
+        # It may be this one, whose answer was lost, or whose end was told without a name.
+        if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
+            await refunding.refresh(desk, db, refund)
+    ours = await refunds.of_payment(db, attempt.payment_id)
+    if any(refund.provider_refund_id == fact.provider_refund_id for refund in ours):
+        return True
+    if any(refund.provider_refund_id is None and refund.state is RefundState.unknown for refund in ours):
+        return False
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+    if isinstance(told, Unknown | NotSent):
+        return False
+    if attempt.state is not AttemptState.succeeded:
+        # Of money that is not booked, though its payment was compared before this: what became of it is not known yet;
+        # or the provider's own word is that it was not paid, or with another amount, of which a person is told.
+        if attempt.state in (AttemptState.sent, AttemptState.unknown):
+            return False
+        paid = await fetched(desk, db, attempt, fact.provider_transaction_id)
+        if not isinstance(paid, Succeeded):
+            return not isinstance(paid, Unknown | NotSent)
+        payment, attempt = await settle(desk, db, payment, attempt, paid, "lookup")
+        if attempt.state is not AttemptState.succeeded:
+            return True
+    if told.amount is None:
+        return True  # it failed, and is none of ours: nothing was given back
+    for refund in await apply_refund_fact(desk, db, payment, attempt, told, no_delivery):
+        # One that was taken for over, or several that it may be: the provider says which, and what became of it.
+        called = told.provider_refund_id if told.reference == refund.id else None
+        refund, outcome = await refunding.ask(desk, db, refund, "lookup", called)
+        await settle_refund(desk, db, refund, outcome, "lookup")
+    ours = await refunds.of_payment(db, payment.id)
+    return told.amount.currency != payment.currency or any(_is_it(refund, told) for refund in ours)
+
+
+def _is_it(refund: Refund, told: RefundFact) -> bool:
+    """Whether what is told of a refund is known of this one."""
+    agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told.state)
+    return refund.provider_refund_id == told.provider_refund_id and (agreeing is None or refund.state in agreeing)

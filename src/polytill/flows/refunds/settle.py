@@ -1,0 +1,420 @@
+"""The refund half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
+
+A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. What
+a provider refunds beyond what was captured is booked apart (``excess_refunded``). Which of it is the same money as a
+lost dispute, and whether more was returned than was captured, is decided in ``flows/payments/returned_amounts.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from polytill.domain.errors import CheckRefused, Duplicate, Stale
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
+from polytill.flows.context import Desk, log
+from polytill.flows.events import open_case, open_currency_case, tell
+from polytill.flows.payments import contradictions, returned_amounts, reversals
+from polytill.flows.payments.create import current_attempt
+from polytill.flows.payments.returned_amounts import News
+from polytill.flows.payments.settle import TRIES
+from polytill.flows.provider_calls import OTHER_ACCOUNT
+from polytill.flows.provider_messages import said
+from polytill.flows.schedule import next_lookup
+from polytill.flows.unresolved import asked_next, is_unclear, noted_refund, refund_with_last_words
+from polytill.providers.contract import RefundFact
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.storage import audit, ledger, payments, refunds
+from polytill.storage.cases import OperatorCase
+from polytill.storage.databases import PracticeDb
+from polytill.storage.ledger import Entry
+from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.refunds import DISPUTE_WON, Refund, excess_key
+from polytill.storage.units import Unit
+
+Also = Callable[[Unit], None]
+# The provider took these on, and gave nothing back in the end.
+CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
+OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
+
+
+def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
+    """The state that an outcome leads to; None where it is no news. Pure."""
+    state: RefundState
+    match outcome:
+        case Succeeded():
+            state = RefundState.succeeded
+        case Pending() | NeedsAction():
+            state = RefundState.pending
+        case Declined():
+            state = RefundState.declined if refund.state in OUTCOME_OPEN else RefundState.failed
+        case NotSent():
+            state = RefundState.not_sent
+        case Unknown():
+            state = RefundState.unknown
+        case _:
+            assert_never(outcome)
+    return state if state in REFUND_NEXT[refund.state] else None
+
+
+async def settle_refund(
+    desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None,
+    decided: OperatorCase | None = None,
+) -> Refund:  # fmt: skip
+    """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards. ``decided``: the case that
+    ``also`` resolves, as staff decided."""
+    seen, is_anothers = refund.state, False
+    for _ in range(TRIES):
+        payment = await payments.by_id(db, refund.payment_id)
+        assert payment is not None
+        unit = Unit()
+        now = desk.world.now()
+        asked = source == "lookup" and refund.state is seen
+        another = _told_of_another(refund, outcome)
+        differs = isinstance(outcome, Succeeded) and outcome.amount != Money(refund.amount, refund.currency)
+        amount_differs = (differs and another is None) or is_anothers
+        is_outrun = _outrun(seen, refund, outcome)
+        no_news = another is not None or amount_differs or is_outrun
+        state = None if no_news else decide_refund(refund, outcome)
+        queue = await noted_refund(desk, db, payment, refund, outcome, state is not None, asked, decided)
+        against = None if is_outrun else await contradictions.refund_against_staff(db, refund, outcome, state)
+        changed = refund
+        contradictions.contradict(desk, unit, payment, against)
+        if amount_differs:
+            open_case(desk, unit, payment, "refund_mismatch", refund.id, {"refund": refund.id, "asked": refund.amount})
+        if isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
+            open_case(
+                desk, unit, payment, OTHER_ACCOUNT, refund.id, {"refund": refund.id, "attempt": refund.attempt_id}
+            )
+        if state is None:
+            _keep(unit, refund, outcome, asked, now)
+        else:
+            changed = _with(refund, state, outcome)
+            changed.updated_at = now
+            changed.next_lookup_at = next_lookup(state, 0, now)
+            await _move(desk, db, unit, payment, refund, changed, source)
+        if also is not None:
+            also(unit)
+        queue(unit)
+        try:
+            await db.commit(unit)
+        except (Stale, CheckRefused, Duplicate) as refused:
+            if isinstance(refused, Duplicate) and not isinstance(outcome, NotSent | Unknown):
+                # What it was told to be is booked already, as another refund: it cannot be this one, too.
+                is_anothers, outcome = True, replace(outcome, provider_transaction_id=None)
+            fresh = await refunds.by_id(db, refund.id)
+            assert fresh is not None
+            refund = fresh
+            continue
+        if state is not None:
+            log.info(
+                "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
+                before=refund.state.value, after=state.value, **said(outcome),
+            )  # fmt: skip
+        elif is_unclear(outcome):
+            log.warning(
+                "refund_not_understood", practice=db.practice_id, refund=refund.id, source=source, **said(outcome)
+            )
+        if another is not None:
+            attempt = await payments.attempt_by_id(db, refund.attempt_id)
+            assert attempt is not None
+            await apply_to_the_end(desk, db, payment, attempt, another, lambda _: None)
+        return changed
+    raise Stale
+
+
+def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
+    """The further refund that an answer about one that is done tells of, under another id than the one it is known by: a
+    refund of the same amount was made in the dashboard meanwhile, and taken for ours."""
+    if refund.state not in REFUND_DONE or not isinstance(outcome, Succeeded | Pending) or outcome.amount is None:
+        return None
+    told, known = outcome.provider_transaction_id, refund.provider_refund_id
+    if told is None or known is None or told == known:
+        return None
+    state = "succeeded" if isinstance(outcome, Succeeded) else "pending"
+    return RefundFact(state, provider_refund_id=told, amount=outcome.amount, response=outcome.response)
+
+
+def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
+    """Whether a refund has moved on since this was told: an answer to its own call that was read late, or a delivery that
+    was applied beside a later one. It does not bring a refund that has ended to life again; and "not sent" of a call that
+    others have asked about since says nothing, for they may have repeated it."""
+    if isinstance(outcome, NotSent) and seen is not refund.state:
+        return True
+    answered = getattr(outcome, "provider_transaction_id", None)
+    is_it = answered is not None and answered == refund.provider_refund_id
+    return is_it and seen is not refund.state and refund.state in CAME_TO_NOTHING
+
+
+def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
+    changed = replace(refund, state=state, lookups=0, unclear_since=None)
+    changed.provider_refund_id = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
+    changed.provider_response = getattr(outcome, "response", None) or refund.provider_response
+    if isinstance(outcome, Declined | NotSent | Unknown):
+        changed.failure_reason = outcome.reason.value
+        changed.raw_code, changed.detail = outcome.code, outcome.detail
+    else:
+        changed.failure_reason = changed.raw_code = changed.detail = None
+    return changed
+
+
+def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
+    """What is kept of an answer that moves nothing: the provider's id, or its words and when to ask again."""
+    learnt = getattr(outcome, "provider_transaction_id", None)
+    if learnt is not None and refund.provider_refund_id is None:
+        same = replace(refund, provider_refund_id=learnt, updated_at=now)
+        refunds.change(unit, refund.state, same)
+    elif asked:
+        kept = replace(refund_with_last_words(refund, outcome, now), lookups=refund.lookups + 1)
+        next_at = next_lookup(refund.state, kept.lookups, now)
+        refunds.asked_again(unit, replace(kept, next_lookup_at=asked_next(now, next_at, kept.unclear_since)))
+
+
+async def _move(
+    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str,
+    adopted: bool = False,
+) -> None:  # fmt: skip
+    """The amounts, the refund row, the ledger and the audit line of one change of state.
+
+    ``adopted``: the row is new, and nothing about the payment may have changed since it was read.
+    """
+    change = Change(payment.status)
+    entries: list[Entry] = []
+    attempt = await payments.attempt_by_id(db, after.attempt_id)
+    assert attempt is not None
+    account = f"provider:{attempt.provider_code}"
+    given = "excess" if after.returns_excess else "refunds"
+    if before.state in REFUND_RESERVES and before.reserves:
+        change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
+    if after.state in REFUND_DONE and before.state not in REFUND_DONE:
+        available = payment.amount_captured - payment.amount_refunded - payment.refund_reserved - change.add_reserved
+        after.booked = 0 if after.returns_excess else max(0, min(after.amount, available))
+        after.booked_excess = after.amount - after.booked
+        change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
+        entries.append(Entry("refund", given, account, after.amount, after.currency))
+    elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
+        change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
+        after.booked = after.booked_excess = 0
+        entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
+        if not after.is_undone:
+            open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
+    now, depends = after.updated_at, adopted
+    if entries:
+        # What of the attempt's disputes is the same money may be another amount by this.
+        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        by = after.created_by if after.state in REFUND_DONE else source
+        news = News(by, current, after)
+        booked = await returned_amounts.book(desk, db, unit, payment, attempt, news)
+        depends = depends or news.depends
+        change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
+    seen = payment.dispute_version if entries else None
+    payments.change(unit, payment, change, now, payment.version if depends else None, seen)
+    if adopted:
+        refunds.insert(unit, after)
+    else:
+        refunds.change(unit, before.state, after)
+    for entry in entries:
+        ledger.book(
+            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
+        )  # fmt: skip
+    detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
+    audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
+    if after.state in REFUND_DONE or after.state in REFUND_VOID:
+        kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
+        told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
+        tell(desk, unit, payment, kind, told)
+
+
+async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dispute_id: str) -> None:
+    """A refund turns out to be how the provider paid a dispute: the same money, which is booked once."""
+    for _ in range(TRIES):
+        payment = await payments.by_id(db, refund.payment_id)
+        attempt = await payments.attempt_by_id(db, refund.attempt_id)
+        fresh = await refunds.by_id(db, refund.id)
+        assert payment is not None
+        assert attempt is not None
+        assert fresh is not None
+        now = desk.world.now()
+        changed = replace(fresh, provider_dispute_id=provider_dispute_id, updated_at=now)
+        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        unit = Unit()
+        change = await returned_amounts.book(desk, db, unit, payment, attempt, News("provider", current, changed))
+        payments.change(unit, payment, change, now, payment.version)
+        refunds.change(unit, fresh.state, changed)
+        detail = {"refund": refund.id, "dispute": provider_dispute_id}
+        audit.append(unit, now, "provider", "refund.of_dispute", payment.id, detail)
+        try:
+            await db.commit(unit)
+            return
+        except (Stale, CheckRefused):
+            continue
+    raise Stale
+
+
+# ── Facts that a delivery brings ──
+
+
+def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[Refund]:
+    """The refunds of ours that a fact about an attempt may be about: by our reference, by the provider's id, else those
+    of the attempt by amount and state."""
+    if exact := [r for r in known if _names(fact, r)]:
+        return exact
+    if fact.is_reversal:  # the provider made it, so it is none that was asked for here
+        return []
+    assert fact.amount is not None
+    same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
+    waiting = [r for r in same if r.state in REFUND_RESERVES]
+    done = [r for r in same if r.state in REFUND_DONE]
+    if fact.provider_refund_id is None:
+        # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
+        return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
+    waiting, done = ([r for r in some if r.provider_refund_id is None] for some in (waiting, done))
+    # One that is known from a fact without a name has none yet: this is it.
+    return [*waiting, *done] if fact.state == "failed" else waiting or done[:1]
+
+
+def _names(fact: RefundFact, refund: Refund) -> bool:
+    """Whether a fact says that it is about this refund: by the provider's id, else by our reference. Where a refund made
+    in the dashboard was taken for ours, ours is done under that one's id, and comes under another: it is then the one
+    that is not known yet. One that is not over may have got another id on its way."""
+    named, known = fact.provider_refund_id, refund.provider_refund_id
+    is_ours = fact.reference == refund.id
+    if named and known and named != known:
+        return is_ours and refund.state in REFUND_RESERVES
+    return is_ours or (named is not None and named == known)
+
+
+def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
+    """Whether only the provider can say which of these a delivery is about, and whether it is about any."""
+    if fact.state == reversals.UNDONE:
+        return False
+    if len(matching) > 1:
+        return True
+    if fact.state == "failed":
+        # It may be about a refund that was made in the provider's dashboard. To believe it of one of ours would set
+        # that one's amount free, and invite a second refund. One that was adopted holds no amount of ours, and where it
+        # is the only one of its amount, nothing else can be meant.
+        return any(not _names(fact, r) and r.origin != "provider" for r in matching)
+    # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
+    # be one that is known, or a further one of the same amount.
+    is_over = any(r.state in REFUND_VOID for r in matching)
+    return is_over or (fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching))
+
+
+async def apply_refund_fact(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+) -> list[Refund]:
+    """Settle the one refund that a fact is about, or adopt it. Those that are to be looked up instead are answered.
+
+    Where a total exceeds what is certain, what is not is looked up first: a refund of ours whose outcome is open may be
+    in it or not, and so may one that came to nothing, if the delivery is older than its end.
+    """
+    for _ in range(TRIES):
+        fresh = await payments.by_id(db, payment.id)
+        assert fresh is not None
+        fact = await reversals.as_it_stands(db, attempt, fact)
+        told = fact.amount or fact.total
+        if told is not None and told.currency != fresh.currency:
+            name = fact.provider_refund_id or fact.reference or "total"
+            unit = Unit()
+            open_currency_case(desk, unit, fresh, name, told, fact.state)
+            also(unit)
+            await db.commit(unit)
+            return []
+        known = await refunds.of_payment(db, payment.id)
+        amount = fact.amount
+        if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
+            assert fact.total is not None
+            known = [r for r in known if r.attempt_id == attempt.id]
+            expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
+            amount = replace(fact.total, minor=fact.total.minor - expected)
+            if amount.minor <= 0:
+                await _nothing_new(db, also)
+                return []
+            over = [r for r in known if r.provider_refund_id and r.state in CAME_TO_NOTHING]
+            if uncertain := over + [r for r in known if r.state in OUTCOME_OPEN]:
+                return uncertain
+            matching: list[Refund] = []
+        elif amount.minor == 0:
+            await _nothing_new(db, also)
+            return []
+        else:
+            matching = _matching(known, attempt, fact)
+        if _must_ask(matching, fact):
+            return matching
+        outcome = _outcome_of(fact, amount)
+        if matching:
+            await settle_refund(desk, db, matching[0], outcome, "webhook", also)
+            return []
+        try:
+            await _adopt(desk, db, fresh, attempt, fact, amount.minor, outcome, also)
+        except (Stale, CheckRefused, Duplicate):
+            continue  # another delivery about this payment was first: look again at what is known
+        return []
+    raise Stale
+
+
+async def apply_to_the_end(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
+) -> None:
+    """``apply_refund_fact`` where nobody can be asked about others any more: a person decides what stays unclear."""
+    if not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+        return
+    detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
+    unit = Unit()
+    open_case(desk, unit, payment, "refund_unclear", f"{payment.id}:{fact.provider_refund_id}", detail)
+    also(unit)
+    await db.commit(unit)
+
+
+async def _nothing_new(db: PracticeDb, also: Also) -> None:
+    unit = Unit()
+    also(unit)
+    await db.commit(unit)
+
+
+def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
+    if fact.state == "failed":
+        return Declined(Reason.declined, True, "failed", None, fact.provider_refund_id, fact.response)
+    if fact.state == reversals.UNDONE:
+        return Declined(Reason.canceled, True, DISPUTE_WON, None, fact.provider_refund_id, fact.response)
+    if fact.state == "succeeded":
+        return Succeeded(amount, fact.provider_refund_id, response=fact.response)
+    return Pending(amount, fact.provider_refund_id, fact.response)
+
+
+async def _adopt(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome,
+    also: Also,
+) -> None:  # fmt: skip
+    """A refund that was made in the provider's own dashboard becomes a row of ours and is booked, as one unit: a crash
+    in between would leave a row that later totals count, and that nobody books. It reserves nothing."""
+    now = desk.world.now()
+    refund_id = new_id(desk.world)
+    key = f"provider:{refund_id}"
+    if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
+        # Of a second success: it touches nothing of what the payment itself has captured.
+        key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
+    refund = Refund(
+        id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
+        reason="Reversed by the provider" if fact.is_reversal else "Made at the provider", origin="provider",
+        idempotency_key=key, request_hash="", created_by="provider", created_at=now, updated_at=now,
+        provider_dispute_id=fact.provider_dispute_id, is_reversal=fact.is_reversal,
+    )  # fmt: skip
+    state = decide_refund(refund, outcome)
+    assert state is not None
+    adopted = _with(refund, state, outcome)
+    adopted.next_lookup_at = next_lookup(state, 0, now)
+    known = await refunds.of_payment(db, payment.id)
+    against = await contradictions.adopted_against_staff(db, known, attempt, amount, outcome)
+    unit = Unit()
+    contradictions.contradict(desk, unit, payment, against)
+    audit.append(unit, now, "provider", "refund.adopted", payment.id, {"refund": refund_id, "amount": amount})
+    await _move(desk, db, unit, payment, refund, adopted, "webhook", adopted=True)
+    also(unit)
+    await db.commit(unit)

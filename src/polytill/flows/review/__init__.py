@@ -1,0 +1,1 @@
+"""Review: what staff resolve and decide."""

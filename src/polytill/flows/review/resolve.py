@@ -1,0 +1,312 @@
+"""The operator's queue: what a person must decide, with what is known of it, and the few ways to end a case.
+
+No way out is a guess about money: asking the provider goes through ``settle``, giving an excess back is a refund under a
+key that the case fixes (so that two clicks are one refund), a charge that nobody can find is called off by who knows that
+nothing was paid (and a late success is booked all the same), and a case that is put away keeps who did it and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from polytill.domain.errors import Conflict, Duplicate, NotFound, Stale, invalid
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, OperationState, RefundState
+from polytill.flows.context import Desk, log
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.payments import duplicates
+from polytill.flows.payments.capture_cancel import refresh
+from polytill.flows.payments.settle import TRIES, settle
+from polytill.flows.provider_calls import OTHER_ACCOUNT, configuration_of, handler_of
+from polytill.flows.recovery import lookup
+from polytill.flows.refunds import create as create_refunds
+from polytill.flows.schedule import after_sent
+from polytill.flows.unresolved import UNDERSTOOD, UNRESOLVED
+from polytill.providers.outcomes import Declined, Reason
+from polytill.storage import audit, cases, disputes, payments, practices, refunds
+from polytill.storage.cases import OperatorCase
+from polytill.storage.databases import PracticeDb
+from polytill.storage.disputes import Dispute
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund, excess_key
+from polytill.storage.units import Unit
+
+# So long the provider is asked about a transaction that it knows, before a person may say that nothing was paid.
+NOT_UNDERSTOOD_FOR = timedelta(days=1)
+UNCLEAR_REASONS = frozenset(reason.value for reason in Reason if reason not in UNDERSTOOD)
+PRACTICES_AT_ONCE = 50
+CASES_EACH = 20
+
+
+@dataclass(slots=True)
+class Evidence:
+    """A case beside everything that our rows say of its payment."""
+
+    case: OperatorCase
+    payment: Payment | None
+    attempts: list[Attempt]
+    refunds: list[Refund]
+    disputes: list[Dispute]
+    answered: bool = True  # False: the provider was asked just now and did not say
+
+
+async def evidence(desk: Desk, practice_id: int, case_id: str) -> Evidence:
+    """One case with its evidence; ``NotFound`` otherwise."""
+    db = await desk.opening.practice(practice_id)
+    return await _evidence(db, await _existing(db, case_id))
+
+
+async def _existing(db: PracticeDb, case_id: str) -> OperatorCase:
+    case = await cases.by_id(db, case_id)
+    if case is None:
+        raise NotFound("There is no such case.")
+    return case
+
+
+async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
+    if case.payment_id is None:
+        return Evidence(case, None, [], [], [])
+    return Evidence(
+        case, await payments.by_id(db, case.payment_id), await payments.attempts_of(db, case.payment_id),
+        await refunds.of_payment(db, case.payment_id), await disputes.of_payment(db, case.payment_id),
+    )  # fmt: skip
+
+
+async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
+    """Open cases of the next practices by id, for the platform; and the practice to go on after, None at the end."""
+    entries = await practices.listed(desk.owner, after_id, PRACTICES_AT_ONCE)
+    found = []
+    for entry in entries:
+        if entry.state == "provisioning":
+            continue
+        try:
+            db = await desk.opening.practice(entry.id)
+            found += [(entry.id, case) for case in await cases.listed(db, limit=CASES_EACH)]
+        except Exception as error:
+            # One practice that cannot be opened must not hide the cases of the others.
+            log.error("cases_not_read", practice=entry.id, error=type(error).__name__)
+    return found, entries[-1].id if len(entries) == PRACTICES_AT_ONCE else None
+
+
+# ── Ways to go on ──
+
+
+async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
+    """Ask the provider again about the payment and its refunds, and settle by what it says. The case stays open."""
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    if case.payment_id is None:
+        raise Conflict("This case is about no payment of ours; there is nothing to ask for.", code="nothing_to_look_up")
+    unit = Unit()
+    audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
+    await db.commit(unit)
+    answered = await _ask(desk, db, case)
+    found = await _evidence(db, case)
+    found.answered = answered
+    return found
+
+
+async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> bool:
+    """Ask about the case's payment, and those of its refunds, captures and cancels whose end is not known. Whether the
+    provider has said something."""
+    assert case.payment_id is not None
+    found = await lookup.confirm(desk, db.practice_id, case.payment_id)
+    asked, answered = found.asked, not found.unanswered
+    for known in await refunds.of_payment(db, case.payment_id):
+        if known.state in (RefundState.pending, RefundState.unknown):
+            await create_refunds.refresh(desk, db, known)
+            asked = True
+            after = await refunds.by_id(db, known.id)
+            answered = answered and (after is None or after.state is not RefundState.unknown)
+    for operation in await refunds.open_operations(db, case.payment_id):
+        if operation.state is not OperationState.sent:  # its call may still be under way
+            await refresh(desk, db, operation)
+            asked = True
+    return asked and answered
+
+
+async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Mark a case as handled, with a note that says how or on what proof. Nothing about money changes."""
+    if not note.strip():
+        raise invalid("/note", "Say how the case was handled, or on what proof.", reason="say_how")
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
+    return await evidence(desk, practice_id, case_id)
+
+
+async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Say that the keys of today are of the account that the replaced ones were of, and on what proof.
+
+    From then on it is proof if they find nothing of what the old ones asked for. That holds for every case about the
+    same two sets of keys, so all of those end; the provider is asked at once about this one, by the worker about others.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    if not note.strip():
+        detail = "Say how it is known that the keys are of the same account."
+        raise invalid("/note", detail, reason="say_how_same_account")
+    same = await _same_keys(desk, db, case)
+    if same is None:
+        raise Conflict("Only what was made with keys that were replaced can be answered so.", code="not_other_account")
+    for other in await cases.listed(db, kind=case.kind, limit=1000):
+        if other.id != case.id and await _same_keys(desk, db, other) == same:
+            with suppress(Conflict):  # somebody else ended it meanwhile
+                await _resolve(desk, db, other, {"action": "same_account", "note": note, **same}, actor)
+    await _resolve(desk, db, case, {"action": "same_account", "note": note, **same}, actor)
+    answered = await _ask(desk, db, case)
+    found = await evidence(desk, practice_id, case_id)
+    found.answered = answered
+    return found
+
+
+async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:
+    """The configuration of a case about replaced keys, their version, and that of the keys which replaced them."""
+    attempt = await payments.attempt_by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
+    configuration = await configuration_of(desk, db, attempt.config_id) if attempt else None
+    newest = configuration.newest(attempt.environment) if attempt and configuration else None
+    if attempt is None or newest is None or newest.version == attempt.credential_version:
+        return None
+    return {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": newest.version}
+
+
+async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
+    """Say that nothing was paid, and how that is known, where nobody can be asked: a charge without a page whose name was
+    lost. Its payment is canceled, and the case ends. If its provider's word comes after all, that counts: a late success
+    is booked.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    if not note.strip():
+        raise invalid("/note", "Say how it is known that nothing was paid.", reason="say_how_not_paid")
+    attempt = await unfindable(desk, db, case)
+    if attempt is None:
+        detail = "The provider can report this outcome. Only one that stays unknown can be marked as not paid."
+        raise Conflict(detail, code="can_be_found")
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    said = Declined(Reason.canceled, True, "called_off", "Staff marked this as not paid.")
+    resolution = {"action": "called_off", "note": note}
+
+    def also(unit: Unit) -> None:
+        add_resolution(unit, case, resolution, actor, desk.world.now())
+
+    with suppress(Stale):  # somebody else ended the case
+        await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
+    found = await evidence(desk, practice_id, case_id)
+    if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
+        raise Conflict("This case was resolved already.", code="case_resolved")
+    return found
+
+
+async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt | None:
+    """The attempt of an ``unresolved`` case, where its provider cannot be asked about it; None for any other case."""
+    if case.kind != UNRESOLVED or "attempt" not in case.detail:
+        return None
+    attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    if attempt is not None and attempt.unclear_since is not None:
+        return attempt  # its provider answers, in words that nobody understands
+    if attempt is None or attempt.state is not AttemptState.unknown:
+        return None
+    if attempt.provider_transaction_id is not None:
+        is_long = desk.world.now() - attempt.updated_at >= NOT_UNDERSTOOD_FOR
+        return attempt if is_long and attempt.reason in UNCLEAR_REASONS else None
+    handler = await handler_of(desk, attempt)
+    return attempt if handler is not None and handler.create_moves_money else None
+
+
+async def refund_excess(
+    desk: Desk, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
+) -> Evidence:
+    """Refund a duplicate payment, or what is left of it. The case ends when the money has gone back. What an open
+    chargeback is about is refunded only with ``accept_dispute_risk``."""
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    if case.kind != "excess" or case.payment_id is None:
+        raise Conflict("Only an excess can be given back in this way.", code="not_an_excess")
+    payment = await payments.by_id(db, case.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    if attempt.state is not AttemptState.succeeded:
+        raise Conflict("This attempt holds no money now; look it up again.", code="not_refundable")
+    await create_refunds.can_refund(desk, attempt)
+    await ensure_lease(desk, practice_id)
+    made = None
+    for _ in range(TRIES):
+        with suppress(Stale):  # something about the payment has changed, such as a dispute
+            made = await _excess_refund(desk, db, case, actor, accept_dispute_risk)
+            break
+    if made is None:
+        raise Stale
+    if made.state is RefundState.sent:
+        await asyncio.shield(create_refunds.send(desk, db, payment, attempt, made))
+    return await evidence(desk, practice_id, case_id)
+
+
+async def _excess_refund(
+    desk: Desk, db: PracticeDb, case: OperatorCase, actor: str, accept_dispute_risk: bool
+) -> Refund:
+    """The refund row of a duplicate payment, on disk before its call: of what is left after every earlier one that may
+    count. ``Stale`` where something about the payment has changed meanwhile."""
+    assert case.payment_id is not None
+    payment = await payments.by_id(db, case.payment_id)
+    attempt = await payments.attempt_by_id(db, case.subject)
+    assert payment is not None
+    assert attempt is not None
+    known, disputed = await refunds.of_payment(db, payment.id), await disputes.of_payment(db, payment.id)
+    left = duplicates.left(payment, attempt, known, disputed)
+    if left <= 0:
+        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded")
+    if not accept_dispute_risk and duplicates.disputed(attempt, disputed):
+        raise Conflict(
+            "This duplicate payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer"
+            " is paid twice. Send acceptDisputeRisk: true to refund it all the same.",
+            code=create_refunds.DISPUTED, left=Money(0, attempt.currency),
+        )  # fmt: skip
+    now = desk.world.now()
+    made = Refund(
+        id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
+        attempt_id=attempt.id, state=RefundState.sent, amount=left, currency=attempt.currency,
+        reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, known), request_hash="",
+        created_by=actor, created_at=now, updated_at=now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )  # fmt: skip
+    unit = Unit()
+    payments.guard(unit, payment, now)
+    refunds.insert(unit, made)
+    detail = {"refund": made.id, "amount": made.amount, "case": case.id}
+    audit.append(unit, now, actor, "refund.created", payment.id, detail)
+    try:
+        await db.commit(unit)
+    except Duplicate:
+        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded") from None
+    return made
+
+
+async def open_or_conflict(db: PracticeDb, case_id: str) -> OperatorCase:
+    """A case that is open. ``NotFound`` or ``Conflict`` otherwise."""
+    case = await _existing(db, case_id)
+    if case.state != "open":
+        raise Conflict("This case was resolved already.", code="case_resolved")
+    return case
+
+
+def add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
+    """End an open case as staff decided, with its audit line, in the unit that makes it true."""
+    cases.resolve(unit, case, resolution, actor, now)
+    audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
+
+
+async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: dict[str, Any], actor: str) -> None:
+    unit = Unit()
+    add_resolution(unit, case, resolution, actor, desk.world.now())
+    try:
+        await db.commit(unit)
+    except Stale:
+        raise Conflict("This case was resolved already.", code="case_resolved") from None

@@ -1,0 +1,269 @@
+"""Staff decide what stays unknown: that a payment was paid, and whether a refund, capture or cancel was done.
+
+Each decision settles through the flow that a provider's answer takes, with ``staff`` as its source, and is kept in
+``staff_decisions`` with the note. What the provider says later is held against it in ``staff_word.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.errors import Conflict, Stale, invalid
+from polytill.domain.identifiers import IdentifierKind, identifier_key
+from polytill.domain.ids import new_id
+from polytill.domain.money import Money
+from polytill.domain.states import AttemptState, DecidedOn, OperationState, RefundState
+from polytill.domain.text import visible
+from polytill.flows.context import Desk
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.payments.settle import settle
+from polytill.flows.refunds.settle import settle_refund
+from polytill.flows.review.resolve import Evidence, add_resolution, evidence, open_or_conflict
+from polytill.flows.unresolved import UNRESOLVED
+from polytill.flows.webhooks import receive
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded
+from polytill.storage import audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage.cases import OperatorCase
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt
+from polytill.storage.refunds import Operation, Refund
+from polytill.storage.staff_decisions import StaffDecision
+from polytill.storage.units import Unit
+
+LONGEST_IDENTIFIER = 200
+BY_STAFF = "by_staff"  # the code that stands where a provider's own would
+_NOT_DONE = "Staff decided that this was not done."
+
+
+# ── Paid ──
+
+
+async def mark_paid(
+    desk: Desk, practice_id: int, case_id: str, transaction: str, amount: int | None, note: str, actor: str
+) -> Evidence:
+    """Book an attempt whose outcome stays unknown as paid, as if its provider had said so.
+
+    ``transaction`` is the provider's id or receipt number of it, as its statement shows it, and ``amount`` (minor units)
+    what that shows: it must be the attempt's. ``Conflict`` where the outcome is not unknown, or where the transaction is
+    recorded for another attempt.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    attempt = await undecided(db, case)
+    if attempt is None:
+        detail = "Only an attempt whose outcome is unknown can be marked as paid."
+        raise Conflict(detail, code="outcome_known")
+    transaction, note = _identifier(transaction), _note(note)
+    expected = Money(attempt.amount, attempt.currency)
+    if amount is None:
+        raise invalid("/amount", "Enter the amount that the provider's statement shows.", reason="amount_missing")
+    if amount != attempt.amount:
+        detail = f"The attempt is about {expected}. A transaction of another amount cannot pay it."
+        raise invalid("/amount", detail, reason="another_amount", amount=expected)
+    await _no_other(db, attempt, transaction)
+    payment = await payments.by_id(db, attempt.payment_id)
+    assert payment is not None
+    await ensure_lease(desk, practice_id)
+    named = attempt.provider_transaction_id or transaction
+    seen = {"note": note, "transaction": transaction, "confirmedBy": actor}
+    decision = _decision(desk, attempt, DecidedOn.payment, attempt.id, True, transaction, amount, note, actor)
+    resolution = {"action": "marked_paid", "note": note, "transaction": transaction}
+
+    def also(unit: Unit) -> None:
+        now = desk.world.now()
+        staff_decisions.insert(unit, decision)
+        if named != transaction:
+            payment_identifiers.insert(unit, attempt, {IdentifierKind.receipt: (transaction,)}, now)
+        detail = {"attempt": attempt.id, "amount": amount, "transaction": transaction, "note": note}
+        audit.append(unit, now, actor, "payment.marked_paid", attempt.payment_id, detail)
+        add_resolution(unit, case, resolution, actor, now)
+
+    with suppress(Stale):  # somebody else resolved the case, or the transaction paid another attempt meanwhile
+        said = Succeeded(expected, named, response=seen)
+        _, settled = await settle(
+            desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case
+        )
+        await receive.take_up_after(desk, db, attempt, settled)
+    found = await evidence(desk, practice_id, case_id)
+    if found.case.state == "open":
+        await _no_other(db, attempt, transaction)
+    return _decided(found, resolution, actor)
+
+
+async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
+    """The attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
+    if case.kind != UNRESOLVED or case.state != "open" or "attempt" not in case.detail:
+        return None
+    attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    is_unknown = attempt is not None and (attempt.state is AttemptState.unknown or attempt.unclear_since is not None)
+    return attempt if is_unknown else None
+
+
+def _identifier(given: str) -> str:
+    """A provider's transaction or receipt id as staff typed or copied it: without invisible characters."""
+    transaction = visible(given)
+    if not identifier_key(transaction):
+        detail = "Enter the provider's transaction id or receipt number."
+        raise invalid("/transactionId", detail, reason="transaction_missing")
+    if len(transaction) > LONGEST_IDENTIFIER:
+        detail = f"A transaction id has at most {LONGEST_IDENTIFIER} characters."
+        raise invalid("/transactionId", detail, reason="shape_too_long", most=LONGEST_IDENTIFIER)
+    return transaction
+
+
+def _note(note: str) -> str:
+    if not note.strip():
+        raise invalid(
+            "/note", "Say how it is known, for example from the provider's statement.", reason="say_how_known"
+        )
+    return note.strip()
+
+
+async def _no_other(db: PracticeDb, attempt: Attempt, transaction: str) -> None:
+    """``Conflict`` where a transaction is recorded for another attempt at the same provider configuration."""
+    other = await payment_identifiers.other_attempt(db, attempt, transaction)
+    if other is None:
+        return
+    payment = await payments.by_id(db, other.payment_id)
+    name = payment.number or payment.id if payment else other.payment_id
+    detail = f"Transaction {transaction} is recorded for payment {name} already. One transaction pays one attempt."
+    raise Conflict(detail, code="transaction_recorded", transaction=transaction, payment=name)
+
+
+# ── Done, not done ──
+
+
+async def decide(
+    desk: Desk, practice_id: int, case_id: str, is_done: bool, note: str, actor: str, transaction: str | None = None
+) -> Evidence:
+    """Decide whether a refund, capture or cancel whose outcome stays unknown was done at the provider.
+
+    ``transaction`` is the provider's id of a refund that was done, where staff know it. ``Conflict`` where the outcome is
+    not unknown.
+    """
+    db = await desk.opening.practice(practice_id)
+    case = await open_or_conflict(db, case_id)
+    stuck = await stuck_of(db, case)
+    if stuck is None:
+        detail = "Only a refund, capture or cancellation whose outcome is unknown can be decided."
+        raise Conflict(detail, code="outcome_known")
+    note = _note(note)
+    named = _identifier(transaction) if transaction and is_done and isinstance(stuck, Refund) else None
+    attempt = await payments.attempt_by_id(db, stuck.attempt_id)
+    assert attempt is not None
+    await ensure_lease(desk, practice_id)
+    what = decided_on(stuck)
+    assert what is not None
+    decision = _decision(desk, attempt, what, stuck.id, is_done, named, stuck.amount, note, actor)
+    word = "done" if is_done else "not_done"
+    resolution = {"action": f"marked_{word}", "note": note} | ({"transaction": named} if named else {})
+
+    def also(unit: Unit) -> None:
+        now = desk.world.now()
+        staff_decisions.insert(unit, decision)
+        detail = {what.value: stuck.id, "amount": stuck.amount, "note": note}
+        audit.append(unit, now, actor, f"{what.value}.marked_{word}", stuck.payment_id, detail)
+        add_resolution(unit, case, resolution, actor, now)
+
+    with suppress(Stale):  # the provider, or somebody else, was first
+        if isinstance(stuck, Refund):
+            await _refund_decided(desk, db, case, stuck, is_done, named, also)
+        else:
+            await _operation_decided(desk, db, attempt, stuck, is_done, also)
+    return _decided(await evidence(desk, practice_id, case_id), resolution, actor)
+
+
+async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | None:
+    """The refund, capture or cancel of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
+    if case.kind != UNRESOLVED or case.state != "open" or case.payment_id is None:
+        return None
+    if "refund" in case.detail:
+        refund = await refunds.by_id(db, case.detail["refund"])
+        is_unknown = refund is not None and (
+            refund.state is RefundState.unknown
+            or (refund.state is RefundState.pending and refund.unclear_since is not None)
+        )
+        return refund if is_unknown else None
+    found = await refunds.open_operations(db, case.payment_id)
+    return next((o for o in found if o.id == case.subject and o.state is OperationState.unknown), None)
+
+
+def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
+    """What a refund, capture or cancel is, as a decision names it."""
+    if stuck is None:
+        return None
+    return DecidedOn.refund if isinstance(stuck, Refund) else DecidedOn(stuck.kind)
+
+
+async def _refund_decided(
+    desk: Desk, db: PracticeDb, case: OperatorCase, refund: Refund, is_done: bool, named: str | None,
+    also: Callable[[Unit], None],
+) -> None:  # fmt: skip
+    if named is not None:
+        for other in await refunds.of_payment(db, refund.payment_id):
+            if other.id != refund.id and other.provider_refund_id == named:
+                detail = f"Refund {named} is recorded already. One refund at the provider is one refund here."
+                raise Conflict(detail, code="refund_recorded", transaction=named)
+    outcome: Outcome
+    if is_done:
+        outcome = Succeeded(Money(refund.amount, refund.currency), named)
+    elif refund.state is RefundState.unknown:
+        outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
+    else:  # the provider took it on: it has failed
+        outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
+    await settle_refund(desk, db, refund, outcome, "staff", also, case)
+
+
+async def _operation_decided(
+    desk: Desk, db: PracticeDb, attempt: Attempt, operation: Operation, is_done: bool, also: Callable[[Unit], None]
+) -> None:
+    payment = await payments.by_id(db, operation.payment_id)
+    assert payment is not None
+    state = OperationState.succeeded if is_done else OperationState.not_sent
+    changed = replace(
+        operation, state=state, updated_at=desk.world.now(), next_lookup_at=None,
+        reason=None if is_done else Reason.not_found.value, raw_code=None if is_done else BY_STAFF,
+        detail=None if is_done else _NOT_DONE,
+    )  # fmt: skip
+
+    def with_operation(unit: Unit) -> None:
+        refunds.change_operation(unit, operation.state, changed)
+        also(unit)
+
+    if not is_done:
+        unit = Unit()
+        with_operation(unit)
+        await db.commit(unit)
+        return
+    if attempt.state not in (AttemptState.authorized, AttemptState.needs_action):
+        raise Stale  # its attempt is over: the next lookup ends the operation
+    outcome: Outcome = Declined(Reason.canceled, True, BY_STAFF, "Staff decided that this was canceled.")
+    if operation.kind == "capture":
+        outcome = Succeeded(
+            Money(payment.amount_captured + (operation.amount or 0), payment.currency), attempt.provider_transaction_id
+        )
+    _, settled = await settle(desk, db, payment, attempt, outcome, "staff", None, with_operation, unless_moved=True)
+    await receive.take_up_after(desk, db, attempt, settled)
+
+
+# ── Both ──
+
+
+def _decision(
+    desk: Desk, attempt: Attempt, what: DecidedOn, subject: str, is_done: bool, transaction: str | None,
+    amount: int | None, note: str, actor: str,
+) -> StaffDecision:  # fmt: skip
+    return StaffDecision(
+        new_id(desk.world), attempt.practice_id, attempt.environment, attempt.payment_id, attempt.id, what, subject,
+        is_done, attempt.config_id, transaction, amount, attempt.currency, note, actor, desk.world.now(),
+    )  # fmt: skip
+
+
+def _decided(found: Evidence, resolution: dict[str, Any], actor: str) -> Evidence:
+    """The evidence, where the case ended as decided here. ``Conflict`` where somebody or something else was first."""
+    if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
+        raise Conflict("This case was resolved already.", code="case_resolved")
+    return found

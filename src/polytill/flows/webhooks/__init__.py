@@ -1,0 +1,1 @@
+"""Webhooks from providers: receive, read, apply."""

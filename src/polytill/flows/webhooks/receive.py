@@ -1,0 +1,432 @@
+"""Deliveries from providers: found by token, verified over raw bytes, stored once, then applied through ``settle``.
+
+An unverified delivery writes nothing and calls nobody. What cannot be applied is parked with a reason and can be
+replayed. Where a provider signs nothing, the delivery is a hint: the provider is asked, and only its answer is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from polytill.domain.errors import NotFound, Unauthorized
+from polytill.domain.ids import address, new_id
+from polytill.domain.states import ATTEMPT_CLOSED, AttemptState, DisputeState, Environment, EventState
+from polytill.flows.context import Desk, log
+from polytill.flows.identifiers import attempt_of, naming
+from polytill.flows.lease import ensure as ensure_lease
+from polytill.flows.next_action import still_asked
+from polytill.flows.payments import contradictions, second_transactions
+from polytill.flows.payments.partial_captures import has_money
+from polytill.flows.payments.settle import decide, settle
+from polytill.flows.provider_calls import (
+    admits,
+    build,
+    configuration_of,
+    fetched,
+    handler_class,
+    handler_is_missing,
+)
+from polytill.flows.refunds.disputes import apply_dispute_fact, attempt_disputed
+from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
+from polytill.flows.webhooks import unsigned
+from polytill.flows.webhooks.apply import (
+    NOT_CAPTURED,
+    attempt_hinted,
+    finish,
+    finishing,
+    in_other_currency,
+    may_go_on,
+    notice,
+    wait,
+)
+from polytill.flows.webhooks.read import facts_of, unreadable, why_unreadable
+from polytill.flows.webhooks.refunds import apply_refund
+from polytill.providers.contained import ends_only_itself
+from polytill.providers.contract import (
+    ADDRESS_REFERENCE,
+    DisputeFact,
+    Fact,
+    Handler,
+    PaymentFact,
+    RefundFact,
+    WebhookProof,
+    WebhookResult,
+)
+from polytill.providers.http import parse_json, to_json
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import payments, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.provider_configs import Configuration
+from polytill.storage.units import Unit
+from polytill.storage.webhook_events import WebhookEvent
+
+MAX_BODY_BYTES = 1024 * 1024
+HOOK = b"hook"
+
+
+def new_hook_token(desk: Desk, practice_id: int) -> str:
+    """The address part under which one configuration's deliveries arrive."""
+    return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
+
+
+async def receive(
+    desk: Desk, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
+) -> WebhookEvent | None:
+    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies.
+
+    ``reference`` stands in the address where a call asked for that; it is heard only where nothing is signed.
+    """
+    found = desk.ring.read_address(HOOK, token)
+    if found is None:
+        raise NotFound("There is no such hook.")
+    db = await desk.opening.practice(found[0])
+    snapshot = await desk.configured(db)
+    configuration = next((c for c in snapshot.configurations.values() if c.hook_token == token), None)
+    if configuration is None:
+        raise NotFound("There is no such hook.")
+    environment, handler = await _verified(desk, db, configuration, headers, body)
+    if reference and handler.webhook_proof is WebhookProof.address:
+        body = _naming(body, reference)
+    event, result = _read(desk, db, configuration, environment, handler, body)
+    await ensure_lease(desk, db.practice_id)
+    if event.must_fetch:
+        attempt = await attempt_hinted(db, configuration.id, event.environment, result.facts)
+        event, now = await unsigned.store(db, event, result.facts, attempt)
+        if not now:
+            return event
+    else:
+        unit = Unit()
+        webhook_events.insert_once(unit, event)
+        if not (await db.commit(unit))[0]:
+            known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
+            if known is None or known.state is not EventState.received:
+                return known
+            event = known  # stored, and never applied: its process died, or it had to wait
+    if event.state is EventState.received:
+        try:
+            await asyncio.shield(_apply(desk, db, configuration, event, result))
+        except Exception as error:
+            # It is stored, so the provider is told "200"; the sweep takes it up again.
+            log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
+    return event
+
+
+async def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
+    """What the provider of a webhook wants to read in the response."""
+    entry = (await desk.catalog()).get(event.provider_code)
+    try:
+        return handler_class(desk, entry).webhook_answer if entry else {}
+    except HandlerMissing:
+        return {}
+
+
+def _naming(body: bytes, reference: str) -> bytes:
+    """A delivery's body with the reference that stood in its address; one that is no JSON object stays as it is."""
+    try:
+        event = parse_json(body)
+    except ValueError:
+        return body
+    return to_json({**event, ADDRESS_REFERENCE: reference}) if isinstance(event, dict) else body
+
+
+async def _verified(
+    desk: Desk, db: PracticeDb, configuration: Configuration, headers: Mapping[str, str], body: bytes
+) -> tuple[Environment, Handler]:
+    """The environment whose secrets admit this webhook, the active one first, and its handler.
+
+    ``NotNow`` where it could not be checked: the provider keeps the webhook and sends it again.
+    """
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    active = configuration.environment
+    other = Environment.production if active is Environment.sandbox else Environment.sandbox
+    unchecked: str | None = None if entry else "The provider is not in the catalog."
+    for environment in (active, other):
+        credentials = configuration.newest(environment)
+        if entry is None or credentials is None:
+            continue
+        handler = build(desk, db, entry, configuration, credentials, for_delivery=True)
+        if isinstance(handler, NotSent):
+            unchecked = handler.detail
+            continue
+        admitted = await admits(handler, headers, body)
+        if admitted:
+            return environment, handler
+        if admitted is None:
+            unchecked = "The provider's handler failed."
+    if unchecked is not None:
+        log.error(
+            "webhook_not_checked", provider=configuration.provider_code, practice=db.practice_id, reason=unchecked
+        )
+        raise handler_is_missing(configuration.provider_code)
+    raise Unauthorized("The delivery's signature is missing or wrong.", code="bad_signature")
+
+
+def _read(
+    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, handler: Handler, body: bytes
+) -> tuple[WebhookEvent, WebhookResult]:
+    try:
+        result = facts_of(handler, body)
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        result = unreadable(handler, body, error)
+    mismatch = result.environment is not None and result.environment is not environment
+    state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
+    event = WebhookEvent(
+        id=new_id(desk.world),
+        practice_id=db.practice_id,
+        environment=environment,
+        config_id=configuration.id,
+        provider_code=configuration.provider_code,
+        dedupe_key=unsigned.short_key(result.dedupe_key),
+        event_type=result.event_type[:200],
+        state=state,
+        body=result.body,
+        must_fetch=result.must_fetch,
+        received_at=desk.world.now(),
+        reason=result.reason,
+    )
+    return event, result
+
+
+async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
+    """Apply a delivery that is stored already: read again from what was kept."""
+    configuration = await configuration_of(desk, db, event.config_id)
+    entry = (await desk.catalog()).get(event.provider_code)
+    credentials = configuration.newest(event.environment) if configuration else None
+    handler = build(desk, db, entry, configuration, credentials) if entry and configuration and credentials else None
+    if configuration is None or handler is None or isinstance(handler, NotSent) or event.body is None:
+        await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
+        return
+    try:
+        result = facts_of(handler, to_json(event.body))
+    except BaseException as error:
+        if not ends_only_itself(error):
+            raise
+        await finish(desk, db, event, EventState.parked, why_unreadable(handler, error))
+        return
+    await _apply(desk, db, configuration, event, replace(result, must_fetch=result.must_fetch or event.must_fetch))
+
+
+async def take_up(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
+    """Apply a stored delivery whose time has come. Where that fails, it was a try, too: it waits longer, and in the end
+    stands where a person looks."""
+    try:
+        await apply_stored(desk, db, event)
+    except Exception as error:
+        log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
+        await wait(desk, db, event, event.payment_id, "failed_here")
+
+
+async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
+    """Take up a stored delivery once more. One of another environment or that cannot be read stays parked."""
+    db = await desk.opening.practice(practice_id)
+    event = await webhook_events.by_id(db, event_id)
+    if event is None:
+        raise NotFound("There is no such delivery.")
+    if event.state is EventState.received or (
+        event.state is EventState.parked and event.reason != "environment_mismatch"
+    ):
+        await apply_stored(desk, db, event)
+    fresh = await webhook_events.by_id(db, event_id)
+    assert fresh is not None
+    return fresh
+
+
+# ── Applying ──
+
+
+async def _apply(
+    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, result: WebhookResult
+) -> None:
+    if result.environment is not None and result.environment is not event.environment:
+        await finish(desk, db, event, EventState.parked, "environment_mismatch")
+        return
+    if result.action == "park":
+        await finish(desk, db, event, EventState.parked, result.reason)
+        return
+    if result.action == "notify":
+        await notice(desk, db, event, result)
+        return
+    if not result.facts:
+        await finish(desk, db, event, EventState.ignored, result.reason)
+        return
+    for fact in result.facts:
+        attempt = await attempt_of(db, configuration.id, event.environment, fact)
+        if attempt is None:
+            await finish(desk, db, event, EventState.parked, "unknown_reference")
+            return
+        if attempt.config_id != configuration.id or (
+            attempt.environment is not event.environment and not result.must_fetch
+        ):
+            await finish(desk, db, event, EventState.parked, "environment_mismatch")
+            return
+        attempt = await contradictions.adopted(desk, db, attempt, fact, is_proven=not result.must_fetch)
+        if isinstance(fact, PaymentFact) and await _is_anothers(desk, db, configuration, event, attempt, fact):
+            await finish(desk, db, event, EventState.parked, "reference_mismatch")
+            return
+        payment = await payments.by_id(db, attempt.payment_id)
+        assert payment is not None
+        event.has_more = fact is not result.facts[-1]
+        await _apply_fact(desk, db, event, result, fact, payment, attempt)
+        if event.has_more and not await may_go_on(db, event):
+            return  # it is taken up again as a whole
+
+
+async def _is_anothers(
+    desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
+) -> bool:
+    """Whether a delivery names one attempt by our reference and another by the provider's id: it is about neither.
+
+    Where nothing but the address vouches for it (M-Pesa), it must also fit all that is known of the attempt: asked
+    about the provider's id that it brings, the provider would answer of somebody else's money.
+    """
+    named = fact.provider_transaction_id
+    if named is None or named == attempt.provider_transaction_id:
+        return False
+    owner = await payments.attempt_of_provider(db, configuration.id, event.environment, named)
+    if owner is not None and owner.id != attempt.id:
+        # A second success under one reference has an attempt of its own, beside the one that the reference names.
+        return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
+    entry = (await desk.catalog()).get(configuration.provider_code)
+    if entry is None or handler_class(desk, entry).webhook_proof is not WebhookProof.address:
+        return False
+    told = fact.outcome.amount if isinstance(fact.outcome, Succeeded) else None
+    other_amount = told is not None and (told.minor, told.currency) != (attempt.amount, attempt.currency)
+    return other_amount or not await contradictions.may_have_another_id(db, attempt)
+
+
+async def _apply_fact(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment,
+    attempt: Attempt,
+) -> None:  # fmt: skip
+    also = finishing(desk, event, payment.id)
+    if isinstance(fact, PaymentFact) and second_transactions.is_another(attempt, fact):
+        await _book_another(desk, db, event, payment, attempt, fact)
+        return
+    if isinstance(fact, PaymentFact):
+        outcome: Outcome = fact.outcome
+        strange = is_unclear(outcome)
+        if result.must_fetch or strange or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
+            # News of a hold may come long after its end: that it was held once says nothing of whether it is now. And
+            # what cannot be understood here, the provider's own answer may say in known words.
+            outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
+            outcome = still_asked(db, payment, attempt, outcome)
+        if isinstance(outcome, Unknown | NotSent):
+            if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
+                await settle(desk, db, payment, attempt, outcome, "lookup")  # its words are kept, a case may open
+            await wait(desk, db, event, payment.id, outcome.reason.value)
+            return
+        # Of another amount than was asked for it is parked below, and not finished before.
+        is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
+        with_names = await naming(desk, attempt, fact, outcome, also) if result.must_fetch else also
+        payment, settled = await settle(
+            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else with_names,
+            unless_closed=_is_hold(outcome),
+        )  # fmt: skip
+        if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
+            await _apply_fact(desk, db, event, result, fact, payment, settled)
+            return
+        await take_up_after(desk, db, attempt, settled, event)
+        asked = replace(
+            fact, outcome=outcome, provider_transaction_id=getattr(outcome, "provider_transaction_id", None)
+        )
+        is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
+        if is_other or (isinstance(outcome, Succeeded) and is_open):
+            # Another amount than was asked for: a case says so, and the delivery stands where a person looks for it.
+            await finish(desk, db, event, EventState.parked, "amount_mismatch", payment.id)
+        elif second_transactions.is_another(
+            settled, asked
+        ):  # another transaction has paid it while this one was asked about
+            await _book_another(desk, db, event, payment, settled, asked)
+        return
+    if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
+        return
+    if isinstance(fact, RefundFact):
+        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+        if has_money(payment, attempt):
+            await apply_refund(desk, db, event, result, fact, payment, attempt, also)
+        else:
+            await wait(desk, db, event, payment.id, NOT_CAPTURED)
+    elif result.must_fetch:
+        # A dispute cannot be asked for, and whoever knows the address may have made this one up.
+        await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
+    elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
+        await wait(desk, db, event, payment.id, NOT_CAPTURED)
+
+
+def _is_hold(outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded) and outcome.authorized_only
+
+
+async def apply_dispute(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Callable[[Unit], None],
+    event: WebhookEvent | None = None, is_current: bool = False,
+) -> bool:  # fmt: skip
+    """Apply what is told of a dispute, by a delivery (``event``, which ``also`` finishes) or by a listing (``is_current``).
+
+    False where it is lost, and the money that it took is not known of yet: it stands as open until that is.
+    """
+    attempt = await attempt_disputed(db, attempt, fact)
+    if fact.state == DisputeState.lost:
+        payment, attempt = await _learn_of(desk, db, payment, attempt, event)
+    if fact.state != DisputeState.lost or has_money(payment, attempt):
+        await apply_dispute_fact(desk, db, payment, attempt, fact, also, is_current)
+        return True
+    await apply_dispute_fact(desk, db, payment, attempt, replace(fact, state=DisputeState.open.value), lambda _: None)
+    return False
+
+
+async def _learn_of(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, event: WebhookEvent | None
+) -> tuple[Payment, Attempt]:
+    """News of what became of an attempt's money may come before those of the money itself: the provider is asked then."""
+    if has_money(payment, attempt):
+        return payment, attempt
+    outcome = still_asked(db, payment, attempt, await fetched(desk, db, attempt, None))
+    if isinstance(outcome, Unknown | NotSent):
+        return payment, attempt
+    payment, settled = await settle(desk, db, payment, attempt, outcome, "lookup")
+    await take_up_after(desk, db, attempt, settled, event)
+    return payment, settled
+
+
+async def _book_another(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, payment: Payment, attempt: Attempt, fact: PaymentFact
+) -> None:
+    unanswered = await second_transactions.book(desk, db, payment, attempt, fact, "webhook")
+    if unanswered is not None:
+        await wait(desk, db, event, payment.id, unanswered.reason.value)
+    else:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+
+
+async def take_up_after(
+    desk: Desk, db: PracticeDb, before: Attempt, after: Attempt, but: WebhookEvent | None = None
+) -> None:
+    """Apply the deliveries that an attempt's change lets through. ``but``: the one in hand."""
+    if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
+        await _take_up_waiting(desk, db, after.payment_id, but)
+    learnt = after.provider_transaction_id
+    if learnt is not None and learnt != before.provider_transaction_id:
+        await _take_up_parked(desk, db, after.config_id, learnt)
+
+
+async def _take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None) -> None:
+    """The payment's money is there now: deliveries that waited for it, or were parked for want of it, can be applied."""
+    for state in (EventState.received, EventState.parked):
+        for waiting in await webhook_events.listed(db, state.value, payment_id):
+            for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
+            if for_want_of_it and (but is None or waiting.id != but.id):
+                await apply_stored(desk, db, waiting)
+
+
+async def _take_up_parked(desk: Desk, db: PracticeDb, config_id: int, learnt: str) -> None:
+    """The provider's id of an attempt has become known: deliveries that named nothing else can be applied now."""
+    for parked in await webhook_events.without_payment(db, config_id):
+        if learnt in str(parked.body):
+            await apply_stored(desk, db, parked)

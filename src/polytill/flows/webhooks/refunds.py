@@ -1,0 +1,161 @@
+"""Deliveries about refunds: which refund one is about, and what the provider itself says where that is not certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from polytill.domain.ids import new_id
+from polytill.domain.states import REFUND_DONE, REFUND_VOID, EventState, RefundState
+from polytill.flows.context import Desk
+from polytill.flows.listing import Looks
+from polytill.flows.provider_calls import configuration_of, handler_of
+from polytill.flows.refunds import create as refunding
+from polytill.flows.refunds.listed import compare_refunds, lists_refunds
+from polytill.flows.refunds.settle import apply_refund_fact, apply_to_the_end, settle_refund
+from polytill.flows.schedule import CLOCKS_APART_S
+from polytill.flows.unresolved import is_unclear
+from polytill.flows.webhooks.apply import finish, in_other_currency, wait
+from polytill.providers.contract import RefundFact, WebhookResult
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
+from polytill.storage import refunds, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Attempt, Payment
+from polytill.storage.refunds import Refund
+from polytill.storage.units import Unit
+from polytill.storage.webhook_events import WebhookEvent
+
+# A list is asked for this much wider than our own clock says.
+CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
+
+
+async def apply_refund(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult,
+    fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
+) -> None:  # fmt: skip
+    """Apply what a delivery says of a refund of ``payment``, whose money is there; ``also`` finishes the delivery."""
+    if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
+        about = await _refunds_about(desk, db, payment, fact)
+        if about or fact.provider_refund_id is None:
+            if not await _look_up(desk, db, event, payment.id, about, fact):
+                return
+            if fact.provider_refund_id is None:
+                await _apply_other_refund(desk, db, event, replace(fact, total=None), payment, attempt, also)
+                return
+        told = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+        if isinstance(told, Unknown | NotSent):
+            await wait(desk, db, event, payment.id, told.reason.value)
+            return
+        if await in_other_currency(desk, db, event, payment, told):
+            return
+        fact = told
+    if fact.amount is None and await lists_refunds(desk, attempt):
+        await _apply_total(desk, db, event, fact, payment, attempt)
+        return
+    several = await apply_refund_fact(desk, db, payment, attempt, fact, also)
+    if several and await _look_up(desk, db, event, payment.id, several, fact):
+        await _apply_other_refund(desk, db, event, fact, payment, attempt, also)
+
+
+async def _apply_total(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
+) -> None:
+    """A sum of refunds of some moment: which of ours were in it nobody can tell. The provider's list names each."""
+    known = [r for r in await refunds.of_payment(db, payment.id) if r.attempt_id == attempt.id]
+    sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
+    if fact.total is not None and fact.total.minor > sure:
+        configuration = await configuration_of(desk, db, attempt.config_id)
+        since, until = attempt.created_at - CLOCKS_DIFFER, desk.world.now() + CLOCKS_DIFFER
+        looks = Looks()
+        looked = configuration and await compare_refunds(
+            desk, db, configuration, attempt.environment, since, until, looks
+        )
+        if looked is None or looked or looks.unread:
+            await wait(desk, db, event, payment.id, "not_borne_out")
+            return
+    await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+
+
+async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
+    """Our refunds that a hint is about; those whose answer was lost are looked up first, for they may be it."""
+    for refund in await refunds.of_payment(db, payment.id):
+        if refund.state is RefundState.unknown and refund.provider_refund_id is None:
+            await refunding.refresh(desk, db, refund, "webhook")
+    ids = {fact.reference, fact.provider_refund_id} - {None}
+    return [r for r in await refunds.of_payment(db, payment.id) if r.id in ids or r.provider_refund_id in ids]
+
+
+async def _look_up(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], fact: RefundFact
+) -> bool:
+    """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later.
+
+    True, and the delivery is not finished, where its success is no news of any of them: it is about a refund that we do
+    not know; or it names none, and is a repeat or older than the end of one.
+    """
+    answers = []
+    for refund in about:
+        called = fact.provider_refund_id if fact.reference == refund.id else None
+        answers.append(await refunding.ask(desk, db, refund, "webhook", called))
+    settled = [await settle_refund(desk, db, refund, answer, _source(answer)) for refund, answer in answers]
+    borne_out = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
+    if fact.state == "succeeded" and not fact.named:
+        certain = not any(isinstance(answer, Unknown) for _, answer in answers)
+        found = zip(about, settled, strict=True)
+        done = any(before.state not in REFUND_DONE and after.state in REFUND_DONE for before, after in found)
+        if certain and (fact.total is not None or not done):
+            return True
+        done = certain
+    else:
+        named = fact.provider_refund_id
+        its = [r for r in settled if named is None or r.provider_refund_id in (None, named)]
+        if about and not its and fact.state == "succeeded":
+            return True  # each of them is another one
+        outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
+        done = borne_out is None or outdated or not its or any(r.state in borne_out for r in its)
+        if fact.state == "unknown":
+            done = bool(answers) and not any(isinstance(answer, Unknown) for _, answer in answers)
+    if done:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment_id)
+    else:
+        await wait(desk, db, event, payment_id, "not_borne_out")
+    return False
+
+
+def _source(answer: Outcome) -> str:
+    """What counts as a lookup: words that cannot be understood are kept with the refund, as those of a sweep are."""
+    return "lookup" if is_unclear(answer) else "webhook"
+
+
+async def _apply_other_refund(
+    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment,
+    attempt: Attempt, also: Callable[[Unit], None],
+) -> None:  # fmt: skip
+    """A success that is of none of ours, now that all is certain: adopt the provider's own refund, if there is one.
+
+    Where the provider cannot be asked for it, a person decides.
+    """
+    tells_all = fact.total is not None or fact.provider_refund_id is not None
+    if tells_all and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
+        return
+    handler = await handler_of(desk, attempt)
+    if fact.amount is None or handler is None or handler.idempotency == "key":
+        # To ask for a refund without its id would be to repeat a request that was never made.
+        unit = Unit()
+        total = fact.total or fact.amount
+        detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
+        webhook_events.open_case(
+            unit, new_id(desk.world), db.practice_id, event.environment, "refund_unclear", event.id, payment.id, detail,
+            desk.world.now(),
+        )  # fmt: skip
+        also(unit)
+        await db.commit(unit)
+        return
+    found = await refunding.fetched_refund(desk, db, payment, attempt, fact)
+    if isinstance(found, NotSent) and found.reason is Reason.not_found:
+        await finish(desk, db, event, EventState.applied, "looked_up", payment.id)
+    elif isinstance(found, Unknown | NotSent):
+        await wait(desk, db, event, payment.id, found.reason.value)
+    elif not await in_other_currency(desk, db, event, payment, found):
+        await apply_to_the_end(desk, db, payment, attempt, found, also)

@@ -1,0 +1,1 @@
+"""The worker: claims, the sweep of one practice, and event delivery."""

@@ -1,0 +1,243 @@
+"""Going round: a worker claims practices that are due, visits each, and says when the next visit is due.
+
+A claim is short and kept while its worker lives. What a worker had in hand when it died is due again as soon as its
+claims have ended: every visit is a repeatable sweep, so nothing needs to be resumed. Any number of workers share the
+practices by the claims alone. No payment waits for any of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from polytill.domain.places import places
+from polytill.flows import lease
+from polytill.flows.context import Desk, log
+from polytill.flows.presence import LEASE_S, LIVE_S
+from polytill.flows.schedule import CLOCKS_APART_S
+from polytill.flows.server_clock import MARGIN_S
+from polytill.flows.worker.event_delivery import CLAIM_MARGIN_S
+from polytill.flows.worker.sweep import GRACE_S, visit
+from polytill.storage import event_deliveries, leases, nodes
+from polytill.storage.units import Unit
+
+CLAIM_S = 15.0
+PROLONG_S = 5.0
+# A practice where a visit found nothing to do is visited less often.
+QUIET_FACTOR = 5
+# Hands that are kept waiting are replaced meanwhile, so many of them: nobody knows that a provider hangs before it has all.
+REPLACED_SHARE = 0.75
+# However much there is to do, a turn comes to an end.
+LONGEST_TURN_S = 60.0
+LAPSED_EVERY_S = 10.0
+EVERY_PRACTICE = 1_000_000
+WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Rounds:
+    """One worker's visits that are under way, and its claims."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.worker = desk.world.random_bytes(8).hex()
+        self._visits: dict[int, asyncio.Task[int]] = {}
+        self._in_hand: dict[int, datetime] = {}  # claimed, and not yet begun
+        self._prolonged_at_s = desk.world.time_s()
+
+    @property
+    def under_way(self) -> int:
+        """How many practices are being visited."""
+        return len(self._visits)
+
+    async def claim(self, due_before: datetime, limit: int) -> dict[int, datetime]:
+        """Take practices that nobody visits, with the end of the lease of each."""
+        if limit < 1:
+            return {}  # before a unit is filled: one left open is inherited by every visit, and none may call then
+        unit = Unit()
+        until, now = self._desk.shared_after(CLAIM_S), self._desk.shared_after(0)
+        leases.claim(unit, self.worker, until, now, due_before, limit)
+        if not (await self._desk.owner.commit(unit))[0]:
+            return {}
+        held = await leases.claimed(self._desk.owner, self.worker)
+        self._in_hand = {practice_id: until for practice_id, until in held.items() if practice_id not in self._visits}
+        return dict(self._in_hand)
+
+    def begin(self, practice_id: int, lease_until: datetime) -> None:
+        """Visit a practice that was claimed, if the claim has not ended since."""
+        if self._in_hand.pop(practice_id, None) is not None:
+            self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
+
+    async def turn(self) -> int:
+        """End the visits that are done and keep the claims of the others. How many things were done."""
+        done = await self._finish()
+        await self._keep()
+        return done
+
+    async def pause(self, longest_s: float) -> bool:
+        """Wait until a visit is done, or so long. Whether one is done."""
+        if not self._visits:
+            return False
+        visits = self._visits.values()
+        done, _ = await asyncio.wait(visits, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
+    async def leave(self) -> None:
+        """Stop what is under way, as a crash would, and give all claims back."""
+        for task in self._visits.values():
+            task.cancel()
+        await asyncio.gather(*self._visits.values(), return_exceptions=True)
+        self._visits.clear()
+        self._in_hand.clear()
+        unit = Unit()
+        leases.release_all(unit, self.worker)
+        await self._desk.owner.commit(unit)
+
+    async def _keep(self) -> None:
+        now_s = self._desk.world.time_s()
+        if not (self._visits or self._in_hand) or 0 <= now_s - self._prolonged_at_s < PROLONG_S:
+            return
+        unit = Unit()
+        leases.prolong(unit, self.worker, self._desk.shared_after(CLAIM_S))
+        await self._desk.owner.commit(unit)
+        self._prolonged_at_s = now_s
+        held = await leases.claimed(self._desk.owner, self.worker)
+        self._in_hand = {practice_id: until for practice_id, until in self._in_hand.items() if practice_id in held}
+        for practice_id in self._visits.keys() - held.keys():
+            # Its claim ended while the owner database could not be reached, and another worker has it now; or the
+            # lease is done and the visit with it. A visit that is stopped half-way is taken up by the next one.
+            self._visits[practice_id].cancel()
+
+    async def _finish(self) -> int:
+        ended = {practice_id: task for practice_id, task in self._visits.items() if task.done()}
+        if not ended:
+            return 0
+        unit = Unit()
+        done = 0
+        for practice_id, task in ended.items():
+            found = _found(practice_id, task)
+            done += found
+            pause_s = self._desk.settings.sweep_interval_s * (1 if found else QUIET_FACTOR)
+            leases.release(unit, self.worker, practice_id, self._desk.shared_after(pause_s))
+        await self._desk.owner.commit(unit)  # before they are forgotten: a claim that cannot be released is kept
+        for practice_id in ended:
+            del self._visits[practice_id]
+        return done
+
+
+def _found(practice_id: int, task: asyncio.Task[int]) -> int:
+    if task.cancelled():
+        return 1
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if not isinstance(error, Exception):
+        raise error
+    log.error("visit_failed", practice=practice_id, error=type(error).__name__, places=places(error))
+    return 0
+
+
+async def sweep(desk: Desk, everyone: bool = False) -> int:
+    """Visit each practice that holds a lease, or every practice, once and now, one after the other."""
+    await keep_time(desk)
+    if everyone:
+        await hold_everyone(desk)
+    rounds, done = Rounds(desk), 0
+    try:
+        for practice_id, lease_until in (await rounds.claim(WHENEVER, EVERY_PRACTICE)).items():
+            rounds.begin(practice_id, lease_until)
+            while rounds.under_way:
+                await rounds.pause(PROLONG_S)
+                done += await rounds.turn()
+    finally:
+        await rounds.leave()
+    return done
+
+
+async def keep_time(desk: Desk) -> None:
+    """Ask the owner database's server what time it is, if it is time to, and set right what went by another time: a standby
+    that has taken over may be behind. ``NotNow`` while it is away: what is claimed then would be claimed by a guess."""
+    clock = desk.server_clock
+    jumps = clock.jumps
+    await clock.ask(desk.owner, desk.world)
+    if clock.jumps != jumps:
+        lease.doubt(desk)
+    if clock.back_s:
+        unit = Unit()
+        # Whoever is at work keeps what it holds; other claims end when they should.
+        leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
+        await desk.owner.commit(unit)
+        _set_right(unit, desk, MARGIN_S)
+        claim_s = desk.settings.event_timeout_s + CLAIM_MARGIN_S
+        event_deliveries.set_right(
+            unit, desk.shared_after(MARGIN_S), desk.shared_after(0), desk.shared_after(claim_s + MARGIN_S),
+            desk.shared_after(claim_s),
+        )  # fmt: skip
+        await desk.owner.commit(unit)
+        clock.back_s = 0.0
+
+
+def _set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
+    longest_s = desk.settings.sweep_interval_s * QUIET_FACTOR
+    claimed_after, due_after = (desk.shared_after(s + margin_s) for s in (CLAIM_S, longest_s))
+    leases.set_right(unit, claimed_after, due_after, desk.shared_after(0))
+
+
+async def hold_everyone(desk: Desk) -> None:
+    """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
+    await keep_time(desk)
+    unit = Unit()
+    _set_right(unit, desk, CLOCKS_APART_S)
+    leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
+    await desk.owner.commit(unit)
+
+
+class Lapsed:
+    """The processes that died, as one worker sees them. Each may have begun payments at any practice while the owner database
+    was away (``flows/lease.py``), so every practice is visited once when it is missed, and once more when its announcement no
+    longer counts as a lease: until then it may only have been cut off, and be at work still."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._missed: set[str] = set()
+        self._looked_at_s = float("-inf")
+
+    async def look(self) -> bool:
+        """Have every practice visited where a process died; whether one did."""
+        desk, elapsed_s = self._desk, self._desk.world.elapsed_s()
+        if elapsed_s - self._looked_at_s < LAPSED_EVERY_S:
+            return False
+        lapsed = await nodes.lapsed(desk.owner, desk.shared_after(0))
+        self._looked_at_s = elapsed_s
+        over = desk.shared_after(LIVE_S - LEASE_S - GRACE_S)
+        news = {one for one, until in lapsed.items() if until < over or one not in self._missed}
+        if not news:
+            return False
+        unit = Unit()
+        leases.hold_all(unit, desk.shared_after(-GRACE_S))
+        nodes.forget_lapsed(unit, over)
+        await desk.owner.commit(unit)
+        self._missed = set(lapsed)
+        log.warning("node_lapsed", nodes=len(news))
+        return True
+
+
+async def turn(rounds: Rounds, desk: Desk) -> None:
+    """One turn of a worker that goes round for ever: end what is done, begin what is due, and go on while all hands are
+    full: most visits are short, and a hand that waited for the next turn would stand idle for most of the time."""
+    pause_s = min(desk.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are kept meanwhile
+    until_s = desk.world.elapsed_s() + LONGEST_TURN_S
+    while await _hands_full(rounds, desk) and desk.world.elapsed_s() < until_s:
+        if not await rounds.pause(pause_s):
+            return
+
+
+async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
+    """End what is done and begin what is due. Whether no hand is left free, so that more may be due."""
+    await rounds.turn()
+    hands = desk.settings.worker_visits
+    hands += min(desk.patience.kept_waiting(desk.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))
+    free = hands - rounds.under_way
+    claimed = await rounds.claim(desk.shared_after(0), free)
+    for practice_id, lease_until in claimed.items():
+        rounds.begin(practice_id, lease_until)
+    return len(claimed) >= free

@@ -1,0 +1,235 @@
+"""Deliveries of events to the host: many at once, signed, each payment's in their order, and none delays another.
+
+A worker claims what is due for a little longer than one try takes; claims of a worker that died end by themselves. The
+slots of a worker are shared: a practice has at most a part of them, one whose deliveries fail only a few, and a delivery
+that takes long makes place for others meanwhile. Signatures follow https://www.standardwebhooks.com.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+import msgspec
+from standardwebhooks import Webhook
+
+from polytill.flows.admin.event_destination import current, secrets_of
+from polytill.flows.context import Desk, log
+from polytill.flows.events import event_view
+from polytill.providers.http import AnswerLost, ConnectionNotMade
+from polytill.storage import event_deliveries
+from polytill.storage.event_deliveries import Claimed, Destination, Tried
+from polytill.storage.events import Event
+from polytill.storage.units import Unit
+
+# Pauses before the next try, from seconds (a deployment of the host) to a day: ten further tries in about three days.
+RETRY_S = (5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
+JITTER = 0.2  # of a pause, up or down: a host that comes back is not sent everything in one moment
+CLAIM_MARGIN_S = 20.0
+# Of the slots that other practices leave, one practice takes at most this part; where its last try failed, so many.
+SHARE = 0.75
+FAILING_PRACTICE = 4
+# A delivery that has taken so long makes place for another one, up to so many times the slots.
+SLOW_S = 2.0
+REPLACED = 4
+DESTINATION_READ_S = 0.5
+PAUSE_S = 0.25
+CLAIMS_A_ROUND = 10  # a claim waits for this part of the slots to be free, or for the pause
+GATHER_S = 0.02  # several tries that end together are written together
+WRITTEN_AT_ONCE = 20
+LONGEST_S = 60.0  # one turn, however much there is to do
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A delivery that is being sent."""
+
+    claim_id: str
+    claimed: Claimed
+    began_s: float
+
+
+class Deliveries:
+    """What one worker is sending."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._worker = desk.world.random_bytes(8).hex()
+        self._claims = 0
+        self._tasks: dict[asyncio.Task[Tried], _UnderWay] = {}
+        self._failing: set[int] = set()  # practices whose last try failed
+        self._destination: Destination | None = None
+        self._read_at_s = self._claimed_at_s = float("-inf")
+        self._signers: list[Webhook] = []
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are being sent."""
+        return len(self._tasks)
+
+    async def turn(self) -> int:
+        """Write how tries ended, and begin what is due and finds a slot. How many tries ended."""
+        ended = await self._finish()
+        if await self._changed():
+            await self._leave_address()
+        if self._destination is not None:
+            await self._begin(self._destination)
+        return ended
+
+    async def pause(self, longest_s: float = PAUSE_S) -> None:
+        """Wait until a try has ended, or so long."""
+        if self._tasks:
+            done, _ = await asyncio.wait(self._tasks, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+            if done and len(self._tasks) > len(done):
+                await asyncio.wait(self._tasks, timeout=GATHER_S)
+
+    async def leave(self) -> None:
+        """Stop what is under way, as a crash would, and end its claims so that another worker can go on at once."""
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        unit = Unit()
+        for one in tasks.values():
+            event_deliveries.release(unit, one.claim_id, one.claimed.event.position)
+        await self._desk.owner.commit(unit)
+
+    # ── The destination ──
+
+    async def _changed(self) -> bool:
+        """Read the destination, if it is time to. Whether what is under way goes to another address."""
+        now_s = self._desk.world.elapsed_s()
+        if now_s - self._read_at_s < DESTINATION_READ_S:
+            return False
+        found, before = await current(self._desk), self._destination
+        self._read_at_s = now_s
+        if before is None or found is None or found.sealed_secrets != before.sealed_secrets:
+            secrets = secrets_of(self._desk, found) if found else []
+            self._signers = [Webhook(secret.reveal()) for secret in secrets]
+        self._destination = found
+        return before is not None and (found is None or found.url != before.url)
+
+    async def _leave_address(self) -> None:
+        # The rows were made due for the new address, or are gone, by whoever changed it.
+        await self.leave()
+        self._failing.clear()
+
+    # ── Beginning ──
+
+    def _free(self) -> int:
+        slots, now_s = self._desk.settings.event_deliveries_at_once, self._desk.world.elapsed_s()
+        quick = sum(now_s - one.began_s < SLOW_S for one in self._tasks.values())
+        return min(slots - quick, REPLACED * slots - len(self._tasks))
+
+    def _rooms(self) -> dict[int, int]:
+        """How many more deliveries may begin, of each practice that has some under way or whose last one failed."""
+        sent = Counter(one.claimed.event.practice_id for one in self._tasks.values())
+        slots, total = self._desk.settings.event_deliveries_at_once, len(self._tasks)
+        rooms = {}
+        for practice_id in sent.keys() | self._failing:
+            others = total - sent[practice_id]
+            most = FAILING_PRACTICE if practice_id in self._failing else ceil(max(slots - others, 1) * SHARE)
+            rooms[practice_id] = max(most - sent[practice_id], 0)
+        return rooms
+
+    async def _begin(self, to: Destination) -> None:
+        free, desk, now_s = self._free(), self._desk, self._desk.world.elapsed_s()
+        slots = desk.settings.event_deliveries_at_once
+        if free < 1 or (free < slots / CLAIMS_A_ROUND and now_s - self._claimed_at_s < PAUSE_S):
+            return
+        self._claims += 1
+        self._claimed_at_s = now_s
+        claim_id = f"{self._worker}-{self._claims}"
+        until = desk.shared_after(desk.settings.event_timeout_s + CLAIM_MARGIN_S)
+        other_room = ceil(max(slots - len(self._tasks), 1) * SHARE)
+        async with desk.owner.transaction() as tx:
+            any_due = await event_deliveries.claim(
+                tx, desk.owner.engine.dialect, claim_id, to.url, until, desk.shared_after(0), free, self._rooms(),
+                other_room,
+            )  # fmt: skip
+        if not any_due:
+            return
+        for claimed in await event_deliveries.claimed(desk.owner, claim_id):
+            task = asyncio.create_task(self._send(to.url, claim_id, claimed))
+            self._tasks[task] = _UnderWay(claim_id, claimed, now_s)
+
+    # ── One try ──
+
+    async def _send(self, url: str, claim_id: str, claimed: Claimed) -> Tried:
+        desk, event, tries = self._desk, claimed.event, claimed.tries + 1
+        body = msgspec.json.encode(event_view(event))
+        status: int | None = None
+        error: str | None = None
+        try:
+            async with asyncio.timeout(desk.settings.event_timeout_s):
+                transport = desk.host_transport or desk.http.transport
+                status, _, _ = await transport.send("POST", url, self._headers(event, body), body)
+        except (ConnectionNotMade, AnswerLost) as failure:
+            error = str(failure) or type(failure).__name__
+        except TimeoutError:
+            error = "TimeoutError"
+        except Exception as failure:  # whatever is wrong with one event keeps no other from being sent
+            error = type(failure).__name__
+        if status is not None and 200 <= status < 300:
+            return Tried(claim_id, event.position, "delivered", status, None, None)
+        log.warning(
+            "event_not_delivered", event_id=event.event_id, practice=event.practice_id, status=status, error=error,
+            tries=tries,
+        )  # fmt: skip
+        if tries > len(RETRY_S):
+            return Tried(claim_id, event.position, "given_up", status, error, None)
+        pause_s = RETRY_S[tries - 1] * (1 - JITTER + 2 * JITTER * desk.world.random_bytes(1)[0] / 255)
+        return Tried(claim_id, event.position, "pending", status, error, desk.shared_after(pause_s))
+
+    def _headers(self, event: Event, body: bytes) -> dict[str, str]:
+        # By the clock that all processes share: a receiver refuses what is minutes off, and ours may be wrong.
+        now = self._desk.shared_after(0)
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": event.event_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signer.sign(event.event_id, now, body.decode()) for signer in self._signers),
+        }
+
+    # ── Ending ──
+
+    async def _finish(self) -> int:
+        ended = [task for task in self._tasks if task.done()]
+        now = self._desk.world.now()
+        for first in range(0, len(ended), WRITTEN_AT_ONCE):
+            some = ended[first : first + WRITTEN_AT_ONCE]
+            unit = Unit()
+            for task in some:
+                self._note(unit, task, now)
+            await self._desk.owner.commit(unit)  # before they are forgotten: what cannot be written is kept
+            for task in some:
+                del self._tasks[task]
+        return len(ended)
+
+    def _note(self, unit: Unit, task: asyncio.Task[Tried], now: datetime) -> None:
+        practice_id = self._tasks[task].claimed.event.practice_id
+        tried = task.result()
+        event_deliveries.finish(unit, tried, now)
+        (self._failing.discard if tried.state == "delivered" else self._failing.add)(practice_id)
+
+
+async def turn(going: Deliveries, desk: Desk) -> int:
+    """One turn of a worker that delivers for ever: go on while something is under way."""
+    until_s = desk.world.elapsed_s() + LONGEST_S
+    done = await going.turn()
+    while going.under_way and desk.world.elapsed_s() < until_s:
+        await going.pause()
+        done += await going.turn()
+    return done
+
+
+async def deliver(desk: Desk) -> int:
+    """Send what is due now, and wait for the answers. How many tries were made."""
+    going = Deliveries(desk)
+    try:
+        return await turn(going, desk)
+    finally:
+        await going.leave()

@@ -1,0 +1,1 @@
+"""Flutterwave, v3 and v4."""

@@ -1,0 +1,152 @@
+"""What Flutterwave v4's charges, refunds and deliveries mean. What v3 and v4 share stands in ``flutterwave_reading.py``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, RefundLookupParams, WebhookResult, redact
+from polytill.providers.flutterwave import reading as shared
+from polytill.providers.flutterwave.chargebacks import read_chargeback
+from polytill.providers.flutterwave.reading import V4_WORDS, money_in, read_refund_object, refunded_in
+from polytill.providers.http import Answer, parse_json
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Unknown,
+)
+from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_of
+
+# ── Facts ──
+
+REDACTED = shared.REDACTED | {"access_token", "redirect_url", "client_secret"}
+REFUND_META = "polytill_refund"
+ABOUT_MONEY = ("charge.", "refund.", "chargeback")
+CONFLICT = "10409"  # of a reference that is there already, whatever the status beside it
+
+# ── Response readers ──
+
+
+def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
+    """A charge's outcome, only if the answer is about our reference."""
+    if not isinstance(answer, Answer):
+        return answer
+    data = object_in(answer.data, "data")
+    if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
+        return read_error(answer)
+    if data.get("reference") != reference:
+        return Unknown(Reason.unreadable, str(answer.status), "Flutterwave answered about another reference.")
+    return read_charge(data)
+
+
+def read_charge(data: JsonObject) -> Outcome:
+    """A charge: one try. What it waits for stands in ``next_action``."""
+    outcome = _closed(shared.read_transaction(data, V4_WORDS))
+    if not isinstance(outcome, Pending):
+        return replace(outcome, response=redact(data, REDACTED)) if hasattr(outcome, "response") else outcome
+    step, kept = object_in(data, "next_action"), redact(data, REDACTED)
+    kind = text_of(step.get("type"))
+    inner = object_in(step, kind)
+    if kind == "redirect_url" and string_in(inner, "url"):
+        action = NextAction(NextKind.redirect, string_in(inner, "url"))
+        return NeedsAction(action, outcome.amount, outcome.provider_transaction_id, response=kept)
+    told = string_in(inner, "note")
+    if kind in ("payment_instruction", "requires_bank_transfer") and told:
+        action = NextAction(NextKind.instructions, instructions=told)
+        return NeedsAction(action, outcome.amount, outcome.provider_transaction_id, response=kept)
+    return replace(outcome, response=kept)
+
+
+def _closed(outcome: Outcome) -> Outcome:
+    # A charge that failed can be tried no more: there is no link behind it.
+    return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome
+
+
+def read_refund(answer: Answer, currency: str) -> Outcome:
+    """What POST /refunds and GET /refunds/{id} answer."""
+    data = object_in(answer.data, "data")
+    if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
+        return read_error(answer)
+    return refund_outcome(data, currency)
+
+
+def refund_outcome(data: JsonObject, currency: str) -> Outcome:
+    """A refund object. Its amount has two names."""
+    named = {**data, "amount_refunded": data.get("amount_refunded", data.get("amount"))}
+    return read_refund_object(named, currency)
+
+
+def could_be(item: JsonObject, params: RefundLookupParams) -> bool:
+    """Whether a refund without our mark may be the one that is looked for."""
+    unmarked = REFUND_META not in object_in(item, "meta") and id_in(item) not in params.known
+    value = refunded_in(item)
+    amount = money_in(item.get("amount") if value is None else value, params.amount.currency)
+    return unmarked and amount in (params.amount, None)
+
+
+def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
+    """The objects of a listing."""
+    items = objects_in(answer.data, "data")
+    if answer.status != 200 or answer.data.get("status") != "success" or items is None:
+        return read_error(answer)
+    return items
+
+
+# ── Deliveries ──
+
+
+def read_event(body: bytes) -> WebhookResult:
+    """One delivery. ``ValueError`` where it is none."""
+    event = parse_json(body)
+    if not isinstance(event, dict):
+        raise ValueError("not a Flutterwave event")
+    event_id, kind, data = (
+        id_in(event, "webhook_id") or id_in(event),
+        string_in(event, "type"),
+        object_in(event, "data"),
+    )
+    if event_id is None or kind is None or not data:
+        raise ValueError("not a Flutterwave v4 event")
+    facts: tuple[Fact, ...] = tuple(
+        replace(fact, outcome=_closed(fact.outcome)) if isinstance(fact, PaymentFact) else _marked(fact, data)
+        for fact in shared.read_v4(kind, data)
+    )
+    if kind.startswith("chargeback"):
+        read = read_chargeback(data)
+        facts = (read,) if read is not None and read.understood else ()
+    action = "apply" if facts else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
+    reason = "What Flutterwave says of this could not be read." if action == "notify" else None
+    return WebhookResult(kind, event_id, action, None, event_id, facts, reason=reason, body=redact(event, REDACTED))
+
+
+def _marked(fact: Fact, data: JsonObject) -> Fact:
+    mark = string_in(object_in(data, "meta"), REFUND_META)
+    return replace(fact, reference=mark) if isinstance(fact, RefundFact) and mark else fact
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> NotSent | Unknown:
+    """An error envelope, sorted by what can have happened over there."""
+    error = object_in(answer.data, "error")
+    code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
+    if answer.status >= 500:
+        return Unknown(Reason.provider_unavailable, code, text)
+    if answer.status == 409 or code == CONFLICT:
+        return Unknown(Reason.conflict, code, text)
+    if answer.status in (401, 403):
+        return NotSent(Reason.config, code, text)
+    if answer.status == 404:
+        return NotSent(Reason.not_found, code, text)
+    if 400 <= answer.status < 500 and not error:  # a gateway's: the call did not get there, and says nothing of others
+        return NotSent(Reason.unreadable, code, "What refused the call does not speak as Flutterwave does.")
+    if 400 <= answer.status < 500:
+        return NotSent(Reason.validation, code, text)
+    return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")

@@ -1,0 +1,240 @@
+"""M-Pesa (Daraja): a prompt on the payer's phone, answered with their PIN. Kenya, whole shillings, nothing signed.
+
+Sources: Safaricom's portal texts and the official callback sample, as public repositories quote them.
+What to know: "accepted" means that a prompt was sent, no more; the query by CheckoutRequestID is the only truth, and
+answers HTTP 500 while the payer is still at it; neither the query nor anything else finds a prompt whose
+CheckoutRequestID was lost: only its callback does, so our reference stands in the callback's address. A callback
+proves nothing. Reversals need an initiator and a special permission of Safaricom: refunds are not offered.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+from urllib.parse import quote
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.providers.contract import (
+    CatalogEntry,
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    CredentialTest,
+    CurrencyTerms,
+    CustomerFields,
+    Handler,
+    KeyField,
+    KeyFinding,
+    LookupParams,
+    WebhookProof,
+    WebhookResult,
+)
+from polytill.providers.http import Answer, to_json
+from polytill.providers.merchant_reference import plain_code
+from polytill.providers.mpesa import reading as reading
+from polytill.providers.oauth import TokenRequest, basic, fetch_token, send_with_token
+from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Unknown
+from polytill.providers.wire_amounts import to_wire
+
+# ── Facts ──
+
+WHOLE_SHILLINGS = 0  # the wire's exponent
+EAST_AFRICA = timedelta(hours=3)  # their clock, all year
+MAX_ACCOUNT_REFERENCE, MAX_DESCRIPTION = 12, 13
+PHONE = CustomerFields(("phone",), phone_countries=("KE",), phone_pattern="254[17][0-9]{8}")
+PAY_BILL, BUY_GOODS = "CustomerPayBillOnline", "CustomerBuyGoodsOnline"
+NO_PROMPT = "ws_CO_010120200000000000"  # a CheckoutRequestID that no prompt of anybody's has
+
+WHERE_KEYS_ARE = "Daraja portal → My Apps"
+WORD = r"[0-9A-Za-z]{16,128}"  # sandbox and live keys look alike
+
+
+class MpesaProvider(Handler):
+    """One practice's short code at M-Pesa."""
+
+    code = "mpesa"
+    name = "M-Pesa"
+    hosts = frozenset({"api.safaricom.co.ke", "sandbox.safaricom.co.ke"})
+    keys: ClassVar[Mapping[str, KeyField]] = {
+        "publicKey": KeyField("Consumer key", WORD, WORD, help=WHERE_KEYS_ARE),
+        "secretKey": KeyField("Consumer secret", WORD, WORD, help=WHERE_KEYS_ARE),
+    }
+    config_schema: ClassVar[JsonObject] = {
+        "type": "object",
+        "properties": {
+            "shortCode": {"type": "string", "title": "Short code", "pattern": "^[0-9]{5,7}$"},
+            "passkey": {
+                "type": "string",
+                "title": "Passkey",
+                "description": "The Lipa na M-Pesa Online passkey for this short code.",
+                "pattern": "^[0-9A-Za-z]{16,128}$",
+                "secret": True,
+            },
+            "transactionType": {
+                "type": "string",
+                "title": "Short code type",
+                "description": "A paybill number, or a till number for buying goods.",
+                "enum": [PAY_BILL, BUY_GOODS],
+                "default": PAY_BILL,
+            },
+            "tillNumber": {
+                "type": "string",
+                "title": "Till number",
+                "description": "Only for buying goods: the till that receives the money.",
+                "pattern": "^[0-9]{5,9}$",
+            },
+        },
+        "required": ["shortCode", "passkey"],
+        "additionalProperties": False,
+    }
+    catalog = CatalogEntry(
+        description="M-Pesa in Kenya: the payer confirms on their phone",
+        website_url="https://www.safaricom.co.ke/main-mpesa",
+        documentation_url="https://developer.safaricom.co.ke/APIs/MpesaExpressSimulate",
+        api_base_url="https://api.safaricom.co.ke",
+        sandbox_api_base_url="https://sandbox.safaricom.co.ke",
+        methods=("mpesa",),
+        currencies={"KES": CurrencyTerms(min_minor=1_00, max_minor=250_000_00, recommended=True, step_minor=1_00)},
+        priority=5,
+    )
+    required_customer_fields = ("phone",)
+    webhook_proof = WebhookProof.address
+    webhook_with_each_call = True
+    webhook_answer: ClassVar[JsonObject] = {"ResultCode": 0, "ResultDesc": "Accepted"}
+    create_moves_money = True
+    answers_name_amount = False
+    further_currencies = frozenset()  # Kenyan shillings only
+    settle_horizon_s = 120.0
+    identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
+        IdentifierKind.reference: ("MerchantRequestID",),
+        # What the customer's SMS shows. Only the callback brings it.
+        IdentifierKind.receipt: ("CallbackMetadata.Item[Name=MpesaReceiptNumber].Value",),
+    }
+    redacted = reading.REDACTED
+
+    # ── Public verbs ──
+
+    async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
+        """POST processrequest: a prompt on the payer's phone. ``Pending``: it is theirs to answer."""
+        phone = params.phone
+        if phone is None or not PHONE.takes_phone(phone):
+            return NotSent(Reason.validation, "phone", "M-Pesa needs a Kenyan mobile number, like 254712345678.")
+        if not self.config.webhook_url:
+            return NotSent(Reason.config, "webhook_url", "M-Pesa needs an address to call back.")
+        try:
+            body = self._push_body(params, phone.digits, self.config.webhook_url)
+        except InvalidAmount:
+            return NotSent(Reason.validation, detail=f"M-Pesa takes whole shillings, not {params.amount}.")
+        answer = await self._call("/mpesa/stkpush/v1/processrequest", body)
+        return reading.read_push(answer, params.amount) if isinstance(answer, Answer) else answer
+
+    async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
+        """POST stkpushquery. The answer has no amount: the prompt fixed it."""
+        return await self._query(params.provider_transaction_id, params.amount)
+
+    async def lookup_payment(self, params: LookupParams) -> Outcome:
+        """As ``confirm_payment``. Without a CheckoutRequestID nobody can be asked: its callback has to come."""
+        return await self._query(params.provider_transaction_id, params.amount)
+
+    async def test_credentials(self) -> CredentialTest:
+        """An access token is given for good keys only, and each environment has a host of its own. The short code and
+        passkey go with a status query about a prompt that never was: it prompts nobody and moves nothing."""
+        token = await fetch_token(self.http, self._token_request())
+        if isinstance(token, NotSent):
+            reached = token.reason is Reason.config
+            finding = KeyFinding.keys_refused if reached else None
+            return CredentialTest(
+                False, token.detail or "M-Pesa could not be reached.", reached=reached, finding=finding
+            )
+        body = {**self._signed_in(), "CheckoutRequestID": NO_PROMPT}
+        accepted, text = reading.read_probe(await self._call("/mpesa/stkpushquery/v1/query", body))
+        if accepted is False:
+            detail = f"M-Pesa accepts the consumer key and secret, but rejects the short code or passkey: {text}"
+            return CredentialTest(False, detail, self.config.environment, finding=KeyFinding.short_code_refused)
+        said = {
+            True: "M-Pesa accepts the keys, and did not reject the short code and passkey in a status query.",
+            None: "M-Pesa accepts the keys. The short code and passkey could not be checked.",
+        }[accepted]
+        detail, finding = f"{said} {self._not_tested()}", KeyFinding.payment_proves_it
+        return CredentialTest(True, detail, self.config.environment, finding=finding)
+
+    def _not_tested(self) -> str:
+        buys = self.config.config.get("transactionType", PAY_BILL) == BUY_GOODS
+        what = "the till number and the passkey" if buys else "the passkey"
+        return f"Only a payment proves {what}: make a small one before going live."
+
+    def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Nothing is signed: who knows the address may deliver, and is not believed."""
+        return True
+
+    def process_webhook(self, body: bytes) -> WebhookResult:
+        """Read a callback: a hint of which prompt to ask about."""
+        return reading.read_callback(body)
+
+    def get_public_config(self) -> JsonObject:
+        """A browser needs nothing: the phone is prompted."""
+        return {}
+
+    @classmethod
+    def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
+        """The phone that is prompted: a Kenyan mobile number."""
+        return PHONE
+
+    # ── Request builders ──
+
+    def _token_request(self) -> TokenRequest:
+        url = f"{self._base}/oauth/v1/generate?grant_type=client_credentials"
+        return TokenRequest(self.name, "GET", url, basic(self.config.public_key, self.config.secret_key))
+
+    async def _call(self, path: str, body: JsonObject) -> Answer | NotSent | Unknown:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+
+        async def send(token: Secret) -> Answer | NotSent | Unknown:
+            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
+            return await self.http.send("POST", self._base + path, signed_in, to_json(body))
+
+        now_s = self.world.time_s()
+        return await send_with_token(self.http, self._token_request(), now_s, send, reading.refuses_token)
+
+    @property
+    def _base(self) -> str:
+        return self.config.base_url.rstrip("/")
+
+    def _signed_in(self) -> JsonObject:
+        """Short code, password and timestamp, which every request begins with."""
+        code, passkey = str(self.config.config.get("shortCode", "")), self.config.config.get("passkey")
+        moment = datetime.fromtimestamp(self.world.time_s(), UTC) + EAST_AFRICA
+        stamp = moment.strftime("%Y%m%d%H%M%S")
+        word = passkey.reveal() if isinstance(passkey, Secret) else ""
+        password = base64.b64encode(f"{code}{word}{stamp}".encode()).decode()
+        return {"BusinessShortCode": code, "Password": password, "Timestamp": stamp}
+
+    def _push_body(self, params: CreatePaymentParams, phone: str, webhook_url: str) -> JsonObject:
+        told = self.config.config
+        kind = told.get("transactionType", PAY_BILL)
+        paid = told.get("tillNumber") if kind == BUY_GOODS else None
+        text = re.sub(r"[^0-9A-Za-z ]", "", params.description or params.merchant_name or "")
+        told_as = plain_code(params.merchant_reference, MAX_ACCOUNT_REFERENCE)
+        return {
+            **self._signed_in(),
+            "TransactionType": kind,
+            "Amount": to_wire(params.amount, WHOLE_SHILLINGS),
+            "PartyA": phone,
+            "PartyB": paid or told.get("shortCode"),
+            "PhoneNumber": phone,
+            "CallBackURL": f"{webhook_url}?reference={quote(params.reference, safe='')}",
+            "AccountReference": told_as or params.reference[-MAX_ACCOUNT_REFERENCE:],
+            "TransactionDesc": text[:MAX_DESCRIPTION].strip() or "Payment",
+        }
+
+    async def _query(self, checkout_id: str | None, amount: Money) -> Outcome:
+        if not checkout_id:
+            return Unknown(Reason.not_found, "no_checkout_id", "Only the callback can tell what became of the prompt.")
+        body = {**self._signed_in(), "CheckoutRequestID": checkout_id}
+        answer = await self._call("/mpesa/stkpushquery/v1/query", body)
+        return reading.read_query(answer, checkout_id, amount) if isinstance(answer, Answer) else answer

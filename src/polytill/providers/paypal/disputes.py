@@ -1,0 +1,154 @@
+"""PayPal's disputes: what a webhook, a listing and the details of a dispute say.
+
+An inquiry is a question between customer and merchant; at the later stages PayPal or a bank decides, and PayPal holds the
+funds. A dispute that the customer wins is paid by a refund of the capture.
+
+Source: customer_disputes_v1.json of paypal/paypal-rest-api-specifications (Feb 2024), and
+https://developer.paypal.com/docs/api/customer-disputes/v1/.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from polytill.domain.money import Money
+from polytill.domain.states import DisputeReason
+from polytill.providers.facts import DisputeFact
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.paypal import reading as reading
+from polytill.providers.wire_json import moment_text, object_in, objects_in, string_in, text_of
+
+PATH = "/v1/customer/disputes"
+PAGE_SIZE = 50
+# PayPal lists what changed within the last 180 days, and rejects an earlier ``update_time_after``.
+LONGEST_AGO_S = 180 * 86_400 - 3600
+# How the token of a following page may be called.
+_PAGE_NAMES = ("next_page_token", "page")
+OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
+# PayPal knows more ends, which do not say whose money it was. Where the movements of money tell it, they decide; else a
+# person does.
+RESOLVED = "RESOLVED"
+OPEN = frozenset({"OPEN", "WAITING_FOR_BUYER_RESPONSE", "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW", "OTHER", ""})
+# The closed lists of a movement of money. Fees are not a part of what was disputed.
+SELLER, OTHER_PARTIES = "SELLER", frozenset({"BUYER", "PAYMENT_PROCESSOR"})
+SETTLEMENT, FEES = "DISPUTE_SETTLEMENT", frozenset({"DISPUTE_SETTLEMENT_FEE", "DISPUTE_FEE", "CHARGEBACK_FEE"})
+SIGNS = {"DEBIT": 1, "CREDIT": -1}
+INQUIRY = "INQUIRY"
+R = DisputeReason
+# https://developer.paypal.com/docs/api/customer-disputes/v1/
+REASONS = {
+    "MERCHANDISE_OR_SERVICE_NOT_RECEIVED": R.product_not_received,
+    "MERCHANDISE_OR_SERVICE_NOT_AS_DESCRIBED": R.product_unacceptable,
+    "UNAUTHORISED": R.fraudulent,
+    "CREDIT_NOT_PROCESSED": R.credit_not_processed,
+    "DUPLICATE_TRANSACTION": R.duplicate,
+    "INCORRECT_AMOUNT": R.incorrect_amount,
+    "PAYMENT_BY_OTHER_MEANS": R.paid_by_other_means,
+    "CANCELED_RECURRING_BILLING": R.subscription_canceled,
+    "PROBLEM_WITH_REMITTANCE": R.bank_cannot_process,
+    "OTHER": R.other,
+}
+
+
+def dispute_in(resource: JsonObject) -> DisputeFact | None:
+    """A dispute; None where it says nothing that is understood."""
+    fact = read_dispute(resource)
+    outcome = text_of(object_in(resource, "dispute_outcome").get("outcome_code"))
+    state = _state(text_of(resource.get("status")), outcome, _taken(resource))
+    return fact if state is not None else None
+
+
+def read_dispute(resource: JsonObject) -> DisputeFact | None:
+    """A dispute. One whose status or end is not known is open as far as we know. None where it has no id."""
+    dispute_id = string_in(resource, "dispute_id")
+    if dispute_id is None:
+        return None
+    about = next(iter(objects_in(resource, "disputed_transactions") or []), {})
+    end, status = object_in(resource, "dispute_outcome"), text_of(resource.get("status"))
+    outcome, reason = text_of(end.get("outcome_code")), text_of(resource.get("reason"))
+    taken = _taken(resource)
+    state = _state(status, outcome, taken)
+    disputed = reading.money_in(resource.get("dispute_amount"))
+    # A lost one may have cost a part of what was disputed.
+    given = reading.money_in(end.get("amount_refunded")) or (taken if taken and taken.minor else None)
+    is_inquiry = text_of(resource.get("dispute_life_cycle_stage")) == INQUIRY
+    return DisputeFact(
+        state or "open", outcome or status, dispute_id, string_in(about, "custom"), None,
+        string_in(about, "seller_transaction_id"), (given if state == "lost" else None) or disputed,
+        funds_withdrawn=state == "lost" or (state in ("open", None) and taken is not None and taken.minor > 0),
+        due_at=string_in(resource, "seller_response_due_date"),
+        kind="inquiry" if is_inquiry else "chargeback", reason=REASONS.get(reason, R.other).value if reason else None,
+        provider_reason=reason or None,
+        understood=state is not None and (state != "open" or status in OPEN),
+        funds_returned=taken is not None and not taken.minor and _was_debited(resource),
+    )  # fmt: skip
+
+
+def _was_debited(resource: JsonObject) -> bool:
+    """Whether a movement took money from the merchant, other than a fee."""
+    moves = objects_in(resource, "money_movements") or []
+    taking = (m for m in moves if text_of(m.get("affected_party")) == SELLER and text_of(m.get("type")) == "DEBIT")
+    return any(text_of(move.get("reason")) not in FEES for move in taking)
+
+
+def _state(status: str, outcome: str, taken: Money | None) -> str | None:
+    """Open, won, lost or closed; None where PayPal's words do not tell."""
+    if outcome in OUTCOMES:
+        return OUTCOMES[outcome]
+    if status != RESOLVED:
+        return "open" if outcome in ("", "NONE") else None
+    if outcome == "NONE":  # "the previous dispute was closed without any decision"
+        return "closed"
+    if taken is None:
+        return None
+    return "lost" if taken.minor > 0 else "won"
+
+
+def _taken(resource: JsonObject) -> Money | None:
+    """What a dispute has cost the merchant up to now, without fees. None where PayPal names no movement of money, or one
+    that cannot be read: a part that is left out would make a lost dispute look won."""
+    total = reading.money_in(resource.get("dispute_amount"))
+    if total is None or not (moves := objects_in(resource, "money_movements")):
+        return None
+    minor = 0
+    for move in moves:
+        party, reason, kind = (text_of(move.get(name)) for name in ("affected_party", "reason", "type"))
+        amount = reading.money_in(move.get("amount"))
+        if party in OTHER_PARTIES or reason in FEES:
+            continue
+        readable = party == SELLER and reason in (SETTLEMENT, "") and kind in SIGNS
+        if not readable or amount is None or amount.currency != total.currency:
+            return None
+        minor += SIGNS[kind] * amount.minor
+    return Money(max(minor, 0), total.currency)
+
+
+# ── The listing ──
+
+
+def query(since_s: int, until_s: int, now_s: int, cursor: str | None) -> str:
+    """The query for a page of the disputes that changed between two moments."""
+    if cursor is not None:
+        return cursor
+    after = moment_text(max(since_s, now_s - LONGEST_AGO_S))
+    before = moment_text(max(until_s, now_s - LONGEST_AGO_S + 1))
+    return urlencode({"update_time_after": after, "update_time_before": before, "page_size": PAGE_SIZE})
+
+
+def items_in(page: JsonObject) -> list[JsonObject] | None:
+    """The entries of a page; None where it is no page. An empty one may have links only."""
+    items = objects_in(page, "items")
+    is_empty = page.get("items") is None and objects_in(page, "links") is not None
+    return [] if items is None and is_empty else items
+
+
+def next_query(page: JsonObject) -> str | None:
+    """The query of the following page, out of the link to it; None at the end. Only its query is followed, never its host."""
+    for link in objects_in(page, "links") or []:
+        if link.get("rel") != "next":
+            continue
+        address = urlsplit(string_in(link, "href") or "")
+        given = {name: values[-1] for name, values in parse_qs(address.query).items()}
+        if address.path.endswith(PATH) and any(name in given for name in _PAGE_NAMES):
+            return urlencode(given)
+    return None

@@ -1,0 +1,405 @@
+"""PayPal, Orders v2: two hosts, an access token before each call, decimal strings, RSA over the deliveries.
+
+Sources: paypal/paypal-rest-api-specifications (Feb 2024), developer.paypal.com.
+What to know: approval is not payment, the server has to capture, and asking how a payment stands does that, as often
+as it is asked: an order lets itself be captured once; a COMPLETED order can hold a capture that is PENDING; the order's id is the
+payment's name here, captures and refunds are read from it; an order cannot be closed, it dies by itself.
+Readers stand in ``paypal_reading.py``, webhooks in ``paypal_webhooks.py``, disputes in ``paypal_disputes.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import Identifiers
+from polytill.domain.secret import Secret
+from polytill.providers.contract import (
+    CatalogEntry,
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    CredentialTest,
+    CurrencyTerms,
+    DisputeFact,
+    Handler,
+    Idempotency,
+    KeyField,
+    LookupParams,
+    OperationParams,
+    Page,
+    ProviderConfig,
+    RefundLookupParams,
+    RefundParams,
+    WebhookResult,
+    read_page,
+)
+from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, to_json
+from polytill.providers.merchant_reference import shown
+from polytill.providers.oauth import TokenRequest, basic, send_with_token
+from polytill.providers.outcomes import (
+    NOTHING_TO_CLOSE,
+    REFUSED_AGAIN,
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Reason,
+    Succeeded,
+    Unknown,
+    unproven,
+)
+from polytill.providers.paypal import disputes as disputes
+from polytill.providers.paypal import reading as reading
+from polytill.providers.paypal import webhooks as webhooks
+from polytill.providers.paypal.issues import Meaning, meaning_of
+from polytill.providers.paypal.key_test import test_keys
+from polytill.providers.paypal.reading import PLACES, WHOLE_UNITS, money_text, too_fine
+from polytill.providers.token_cache import Token
+from polytill.providers.wire_amounts import amount_step
+from polytill.providers.wire_json import string_in
+
+# ── Facts ──
+
+
+def _step(currency: str) -> int:
+    return amount_step(currency, 0 if currency in WHOLE_UNITS else PLACES)
+
+
+# Only the American fee's fixed part is known here.
+OTHERS = (
+    "AUD",
+    "BRL",
+    "CAD",
+    "CHF",
+    "CNY",
+    "CZK",
+    "DKK",
+    "EUR",
+    "GBP",
+    "HKD",
+    "HUF",
+    "ILS",
+    "JPY",
+    "MXN",
+    "MYR",
+    "NOK",
+)
+MORE = ("NZD", "PHP", "PLN", "SEK", "SGD", "THB", "TWD")
+FEE_PPM = 34_900
+CERTIFICATE_KEPT_S = 3600
+PAID_WITH_CARDS = ("paypal", "card")
+
+WHERE_KEYS_ARE = "PayPal developer dashboard → Apps & Credentials"
+WORD = r"[0-9A-Za-z_-]{16,128}"  # sandbox and live look alike
+
+
+LONGEST_TEXT = 127
+
+
+class PayPalProvider(Handler):
+    """One practice's PayPal business account."""
+
+    code = "paypal"
+    name = "PayPal"
+    hosts = frozenset({"api-m.paypal.com", "api-m.sandbox.paypal.com"})
+    keys: ClassVar[Mapping[str, KeyField]] = {
+        "publicKey": KeyField("Client ID", WORD, WORD, help=WHERE_KEYS_ARE),
+        "secretKey": KeyField("Client secret", WORD, WORD, help=WHERE_KEYS_ARE),
+        "webhookSecret": KeyField(
+            "Webhook ID", r"[0-9A-Z]{8,40}", r"[0-9A-Z]{8,40}", help=f"{WHERE_KEYS_ARE} → Webhooks"
+        ),
+    }
+    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
+    catalog = CatalogEntry(
+        description="PayPal accounts and cards, on PayPal's own page",
+        website_url="https://www.paypal.com",
+        documentation_url="https://developer.paypal.com/docs/api/orders/v2/",
+        api_base_url="https://api-m.paypal.com",
+        sandbox_api_base_url="https://api-m.sandbox.paypal.com",
+        methods=PAID_WITH_CARDS,
+        currencies={
+            "USD": CurrencyTerms(FEE_PPM, 49, recommended=True),
+            **{code: CurrencyTerms(FEE_PPM, step_minor=_step(code)) for code in (*OTHERS, *MORE)},
+        },
+        priority=8,
+    )
+    idempotency = Idempotency.key
+    idempotency_window_s = 6 * 3600
+    further_currencies = frozenset()  # the catalog has all of developer.paypal.com, currency codes
+    disputes_are_refunded = True
+    disputes_listed_by_change = True
+    settle_horizon_s = 120.0
+    redacted = reading.REDACTED
+
+    @classmethod
+    def read_identifiers(cls, response: Any) -> Identifiers:
+        """An order with what is in it, or a capture or an authorization by itself: all of them call their id ``id``."""
+        return reading.read_identifiers(response)
+
+    def initialize(self, config: ProviderConfig) -> None:
+        """No certificate has been fetched yet."""
+        self._certificate: tuple[str, bytes] | None = None
+
+    # ── Public verbs ──
+
+    async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
+        """POST /v2/checkout/orders: an address at which the payer approves."""
+        try:
+            body = self._order_body(params)
+        except InvalidAmount:
+            return too_fine(params.amount)
+        answer = await self._call("POST", "/v2/checkout/orders", body, params.reference)
+        # An order that was made all the same holds nothing without its payer's approval, and nobody has its address.
+        return reading.read_order_answer(reading.as_rejection(answer)) if isinstance(answer, Answer) else answer
+
+    async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
+        """GET the order. What the payer has approved is captured or held now: an order allows that once."""
+        return await self._settled(params.reference, params.provider_transaction_id, params.only_ask)
+
+    async def lookup_payment(self, params: LookupParams) -> Outcome:
+        """As ``confirm_payment``; where the order's id was lost, the identical create is repeated under its request id."""
+        if params.provider_transaction_id:
+            return await self._settled(params.reference, params.provider_transaction_id)
+        if params.create is not None and params.age_s < self.idempotency_window_s:
+            return unproven(await self.create_payment_intent(params.create), REFUSED_AGAIN)
+        return NotSent(Reason.not_found, detail="The order's answer was lost: nobody holds its address.")
+
+    async def capture_payment(self, params: OperationParams) -> Outcome:
+        """POST /v2/payments/authorizations/{id}/capture. What is not captured is released."""
+        order = await self._order(params.provider_transaction_id)
+        held = reading.authorization_of(order) if isinstance(order, dict) else order
+        if not isinstance(held, str) or not isinstance(order, dict):
+            return held if isinstance(held, NotSent | Unknown) else _nothing("hold")
+        try:
+            amount = reading.amount_of(params.amount) if params.amount else None
+        except InvalidAmount:
+            return too_fine(params.amount)
+        body = {"final_capture": True} | ({"amount": amount} if amount else {})
+        path = f"/v2/payments/authorizations/{quote(held, safe='')}/capture"
+        answer = await self._call("POST", path, body, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        rejected = reading.as_rejection(answer)
+        outcome = reading.read_part(rejected, reading.read_capture, string_in(order, "id"))
+        if isinstance(outcome, Declined) and rejected is not answer:
+            return reading.read_declined(await self._order(string_in(order, "id")), outcome)
+        return await self._as_it_stands(order, rejected, outcome)
+
+    async def cancel_payment(self, params: OperationParams) -> Outcome:
+        """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
+        order = await self._order(params.provider_transaction_id)
+        held = reading.authorization_of(order) if isinstance(order, dict) else order
+        if not isinstance(held, str) or not isinstance(order, dict):
+            nothing = NotSent(Reason.invalid_state, NOTHING_TO_CLOSE, "An order that holds nothing cannot be closed.")
+            return held if isinstance(held, NotSent | Unknown) else nothing
+        path = f"/v2/payments/authorizations/{quote(held, safe='')}/void"
+        answer = await self._call("POST", path, {}, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
+        if isinstance(outcome, Declined) and answer.status >= 400:  # the void was declined, and voids nothing
+            outcome = NotSent(Reason.invalid_state, outcome.code, outcome.detail)
+        return await self._as_it_stands(order, answer, outcome)
+
+    async def refund_payment(self, params: RefundParams) -> Outcome:
+        """POST /v2/payments/captures/{id}/refund, under the refund's own request id."""
+        try:
+            amount = reading.amount_of(params.amount)
+        except InvalidAmount:
+            return too_fine(params.amount)
+        order = await self._order(params.provider_transaction_id)
+        captured = reading.capture_of(order, params.amount) if isinstance(order, dict) else order
+        if not isinstance(captured, str):
+            return captured if captured is not None else _nothing("capture")
+        body = {"amount": amount, "custom_id": params.payment_reference, "invoice_id": params.reference}
+        path = f"/v2/payments/captures/{quote(captured, safe='')}/refund"
+        answer = await self._call("POST", path, body, params.reference)
+        return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+
+    async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
+        """GET /v2/payments/refunds/{id} where the id is known, else our reference among the order's refunds."""
+        if params.provider_refund_id:
+            answer = await self._call("GET", f"/v2/payments/refunds/{quote(params.provider_refund_id, safe='')}")
+            return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
+        order = await self._order(params.provider_transaction_id)
+        if not isinstance(order, dict):
+            # An order that is not found does not prove that nothing was refunded.
+            return Unknown(order.reason, order.code, order.detail)
+        refunds = reading.payments_of(order, "refunds")
+        for refund in refunds:
+            if refund.get("invoice_id") == params.reference:
+                return reading.read_refund(refund)
+        if any(reading.could_be(refund, params) for refund in refunds):
+            return Unknown(Reason.conflict, "unmarked", "A refund without our mark could be this one.")
+        return NotSent(Reason.not_found, detail="The order has no such refund.")
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """GET /v1/customer/disputes by when they last changed, and the details of each: the listing does not name the
+        payment. The cursor is the query of the following page."""
+        query = disputes.query(since_s, until_s, int(self.world.time_s()), cursor)
+        answer = await self._call("GET", f"{disputes.PATH}?{query}")
+        if not isinstance(answer, Answer):
+            return answer
+        items = disputes.items_in(answer.data)
+        if answer.status != 200 or items is None:
+            return reading.read_no_list(answer)
+        facts: list[DisputeFact | None] = []
+        for item in items:
+            number = string_in(item, "dispute_id") or ""
+            told = await self._call("GET", f"{disputes.PATH}/{quote(number, safe='')}") if number else None
+            if isinstance(told, NotSent | Unknown):
+                return told
+            found = told is not None and told.status == 200 and told.data.get("dispute_id") == number
+            if told is not None and not found and told.status != 404:
+                return reading.read_no_list(told)
+            facts.append(disputes.read_dispute(told.data) if told is not None and found else None)
+        return read_page(facts, disputes.next_query(answer.data))
+
+    async def test_credentials(self) -> CredentialTest:
+        """An access token, its scopes, and a read: ``paypal_keys.py``. Each environment has a host of its own."""
+
+        async def get(path: str, token: Secret) -> Answer | NotSent | Unknown:
+            headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+            return await self.http.send("GET", self._base + path, headers, None)
+
+        return await test_keys(self.http, self._token_request(), get, self.config.environment)
+
+    async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
+        """GET the certificate that a delivery names, and remember it: from PayPal's API over https only, without any key."""
+        url = webhooks.certificate_url(headers, self.config.base_url)
+        if url is None:
+            return
+
+        async def fetch() -> Token | NotSent:
+            try:
+                status, _, content = await self.http.transport.send("GET", url, {"Accept": "*/*"}, None)
+            except (ConnectionNotMade, AnswerLost):
+                return NotSent(Reason.unreachable)
+            if status != 200 or not content.startswith(webhooks.PEM):
+                return NotSent(Reason.unreadable)
+            return Token(Secret(content.decode("ascii", "replace")), CERTIFICATE_KEPT_S)
+
+        found, _ = await self.http.tokens.get(f"certificate {url}".encode(), self.world.time_s(), fetch)
+        if isinstance(found, Secret):
+            self._certificate = (url, found.reveal().encode())
+
+    def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """RSA over transmission id, time, our webhook id and the raw body's CRC, by the certificate that was fetched."""
+        if self._certificate is None or webhooks.certificate_url(headers, self.config.base_url) != self._certificate[0]:
+            return False
+        now = datetime.fromtimestamp(self.world.time_s(), UTC)
+        ids = (secret.reveal() for secret in self.config.webhook_secrets if secret)
+        return any(webhooks.is_signed(headers, body, webhook_id, self._certificate[1], now) for webhook_id in ids)
+
+    def process_webhook(self, body: bytes) -> WebhookResult:
+        """Read a delivery. An approval is a hint to ask, and asking captures."""
+        return webhooks.read_event(body)
+
+    # ── Request builders ──
+
+    def _token_request(self) -> TokenRequest:
+        headers = basic(self.config.public_key, self.config.secret_key)
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        url, body = f"{self._base}/v1/oauth2/token", b"grant_type=client_credentials"
+        return TokenRequest(self.name, "POST", url, headers, body)
+
+    async def _call(
+        self, method: str, path: str, body: JsonObject | None = None, request_id: str | None = None
+    ) -> Answer | NotSent | Unknown:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Prefer": "return=representation"}
+        if request_id is not None:
+            headers["PayPal-Request-Id"] = request_id
+        content = to_json(body) if body is not None else None
+
+        async def send(token: Secret) -> Answer | NotSent | Unknown:
+            signed_in = {"Authorization": f"Bearer {token.reveal()}", **headers}
+            return await self.http.send(method, self._base + path, signed_in, content)
+
+        return await send_with_token(self.http, self._token_request(), self.world.time_s(), send)
+
+    @property
+    def _base(self) -> str:
+        return self.config.base_url.rstrip("/")
+
+    def _order_body(self, params: CreatePaymentParams) -> JsonObject:
+        unit = {
+            "reference_id": params.reference,
+            "custom_id": params.reference,
+            "invoice_id": _invoice(params),
+            "description": (params.description or shown(params.merchant_reference, LONGEST_TEXT) or "")[:LONGEST_TEXT],
+            "amount": {"currency_code": params.amount.currency, "value": money_text(params.amount)},
+        }
+        page = {"return_url": params.return_url, "cancel_url": params.return_url, "user_action": "PAY_NOW"}
+        if params.merchant_name:
+            page["brand_name"] = params.merchant_name[:127]
+        return {
+            "intent": "AUTHORIZE" if params.capture == "manual" else "CAPTURE",
+            "purchase_units": [{name: value for name, value in unit.items() if value}],
+            "payment_source": {"paypal": {"experience_context": page}},
+        }
+
+    async def _order(self, order_id: str | None) -> JsonObject | NotSent | Unknown:
+        if not order_id:
+            return NotSent(Reason.invalid_state, "no_order", "The order's id is not known.")
+        answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
+        return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
+
+    async def _as_it_stands(self, order: JsonObject, answer: Answer, outcome: Outcome) -> Outcome:
+        """A hold that is not as we believe (captured, voided or expired already): what it is, the order tells. One that
+        still stands was left alone, and the rejection says why."""
+        if isinstance(outcome, Succeeded) and reading.payments_of(order, "captures"):  # captured in part before
+            again = await self._order(string_in(order, "id"))
+            if isinstance(again, dict):
+                return reading.read_order(again)
+            return Unknown(again.reason, again.code, again.detail)
+        if not reading.is_rejected(answer, outcome):
+            return outcome
+        again = await self._order(string_in(order, "id"))
+        found = reading.read_order(again) if isinstance(again, dict) else outcome
+        stands = isinstance(found, NeedsAction | Unknown) or (isinstance(found, Succeeded) and found.authorized_only)
+        return outcome if stands else found
+
+    async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
+        order = await self._order(order_id)
+        if not isinstance(order, dict) or order_id is None:
+            return order if isinstance(order, NotSent | Unknown) else _nothing("order")
+        if reading.reference_of(order) not in (reference, None):
+            return Unknown(Reason.unreadable, detail="PayPal answered about another payment.")
+        if order.get("status") != "APPROVED" or only_ask:
+            return reading.read_order(order)
+        act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
+        path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"
+        # No request id: the order itself allows this once. Under one, the first decline or 500 would come back for ever.
+        answer = await self._call("POST", path, {})
+        if not isinstance(answer, Answer):
+            return answer
+        rejected = reading.as_rejection(answer)
+        outcome = reading.read_order_answer(rejected)
+        if isinstance(outcome, Declined) and rejected is not answer:
+            return reading.read_declined(await self._order(order_id), outcome)
+        if not isinstance(outcome, NotSent) or not reading.is_rejected(rejected, outcome):
+            return outcome
+        if meaning_of(outcome.code or "") is Meaning.payer_first:
+            return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)
+        again = await self._order(order_id)  # somebody may have been faster, or it is not as we believe
+        return reading.read_rejected(again, outcome, order) if isinstance(again, dict) else again
+
+
+def _invoice(params: CreatePaymentParams) -> str | None:
+    """What PayPal shows to the buyer and in its reports. It refuses an invoice number that it has seen, and a host may give
+    one reference to several payments: so the end of the attempt's own id stands behind it."""
+    own = f"-{params.reference[-8:]}"
+    told_as = shown(params.merchant_reference, LONGEST_TEXT - len(own))
+    return told_as + own if told_as else None
+
+
+def _nothing(what: str) -> NotSent:
+    return NotSent(Reason.invalid_state, f"no_{what}", f"The order holds no {what}.")

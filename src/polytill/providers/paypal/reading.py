@@ -1,0 +1,370 @@
+"""What PayPal's orders, captures, authorizations and refunds mean: readers without any state, from JSON to outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.identifiers import IdentifierKind, Identifiers
+from polytill.domain.money import Money
+from polytill.providers.contract import RefundLookupParams, redact
+from polytill.providers.http import Answer
+from polytill.providers.identifiers import IdentifierPaths, identifiers_in
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.paypal.issues import ISSUES, Meaning, decline_reason, meaning_of, rejection_reason
+from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_json import object_in, objects_in, string_in, text_of
+
+# ── Facts ──
+
+REDACTED = frozenset({"access_token", "id_token", "links", "payer", "payment_source"})
+WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal takes no decimals of these, whatever ISO says
+PLACES = 2
+
+_UNITS = "purchase_units.payments"
+_IDENTIFIERS: IdentifierPaths = {
+    IdentifierKind.order: ("supplementary_data.related_ids.order_id",),
+    IdentifierKind.capture: (f"{_UNITS}.captures.id",),
+    IdentifierKind.authorization: (f"{_UNITS}.authorizations.id", "supplementary_data.related_ids.authorization_id"),
+    IdentifierKind.invoice: ("invoice_id", "purchase_units.invoice_id", f"{_UNITS}.captures.invoice_id"),
+}
+
+WAITING = ("CREATED", "SAVED", "PAYER_ACTION_REQUIRED")
+CAPTURED = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
+REFUND_WORDS = {"COMPLETED": "succeeded", "PENDING": "pending", "FAILED": "failed", "CANCELLED": "failed"}
+ORDER_WORDS = frozenset({*WAITING, "APPROVED", "COMPLETED", "VOIDED"})
+
+# ── Response readers ──
+
+
+def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
+    """The order in an answer, only if it is the one that was asked about."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        found = read_error(answer)
+        return found if isinstance(found, NotSent | Unknown) else Unknown(found.reason, found.code, found.detail)
+    if answer.data["id"] != order_id:
+        return Unknown(Reason.unreadable, detail="PayPal answered about another order.")
+    return answer.data
+
+
+def read_order_answer(answer: Answer) -> Outcome:
+    """What making, capturing or authorizing an order answers."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        return read_error(answer)
+    return read_order(answer.data)
+
+
+def read_order(data: JsonObject) -> Outcome:
+    """An order: its captures tell of money, its authorizations of a hold, its status of neither."""
+    status, order_id = text_of(data.get("status")), string_in(data, "id")
+    captures, holds = payments_of(data, "captures"), payments_of(data, "authorizations")
+    if status in WAITING or (status == "APPROVED" and not captures and not holds):
+        return NeedsAction(approval_in(data), asked_of(data), order_id, response=redact(data, REDACTED))
+    if status not in ORDER_WORDS:
+        return Unknown(Reason.unreadable, status or "200", "PayPal's order has a status that is not known.")
+    if captures:
+        in_parts = read_parts(data, order_id)
+        best = next((one for one in captures if one.get("status") in CAPTURED), captures[-1])
+        return in_parts or read_capture(best, order_id)
+    if holds:
+        return read_authorization(holds[-1], order_id)
+    if status == "VOIDED":
+        return Declined(Reason.canceled, True, status, None, order_id, redact(data, REDACTED))
+    return Unknown(Reason.unreadable, status or "200", "PayPal's order could not be read.")
+
+
+def read_identifiers(data: Any) -> Identifiers:
+    """What a kept order, capture or authorization is called."""
+    if not isinstance(data, dict):
+        return {}
+    own = IdentifierKind.capture
+    if "purchase_units" in data or "intent" in data:
+        own = IdentifierKind.order
+    elif "final_capture" not in data and data.get("status") in ("CREATED", "VOIDED", "EXPIRED"):
+        own = IdentifierKind.authorization
+    found = identifiers_in(_IDENTIFIERS, data)
+    found[own] = tuple(dict.fromkeys((*identifiers_in({own: ("id",)}, data).get(own, ()), *found.get(own, ()))))
+    return {kind: values for kind, values in found.items() if values}
+
+
+def refund_reference(refund: JsonObject) -> str | None:
+    """Our id of a refund. One that was made elsewhere has none, or the invoice number of its payment (``paypal.py``)."""
+    invoice, ours = string_in(refund, "invoice_id"), string_in(refund, "custom_id")
+    is_payments = invoice is not None and ours is not None and invoice.endswith(f"-{ours[-8:]}")
+    return None if is_payments else invoice
+
+
+def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
+    """An authorization that was captured in parts: what they come to, and what is still held. None where one capture
+    tells it all."""
+    done = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
+    holds = payments_of(order, "authorizations")
+    amounts = [money_in(one.get("amount")) for one in done]
+    held = money_in(holds[-1].get("amount")) if holds else None
+    is_open = bool(holds) and holds[-1].get("status") == "PARTIALLY_CAPTURED"
+    first = amounts[0] if amounts else None
+    if (
+        first is None
+        or not (len(done) > 1 or is_open)
+        or any(a is None or a.currency != first.currency for a in amounts)
+    ):
+        return None
+    total = Money(sum(a.minor for a in amounts if a is not None), first.currency)
+    kept = redact(done[-1], REDACTED)
+    if is_open and held is not None and held.currency == total.currency and held.minor > total.minor:
+        rest = Money(held.minor - total.minor, total.currency)
+        return Succeeded(rest, order_id, authorized_only=True, response=kept, captured=total)
+    fees = [_fee_in(one) for one in done]
+    same = [fee for fee in fees if fee is not None and fees[0] is not None and fee.currency == fees[0].currency]
+    fee = Money(sum(one.minor for one in same), same[0].currency) if len(same) == len(done) else None
+    return Succeeded(total, order_id, fee, response=kept)
+
+
+def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
+    """A capture, under the name of its order where that is known."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    name = order_id or string_in(data, "id")
+    if status in CAPTURED and amount is not None:
+        return Succeeded(amount, name, _fee_in(data), response=kept)
+    if status == "PENDING":
+        return Pending(amount, name, kept)
+    if status in ("DECLINED", "FAILED"):
+        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, name, kept)
+    return Unknown(Reason.unreadable, status or "200", "PayPal's capture could not be read.")
+
+
+def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
+    """An authorization: a hold, no money."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    name = order_id or string_in(data, "id")
+    if status == "CREATED" and amount is not None:
+        return Succeeded(amount, name, authorized_only=True, response=kept)
+    if status == "PENDING":
+        return Pending(amount, name, kept)
+    if status in ("VOIDED", "EXPIRED"):
+        return Declined(
+            Reason.canceled if status == "VOIDED" else Reason.expired, True, status, None, name, kept
+        )  # fmt: skip
+    if status == "DENIED":
+        return Declined(Reason.declined, True, status, None, name, kept)
+    return Unknown(Reason.unreadable, status or "200", "PayPal's authorization could not be read.")
+
+
+def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
+    """A refund, under its own id."""
+    status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
+    refund_id, state = string_in(data, "id"), REFUND_WORDS.get(status)
+    if state == "failed":
+        return Declined(Reason.declined, True, status, text_of(_why(data)) or None, refund_id, kept)
+    if state is None or amount is None:
+        return Unknown(Reason.unreadable, status or "200", "PayPal's refund could not be read.")
+    return Succeeded(amount, refund_id, response=kept) if state == "succeeded" else Pending(amount, refund_id, kept)
+
+
+def read_rejected(order: JsonObject, refusal: NotSent, asked: JsonObject) -> Outcome:
+    """What a capture or authorization that PayPal rejected means, by the order as it stands afterwards.
+
+    An order that is still approved holds nothing, and only we can take it: rejected, it is declined for good, whatever
+    the issue. ``asked`` is the order as it was read before, with the payer's link.
+    """
+    found = read_order(order)
+    if not isinstance(found, NeedsAction):
+        return found
+    order_id, kept = string_in(order, "id"), redact(order, REDACTED)
+    closed = order.get("status") == "APPROVED"
+    declined = Declined(_reason_of(refusal), closed, refusal.code, refusal.detail, order_id, kept)
+    action = found.action or approval_in(asked)
+    return declined if closed else NeedsAction(action, asked_of(order), order_id, declined, kept)
+
+
+def read_declined(order: JsonObject | NotSent | Unknown, declined: Declined) -> Outcome:
+    """What a decline that came with HTTP 500 means, by the order as it stands afterwards: a decline only where that was
+    read and holds nothing that was not there before."""
+    if not isinstance(order, dict):
+        return Unknown(order.reason, order.code, order.detail)
+    found = read_order(order)
+    stands = isinstance(found, NeedsAction) or (isinstance(found, Succeeded) and found.authorized_only)
+    return declined if stands else found
+
+
+def _reason_of(refusal: NotSent) -> Reason:
+    kept = (Reason.config, Reason.currency_not_supported)
+    return refusal.reason if refusal.reason in kept else Reason.declined
+
+
+def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
+    """Whether a refund without our mark may be the one that is looked for."""
+    unmarked = not refund_reference(refund) and string_in(refund, "id") not in params.known
+    return unmarked and money_in(refund.get("amount")) in (params.amount, None)
+
+
+def read_part(
+    answer: Answer, read: Callable[[JsonObject, str | None], Outcome], order_id: str | None = None
+) -> Outcome:
+    """An answer that is a capture, an authorization or a refund by itself."""
+    if answer.status not in (200, 201) or not string_in(answer.data, "id"):
+        return read_error(answer)
+    return read(answer.data, order_id)
+
+
+# ── Parts of an order ──
+
+
+def payments_of(order: JsonObject, kind: str) -> list[JsonObject]:
+    """Its captures, authorizations or refunds."""
+    return objects_in(object_in(_unit(order), "payments"), kind) or []
+
+
+def capture_of(order: JsonObject, wanted: Money | None = None) -> str | None:
+    """The id of the capture that can be refunded; of several, one that is large enough and has most of it left."""
+    found = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
+    words = ("COMPLETED", "PARTIALLY_REFUNDED")
+    for word in words if wanted is not None and len(found) > 1 else ():
+        for one in found:
+            amount = money_in(one.get("amount"))
+            if one.get("status") == word and amount is not None and wanted and amount.minor >= wanted.minor:
+                return string_in(one, "id")
+    return next((string_in(one, "id") for one in found), None)
+
+
+def authorization_of(order: JsonObject) -> str | None:
+    """The id of the hold."""
+    return next((string_in(one, "id") for one in payments_of(order, "authorizations")), None)
+
+
+def reference_of(order: JsonObject) -> str | None:
+    """Our reference, which PayPal echoes."""
+    return string_in(_unit(order), "custom_id")
+
+
+def asked_of(order: JsonObject) -> Money | None:
+    """What the order asks for."""
+    return money_in(_unit(order).get("amount"))
+
+
+def approval_in(order: JsonObject) -> NextAction | None:
+    """The address at which the payer approves; None where there is none."""
+    for link in objects_in(order, "links") or []:
+        url = string_in(link, "href")
+        if link.get("rel") in ("payer-action", "approve") and url:
+            return NextAction(NextKind.redirect, url)
+    return None
+
+
+def _unit(order: JsonObject) -> JsonObject:
+    units = objects_in(order, "purchase_units")
+    return units[0] if units else {}
+
+
+def _fee_in(capture: JsonObject) -> Money | None:
+    fee = object_in(object_in(capture, "seller_receivable_breakdown"), "paypal_fee")
+    value = fee.get("value")
+    return fee_from_wire(value, text_of(fee.get("currency_code")), 0) if isinstance(value, str) else None
+
+
+def _why(data: JsonObject) -> Any:
+    return object_in(data, "status_details").get("reason")
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> NotSent | Unknown | Declined:
+    """An error envelope, sorted by what can have happened over there."""
+    data = answer.data
+    issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
+    code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
+    described = next((text_of(one.get("description")) for one in objects_in(data, "details") or []), "")
+    text = described or text_of(data.get("message") or data.get("error_description"))
+    if answer.status >= 500:
+        return Unknown(Reason.provider_unavailable, code, text)
+    if answer.status == 409:
+        return Unknown(Reason.conflict, code, text)
+    if issue == "DUPLICATE_INVOICE_ID":  # a refund's own name is used for it alone: an earlier request did arrive
+        return Unknown(Reason.duplicate, code, text)
+    if answer.status in (401, 403):
+        return NotSent(Reason.config, code, text)
+    if answer.status == 404:
+        return NotSent(Reason.not_found, code, text)
+    if issue == "CAPTURE_DISPUTED_PARTIAL_REFUND_NOT_ALLOWED":
+        return Declined(Reason.disputed, True, code, text)
+    meaning = meaning_of(issue)
+    if answer.status in (400, 422) and meaning in (Meaning.declined, Meaning.payer_again):
+        return Declined(decline_reason(issue), meaning is Meaning.declined, code, text)
+    if meaning is Meaning.running:
+        return Unknown(Reason.conflict, code, text)
+    if answer.status in (400, 422) and not (issue or data.get("name")):
+        # A gateway's: the call did not get to PayPal, and says nothing of others.
+        return NotSent(Reason.unreadable, code, "What refused the call does not speak as PayPal does.")
+    if answer.status in (400, 422):
+        return NotSent(rejection_reason(issue), code, text)
+    return Unknown(Reason.unreadable, str(answer.status), "PayPal's answer could not be read.")
+
+
+def as_rejection(answer: Answer) -> Answer:
+    """An answer with HTTP 500 whose body is certainly a rejection by PayPal: the same as the 422 that it should have been.
+    Any other answer as it is.
+
+    PayPal's error schemas have ``details`` in rejections only, and ``INTERNAL_SERVER_ERROR`` has none (Orders v2 and
+    Payments v2, Feb 2024). So the body of a rejection, with PayPal's correlation id and nothing but known issues, is one
+    whatever its status. The order is read again before it counts.
+    """
+    issues = [text_of(one.get("issue")) for one in objects_in(answer.data, "details") or []]
+    is_known = bool(issues) and all(issue in ISSUES for issue in issues)
+    is_paypals = answer.data.get("name") == "UNPROCESSABLE_ENTITY" and string_in(answer.data, "debug_id") is not None
+    return replace(answer, status=422) if answer.status == 500 and is_paypals and is_known else answer
+
+
+def read_no_list(answer: Answer) -> NotSent | Unknown:
+    """The error of a listing that was not answered."""
+    error = read_error(answer)
+    return error if isinstance(error, NotSent | Unknown) else Unknown(error.reason, error.code, error.detail)
+
+
+def is_rejected(answer: Answer, outcome: Outcome) -> bool:
+    """Whether PayPal itself rejected a call, so that the object can be read again and decides."""
+    return answer.status in (400, 422) and isinstance(outcome, NotSent) and outcome.reason is not Reason.unreadable
+
+
+# ── Values ──
+
+
+def money_text(money: Money) -> str:
+    """An amount as PayPal writes it: exactly the decimals that it knows."""
+    places = 0 if money.currency in WHOLE_UNITS else PLACES
+    return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
+
+
+def amount_of(money: Money) -> JsonObject:
+    """An amount as an object. ``InvalidAmount`` where it is too fine."""
+    return {"currency_code": money.currency, "value": money_text(money)}
+
+
+def money_in(value: Any) -> Money | None:
+    """The money in an amount object; None where there is none."""
+    if not isinstance(value, dict) or not isinstance(value.get("value"), str):
+        return None
+    try:
+        return from_wire(value["value"], text_of(value.get("currency_code")), 0)
+    except InvalidAmount:
+        return None
+
+
+def too_fine(money: Money | None) -> NotSent:
+    """The refusal of an amount that the wire has no place for."""
+    return NotSent(Reason.validation, detail=f"PayPal takes no amount as fine as {money}.")

@@ -1,0 +1,170 @@
+"""Paystack's direct charges: /charge and its steps, without Paystack's page, and the charge of a saved card.
+
+Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), nanafox/paystack_sdk (live behavior).
+What to know: one charge is one reference for ever: a wrong PIN or OTP ends it, and the payer begins anew under another.
+``data.status`` says what comes next; HTTP 200 with ``failed`` in it is usual. A charge that was begun this way says so
+in its metadata, since nothing else in ``verify`` does. Card numbers never come here: cards pay on Paystack's page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from polytill.domain.contacts import Phone, stored_phone
+from polytill.domain.secret import Secret
+from polytill.providers.contract import (
+    ChargeSavedMethodParams,
+    ContinuePaymentParams,
+    CreatePaymentParams,
+    CustomerFields,
+    Detachment,
+)
+from polytill.providers.http import Answer
+from polytill.providers.merchant_reference import noted, shown
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Unknown,
+    Wants,
+)
+from polytill.providers.paystack.reading import DIRECT, WIRE_EXPONENT, asked_the_bank, bank_silent, read_charge
+from polytill.providers.wire_amounts import to_wire
+from polytill.providers.wire_json import object_in, text_of
+
+# ── Facts ──
+
+LONGEST_REFERENCE = 200
+
+# What can be charged directly: by currency and method, the details that Paystack must be told.
+DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("NGN", "ussd"): ("type",),  # the bank's own code: 737, 919, 822, 966
+    ("NGN", "bank_transfer"): (),
+    ("NGN", "bank"): ("code", "account_number"),
+    ("GHS", "mobile_money"): ("provider",),  # mtn, atl, vod
+    ("KES", "mobile_money"): ("provider",),  # mpesa, mpesa_offline
+}
+ALSO_TAKEN = {"bank_transfer": ("account_expires_at",), "mobile_money": ("phone",)}
+
+# What the payer is asked for: where the answer goes, and the names of its parts (ours, Paystack's).
+STEPS: Mapping[Wants, tuple[str, Mapping[str, str]]] = {
+    Wants.pin: ("/charge/submit_pin", {"pin": "pin"}),
+    Wants.otp: ("/charge/submit_otp", {"otp": "otp"}),
+    Wants.phone: ("/charge/submit_phone", {"phone": "phone"}),
+    Wants.birthday: ("/charge/submit_birthday", {"birthday": "birthday"}),
+    Wants.address: (
+        "/charge/submit_address",
+        {"address": "address", "city": "city", "state": "state", "zipCode": "zip_code"},
+    ),
+}
+
+PHONES = {"GHS": ("GH",), "KES": ("KE",)}  # where mobile money is
+
+# ── Request builders ──
+
+
+def charged_fields(currency: str) -> CustomerFields:
+    """What a direct charge of mobile money needs of its customer."""
+    return CustomerFields(("phone", "email"), phone_countries=PHONES.get(currency, ()))
+
+
+def wire_phone(phone: Phone, currency: str) -> str:
+    """As Paystack's own examples write it: ``0551234987`` in Ghana, ``+254710000000`` elsewhere."""
+    return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
+
+
+def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
+    """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a field of its own."""
+    told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
+    kept: JsonObject = dict(noted(dict(params.metadata), told_as))
+    if told_as and "custom_fields" not in kept:
+        kept["custom_fields"] = [{"display_name": "Reference", "variable_name": "reference", "value": told_as}]
+    return kept
+
+
+def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
+    """POST /charge. ``NotSent`` for what cannot be charged directly; ``InvalidAmount`` as for any payment."""
+    details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
+    needed = DETAILS.get((currency, method))
+    if needed is None:
+        return NotSent(
+            Reason.validation, "method", f"Paystack charges no {method or 'payment'} directly in {currency}."
+        )
+    taken = (*needed, *ALSO_TAKEN.get(method, ()))
+    way = {name: details[name] for name in taken if details.get(name)}
+    if method == "mobile_money" and params.phone:
+        way["phone"] = wire_phone(params.phone, currency)
+    needed = (*needed, "phone") if method == "mobile_money" else needed
+    missing = [name for name in needed if name not in way]
+    if missing:
+        return NotSent(Reason.validation, missing[0], f"Paystack needs the {missing[0]} to charge {method}.")
+    return {
+        "email": params.customer.email,
+        "amount": to_wire(params.amount, WIRE_EXPONENT),
+        "currency": currency,
+        "reference": params.reference,
+        method: way,
+        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
+    }
+
+
+def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
+    """POST /transaction/charge_authorization. ``InvalidAmount`` as for any payment."""
+    return {
+        "authorization_code": params.token.reveal(),
+        "email": params.customer.email,
+        "amount": to_wire(params.amount, WIRE_EXPONENT),
+        "currency": params.amount.currency,
+        "reference": params.reference,
+        "metadata": {**noted_metadata(params), "payment_id": params.payment_id, **DIRECT},
+    }
+
+
+def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:
+    """Where the payer's answer goes, and its body."""
+    path, names = STEPS[params.wants]
+    missing = [ours for ours in names if not params.values.get(ours, Secret(""))]
+    if missing:
+        return NotSent(Reason.validation, missing[0], f"Paystack asks for the {missing[0]}.")
+    values = {theirs: params.values[ours].reveal() for ours, theirs in names.items()}
+    if params.wants is Wants.phone and (phone := stored_phone(values["phone"], params.amount.currency)):
+        values["phone"] = phone.national if phone.country_code == "234" else phone.digits  # as its examples write it
+    return path, {**values, "reference": params.reference}
+
+
+# ── Response readers ──
+
+
+def read_step(answer: Answer, reference: str) -> Outcome:
+    """What a charge says of itself: its next step, or its end."""
+    data = object_in(answer.data, "data")
+    if answer.status < 400 and text_of(data.get("reference")) not in ("", reference):
+        return Unknown(Reason.unreadable, detail="Paystack answered about another charge.")
+    if asked_the_bank(answer):
+        return bank_silent(answer)
+    outcome = read_charge(answer)
+    # Nobody holds a link on which this charge could be tried again.
+    return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome
+
+
+def read_progress(outcome: Outcome) -> Outcome:
+    """What ``GET /charge/{reference}`` says while nothing is decided: ``pending`` does not take the payer's code away."""
+    if isinstance(outcome, Pending):
+        return NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
+    return outcome
+
+
+def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
+    """What POST /customer/authorization/deactivate answers. One that is not active any more is detached already."""
+    if not isinstance(answer, Answer):
+        return Detachment("unknown", answer.code)
+    message = text_of(answer.data.get("message")).lower()
+    if (answer.status == 200 and answer.data.get("status") is True) or "inactive" in message:
+        return Detachment("detached")
+    code = text_of(answer.data.get("code")) or str(answer.status)
+    return Detachment("refused" if answer.status in (400, 404) else "unknown", code)

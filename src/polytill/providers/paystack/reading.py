@@ -1,0 +1,399 @@
+"""What Paystack's answers and deliveries mean: readers without any state, from JSON to outcomes and facts.
+
+Types wobble on this wire: amounts and ids come as numbers or as strings, metadata as 0, "", null, JSON text
+or an object. No reader raises for what an answer holds; reading a delivery may (``ValueError``).
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.providers.contract import Balance, Fact, PaymentFact, RefundFact, RefundLookupParams, redact
+from polytill.providers.http import Answer, parse_json
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    PayOffline,
+    Pending,
+    Reason,
+    SavedMethod,
+    Succeeded,
+    Unknown,
+    Wants,
+    unless_missing,
+)
+from polytill.providers.paystack.disputes import dispute_fact, dispute_of
+from polytill.providers.paystack.key_test import is_inactive
+from polytill.providers.wire_amounts import fee_from_wire, from_wire, to_wire
+from polytill.providers.wire_json import (
+    id_in,
+    noted_reference,
+    object_in,
+    objects_in,
+    reason_of_decline,
+    string_in,
+    text_of,
+    token_in,
+)
+
+# ── Facts ──
+
+WIRE_EXPONENT = 2  # times 100 whatever the currency, also XOF and RWF, which have no minor unit
+
+# How a charge without Paystack's page is told in its metadata: nobody holds a link to it.
+DIRECT = {"polytill_charge": "direct"}
+
+REDACTED = frozenset({"access_code", "authorization_code", "authorization_url"})
+
+PENDING_WORDS = frozenset({"ongoing", "pending", "processing", "queued"})
+INPUT_WORDS = {
+    "send_pin": Wants.pin,
+    "send_otp": Wants.otp,
+    "send_phone": Wants.phone,
+    "send_birthday": Wants.birthday,
+    "send_address": Wants.address,
+}
+REFUND_WORDS = {
+    "pending": "pending",
+    "processing": "pending",
+    "processed": "succeeded",
+    "failed": "failed",
+    "needs-attention": "requires_action",
+}
+
+# ── Response readers ──
+
+
+def read_transaction(data: JsonObject) -> Outcome:
+    """A transaction object, from verify, a listing or a webhook."""
+    status, currency = str(data.get("status")), str(data.get("currency"))
+    transaction_id, kept = id_in(data), redact(data, REDACTED)
+    try:
+        charged = from_wire(data.get("amount"), currency, WIRE_EXPONENT)
+        asked = from_wire(data.get("requested_amount") or data.get("amount"), currency, WIRE_EXPONENT)
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
+    if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
+        fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
+        # Who pays more than was asked bears the fee; who paid less has not paid what was asked.
+        amount, paid = min(asked, charged, key=lambda money: money.minor), charged if charged != asked else None
+        return Succeeded(amount, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
+    if status == "abandoned":
+        return NeedsAction(None, asked, transaction_id, response=kept)
+    if status in PENDING_WORDS:
+        return Pending(asked, transaction_id, kept)
+    if status == "failed":
+        text = text_of(data.get("gateway_response") or data.get("message"))
+        return Declined(reason_of_decline(text), is_direct(data), text, None, transaction_id, kept)
+    return Unknown(Reason.unreadable, status, "Paystack gave a status that is not known.")
+
+
+def read_charge(answer: Answer) -> Outcome:
+    """What initialize, /charge, /charge/{reference} and charge_authorization answer."""
+    data = answer.data.get("data")
+    if answer.status >= 400 or not isinstance(data, dict):
+        return read_error(answer)
+    kept = redact(data, REDACTED)
+    if answer.data.get("type") == "success" and "transaction" in data:
+        # Capitec Pay: "success" is the state of the request; the payment is pending.
+        inner = object_in(data, "transaction")
+        try:
+            amount = from_wire(inner.get("amount"), str(inner.get("currency")), WIRE_EXPONENT)
+        except InvalidAmount:
+            return Unknown(Reason.unreadable, detail="Paystack's amount could not be read.")
+        return Pending(amount, id_in(inner), kept)
+    status = str(data.get("status"))
+    link = data.get("authorization_url") or (data.get("url") if status == "open_url" else None)
+    if isinstance(link, str) and link:
+        token = data.get("access_code")
+        secret = Secret(token) if isinstance(token, str) and token else None
+        return NeedsAction(NextAction(NextKind.redirect, link, secret), response=kept)
+    if status in INPUT_WORDS:
+        text = text_of(data.get("display_text")) or None
+        action = NextAction(NextKind.input, instructions=text, wants=INPUT_WORDS[status])
+        return NeedsAction(action, response=kept)
+    if status in ("pay_offline", "pending_bank_transfer"):
+        text = text_of(data.get("display_text")) or json.dumps(kept, default=str)
+        return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=_offline(data)), response=kept)
+    if status in PENDING_WORDS:
+        return Pending(response=kept)
+    if status in ("failed", "timeout"):
+        text = text_of(data.get("gateway_response") or data.get("message"))
+        return Declined(reason_of_decline(text), True, text, response=kept)
+    return read_transaction(data)
+
+
+def _offline(data: JsonObject) -> PayOffline:
+    bank = data.get("bank")
+    return PayOffline(
+        ussd_code=string_in(data, "ussd_code"),
+        bank=string_in(bank, "name") if isinstance(bank, dict) else string_in(data, "bank"),
+        account_number=string_in(data, "account_number"),
+        account_name=string_in(data, "account_name"),
+        expires_at=string_in(data, "account_expires_at"),
+    )
+
+
+def saved_method(data: JsonObject) -> SavedMethod | None:
+    """The authorization of a paid transaction, if it may be charged again; its e-mail goes with it."""
+    held = object_in(data, "authorization")
+    token = token_in(held, "authorization_code")
+    if held.get("reusable") is not True or token is None:
+        return None
+    year, month = text_of(held.get("exp_year")), text_of(held.get("exp_month")).zfill(2)
+    return SavedMethod(
+        Secret(token),
+        string_in(held, "channel") or "card",
+        string_in(held, "brand"),
+        string_in(held, "last4"),
+        f"{year}-{month}" if year.isdecimal() and month.isdecimal() else None,
+        string_in(held, "signature"),
+    )
+
+
+def is_direct(data: JsonObject) -> bool:
+    """Whether a transaction was charged without Paystack's page."""
+    return DIRECT.items() <= (_metadata(data) or {}).items()
+
+
+def read_refund(answer: Answer) -> Outcome:
+    """What POST /refund and GET /refund/{id} answer."""
+    data = answer.data.get("data")
+    if asked_the_bank(answer):
+        return bank_silent(answer)
+    if answer.status >= 400 or answer.data.get("status") is not True or not isinstance(data, dict):
+        return read_error(answer)
+    return refund_outcome(data)
+
+
+def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
+    """What GET /refund/{id} answers, if it is about that one."""
+    outcome = read_refund(answer)
+    told = id_in(object_in(answer.data, "data"))
+    if told not in (None, refund_id) and not isinstance(outcome, NotSent | Unknown):
+        return Unknown(Reason.unreadable, detail="Paystack answered about another refund.")
+    return outcome
+
+
+def page_count(answer: Answer) -> int:
+    """How many pages a listing has, as far as it says so: 0 where it does not."""
+    told = text_of(object_in(answer.data, "meta").get("pageCount"))
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
+
+
+def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
+    """The objects of a listing."""
+    items = objects_in(answer.data, "data")
+    if answer.status == 200 and answer.data.get("status") is True and items is not None:
+        return items
+    error = read_error(answer)
+    return error if isinstance(error, NotSent | Unknown) else Unknown(Reason.unreadable)
+
+
+def read_balance(items: list[JsonObject]) -> Balance:
+    """What GET /balance lists. A currency that is not known here is left out."""
+    held = []
+    for item in items:
+        with suppress(InvalidAmount):
+            held.append(_money(item.get("balance"), item, owed=True))
+    return Balance(tuple(held))
+
+
+def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
+    """Whether a listed refund is the one that is looked for: ours by its note; else by its amount, if it is nobody's."""
+    noted = noted_reference(data.get("merchant_note"))
+    if _transaction_of(data) not in (None, wanted.provider_transaction_id):
+        return False
+    if wanted.reference:
+        return noted == wanted.reference
+    same_amount = text_of(data.get("amount")) == str(to_wire(wanted.amount, WIRE_EXPONENT))
+    return noted is None and same_amount and dispute_of(data) is None and id_in(data) not in wanted.known
+
+
+def _transaction_of(data: JsonObject) -> str | None:
+    """The transaction's number: bare, or of an object that it is put in."""
+    return id_in(data, "transaction") or id_in(object_in(data, "transaction"))
+
+
+def refund_outcome(data: JsonObject) -> Outcome:
+    """A refund object."""
+    refund_id, kept = id_in(data), redact(data, REDACTED)
+    state = REFUND_WORDS.get(str(data.get("status")))
+    try:
+        amount = from_wire(data.get("amount"), str(data.get("currency")), WIRE_EXPONENT)
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, detail="The refund's amount could not be read.")
+    if state == "succeeded":
+        return Succeeded(amount, refund_id, response=kept)
+    if state == "failed":
+        text = "Paystack could not pay the refund out."
+        return Declined(Reason.declined, True, "failed", text, refund_id, kept)
+    if state == "requires_action":
+        text = "Paystack needs the payer's bank details."
+        action = NextAction(NextKind.instructions, instructions=text)
+        return NeedsAction(action, amount, refund_id, response=kept)
+    if state == "pending":
+        return Pending(amount, refund_id, kept)
+    return Unknown(Reason.unreadable, str(data.get("status")))
+
+
+# ── Deliveries ──
+
+# The rest of the dedupe key, the facts, the action, the reason.
+Reading = tuple[str, tuple[Fact, ...], str, str | None]
+
+
+def read_event(kind: str, data: JsonObject) -> Reading:
+    """An event's ``data``. ``InvalidAmount`` where money that it must name cannot be read."""
+    if kind == "charge.success":
+        fact = payment_fact(data)
+        key = fact.provider_transaction_id or fact.reference
+        if key is None:
+            raise ValueError("a charge that names no transaction")
+        return key, (fact,), "apply", None
+    if kind.startswith("refund."):
+        return _read_refund_event(kind, data)
+    if kind.startswith("charge.dispute."):
+        dispute = dispute_fact(data)
+        # One that decides nothing yet must not stand in the way of the one that does.
+        undecided = (
+            f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
+        )
+        if kind.endswith("remind"):  # each names its own deadline
+            undecided = f":{dispute.provider_state}:{dispute.due_at}"
+        return f"{dispute.provider_dispute_id}{undecided}", (dispute,), "apply", None
+    if kind.startswith("preauthorization."):
+        return _read_preauthorization(kind, data)
+    if kind == "bank.transfer.rejected":
+        transfer = object_in(data, "bank_transfer")
+        return text_of(transfer.get("transaction_id")), (), "notify", text_of(transfer.get("message_type"))
+    # transfer.*, subscription.*, invoice.* and whatever comes: not payments of ours, however alike they look.
+    return id_in(data) or text_of(data.get("reference")), (), "ignore", None
+
+
+def payment_fact(data: JsonObject) -> PaymentFact:
+    """A transaction object as a fact."""
+    return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), _metadata(data))
+
+
+def _metadata(data: JsonObject) -> JsonObject | None:
+    metadata = data.get("metadata")
+    if isinstance(metadata, str) and metadata:
+        try:
+            metadata = parse_json(metadata.encode())
+        except ValueError:
+            return None
+    return metadata if isinstance(metadata, dict) and metadata else None
+
+
+def _read_refund_event(kind: str, data: JsonObject) -> Reading:
+    state = REFUND_WORDS.get(kind.removeprefix("refund."), "unknown")
+    reference = string_in(data, "transaction_reference")
+    amount = _money(data.get("amount"), data)
+    # An absent refund_reference is an empty part of the key, as in a pending event.
+    refund_reference = text_of(data.get("refund_reference"))
+    key = f"{reference}:{refund_reference}:{to_wire(amount, WIRE_EXPONENT)}"
+    ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
+    named = dispute_of(data)
+    fact = RefundFact(state, ours, id_in(data), reference, amount=amount, response=kept, provider_dispute_id=named)
+    return key, (fact,), "apply", None
+
+
+def listed_refund(data: JsonObject) -> RefundFact | None:
+    """A refund out of a listing, with the dispute that it has paid; None where it does not say what it is of."""
+    state, number = REFUND_WORDS.get(text_of(data.get("status")), "unknown"), _transaction_of(data)
+    ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
+    if number is None or id_in(data) is None:
+        return None
+    return RefundFact(
+        state, ours, id_in(data), provider_transaction_id=number, response=kept, provider_dispute_id=dispute_of(data)
+    )
+
+
+def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
+    inner = object_in(data, "transaction")
+    captured = data.get("captured_amount") if kind == "preauthorization.capture.success" else None
+    amount = _money(captured or data.get("amount"), data)
+    transaction_id = id_in(data, "transaction_id") or id_in(inner)
+    kept = redact(data, REDACTED)
+    outcome: Outcome
+    if kind == "preauthorization.reserve.success":
+        outcome = Succeeded(amount, transaction_id, authorized_only=True, response=kept)
+    elif kind == "preauthorization.capture.success":
+        # data.fees is 0 here; the fee that was taken stands on the transaction.
+        fee = fee_from_wire(inner.get("fees"), amount.currency, WIRE_EXPONENT)
+        outcome = Succeeded(amount, transaction_id, fee, response=kept)
+    elif kind == "preauthorization.release.success":
+        outcome = Declined(Reason.canceled, True, "released", None, transaction_id, kept)
+    else:
+        return id_in(data) or "", (), "ignore", None
+    fact = PaymentFact(outcome, string_in(data, "reference"), transaction_id)
+    return id_in(data) or "", (fact,), "apply", None
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> Outcome:
+    """An error envelope, sorted by what can have happened over there."""
+    message = text_of(answer.data.get("message"))
+    lower = message.lower()
+    code = text_of(answer.data.get("code")) or None
+    if answer.status >= 500:
+        return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
+    if answer.status == 409:  # something else is under way over there
+        return Unknown(Reason.conflict, code or "409", message)
+    if code == "duplicate_reference" or "duplicate transaction reference" in lower:
+        # Our references are used once: the first call with this one did arrive.
+        return Unknown(Reason.duplicate, "duplicate_reference", message)
+    if code == "transaction_not_found" or answer.status == 404 or "reference not found" in lower:
+        return NotSent(Reason.not_found, code, message)
+    if answer.status == 401 or code == "invalid_Key" or message == "Invalid key" or is_inactive(message):
+        return NotSent(Reason.config, code or "invalid_key", message)
+    if "currency not supported" in lower:
+        return NotSent(Reason.currency_not_supported, code, message)
+    if answer.status == 403:
+        return NotSent(Reason.config, code or "403", message)
+    if answer.status in (400, 422) and "dispute" in lower:
+        return Declined(Reason.disputed, True, code, message)
+    if answer.status == 422:
+        return NotSent(Reason.invalid_state, code, message)
+    # "No", and yet something is there: which of the two holds, only asking again tells.
+    if answer.status < 400 and (answer.data.get("status") is not False or answer.data.get("data")):
+        return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
+    return NotSent(Reason.validation, code, message)
+
+
+def asked_the_bank(answer: Answer) -> bool:
+    """Whether a refusal came from behind Paystack: what was done there is not told."""
+    return 400 <= answer.status < 500 and answer.data.get("type") in ("processor_error", "api_error")
+
+
+def bank_silent(answer: Answer) -> Unknown:
+    """What is known after such a refusal."""
+    return Unknown(Reason.provider_unavailable, text_of(answer.data.get("code")) or str(answer.status))
+
+
+def read_missing(answer: Answer) -> Outcome:
+    """The error of a question about a reference. "Not found" is proof in Paystack's own words only."""
+    text = text_of(answer.data.get("message")).lower()
+    words = ("transaction reference not found", "transaction not found")
+    in_its_words = answer.data.get("code") == "transaction_not_found" or text.startswith(words)
+    return read_error(answer) if in_its_words else unless_missing(read_error(answer))
+
+
+# ── Values ──
+
+
+def _money(value: Any, data: JsonObject, owed: bool = False) -> Money:
+    return from_wire(value, str(data.get("currency")), WIRE_EXPONENT, owed)

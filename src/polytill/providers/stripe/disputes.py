@@ -1,0 +1,89 @@
+"""Stripe's disputes: what an event or a listing says of one.
+
+The ``warning_`` states are inquiries: a bank's question, for which no funds are withdrawn. The same dispute may become a
+chargeback later. ``prevented``: the network ended it before it became one.
+"""
+
+from __future__ import annotations
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.domain.states import DisputeReason
+from polytill.providers.facts import DisputeFact
+from polytill.providers.outcomes import JsonObject
+from polytill.providers.stripe.terms import money_of
+from polytill.providers.wire_json import moment_text, object_in, text_of
+
+STATES = {"lost": "lost", "won": "won", "warning_closed": "closed", "prevented": "closed"}
+_REVIEWED = ("needs_response", "under_review")
+OPEN = frozenset(f"{stage}{word}" for stage in ("", "warning_", "appeal_") for word in _REVIEWED)
+R = DisputeReason
+# https://docs.stripe.com/disputes/categories
+REASONS = {
+    "bank_cannot_process": R.bank_cannot_process,
+    "check_returned": R.bank_cannot_process,
+    "credit_not_processed": R.credit_not_processed,
+    "customer_initiated": R.other,
+    "debit_not_authorized": R.fraudulent,
+    "duplicate": R.duplicate,
+    "fraudulent": R.fraudulent,
+    "general": R.other,
+    "incorrect_account_details": R.bank_cannot_process,
+    "insufficient_funds": R.bank_cannot_process,
+    "noncompliant": R.other,
+    "product_not_received": R.product_not_received,
+    "product_unacceptable": R.product_unacceptable,
+    "subscription_canceled": R.subscription_canceled,
+    "unrecognized": R.unrecognized,
+}
+
+
+def listed_dispute(data: JsonObject) -> DisputeFact | None:
+    """A dispute out of a listing; None where it cannot be read."""
+    return dispute_fact("", data, None) if _id_of(data.get("id")) else None
+
+
+def dispute_fact(kind: str, data: JsonObject, reference: str | None) -> DisputeFact:
+    """A dispute, out of an event of a kind or out of a listing. One whose amount cannot be read is a dispute, too."""
+    status, reason = text_of(data.get("status")), text_of(data.get("reason"))
+    due = object_in(data, "evidence_details").get("due_by")
+    is_inquiry = status.startswith("warning_") or status == "prevented"
+    return DisputeFact(
+        state=STATES.get(status, "open"),
+        provider_state=status,
+        provider_dispute_id=str(_id_of(data.get("id"))),
+        payment_reference=reference,
+        provider_transaction_id=_id_of(data.get("payment_intent")),
+        provider_charge_id=_id_of(data.get("charge")),
+        amount=_amount(data),
+        funds_withdrawn=_funds_withdrawn(kind, status, data),
+        due_at=moment_text(due) if isinstance(due, int) and 0 < due < 10**11 else None,
+        kind="inquiry" if is_inquiry else "chargeback",
+        reason=REASONS.get(reason, R.other).value if reason else None,
+        provider_reason=reason or None,
+        understood=status in STATES or status in OPEN,
+    )
+
+
+def _amount(data: JsonObject) -> Money | None:
+    try:
+        return money_of(data.get("amount"), data.get("currency"))
+    except InvalidAmount:
+        return None
+
+
+def _id_of(value: object) -> str | None:
+    found = value.get("id") if isinstance(value, dict) else value
+    return found if isinstance(found, str) and found else None
+
+
+def _funds_withdrawn(kind: str, status: str, data: JsonObject) -> bool:
+    if kind.endswith(".funds_withdrawn") or kind.endswith(".funds_reinstated"):
+        return kind.endswith(".funds_withdrawn")
+    if status.startswith("warning_") or status == "prevented":  # an inquiry: no money has moved
+        return False
+    moves = data.get("balance_transactions")
+    if status == "lost" or not isinstance(moves, list):
+        return status != "won"
+    amounts = [move.get("amount") for move in moves if isinstance(move, dict)]
+    return sum(amount for amount in amounts if isinstance(amount, int)) < 0

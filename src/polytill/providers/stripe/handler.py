@@ -1,0 +1,443 @@
+"""Stripe, as it speaks in 2026: one host, form encoding, JSON back, every POST with an idempotency key.
+
+Sources: stripe/openapi, stripe-python 16.1, docs.stripe.com (webhooks, idempotent requests, declines, changelog).
+What to know: there is no failed status, a declined intent waits for another try; the lookup of a lost answer
+is the identical request with the same key; a kept 5xx is replayed for a day, so after one we read the list.
+How answers and deliveries are read stands in ``stripe_reading.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import quote
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.providers.contract import (
+    Balance,
+    CatalogEntry,
+    ChargeSavedMethodParams,
+    ConfirmPaymentParams,
+    CreatePaymentParams,
+    CredentialTest,
+    Detachment,
+    DetachSavedMethodParams,
+    DisputeFact,
+    Idempotency,
+    KeyField,
+    LookupParams,
+    OperationParams,
+    Page,
+    PaymentFact,
+    RefundFact,
+    RefundLookupParams,
+    RefundParams,
+    WebhookResult,
+    environment_of_key,
+    read_page,
+    redact,
+)
+from polytill.providers.http import Answer, parse_json
+from polytill.providers.outcomes import REFUSED_AGAIN, JsonObject, NotSent, Outcome, Reason, Unknown, unproven
+from polytill.providers.signing import header, hex_hmac, same
+from polytill.providers.stripe import reading as reading
+from polytill.providers.stripe import terms as terms
+from polytill.providers.stripe.disputes import listed_dispute
+from polytill.providers.stripe.forms import (
+    EXPAND,
+    Form,
+    charge_form,
+    create_form,
+    customer_form,
+    encoded,
+    keeping,
+    metadata,
+    optional,
+)
+from polytill.providers.stripe.key_test import test_keys
+from polytill.providers.stripe.listing import read_balance, read_list
+from polytill.providers.stripe.payment_element import PaymentElement
+from polytill.providers.stripe.reading import OUR_ATTEMPT, OUR_REFUND
+from polytill.providers.stripe.saved_methods import read_detached
+from polytill.providers.wire_json import object_in
+
+# ── Facts ──
+
+API_VERSION = "2026-10-28.endive"
+TOLERANCE_S = 300  # of a signature's age, to both sides
+PAGE_SIZE, MAX_PAGES = 100, 50
+# How far the clock of whoever made the call may have been from Stripe's, when we search by time: as a rule, and at worst.
+CLOCK_SKEWS_S = (600, 2 * 24 * 3600)
+
+REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
+
+WHERE_KEYS_ARE = "Stripe dashboard → Developers → API keys"
+WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpoint → Signing secret"
+
+
+class StripeProvider(PaymentElement):
+    """One practice's Stripe account."""
+
+    code = "stripe"
+    name = "Stripe"
+    hosts = frozenset({"api.stripe.com"})
+    keys: ClassVar[Mapping[str, KeyField]] = {
+        "publicKey": KeyField(
+            "Publishable key", r"pk_test_\w{8,}", r"pk_live_\w{8,}", help=WHERE_KEYS_ARE
+        ),
+        "secretKey": KeyField(
+            "Secret or restricted key", r"(sk|rk)_test_\w{8,}", r"(sk|rk)_live_\w{8,}", help=WHERE_KEYS_ARE
+        ),
+        # Not needed to save the keys: Stripe shows it only once the webhook address is registered there.
+        "webhookSecret": KeyField(
+            "Webhook signing secret", r"whsec_\S{8,}", r"whsec_\S{8,}", required=False, help=WHERE_SECRETS_ARE
+        ),
+    }  # fmt: skip
+    config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
+    catalog = CatalogEntry(
+        description="Cards, wallets, bank debits and local methods in more than 120 currencies",
+        website_url="https://stripe.com",
+        documentation_url="https://docs.stripe.com/api",
+        api_base_url="https://api.stripe.com",
+        sandbox_api_base_url="https://api.stripe.com",
+        methods=terms.METHODS,
+        currencies=terms.BY_CURRENCY,
+        priority=30,
+    )
+    further_currencies = terms.THREE_DECIMAL  # taken, for accounts of some countries, beside the presentment currencies
+    idempotency = Idempotency.key
+    idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
+    lookup_repeats_refund = True
+    settle_horizon_s = 120.0
+    identifiers = terms.IDENTIFIERS
+    redacted = reading.REDACTED
+
+    # ── Public verbs ──
+
+    async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
+        """POST /v1/payment_intents: a client secret for the payer's browser."""
+        answer = await self._create(params)
+        return self.read_intent(answer) if isinstance(answer, Answer) else answer
+
+    async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
+        """GET the intent; with a payment method first POST /confirm, which may move money."""
+        intent_id = params.provider_transaction_id
+        if not intent_id:
+            return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
+        if params.payment_method is None:
+            return await self._retrieve(intent_id)
+        # Another payment method is another try; the same one twice is a repeat.
+        tried = hashlib.sha256(params.payment_method.encode()).hexdigest()[:24]
+        form = [("payment_method", params.payment_method), *optional("return_url", params.return_url)]
+        return await self._act(intent_id, "confirm", [*form, *EXPAND], f"{params.reference}-{tried}")
+
+    async def lookup_payment(self, params: LookupParams) -> Outcome:
+        """GET the intent where its id is known, else the identical create again, else the list."""
+        if params.provider_transaction_id:
+            # Intents are never deleted: one that is missing was another account's, or the other mode's.
+            return unproven(await self._retrieve(params.provider_transaction_id))
+        if params.create is not None and params.age_s < self.idempotency_window_s:
+            answer = await self._create(params.create)
+            if not _first_result_is_lost(answer):
+                outcome = unproven(self.read_intent(answer) if isinstance(answer, Answer) else answer, REFUSED_AGAIN)
+                intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
+                return unproven(await self._retrieve(intent_id)) if intent_id else outcome
+        first = params.created_at_s or int(self.world.time_s() - params.age_s)
+        # A repeat of the create may have been the one that worked.
+        last = first + self.idempotency_window_s
+        missing: Outcome = NotSent(Reason.not_found)
+        for skew_s in CLOCK_SKEWS_S:
+            window = [("created[gte]", str(first - skew_s)), ("created[lte]", str(last + skew_s))]
+            found = await self._find("/v1/payment_intents", window, (OUR_ATTEMPT, params.reference))
+            if isinstance(found, dict):
+                return reading.read_intent(found)
+            if not isinstance(found, NotSent):
+                return found
+            missing = found
+        return missing
+
+    async def refund_payment(self, params: RefundParams) -> Outcome:
+        """POST /v1/refunds."""
+        answer = await self._refund(params)
+        return self.read_refund(answer) if isinstance(answer, Answer) else answer
+
+    async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
+        """GET the refund where its id is known, else the identical request again, else the list."""
+        if params.provider_refund_id:
+            return await self._present_refund(params.provider_refund_id)
+        if not params.provider_transaction_id:
+            return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
+        if params.age_s < self.idempotency_window_s:
+            first = RefundParams(
+                params.reference, params.payment_reference, params.provider_transaction_id, params.amount, params.full,
+                params.reason,
+            )  # fmt: skip
+            again = await self._refund(first)
+            if not _first_result_is_lost(again):
+                outcome = unproven(self.read_refund(again) if isinstance(again, Answer) else again, REFUSED_AGAIN)
+                refund_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(again) else None
+                return await self._present_refund(refund_id) if refund_id else outcome
+        query = [("payment_intent", params.provider_transaction_id)]
+        found = await self._find("/v1/refunds", query, (OUR_REFUND, params.reference))
+        return reading.read_refund(found) if isinstance(found, dict) else found
+
+    async def capture_payment(self, params: OperationParams) -> Outcome:
+        """POST /capture: the amount, or all that is held; the rest is released."""
+        form: Form = []
+        if params.amount is not None:
+            try:
+                form = [("amount_to_capture", str(terms.wire_amount(params.amount)))]
+            except InvalidAmount:
+                return _too_fine(f"{params.amount}")
+        return await self._operate(params, "capture", [*form, *EXPAND])
+
+    async def cancel_payment(self, params: OperationParams) -> Outcome:
+        """POST /cancel: nobody can pay this intent any more, and what is held is released."""
+        return await self._operate(params, "cancel", [])
+
+    async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
+        """POST /v1/payment_intents, confirmed at once while the payer is away. Never repeated: a lookup reads the list."""
+        try:
+            form = charge_form(params)
+        except InvalidAmount:
+            return _too_fine(f"{params.amount}")
+        answer = await self._call("POST", "/v1/payment_intents", form, params.reference)
+        if not isinstance(answer, Answer):
+            return answer
+        return self.read_intent(answer) if answer.status == 200 else reading.read_off_session(answer)
+
+    async def detach_saved_method(self, params: DetachSavedMethodParams) -> Detachment:
+        """POST /v1/payment_methods/{id}/detach: the method belongs to no customer any more, and cannot be charged."""
+        path = f"/v1/payment_methods/{quote(params.token.reveal(), safe='')}/detach"
+        return read_detached(await self._call("POST", path, [], f"detach-{self.world.random_bytes(16).hex()}"))
+
+    async def list_transactions(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[PaymentFact] | NotSent | Unknown:
+        """Intents over seconds since the epoch, newest first; the cursor is the last id of a page."""
+        query = [*_window(since_s, until_s, cursor), ("expand[]", "data.latest_charge.balance_transaction")]
+        found = await self._list("/v1/payment_intents", query)
+        if not isinstance(found, tuple):
+            return found
+        facts = (reading.payment_fact(item) for item in found[0])
+        return read_page((fact if fact.provider_transaction_id else None for fact in facts), found[1])
+
+    async def list_refunds(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[RefundFact] | NotSent | Unknown:
+        """Refunds over seconds since the epoch, newest first."""
+        found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
+        if not isinstance(found, tuple):
+            return found
+        return read_page((reading.listed_refund(item) for item in found[0]), found[1])
+
+    async def list_disputes(
+        self, since_s: int, until_s: int, cursor: str | None = None
+    ) -> Page[DisputeFact] | NotSent | Unknown:
+        """Disputes over seconds since the epoch, newest first."""
+        found = await self._list("/v1/disputes", _window(since_s, until_s, cursor))
+        if not isinstance(found, tuple):
+            return found
+        return read_page((listed_dispute(item) for item in found[0]), found[1])
+
+    async def get_balance(self) -> Balance | NotSent | Unknown:
+        """GET /v1/balance."""
+        answer = await self._call("GET", "/v1/balance")
+        return read_balance(answer) if isinstance(answer, Answer) else answer
+
+    async def test_credentials(self) -> CredentialTest:
+        """Reads, and requests that can create nothing: ``stripe_keys.py``."""
+        assert self.config.secret_key is not None
+        mode = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
+        return await test_keys(self._call, self.config, mode, self.world.random_bytes(16).hex())
+
+    def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """``Stripe-Signature: t=…,v1=…``: hex HMAC-SHA256 of time, "." and raw body."""
+        parts = [part.partition("=") for part in (header(headers, "stripe-signature") or "").split(",")]
+        time_text = next((value for name, _, value in parts if name == "t"), "")
+        if not (time_text.isascii() and time_text.isdigit() and len(time_text) <= 12):
+            return False
+        if abs(self.world.time_s() - int(time_text)) > TOLERANCE_S:
+            return False
+        message = time_text.encode() + b"." + body
+        given = [value for name, _, value in parts if name == "v1"]
+        expected = [hex_hmac(key.reveal(), message, "sha256") for key in self.config.webhook_secrets if key]
+        return any(same(right, value) for right in expected for value in given)
+
+    def process_webhook(self, body: bytes) -> WebhookResult:
+        """Read a delivery. Neither ``api_version`` nor ``livemode`` need be there."""
+        event = parse_json(body)
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            raise ValueError("not a Stripe event")
+        event_id = reading.id_of(event)
+        if event_id is None:
+            raise ValueError("a Stripe event without an id")
+        facts, action, reason = reading.read_event(event)
+        is_thin = event.get("object") == reading.THIN
+        return WebhookResult(
+            event_type=event["type"],
+            dedupe_key=f"thin:{event['type']}" if is_thin else event_id,  # one notice for each kind is enough
+            action=action,
+            environment=_environment(event),
+            event_id=event_id,
+            facts=facts,
+            reason=reason,
+            body=redact(event, self.redacted),
+        )
+
+    # ── Request builders ──
+
+    async def _call(
+        self, method: str, path: str, form: Form | None = None, key: str | None = None, api_key: Secret | None = None
+    ) -> Answer | NotSent | Unknown:
+        api_key = api_key or self.config.secret_key
+        assert api_key is not None
+        headers = {
+            "Authorization": f"Bearer {api_key.reveal()}",
+            "Accept": "application/json",
+            "Stripe-Version": API_VERSION,
+        }
+        if form is not None:
+            assert key is not None
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            headers["Idempotency-Key"] = key
+        url = self.config.base_url.rstrip("/").removesuffix("/v1") + path
+        return await self.http.send(method, url, headers, encoded(form).encode() if form is not None else None)
+
+    async def _create(self, params: CreatePaymentParams) -> Answer | NotSent | Unknown:
+        try:
+            form = create_form(params)
+        except InvalidAmount:
+            return _too_fine(f"{params.amount}")
+        if params.save_method:
+            customer = await self._customer(params)
+            if not isinstance(customer, str):
+                return customer
+            form += keeping(customer)
+        return await self._call("POST", "/v1/payment_intents", form, params.reference)
+
+    async def _customer(self, params: CreatePaymentParams) -> str | NotSent:
+        """Whom the method is kept for: under a key of its own, so that a lookup finds the same one again."""
+        answer = await self._call("POST", "/v1/customers", customer_form(params), f"{params.reference}-customer")
+        found = reading.id_of(answer.data.get("id")) if isinstance(answer, Answer) and answer.status == 200 else None
+        if found:
+            return found
+        refused = self.read_error(answer) if isinstance(answer, Answer) else answer
+        if isinstance(refused, NotSent):  # whatever happened to the customer, the payment was not sent
+            return refused
+        return NotSent(Reason.provider_unavailable, getattr(refused, "code", None), "Stripe made no customer.")
+
+    async def _present_refund(self, refund_id: str) -> Outcome:
+        answer = await self._call("GET", f"/v1/refunds/{quote(refund_id, safe='')}")
+        return unproven(self.read_refund(answer) if isinstance(answer, Answer) else answer)
+
+    async def _refund(self, params: RefundParams) -> Answer | NotSent | Unknown:
+        if not params.provider_transaction_id:
+            return NotSent(Reason.invalid_state, detail="Stripe's id of the payment is not known yet.")
+        try:
+            amount = terms.wire_amount(params.amount)
+        except InvalidAmount:
+            return _too_fine(f"{params.amount}")
+        form = [("payment_intent", params.provider_transaction_id), ("amount", str(amount))]
+        if params.reason in REFUND_REASONS:
+            form.append(("reason", params.reason))
+        form += metadata({OUR_REFUND: params.reference, OUR_ATTEMPT: params.payment_reference})
+        return await self._call("POST", "/v1/refunds", form, params.reference)
+
+    async def _operate(self, params: OperationParams, verb: str, form: Form) -> Outcome:
+        if not params.provider_transaction_id:
+            return NotSent(Reason.invalid_state, detail="Stripe's id of the payment is not known yet.")
+        return await self._act(params.provider_transaction_id, verb, form, params.reference)
+
+    async def _act(self, intent_id: str, verb: str, form: Form, key: str) -> Outcome:
+        path = f"/v1/payment_intents/{quote(intent_id, safe='')}/{verb}"
+        answer = await self._call("POST", path, form, key)
+        if not isinstance(answer, Answer):
+            return answer
+        if answer.status == 400 and reading.code_of(answer) in reading.STATE_CODES:
+            truth = await self._retrieve(intent_id)
+            if not isinstance(truth, NotSent | Unknown):
+                return truth
+        return self.read_intent(answer, intent_id)
+
+    async def _retrieve(self, intent_id: str) -> Outcome:
+        path = f"/v1/payment_intents/{quote(intent_id, safe='')}?{encoded(EXPAND)}"
+        answer = await self._call("GET", path)
+        return self.read_intent(answer, intent_id) if isinstance(answer, Answer) else answer
+
+    async def _list(self, path: str, query: Form) -> tuple[list[JsonObject], str | None] | NotSent | Unknown:
+        """One page, and the cursor of the next."""
+        answer = await self._call("GET", f"{path}?{encoded(query)}")
+        if not isinstance(answer, Answer):
+            return answer
+        return read_list(answer)
+
+    async def _find(self, path: str, query: Form, mark: tuple[str, str]) -> JsonObject | Outcome:
+        """The first listed object with our mark in its metadata, through all pages. Lists are current."""
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            asked = [*query, ("limit", str(PAGE_SIZE)), *optional("starting_after", after)]
+            answer = await self._call("GET", f"{path}?{encoded(asked)}")
+            if not isinstance(answer, Answer):
+                return unproven(answer)
+            items = answer.data.get("data")
+            if answer.status != 200 or not isinstance(items, list):
+                return unproven(self.read_error(answer))
+            for item in items:
+                if isinstance(item, dict) and reading.metadata_of(item).get(mark[0]) == mark[1]:
+                    return item
+            if not answer.data.get("has_more"):
+                return NotSent(Reason.not_found, detail="Stripe's list does not hold it.")
+            after = reading.id_of(items[-1]) if items else None
+            if after is None:
+                return Unknown(Reason.unreadable, detail="Stripe's list breaks off.")
+        return Unknown(Reason.not_found, detail="Stripe's list is too long to be read to its end.")
+
+    # ── Response readers and error mapping ──
+
+    def read_intent(self, answer: Answer, intent_id: str | None = None) -> Outcome:
+        """What every call about one intent answers."""
+        if answer.status != 200 or answer.data.get("object") != "payment_intent":
+            return reading.read_error(answer)
+        if intent_id is not None and answer.data.get("id") != intent_id:
+            return Unknown(Reason.unreadable, detail="Stripe answered about another payment.")
+        return reading.read_intent(answer.data)
+
+    def read_refund(self, answer: Answer) -> Outcome:
+        """What every call about one refund answers."""
+        if answer.status != 200 or answer.data.get("object") != "refund":
+            return reading.read_error(answer)
+        return reading.read_refund(answer.data)
+
+    read_error = staticmethod(reading.read_error)
+
+
+def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
+    window = [("created[gte]", str(since_s)), ("created[lte]", str(until_s)), ("limit", str(PAGE_SIZE))]
+    return window + optional("starting_after", cursor)
+
+
+def _is_replay(answer: Answer | NotSent | Unknown) -> bool:
+    """Whether this is the first answer once more, as things stood then: it tells the id, not the present."""
+    return isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
+
+
+def _first_result_is_lost(answer: Answer | NotSent | Unknown) -> bool:
+    """Whether a repeat cannot say what became of the first request: a kept 5xx, or other bytes than then."""
+    if not isinstance(answer, Answer):
+        return False
+    replayed = answer.headers.get("idempotent-replayed", "").lower() == "true"
+    kind = object_in(answer.data, "error").get("type")
+    return (answer.status >= 500 and replayed) or (answer.status == 400 and kind == "idempotency_error")
+
+
+def _environment(data: JsonObject) -> Environment | None:
+    live = data.get("livemode")
+    return {True: Environment.production, False: Environment.sandbox}[live] if isinstance(live, bool) else None
+
+
+def _too_fine(amount: str) -> NotSent:
+    return NotSent(Reason.validation, detail=f"Stripe takes no amount like {amount}.")

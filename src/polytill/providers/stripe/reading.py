@@ -1,0 +1,395 @@
+"""What Stripe's answers and deliveries mean: readers without any state, from JSON to outcomes and facts.
+
+A delivery's shape follows the API version of the practice's webhook endpoint, not ours: old shapes are read
+too. No reader raises for what an answer holds; reading a delivery may (``ValueError``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from polytill.domain.errors import InvalidAmount
+from polytill.domain.money import Money
+from polytill.domain.secret import Secret
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
+from polytill.providers.http import Answer
+from polytill.providers.outcomes import (
+    Declined,
+    JsonObject,
+    NeedsAction,
+    NextAction,
+    NextKind,
+    NotSent,
+    Outcome,
+    Pending,
+    Reason,
+    Succeeded,
+    Unknown,
+)
+from polytill.providers.stripe.disputes import dispute_fact
+from polytill.providers.stripe.saved_methods import saved_method
+from polytill.providers.stripe.terms import money_of, wire_exponent
+from polytill.providers.wire_amounts import fee_from_wire
+from polytill.providers.wire_json import object_in, text_of, token_in
+
+# ── Facts ──
+
+
+def _set(words: str, prefix: str = "") -> frozenset[str]:
+    return frozenset(prefix + word for word in words.split())
+
+
+# A method can be charged again; the last two hold what whoever has it can act as the payer with.
+REDACTED = frozenset({"client_secret", "payment_method", "redirect_to_url", "use_stripe_sdk"})
+
+OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = (
+    "polytill_payment",
+    "polytill_attempt",
+    "polytill_refund",
+)  # in metadata
+
+# requires_source and requires_source_action: the same two states before 2019.
+ACTION_WORDS = _set("requires_action requires_source_action")
+PAYER_WORDS = _set("requires_payment_method requires_confirmation requires_source") | ACTION_WORDS
+REFUND_WORDS = {
+    "pending": "pending",
+    "requires_action": "requires_action",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "failed",
+}
+
+DECLINE_REASONS = {
+    Reason.insufficient_funds: "insufficient_funds",
+    Reason.expired_card: "expired_card",
+    Reason.incorrect_details: "incorrect_cvc incorrect_number incorrect_zip incorrect_address incorrect_pin "
+    "invalid_cvc invalid_number invalid_pin invalid_expiry_month invalid_expiry_year",
+    Reason.authentication_required: "authentication_required authentication_not_handled "
+    "payment_intent_authentication_failure",
+}
+_REASON_OF_DECLINE = {code: reason for reason, codes in DECLINE_REASONS.items() for code in codes.split()}
+# Stripe asks that a payer never learns of these. Staff find the true word in the kept answer.
+HIDDEN_DECLINES = _set("fraudulent lost_card stolen_card merchant_blacklist pickup_card")
+
+REFUSALS = {
+    Reason.amount_too_small: "amount_too_small",
+    Reason.amount_too_large: "amount_too_large",
+    Reason.integrator_bug: "payment_method_types_no_longer_supported parameter_unknown",
+    Reason.invalid_state: "payment_intent_unexpected_state charge_already_captured charge_already_refunded "
+    "charge_expired_for_capture",
+    Reason.disputed: "charge_disputed",
+    Reason.not_found: "resource_missing",
+    Reason.config: "testmode_charges_only livemode_mismatch api_key_expired platform_api_key_expired "
+    "secret_key_required more_permissions_required account_invalid",
+}
+_REASON_OF_REFUSAL = {code: reason for reason, codes in REFUSALS.items() for code in codes.split()}
+# The intent is not as we believe: what it is, only reading it again tells.
+STATE_CODES = _set(REFUSALS[Reason.invalid_state])
+
+INTENT_EVENTS = _set(
+    "created requires_action processing amount_capturable_updated succeeded payment_failed canceled partially_funded",
+    "payment_intent.",
+)
+SESSION_EVENTS = _set("completed async_payment_succeeded async_payment_failed expired", "checkout.session.")
+REFUND_EVENTS = _set("refund.created refund.updated refund.failed charge.refund.updated")
+DISPUTE_EVENTS = _set("created updated closed funds_withdrawn funds_reinstated", "charge.dispute.")
+KNOWN_EVENTS = INTENT_EVENTS | SESSION_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS | {"charge.refunded"}
+
+# Until this version, releasing an authorization (a cancel, the rest of a partial capture) made a refund.
+RELEASES_ARE_NO_REFUNDS_SINCE = "2025-03-31"
+
+# ── Response readers ──
+
+
+def read_intent(data: JsonObject) -> Outcome:
+    """A PaymentIntent, from any call or from a listing."""
+    try:
+        return intent_outcome(data)
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, text_of(data.get("status")), "Stripe's amount could not be read.")
+
+
+def intent_outcome(data: JsonObject) -> Outcome:
+    """A PaymentIntent's truth. ``InvalidAmount`` where its money cannot be read."""
+    status, currency = text_of(data.get("status")), data.get("currency")
+    intent_id, kept = id_of(data.get("id")), redact(data, REDACTED)
+    amount = money_of(data.get("amount"), currency)
+    if status in PAYER_WORDS:
+        # There is no status for a failed try: the intent waits for another one, and says what went wrong.
+        error = data.get("last_payment_error")
+        last = _declined(error, False, intent_id, None) if isinstance(error, dict) and error else None
+        return NeedsAction(_next_action(data, status), amount, intent_id, last, kept)
+    if status == "processing":
+        return Pending(amount, intent_id, kept)
+    if status == "requires_capture":
+        held = _given(data, "amount_capturable", amount)
+        taken = _given(data, "amount_received", Money(0, amount.currency))  # captured in parts, and not all of it yet
+        return Succeeded(
+            held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data),
+            captured=taken if taken.minor else None,
+        )  # fmt: skip
+    if status == "succeeded":
+        received = _given(data, "amount_received", amount)
+        return Succeeded(received, intent_id, _fee_of(data), response=kept, saved_method=saved_method(data))
+    if status == "canceled":
+        word = text_of(data.get("cancellation_reason"))
+        reason = Reason.expired if word in ("expired", "automatic") else Reason.canceled
+        return Declined(reason, True, word or "canceled", None, intent_id, kept)
+    return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
+
+
+def read_refund(data: JsonObject) -> Outcome:
+    """A Refund, from any call or from a listing."""
+    refund_id, kept = id_of(data.get("id")), redact(data, REDACTED)
+    status = text_of(data.get("status"))
+    try:
+        amount = money_of(data.get("amount"), data.get("currency"))
+    except InvalidAmount:
+        return Unknown(Reason.unreadable, status, "The refund's amount could not be read.")
+    if status == "succeeded":
+        return Succeeded(amount, refund_id, response=kept)
+    if status == "pending":
+        return Pending(amount, refund_id, kept)
+    if status == "requires_action":
+        action = NextAction(NextKind.instructions, instructions="Stripe has asked the payer for bank details.")
+        return NeedsAction(action, amount, refund_id, response=kept)
+    if status == "failed":
+        code = text_of(data.get("failure_reason")) or "failed"
+        detail = "Stripe could not pay the refund out."
+        return Declined(Reason.declined, True, code, detail, refund_id, kept)
+    if status == "canceled":
+        return Declined(Reason.canceled, True, "canceled", None, refund_id, kept)
+    return Unknown(Reason.unreadable, status, "Stripe gave a status that is not known.")
+
+
+def payment_fact(data: JsonObject) -> PaymentFact:
+    """A PaymentIntent from a listing, as a fact."""
+    return _fact_of(read_intent(data), data)
+
+
+def _fact_of(outcome: Outcome, intent: JsonObject) -> PaymentFact:
+    metadata = metadata_of(intent)
+    reference = text_of(metadata.get(OUR_ATTEMPT)) or None
+    return PaymentFact(outcome, reference, id_of(intent.get("id")), metadata or None)
+
+
+def _next_action(data: JsonObject, status: str) -> NextAction | None:
+    secret = token_in(data, "client_secret")
+    token = Secret(secret) if secret else None
+    url = object_in(object_in(data, "next_action"), "redirect_to_url").get("url")
+    if status in ACTION_WORDS and isinstance(url, str) and url:
+        return NextAction(NextKind.redirect, url, token)
+    return NextAction(NextKind.client_token, provider_token=token) if token else None
+
+
+def _given(data: JsonObject, name: str, otherwise: Money) -> Money:
+    value = data.get(name)
+    return otherwise if value is None else money_of(value, data.get("currency"))
+
+
+def _fee_of(intent: JsonObject) -> Money | None:
+    """The fee on the expanded balance transaction, in the currency in which Stripe settles."""
+    charge = object_in(intent, "latest_charge")
+    charges = object_in(intent, "charges").get("data")  # until 2022-11-15
+    if not charge and isinstance(charges, list) and charges and isinstance(charges[-1], dict):
+        charge = charges[-1]
+    entry = object_in(charge, "balance_transaction")
+    currency = text_of(entry.get("currency")).upper()
+    return fee_from_wire(entry.get("fee"), currency, wire_exponent(currency))
+
+
+# ── Deliveries ──
+
+THIN = "v2.core.event"
+THIN_SAYS_NOTHING = (
+    "Stripe sent a thin event, which names an object and not how it stands. Set the payload style of this event "
+    "destination to snapshot; until then such payments are found by lookups only."
+)
+
+
+def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
+    """Facts, action and reason of an event. ``ValueError`` where it is of a known kind and cannot be read."""
+    kind = str(event.get("type"))
+    if event.get("object") == THIN:
+        return (), "notify", THIN_SAYS_NOTHING
+    if kind not in KNOWN_EVENTS:
+        # charge.* (the same payment once more), setup_intent.*, payout.* and whatever will come.
+        return (), "ignore", "This kind of event changes no payment."
+    data = object_in(object_in(event, "data"), "object")
+    if not id_of(data.get("id")):
+        raise ValueError(f"a Stripe event {kind} without its object")
+    try:
+        fact = _read_object(kind, event, data)
+    except InvalidAmount as error:
+        raise ValueError(f"a Stripe event {kind} with an amount that cannot be read") from error
+    if isinstance(fact, str):
+        return (), "notify" if kind in REFUND_EVENTS else "ignore", fact
+    return (fact,), "apply", None
+
+
+def _read_object(kind: str, event: JsonObject, data: JsonObject) -> Fact | str:
+    if kind in INTENT_EVENTS:
+        return _intent_fact(kind, data)
+    if kind in SESSION_EVENTS:
+        return _session_fact(kind, data)
+    if kind in DISPUTE_EVENTS:
+        return dispute_fact(kind, data, text_of(metadata_of(data).get(OUR_ATTEMPT)) or None)
+    return _charge_fact(event, data) if kind == "charge.refunded" else _refund_fact(data)
+
+
+def _intent_fact(kind: str, data: JsonObject) -> PaymentFact:
+    outcome = intent_outcome(data)
+    if kind == "payment_intent.payment_failed" and isinstance(outcome, NeedsAction):
+        error = object_in(data, "last_payment_error")
+        outcome = _declined(error, False, outcome.provider_transaction_id, outcome.response)
+    elif kind == "payment_intent.partially_funded" and isinstance(outcome, NeedsAction):
+        outcome = Pending(outcome.amount, outcome.provider_transaction_id, outcome.response)
+    return _fact_of(outcome, data)
+
+
+def _session_fact(kind: str, data: JsonObject) -> PaymentFact | str:
+    if data.get("mode", "payment") != "payment":
+        return "This checkout session takes no payment."
+    metadata, intent_id = metadata_of(data), id_of(data.get("payment_intent"))
+    reference = text_of(data.get("client_reference_id") or metadata.get(OUR_ATTEMPT)) or None
+    if reference is None and intent_id is None:
+        return "This checkout session names no payment."
+    kept, word = redact(data, REDACTED), kind.removeprefix("checkout.session.")
+    outcome: Outcome
+    if word == "expired":
+        outcome = Declined(Reason.expired, True, "expired", None, intent_id, kept)
+    elif word == "async_payment_failed":
+        # The payer's page is over with this: a further try needs another session.
+        outcome = Declined(Reason.declined, True, word, None, intent_id, kept)
+    else:
+        amount = money_of(data.get("amount_total"), data.get("currency"))
+        if data.get("payment_status") == "no_payment_required":
+            return "There was nothing to pay."
+        paid = data.get("payment_status") == "paid"
+        outcome = Succeeded(amount, intent_id, response=kept) if paid else Pending(amount, intent_id, kept)
+    return PaymentFact(outcome, reference, intent_id, metadata or None)
+
+
+def _refund_fact(data: JsonObject) -> RefundFact:
+    metadata = metadata_of(data)
+    return RefundFact(
+        REFUND_WORDS.get(text_of(data.get("status")), "unknown"),
+        reference=text_of(metadata.get(OUR_REFUND)) or None,
+        provider_refund_id=id_of(data.get("id")),
+        payment_reference=text_of(metadata.get(OUR_ATTEMPT)) or None,
+        provider_transaction_id=id_of(data.get("payment_intent")),
+        amount=money_of(data.get("amount"), data.get("currency")),
+        response=redact(data, REDACTED),
+    )
+
+
+def listed_refund(data: JsonObject) -> RefundFact | None:
+    """A refund out of a listing; None where it cannot be read."""
+    try:
+        fact = _refund_fact(data)
+    except InvalidAmount:
+        return None
+    return fact if fact.provider_refund_id else None
+
+
+def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
+    """``charge.refunded``: everything that has been given back of a charge until now, not this refund."""
+    if charge.get("captured") is False:
+        return "An authorization was released; no money had moved."
+    currency = charge.get("currency")
+    total = money_of(charge.get("amount_refunded"), currency)
+    if "" < text_of(event.get("api_version")) < RELEASES_ARE_NO_REFUNDS_SINCE:
+        whole = money_of(charge.get("amount"), currency)
+        released = whole.minor - _given(charge, "amount_captured", whole).minor
+        if released >= total.minor > 0:
+            return "The rest of an authorization was released; nothing was refunded."
+        total = Money(total.minor - released, total.currency)
+    return RefundFact(
+        "succeeded",
+        payment_reference=text_of(metadata_of(charge).get(OUR_ATTEMPT)) or None,
+        provider_transaction_id=id_of(charge.get("payment_intent")),
+        total=total,
+        response=redact(charge, REDACTED),
+    )
+
+
+# ── Error mapping ──
+
+
+def read_error(answer: Answer) -> Outcome:
+    """An answer that is no object of the asked kind, sorted by what can have happened over there."""
+    status, error = answer.status, object_in(answer.data, "error")
+    code, message = code_of(answer), text_of(error.get("message")) or None
+    if status >= 500 or status == 424:
+        return Unknown(Reason.provider_unavailable, code or str(status), message)
+    if status == 409:  # another call with this key is running
+        return Unknown(Reason.conflict, code or "409", message)
+    if error.get("type") == "idempotency_error":
+        # Our keys are used for one request only: an earlier one with this key did arrive.
+        return Unknown(Reason.duplicate, code or "idempotency_error", message)
+    if (status == 402 and error) or (error.get("type") == "card_error" and status == 400):
+        intent_id = id_of(error.get("payment_intent"))
+        return _declined(error, False, intent_id, redact(error, REDACTED))
+    if status in (401, 403) or code == "testmode_charges_only":  # the account is not activated
+        return NotSent(Reason.config, code or str(status), message)
+    if not 400 <= status < 500:
+        return Unknown(Reason.unreadable, str(status), "Stripe's answer could not be read.")
+    if status == 429:
+        return NotSent(Reason.rate_limited, code or "429", message, answer.retry_after_s)
+    if status != 404 and not error.get("type"):
+        # A gateway's: the call did not get to Stripe, and says nothing of others.
+        return NotSent(Reason.unreadable, str(status), "What refused the call does not speak as Stripe does.")
+    if code == "charge_disputed":  # Stripe refunds nothing that a bank has asked for
+        return Declined(Reason.disputed, True, code, message)
+    said = (message or "").lower()
+    if "exists in live mode" in said or "exists in test mode" in said:
+        return NotSent(Reason.config, code, message)
+    if "invalid currency" in said:
+        return NotSent(Reason.currency_not_supported, code, message)
+    otherwise = Reason.not_found if status == 404 else Reason.validation
+    return NotSent(_REASON_OF_REFUSAL.get(code or "", otherwise), code, message)
+
+
+def read_off_session(answer: Answer) -> Outcome:
+    """What a charge without its payer answers. A refusal carries the intent, which waits for the payer from then on."""
+    error = object_in(answer.data, "error")
+    intent = object_in(error, "payment_intent")
+    if answer.status != 402 or not intent:
+        refused = read_error(answer)
+        # Without an intent there is nothing that the payer could still pay.
+        return replace(refused, final=True) if isinstance(refused, Declined) else refused
+    waits = read_intent(intent)
+    if isinstance(waits, NeedsAction) and waits.last_decline is None:
+        last = _declined(error, False, waits.provider_transaction_id, None)
+        return replace(waits, last_decline=last)
+    return waits
+
+
+def code_of(answer: Answer) -> str | None:
+    """The error's code, where there is one."""
+    return text_of(object_in(answer.data, "error").get("code")) or None
+
+
+def _declined(error: JsonObject, final: bool, intent_id: str | None, kept: JsonObject | None) -> Declined:
+    code = text_of(error.get("decline_code") or error.get("code")) or None
+    if code in HIDDEN_DECLINES:
+        detail = "The card was declined."
+        return Declined(Reason.declined, final, "generic_decline", detail, intent_id, kept)
+    reason = _REASON_OF_DECLINE.get(code or "") or _REASON_OF_DECLINE.get(text_of(error.get("code")))
+    detail = text_of(error.get("message"))
+    return Declined(reason or Reason.declined, final, code, detail or None, intent_id, kept)
+
+
+# ── JSON ──
+
+
+def metadata_of(data: JsonObject) -> JsonObject:
+    """The metadata; an empty object where there is none."""
+    return object_in(data, "metadata")
+
+
+def id_of(value: Any) -> str | None:
+    """The id in a field that holds an id, or the expanded object."""
+    found = value.get("id") if isinstance(value, dict) else value
+    return found if isinstance(found, str) and found else None

@@ -1,0 +1,1 @@
+"""The simulated Flutterwave, v3 and v4."""

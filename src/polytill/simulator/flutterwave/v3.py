@@ -1,0 +1,318 @@
+"""Flutterwave v3's HTTP API: addresses, keys, envelopes, lists, the shared webhook hash.
+
+Payments are in flutterwave_money.py, shapes and arithmetic in flutterwave_shapes.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from polytill.simulator.books import Account, Json, Refund, Transaction
+from polytill.simulator.flutterwave import v3_shapes as shapes
+from polytill.simulator.flutterwave.v3_money import FlutterwaveMoney, No
+from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, stamp_duty_of, to_minor, to_wire
+from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
+
+_KEY = re.compile(r"^FLWSECK(_TEST)?-[0-9A-Za-z]+(-[0-9A-Za-z]+)?-X$")
+_NOT_FOUND = "No transaction was found for this id"
+_PAGE = 10
+_CARD_PASSWORD, _PHONE_PASSWORD, _NO_FUNDS = "12345", "123456", "6648"  # Flutterwave's test data
+
+
+def yes(message: str, data: Any = None, meta: Json | None = None) -> Answer:
+    """Flutterwave's envelope of an answer. Some answers have no data at all."""
+    body: Json = {"status": "success", "message": message}
+    if meta is not None:
+        body["meta"] = meta
+    return json_answer(200, body if data is None else {**body, "data": data})
+
+
+class Flutterwave(FlutterwaveMoney):
+    """Flutterwave v3."""
+
+    prefix = "/flutterwave/v3"
+
+    def table(self) -> list[Route]:
+        return [
+            route("POST", "/payments", "create", self._payments),
+            route("POST", "/payments/link/disable", "cancel", self._disable),
+            route("POST", "/charges", "create", self._charges),
+            route("POST", "/tokenized-charges", "create", self._tokenized),
+            route("POST", "/validate-charge", "confirm", self._validate),
+            route("GET", "/transactions", "lookup", self._list),
+            route("GET", "/transactions/verify_by_reference", "lookup", self._verify_by_reference),
+            route("GET", "/transactions/fee", "other", self._fee),
+            route("GET", "/transactions/{number}/verify", "lookup", self._verify),
+            route("POST", "/transactions/{number}/refund", "refund", self._refund),
+            route("POST", "/transactions/{number}/resend-hook", "other", self._resend),
+            route("GET", "/refunds", "lookup", self._list_refunds),
+            route("GET", "/refunds/{number}", "lookup", self._fetch_refund),
+            route("GET", "/chargebacks", "lookup", self._list_chargebacks),
+            route("GET", "/balances", "other", self._balances),
+            route("GET", "/balances/{code}", "other", self._balance),
+        ]
+
+    # Keys, envelopes, the hash
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        return bearer(headers)
+
+    def well_formed(self, key: str) -> bool:
+        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+
+    def handle(self, call: Call) -> Answer:
+        try:
+            key = self.key_of(call.headers)
+            if key is None:
+                raise No(401, "Authorization required")
+            if not self.accepts(key):
+                raise No(401, "Invalid authorization key")
+            found = self.find(call.method, call.path)
+            if found is None:
+                raise No(404, f"Cannot {call.method} /v3{call.path}")
+            account = self.network.account(self.name, key)
+            if account.standing == "inactive" and found[0].operation == "create":
+                raise No(400, "Merchant cannot perform transactions without approval.")
+            return found[0].run(account, _given(call), **found[1])
+        except No as refusal:
+            return refusal.answer
+
+    def broken(self, status: int) -> Answer:
+        if status == 429:
+            body: Json = {
+                "status": "error",
+                "message": "Too many requests, please try again later",
+                "data": None,
+            }
+            return json_answer(429, body, {"Retry-After": "1"})
+        body = {"status": "error", "message": "An error occurred while processing your request", "data": None}
+        return json_answer(status, {**body, "error_id": f"ERRNO{self.network.hex(12)}"})
+
+    def remember(self, call: Call, answer: Answer) -> None:
+        """Flutterwave v3 has no idempotency keys."""
+
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """A shared secret in a header: the body is not covered."""
+        return {"verif-hash": secret, "User-Agent": "Flutterwave/3.0"}
+
+    # Creating
+
+    def _payments(self, account: Account, given: Json) -> Answer:
+        link = self.new_link(account, given)
+        return yes("Hosted Link", {"link": f"{given['']}/flutterwave/pay/{link.token}"})
+
+    def _disable(self, account: Account, given: Json) -> Answer:
+        token = str(given.get("link") or "").rsplit("/", 1)[-1]
+        if not self.disable_link(account, token):
+            raise No(404, "Payment link not found")
+        return yes("Payment link has been disabled successfully")
+
+    def _charges(self, account: Account, given: Json) -> Answer:
+        """Direct charges, reduced: the payer acts elsewhere, except for a card token."""
+        kind = str(given.get("?type") or "")
+        tx = self.direct_charge(account, given, kind)
+        if kind == "card":
+            return yes("Charge initiated", shapes.transaction_json(account, tx), self._authorization(tx, "pin"))
+        if kind in ("mpesa", "ussd"):
+            body = shapes.transaction_json(account, tx)
+            for name in ("meta", "amount_settled"):
+                del body[name]
+            body |= {"app_fee": to_wire(fee_of(tx.amount, tx.currency), tx.currency)}
+            body |= {"fraud_status": "ok", "charge_type": "normal"}
+            if kind == "mpesa":
+                return yes("Charge initiated", {**body, "auth_url": "N/A"})
+            meta = {"authorization": {"mode": "ussd", "note": f"*566*002*{tx.wire.number}#"}}
+            return yes("Charge initiated", {**body, "payment_code": str(tx.wire.number)}, meta)
+        if kind == "bank_transfer":
+            return yes("Charge initiated", None, self._authorization(tx, "banktransfer"))
+        if str(given.get("network")).upper() == "ORANGE":
+            return self._asks_password(account, tx)
+        url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
+        return yes("Charge initiated", None, {"authorization": {"redirect": url, "mode": "redirect"}})
+
+    def _tokenized(self, account: Account, given: Json) -> Answer:
+        """A saved card. Its e-mail decides: ``+2fa`` requires the cardholder, ``+otp`` a one-time password, and
+        ``+nofunds`` is declined."""
+        token, email = given.get("token"), str(given.get("email"))
+        paid = (tx for tx in self.attempts(account).values() if tx.captured and tx.wire.payment_type == "card")
+        owner = next((tx for tx in paid if shapes.card_json(tx.wire)["token"] == token), None)
+        if owner is None or owner.wire.customer["email"] != email:
+            raise No(400, "Wrong token or email passed")
+        tx = self.direct_charge(account, given, "card")
+        tx.wire.auth_model = "noauth"
+        if "+2fa" in email:
+            url = f"{given['']}/flutterwave/pay/{tx.wire.extra['token']}"
+            body = shapes.transaction_json(account, tx)  # here, and only here, the step is inside the data
+            return yes("Charge initiated", {**body, "meta": {"authorization": {"mode": "redirect", "redirect": url}}})
+        if "+otp" in email:
+            return self._asks_password(account, tx)
+        self.pay(account, tx, "decline" if "+nofunds" in email else "success")
+        tx.closed = True
+        if tx.status == "failed":
+            tx.wire.response = "Insufficient Funds"
+        return yes("Charge successful", shapes.transaction_json(account, tx))
+
+    def _asks_password(self, account: Account, tx: Transaction) -> Answer:
+        tx.wire.extra["password"] = _CARD_PASSWORD if tx.wire.payment_type == "card" else _PHONE_PASSWORD
+        tx.wire.response = "Please enter the OTP sent to your mobile number"
+        meta = {"authorization": {"mode": "otp", "endpoint": "/v3/validate-charge"}}
+        return yes("Charge initiated", shapes.transaction_json(account, tx), meta)
+
+    def _validate(self, account: Account, given: Json) -> Answer:
+        """A one-time password. A wrong one ends the charge."""
+        name, typed = given.get("flw_ref"), given.get("otp")
+        tx = next((tx for tx in self.attempts(account).values() if tx.wire.flw_ref == name), None)
+        if tx is None or not isinstance(typed, str):
+            raise No(400, "otp and flw_ref are required")
+        password = tx.wire.extra.pop("password", None)
+        if password is None or tx.status != "requires_action":
+            raise No(400, "Transaction already verified")
+        self.pay(account, tx, "success" if typed == password else "decline")
+        tx.closed = True
+        if typed != password:
+            tx.wire.response = "Insufficient Funds" if typed == _NO_FUNDS else "Wrong OTP"
+            raise No(400, "Charge could not be validated")
+        return yes("Charge validated", shapes.transaction_json(account, tx))
+
+    def _authorization(self, tx: Transaction, mode: str) -> Json:
+        if mode == "pin":
+            return {"authorization": {"mode": "pin", "fields": ["pin"]}}
+        transfer = {
+            "transfer_reference": tx.wire.flw_ref,
+            "transfer_account": f"{tx.wire.number}"[-10:].rjust(10, "0"),
+            "transfer_bank": "TEST BANK",
+            "account_expiration": "1800",
+            "transfer_note": "Simulated merchant",
+            "transfer_amount": to_wire(tx.amount, tx.currency),
+            "mode": mode,
+        }
+        return {"authorization": transfer}
+
+    # Reading
+
+    def _known(self, account: Account, number: str) -> Transaction:
+        tx = self.attempts(account).get(number)
+        if tx is None:
+            raise No(400, _NOT_FOUND)
+        return tx
+
+    def _verify(self, account: Account, given: Json, number: str) -> Answer:
+        found = self._known(account, number)
+        return yes("Transaction fetched successfully", shapes.transaction_json(account, found))
+
+    def _verify_by_reference(self, account: Account, given: Json) -> Answer:
+        """A successful attempt if there is one, else the newest."""
+        found = self.attempts_of(account, str(given.get("?tx_ref")))
+        if not found:
+            raise No(400, _NOT_FOUND)
+        best = next((tx for tx in found if tx.status == "succeeded"), found[-1])
+        return yes("Transaction fetched successfully", shapes.transaction_json(account, best))
+
+    def _list(self, account: Account, given: Json) -> Answer:
+        rows = [shapes.listed_json(account, tx) for tx in reversed(self.attempts(account).values())]
+        for name in ("status", "tx_ref", "currency", "customer_email"):
+            wanted = given.get(f"?{name}")
+            if wanted:
+                rows = [row for row in rows if row[name] == wanted]
+        return self._page("Transactions fetched", rows, given)
+
+    def _page(self, message: str, rows: list[Json], given: Json) -> Answer:
+        low, high = given.get("?from") or "", given.get("?to") or ""
+        high = f"{high}T23:59:59.999Z" if len(high) == 10 else high
+        rows = [row for row in rows if low <= row["created_at"] and (not high or row["created_at"] <= high)]
+        number = given.get("?page") or "1"
+        if not number.isdecimal() or not 1 <= int(number) <= 10**6:
+            raise No(400, "page must be a positive number")
+        at = int(number)
+        info = {"total": len(rows), "current_page": at, "total_pages": (len(rows) + _PAGE - 1) // _PAGE}
+        return yes(message, rows[(at - 1) * _PAGE : at * _PAGE], {"page_info": info})
+
+    def _fee(self, account: Account, given: Json) -> Answer:
+        code = given.get("?currency") or "NGN"
+        minor = to_minor(given.get("?amount"), code) if code in CURRENCIES else None
+        if minor is None:
+            raise No(400, "amount and currency are required")
+        fee = to_wire(fee_of(minor, code), code)
+        duty = to_wire(stamp_duty_of(minor, code), code)
+        data = {"charge_amount": to_wire(minor, code), "fee": fee, "merchant_fee": 0, "flutterwave_fee": fee}
+        return yes("Charged fee", {**data, "stamp_duty_fee": duty, "currency": code})
+
+    def _resend(self, account: Account, given: Json, number: str) -> Answer:
+        self.tell(account, self._known(account, number))
+        return yes("Hook sent")
+
+    # Refunds and balances
+
+    def _refund(self, account: Account, given: Json, number: str) -> Answer:
+        tx = self._known(account, number)
+        if not tx.captured:
+            raise No(400, "You can only refund a successful transaction")
+        raw = given.get("amount")
+        amount = tx.refundable if raw is None else to_minor(raw, tx.currency)
+        if amount is None:
+            raise No(400, "amount must be a positive number")
+        if amount > tx.refundable or amount == 0:
+            raise No(400, "Refund amount is more than the amount left on the transaction")
+        comments = given.get("comments")
+        made = self.make_refund(account, tx, amount, comments if isinstance(comments, str) else None)
+        shape = shapes.refund_json(account, tx, made)
+        del shape["comments"]
+        return yes("Transaction refund initiated", shape)
+
+    def _refunds(self, account: Account) -> list[tuple[Transaction, Refund]]:
+        found = [(tx, refund) for tx in account.transactions for refund in tx.refunds]
+        return sorted(found, key=lambda pair: int(pair[1].id), reverse=True)
+
+    def _list_refunds(self, account: Account, given: Json) -> Answer:
+        rows = [shapes.refund_json(account, tx, refund) for tx, refund in self._refunds(account)]
+        wanted = given.get("?status")
+        return self._page("Refunds fetched", [row for row in rows if wanted in (None, row["status"])], given)
+
+    def _fetch_refund(self, account: Account, given: Json, number: str) -> Answer:
+        for tx, refund in self._refunds(account):
+            if refund.id == number:
+                return yes("Refund fetched", shapes.refund_json(account, tx, refund))
+        raise No(404, "No refund was found for this id")
+
+    def _list_chargebacks(self, account: Account, given: Json) -> Answer:
+        found = [(tx, dispute) for tx in account.transactions for dispute in tx.disputes]
+        found.sort(key=lambda pair: int(pair[1].id), reverse=True)
+        rows = [shapes.chargeback_json(tx, dispute) for tx, dispute in found]
+        wanted = given.get("?status")
+        return self._page("Chargebacks fetched", [row for row in rows if wanted in (None, row["status"])], given)
+
+    def _sums(self, account: Account) -> dict[str, int]:
+        sums = {"NGN": 0}
+        for tx in account.transactions:
+            sums[tx.currency] = sums.get(tx.currency, 0) + tx.captured - tx.reserved - tx.fee - tx.lost
+        return sums
+
+    def _wallet(self, code: str, minor: int) -> Json:
+        amount = to_wire(minor, code)
+        return {"currency": code, "available_balance": amount, "ledger_balance": amount}
+
+    def _balances(self, account: Account, given: Json) -> Answer:
+        rows = [self._wallet(code, minor) for code, minor in self._sums(account).items()]
+        return yes("Wallet balances fetched", rows)
+
+    def _balance(self, account: Account, given: Json, code: str) -> Answer:
+        if code not in CURRENCIES:
+            raise No(404, "No wallet was found for this currency")
+        return yes("Wallet balance fetched", self._wallet(code, self._sums(account).get(code, 0)))
+
+
+def _given(call: Call) -> Json:
+    """The members of the body, the query parameters (names with a leading ?) and the called address (no name)."""
+    query = {f"?{name}": value for name, value in call.query.items()}
+    if call.method == "GET" or not call.body.strip():
+        return {**query, "": call.base}
+    try:
+        document = json.loads(call.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise No(400, "Request body is not a JSON object")
+    return {**document, **query, "": call.base}

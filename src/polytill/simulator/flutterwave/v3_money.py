@@ -1,0 +1,312 @@
+"""Flutterwave's payments: links, attempts, the bank's answer, refunds, the hosted page.
+
+Addresses, keys and lists are in flutterwave.py, shapes and arithmetic in flutterwave_shapes.py. A link is booked as a
+``created`` transaction until its first attempt; every further attempt is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+from polytill.domain.currencies import exponent_of
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
+from polytill.simulator.flutterwave import v3_shapes as shapes
+from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, Attempt, Link, fee_of, to_minor
+from polytill.simulator.wire import PayPage, Provider, compact, is_web_address, json_answer, with_query
+
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+_PHONE = re.compile(r"\+?[0-9]+")
+_DIRECT = {
+    "card": "card",
+    "mpesa": "mpesa",
+    "ussd": "ussd",
+    "bank_transfer": "bank_transfer",
+    "mobile_money_ghana": "mobilemoneygh",
+    "mobile_money_uganda": "mobilemoneyug",
+    "mobile_money_rwanda": "mobilemoneyrw",
+    "mobile_money_zambia": "mobilemoneyzm",
+    "mobile_money_tanzania": "mobilemoneytz",
+    "mobile_money_franco": "mobilemoneyfranco",
+}
+
+
+class No(Exception):
+    """Flutterwave rejects the request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = json_answer(status, {"status": "error", "message": message, "data": None})
+
+
+def _check_direct(given: Json, kind: str, code: str) -> None:
+    """The required fields of a direct charge, with the messages of the official SDK's validator (services/schema)."""
+    phone = given.get("phone_number")
+    if phone and not re.fullmatch(r"\+?[0-9]+", str(phone)):
+        raise No(400, "phone number should be digits")
+    if not (kind.startswith("mobile_money") or kind == "mpesa"):
+        return
+    if code == "RWF" and not given.get("order_id"):
+        raise No(400, '"order_id" is required')
+    if code in ("XAF", "XOF") and not given.get("country"):
+        raise No(400, '"country" is required')
+    voucher = given.get("voucher")
+    if voucher is not None and not str(voucher).isdecimal():
+        raise No(400, '"voucher" must be a number')
+
+
+def _word(tx: Transaction, usual: str) -> str:
+    """The provider's text of a decline."""
+    return (tx.said[1] or tx.said[0]) if tx.said else usual
+
+
+class FlutterwaveMoney(Provider):
+    """The payments of Flutterwave, without its HTTP API."""
+
+    name = "flutterwave"
+
+    def tell(self, account: Account, tx: Transaction) -> None:
+        """Send charge.completed, also for a failure."""
+        self.network.publish(account, "charge.completed", compact(shapes.charge_event(account, tx)))
+
+    # Links and attempts
+
+    def _customer(self, account: Account, given: object) -> Json:
+        customer = given if isinstance(given, dict) else {}
+        email = customer.get("email")
+        if not isinstance(email, str) or not _EMAIL.match(email):
+            raise No(400, "customer.email is required")
+        known: dict[str, Json] = account.memory.setdefault("customers", {})
+        if email not in known:
+            known[email] = {
+                "id": self.network.number("flutterwave customer", 216_519_000),
+                "name": str(customer.get("name") or "Anonymous customer"),
+                "phone_number": str(customer.get("phonenumber") or customer.get("phone_number") or "N/A"),
+                "email": email,
+                "created_at": iso_time(self.network.now()),
+            }
+        return known[email]
+
+    def _money(self, given: Json) -> tuple[str, int, str]:
+        """The reference, the amount in ISO minor units, the currency (NGN if absent)."""
+        reference = given.get("tx_ref")
+        if not isinstance(reference, str) or not reference:
+            raise No(400, "tx_ref is required")
+        code = given.get("currency") or "NGN"
+        if not isinstance(code, str) or code not in CURRENCIES:
+            raise No(400, "Currency is not supported")
+        if given.get("amount") is None:
+            raise No(400, "amount is required")
+        minor = to_minor(given["amount"], code)
+        if minor is None:
+            raise No(400, "amount must be a positive number with no more decimals than the currency has")
+        return reference, minor, code
+
+    def _book(
+        self, account: Account, reference: str, minor: int, code: str, attempt: Attempt, name: str
+    ) -> Transaction:
+        now = self.network.now()
+        tx = Transaction(self.name, account.key, name, reference, minor, code, now, wire=attempt)
+        account.transactions.append(tx)
+        if attempt.link is not None:
+            for before in attempt.link.attempts:
+                before.closed = True
+            attempt.link.attempts.append(tx)
+        return tx
+
+    def new_link(self, account: Account, given: Json) -> Link:
+        """POST /payments."""
+        reference, minor, code = self._money(given)
+        if not is_web_address(given.get("redirect_url")):
+            raise No(400, "redirect_url is required")
+        customer = self._customer(account, given.get("customer"))
+        shown = given.get("customizations")
+        title = shown.get("title") if isinstance(shown, dict) else None
+        meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
+        link = Link(
+            self.network.hex(20),
+            given["redirect_url"],
+            str(title or ""),
+            customer,
+            meta,
+            self._lifetime(given),
+        )
+        tx = self._book(account, reference, minor, code, Attempt(link, customer, meta), link.token)
+        account.things[link.token] = tx
+        if link.expires_at is not None:
+            self.network.after(link.expires_at - self.network.now(), lambda: self.disable_link(account, link.token))
+        return link
+
+    def _lifetime(self, given: Json) -> float | None:
+        """When a link expires: only if the merchant asked for it."""
+        settings = given.get("configurations")
+        minutes = settings.get("session_duration") if isinstance(settings, dict) else None
+        if minutes is None:
+            return None
+        if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 1440:
+            raise No(400, "configurations.session_duration must be between 1 and 1440 minutes")
+        return self.network.now() + minutes * 60
+
+    def disable_link(self, account: Account, token: str) -> bool:
+        """Disable a link. It is canceled if it has no attempt."""
+        tx = account.things.get(token)
+        if tx is None or not tx.wire.link:
+            return False
+        tx.wire.link.close()
+        if tx.status == "created":
+            tx.status = "canceled"
+        return True
+
+    def direct_charge(self, account: Account, given: Json, kind: str) -> Transaction:
+        """POST /charges: an attempt at once, without a link."""
+        if kind not in _DIRECT:
+            raise No(400, "type is not supported")
+        reference, minor, code = self._money(given)
+        wallet = kind.startswith("mobile_money") or kind == "mpesa"
+        if wallet and not _PHONE.fullmatch(str(given.get("phone_number"))):  # as in Node-v3's services/schema/create.js
+            raise No(400, "phone_number must be digits, with or without a plus")
+        if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
+            raise No(400, "voucher is required")
+        _check_direct(given, kind, code)
+        person = {
+            "name": given.get("fullname"),
+            "email": given.get("email"),
+            "phonenumber": given.get("phone_number"),
+        }
+        meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
+        attempt = Attempt(None, self._customer(account, person), meta, payment_type=_DIRECT[kind])
+        tx = self._book(account, reference, minor, code, attempt, "")
+        self._number(account, tx)
+        tx.status = "requires_action"
+        attempt.auth_model = "PIN" if kind == "card" else kind.upper()
+        attempt.extra["token"] = self.network.hex(20)
+        account.things[attempt.extra["token"]] = tx
+        return tx
+
+    def _number(self, account: Account, tx: Transaction) -> None:
+        """An attempt starts: it gets its id and its reference at Flutterwave."""
+        tx.wire.number = self.network.number("flutterwave transaction", 288_200_000)
+        tx.wire.flw_ref = f"FLW-MOCK-{self.network.hex(32)}"
+        tx.wire.tried_at = self.network.now()
+        tx.id = str(tx.wire.number)
+        self.attempts(account)[tx.id] = tx
+        self._references(account).setdefault(str(tx.reference), []).append(tx)
+
+    def attempts(self, account: Account) -> dict[str, Transaction]:
+        """What Flutterwave calls transactions (attempts, not links), by id, oldest first."""
+        found: dict[str, Transaction] = account.memory.setdefault("attempts", {})
+        return found
+
+    def attempts_of(self, account: Account, reference: str) -> list[Transaction]:
+        """The attempts under one tx_ref, oldest first."""
+        return self._references(account).get(reference, [])
+
+    def _references(self, account: Account) -> dict[str, list[Transaction]]:
+        found: dict[str, list[Transaction]] = account.memory.setdefault("by_reference", {})
+        return found
+
+    def _attempt(self, account: Account, tx: Transaction) -> Transaction:
+        """The transaction that the payer acts on: a new one after a decline."""
+        if tx.wire.number is None:
+            self._number(account, tx)
+            return tx
+        if tx.status != "failed":
+            return tx
+        before: Attempt = tx.wire
+        fresh = Attempt(before.link, before.customer, before.meta, payment_type=before.payment_type)
+        again = self._book(account, str(tx.reference), tx.amount, tx.currency, fresh, "")
+        self._number(account, again)
+        if before.link is not None:
+            account.things[before.link.token] = again
+        return again
+
+    # The payer and the dashboard
+
+    def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
+        link = transaction.wire.link
+        if outcome == "abandon" or (link is not None and not link.open):
+            return transaction
+        tx = self._attempt(account, transaction)
+        if outcome == "success":
+            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, self.network.now()
+            tx.fee = fee_of(tx.amount, tx.currency)
+            tx.wire.response = "Approved by Financial Institution"
+            if link is not None:
+                link.close()
+        else:
+            tx.status, tx.wire.response = "failed", _word(transaction, "Do Not Honour")
+        self.tell(account, tx)
+        return tx
+
+    def make_refund(self, account: Account, tx: Transaction, amount: int, comments: str | None) -> Refund:
+        """Completed at once. Webhooks go only to accounts that switched refund webhooks on."""
+        number = self.network.number("flutterwave refund", 8_600)
+        made = Refund(str(number), amount, tx.currency, "succeeded", self.network.now(), comments)
+        made.wire = {"comments": comments}
+        tx.refunds.append(made)
+        self._tell_refund(account, tx, made)
+        return made
+
+    def _tell_refund(self, account: Account, tx: Transaction, refund: Refund) -> None:
+        self.network.publish(account, "refund", compact(shapes.refund_event(account, tx, refund)))
+
+    def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
+        return self.make_refund(account, transaction, amount, None)
+
+    def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
+        refund.status = "failed"
+        self._tell_refund(account, transaction, refund)
+
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
+        """Booked and listed only: the shape of Flutterwave's chargeback webhooks is not documented."""
+        made = transaction.dispute_for(story)
+        if made is None:
+            number = self.network.number("flutterwave chargeback", 4_100)
+            amount = story.amount or transaction.refundable or transaction.captured
+            made = Dispute(str(number), amount, "open", self.network.now(), reason=story.reason)
+            transaction.disputes.append(made)
+        if outcome != "open":
+            made.status, made.closed_at = "won" if outcome == "closed" else outcome, self.network.now()
+        return made
+
+    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
+        for (provider, _), account in self.network.accounts.items():
+            if provider == self.name and token in account.things:
+                return account, account.things[token]
+        return None
+
+    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        link: Link | None = tx.wire.link
+        closed = tx.status == "canceled" or (link is not None and not link.open and tx.status != "succeeded")
+        state = "expired" if closed else "open" if tx.payable else "paid"
+        return PayPage(
+            provider="Flutterwave",
+            title=link.title if link is not None and link.title else "Checkout",
+            merchant=f"Simulated merchant {account.number}",
+            description=tx.wire.customer["email"],
+            amount=f"{Decimal(tx.amount).scaleb(-exponent_of(tx.currency)):f}",
+            currency=tx.currency,
+            state=state,
+            reference=tx.reference,
+            note=tx.wire.response if tx.status == "failed" else "",
+        )
+
+    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        tx = self.pay(account, tx, outcome)
+        link: Link | None = tx.wire.link
+        if link is None or link.redirect_url is None:
+            return None
+        status = {"success": "successful", "decline": "failed", "abandon": "cancelled"}[outcome]
+        values = {"status": status, "tx_ref": str(tx.reference)}
+        if outcome != "abandon":
+            values["transaction_id"] = str(tx.wire.number)
+        return with_query(link.redirect_url, values)

@@ -1,0 +1,379 @@
+"""Flutterwave v4's HTTP API: access tokens, idempotency keys, direct charges, refunds, signed webhooks.
+
+The account is the client's secret. Decimals and fees are those of v3, in flutterwave_shapes.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from polytill.simulator.books import USUAL, Account, Dispute, DisputeStory, Json, Refund, Transaction, iso_time
+from polytill.simulator.flutterwave.v3_shapes import CURRENCIES, fee_of, to_minor, to_wire
+from polytill.simulator.wire import (
+    Answer,
+    Call,
+    PayPage,
+    Provider,
+    Route,
+    bearer,
+    compact,
+    is_web_address,
+    json_answer,
+    route,
+)
+
+_KEY = re.compile(r"^[0-9A-Za-z-]{16,128}$")
+_REFERENCE = re.compile(r"^[A-Za-z0-9-]{6,42}$")
+_TOKEN_SECONDS = 600
+_COUNTRY_CODE, _NUMBER = re.compile(r"[1-9][0-9]{0,2}"), re.compile(r"[0-9]{7,10}")
+_METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")
+_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "expired_uncaptured_charge")
+_PAGE = 50
+
+
+class No(Exception):
+    """Flutterwave rejects the request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Charge:
+    """Flutterwave's side of a transaction."""
+
+    method: Json
+    customer: Json
+    meta: Json
+    redirect_url: str | None
+    response: str = ""
+
+
+class FlutterwaveV4(Provider):
+    """Flutterwave v4."""
+
+    name = "flutterwave_v4"
+    prefix = "/flutterwave_v4"
+
+    def __init__(self, network: Any) -> None:
+        super().__init__(network)
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    def table(self) -> list[Route]:
+        return [
+            route("POST", "/realms/flutterwave/protocol/openid-connect/token", "other", self._token),
+            route("POST", "/orchestration/direct-charges", "create", self._charge),
+            route("GET", "/charges/{id}", "lookup", self._get_charge),
+            route("POST", "/refunds", "refund", self._refund),
+            route("GET", "/refunds", "lookup", self._list_refunds),
+            route("GET", "/refunds/{id}", "lookup", self._get_refund),
+            route("GET", "/chargebacks", "lookup", self._list_chargebacks),
+        ]
+
+    # Keys, tokens, idempotency keys
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        return self._tokens.get(bearer(headers) or "", (None, 0.0))[0]
+
+    def well_formed(self, key: str) -> bool:
+        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+
+    def _kept(self, call: Call) -> tuple[dict[str, Answer], str] | None:
+        given, key = call.headers.get("X-Idempotency-Key"), self.key_of(call.headers)
+        if call.method != "POST" or not given or key is None:
+            return None
+        return self.network.account(self.name, key).memory.setdefault("answers", {}), f"{call.path} {given}"
+
+    def enter(self, call: Call) -> Answer | None:
+        place = self._kept(call)
+        first = place[0].get(place[1]) if place else None
+        return first and Answer(first.status, first.body, {**first.headers, "X-Idempotency-Cache-Hit": "true"})
+
+    def remember(self, call: Call, answer: Answer) -> None:
+        place = self._kept(call)
+        if place and answer.status < 500:  # a failed request may be repeated under its key
+            place[0][place[1]] = answer
+
+    def handle(self, call: Call) -> Answer:
+        overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
+        if overtaken_by is not None:
+            return overtaken_by
+        try:
+            found = self.find(call.method, call.path)
+            if found is None:
+                raise No(404, "Resource not found")
+            line, parts = found
+            if line.operation == "other":
+                return line.run(call)
+            key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
+            if key is None or until < self.network.now() or not self.accepts(key):
+                raise No(401, "Unauthorized")
+            if self.standing(key) == "inactive" and line.operation == "create":
+                raise No(403, "Merchant cannot perform transactions without approval.")
+            given = call.headers.get("X-Idempotency-Key")
+            if call.method == "POST" and given is not None and not 12 <= len(given) <= 255:
+                raise No(400, "X-Idempotency-Key must have 12 to 255 characters")
+            answer = line.run(self.network.account(self.name, key), _given(call), **parts)
+        except No as refusal:
+            return _refused(refusal.status, str(refusal))
+        self.remember(call, answer)
+        return answer
+
+    def broken(self, status: int) -> Answer:
+        if status == 429:
+            return Answer(429, _refused(429, "Too many requests").body, {"Retry-After": "1"})
+        return _refused(status, "An unexpected error occurred")
+
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """Base64 HMAC-SHA256 over the body."""
+        mac = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+        return {"flutterwave-signature": base64.b64encode(mac).decode()}
+
+    def _token(self, call: Call) -> Answer:
+        form = {name: values[0] for name, values in parse_qs(call.body.decode("latin-1")).items()}
+        key = form.get("client_secret", "")
+        # One host issues tokens for both environments: a key of the other one is recognized here.
+        right = (
+            self.well_formed(key) and self.well_formed(form.get("client_id", "")) and self.standing(key) != "unknown"
+        )
+        if not right or form.get("grant_type") != "client_credentials":
+            return json_answer(401, {"error": "invalid_client", "error_description": "Invalid client credentials"})
+        self.network.account(self.name, key)
+        token = f"eyJ{self.network.token(60)}"
+        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
+        return json_answer(200, {"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"})
+
+    # Charges
+
+    def _charge(self, account: Account, given: Json) -> Answer:
+        reference, code, method = given.get("reference"), given.get("currency"), given.get("payment_method")
+        if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+            raise No(400, "reference is invalid")
+        if any(tx.reference == reference for tx in account.transactions):
+            raise No(409, "Charge with this reference already exists")
+        minor = to_minor(given.get("amount"), code) if isinstance(code, str) and code in CURRENCIES else None
+        if minor is None:
+            raise No(400, "amount or currency is invalid")
+        kind = method.get("type") if isinstance(method, dict) else None
+        if not isinstance(method, dict) or kind not in _METHODS:
+            raise No(400, "payment_method.type is not supported")
+        phone = method.get("mobile_money")
+        if kind == "mobile_money" and not (isinstance(phone, dict) and _is_phone(phone, "phone_number")):
+            raise No(400, "payment_method.mobile_money.phone_number is required")
+        customer, back, meta = given.get("customer"), given.get("redirect_url"), given.get("meta")
+        if not isinstance(customer, dict) or "@" not in str(customer.get("email")):
+            raise No(400, "customer.email is required")
+        if customer.get("phone") and not _is_phone(customer["phone"], "number"):
+            raise No(400, "customer.phone is invalid")
+        charge = Charge(
+            method, customer, meta if isinstance(meta, dict) else {}, back if is_web_address(back) else None
+        )
+        tx = Transaction(
+            self.name, account.key, f"chg_{self.network.token(10)}", reference, minor, str(code), self.network.now(),
+            "requires_action", wire=charge,
+        )  # fmt: skip
+        account.transactions.append(tx)
+        account.things[tx.id] = tx
+        return _yes(self._shown(tx))
+
+    def _shown(self, tx: Transaction) -> Json:
+        words = {"succeeded": "succeeded", "failed": "failed", "canceled": "voided"}
+        shape: Json = {
+            "id": tx.id, "amount": to_wire(tx.amount, tx.currency), "currency": tx.currency,
+            "reference": tx.reference, "status": words.get(tx.status, "pending"), "customer": tx.wire.customer,
+            "payment_method": tx.wire.method, "meta": tx.wire.meta, "created_datetime": iso_time(tx.created_at),
+        }  # fmt: skip
+        if tx.status == "requires_action":
+            shape["next_action"] = self._next(tx)
+        elif tx.wire.response:
+            shape["processor_response"] = {"type": tx.wire.response, "code": "00" if tx.captured else "05"}
+        return shape
+
+    def _next(self, tx: Transaction) -> Json:
+        kind = tx.wire.method["type"]
+        if kind == "opay":
+            url = f"{self.network.public_url or 'http://127.0.0.1'}/flutterwave_v4/pay/{tx.id}"
+            return {"type": "redirect_url", "redirect_url": {"url": url}}
+        notes = {
+            "bank_transfer": f"Transfer to account {int(tx.created_at) % 10**10:010d} at Test Bank",
+            "ussd": "Dial *889*000*1234#",
+            "mobile_money": "Please authorise this payment on your phone",
+        }
+        return {"type": "payment_instruction", "payment_instruction": {"note": notes[kind]}}
+
+    def _known(self, account: Account, charge_id: object) -> Transaction:
+        tx = account.things.get(str(charge_id))
+        if not isinstance(tx, Transaction):
+            raise No(404, "Charge not found")
+        return tx
+
+    def _get_charge(self, account: Account, given: Json, id: str) -> Answer:
+        return _yes(self._shown(self._known(account, id)))
+
+    # Refunds
+
+    def _refund(self, account: Account, given: Json) -> Answer:
+        tx = self._known(account, given.get("charge_id"))
+        minor = to_minor(given.get("amount"), tx.currency)
+        if minor is None or given.get("reason") not in _REASONS:
+            raise No(400, "amount or reason is invalid")
+        if minor > tx.refundable:
+            raise No(400, "Refund amount is more than what is left of the charge")
+        meta = given.get("meta")
+        return _yes(self._refund_shown(tx, self._made(account, tx, minor, meta if isinstance(meta, dict) else {})))
+
+    def _made(self, account: Account, tx: Transaction, minor: int, meta: Json) -> Refund:
+        reference = next((str(value) for value in meta.values()), None)
+        number = f"rfd_{self.network.token(10)}"
+        made = Refund(number, minor, tx.currency, "succeeded", self.network.now(), reference, {"meta": meta})
+        tx.refunds.append(made)
+        account.things[made.id] = (tx, made)
+        self._tell(account, self._event("refund.completed", self._refund_shown(tx, made)))
+        return made
+
+    def _refund_shown(self, tx: Transaction, refund: Refund) -> Json:
+        return {
+            "id": refund.id, "charge_id": tx.id, "amount_refunded": to_wire(refund.amount, refund.currency),
+            "currency": refund.currency, "status": refund.status, "meta": refund.wire["meta"],
+            "reason": "requested_by_customer", "created_datetime": iso_time(refund.created_at),
+        }  # fmt: skip
+
+    def _list_refunds(self, account: Account, given: Json) -> Answer:
+        page = given.get("?page", "1")
+        at = int(page) if page.isdecimal() and 1 <= int(page) <= 10**6 else 1
+        rows = [self._refund_shown(tx, refund) for tx in account.transactions for refund in tx.refunds]
+        return _yes(rows[(at - 1) * _PAGE : at * _PAGE])
+
+    def _get_refund(self, account: Account, given: Json, id: str) -> Answer:
+        found = account.things.get(id)
+        if not isinstance(found, tuple):
+            raise No(404, "Refund not found")
+        tx, refund = found
+        return _yes(self._refund_shown(tx, refund))
+
+    def _list_chargebacks(self, account: Account, given: Json) -> Answer:
+        page, size = given.get("?page", "1"), given.get("?size", "10")
+        if not (page.isdecimal() and 1 <= int(page) <= 10**6 and size.isdecimal() and 10 <= int(size) <= 50):
+            raise No(400, "page or size is not valid")
+        low, high = given.get("?from") or "", given.get("?to") or "9"
+        rows: list[Json] = [
+            {
+                "id": int(one.id), "charge_id": tx.id, "amount": to_wire(one.amount, tx.currency), "meta": {},
+                "stage": "new", "status": "initiated" if one.status == "open" else one.status, "type": "local",
+                "due_datetime": iso_time(one.created_at + 172_800), "created_datetime": iso_time(one.created_at),
+                "updated_datetime": iso_time(one.closed_at or one.created_at), "settlement_id": "N/A",
+                "uploaded_proof": None, "comment": one.reason or "Service not rendered", "initiator": "Cardholder",
+            }
+            for tx in reversed(account.transactions) for one in reversed(tx.disputes)
+        ]  # fmt: skip
+        rows = [row for row in rows if low <= str(row["created_datetime"]) <= high]
+        at = int(page) - 1
+        return _yes(rows[at * int(size) : (at + 1) * int(size)])
+
+    # The payer and the dashboard
+
+    def _event(self, kind: str, data: Json) -> Json:
+        now = int(self.network.now() * 1000)
+        return {"webhook_id": f"wbk_{self.network.token(12)}", "timestamp": now, "type": kind, "data": data}
+
+    def charge_event(self, tx: Transaction) -> Json:
+        """The webhook of a completed charge."""
+        return self._event("charge.completed", self._shown(tx))
+
+    def _tell(self, account: Account, event: Json) -> None:
+        self.network.publish(account, event["type"], compact(event))
+
+    def pay(self, account: Account, transaction: Transaction, outcome: str) -> Transaction:
+        tx = transaction
+        if outcome == "abandon":
+            return tx
+        tx.closed = True
+        if outcome == "success":
+            tx.status, tx.captured, tx.paid_at = "succeeded", tx.amount, self.network.now()
+            tx.fee, tx.wire.response = fee_of(tx.amount, tx.currency), "approved"
+        else:
+            tx.status, tx.wire.response = "failed", tx.said[0] if tx.said else "insufficient_funds"
+        self._tell(account, self.charge_event(tx))
+        return tx
+
+    def refund_in_dashboard(self, account: Account, transaction: Transaction, amount: int) -> Refund:
+        return self._made(account, transaction, amount, {})
+
+    def fail_refund(self, account: Account, transaction: Transaction, refund: Refund) -> None:
+        refund.status = "failed"
+        self._tell(account, self._event("refund.completed", self._refund_shown(transaction, refund)))
+
+    def dispute(self, account: Account, transaction: Transaction, outcome: str, story: DisputeStory = USUAL) -> Dispute:
+        """Booked and listed only: the shape of v4's chargeback webhooks is not documented."""
+        made = transaction.dispute_for(story)
+        if made is None:
+            number = self.network.number("flutterwave v4 chargeback", 900)
+            amount = story.amount or transaction.refundable or transaction.captured
+            made = Dispute(str(number), amount, "open", self.network.now(), reason=story.reason)
+            transaction.disputes.append(made)
+        if outcome != "open":
+            made.status, made.closed_at = "won" if outcome == "closed" else outcome, self.network.now()
+        return made
+
+    def page(self, token: str, query: Mapping[str, str]) -> PayPage | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        state = "open" if tx.payable else "paid" if tx.captured else "expired"
+        merchant, amount = f"Simulated merchant {account.number}", str(to_wire(tx.amount, tx.currency))
+        return PayPage("Flutterwave", "OPay", merchant, "", amount, tx.currency, state, tx.reference)
+
+    def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
+        found = self._behind(token)
+        if found is None:
+            return None
+        account, tx = found
+        self.pay(account, tx, outcome)
+        back: str | None = tx.wire.redirect_url
+        return back
+
+    def _behind(self, token: str) -> tuple[Account, Transaction] | None:
+        for (provider, _), account in self.network.accounts.items():
+            if provider == self.name and isinstance(account.things.get(token), Transaction):
+                return account, account.things[token]
+        return None
+
+
+def _yes(data: Any) -> Answer:
+    return json_answer(200, {"status": "success", "message": "Successful", "data": data})
+
+
+def _refused(status: int, message: str) -> Answer:
+    error = {"type": "REQUEST_NOT_VALID", "code": f"10{status}", "message": message, "validation_errors": []}
+    return json_answer(status, {"status": "failed", "error": error})
+
+
+def _given(call: Call) -> Json:
+    if call.method == "GET" or not call.body.strip():
+        return {f"?{name}": value for name, value in call.query.items()}
+    try:
+        document = json.loads(call.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise No(400, "Request body is not a JSON object")
+    return document
+
+
+def _is_phone(given: Any, name: str) -> bool:
+    """A country code and a number of seven to ten digits. A trunk zero is accepted only if it is part of the number."""
+    if not isinstance(given, dict):
+        return False
+    code, number = str(given.get("country_code")), str(given.get(name))
+    keeps_zero = code in ("225", "242")  # Ivory Coast, Congo
+    return bool(_COUNTRY_CODE.fullmatch(code) and _NUMBER.fullmatch(number)) and (number[0] != "0" or keeps_zero)

@@ -1,0 +1,305 @@
+"""PayPal's HTTP API: access tokens, request ids, addresses, the certificate and the signatures.
+
+Payments are in paypal_money.py, the shapes in paypal_shapes.py. The account is the client's secret; the secret of a
+registered hook is its webhook id.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from polytill.simulator.books import Account, Json, Transaction
+from polytill.simulator.paypal import shapes as shapes
+from polytill.simulator.paypal.money import No, PayPalMoney
+from polytill.simulator.wire import Answer, Call, Route, bearer, json_answer, route
+
+_KEY = re.compile(r"^[0-9A-Za-z_-]{16,128}$")
+_TOKEN_SECONDS = 32_400
+_TOKEN, _MOMENT = re.compile(r"[A-Za-z0-9+/=]{1,255}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_LISTED_SECONDS = 180 * 86_400
+# The scopes of a token, and what a key without the scope may not do.
+_SCOPES = {
+    "https://uri.paypal.com/services/payments/realtimepayment": "payments",
+    "https://uri.paypal.com/services/payments/payment/authcapture": "payments",
+    "https://uri.paypal.com/services/payments/refund": "refunds",
+    "https://uri.paypal.com/services/disputes/read-seller": "",
+    "openid": "",
+}
+_NAMES = {403: "NOT_AUTHORIZED", 400: "INVALID_REQUEST", 404: "RESOURCE_NOT_FOUND", 422: "UNPROCESSABLE_ENTITY"}
+
+
+@cache
+def _signing_key() -> RSAPrivateKey:
+    return generate_private_key(65537, 2048)
+
+
+@cache
+def _certificate() -> bytes:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "messageverificationcerts.paypal.com")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(_signing_key().public_key())
+    dated = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+    return dated.serial_number(1).sign(_signing_key(), SHA256()).public_bytes(Encoding.PEM)
+
+
+class PayPal(PayPalMoney):
+    """Orders v2 and Payments v2."""
+
+    prefix = "/paypal"
+
+    def __init__(self, network: Any) -> None:
+        super().__init__(network)
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    def table(self) -> list[Route]:
+        return [
+            route("POST", "/v1/oauth2/token", "other", self._token),
+            route("GET", "/v1/notifications/certs/{id}", "other", self._cert),
+            route("POST", "/v2/checkout/orders", "create", self._create),
+            route("GET", "/v2/checkout/orders/{id}", "lookup", self._get_order),
+            route("POST", "/v2/checkout/orders/{id}/capture", "confirm", self._capture_order),
+            route("POST", "/v2/checkout/orders/{id}/authorize", "confirm", self._authorize_order),
+            route("GET", "/v2/payments/authorizations/{id}", "lookup", self._get_hold),
+            route("POST", "/v2/payments/authorizations/{id}/capture", "capture", self._capture_hold),
+            route("POST", "/v2/payments/authorizations/{id}/void", "cancel", self._void_hold),
+            route("GET", "/v2/payments/captures/{id}", "lookup", self._get_capture),
+            route("POST", "/v2/payments/captures/{id}/refund", "refund", self._refund),
+            route("GET", "/v2/payments/refunds/{id}", "lookup", self._get_refund),
+            route("GET", "/v1/customer/disputes", "lookup", self._list_disputes),
+            route("GET", "/v1/customer/disputes/{id}", "lookup", self._get_dispute),
+        ]
+
+    # Keys, tokens, request ids
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        token = bearer(headers)
+        if token is not None:
+            return self._tokens.get(token, (None, 0.0))[0]
+        scheme, _, pair = headers.get("Authorization", "").partition(" ")
+        try:
+            user, _, secret = base64.b64decode(pair, validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        return secret if scheme.lower() == "basic" and self.well_formed(user) else None
+
+    def well_formed(self, key: str) -> bool:
+        return _KEY.fullmatch(key) is not None and "invalid" not in key.lower()
+
+    def _place(self, call: Call) -> tuple[dict[str, Answer], str] | None:
+        """Where the first answer to a request id is stored, and under which name."""
+        request_id, key = call.headers.get("PayPal-Request-Id"), self.key_of(call.headers)
+        if call.method != "POST" or not request_id or key is None or not self.well_formed(key):
+            return None
+        kept: dict[str, Answer] = self.network.account(self.name, key).memory.setdefault("answers", {})
+        return kept, f"{call.path} {request_id}"
+
+    def enter(self, call: Call) -> Answer | None:
+        place = self._place(call)
+        return place[0].get(place[1]) if place else None
+
+    def remember(self, call: Call, answer: Answer) -> None:
+        place = self._place(call)
+        if place and answer.status < 500:  # a failed request may be repeated under its id
+            place[0][place[1]] = answer
+
+    def handle(self, call: Call) -> Answer:
+        overtaken_by = self.enter(call)  # a call that arrived late, after its own repeat
+        if overtaken_by is not None:
+            return overtaken_by
+        try:
+            found = self.find(call.method, call.path)
+            if found is None:
+                raise No(404, "INVALID_RESOURCE_ID")
+            line, parts = found
+            if line.operation == "other":
+                return line.run(call, **parts)
+            key, until = self._tokens.get(bearer(call.headers) or "", (None, 0.0))
+            if key is None or until < self.network.now():
+                body = {"error": "invalid_token", "error_description": "Token signature verification failed"}
+                return json_answer(401, body)
+            account = self.network.account(self.name, key)
+            if ("refunds" if "refund" in call.path else "payments") in account.denied:
+                raise No(403, "PERMISSION_DENIED", "You do not have permission to access or perform operations.")
+            if account.standing == "inactive" and line.operation == "create":
+                raise No(422, "PAYEE_ACCOUNT_RESTRICTED", "The merchant account is restricted.")
+            answer = line.run(account, _given(call), **parts)
+        except No as refusal:
+            return self._refused(refusal)
+        self.remember(call, answer)
+        return answer
+
+    def _refused(self, refusal: No) -> Answer:
+        return json_answer(refusal.status, {
+            "name": _NAMES[refusal.status],
+            "details": [{"issue": refusal.issue, "description": str(refusal)}],
+            "message": "The requested action could not be performed.",
+            "debug_id": self.network.hex(13),
+        })  # fmt: skip
+
+    def broken(self, status: int) -> Answer:
+        name = "RATE_LIMIT_REACHED" if status == 429 else "INTERNAL_SERVER_ERROR"
+        body = {"name": name, "message": "An error occurred.", "debug_id": self.network.hex(13)}
+        return json_answer(status, body, {"Retry-After": "1"} if status == 429 else None)
+
+    def sign(self, account: str, secret: str, body: bytes) -> dict[str, str]:
+        """RSA over transmission id, time, webhook id and the body's CRC."""
+        sent_id, sent_at = self.network.hex(36), shapes.moment(self.network.now())
+        signed = f"{sent_id}|{sent_at}|{secret}|{zlib.crc32(body)}".encode()
+        return {
+            "PAYPAL-TRANSMISSION-ID": sent_id,
+            "PAYPAL-TRANSMISSION-TIME": sent_at,
+            "PAYPAL-CERT-URL": f"{self.base}/v1/notifications/certs/CERT-1",
+            "PAYPAL-AUTH-ALGO": "SHA256withRSA",
+            "PAYPAL-TRANSMISSION-SIG": base64.b64encode(_signing_key().sign(signed, PKCS1v15(), SHA256())).decode(),
+        }
+
+    def _token(self, call: Call) -> Answer:
+        key = self.key_of(call.headers)
+        grant = parse_qs(call.body.decode("latin-1")).get("grant_type")
+        if key is None or not self.accepts(key) or bearer(call.headers):
+            body = {"error": "invalid_client", "error_description": "Client Authentication failed"}
+            return json_answer(401, body)
+        if grant != ["client_credentials"]:
+            return json_answer(400, {"error": "unsupported_grant_type"})
+        denied = self.network.account(self.name, key).denied
+        token = f"A21AA{self.network.token(60)}"
+        self._tokens[token] = (key, self.network.now() + _TOKEN_SECONDS)
+        scopes = " ".join(scope for scope, what in _SCOPES.items() if what not in denied)
+        return json_answer(
+            200, {"scope": scopes, "access_token": token, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS}
+        )
+
+    def _cert(self, call: Call, id: str) -> Answer:
+        return Answer(200, _certificate(), {}, "application/x-pem-file")
+
+    # Orders
+
+    def _page_of(self, tx: Transaction) -> str:
+        return f"{self.base}/pay/{tx.id}"
+
+    def _shown(self, tx: Transaction, status: int = 200) -> Answer:
+        return json_answer(status, shapes.order_json(tx, self.base, self._page_of(tx)))
+
+    def _known(self, account: Account, order_id: str) -> Transaction:
+        tx = account.things.get(order_id)
+        if not isinstance(tx, Transaction):
+            raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+        return tx
+
+    def _create(self, account: Account, given: Json) -> Answer:
+        return self._shown(self.new_order(account, given))
+
+    def _get_order(self, account: Account, given: Json, id: str) -> Answer:
+        return self._shown(self._known(account, id))
+
+    def _capture_order(self, account: Account, given: Json, id: str) -> Answer:
+        tx = self._known(account, id)
+        self.take(account, tx, "CAPTURE")
+        return self._shown(tx, 201)
+
+    def _authorize_order(self, account: Account, given: Json, id: str) -> Answer:
+        tx = self._known(account, id)
+        self.take(account, tx, "AUTHORIZE")
+        return self._shown(tx, 201)
+
+    # Holds, captures, refunds
+
+    def _by(self, account: Account, part: str, part_id: str) -> Transaction:
+        for tx in account.transactions:
+            if getattr(tx.wire, part) == part_id:
+                return tx
+        raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+
+    def _get_hold(self, account: Account, given: Json, id: str) -> Answer:
+        return json_answer(200, shapes.authorization_json(self._by(account, "hold", id)))
+
+    def _capture_hold(self, account: Account, given: Json, id: str) -> Answer:
+        tx = self._by(account, "hold", id)
+        self.capture_hold(account, tx, self._amount(tx, given, tx.amount))
+        return json_answer(201, shapes.capture_json(tx))
+
+    def _void_hold(self, account: Account, given: Json, id: str) -> Answer:
+        tx = self._by(account, "hold", id)
+        self.void_hold(account, tx)
+        return json_answer(200, shapes.authorization_json(tx))
+
+    def _get_capture(self, account: Account, given: Json, id: str) -> Answer:
+        return json_answer(200, shapes.capture_json(self._by(account, "capture", id)))
+
+    def _amount(self, tx: Transaction, given: Json, rest: int) -> int:
+        if given.get("amount") is None:
+            return rest
+        minor, code = self.money(given["amount"])
+        if code != tx.currency:
+            raise No(422, "CURRENCY_MISMATCH")
+        return minor
+
+    def _refund(self, account: Account, given: Json, id: str) -> Answer:
+        tx = self._by(account, "capture", id)
+        wire = {name: given[name] for name in ("custom_id", "invoice_id") if isinstance(given.get(name), str)}
+        made = self.make_refund(account, tx, self._amount(tx, given, tx.refundable), wire)
+        return json_answer(201, shapes.refund_json(tx, made, self.base))
+
+    def _get_refund(self, account: Account, given: Json, id: str) -> Answer:
+        found = account.things.get(id)
+        if not isinstance(found, tuple):
+            raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+        tx, refund = found
+        return json_answer(200, shapes.refund_json(tx, refund, self.base))
+
+    # Disputes
+
+    def _list_disputes(self, account: Account, given: Json) -> Answer:
+        now, size, token = self.network.now(), given.get("?page_size", "10"), given.get("?next_page_token", "MQ==")
+        if not size.isdecimal() or not 1 <= int(size) <= 50 or not _TOKEN.fullmatch(token):
+            raise No(400, "INVALID_PARAMETER_VALUE", "page_size or next_page_token")
+        after, before = given.get("?update_time_after"), given.get("?update_time_before")
+        if any(
+            moment and (not _MOMENT.fullmatch(moment) or moment < shapes.moment(now - _LISTED_SECONDS))
+            for moment in (after, before)
+        ):
+            raise No(400, "INVALID_PARAMETER_VALUE", "an update time must be within the last 180 days")
+        found = [(tx, one) for tx in account.transactions for one in tx.disputes]
+        rows = [shapes.listed_dispute_json(tx, one, self.base) for tx, one in found]
+        rows = [r for r in rows if (after or "") <= r["update_time"] and (not before or r["update_time"] <= before)]
+        rows.sort(key=lambda row: row["create_time"], reverse=True)
+        at, count = int(base64.b64decode(token)), int(size)
+        links = [{"href": f"{self.base}/v1/customer/disputes", "rel": "self", "method": "GET"}]
+        if len(rows) > at * count:
+            query = {name[1:]: value for name, value in given.items()}
+            query["next_page_token"] = base64.b64encode(str(at + 1).encode()).decode()
+            links.append({**links[0], "href": f"{links[0]['href']}?{urlencode(query)}", "rel": "next"})
+        return json_answer(200, {"items": rows[(at - 1) * count : at * count], "links": links})
+
+    def _get_dispute(self, account: Account, given: Json, id: str) -> Answer:
+        for tx in account.transactions:
+            for dispute in tx.disputes:
+                if dispute.id == id:
+                    given_back = dispute.amount if dispute.status == "lost" else None
+                    return json_answer(200, shapes.dispute_json(tx, dispute, given_back))
+        raise No(404, "INVALID_RESOURCE_ID", "Specified resource ID does not exist.")
+
+
+def _given(call: Call) -> Json:
+    if call.method == "GET" or not call.body.strip():
+        return {f"?{name}": value for name, value in call.query.items()}
+    try:
+        document = json.loads(call.body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise No(400, "MALFORMED_REQUEST_JSON")
+    return document

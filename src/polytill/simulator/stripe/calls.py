@@ -1,0 +1,324 @@
+"""Stripe's API calls: one function per address, parameters in, answer out."""
+
+from __future__ import annotations
+
+from polytill.simulator.books import Json, Transaction
+from polytill.simulator.stripe import payments as money
+from polytill.simulator.stripe import sessions as sessions
+from polytill.simulator.stripe import shapes as shapes
+from polytill.simulator.stripe.answers import missing, page, reply, shape_of
+from polytill.simulator.stripe.cards import card_for
+from polytill.simulator.stripe.params import (
+    boolean,
+    check_amount,
+    check_known,
+    choice,
+    currency,
+    integer,
+    invalid,
+    metadata,
+    need,
+    statement_suffix,
+    text,
+    to_minor,
+    to_wire,
+)
+from polytill.simulator.stripe.payments import Desk, set_status
+from polytill.simulator.stripe.shapes import Intent
+from polytill.simulator.wire import Answer
+
+
+def intent_of(desk: Desk, name: str, param: str = "intent") -> Transaction:
+    """The intent with this id."""
+    thing = desk.account.things.get(name)
+    if not isinstance(thing, Transaction) or not name.startswith("pi_"):
+        raise missing("payment_intent", name, param)
+    return thing
+
+
+def intents(desk: Desk) -> list[Transaction]:
+    """All intents of the account, oldest first."""
+    return [tx for tx in desk.account.transactions if tx.wire.id is not None]
+
+
+# Payment intents
+
+
+def _apply(desk: Desk, tx: Transaction, params: Json) -> None:
+    """Parameters that create, update and confirm share."""
+    intent: Intent = tx.wire
+    for name in ("description", "receipt_email", "return_url"):
+        if name in params:
+            setattr(intent, name, text(params, name))
+    if "statement_descriptor_suffix" in params:
+        intent.statement_descriptor_suffix = statement_suffix(params)
+    if "customer" in params:
+        customer = text(params, "customer")
+        if customer is not None and not isinstance(desk.account.things.get(customer), dict):
+            raise missing("customer", customer, "customer")
+        intent.customer = customer
+    if "setup_future_usage" in params:
+        intent.setup_future_usage = choice(params, "setup_future_usage", ("off_session", "on_session"))
+    if "capture_method" in params:
+        words = ("automatic", "automatic_async", "manual")
+        intent.capture_method = choice(params, "capture_method", words) or "automatic"
+    if "metadata" in params:
+        fresh = metadata(params)
+        merged = {**intent.metadata, **fresh} if params["metadata"] else {}
+        intent.metadata = {key: value for key, value in merged.items() if value != ""}
+    token = text(params, "payment_method")
+    data = params.get("payment_method_data")
+    if isinstance(data, dict):
+        token = "pm_card_visa" if choice(data, "type", ("card",)) else None
+    if token is not None:
+        intent.card = card_for(desk, token)
+        if intent.card.customer not in (None, intent.customer):
+            message = (
+                "The payment method belongs to a customer. Please include the customer in the `customer` parameter."
+            )
+            raise invalid(message, "payment_method")
+        if intent.status == "requires_payment_method":
+            set_status(tx, "requires_confirmation")
+
+
+def _check_methods(params: Json, confirm: bool) -> None:
+    automatic = params.get("automatic_payment_methods", {})
+    if not isinstance(automatic, dict) or set(automatic) - {"enabled", "allow_redirects"}:
+        raise invalid("Invalid object", "automatic_payment_methods")
+    boolean(automatic, "enabled")
+    redirects = choice(automatic, "allow_redirects", ("always", "never"))
+    if "automatic_payment_methods" in params and "allowed_payment_method_types" in params:
+        message = (
+            "You may only specify one of these parameters: automatic_payment_methods, allowed_payment_method_types."
+        )
+        raise invalid(message, "allowed_payment_method_types")
+    if not confirm and "return_url" in params:
+        message = (
+            "The parameter `return_url` cannot be passed when creating a PaymentIntent unless `confirm` is set to true."
+        )
+        raise invalid(message, "return_url")
+    if not confirm and "off_session" in params:
+        raise invalid("The parameter `off_session` requires `confirm` to be set to true.", "off_session")
+    free = redirects == "never" or "allowed_payment_method_types" in params or boolean(params, "off_session")
+    if confirm and not (free or params.get("return_url")):
+        message = (
+            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
+            "Because some of these "
+            "payment methods might redirect your customer off of your page, you must provide a "
+            "`return_url`. If you don't "
+            "want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` "
+            "to `true` and "
+            "`automatic_payment_methods[allow_redirects]` to `never`."
+        )
+        raise invalid(message, "return_url")
+
+
+def create_intent(desk: Desk, params: Json) -> Answer:
+    """POST /v1/payment_intents."""
+    check_known(params, "intent.create")
+    need(params, "amount", "currency")
+    code = currency(params)
+    wire = integer(params, "amount") or 0
+    check_amount(wire, code)
+    confirm = boolean(params, "confirm")
+    _check_methods(params, confirm)
+    name = desk.new_id("pi_3")
+    intent = Intent(name, f"{name}_secret_{desk.network.token(25)}", "automatic", int(desk.now))
+    tx = Transaction("stripe", desk.account.key, name, None, to_minor(wire, code), code, desk.now, wire=intent)
+    tx.idempotency_key = desk.idempotency_key
+    _apply(desk, tx, params)
+    desk.keep(tx)
+    desk.index(name, tx)
+    desk.emit_intent("created", tx)
+    if confirm:
+        _confirm(desk, tx, params)
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+def _confirm(desk: Desk, tx: Transaction, params: Json) -> None:
+    away = boolean(params, "off_session") if params.get("off_session") in ("true", "false", None) else True
+    money.confirm(desk, tx, off_session=away, refuse_action=boolean(params, "error_on_requires_action"))
+
+
+def retrieve_intent(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/payment_intents/{id}."""
+    check_known(params, "retrieve")
+    return reply(desk, params, shapes.intent_json(desk.account, intent_of(desk, id)))
+
+
+def list_intents(desk: Desk, params: Json) -> Answer:
+    """GET /v1/payment_intents."""
+    customer = text(params, "customer")
+    rows = [tx for tx in intents(desk) if customer in (None, tx.wire.customer)]
+    return page(desk, params, "/v1/payment_intents", [shapes.intent_json(desk.account, tx) for tx in rows])
+
+
+def update_intent(desk: Desk, params: Json, id: str) -> Answer:
+    """POST /v1/payment_intents/{id}."""
+    check_known(params, "intent.update")
+    tx = intent_of(desk, id)
+    frozen = {"amount", "currency", "payment_method", "customer", "capture_method"} & set(params)
+    if frozen and tx.wire.status not in (
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+    ):
+        message = (
+            f"This PaymentIntent's {sorted(frozen)[0]} could not be updated because it has a status "
+            f"of {tx.wire.status}."
+        )
+        raise money.unexpected(tx, desk.account, message)
+    if "amount" in params or "currency" in params:
+        code = currency(params) if "currency" in params else tx.currency
+        wire = integer(params, "amount") if "amount" in params else to_wire(tx.amount, tx.currency)
+        check_amount(wire or 0, code)
+        tx.amount, tx.currency = to_minor(wire or 0, code), code
+    _apply(desk, tx, params)
+    desk.refer(tx)
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+def confirm_intent(desk: Desk, params: Json, id: str) -> Answer:
+    """POST /v1/payment_intents/{id}/confirm."""
+    check_known(params, "intent.confirm")
+    tx = intent_of(desk, id)
+    if tx.payable:
+        _apply(desk, tx, params)
+    _confirm(desk, tx, params)
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+def capture_intent(desk: Desk, params: Json, id: str) -> Answer:
+    """POST /v1/payment_intents/{id}/capture."""
+    check_known(params, "intent.capture")
+    tx = intent_of(desk, id)
+    money.capture(desk, tx, integer(params, "amount_to_capture"))
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+def cancel_intent(desk: Desk, params: Json, id: str) -> Answer:
+    """POST /v1/payment_intents/{id}/cancel."""
+    check_known(params, "intent.cancel")
+    words = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
+    tx = intent_of(desk, id)
+    money.cancel(desk, tx, choice(params, "cancellation_reason", words))
+    return reply(desk, params, shapes.intent_json(desk.account, tx))
+
+
+# Refunds, charges, disputes, events
+
+
+def _paid_by(desk: Desk, params: Json) -> Transaction:
+    name, charge = text(params, "payment_intent"), text(params, "charge")
+    if name is not None:
+        return intent_of(desk, name, "payment_intent")
+    thing = desk.account.things.get(charge or "")
+    if charge is None:
+        raise invalid(
+            "One of the following params should be provided for this request: payment_intent or charge.",
+            "charge",
+        )
+    if not isinstance(thing, tuple) or not charge.startswith("ch_"):
+        raise missing("charge", charge, "charge")
+    tx: Transaction = thing[0]
+    return tx
+
+
+def create_refund(desk: Desk, params: Json) -> Answer:
+    """POST /v1/refunds."""
+    check_known(params, "refund.create")
+    reason = choice(params, "reason", ("duplicate", "fraudulent", "requested_by_customer"))
+    made_of = _paid_by(desk, params)
+    made = money.refund(desk, made_of, integer(params, "amount"), reason, metadata(params))
+    return reply(desk, params, shapes.refund_json(made_of, made))
+
+
+def retrieve_refund(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/refunds/{id}."""
+    return _retrieve(desk, params, id, "refund", "re_")
+
+
+def list_refunds(desk: Desk, params: Json) -> Answer:
+    """GET /v1/refunds."""
+    rows = [_paid_by(desk, params)] if {"payment_intent", "charge"} & set(params) else desk.account.transactions
+    found = [(refund.created_at, shapes.refund_json(tx, refund)) for tx in rows for refund in tx.refunds]
+    return page(desk, params, "/v1/refunds", [row for _, row in sorted(found, key=lambda pair: pair[0])])
+
+
+def _retrieve(desk: Desk, params: Json, name: str, kind: str, prefix: str) -> Answer:
+    check_known(params, "retrieve")
+    shape = shape_of(desk, name) if name.startswith(prefix) else None
+    if shape is None:
+        raise missing(kind, name)
+    return reply(desk, params, shape)
+
+
+def retrieve_charge(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/charges/{id}."""
+    return _retrieve(desk, params, id, "charge", "ch_")
+
+
+def retrieve_balance_transaction(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/balance_transactions/{id}."""
+    return _retrieve(desk, params, id, "balance transaction", "txn_")
+
+
+def list_charges(desk: Desk, params: Json) -> Answer:
+    """GET /v1/charges."""
+    name = text(params, "payment_intent")
+    rows = [intent_of(desk, name, "payment_intent")] if name else intents(desk)
+    shown = [shapes.charge_json(desk.account, tx, charge) for tx in rows for charge in tx.wire.charges]
+    return page(desk, params, "/v1/charges", sorted(shown, key=lambda row: row["created"]))
+
+
+def list_disputes(desk: Desk, params: Json) -> Answer:
+    """GET /v1/disputes."""
+    name = text(params, "payment_intent")
+    rows = [intent_of(desk, name, "payment_intent")] if name else intents(desk)
+    shown = [shapes.dispute_json(desk.account, tx, dispute) for tx in rows for dispute in tx.disputes]
+    return page(desk, params, "/v1/disputes", sorted(shown, key=lambda row: row["created"]))
+
+
+def list_events(desk: Desk, params: Json) -> Answer:
+    """GET /v1/events."""
+    kind = text(params, "type")
+    return page(desk, params, "/v1/events", [event for event in desk.account.events if kind in (None, event["type"])])
+
+
+def retrieve_event(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/events/{id}."""
+    check_known(params, "retrieve")
+    for event in desk.account.events:
+        if event["id"] == id:
+            return reply(desk, params, event)
+    raise missing("event", id)
+
+
+# Checkout
+
+
+def create_session(desk: Desk, params: Json) -> Answer:
+    """POST /v1/checkout/sessions."""
+    check_known(params, "session.create")
+    return reply(desk, params, sessions.session_json(desk.account, sessions.create(desk, params)))
+
+
+def _session_of(desk: Desk, name: str) -> Transaction:
+    thing = desk.account.things.get(name)
+    if not isinstance(thing, Transaction) or not name.startswith("cs_"):
+        raise missing("checkout.session", name)
+    return thing
+
+
+def retrieve_session(desk: Desk, params: Json, id: str) -> Answer:
+    """GET /v1/checkout/sessions/{id}."""
+    check_known(params, "retrieve")
+    return reply(desk, params, sessions.session_json(desk.account, _session_of(desk, id)))
+
+
+def expire_session(desk: Desk, params: Json, id: str) -> Answer:
+    """POST /v1/checkout/sessions/{id}/expire."""
+    check_known(params, "retrieve")
+    tx = _session_of(desk, id)
+    sessions.expire(desk, tx)
+    return reply(desk, params, sessions.session_json(desk.account, tx))

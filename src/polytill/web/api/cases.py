@@ -1,0 +1,155 @@
+"""The operator's queue over HTTP: a practice's cases with their evidence, and where the platform finds them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.states import CountedAs
+from polytill.flows.review import resolve, same_money, staff_decisions
+from polytill.storage import cases
+from polytill.storage.cases import OperatorCase
+from polytill.web.api import answers, shapes, views
+from polytill.web.api.auth import Owner, PracticeId, Reads, Refunds
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.dispute_shapes import Dispute, dispute_view
+from polytill.web.api.owner import After, Limit
+from polytill.web.api.views import answer
+
+router = APIRouter(tags=["cases"], route_class=StrictRoute)
+
+CaseId = Annotated[str, Path(alias="caseId", max_length=40)]
+
+
+class CaseSummary(answers.Answer):
+    """A case as the platform sees it: where it is and of what kind, without the practice's money."""
+
+    practice_id: int
+    id: str
+    kind: str
+    environment: answers.Environment
+    status: Literal["open", "resolved"]
+    created_at: answers.Moment
+
+
+class CasePage(answers.Answer):
+    """Open cases of some practices; ``nextAfter`` is null at the end."""
+
+    data: list[CaseSummary]
+    next_after: int | None
+
+
+class Case(CaseSummary):
+    """A case as its practice sees it."""
+
+    subject: str
+    payment_id: str | None
+    detail: dict[str, Any]
+    resolved_at: answers.Moment | None
+    resolved_by: str | None
+
+
+class CaseEvidence(answers.Answer):
+    """A case beside everything that our rows say of its payment."""
+
+    case: Case
+    payment: answers.PaymentSummary | None
+    attempts: list[answers.Attempt]
+    refunds: list[answers.Refund]
+    disputes: list[Dispute]
+
+
+class ResolveShape(shapes.Shape):
+    """What to do about a case. All but ``look_up`` and ``refund_excess`` need a note. ``mark_paid`` needs the provider's
+    ``transactionId`` and the ``amount`` on its statement (minor units); ``done`` of a refund may name the
+    ``transactionId``. ``acceptDisputeRisk`` lets ``refund_excess`` refund what an open chargeback is about."""
+
+    action: Literal[
+        "look_up", "refund_excess", "same_account", "call_off", "mark_paid", "done", "not_done", "count_separately",
+        "count_once", "handled",
+    ]  # fmt: skip
+    note: shapes.Text | None = None
+    transaction_id: shapes.Text | None = None
+    amount: shapes.Amount | None = None
+    accept_dispute_risk: bool = False
+
+
+def _summary(practice_id: int, case: OperatorCase) -> dict[str, Any]:
+    return {
+        "practiceId": practice_id, "id": case.id, "kind": case.kind, "environment": case.environment.value,
+        "status": case.state, "createdAt": wire_time(case.created_at),
+    }  # fmt: skip
+
+
+def _view(practice_id: int, case: OperatorCase) -> dict[str, Any]:
+    return {
+        **_summary(practice_id, case), "subject": case.subject, "paymentId": case.payment_id, "detail": case.detail,
+        "resolvedAt": wire_time(case.resolved_at), "resolvedBy": case.resolved_by,
+    }  # fmt: skip
+
+
+def evidence_view(practice_id: int, found: resolve.Evidence) -> dict[str, Any]:
+    """A case with its evidence, as it stands on the wire."""
+    return {
+        "case": _view(practice_id, found.case),
+        "payment": views.payment_summary(found.payment) if found.payment else None,
+        "attempts": [views.attempt_view(attempt) for attempt in found.attempts],
+        "refunds": [views.refund_view(refund) for refund in found.refunds],
+        "disputes": [dispute_view(dispute) for dispute in found.disputes],
+    }  # fmt: skip
+
+
+@router.get("/api/owner/cases", response_model=CasePage)
+async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
+    """Open cases of up to 50 practices after a practice id; go on with ``nextAfter``. Amounts stay with the practice."""
+    found, following = await resolve.across(caller.desk, after)
+    return answer({"data": [_summary(practice_id, case) for practice_id, case in found], "nextAfter": following})
+
+
+@router.get("/api/practices/{practiceId}/cases", response_model=list[Case])
+async def list_cases(
+    caller: Reads, practice_id: PracticeId, status: Literal["open", "resolved"] | None = None,
+    kind: Annotated[str | None, Query(max_length=60)] = None,
+    before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
+) -> Response:  # fmt: skip
+    """What waits for a person, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    return answer([_view(practice_id, case) for case in await cases.listed(db, status, kind, before, limit)])
+
+
+@router.get("/api/practices/{practiceId}/cases/{caseId}", response_model=CaseEvidence)
+async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> Response:
+    """One case beside everything that our rows say of its payment."""
+    return answer(evidence_view(practice_id, await resolve.evidence(caller.desk, practice_id, case_id)))
+
+
+@router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
+async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveShape) -> Response:
+    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
+    unknown, decide whether a refund and a dispute are the same money, or resolve the case with a note."""
+    desk, actor = caller.desk, caller.actor
+    if body.action == "look_up":
+        found = await resolve.look_up(desk, practice_id, case_id, actor)
+    elif body.action == "refund_excess":
+        found = await resolve.refund_excess(desk, practice_id, case_id, actor, body.accept_dispute_risk)
+    elif body.action == "same_account":
+        found = await resolve.same_account(desk, practice_id, case_id, body.note or "", actor)
+    elif body.action == "call_off":
+        found = await resolve.call_off(desk, practice_id, case_id, body.note or "", actor)
+    elif body.action == "mark_paid":
+        found = await staff_decisions.mark_paid(
+            desk, practice_id, case_id, body.transaction_id or "", body.amount, body.note or "", actor
+        )
+    elif body.action in ("done", "not_done"):
+        is_done = body.action == "done"
+        found = await staff_decisions.decide(
+            desk, practice_id, case_id, is_done, body.note or "", actor, body.transaction_id
+        )
+    elif body.action in ("count_separately", "count_once"):
+        counted = CountedAs.separate if body.action == "count_separately" else CountedAs.same
+        found = await same_money.count(desk, practice_id, case_id, counted, body.note or "", actor)
+    else:
+        found = await resolve.put_away(desk, practice_id, case_id, body.note or "", actor)
+    return answer(evidence_view(practice_id, found))

@@ -1,0 +1,43 @@
+"""Disputes on the wire: inquiries and chargebacks, with what a person needs to answer them in time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from polytill.domain.clock import wire_time
+from polytill.domain.states import DisputeKind, DisputeReason, DisputeState
+from polytill.storage.disputes import Dispute as DisputeRow
+from polytill.web.api.answering import Answer, Minor, Moment
+
+
+class Dispute(Answer):
+    """A dispute about a payment."""
+
+    id: Annotated[str, Field(description="The provider's id of it")]
+    kind: Annotated[DisputeKind, Field(description="An inquiry withdraws no funds; it may become a chargeback")]
+    status: Annotated[DisputeState, Field(description="`closed`: it ended without a decision that took money")]
+    provider_status: str
+    reason: DisputeReason | None
+    provider_reason: Annotated[str | None, Field(description="The provider's own code")]
+    amount: Annotated[Minor | None, Field(description="What is disputed; null where the provider does not say")]
+    amount_lost: Annotated[
+        Minor, Field(description="What of it is booked as lost: not what a refund has returned already")
+    ]
+    currency: str
+    funds_withdrawn: bool
+    due_at: Annotated[str | None, Field(description="Until when the provider takes an answer")]
+    created_at: Moment
+    updated_at: Moment
+
+
+def dispute_view(dispute: DisputeRow) -> dict[str, Any]:
+    """One dispute."""
+    return {
+        "id": dispute.provider_dispute_id, "kind": dispute.kind.value, "status": dispute.state.value,
+        "providerStatus": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
+        "providerReason": dispute.provider_reason, "amount": dispute.amount, "amountLost": dispute.booked,
+        "currency": dispute.currency, "fundsWithdrawn": dispute.funds_withdrawn, "dueAt": dispute.due_at,
+        "createdAt": wire_time(dispute.created_at), "updatedAt": wire_time(dispute.updated_at),
+    }  # fmt: skip

@@ -1,0 +1,105 @@
+"""How the host learns what happened: one feed to read in order, and signed deliveries to one destination."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.errors import NotFound
+from polytill.flows import events as outbox
+from polytill.flows.admin import event_destination
+from polytill.storage import event_deliveries, events
+from polytill.web.api import event_shapes
+from polytill.web.api.auth import Owner
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/owner", tags=["events"], route_class=StrictRoute)
+
+Cursor = Annotated[int, Query(ge=0, le=2**53)]
+Position = Annotated[int, Path(alias="cursor", ge=1, le=2**53)]
+
+
+@router.get("/events", response_model=event_shapes.EventPage)
+async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
+    """What happened in all practices, in order, from after a cursor on."""
+    found = await events.read(caller.desk.owner, after, limit)
+    return answer(
+        {
+            "data": [{"cursor": event.position, **outbox.event_view(event)} for event in found],
+            "nextCursor": found[-1].position if found else after,
+        }
+    )
+
+
+@router.post("/events/{cursor}/replay", status_code=202, response_model=event_shapes.Replayed)
+async def replay_event(caller: Owner, cursor: Position) -> Response:
+    """Deliver one event once more."""
+    await event_destination.replay(caller.desk, cursor, caller.actor)
+    return answer({"cursor": cursor}, 202)
+
+
+# ── The destination ──
+
+
+@router.get("/event-destination", response_model=event_shapes.Destination)
+async def get_destination(caller: Owner) -> Response:
+    """Where events are delivered, and what has not arrived there. The secret is not shown again."""
+    desk = caller.desk
+    found = await event_destination.current(desk)
+    if found is None:
+        raise NotFound("No event destination is set.")
+    secret = event_destination.secrets_of(desk, found)[0]
+    backlog = await event_destination.read_backlog(desk)
+    return answer(
+        {
+            **event_shapes.backlog_view(backlog, desk.world.now()), "url": found.url,
+            "secretLast4": secret.reveal()[-4:], "previousSecretUntil": wire_time(found.previous_until),
+            "createdAt": wire_time(found.created_at), "updatedAt": wire_time(found.updated_at),
+        }
+    )  # fmt: skip
+
+
+@router.put("/event-destination", response_model=event_shapes.NewDestination)
+async def set_destination(caller: Owner, body: event_shapes.DestinationShape) -> Response:
+    """Set where events are delivered. The secret to verify them with is shown this once."""
+    secret = await event_destination.set_destination(caller.desk, body.url, caller.actor)
+    return answer({"url": body.url, "secret": secret})
+
+
+@router.delete("/event-destination", status_code=204)
+async def remove_destination(caller: Owner) -> Response:
+    """Deliver nothing any more. What was pending stays in the feed."""
+    await event_destination.remove_destination(caller.desk, caller.actor)
+    return Response(status_code=204)
+
+
+# ── Deliveries ──
+
+
+@router.get("/event-deliveries", response_model=event_shapes.EventDeliveryPage)
+async def list_deliveries(
+    caller: Owner, state: event_shapes.DeliveryState | None = None,
+    practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None, limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Response:  # fmt: skip
+    """Deliveries, newest event first."""
+    stored = event_shapes.STORED[state] if state else None
+    found = await event_deliveries.listed(caller.desk.owner, stored, practice_id, before, limit + 1)
+    following = found[limit - 1].event.position if len(found) > limit else None
+    return answer({"data": [event_shapes.delivery_view(one) for one in found[:limit]], "nextBefore": following})
+
+
+@router.post("/event-deliveries/replay", status_code=202, response_model=event_shapes.ReplayedAll)
+async def replay_abandoned(caller: Owner) -> Response:
+    """Deliver every abandoned event once more."""
+    return answer({"count": await event_destination.replay_abandoned(caller.desk, caller.actor)}, 202)
+
+
+@router.post("/event-deliveries/{cursor}/resolve", status_code=204)
+async def resolve_delivery(caller: Owner, cursor: Position) -> Response:
+    """Close the review case of an abandoned event without delivering it."""
+    await event_destination.resolve(caller.desk, cursor, caller.actor)
+    return Response(status_code=204)

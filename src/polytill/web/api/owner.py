@@ -1,0 +1,276 @@
+"""``/api/owner``: the catalog, practices, keys, clusters, audit and health of the platform."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.errors import NotFound, Stale, invalid
+from polytill.domain.secret import Secret
+from polytill.flows.admin import catalog as catalog_flow
+from polytill.flows.admin import clusters
+from polytill.flows.admin import practices as admin_practices
+from polytill.flows.admin.event_destination import read_backlog
+from polytill.flows.provider_calls import missing_handler
+from polytill.storage import audit, migrating, people, practices
+from polytill.web.api import answers, event_shapes, shapes, views
+from polytill.web.api.auth import Owner, PracticeId
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
+
+# Null leaves these as they are; it empties the others.
+NEVER_NULL = (
+    "name", "status", "is_default", "priority", "integration_type", "requires_public_key", "requires_secret_key",
+    "requires_webhook_secret",
+)  # fmt: skip
+ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
+CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
+After = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Before = Annotated[int | None, Query(ge=1, le=2**53)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+# ── Catalog ──
+
+
+@router.get("/payment-providers", response_model=list[answers.Provider])
+async def list_providers(
+    caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
+) -> Response:
+    """The catalog."""
+    entries = (await caller.desk.catalog()).values()
+    return answer(
+        [
+            views.provider_view(entry)
+            for entry in entries
+            if (status is None or entry.status == status)
+            and (currency is None or currency in entry.supported_currencies)
+        ]
+    )
+
+
+@router.post("/payment-providers", status_code=201, response_model=answers.Provider)
+async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
+    """Add a provider. Every practice sees it at its next read."""
+    given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+    entry = await catalog_flow.add(caller.desk, given, body.supported_currencies, caller.actor)
+    return answer(views.provider_view(entry), 201)
+
+
+@router.get("/payment-providers/{code}", response_model=answers.Provider)
+async def get_provider(caller: Owner, code: ProviderCode) -> Response:
+    """One provider."""
+    entry = (await caller.desk.catalog()).get(code)
+    if entry is None:
+        raise NotFound(f"The catalog has no provider {code!r}.")
+    return answer(views.provider_view(entry))
+
+
+@router.patch("/payment-providers/{code}", response_model=answers.Provider)
+async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
+    """Change columns of a provider."""
+    given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+    given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
+    entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
+    return answer(views.provider_view(entry))
+
+
+@router.delete("/payment-providers/{code}", response_model=answers.Provider)
+async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
+    """Deprecate a provider: money already taken keeps its way back."""
+    return answer(views.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
+
+
+@router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
+async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
+    """The currencies that a provider supports, with its terms."""
+    entry = (await caller.desk.catalog()).get(code)
+    if entry is None:
+        raise NotFound(f"The catalog has no provider {code!r}.")
+    return answer([views.currency_view(support) for _, support in sorted(entry.currencies.items())])
+
+
+@router.put("/payment-providers/{code}/currencies/{currency}", response_model=answers.CurrencyTerms)
+async def put_currency(
+    caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
+) -> Response:
+    """Make or replace the terms for one currency."""
+    support = await catalog_flow.put_currency(caller.desk, code, body.support(currency), caller.actor)
+    return answer(views.currency_view(support))
+
+
+@router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
+async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyCode) -> Response:
+    """Forget the terms for one currency."""
+    await catalog_flow.remove_currency(caller.desk, code, currency, caller.actor)
+    return Response(status_code=204)
+
+
+# ── Practices ──
+
+
+@router.get("/practices", response_model=list[answers.Practice])
+async def list_practices(
+    caller: Owner, after: After = 0, limit: Limit = 100,
+    external_id: Annotated[shapes.ExternalId | None, Query(alias="externalId")] = None,
+) -> Response:  # fmt: skip
+    """Practices by id, from after ``after`` on; with ``externalId``, the one practice that has it, or none."""
+    if external_id is None:
+        entries = await practices.listed(caller.desk.owner, after, limit)
+    else:
+        found = await practices.by_external_id(caller.desk.owner, external_id)
+        entries = [found] if found is not None and found.id > after else []
+    return answer([views.practice_view(entry) for entry in entries if entry.state != "provisioning"])
+
+
+@router.post("/practices", status_code=201, response_model=answers.Onboarded)
+async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
+    """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
+    try:
+        await caller.desk.opening.open_to_new(body.cluster)
+    except NotFound as error:
+        raise invalid("/cluster", error.detail) from None
+    entry, key = await admin_practices.create_practice(
+        caller.desk, body.name, body.default_currency, body.cluster, caller.actor, country=body.country,
+        time_zone=body.time_zone, external_id=body.external_id,
+    )  # fmt: skip
+    return answer({"practice": views.practice_view(entry), "key": key}, 201)
+
+
+@router.get("/practices/{practiceId}", response_model=answers.Practice)
+async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
+    """One practice."""
+    return answer(views.practice_view(await caller.desk.opening.entry(practice_id)))
+
+
+@router.patch("/practices/{practiceId}", response_model=answers.Practice)
+async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
+    """Change the name, default currency, country, time zone, external id (null removes it) or the state."""
+    entry = await admin_practices.change_practice(
+        caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor, country=body.country,
+        time_zone=body.time_zone, external_id=body.external_id if "external_id" in body.model_fields_set else ...,
+    )  # fmt: skip
+    return answer(views.practice_view(entry))
+
+
+# ── Keys, clusters, audit, health ──
+
+
+def key_view(key: people.ApiKey) -> dict[str, Any]:
+    """An API key without the key."""
+    return {
+        "id": key.id, "kind": key.kind, "name": key.name, "practiceId": key.practice_id, "last4": key.last4,
+        "scopes": list(key.scopes), "createdAt": wire_time(key.created_at), "revokedAt": wire_time(key.revoked_at),
+    }  # fmt: skip
+
+
+@router.get("/keys", response_model=list[answers.Key])
+async def list_keys(caller: Owner) -> Response:
+    """The owner's keys."""
+    return answer([key_view(key) for key in await people.keys(caller.desk.owner, None)])
+
+
+@router.post("/keys", status_code=201, response_model=answers.NewKey)
+async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
+    """Make an owner key. It is shown this once."""
+    key = await admin_practices.create_key(caller.desk, "owner", None, body.name, None, caller.actor)
+    return answer({"key": key}, 201)
+
+
+@router.delete("/keys/{keyId}", status_code=204)
+async def revoke_key(
+    request: Request, caller: Owner, key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)]
+) -> Response:
+    """End a key, of whatever kind."""
+    try:
+        await admin_practices.revoke_key(caller.desk, key_id, None, caller.actor)
+    except Stale:
+        raise NotFound("There is no such key.") from None
+    request.app.state.keys.forget()
+    return Response(status_code=204)
+
+
+@router.get("/clusters", response_model=list[answers.Cluster])
+async def list_clusters(caller: Owner) -> Response:
+    """Where practice databases can be placed."""
+    rows = await practices.clusters(caller.desk.owner)
+    default = {"name": "default", "isActive": True, "createdAt": None}
+    return answer([default, *(cluster_view(row) for row in rows)])
+
+
+def cluster_view(row: practices.ClusterRow) -> dict[str, Any]:
+    """A cluster without its address."""
+    return {"name": row.name, "isActive": row.is_active, "createdAt": wire_time(row.created_at)}
+
+
+@router.post("/clusters", status_code=201, response_model=answers.NewCluster)
+async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
+    """Register a PostgreSQL server on which practices can be made now; it is tried first. Its address is sealed."""
+    await clusters.add(caller.desk, body.name, Secret(body.url), caller.actor)
+    return answer({"name": body.name, "isActive": True}, 201)
+
+
+ClusterName = Annotated[shapes.Code, Path(alias="name")]
+
+
+@router.patch("/clusters/{name}", response_model=answers.Cluster)
+async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterPatch) -> Response:
+    """Replace the address of a server (it is tried first), or open or close it to new practices."""
+    url = None if body.url is None else Secret(body.url)
+    await clusters.change(caller.desk, name, url, body.is_active, caller.actor)
+    [row] = [row for row in await practices.clusters(caller.desk.owner) if row.name == name]
+    return answer(cluster_view(row))
+
+
+@router.delete("/clusters/{name}", status_code=204)
+async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
+    """Forget a server that holds no practice; 409 where it holds some."""
+    await clusters.remove(caller.desk, name, caller.actor)
+    return Response(status_code=204)
+
+
+@router.get("/audit-log", response_model=list[answers.AuditLine])
+async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
+    """Who did what on the platform, newest first."""
+    return answer([audit_view(line) for line in await audit.listed(caller.desk.owner, None, before, limit)])
+
+
+def audit_view(line: dict[str, Any]) -> dict[str, Any]:
+    """One line of an audit log."""
+    return {**line, "at": wire_time(line["at"])}
+
+
+@router.get("/health", response_model=answers.Health)
+async def health(caller: Owner) -> Response:
+    """The platform at a glance."""
+    entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]
+    head = migrating.head("practice")
+    catalog = await caller.desk.catalog()
+    ahead_s = caller.desk.server_clock.ahead_s(caller.desk.world)
+    return answer(
+        {
+            "practices": len(entries),
+            "practicesBehind": [e.id for e in entries if e.schema_version != head][:100],
+            "openedHere": len(caller.desk.opening.opened()),
+            "clockAheadSeconds": None if ahead_s is None else round(ahead_s, 1),
+            "events": event_shapes.backlog_view(await read_backlog(caller.desk), caller.desk.world.now()),
+            "providers": {
+                code: {"status": e.status, "installed": missing_handler(caller.desk, e) is None}
+                for code, e in catalog.items()
+            },
+            "plugIns": [
+                {
+                    "code": one.code,
+                    "path": one.path,
+                    "distribution": one.distribution,
+                    "loaded": one.handler is not None,
+                    "reason": one.refused,
+                }
+                for one in caller.desk.registry.plug_ins()
+            ],
+        }
+    )

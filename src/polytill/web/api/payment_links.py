@@ -1,0 +1,78 @@
+"""Payment links of a practice, and how its payers' pages look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.flows.payments import payment_links as link_flow
+from polytill.flows.recovery import checkout
+from polytill.storage import payment_links, people
+from polytill.web.api import payment_link_shapes, shapes
+from polytill.web.api.auth import Caller, Configures, Pays, PracticeId, Reads
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.payment_link_shapes import link_view
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}", tags=["payment links"], route_class=StrictRoute)
+
+LinkId = Annotated[str, Path(alias="linkId", max_length=40)]
+
+
+@router.post("/payment-links", status_code=201, response_model=payment_link_shapes.Link)
+async def create_link(caller: Pays, practice_id: PracticeId, body: payment_link_shapes.LinkShape) -> Response:
+    """Make a link that a payer opens, with a QR code of it. Nothing is asked of any provider yet."""
+    link = await link_flow.create_link(caller.desk, practice_id, body.wish(), caller.actor)
+    return answer(link_view(caller.desk, link, caller.desk.world.now()), 201)
+
+
+@router.get("/payment-links", response_model=payment_link_shapes.LinkPage)
+async def list_links(
+    caller: Reads, practice_id: PracticeId, cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:  # fmt: skip
+    """Links, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    found = await payment_links.listed(db, cursor, limit + 1)
+    now = caller.desk.world.now()
+    following = found[limit - 1].id if len(found) > limit else None
+    return answer({"data": [link_view(caller.desk, link, now) for link in found[:limit]], "nextCursor": following})
+
+
+@router.get("/payment-links/{linkId}", response_model=payment_link_shapes.OneLink)
+async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
+    """One link, with its payments."""
+    db, link = await link_flow.find_link(caller.desk, practice_id, link_id)
+    view = link_view(caller.desk, link, caller.desk.world.now())
+    return answer({**view, "payments": await payment_links.payments_of(db, link.id)})
+
+
+@router.post("/payment-links/{linkId}/close", response_model=payment_link_shapes.Link)
+async def close_link(
+    caller: Pays, practice_id: PracticeId, link_id: LinkId, body: shapes.EmptyShape | None = None
+) -> Response:
+    """No payment begins through it any more. A payment that has begun is called off on its own."""
+    link = await link_flow.close_link(caller.desk, practice_id, link_id, caller.actor)
+    return answer(link_view(caller.desk, link, caller.desk.world.now()))
+
+
+@router.get("/checkout", response_model=payment_link_shapes.Checkout)
+async def get_checkout(caller: Reads, practice_id: PracticeId) -> Response:
+    """How the payers' pages look."""
+    return await _checkout(caller, practice_id)
+
+
+@router.put("/checkout", response_model=payment_link_shapes.Checkout)
+async def put_checkout(
+    caller: Configures, practice_id: PracticeId, body: payment_link_shapes.CheckoutShape
+) -> Response:
+    """Choose the colour of the payers' pages; null goes back to ours."""
+    await checkout.set_color(caller.desk, practice_id, body.color, caller.actor)
+    return await _checkout(caller, practice_id)
+
+
+async def _checkout(caller: Caller, practice_id: int) -> Response:
+    db = await caller.desk.opening.practice(practice_id)
+    entry = await caller.desk.opening.entry(practice_id)
+    return answer({"name": entry.name, "color": await people.checkout_color(db)})

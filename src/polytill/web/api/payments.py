@@ -1,0 +1,363 @@
+"""Payments and refunds of a practice. Once a row exists the answer is the payment, whatever its status."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Coroutine
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import Field, StrictStr, ValidationError
+
+from polytill.domain.errors import Forbidden, NotFound, invalid
+from polytill.domain.localities import bounds_of
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows.context import CHECKED_TTL_S
+from polytill.flows.payments import capture_cancel, saved_methods
+from polytill.flows.payments import manual as payments_manual
+from polytill.flows.payments.create import (
+    PaymentRequest,
+    Taken,
+    client_token,
+    create_payment,
+    find,
+    taken,
+    with_identifiers,
+)
+from polytill.flows.recovery import lookup, payment_input
+from polytill.flows.refunds import create as create_refunds
+from polytill.providers.contract import Customer
+from polytill.storage import disputes, overview, payment_lists, provider_configs, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payments import Payment
+from polytill.web.api import answers, shapes, views
+from polytill.web.api.auth import Caller, Pays, PracticeCaller, PracticeId, Reads, ReadsPublic, Refunds
+from polytill.web.api.bodies import StrictRequest, StrictRoute
+from polytill.web.api.values import Typed
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}/payments", tags=["payments"], route_class=StrictRoute)
+
+PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
+_Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
+        description="Yours to choose; the same key and body give the same result for ever",
+    ),
+]  # fmt: skip
+
+
+def _the_key(request: Request, key: _Key) -> str:
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise invalid("header:Idempotency-Key", "The Idempotency-Key header stands there more than once.")
+    return key
+
+
+IdempotencyKey = Annotated[str, Depends(_the_key)]
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+def request_hash(*parts: Any) -> str:
+    """What stands for a whole request, to tell a repeat from a reused key."""
+    return hashlib.sha256(_canonical(parts)).hexdigest()
+
+
+async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response:
+    db = await caller.desk.opening.practice(found.payment.practice_id)
+    headers = {"Idempotent-Replayed": "true"} if found.replayed else None
+    kept = await saved_methods.method_of(db, found.payment)
+    books = await views.books_of(db, found)
+    if not found.identifiers:
+        await with_identifiers(db, found)
+    # Most payments have none, and need no further query.
+    disputed = await disputes.of_payment(db, found.payment.id) if found.payment.dispute_version else []
+    is_new = status == 201 and not found.replayed
+    operations = [] if is_new else await refunds.operations_of(db, found.payment.id)
+    public_key = await _public_key(caller, db, found)
+    view = views.payment_view(caller.desk, db, found, public_key, kept, books, disputed, operations)
+    return answer(view, status, headers)
+
+
+async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | None:
+    """The client-safe key of the account that the payer's token belongs to."""
+    if not found.attempts or found.attempts[-1].next_action is None:
+        return None
+    last = found.attempts[-1]
+    snapshot = await caller.desk.configured(db, CHECKED_TTL_S)  # a version of credentials never changes
+    configuration = snapshot.configurations.get(last.provider_code)
+    kept = configuration.credentials(last.credential_version) if configuration else None
+    if configuration is None or kept is None:
+        return None
+    return provider_configs.open_public_key(db.data_key, configuration.provider_code, kept)
+
+
+class StepShape(shapes.Shape):
+    """What the payer typed, by the names that ``nextAction.wants`` asks for. Kept nowhere."""
+
+    values: dict[Annotated[StrictStr, Field(pattern=r"^[a-zA-Z]{1,20}$")], Typed] = Field(min_length=1, max_length=6)
+
+
+class _CreateRoute(StrictRoute):
+    """The busiest address: the framework's passes cost as much as the database, so a well-formed request skips them.
+
+    Whatever is not well-formed goes the framework's way, so that every refusal reads the same.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        framework = super().get_route_handler()
+
+        async def handle(plain: Request) -> Response:
+            request = StrictRequest(plain.scope, plain.receive)
+            practice, keys = request.path_params["practiceId"], request.headers.getlist("idempotency-key")
+            as_json = request.headers.get("content-type", "").partition(";")[0] == "application/json"
+            if not as_json or len(keys) != 1 or not _well_formed(f"{practice} {keys[0]}"):
+                return await framework(request)
+            try:
+                body = shapes.PaymentShape.model_validate(await request.json())
+            except ValidationError:
+                return await framework(request)
+            practice_id = int(practice)
+            return await create(await _pays(request, practice_id), practice_id, keys[0], body)
+
+        return handle
+
+
+_well_formed = re.compile(r"[1-9][0-9]{0,8} [\x21-\x7e]{1,200}").fullmatch
+_pays = PracticeCaller("payments")
+
+
+async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: shapes.PaymentShape) -> Response:
+    """Take a payment."""
+    customer = body.customer
+    request = PaymentRequest(
+        amount=body.amount,
+        currency=body.currency,
+        idempotency_key=key,
+        request_hash=request_hash(body.model_dump(mode="json", exclude_unset=True)),
+        payment_method=body.payment_method,
+        customer=Customer(customer.email, customer.name, customer.phone) if customer else Customer(),
+        description=body.description,
+        reference=body.reference,
+        metadata=body.metadata,
+        provider_code=body.provider_code,
+        capture=body.capture,
+        return_url=body.return_url,
+        environment=body.environment,
+        save_method=body.save_method,
+        saved_method=body.saved_method,
+        method_details=body.method_details,
+    )
+    return await _answered(caller, await create_payment(caller.desk, practice_id, request, caller.actor), 201)
+
+
+router.add_api_route(
+    "", create, methods=["POST"], status_code=201, response_model=answers.Payment, route_class_override=_CreateRoute
+)
+
+
+@router.get("", response_model=answers.PaymentPage)
+async def list_payments(
+    caller: Reads, practice_id: PracticeId,
+    environment: Environment | None = None,
+    status: Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"] | None = None,
+    provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
+    currency: shapes.Currency | None = None,
+    reference: Annotated[str | None, Query(max_length=200)] = None,
+    number: Annotated[str | None, Query(max_length=40, description="A payment's number, also with # or spaces")] = None,
+    customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
+    provider_transaction_id: Annotated[
+        str | None,
+        Query(
+            alias="providerTransactionId", max_length=200,
+            description="Any identifier that a provider, a statement or a receipt has of the payment",
+        ),
+    ] = None,
+    search: Annotated[str | None, Query(max_length=200, description="What staff would type: words, parts, digits")] = None,
+    created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:  # fmt: skip
+    """Payments of one environment, newest first. Sandbox and live are never mixed: live, unless sandbox is asked for
+    or nothing here is live."""
+    db = await caller.desk.opening.practice(practice_id)
+    environment = environment or await environment_of(caller, db)
+    since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
+    filters = payment_lists.Filters(
+        environment, status, provider_code, currency, reference, since, until, read_cursor(cursor), search=search,
+        number=number, customer_email=customer_email, provider_transaction_id=provider_transaction_id,
+    )  # fmt: skip
+    found = await payment_lists.listed(db, filters, limit + 1)
+    page = found[:limit]
+    books = await overview.of_payments(db, [payment.id for payment in page])
+    following = None
+    if len(found) > limit:
+        following = cursor_after(page[-1])
+    return answer(
+        {
+            "data": [views.payment_summary(payment, books[payment.id]) for payment in page],
+            "nextCursor": following,
+            "environment": environment.value,
+        }
+    )
+
+
+async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
+    """What a list shows that was asked for no environment: live, unless nothing here is live."""
+    snapshot = await caller.desk.configured(db)
+    live = any(c.environment is Environment.production for c in snapshot.configurations.values())
+    return Environment.production if live else Environment.sandbox
+
+
+async def bounds_between(
+    caller: Caller, practice_id: int, **bounds: date | None
+) -> tuple[datetime | None, datetime | None]:
+    """Two bounds as moments: the second is not part of the range. A day is one of the practice, and the second day is
+    included as a whole. The names are those of the query, first and last."""
+    zone = (await caller.desk.opening.entry(practice_id)).zone
+    (first, since), (last, until) = bounds.items()
+    days = [None if isinstance(value, datetime) else value for value in (since, until)]
+    starts, ends = bounds_of(days[0], days[1], zone)
+    return (
+        _utc(first, since) if isinstance(since, datetime) else starts,
+        _utc(last, until) if isinstance(until, datetime) else ends,
+    )
+
+
+def _utc(name: str, value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise invalid(f"query:{name}", "This is not a moment between the years 1 and 9999.") from None
+
+
+def cursor_after(payment: Payment) -> str:
+    """Where a list goes on after this payment."""
+    return base64.urlsafe_b64encode(f"{payment.created_at.isoformat()}|{payment.id}".encode()).decode()
+
+
+def read_cursor(text: str | None) -> tuple[datetime, str] | None:
+    """The place that a cursor names; ``Invalid`` where it is none of ours."""
+    if text is None:
+        return None
+    try:
+        moment, _, payment_id = base64.urlsafe_b64decode(text).decode().partition("|")
+        if not payment_id.isascii() or not payment_id.isalnum():
+            raise ValueError(payment_id)
+        return datetime.fromisoformat(moment).astimezone(UTC), payment_id
+    except (ValueError, binascii.Error, OverflowError):
+        raise invalid("query:cursor", "This is not a cursor that we gave out.") from None
+
+
+@router.get("/{paymentId}", response_model=answers.Payment | answers.PublicPayment)
+async def get_payment(
+    caller: ReadsPublic, practice_id: PracticeId, payment_id: PaymentId,
+    token: Annotated[str | None, Query(alias="clientToken", max_length=200)] = None,
+) -> Response:  # fmt: skip
+    """One payment. A publishable key sees the payer's part of it, by the payment's client token."""
+    if caller.key.kind == "publishable" and token is None:
+        raise Forbidden("A publishable key needs the payment's clientToken.")
+    db, payment = await find(caller.desk, practice_id, payment_id)
+    found = await taken(db, payment)
+    if caller.key.kind == "publishable":
+        if not hmac.compare_digest((token or "").encode(), client_token(caller.desk, payment).encode()):
+            raise NotFound("There is no such payment.")
+        public_key = await _public_key(caller, db, found)
+        return answer(views.public_payment_view(caller.desk, db, found, public_key))
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/confirm", response_model=answers.Payment)
+async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
+    """Ask the provider for the truth, now, and settle by it."""
+    return await _answered(caller, await lookup.confirm(caller.desk, practice_id, payment_id))
+
+
+@router.post("/{paymentId}/continue", response_model=answers.Payment)
+async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: StepShape) -> Response:
+    """Pass on what `nextAction.wants` asks the payer for: `pin`, `otp`, `phone`, `birthday`, or `address`, `city`,
+    `state` and `zipCode`. The values go to the provider and are kept nowhere."""
+    values = {name: Secret(value) for name, value in body.values.items()}
+    return await _answered(
+        caller, await payment_input.continue_payment(caller.desk, practice_id, payment_id, values, caller.actor)
+    )
+
+
+@router.post("/{paymentId}/confirm-by-hand", response_model=answers.Payment)
+async def confirm_by_hand(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ByHandShape
+) -> Response:
+    """Staff have the money: cash or a bank transfer, with a note of what they saw. Kept in the audit log."""
+    found = await payments_manual.confirm_by_hand(
+        caller.desk, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
+    )
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/capture", response_model=answers.Payment)
+async def capture(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.CaptureShape | None = None,
+) -> Response:  # fmt: skip
+    """Take an amount that is held, or part of it."""
+    amount = body.amount if body else None
+    found = await capture_cancel.capture(
+        caller.desk, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
+    )
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/cancel", response_model=answers.Payment)
+async def cancel(
+    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.EmptyShape | None = None,
+) -> Response:  # fmt: skip
+    """Call a payment off before money has moved."""
+    found = await capture_cancel.cancel(
+        caller.desk, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
+    )
+    return await _answered(caller, found)
+
+
+@router.post("/{paymentId}/refunds", status_code=201, response_model=answers.Refund)
+async def create_refund(
+    caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    body: shapes.RefundShape | None = None,
+) -> Response:  # fmt: skip
+    """Refund part or all of what is left. What an open chargeback is about is refunded only with `acceptDisputeRisk`;
+    without it, 409 `payment_disputed`, and the key stays free."""
+    amount, reason = (body.amount, body.reason) if body else (None, None)
+    accepted = body.accept_dispute_risk if body else False
+    made, replayed = await create_refunds.create_refund(
+        caller.desk, practice_id, payment_id, amount, reason, key, request_hash("refund", payment_id, amount, reason),
+        caller.actor, accepted,
+    )  # fmt: skip
+    return answer(views.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
+
+
+@router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
+async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
+    """A payment's refunds, oldest first."""
+    return answer([views.refund_view(r) for r in await create_refunds.listed(caller.desk, practice_id, payment_id)])
+
+
+@router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
+async def get_refund(
+    caller: Reads, practice_id: PracticeId, payment_id: PaymentId,
+    refund_id: Annotated[str, Path(alias="refundId", max_length=40)],
+) -> Response:  # fmt: skip
+    """One refund; where its outcome is open, the provider is asked first."""
+    return answer(
+        views.refund_view(await create_refunds.refresh_by_id(caller.desk, practice_id, payment_id, refund_id))
+    )

@@ -1,0 +1,341 @@
+"""``/api/practices/{practiceId}``: a practice's providers, keys, people, deliveries and audit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.clock import wire_time
+from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
+from polytill.domain.secret import Secret
+from polytill.domain.states import Environment
+from polytill.flows.admin import practices as admin_practices
+from polytill.flows.admin import provider_configs as configuring
+from polytill.flows.context import Snapshot
+from polytill.flows.payments.candidates import candidates
+from polytill.flows.payments.route import Route, Wanted, route
+from polytill.flows.provider_calls import hook_url
+from polytill.flows.webhooks import receive
+from polytill.storage import audit, ledger, people, provider_configs, webhook_events
+from polytill.storage.databases import PracticeDb
+from polytill.storage.provider_configs import Configuration
+from polytill.web.api import answers, shapes, views
+from polytill.web.api.auth import Caller, Configures, PracticeId, Reads, ReadsPublic
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.owner import Before, Limit, ProviderCode, audit_view, key_view
+from polytill.web.api.payments import bounds_between, environment_of
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}", tags=["practice"], route_class=StrictRoute)
+
+ALSO_REPLACED: dict[int | str, dict[str, Any]] = {200: {"model": answers.Configuration, "description": "Replaced"}}
+EventId = Annotated[str, Path(alias="eventId", max_length=40)]
+
+
+# ── Providers ──
+
+
+@router.get("/payment-providers/available", response_model=list[answers.Available])
+async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shapes.Currency | None = None) -> Response:
+    """The catalog filtered by the practice's currency, with what is configured here."""
+    db = await caller.desk.opening.practice(practice_id)
+    snapshot = await caller.desk.configured(db)
+    wanted = currency or snapshot.currency
+    found = []
+    for entry in sorted((await caller.desk.catalog()).values(), key=lambda e: (-e.priority, e.code)):
+        configuration = snapshot.configurations.get(entry.code)
+        if configuration is not None and configuration.removed_at is not None:
+            configuration = None
+        support = entry.currencies.get(wanted)
+        listed = entry.status in ("active", "beta") or (entry.status == "deprecated" and configuration is not None)
+        if not listed or support is None or not support.is_active:
+            continue
+        environment = configuration.environment if configuration else None
+        is_default = (
+            configuration is not None and snapshot.defaults.get((configuration.environment, wanted)) == configuration.id
+        )
+        found.append(
+            {
+                "code": entry.code,
+                "name": entry.name,
+                "description": entry.description,
+                "logoUrl": entry.logo_url,
+                "status": entry.status,
+                "isBeta": entry.status == "beta",
+                "isConfigured": configuration is not None,
+                "isEnabled": configuration is not None and configuration.is_enabled,
+                "isDefault": is_default,
+                "environment": environment.value if environment else None,
+                "currency": wanted,
+                "supportedPaymentMethods": entry.supported_payment_methods or [],
+                "supportedFeatures": entry.supported_features or [],
+                "configSchema": entry.config_schema,
+                "requiresPublicKey": entry.requires_public_key,
+                "requiresSecretKey": entry.requires_secret_key,
+                "requiresWebhookSecret": entry.requires_webhook_secret,
+                **views.currency_view(support),
+            }
+        )
+    return answer(found)
+
+
+def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Configuration) -> dict[str, Any]:
+    defaults = sorted(
+        currency
+        for (environment, currency), config_id in snapshot.defaults.items()
+        if config_id == configuration.id and environment is configuration.environment
+    )
+    shown = configuring.credential_view(db, configuration, configuration.active)
+    url = hook_url(caller.desk, configuration.hook_token)
+    return views.configuration_view(configuration, shown, defaults, url)
+
+
+async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
+    db = await caller.desk.opening.practice(caller.practice_id)
+    snapshot = await caller.desk.configured(db)
+    return answer(_view(caller, db, snapshot, snapshot.configurations[code]), status)
+
+
+@router.get("/payment-providers", response_model=list[answers.Configuration])
+async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
+    """What this practice has configured."""
+    db = await caller.desk.opening.practice(practice_id)
+    snapshot = await caller.desk.configured(db)
+    live = [c for c in snapshot.configurations.values() if c.removed_at is None]
+    return answer([_view(caller, db, snapshot, configuration) for configuration in live])
+
+
+def _keys(body: shapes.KeysShape) -> configuring.Keys:
+    return configuring.Keys(
+        body.public_key,
+        Secret(body.secret_key) if body.secret_key else None,
+        Secret(body.webhook_secret) if body.webhook_secret else None,
+        body.config,
+    )
+
+
+@router.post("/payment-providers", status_code=201, response_model=answers.Configuration, responses=ALSO_REPLACED)
+async def put_configuration(caller: Configures, practice_id: PracticeId, body: shapes.ConfigurationShape) -> Response:
+    """Configure a provider: 201 made, 200 replaced. The answer says which address to register for webhooks."""
+    wish = configuring.Wish(
+        body.provider_code, body.environment, _keys(body), body.is_enabled, body.is_default or False,
+        body.supported_currencies, body.priority,
+    )  # fmt: skip
+    _, made = await configuring.configure(caller.desk, practice_id, wish, caller.actor)
+    return await _answered(caller, body.provider_code, 201 if made else 200)
+
+
+@router.get("/payment-providers/for-currency/{currency}", response_model=answers.Chosen)
+async def for_currency(
+    caller: ReadsPublic,
+    practice_id: PracticeId,
+    currency: Annotated[shapes.Currency, Path()],
+    amount: Annotated[int | None, Query(gt=0, le=10**15)] = None,
+    payment_method: Annotated[shapes.Code | None, Query(alias="paymentMethod")] = None,
+    capture: Literal["automatic", "manual"] = "automatic",
+    environment: Environment | None = None,
+    customer_fields: Annotated[
+        str | None,
+        Query(
+            alias="customerFields", pattern=r"^((email|name|phone)(,(email|name|phone))*)?$",
+            description="What is known of the customer, with commas; without it nobody is out for want of a field",
+        ),
+    ] = None,
+) -> Response:  # fmt: skip
+    """The provider that a payment would use, with its client-safe key and the reason; why each other one is out."""
+    desk = caller.desk
+    db = await desk.opening.practice(practice_id)
+    snapshot = await desk.configured(db)
+    known = None if customer_fields is None else frozenset(customer_fields.split(",")) - {""}
+    wanted = Wanted(currency, amount, payment_method, capture, known, environment)
+    found = route(await candidates(desk, snapshot, currency), wanted)
+    if not found.ranked:
+        raise _nobody(found)
+    first = found.ranked[0]
+    fields = first.customer_fields(payment_method, False)
+    configuration = snapshot.configurations[first.code]
+    opened = provider_configs.open_credentials(db.data_key, first.code, configuration.active)
+    return answer(
+        {
+            "code": first.code,
+            "name": first.name,
+            "publicKey": opened.public_key,
+            "environment": first.environment.value,
+            "reason": found.reason,
+            "customerFields": {
+                "required": list(fields.required),
+                "oneOf": list(fields.one_of),
+                "phoneCountries": list(fields.phone_countries),
+            },
+            "alternatives": [c.code for c in found.ranked[1:]],
+            "excluded": [{"code": o.code, "reason": o.reason, "detail": o.detail} for o in found.excluded],
+        }
+    )
+
+
+class NoProvider(Invalid):
+    """No configured provider can take this payment."""
+
+    status = 404
+
+
+def _nobody(found: Route) -> NoProvider:
+    errors = [FieldError(o.pointer or "/", f"{o.code}: {o.detail}") for o in found.excluded]
+    return NoProvider(
+        errors or [FieldError("/", "No provider is configured.")], found.reason, code="no_provider_for_currency"
+    )
+
+
+@router.get("/payment-providers/{code}", response_model=answers.Configuration)
+async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
+    """One configuration."""
+    await configuring.existing_configuration(caller.desk, practice_id, code)
+    return await _answered(caller, code)
+
+
+@router.patch("/payment-providers/{code}", response_model=answers.Configuration)
+async def change_configuration(
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ConfigurationPatch
+) -> Response:
+    """Change parts of a configuration."""
+    wish = configuring.Wish(
+        code, body.environment, _keys(body), body.is_enabled, body.is_default, body.supported_currencies, body.priority
+    )
+    await configuring.configure(caller.desk, practice_id, wish, caller.actor, patch=True)
+    return await _answered(caller, code)
+
+
+@router.delete("/payment-providers/{code}", status_code=204)
+async def remove_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
+    """No new payments through this provider. Old ones can still be refunded."""
+    await configuring.remove(caller.desk, practice_id, code, caller.actor)
+    return Response(status_code=204)
+
+
+@router.post("/payment-providers/{code}/test", response_model=answers.Tested)
+async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
+    """Ask the provider whether payments can be made with the keys. Creates nothing and moves nothing."""
+    result, tested_at = await configuring.test_configuration(caller.desk, practice_id, code, caller.actor)
+    return answer(
+        {
+            "ok": result.ok,
+            "environment": result.environment.value if result.environment else None,
+            "finding": result.finding.value if result.finding else None,
+            "detail": result.detail,
+            "testedAt": wire_time(tested_at),
+        }
+    )
+
+
+@router.put("/payment-providers/{code}/credentials/{environment}", response_model=answers.Configuration)
+async def put_credentials(
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: shapes.KeysShape
+) -> Response:
+    """Prepare the keys of an environment."""
+    await configuring.prepare_credentials(caller.desk, practice_id, code, environment, _keys(body), caller.actor)
+    return await _answered(caller, code)
+
+
+@router.post("/payment-providers/{code}/activate", response_model=answers.Configuration)
+async def activate(
+    caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ActivateShape
+) -> Response:
+    """Switch to the environment whose keys were prepared."""
+    await configuring.activate(caller.desk, practice_id, code, body.environment, caller.actor)
+    return await _answered(caller, code)
+
+
+# ── Deliveries, audit, ledger, people, keys ──
+
+
+def _event_view(event: webhook_events.WebhookEvent) -> dict[str, Any]:
+    return {
+        "id": event.id, "providerCode": event.provider_code, "environment": event.environment.value,
+        "eventType": event.event_type, "status": event.state.value, "reason": event.reason,
+        "paymentId": event.payment_id, "tries": event.tries, "receivedAt": wire_time(event.received_at),
+        "appliedAt": wire_time(event.applied_at),
+    }  # fmt: skip
+
+
+@router.get("/webhook-events", response_model=list[answers.WebhookEvent])
+async def list_events(
+    caller: Reads, practice_id: PracticeId,
+    status: Literal["received", "applied", "ignored", "parked"] | None = None,
+    payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
+    before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
+) -> Response:  # fmt: skip
+    """Deliveries from providers, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    return answer([_event_view(e) for e in await webhook_events.listed(db, status, payment_id, before, limit)])
+
+
+@router.post("/webhook-events/{eventId}/replay", response_model=answers.WebhookEvent)
+async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
+    """Take up a parked delivery once more."""
+    return answer(_event_view(await receive.replay(caller.desk, practice_id, event_id)))
+
+
+@router.get("/audit-log", response_model=list[answers.AuditLine])
+async def audit_log(
+    caller: Reads, practice_id: PracticeId, subject: Annotated[str | None, Query(max_length=100)] = None,
+    before: Before = None, limit: Limit = 100,
+) -> Response:  # fmt: skip
+    """Who did what in this practice, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    return answer([audit_view(line) for line in await audit.listed(db, subject, before, limit)])
+
+
+@router.get("/ledger", response_model=answers.Ledger)
+async def balances(
+    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    booked_from: Annotated[shapes.DayOrMoment | None, Query(alias="from")] = None,
+    booked_to: Annotated[shapes.DayOrMoment | None, Query(alias="to")] = None,
+) -> Response:  # fmt: skip
+    """Balances of the double-entry ledger by currency and account; they sum to zero. With ``from`` and ``to``: of what was
+    booked in between; days are those of the practice, and the day ``to`` is included. Live, unless nothing here is live."""
+    db = await caller.desk.opening.practice(practice_id)
+    environment = environment or await environment_of(caller, db)
+    since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
+    found = await ledger.balances(db, environment, since, until)
+    return answer({"environment": environment.value, "balances": found})
+
+
+@router.get("/people", response_model=list[answers.Person])
+async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
+    """The people of this practice."""
+    db = await caller.desk.opening.practice(practice_id)
+    names = {"is_active": "isActive", "created_at": "createdAt"}
+    found = [{names.get(k, k): v for k, v in person.items()} for person in await people.people(db)]
+    return answer([{**person, "createdAt": wire_time(person["createdAt"])} for person in found])
+
+
+@router.get("/keys", response_model=list[answers.Key])
+async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
+    """The practice's API keys."""
+    return answer([key_view(key) for key in await people.keys(caller.desk.owner, practice_id)])
+
+
+@router.post("/keys", status_code=201, response_model=answers.NewKey)
+async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.KeyShape) -> Response:
+    """Make a key of this practice. It is shown this once."""
+    scopes: list[str] | None = list(body.scopes) if body.scopes else None
+    beyond = [s for s in scopes or admin_practices.PRACTICE_SCOPES if s not in caller.key.scopes]
+    if body.kind == "practice" and beyond:
+        raise Invalid([FieldError("/scopes", f"Your own key lacks the scope {beyond[0]!r}.")])
+    key = await admin_practices.create_key(caller.desk, body.kind, practice_id, body.name, scopes, caller.actor)
+    return answer({"key": key}, 201)
+
+
+@router.delete("/keys/{keyId}", status_code=204)
+async def revoke_key(
+    request: Request, caller: Configures, practice_id: PracticeId,
+    key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)],
+) -> Response:  # fmt: skip
+    """End a key of this practice."""
+    try:
+        await admin_practices.revoke_key(caller.desk, key_id, practice_id, caller.actor)
+    except Stale:
+        raise NotFound("There is no such key.") from None
+    request.app.state.keys.forget()
+    return Response(status_code=204)

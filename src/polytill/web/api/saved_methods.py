@@ -1,0 +1,53 @@
+"""Methods that payers let a practice charge again. Their tokens are shown to nobody."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from polytill.domain.contacts import InvalidContact, read_email
+from polytill.domain.errors import Invalid
+from polytill.domain.states import Environment
+from polytill.flows.payments import saved_methods as saving
+from polytill.flows.payments.customers import wrong
+from polytill.storage import saved_methods
+from polytill.web.api import saved_method_shapes
+from polytill.web.api.auth import Pays, PracticeId, Reads
+from polytill.web.api.bodies import StrictRoute
+from polytill.web.api.payments import environment_of
+from polytill.web.api.views import answer
+
+router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["saved methods"], route_class=StrictRoute)
+
+
+@router.get("", response_model=saved_method_shapes.SavedMethodPage)
+async def list_saved_methods(
+    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z-]{20,36}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:  # fmt: skip
+    """Saved methods of one environment that can be charged, newest first."""
+    db = await caller.desk.opening.practice(practice_id)
+    environment = environment or await environment_of(caller, db)
+    try:
+        email = read_email(customer_email)
+    except InvalidContact as error:
+        raise Invalid([wrong("query:customerEmail", error)], str(error)) from None
+    customer = saving.customer_key(email)
+    found = await saved_methods.listed(db, environment, customer, cursor, limit + 1)
+    following = found[limit - 1].id if len(found) > limit else None
+    today = caller.desk.world.now()
+    data = [saved_method_shapes.saved_method_entry(kept, today) for kept in await saving.shown(db, found[:limit])]
+    return answer({"data": data, "nextCursor": following})
+
+
+@router.delete("/{savedMethodId}", status_code=204)
+async def remove_saved_method(
+    caller: Pays, practice_id: PracticeId, method_id: Annotated[str, Path(alias="savedMethodId", max_length=40)]
+) -> Response:
+    """Remove a method with all its copies: nothing here can charge it again. They are detached at the provider where it
+    can."""
+    await saving.remove(caller.desk, practice_id, method_id, caller.actor)
+    return Response(status_code=204)

@@ -1,0 +1,135 @@
+"""How a payer's page is made: template, language, the practice's colour, and a policy that allows just what it uses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from polytill.domain.errors import PolytillError
+from polytill.web.checkout.texts import COOKIE, LANGUAGES, Language, language_of
+from polytill.web.page_addresses import own_address
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+
+_POLICY: dict[str, tuple[str, ...]] = {
+    "default-src": ("'none'",), "style-src": ("'self'",), "img-src": ("'self'",), "form-action": ("'self'",),
+    "base-uri": ("'none'",), "frame-ancestors": ("'none'",),
+}  # fmt: skip
+# What our own script needs on the pages that have one.
+OUR_SCRIPT = {"script-src": ("'self'",), "connect-src": ("'self'",)}
+
+
+def page(name: str, **values: Any) -> Response:
+    """One server-rendered page that is nobody's in particular."""
+    return _answer(_templates.get_template(name).render(**values), 200, {})
+
+
+def _answer(html: str, status: int, more: Mapping[str, Sequence[str]]) -> Response:
+    policy = {name: list(sources) for name, sources in _POLICY.items()}
+    for name, sources in more.items():
+        policy.setdefault(name, []).extend(sources)
+    headers = {
+        "Content-Security-Policy": "; ".join(f"{name} {' '.join(sources)}" for name, sources in policy.items()),
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+    return Response(html, status, headers, "text/html; charset=utf-8")
+
+
+# ── The practice on the page ──
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """Whose page it is: a name, a colour ``#rrggbb`` or None for ours, and the clock that its days and times follow."""
+
+    name: str
+    color: str | None = None
+    zone: tzinfo = UTC
+
+    @property
+    def initials(self) -> str:
+        """One or two letters for the round mark."""
+        words = [word for word in self.name.split() if word[0].isalnum()]
+        return "".join(word[0] for word in words[:2]).upper() or "·"
+
+    @property
+    def style(self) -> str:
+        """The rules that put the colour in; empty for ours. The ink on it is whichever reads better: 4.5:1 or more."""
+        if self.color is None:
+            return ""
+        return f":root{{--brand:{self.color};--on-brand:{ink_on(self.color)}}}"
+
+
+def ink_on(color: str) -> str:
+    """Black or white: by WCAG's contrast one of the two reaches 4.58:1 on any colour."""
+    channels = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#ffffff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000000"
+
+
+def show(
+    request: Request, name: str, brand: Brand, http_status: int = 200,
+    policy: Mapping[str, Sequence[str]] | None = None, **values: Any,
+) -> Response:  # fmt: skip
+    """A page of a practice, in the payer's language. A language that the address names is kept for the next pages."""
+    language = replace(language_of(request), zone=brand.zone)
+    more = {name: list(sources) for name, sources in (policy or {}).items()}
+    if brand.style:
+        digest = base64.b64encode(hashlib.sha256(brand.style.encode()).digest()).decode()
+        more["style-src"] = [*more.get("style-src", ()), f"'sha256-{digest}'"]
+    html = _templates.get_template(name).render(
+        language=language, say=language.say, money=language.money, brand=brand, style=Markup(brand.style),  # noqa: S704
+        languages=LANGUAGES, here=own_address(request, "lang", "incomplete", "n"), **values,
+    )  # fmt: skip
+    answer = _answer(html, http_status, more)
+    chosen = request.query_params.get("lang")
+    if chosen in LANGUAGES:
+        answer.set_cookie(COOKIE, chosen, 365 * 86_400, samesite="lax", httponly=True, secure=_is_https(request))
+    return answer
+
+
+def _is_https(request: Request) -> bool:
+    return str(request.app.state.till.desk.settings.public_url).startswith("https://")
+
+
+# ── What cannot be shown ──
+
+_SENTENCES = {404: "not_found", 429: "busy", 503: "busy"}
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a person's browser asks."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def refused(request: Request, error: PolytillError) -> Response:
+    """An error on a payer's page: a page in a browser, a problem document for everything else."""
+    if not wants_html(request):
+        raise error
+    known = "unavailable" if error.public else _SENTENCES.get(error.status, "other")
+    sentence = getattr(error, "sentence", None) or known
+    response = show(request, "checkout_problem.html", Brand("polytill"), error.status, sentence=sentence)
+    if error.status in (429, 503):
+        response.headers["Retry-After"] = str(error.retry_after_s or 2)
+    return response
+
+
+def listed(language: Language, words: Sequence[str]) -> str:
+    """``card, bank transfer or USSD``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {language.say('method', 'or')} {words[-1]}"

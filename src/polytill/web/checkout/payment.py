@@ -1,0 +1,312 @@
+"""The payer's pages: one payment by its client token, the way back from the provider, which asks at once, and retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+
+from polytill.domain.errors import CallerError, Conflict, Invalid, NotFound, NotNow, PolytillError, Stale
+from polytill.domain.identifiers import IdentifierKind
+from polytill.domain.places import places
+from polytill.domain.secret import Secret
+from polytill.domain.states import PaymentStatus, RefundState
+from polytill.flows.context import Desk, log
+from polytill.flows.payments import customers
+from polytill.flows.payments.create import CLIENT_TOKEN, Taken, current_attempt, find, taken, with_identifiers
+from polytill.flows.payments.payment_links import way_back
+from polytill.flows.payments.retries import may_try_again
+from polytill.flows.recovery import checkout as flow
+from polytill.flows.recovery import payment_input
+from polytill.providers.contract import Customer
+from polytill.providers.customer_fields import CUSTOMER_FIELDS
+from polytill.providers.manual import CASH, ManualProvider
+from polytill.storage import ledger, overview, people, refunds
+from polytill.storage.databases import PracticeDb
+from polytill.storage.overview import Sums
+from polytill.storage.payments import Payment
+from polytill.web.checkout.customer_forms import Wrong, customer_errors, form_fields, usual_phone
+from polytill.web.checkout.pages import OUR_SCRIPT, Brand, listed, refused, show
+from polytill.web.checkout.return_address import as_header, with_result
+from polytill.web.checkout.states import CORRECTABLE, ROUNDS, WAITING, State, state_of, wait_of
+from polytill.web.checkout.texts import Language, language_of, texts
+from polytill.web.webhooks import read_limited
+
+MAX_FORM_BYTES = 4096
+BACK = ("unfinished", "unanswered", "paid")
+
+
+class PayerRoute(APIRoute):
+    """A route of a payer's page: what cannot be done is said on a page."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handle = super().get_route_handler()
+
+        async def kindly(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Stale:
+                return refused(request, NotNow())
+            except PolytillError as error:
+                if not isinstance(error, CallerError | NotNow):
+                    log.error("page_failed", error=type(error).__name__, code=error.code, places=places(error))
+                return refused(request, error)
+
+        return kindly
+
+
+router = APIRouter(tags=["checkout"], route_class=PayerRoute)
+
+
+async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]:
+    desk: Desk = request.app.state.till.desk
+    address = desk.ring.read_address(CLIENT_TOKEN, token)
+    if address is None:
+        raise NotFound("There is no such payment.")
+    db, payment = await find(desk, address[0], address[1].decode("ascii", "replace"))
+    return desk, db, await taken(db, payment)
+
+
+async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
+    """The practice's name and colour."""
+    entry = await desk.opening.entry(db.practice_id)
+    return Brand(entry.name, await people.checkout_color(db), entry.zone)
+
+
+# ── The page ──
+
+
+@router.get("/pay/{clientToken}", response_class=HTMLResponse)
+async def pay_page(request: Request, clientToken: str) -> Response:
+    """What is to be paid and the way to pay it, or what became of it."""
+    return await _page(request, clientToken, *await _found(request, clientToken))
+
+
+async def _page(
+    request: Request, token: str, desk: Desk, db: PracticeDb, found: Taken, given: dict[str, str] | None = None,
+    wrong: Wrong | None = None,
+) -> Response:  # fmt: skip
+    """A payment's page. ``wrong``: corrected fields of the customer that are not right."""
+    payment, step = found.payment, await flow.next_step(desk, db, found)
+    retry = may_try_again(desk, payment, found.attempts)
+    back = request.query_params.get("back")
+    state = state_of(found, step, retry, back if back in BACK else None, desk.world.now())
+    looked = _looked(request)
+    wait = wait_of(state, looked)
+    brand = await brand_of(desk, db)
+    language = replace(language_of(request), zone=brand.zone)
+    if state.name == "expired" or state.tone == "wait":
+        step = None
+    embedded = step is not None and step.kind == "client_token" and "script" in step.public
+    policy: dict[str, Any] = dict(OUR_SCRIPT) if embedded or wait is not None else {}
+    if step is not None and embedded:
+        for directive, origins in step.public["policy"].items():
+            policy[directive] = [*policy.get(directive, ()), *origins]
+    correcting = await _correcting(desk, db, payment, retry, wrong)
+    place = (await desk.configured(db)).place
+    return show(
+        request, "pay.html", brand, 422 if wrong else 200, policy=policy, **correcting, given=given or {},
+        wrong=wrong or {}, link_token=await way_back(desk, db, found),
+        payment=payment, step=step, embedded=embedded, state=state,
+        title=language.say(state.name, "title"), text=_text(language, state, wait, payment, brand), retry=retry,
+        fields=payment_input.FIELDS[step.wants] if step and step.wants else (),
+        incomplete=request.query_params.get("incomplete", ""), wanted_phone=usual_phone(place, payment.currency) or "",
+        token=token, wait=wait, waits=state.name in WAITING, looked=looked + 1, return_to=_return_url(payment),
+        sandbox=payment.environment.value == "sandbox", via=await _via(desk, found, step, language),
+        until=language.moment(payment.expires_at) if payment.expires_at else None,
+        has_receipt=payment.status is PaymentStatus.succeeded, how=_by_hand(language, payment, step),
+    )  # fmt: skip
+
+
+async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
+    """The fields that the customer of a failed payment may correct, where that can help, with an example of a phone."""
+    if not retry:
+        return {"asked": {}, "example": None}
+    fields = await flow.fields_to_correct(desk, db, payment)
+    customer = Customer(payment.customer_email, payment.customer_name, payment.customer_phone)
+    known = customers.given(customer, payment.method_details)
+    if not (wrong or payment.failure_reason in CORRECTABLE or fields.missing(known)):
+        return {"asked": {}, "example": None}
+    asked = {name: name not in known and required for name, required in form_fields(fields).items()}
+    usual = usual_phone((await desk.configured(db)).place, payment.currency)
+    return {"asked": asked, "example": fields.example_phone or usual}
+
+
+def _by_hand(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
+    """How to pay at the desk or into the practice's account, in the customer's language: a handler speaks only one."""
+    if step is None or payment.provider_code != ManualProvider.code or payment.number is None:
+        return None
+    account = step.public.get("accountNumber")
+    told = {
+        "amount": language.money(payment.amount, payment.currency), "number": payment.number, "account": account or "",
+        "holder": ", ".join(name for name in (step.public.get("accountName"), step.public.get("bank")) if name),
+    }  # fmt: skip
+    kind = (
+        "cash" if payment.payment_method == CASH or not account else "transfer" if told["holder"] else "transfer_plain"
+    )
+    own = step.public.get("instructions")
+    return " ".join(part for part in (own, language.say("instructions", kind, **told)) if part)
+
+
+def _looked(request: Request) -> int:
+    given = request.query_params.get("n", "0")
+    return min(int(given), len(ROUNDS)) if given.isascii() and given.isdigit() and len(given) <= 4 else 0
+
+
+def _text(language: Language, state: State, wait: int | None, payment: Payment, brand: Brand) -> str:
+    stopped = state.name in WAITING and wait is None
+    refunded = language.money(payment.amount_refunded, payment.currency)
+    return language.say(state.name, "stopped" if stopped else state.text, practice=brand.name, refunded=refunded)
+
+
+async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Language) -> str | None:
+    """Where the payer will pay, and by what: only methods that work in this currency."""
+    if step is None or step.url is None:
+        return None
+    entry = (await desk.catalog()).get(found.payment.provider_code or "")
+    if entry is None:
+        return None
+    known = [language.say("method", method) for method in step.methods if method in METHODS]
+    if not known:
+        return language.say("method", "intro_plain", provider=language.declared(entry.name))
+    return language.say("method", "intro", provider=language.declared(entry.name), methods=listed(language, known))
+
+
+# Every method that has a name; the other texts of that section are sentences.
+_SENTENCES = {"intro", "intro_plain", "or", "script", "loading", "not_loaded", "sending", "until"}
+METHODS = frozenset(texts("en")["method"]) - _SENTENCES
+
+
+# ── Coming back, and trying again ──
+
+
+@router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
+async def return_page(request: Request, clientToken: str) -> Response:
+    """Back from the provider. What the address says is forgeable: the provider is asked, then the payer is sent on.
+
+    A page of ours that looks again says so (``n``), and stays ours.
+    """
+    desk, _, found = await _found(request, clientToken)
+    found = await flow.come_back(desk, found)
+    looking = "n" in request.query_params
+    target = None if looking or _still_open(found) else _return_url(found.payment)
+    return _see_other(target or _own_page(clientToken, found, _looked(request) if looking else None))
+
+
+def _still_open(found: Taken) -> bool:
+    """Back without a result and without an answer: here the payer is told to wait, and the merchant could not."""
+    return found.unanswered and found.payment.status is PaymentStatus.requires_action
+
+
+def _own_page(token: str, found: Taken, looked: int | None) -> str:
+    query: dict[str, str] = {}
+    if found.payment.status is PaymentStatus.requires_action:
+        query["back"] = "unanswered" if found.unanswered else "unfinished"
+    elif found.payment.status is PaymentStatus.succeeded:
+        query["back"] = "paid"
+    if looked:
+        query["n"] = str(looked)
+    return f"/pay/{token}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _return_url(payment: Payment) -> str | None:
+    """The host's return address with the result of the payment; None where it gave none."""
+    if payment.return_url is None:
+        return None
+    result = {"paymentId": payment.id, "status": payment.status.value}
+    if payment.reference is not None:
+        result["reference"] = payment.reference
+    return with_result(payment.return_url, result)
+
+
+def _see_other(target: str) -> Response:
+    answer = RedirectResponse("", 303, {"Cache-Control": "no-store"})
+    answer.headers["Location"] = as_header(target)  # the class itself would encode what a host has signed
+    return answer
+
+
+@router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
+async def retry_page(request: Request, clientToken: str) -> Response:
+    """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""
+    desk, db, found = await _found(request, clientToken)
+    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
+    try:
+        await flow.correct(desk, db.practice_id, found.payment.id, Customer(**given))
+    except Invalid as error:
+        wrong = customer_errors(error)
+        if wrong:
+            return await _page(request, clientToken, desk, db, found, given, wrong)
+        # Nobody can take it at present, and no other data would help: the page stays as it is.
+    return _see_other(f"/pay/{clientToken}")
+
+
+@router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
+async def continue_page(request: Request, clientToken: str) -> Response:
+    """What the payer typed goes on to the provider, and is kept nowhere; the page says what came of it."""
+    desk, db, found = await _found(request, clientToken)
+    typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
+    try:
+        await payment_input.continue_payment(desk, db.practice_id, found.payment.id, values, "payer")
+    except Invalid as error:
+        wrong = any(one.reason for one in error.errors)
+        return _see_other(f"/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
+    except Conflict:  # it was answered already, perhaps at this moment
+        pass
+    return _see_other(f"/pay/{clientToken}")
+
+
+# ── The receipt ──
+
+
+@router.get("/pay/{clientToken}/receipt", response_class=HTMLResponse)
+async def receipt_page(request: Request, clientToken: str) -> Response:
+    """What was paid, to whom, when, and what was given back. Only a payment that is paid has one."""
+    desk, db, found = await _found(request, clientToken)
+    payment, paid_at = found.payment, await ledger.paid_at(db, found.payment.id)
+    if payment.status is not PaymentStatus.succeeded or paid_at is None:
+        raise NoReceipt
+    entry = (await desk.catalog()).get(payment.provider_code or "")
+    given_back = [r for r in await refunds.of_payment(db, payment.id) if r.state in GIVEN_BACK]
+    method = payment.payment_method
+    language = language_of(request)
+    books = (await overview.of_payments(db, [payment.id]))[payment.id].get(payment.currency, Sums())
+    of_duplicates = sum(r.amount for r in given_back if r.returns_excess and r.state is RefundState.succeeded)
+    lost = books.disputed + books.duplicates_returned - of_duplicates
+    left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
+    return show(
+        request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
+        paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left,
+        provider=language.declared(entry.name) if entry else None,
+        method=language.say("method", method) if method in METHODS else None,
+        sandbox=payment.environment.value == "sandbox", called=await _called(db, found),
+    )  # fmt: skip
+
+
+async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:
+    """What the customer's SMS, statement or account calls the payment: of the attempt that was paid."""
+    paid = current_attempt(found.payment, found.attempts)
+    kept = (await with_identifiers(db, found)).identifiers.get(paid.id, {})
+    names = [(kind.value, value) for kind in ON_RECEIPT for value in kept.get(kind, ())]
+    names.append(("ours", paid.id))  # the provider's own receipt may name our reference alone
+    once = {value: kind for kind, value in reversed(names)}  # of two kinds with one value the first
+    return [(kind, value) for value, kind in reversed(once.items())]
+
+
+class NoReceipt(NotFound):
+    """There is no receipt: this payment is not paid."""
+
+    sentence = "no_receipt"
+
+
+# All that the customer's bank, SMS, account or receipt may show; a session and a balance line are the practice's own.
+ON_RECEIPT = tuple(k for k in IdentifierKind if k not in (IdentifierKind.session, IdentifierKind.balance_transaction))
+# Money that is back, or on its way.
+GIVEN_BACK = frozenset({RefundState.succeeded, RefundState.pending, RefundState.sent, RefundState.unknown})

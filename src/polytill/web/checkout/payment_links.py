@@ -1,0 +1,147 @@
+"""The pages of a payment link: what it asks for, a payer's beginning, its QR code, and a poster to print."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+import segno
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
+
+from polytill.domain.errors import Conflict, Invalid, NotFound
+from polytill.domain.ids import new_id
+from polytill.flows.context import Desk
+from polytill.flows.payments import customers
+from polytill.flows.payments import payment_links as link_flow
+from polytill.flows.payments.create import client_token
+from polytill.flows.payments.route import Way
+from polytill.providers.customer_fields import NOTHING
+from polytill.storage.databases import PracticeDb
+from polytill.storage.payment_links import PaymentLink
+from polytill.web.checkout.customer_forms import customer_errors, form_fields, read_form, usual_phone
+from polytill.web.checkout.pages import show
+from polytill.web.checkout.payment import PayerRoute, brand_of
+from polytill.web.webhooks import read_limited
+
+router = APIRouter(tags=["checkout"], route_class=PayerRoute, prefix="/pay/link/{linkToken}")
+
+MAX_FORM_BYTES = 4096
+
+
+class NoLink(NotFound):
+    """There is no such payment link."""
+
+    sentence = "no_link"
+
+
+async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, PaymentLink]:
+    desk: Desk = request.app.state.till.desk
+    try:
+        return desk, *await link_flow.link_behind(desk, token)
+    except NotFound:
+        raise NoLink from None
+
+
+@router.get("", response_class=HTMLResponse)
+async def link_page(request: Request, linkToken: str) -> Response:
+    """What a link asks for, and who pays. On a link of single use that has begun: its payment."""
+    desk, db, link = await _behind(request, linkToken)
+    begun = await link_flow.only_payment(desk, db, link)
+    if begun is not None:
+        return _see_other(f"/pay/{client_token(desk, begun)}")
+    typed = {"by": request.query_params.get("by", "")}
+    return await _form(request, desk, db, link, linkToken, typed, new_id(desk.world))
+
+
+async def _form(
+    request: Request, desk: Desk, db: PracticeDb, link: PaymentLink, token: str, given: dict[str, str], payer_key: str,
+    wrong: Mapping[str, str | None] | None = None, unavailable: bool = False,
+) -> Response:  # fmt: skip
+    """The form with the fields that the provider needs which would take the payment. ``wrong``: fields with a mistake, and
+    the example that helps."""
+    status, ways = link.status(desk.world.now()), await link_flow.ways(desk, db, link)
+    if status == "open" and (unavailable or not ways):
+        status = "unavailable"
+    way = _chosen(ways, given)
+    asked, example = form_fields(way.fields if way else NOTHING), None
+    if way is not None and "phone" in asked:
+        snapshot = await desk.configured(db)
+        example = way.fields.example_phone or usual_phone(snapshot.place, link.currency)
+    return show(
+        request, "pay_link.html", await brand_of(desk, db), 422 if wrong else 200, link=link, token=token,
+        status=status, given=given, wrong=wrong or {}, payer_key=payer_key, asked=asked, example=example, way=way,
+        others=[other for other in ways if way is not None and other.code != way.code],
+        sandbox=link.environment.value == "sandbox",
+    )  # fmt: skip
+
+
+def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
+    """The provider that the customer chose, else the best one."""
+    chosen = [way for way in ways if way.code == given.get("by")]
+    return next(iter(chosen or ways), None)
+
+
+@router.post("", status_code=303, response_class=RedirectResponse)
+async def begin_page(request: Request, linkToken: str) -> Response:
+    """Begin to pay. The form's key makes a second press the same payment."""
+    desk, db, link = await _behind(request, linkToken)
+    fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+    given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
+    payer_key = given["key"] if given["key"].isascii() and given["key"].isalnum() else ""
+    payer_key = payer_key or new_id(desk.world)
+    way = _chosen(await link_flow.ways(desk, db, link), given)
+    snapshot = await desk.configured(db)
+    countries = customers.countries_of(snapshot.place, link.currency)
+    customer, wrong = read_form(given, way.fields if way else NOTHING, countries)
+    if wrong and way is not None and link.status(desk.world.now()) == "open":
+        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong)
+    chosen = way.code if way is not None and given["by"] == way.code else None
+    try:
+        found = await link_flow.begin(desk, link.practice_id, link.id, customer, payer_key, chosen)
+    except Conflict:  # it is closed or over, perhaps since this moment
+        db, link = await link_flow.find_link(desk, link.practice_id, link.id)
+        return await _form(request, desk, db, link, linkToken, given, payer_key)
+    except Invalid as error:  # since the form was shown, other providers take the payment, or none does
+        wrong = customer_errors(error)
+        return await _form(request, desk, db, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
+    return _see_other(f"/pay/{client_token(desk, found.payment)}")
+
+
+def _see_other(target: str) -> Response:
+    return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
+
+
+# ── The QR code ──
+
+
+def qr_svg(address: str, *, whole_file: bool) -> str:
+    """A QR code of an address: a quarter of it may be dirty or torn."""
+    out = io.BytesIO()
+    segno.make(address, error="q", micro=False).save(
+        out, kind="svg", border=4 if whole_file else 0, xmldecl=whole_file, svgns=whole_file, omitsize=True,
+        svgclass=None, lineclass=None, dark="#000",
+    )  # fmt: skip
+    return out.getvalue().decode()
+
+
+@router.get("/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
+async def qr_image(request: Request, linkToken: str) -> Response:
+    """The link's QR code."""
+    desk, _, link = await _behind(request, linkToken)
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
+    return Response(qr_svg(link_flow.link_address(desk, link), whole_file=True), 200, headers, "image/svg+xml")
+
+
+@router.get("/poster", response_class=HTMLResponse)
+async def poster_page(request: Request, linkToken: str) -> Response:
+    """The QR code with whose it is and what it asks for, to be printed or held up."""
+    desk, db, link = await _behind(request, linkToken)
+    url = link_flow.link_address(desk, link)
+    return show(
+        request, "link_poster.html", await brand_of(desk, db), link=link, url=url,
+        qr=Markup(qr_svg(url, whole_file=False)), status=link.status(desk.world.now()),  # noqa: S704
+        sandbox=link.environment.value == "sandbox",
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Which of its pages a payment shows to its payer. Pure, so that each state can be looked at on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from polytill.domain.states import AttemptState, PaymentStatus
+from polytill.flows.payments.create import Taken, current_attempt
+from polytill.flows.recovery.checkout import Step
+from polytill.providers.outcomes import Reason
+
+# How long each look waits, in seconds: soon at first, then thinning, and then the payer is asked to look by hand.
+ROUNDS = (2, 2, 3, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 30, 30, 30, 60, 60)
+
+# Nothing was taken, and nobody said no: it may work in a moment.
+NOT_REACHED = frozenset(
+    {Reason.unreachable, Reason.provider_unavailable, Reason.timeout, Reason.rate_limited, Reason.conflict}
+)
+SAID_TO_PAYER = frozenset(
+    {Reason.insufficient_funds, Reason.expired_card, Reason.incorrect_details, Reason.authentication_required}
+)
+# What the customer typed may be the reason: it can be corrected before the payment is tried again.
+CORRECTABLE = frozenset({Reason.validation, Reason.incorrect_details})
+# Pages that look again by themselves, and say so; when they have looked often enough, they say that instead.
+WAITING = frozenset({"finding", "pending", "unreachable", "instructions"})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``name`` is the section of the texts, ``text`` the sentence in it, ``tone`` how it looks: plain, wait, good, bad,
+    over."""
+
+    name: str
+    tone: str
+    text: str = "text"
+
+
+def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now: datetime) -> State:
+    """What the payer sees. ``back``: how a return from the provider ended, as the address says (only wording)."""
+    payment = found.payment
+    match payment.status:
+        case PaymentStatus.succeeded:
+            return _paid(found, back)
+        case PaymentStatus.authorized:
+            return State("authorized", "good")
+        case PaymentStatus.canceled:
+            return State("expired" if payment.cancel_reason == Reason.expired else "canceled", "over")
+        case PaymentStatus.failed:
+            return _failed(payment.failure_reason, retry)
+        case PaymentStatus.processing:
+            pending = current_attempt(found.payment, found.attempts).state is AttemptState.pending
+            return State("pending" if pending else "finding", "wait")
+        case PaymentStatus.requires_action:
+            if back == "unanswered" and not _is_told_how(step):  # how to pay is still true
+                return State("unreachable", "wait")
+            if payment.expires_at is not None and payment.expires_at <= now:
+                return State("expired", "over")
+            return _to_be_paid(current_attempt(found.payment, found.attempts).reason, step, back)
+
+
+def _paid(found: Taken, back: str | None) -> State:
+    payment = found.payment
+    if payment.amount_refunded >= payment.amount_captured:
+        return State("refunded", "good")
+    if payment.amount_refunded > 0:
+        return State("part_refunded", "good")
+    return State("paid" if back else "already", "good")
+
+
+def _failed(reason: str | None, retry: bool) -> State:
+    if not retry:
+        return State("failed", "bad")
+    if reason in NOT_REACHED:
+        return State("not_reached", "wait")
+    return State("failed_again", "bad", "details" if reason in CORRECTABLE else "text")
+
+
+def _is_told_how(step: Step | None) -> bool:
+    """Whether the payer is told how to pay elsewhere: at the desk, or by a transfer."""
+    return step is not None and step.instructions is not None and step.url is None and step.wants is None
+
+
+def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> State:
+    if step is None:
+        return State("finding", "wait")
+    if step.wants is not None:
+        return State("input", "plain", step.wants.value)
+    if declined == Reason.declined or declined in SAID_TO_PAYER:
+        return State("declined", "bad", declined if declined in SAID_TO_PAYER else "text")
+    if _is_told_how(step):
+        return State("instructions", "plain")
+    return State("returned" if back else "open", "plain")
+
+
+def wait_of(state: State, looked: int) -> int | None:
+    """Seconds until the page looks again by itself; None where it does not, or has looked often enough."""
+    return ROUNDS[looked] if state.name in WAITING and looked < len(ROUNDS) else None

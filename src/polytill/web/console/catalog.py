@@ -1,0 +1,251 @@
+"""The owner's catalog as pages: providers with what their handlers know, and the table of currencies and fees."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import FieldError, NotFound, PolytillError, invalid
+from polytill.domain.typed_amounts import TypedAmountError, typed_percentage, typed_whole
+from polytill.flows.admin import catalog
+from polytill.flows.context import Desk
+from polytill.flows.handler_guard import takes
+from polytill.flows.provider_calls import missing_handler
+from polytill.providers.contract import Handler
+from polytill.providers.registry import HandlerMissing
+from polytill.storage import practices
+from polytill.storage.catalog import CurrencySupport, ProviderEntry
+from polytill.web.api import shapes
+from polytill.web.console.flashes import Done
+from polytill.web.console.pages import (
+    EXPECTED,
+    Form,
+    PageRoute,
+    Problems,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
+from polytill.web.console.sessions import OwnerAdmin, OwnerViewer
+from polytill.web.console.texts import Words
+
+router = APIRouter(prefix="/owner/catalog", route_class=PageRoute, include_in_schema=False)
+
+TEXTS = {
+    "name": "name", "description": "description", "websiteUrl": "website_url",
+    "documentationUrl": "documentation_url", "apiBaseUrl": "api_base_url", "sandboxApiBaseUrl": "sandbox_api_base_url",
+}  # fmt: skip
+REQUIRED_KEYS = ("requiresPublicKey", "requiresSecretKey", "requiresWebhookSecret")
+USERS_LOOKED_AT = 100
+MOST_PRIORITY = 1_000_000  # as the API's
+
+
+def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
+    if code not in found:
+        raise NotFound
+    return found[code]
+
+
+def _handler(desk: Desk, code: str, entry: ProviderEntry | None) -> tuple[type[Handler] | None, str]:
+    kind, module = (entry.integration_type, entry.handler_module) if entry else ("built_in", None)
+    try:
+        return desk.registry.get(code, kind, module), ""
+    except HandlerMissing as error:
+        return None, str(error)
+
+
+async def _users(desk: Desk) -> dict[str, list[Any]]:
+    """Which practices use which provider, for a bounded number of practices."""
+    found: dict[str, list[Any]] = {}
+    gate = asyncio.Semaphore(8)
+
+    async def one(entry: Any) -> None:
+        async with gate:
+            try:
+                snapshot = await desk.configured(await desk.opening.practice(entry.id), 60.0)
+            except PolytillError:
+                return
+        for code, configuration in snapshot.configurations.items():
+            if configuration.removed_at is None:
+                found.setdefault(code, []).append((entry, configuration))
+
+    entries = await practices.listed(desk.owner, 0, USERS_LOOKED_AT)
+    await asyncio.gather(*(one(entry) for entry in entries if entry.state != "provisioning"))
+    return found
+
+
+@router.get("")
+async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
+    """The catalog."""
+    desk = visitor.desk
+    entries = sorted((await desk.catalog()).values(), key=lambda e: (-e.priority, e.code))
+    known = {entry.code for entry in entries}
+    missing = [h for code, h in sorted(desk.registry.installed().items()) if code not in known]
+    return page(
+        request, "owner/catalog.html", visitor=visitor, entries=entries, users=await _users(desk),
+        reasons={e.code: missing_handler(desk, e) for e in entries}, not_added=missing,
+        refused=[one for one in desk.registry.plug_ins() if one.refused],
+    )  # fmt: skip
+
+
+# ── A new provider ──
+
+
+async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+    more.setdefault("given", {})
+    known = await visitor.desk.catalog()
+    handlers = visitor.desk.registry.installed()
+    installed = {code: one for code, one in handlers.items() if code not in known}
+    code = more["given"].get("code") or request.query_params.get("code", "")
+    return page(
+        request, "owner/provider_new.html", status, visitor=visitor, handler=handlers.get(code), code=code,
+        installed=installed, **more,
+    )  # fmt: skip
+
+
+@router.get("/new")
+async def new_provider(request: Request, visitor: OwnerAdmin) -> Response:
+    """The form for a new provider; with ``?code=`` of an installed handler it knows what the handler knows."""
+    return await _new_page(request, visitor)
+
+
+@router.post("/new")
+async def add_provider(request: Request, visitor: OwnerAdmin) -> Response:
+    """Add a provider. Every practice sees it at its next read."""
+    form = form_of(request)
+    given = form.given("code", "status", *TEXTS)
+    try:
+        body = shaped(shapes.ProviderShape, given)
+        sent = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
+        entry = await catalog.add(visitor.desk, sent, None, visitor.actor)
+    except EXPECTED as error:
+        return await _new_page(request, visitor, error.status, given=given, errors=errors_by_field(error))
+    return see(f"/owner/catalog/{entry.code}", Done.provider_added)
+
+
+# ── One provider ──
+
+
+async def _provider_page(request: Request, visitor: OwnerViewer, code: str, status: int = 200, **more: Any) -> Response:
+    desk = visitor.desk
+    entry = _entry(await desk.catalog(), code)
+    handler, missing = _handler(desk, code, entry)
+    typed: Form | None = more.setdefault("typed", None)
+    stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
+    given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
+    return page(
+        request, "owner/provider.html", status, visitor=visitor, entry=entry, handler=handler, missing=missing,
+        given=given, users=(await _users(desk)).get(code, []),
+        all_currencies=sorted(
+            code for code in set(CURRENCIES) - set(entry.currencies) if takes(handler, code)
+        ),
+        **more,
+    )  # fmt: skip
+
+
+@router.get("/{code}")
+async def show_provider(request: Request, visitor: OwnerViewer, code: str) -> Response:
+    """One provider."""
+    return await _provider_page(request, visitor, code)
+
+
+@router.post("/{code}")
+async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """Save the columns of a provider and its table of currencies: one form, so that neither loses the other's edits."""
+    return await _save(request, visitor, code)
+
+
+@router.post("/{code}/currencies/add")
+async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
+    """The same, and one more currency, with the handler's own terms where it has some."""
+    return await _save(request, visitor, code, form_of(request).text("add").upper())
+
+
+async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
+    """Save everything that was changed; one wrong field saves nothing."""
+    form, words, problems = form_of(request), words_of(request), Problems()
+    entry = _entry(await visitor.desk.catalog(), code)
+    handler, _ = _handler(visitor.desk, code, entry)
+    columns: dict[str, Any] = {}
+    changed: list[CurrencySupport] = []
+    if form.has("name"):
+        with problems.caught():
+            columns = _columns(form, problems)
+    for currency in form.many("currency"):
+        with problems.caught():
+            changed += _changed(form, words, entry, currency)
+    problems.errors += [
+        catalog.not_taken(entry, one.currency_code, f"/active-{one.currency_code}")
+        for one in changed
+        if one.is_active and not takes(handler, one.currency_code)
+    ]
+    if add is not None and add not in CURRENCIES:
+        problems.errors.append(FieldError("/add", "This is not an ISO 4217 currency.", "no_currency"))
+    elif add is not None and not takes(handler, add):
+        problems.errors.append(catalog.not_taken(entry, add, "/add"))
+    try:
+        problems.settle()
+        if columns or add is not None:
+            present = None if add is None else [*entry.supported_currencies, add]
+            await catalog.change(visitor.desk, code, columns, present, visitor.actor)
+    except EXPECTED as error:
+        return await _provider_page(request, visitor, code, error.status, typed=form, errors=errors_by_field(error))
+    for support in changed:
+        await catalog.put_currency(visitor.desk, code, support, visitor.actor)
+    return see(f"/owner/catalog/{code}" + ("" if add is None else "#terms"), Done.saved)
+
+
+def _columns(form: Form, problems: Problems) -> dict[str, Any]:
+    values: dict[str, Any] = {wire: form.text(wire) or None for wire in TEXTS if form.has(wire)}
+    values |= {name: form.has(name) for name in REQUIRED_KEYS}
+    try:
+        values["priority"] = typed_whole(form.text("priority") or "0", -MOST_PRIORITY, MOST_PRIORITY)
+    except TypedAmountError as error:
+        problems.errors += error.at("/priority").errors
+    values["status"] = form.text("status")
+    if form.has("methods"):
+        values["supportedPaymentMethods"] = form.many("method")
+    if not values.get("name"):
+        problems.errors.append(FieldError("/name", "A provider needs a name.", "needs_name"))
+    return shaped(shapes.ProviderColumns, values).model_dump(exclude_unset=True)
+
+
+# ── Currencies and fees ──
+
+
+def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
+    """One row of the table: a percentage and amounts as people write them; ``Invalid`` names the field."""
+    problems, terms = Problems(), dict[str, int | None]()
+    for name in ("fixed", "min", "max"):
+        text = form.text(f"{name}-{currency}")
+        with problems.caught():
+            terms[name] = amount_of(words, text, currency, f"/{name}-{currency}", least=0) if text else None
+    ppm, percent = None, form.text(f"percent-{currency}")
+    if percent:
+        try:
+            ppm = typed_percentage(percent)
+        except TypedAmountError as error:
+            problems.errors += error.at(f"/percent-{currency}").errors
+    problems.settle()
+    return CurrencySupport(
+        currency, form.has(f"recommended-{currency}"), ppm, terms["fixed"], terms["min"], terms["max"],
+        form.has(f"active-{currency}"),
+    )  # fmt: skip
+
+
+def _changed(form: Form, words: Words, entry: ProviderEntry, currency: str) -> list[CurrencySupport]:
+    """A row of the table where it is not as it was; ``Invalid`` names the field."""
+    if currency not in CURRENCIES:
+        raise invalid("/add", "This is not an ISO 4217 currency.", reason="no_currency")
+    support = _support(form, words, currency)
+    low, high = support.min_amount, support.max_amount
+    if low is not None and high is not None and low > high:
+        raise invalid(f"/max-{currency}", "The maximum is below the minimum.", reason="maximum_below")
+    return [support] if support != entry.currencies.get(currency) else []

@@ -1,0 +1,160 @@
+"""Tables for a spreadsheet: a practice's payments as the filters leave them, and everything that was booked in a month.
+
+Both are read and sent in pieces, without an upper limit. The last line says that the table is complete and how many
+rows it has: a file that was broken off does not end with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from polytill.domain.identifiers import Identifiers
+from polytill.domain.localities import day_of, start_of
+from polytill.domain.money import to_major
+from polytill.storage import ledger, overview, payment_identifiers, payment_lists
+from polytill.storage.overview import Sums
+from polytill.storage.payments import Payment
+from polytill.web.api.payments import cursor_after
+from polytill.web.console.overview import month_of
+from polytill.web.console.pages import PageRoute
+from polytill.web.console.payments import Wanted, environment_of, filters_of
+from polytill.web.console.sessions import OfPractice, PracticeViewer
+
+router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
+
+CHUNK = 500
+COLUMNS = (
+    "id", "created", "utc offset", "status", "environment", "currency", "amount", "captured", "refunded",
+    "lost to disputes", "duplicate received", "duplicate returned", "fee", "net", "other fee", "other fee currency",
+    "provider", "provider transaction", "method", "e-mail", "name", "reference", "description",
+    "number", "identifiers",
+)  # fmt: skip
+BOOKING_COLUMNS = (
+    "booked", "utc offset", "entry", "fact", "account", "provider", "method", "environment", "currency", "amount",
+    "payment", "refund",
+)  # fmt: skip
+# A plain number is no formula, whatever its sign: it stays what it is.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones are typed in East Asian spreadsheets
+_number = re.compile(r"[+-]?[0-9][0-9 .,]*").fullmatch
+
+
+def cell(value: Any) -> str:
+    """Text that a spreadsheet must not run as a formula."""
+    text = "" if value is None else str(value)
+    is_formula = text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
+    return f"'{text}" if is_formula and not _number(text) else text
+
+
+def _rows(rows: list[list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+def _major(minor: int, currency: str) -> str:
+    return str(to_major(minor, currency))
+
+
+def _when(moment: datetime, found: OfPractice) -> list[str]:
+    assert found.visitor.practice is not None
+    local = moment.astimezone(found.visitor.practice.zone)
+    minutes = int((local.utcoffset() or timedelta()).total_seconds()) // 60
+    sign = "-" if minutes < 0 else "+"
+    return [f"{local:%Y-%m-%d %H:%M:%S}", f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"]
+
+
+def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: OfPractice) -> list[str]:
+    """One payment. All amounts are what the ledger holds about it by now; fees in another currency stand apart."""
+    currency = payment.currency
+    own = books.get(currency, Sums())
+    others = {other: sums.fees for other, sums in sorted(books.items()) if other != currency and sums.fees}
+    amounts = (
+        payment.amount, own.gross, own.refunded, own.disputed, own.duplicates_received, own.duplicates_returned,
+        own.fees, own.net,
+    )  # fmt: skip
+    return [
+        payment.id, *_when(payment.created_at, found), payment.status.value, payment.environment.value, currency,
+        *(_major(amount, currency) for amount in amounts),
+        "; ".join(_major(fee, other) for other, fee in others.items()), "; ".join(others),
+        payment.provider_code or "", cell(payment.provider_transaction_id), payment.payment_method or "",
+        cell(payment.customer_email), cell(payment.customer_name), cell(payment.reference), cell(payment.description),
+        payment.number or "", cell(" ".join(called)),
+    ]  # fmt: skip
+
+
+def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
+    """Each identifier of a payment's attempts once, with our own references, which the providers list."""
+    theirs = [value for one in called for values in one.values() for value in values]
+    return list(dict.fromkeys((*theirs, *ours)))
+
+
+def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callable[[], AsyncIterator[Any]]) -> Response:
+    async def lines() -> AsyncIterator[str]:
+        sent = 0
+        yield "\ufeff" + _rows([list(columns)])  # the mark that makes spreadsheets read UTF-8
+        async for rows in read():
+            sent += len(rows)
+            yield _rows(rows)
+        yield _rows([[f"# complete: {sent} rows"]])
+
+    assert found.visitor.practice is not None
+    today = day_of(found.visitor.desk.world.now(), found.visitor.practice.zone)
+    file = f"{name}-{found.visitor.practice_id}-{today:%Y-%m-%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines(), 200, headers, "text/csv; charset=utf-8")
+
+
+@router.get("/payments.csv")
+async def payments(found: PracticeViewer, wanted: Wanted) -> Response:
+    """The payments that the filters leave, newest first."""
+
+    async def read() -> AsyncIterator[list[list[str]]]:
+        cursor = None
+        while rows := await payment_lists.listed(found.db, filters_of(found, wanted, cursor), CHUNK):
+            books = await overview.of_payments(found.db, [payment.id for payment in rows])
+            called = await payment_identifiers.by_payment(found.db, [payment.id for payment in rows])
+            ours = await payment_identifiers.references(found.db, [payment.id for payment in rows])
+            yield [
+                _line(payment, books[payment.id], _names(called.get(payment.id, []), ours.get(payment.id, [])), found)
+                for payment in rows
+            ]
+            cursor = cursor_after(rows[-1])
+
+    return _table(found, "payments", COLUMNS, read)
+
+
+@router.get("/bookings.csv")
+async def bookings(
+    found: PracticeViewer,
+    month: Annotated[str, Query(max_length=7)] = "",
+    environment: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """Everything that the ledger booked in a month, by the day on which it was booked: its sums are the month's."""
+    assert found.visitor.practice is not None
+    desk, zone = found.visitor.desk, found.visitor.practice.zone
+    chosen = await environment_of(desk, found.db, environment)
+    first = month_of(month, day_of(desk.world.now(), zone))
+    since, until = start_of(first, zone), start_of((first + timedelta(days=31)).replace(day=1), zone)
+
+    async def read() -> AsyncIterator[list[list[str]]]:
+        after = 0
+        while rows := await ledger.entries(found.db, chosen, since, until, after, CHUNK):
+            yield [
+                [
+                    *_when(r["created_at"], found), r["entry_id"], r["fact"], r["account"], r["provider_code"],
+                    r["method"], chosen.value, r["currency"], _major(r["amount"], r["currency"]), r["payment_id"],
+                    r["refund_id"] or "",
+                ]
+                for r in rows
+            ]  # fmt: skip
+            after = rows[-1]["id"]
+
+    return _table(found, f"bookings-{first:%Y-%m}", BOOKING_COLUMNS, read)

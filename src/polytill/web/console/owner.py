@@ -1,0 +1,344 @@
+"""The owner's console beside the catalog: the platform at a glance, practices, what waits, activity. No practice money."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.currencies import CURRENCIES
+from polytill.domain.errors import CallerError, NotFound, PolytillError, invalid
+from polytill.domain.localities import time_zones
+from polytill.flows.admin import event_destination
+from polytill.flows.admin import practices as admin_practices
+from polytill.flows.admin import staff as people
+from polytill.flows.context import Desk
+from polytill.flows.provider_calls import missing_handler
+from polytill.flows.recovery import lookup
+from polytill.flows.webhooks import receive
+from polytill.storage import (
+    audit,
+    cases,
+    event_deliveries,
+    fleet,
+    leases,
+    migrating,
+    overview,
+    practices,
+    staff,
+    webhook_events,
+)
+from polytill.storage.overview import Waiting
+from polytill.storage.practices import PracticeEntry
+from polytill.web.api import shapes
+from polytill.web.console.flashes import REPLAYS, Done
+from polytill.web.console.pages import (
+    EXPECTED,
+    PageRoute,
+    errors_by_field,
+    form_of,
+    page,
+    provider_names,
+    see,
+    shaped,
+    words_of,
+)  # fmt: skip
+from polytill.web.console.payments import asked_of
+from polytill.web.console.sessions import OwnerAdmin, OwnerViewer, PracticeId
+from polytill.web.console.shown_once import show_once
+from polytill.web.console.texts import Said
+from polytill.web.console.timeline import told
+
+router = APIRouter(prefix="/owner", route_class=PageRoute, include_in_schema=False)
+
+A_DAY_S = 24 * 3600
+LOOKED_AT = 50  # practices whose databases one page opens
+AT_ONCE = 8
+PER_PAGE = 50
+Cursor = Annotated[int, Path(ge=1, le=2**53)]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One practice as it was found: None where its database could not be read."""
+
+    practice: PracticeEntry
+    waiting: Waiting | None
+
+
+async def look(desk: Desk) -> list[Looked]:
+    """What waits in the practices that took payments last, a bounded number of them."""
+    held = await leases.all_held(desk.owner)
+    newest = sorted(held, key=lambda practice_id: held[practice_id], reverse=True)[:LOOKED_AT]
+    since, gate = desk.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
+
+    async def one(practice_id: int) -> Looked:
+        entry = await desk.opening.entry(practice_id)
+        async with gate:
+            try:
+                return Looked(entry, await overview.waiting(await desk.opening.practice(practice_id), since))
+            except PolytillError:
+                return Looked(entry, None)
+
+    return list(await asyncio.gather(*(one(practice_id) for practice_id in newest)))
+
+
+async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
+    """Each provider's last day: calls that got an answer, and calls that did not."""
+    found = []
+    for code, entry in sorted((await desk.catalog()).items()):
+        counts: dict[str, int] = {}
+        for one in looked:
+            for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
+                if provider == code:
+                    counts[state] = counts.get(state, 0) + calls
+        # What was not sent got an answer, or never left: a rate limit is no outage. Only unknown outcomes are lost.
+        calls, lost = sum(counts.values()), counts.get("unknown", 0)
+        missing = missing_handler(desk, entry) is not None
+        tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
+        found.append({"entry": entry, "calls": calls, "lost": lost, "tone": tone, "missing": missing})
+    return found
+
+
+@router.get("")
+async def home(request: Request, visitor: OwnerViewer) -> Response:
+    """The platform at a glance."""
+    desk = visitor.desk
+    entries = [e for e in await practices.listed(desk.owner, 0, 100_000) if e.state != "provisioning"]
+    head = migrating.head("practice")
+    looked, backlog = await look(desk), await event_destination.read_backlog(desk)
+    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    return page(
+        request, "owner/home.html", visitor=visitor, practices=len(entries),
+        suspended=sum(e.state == "suspended" for e in entries), behind=sum(e.schema_version != head for e in entries),
+        waits=sum(one.waiting.total for one in looked if one.waiting) + backlog.abandoned,
+        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing", health=await health(desk, looked),
+        payments=sum(volumes.values()), unread=[one.practice for one in looked if one.waiting is None],
+    )  # fmt: skip
+
+
+# ── Practices ──
+
+
+@router.get("/practices")
+async def list_practices(
+    request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> Response:
+    """The practices, with how many payments each took lately. While all are being migrated the page follows that."""
+    desk, head = visitor.desk, migrating.head("practice")
+    found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
+    return page(
+        request, "owner/practices.html", visitor=visitor, practices=found[:PER_PAGE],
+        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=head,
+        volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
+        fleet=await fleet.read(desk.owner, head, desk.shared_after(0)), after=after,
+    )  # fmt: skip
+
+
+@router.post("/practices/migration")
+async def migrate_all(visitor: OwnerAdmin) -> Response:
+    """Begin to bring every practice to the present schema. Under way already: nothing is begun twice."""
+    begun = await visitor.till.migrate_fleet(visitor.actor)
+    return see("/owner/practices", Done.migration_begun if begun else Done.migration_goes_on)
+
+
+async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200, **more: Any) -> Response:
+    rows = await practices.clusters(visitor.desk.owner)
+    clusters = ["default", *(row.name for row in rows if row.is_active)]
+    more.setdefault("given", {})
+    return page(
+        request, "owner/practice_new.html", status, visitor=visitor, clusters=clusters,
+        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), **more,
+    )  # fmt: skip
+
+
+def _upper(given: dict[str, str]) -> dict[str, str]:
+    """A form with its currency as ISO writes it."""
+    return given | {name: text.upper() for name, text in given.items() if name in ("defaultCurrency", "country")}
+
+
+@router.get("/practices/new")
+async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
+    """The form for a new practice."""
+    return await _new_practice(request, visitor)
+
+
+@router.post("/practices/new")
+async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
+    """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
+    form = form_of(request)
+    given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
+    try:
+        body = shaped(shapes.PracticeShape, given)
+        try:
+            await visitor.desk.opening.open_to_new(body.cluster)
+        except NotFound as error:
+            raise invalid("/cluster", error.detail) from None
+        entry, key = await admin_practices.create_practice(
+            visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor, country=body.country,
+            time_zone=body.time_zone, external_id=body.external_id,
+        )  # fmt: skip
+    except EXPECTED as error:
+        return await _new_practice(request, visitor, error.status, given=given, errors=_wrong(error))
+    return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
+
+
+def _wrong(error: CallerError) -> dict[str, Said]:
+    """What is wrong with the form of a practice, at the field that it is about."""
+    return {"externalId": error} if error.code == "duplicate_external_id" else errors_by_field(error)
+
+
+async def _practice_page(
+    request: Request, visitor: OwnerViewer, practice_id: int, status: int = 200, **more: Any
+) -> Response:
+    desk = visitor.desk
+    entry = await desk.opening.entry(practice_id)
+    try:
+        db = await desk.opening.practice(practice_id)
+        waiting = await overview.waiting(db, desk.world.after(-A_DAY_S))
+        nobody = not await staff.listed(db)
+        configured = [c for c in (await desk.configured(db)).configurations.values() if c.removed_at is None]
+    except PolytillError:
+        waiting, configured, nobody = None, [], False
+    volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
+    more.setdefault("email", "")
+    more.setdefault("given", {
+        "name": entry.name, "defaultCurrency": entry.default_currency, "country": entry.country,
+        "timeZone": entry.time_zone, "externalId": entry.external_id or "",
+    })  # fmt: skip
+    return page(
+        request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
+        configured=configured, head=migrating.head("practice"), payments=volumes.get(practice_id, 0),
+        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), nobody=nobody,
+        **more,
+    )  # fmt: skip
+
+
+@router.get("/practices/{practice_id}")
+async def show_practice(request: Request, visitor: OwnerViewer, practice_id: PracticeId) -> Response:
+    """One practice, without its money."""
+    return await _practice_page(request, visitor, practice_id)
+
+
+@router.post("/practices/{practice_id}")
+async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Change the name, the currency, the country, the time zone, the external id or the state."""
+    form = form_of(request)
+    given = _upper(form.given("name", "defaultCurrency", "state", "country", "timeZone", "externalId"))
+    try:
+        body = shaped(shapes.PracticePatch, given)
+        await admin_practices.change_practice(
+            visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor,
+            country=body.country, time_zone=body.time_zone,
+            external_id=body.external_id if form.has("externalId") else ...,
+        )  # fmt: skip
+    except EXPECTED as error:
+        return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
+    return see(f"/owner/practices/{practice_id}", Done.saved)
+
+
+@router.post("/practices/{practice_id}/invite")
+async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Invite the practice's first admin; who comes after is the practice's own to invite."""
+    form, desk = form_of(request), visitor.desk
+    db = await desk.opening.practice(practice_id)
+    try:
+        actor = f"owner:{visitor.person.id}"
+        link = await people.invite_first(desk, db, form.text("email"), "", actor)
+    except EXPECTED as error:
+        errors = errors_by_field(error)
+        return await _practice_page(
+            request, visitor, practice_id, error.status, email=form.text("email"), errors=errors
+        )
+    back = f"/owner/practices/{practice_id}"
+    return show_once(visitor, back, kind="link", email=form.text("email"), link=link)
+
+
+@router.post("/practices/{practice_id}/migrate")
+async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
+    """Bring one practice's database to the present schema."""
+    await admin_practices.migrate_practice(visitor.desk, practice_id, visitor.actor)
+    return see(f"/owner/practices/{practice_id}", Done.migrated)
+
+
+# ── What waits ──
+
+
+@router.get("/waiting")
+async def waiting(request: Request, visitor: OwnerViewer) -> Response:
+    """Parked deliveries, calls without a known outcome and open cases: what and where, never how much."""
+    desk = visitor.desk
+    groups = []
+    for one in await look(desk):
+        if one.waiting is None or one.waiting.total == 0:
+            continue
+        db = await desk.opening.practice(one.practice.id)
+        open_cases = await cases.listed(db, limit=20)
+        groups.append(
+            {
+                "practice": one.practice,
+                "provider_of": await overview.providers_of(db, [c.payment_id for c in open_cases if c.payment_id]),
+                "parked": await webhook_events.listed(db, "parked", limit=20),
+                "unknown": await overview.unknown(db, 20),
+                "cases": open_cases,
+                "in_all": one.waiting.total,
+            }
+        )
+    names = provider_names(words_of(request), (await desk.catalog()).values())
+    backlog = await event_destination.read_backlog(desk)
+    abandoned = await event_deliveries.listed(desk.owner, "given_up", None, None, PER_PAGE, unresolved=True)
+    return page(
+        request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names, backlog=backlog,
+        abandoned=abandoned if backlog.abandoned else [],
+        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
+    )  # fmt: skip
+
+
+@router.post("/event-deliveries/replay")
+async def replay_abandoned(visitor: OwnerAdmin) -> Response:
+    """Deliver every abandoned event once more."""
+    await event_destination.replay_abandoned(visitor.desk, visitor.actor)
+    return see("/owner/waiting", Done.events_replayed)
+
+
+@router.post("/event-deliveries/{cursor}")
+async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor) -> Response:
+    """Deliver an abandoned event once more, or close its review case."""
+    if form_of(request).text("action") == "replay":
+        await event_destination.replay(visitor.desk, cursor, visitor.actor)
+        return see("/owner/waiting", Done.events_replayed)
+    await event_destination.resolve(visitor.desk, cursor, visitor.actor)
+    return see("/owner/waiting", Done.event_resolved)
+
+
+@router.post("/waiting/{practice_id}/events/{event_id}")
+async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
+    """Take up a parked delivery once more."""
+    event = await receive.replay(visitor.desk, practice_id, event_id)
+    return see("/owner/waiting", REPLAYS[event.state])
+
+
+@router.post("/waiting/{practice_id}/payments/{payment_id}")
+async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
+    """Ask the provider what became of a payment, now."""
+    asked = await lookup.confirm(visitor.desk, practice_id, payment_id)
+    return see("/owner/waiting", asked_of(asked))
+
+
+# ── Activity ──
+
+
+@router.get("/activity")
+async def activity(
+    request: Request, visitor: OwnerViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
+) -> Response:
+    """Who did what on the platform."""
+    lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
+    names = provider_names(words_of(request), (await visitor.desk.catalog()).values())
+    return page(
+        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people, names),
+        following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
+    )  # fmt: skip

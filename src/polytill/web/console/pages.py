@@ -1,0 +1,269 @@
+"""What every page for signed-in people has in common: templates, headers, forms read strictly, errors said as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from polytill.domain.errors import (
+    Conflict,
+    Duplicate,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotNow,
+    PolytillError,
+    Stale,
+    Unreadable,
+)  # fmt: skip
+from polytill.domain.places import places
+from polytill.flows.context import log
+from polytill.storage.catalog import ProviderEntry
+from polytill.web.console import flashes
+from polytill.web.console.flashes import Done
+from polytill.web.console.texts import LANGUAGES, Words, words_for
+from polytill.web.form_errors import Problems as Problems
+from polytill.web.form_errors import amount_of as amount_of
+from polytill.web.form_errors import errors_by_field as errors_by_field
+from polytill.web.form_errors import problems_of_shape
+from polytill.web.metrics import pattern_of
+from polytill.web.page_addresses import own_address
+from polytill.web.problems import sentence
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    # Not no-referrer: browsers would then send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Language, Cookie",
+}
+MAX_FIELDS = 2000
+FORM_TYPE = "application/x-www-form-urlencoded"
+LANGUAGE_COOKIE = "polytill_language"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def words_of(request: Request) -> Words:
+    """The reader's language, and the clock of the practice whose page it is (UTC on the platform's own pages)."""
+    words = words_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+    zone = getattr(request.state, "zone", None)
+    return words if zone is None else replace(words, zone=zone)
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """One server-rendered page. ``visitor`` is None where nobody is signed in."""
+    values.setdefault("visitor", None)
+    values.setdefault("errors", {})
+    words = words_of(request)
+    values["errors"] = {name: words.told(said) for name, said in values["errors"].items()}
+    flash = flashes.read(request)
+    html = _templates.get_template(template).render(
+        t=words, languages=LANGUAGES, path=request.url.path, back=own_address(request), flash=flash, **values
+    )
+    response = Response(html, status, dict(HEADERS), "text/html; charset=utf-8")
+    flashes.forget(response, flash)
+    return response
+
+
+def provider_names(words: Words, entries: Iterable[ProviderEntry]) -> dict[str, str]:
+    """The name of each provider by code, in the reader's language."""
+    return {entry.code: words.declared(entry.name) for entry in entries}
+
+
+def see(address: str, done: Done | None = None) -> Response:
+    """After a form: the address to look at next, and what has been done."""
+    response = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+    if done is not None:
+        flashes.leave(response, address, done)
+    return response
+
+
+# ── Forms ──
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form as it was sent."""
+
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """One field, without spaces around it; empty where it was not sent."""
+        return self.values.get(name, [""])[0].strip()
+
+    def exact(self, name: str) -> str:
+        """One field as it was typed."""
+        return self.values.get(name, [""])[0]
+
+    def has(self, name: str) -> bool:
+        """Whether a box was ticked or a button pressed."""
+        return name in self.values
+
+    def many(self, name: str) -> list[str]:
+        """All values of a field."""
+        return self.values.get(name, [])
+
+    def given(self, *names: str) -> dict[str, str]:
+        """The fields among ``names`` that are not empty."""
+        return {name: self.text(name) for name in names if self.text(name)}
+
+
+def read_form(body: bytes) -> Form:
+    """A form's body; ``Unreadable`` where it is none."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )  # fmt: skip
+    except ValueError:
+        raise Unreadable("The form could not be read.", reason="form_unreadable") from None
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if "\x00" in value or "\x00" in name:
+            raise Unreadable("The form holds a NUL character.", reason="form_unreadable")
+        values.setdefault(name, []).append(value)
+    return Form(values)
+
+
+def _read_form_of(request: Request, body: bytes) -> Form:
+    kind = request.headers.get("content-type", FORM_TYPE).partition(";")[0].strip().lower()
+    if body and kind != FORM_TYPE:  # another kind may hold "=" as well, and would be read as odd fields
+        raise Unreadable("The form could not be read.", reason="form_unreadable")
+    return read_form(body)
+
+
+def form_of(request: Request) -> Form:
+    """The form of this request."""
+    form: Form = request.state.form
+    return form
+
+
+def shaped(shape: type[Model], values: dict[str, Any]) -> Model:
+    """Values as one of the API's own shapes, so that pages and API refuse the same things; ``Invalid`` says each."""
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        raise Invalid(problems_of_shape(error, sentence)) from None
+
+
+# ── Errors, and who may send a form ──
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in at this door."""
+
+    def __init__(self, door: str) -> None:
+        self.door = door
+
+
+def same_site(request: Request) -> bool:
+    """Whether a form comes from one of our own pages. Browsers say where each form comes from."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return request.headers.get("sec-fetch-site") == "same-origin"
+    public_url: str = request.app.state.till.desk.settings.public_url
+    there = urlsplit(origin)
+    return origin == public_url or (bool(there.netloc) and there.netloc == request.headers.get("host"))
+
+
+def _door(request: Request) -> str:
+    """The home page to which an error page leads."""
+    parts = str(request.scope["path"]).split("/")
+    if parts[1:2] == ["owner"]:
+        return "/owner"
+    return "/".join(parts[:3]) if parts[1:2] == ["practice"] and parts[2:3] and parts[2].isdecimal() else "/"
+
+
+def failed(request: Request, status: int) -> Response:
+    """An error page with the sentence for a status alone."""
+    words = words_of(request)
+    name = "error.not_found" if status == 404 else f"error.text_{status}"
+    return _failed(request, status, words(name if words.has(name) else "error.text"))
+
+
+def _failed(request: Request, status: int, detail: str) -> Response:
+    door = _door(request)
+    key = f"error.title_{status}"
+    words = words_of(request)
+    title = words(key) if words.has(key) else words("error.title")
+    # Whoever is signed in keeps the navigation: only the page failed, not their session.
+    visitor = getattr(request.state, "visitor", None)
+    return page(request, "error.html", status, title=title, detail=detail, door=door, visitor=visitor)
+
+
+def _error_page(request: Request, error: Exception) -> Response:
+    words = words_of(request)
+    if isinstance(error, Stale | Duplicate):
+        error = NotNow(
+            "Somebody else changed this at the same moment. Look again, then try again.", reason="somebody_else"
+        )
+    if isinstance(error, NotFound):
+        return _failed(request, 404, words("error.not_found"))
+    if isinstance(error, PolytillError):
+        if error.status >= 500:
+            log.error(
+                "page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
+                places=places(error),
+            )  # fmt: skip
+        said = words.told(error) if words.has(f"fault.{error.reason}") else error.public or error.detail
+        response = _failed(request, error.status, said)
+        if error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
+    if isinstance(error, RequestValidationError):
+        return _failed(request, 404, words("error.not_found"))
+    assert isinstance(error, HTTPException)
+    return failed(request, error.status_code)
+
+
+class PageRoute(APIRoute):
+    """A route of a page: forms come from our own pages only and are read before anything else; errors are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See ``APIRoute``."""
+        handle = super().get_route_handler()
+
+        async def shown(request: Request) -> Response:
+            try:
+                if request.method == "POST":
+                    if not same_site(request):
+                        raise Forbidden(
+                            "This form was sent from another site. Nothing was changed.", reason="other_site"
+                        )
+                    request.state.form = _read_form_of(request, await request.body())
+                return await handle(request)
+            except SignInNeeded as needed:
+                if request.headers.get("hx-request"):
+                    return Response(status_code=204, headers={"HX-Refresh": "true"})
+                back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                follow = f"?next={quote(back, safe='')}" if request.method == "GET" and back != needed.door else ""
+                return RedirectResponse(f"{needed.door}/login{follow}", 303, {"Cache-Control": "no-store"})
+            except (PolytillError, RequestValidationError, HTTPException) as error:
+                return _error_page(request, error)
+
+        return shown
+
+
+def first_of(known: Iterable[str], wanted: str | None, otherwise: str | None = None) -> str | None:
+    """``wanted`` where it is one of a closed list."""
+    return wanted if wanted in set(known) else otherwise
+
+
+EXPECTED = (Invalid, Conflict)

@@ -1,0 +1,47 @@
+"""A practice's own settings: its country and its time zone, which all its days, months and times follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from polytill.domain.localities import day_of, time_zones
+from polytill.flows.admin.practices import change_practice
+from polytill.web.api import shapes
+from polytill.web.console.flashes import Done
+from polytill.web.console.pages import EXPECTED, PageRoute, errors_by_field, form_of, page, see, shaped
+from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
+
+router = APIRouter(prefix="/practice/{practice_id}/settings", route_class=PageRoute, include_in_schema=False)
+
+
+async def _page(request: Request, found: OfPractice, status: int = 200, **more: Any) -> Response:
+    entry, now = found.visitor.practice, found.visitor.desk.world.now()
+    assert entry is not None
+    more.setdefault("given", {"country": entry.country, "timeZone": entry.time_zone})
+    return page(
+        request, "practice/settings.html", status, visitor=found.visitor, practice=entry, zones=sorted(time_zones()),
+        now=now, today=day_of(now, entry.zone), **more,
+    )  # fmt: skip
+
+
+@router.get("")
+async def show(request: Request, found: PracticeViewer) -> Response:
+    """Country and time zone, and what time it is there."""
+    return await _page(request, found)
+
+
+@router.post("")
+async def save(request: Request, found: PracticeAdmin) -> Response:
+    """Change the country or the time zone."""
+    visitor, given = found.visitor, form_of(request).given("country", "timeZone")
+    try:
+        body = shaped(shapes.PracticePatch, given)
+        await change_practice(
+            visitor.desk, visitor.practice_id, None, None, None, visitor.actor, country=body.country,
+            time_zone=body.time_zone, by_own_staff=True,
+        )  # fmt: skip
+    except EXPECTED as error:
+        return await _page(request, found, error.status, given=given, errors=errors_by_field(error))
+    return see(f"{visitor.door}/settings", Done.saved)

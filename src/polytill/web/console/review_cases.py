@@ -1,0 +1,211 @@
+"""What waits for a person in one practice: its cases with the evidence side by side, and deliveries that were parked.
+
+The choices are those of ``flows/review/resolve.py``, and no others: none of them is a guess about money.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from polytill.domain.states import AttemptState, CountedAs
+from polytill.flows.payments import duplicates
+from polytill.flows.payments.create import Taken
+from polytill.flows.review import resolve, same_money, staff_decisions
+from polytill.flows.review.resolve import Evidence
+from polytill.flows.webhooks import receive
+from polytill.storage import cases, overview, staff, webhook_events
+from polytill.storage.cases import OperatorCase
+from polytill.web.console.flashes import REFUNDS, REPLAYS, Done
+from polytill.web.console.pages import (
+    EXPECTED,
+    PageRoute,
+    amount_of,
+    errors_by_field,
+    form_of,
+    page,
+    provider_names,
+    see,
+    words_of,
+)  # fmt: skip
+from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
+from polytill.web.console.timeline import who
+from polytill.web.payment_status import Shown, of_taken
+
+router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
+
+SHOWN = 50
+# What is said after each choice.
+DONE: dict[str, Done] = {
+    "look_up": Done.asked, "refund_excess": Done.refund_submitted, "same_account": Done.asked, "call_off": Done.called_off,
+    "handled": Done.put_away, "mark_paid": Done.marked_paid, "done": Done.marked_done, "not_done": Done.marked_not_done,
+    "count_separately": Done.counted_separate, "count_once": Done.counted_same,
+}  # fmt: skip
+# Names under which a case notes an amount in minor units.
+AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
+DECISIONS = frozenset({"mark_paid", "done", "not_done", "count_separately", "count_once"})
+CaseId = Annotated[str, Path(max_length=40)]
+
+
+@router.get("")
+async def show(
+    request: Request, found: PracticeViewer, closed: bool = False,
+    before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
+) -> Response:  # fmt: skip
+    """Cases, newest first: open ones, or those that were put away; and parked deliveries."""
+    rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
+    parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
+    unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
+    return page(
+        request, "practice/waiting.html", visitor=found.visitor, rows=rows[:SHOWN], parked=parked, closed=closed,
+        unknown=unknown,
+        following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
+        parked_in_all=len(parked) if len(parked) < SHOWN else await webhook_events.count(found.db, "parked"),
+    )  # fmt: skip
+
+
+@router.post("/deliveries/{event_id}")
+async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=40)]) -> Response:
+    """Take up a parked delivery once more."""
+    visitor = found.visitor
+    event = await receive.replay(visitor.desk, visitor.practice_id, event_id)
+    return see(f"{visitor.door}/waiting", REPLAYS[event.state])
+
+
+@router.get("/{case_id}")
+async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Response:
+    """One case: what was seen, beside what our books say."""
+    return await _page(request, found, case_id)
+
+
+@router.get("/{case_id}/refund")
+async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
+    """The question before a duplicate payment is refunded, as before any other refund."""
+    evidence = await resolve.evidence(found.visitor.desk, found.visitor.practice_id, case_id)
+    left = _excess_left(evidence)
+    if left <= 0:
+        return see(f"{found.visitor.door}/waiting/{case_id}")
+    return page(
+        request, "practice/case_refund.html", visitor=found.visitor, found=evidence, excess=left,
+        disputed=_is_disputed(evidence),
+    )  # fmt: skip
+
+
+@router.post("/{case_id}")
+async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
+    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
+    unknown, or resolve the case with a note."""
+    visitor, form = found.visitor, form_of(request)
+    desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
+    action = form.text("action")
+    done = DONE.get(action)
+    try:
+        if action == "look_up":
+            asked = await resolve.look_up(desk, practice_id, case_id, actor)
+            done = done if asked.answered else Done.not_answered
+        elif action == "refund_excess":
+            evidence = await resolve.refund_excess(desk, practice_id, case_id, actor, form.text("accept") == "yes")
+            done = _refund_said(evidence)
+        elif action == "same_account":
+            asked = await resolve.same_account(desk, practice_id, case_id, form.text("note"), actor)
+            done = done if asked.answered else Done.put_away
+        elif action == "call_off":
+            await resolve.call_off(desk, practice_id, case_id, form.text("note"), actor)
+        elif action in DECISIONS:
+            await _decide(request, found, case_id, action)
+        elif action == "handled":
+            await resolve.put_away(desk, practice_id, case_id, form.text("note"), actor)
+    except EXPECTED as error:
+        typed = {name: form.text(name) for name in ("note", "transactionId", "amount")}
+        return await _page(request, found, case_id, error.status, errors=errors_by_field(error), **typed)
+    return see(f"{visitor.door}/waiting/{case_id}", done)
+
+
+async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
+    """What staff decide about an outcome that stays unknown, or about a refund and a dispute."""
+    visitor, form = found.visitor, form_of(request)
+    desk, practice_id, actor, note = visitor.desk, visitor.practice_id, visitor.actor, form.text("note")
+    transaction = form.text("transactionId")
+    if action == "mark_paid":
+        case = await resolve.evidence(desk, practice_id, case_id)
+        typed = form.text("amount")
+        amount = amount_of(words_of(request), typed, case.payment.currency) if case.payment and typed else None
+        await staff_decisions.mark_paid(desk, practice_id, case_id, transaction, amount, note, actor)
+    elif action in ("done", "not_done"):
+        named = transaction or None
+        await staff_decisions.decide(desk, practice_id, case_id, action == "done", note, actor, named)
+    else:
+        counted = CountedAs.separate if action == "count_separately" else CountedAs.same
+        await same_money.count(desk, practice_id, case_id, counted, note, actor)
+
+
+def _refund_said(found: Evidence) -> Done:
+    """What may be said after a duplicate payment was refunded: by the state of its newest refund, not of the case, which
+    ends only when the money has gone back."""
+    its = [one for one in found.refunds if one.attempt_id == found.case.subject]
+    return REFUNDS[max(its, key=lambda one: (one.created_at, one.id)).state] if its else Done.refund_not_sent
+
+
+async def _page(request: Request, found: OfPractice, case_id: str, status: int = 200, **more: Any) -> Response:
+    desk = found.visitor.desk
+    evidence = await resolve.evidence(desk, found.visitor.practice_id, case_id)
+    currency = evidence.payment.currency if evidence.payment else None
+    stuck = staff_decisions.decided_on(await staff_decisions.stuck_of(found.db, evidence.case))
+    names = provider_names(words_of(request), (await desk.catalog()).values())
+    return page(
+        request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
+        shown=_shown(evidence),
+        excess=_excess_left(evidence), disputed=_is_disputed(evidence),
+        unfindable=await resolve.unfindable(desk, found.db, evidence.case),
+        seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
+        undecided=await staff_decisions.undecided(found.db, evidence.case), stuck=stuck,
+        **{"note": "", "transactionId": "", "amount": "", **more},
+    )  # fmt: skip
+
+
+def _noted(case: OperatorCase) -> dict[str, Any]:
+    """What was noted when it was opened, without how it ended."""
+    return {name: value for name, value in case.detail.items() if name not in ("resolution", "ended_before")}
+
+
+async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -> dict[str, str]:
+    """How it ended, in whose name, and the note that they had to write."""
+    said = case.detail.get("resolution") or {}
+    people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
+    by = who(words_of(request), case.resolved_by, people) if case.resolved_by else ""
+    return {"action": str(said.get("action", "")), "note": str(said.get("note") or ""), "by": by}
+
+
+def _excess_left(found: Evidence) -> int:
+    """What of a second success can still be given back, in minor units; zero where this case is none."""
+    if found.case.kind != "excess" or found.case.state != "open":
+        return 0
+    held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
+    return duplicates.left(found.payment, held, found.refunds, found.disputes) if found.payment and held else 0
+
+
+def _shown(found: Evidence) -> Shown | None:
+    return of_taken(Taken(found.payment, found.attempts)) if found.payment else None
+
+
+def _is_disputed(found: Evidence) -> bool:
+    """Whether an open chargeback is about the duplicate payment of a case."""
+    held = next((a for a in found.attempts if a.id == found.case.subject), None)
+    return held is not None and duplicates.disputed(held, found.disputes) > 0
+
+
+def _flat(
+    detail: dict[str, Any], currency: str | None, above: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Any, str | None]]:
+    """What a case noted when it was opened: its name in steps, its value, and the currency where it is an amount."""
+    lines: list[tuple[tuple[str, ...], Any, str | None]] = []
+    currency = detail.get("currency") or currency
+    for name, value in detail.items():
+        if isinstance(value, dict):
+            lines += _flat(value, currency, (*above, name))
+        elif value is not None and name != "currency":
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            if shown != "":
+                lines.append(((*above, name), shown, currency if name in AMOUNTS else None))
+    return lines

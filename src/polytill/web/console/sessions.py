@@ -1,0 +1,151 @@
+"""Who is signed in: cookie sessions of owner staff and of practice staff, and what each role may do."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request, Response
+
+from polytill.app import Polytill
+from polytill.domain.errors import Forbidden, NotFound
+from polytill.flows.admin import staff
+from polytill.flows.admin.staff import SignedIn
+from polytill.flows.context import Desk
+from polytill.storage.databases import OwnerDb, PracticeDb
+from polytill.storage.practices import PracticeEntry
+from polytill.storage.staff import Person, Session, StaffDb
+from polytill.web.console.pages import SignInNeeded, form_of
+
+FORM_TOKEN = "form_token"  # noqa: S105 — the name of the field
+MAX_TOKEN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is signed in, and what the pages hand on."""
+
+    till: Polytill
+    session: Session
+    form_token: str
+    door: str
+    practice: PracticeEntry | None
+
+    @property
+    def desk(self) -> Desk:
+        """What the flows need."""
+        return self.till.desk
+
+    @property
+    def person(self) -> Person:
+        """Who it is."""
+        return self.session.person
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether they may change things."""
+        return self.person.role == "admin"
+
+    @property
+    def actor(self) -> str:
+        """How they stand in the audit log."""
+        return f"user:{self.person.id}"
+
+    @property
+    def practice_id(self) -> int:
+        """The practice whose staff they are."""
+        assert self.practice is not None
+        return self.practice.id
+
+
+@dataclass(frozen=True, slots=True)
+class OfPractice:
+    """A signed-in member of a practice's staff, and the practice's database."""
+
+    visitor: Visitor
+    db: PracticeDb
+
+
+def cookie_name(door: str) -> str:
+    """One cookie for the owner's console and one for practices; its path keeps practices apart."""
+    return "polytill_owner" if door == "/owner" else "polytill_practice"
+
+
+def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> Response:
+    """Hand the browser its session: not for scripts, not for other sites, only under this door."""
+    response.set_cookie(
+        cookie_name(door), signed_in.token.reveal(), path=door, httponly=True, samesite="lax",
+        secure=desk.settings.public_url.startswith("https:"),
+    )  # fmt: skip
+    return response
+
+
+def forget(response: Response, door: str) -> Response:
+    """Take the session's cookie back."""
+    response.delete_cookie(cookie_name(door), path=door, httponly=True, samesite="lax")
+    return response
+
+
+async def _visitor(request: Request, db: StaffDb, door: str, practice: PracticeEntry | None) -> Visitor:
+    till: Polytill = request.app.state.till
+    token = request.cookies.get(cookie_name(door), "")
+    session = await staff.session_of(till.desk, db, token) if 0 < len(token) <= MAX_TOKEN else None
+    if session is None:
+        raise SignInNeeded(door)
+    visitor = Visitor(till, session, staff.form_token(token), door, practice)
+    request.state.visitor = visitor  # an error page keeps the navigation
+    if request.method == "POST":
+        sent = form_of(request).exact(FORM_TOKEN)
+        if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), visitor.form_token.encode()):
+            raise Forbidden(
+                "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+            )
+    return visitor
+
+
+def _allowed(visitor: Visitor) -> Visitor:
+    if not visitor.is_admin:
+        raise Forbidden("Your role shows everything here, but changes nothing. Ask an admin.", reason="only_looks")
+    return visitor
+
+
+async def owner_viewer(request: Request) -> Visitor:
+    """Anybody of the owner's staff."""
+    owner: OwnerDb = request.app.state.till.desk.owner
+    return await _visitor(request, owner, "/owner", None)
+
+
+async def owner_admin(request: Request) -> Visitor:
+    """An admin of the owner's staff."""
+    return _allowed(await owner_viewer(request))
+
+
+PracticeId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+async def practice_viewer(request: Request, practice_id: PracticeId) -> OfPractice:
+    """Anybody of this practice's staff."""
+    door = f"/practice/{practice_id}"
+    desk: Desk = request.app.state.till.desk
+    if not request.cookies.get(cookie_name(door)):
+        raise SignInNeeded(door)  # whether there is such a practice or not
+    try:
+        entry, db = await desk.opening.entry(practice_id), await desk.opening.practice(practice_id)
+    except NotFound:
+        raise SignInNeeded(door) from None
+    request.state.zone = entry.zone  # for every time on the page
+    return OfPractice(await _visitor(request, db, door, entry), db)
+
+
+async def practice_admin(request: Request, practice_id: PracticeId) -> OfPractice:
+    """An admin of this practice's staff."""
+    found = await practice_viewer(request, practice_id)
+    _allowed(found.visitor)
+    return found
+
+
+OwnerViewer = Annotated[Visitor, Depends(owner_viewer)]
+OwnerAdmin = Annotated[Visitor, Depends(owner_admin)]
+PracticeViewer = Annotated[OfPractice, Depends(practice_viewer)]
+PracticeAdmin = Annotated[OfPractice, Depends(practice_admin)]

@@ -1,0 +1,41 @@
+"""Where providers deliver. The token is the only address part; the body is read raw, once, up to a limit."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from polytill.domain.errors import NotFound, TooLarge
+from polytill.flows.webhooks import receive
+from polytill.web.api import answers
+from polytill.web.api.views import answer
+
+router = APIRouter(tags=["hooks"])
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """The raw body; ``TooLarge`` as soon as it is clear that it is."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge
+    chunks, total = [], 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > limit:
+            raise TooLarge
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@router.post("/hooks/{token}", response_model=answers.Delivered)
+async def deliver(request: Request, token: str) -> Response:
+    """Take a webhook: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 where it is too large,
+    503 while the provider's handler is missing."""
+    desk = request.app.state.till.desk
+    body = await read_limited(request, receive.MAX_BODY_BYTES)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    try:
+        event = await receive.receive(desk, token, headers, body, request.query_params.get("reference"))
+    except NotFound:
+        raise NotFound("There is no such hook.") from None
+    told = await receive.wanted_answer(desk, event) if event else {}
+    return answer({"received": True, "status": event.state.value if event else "received", **told})

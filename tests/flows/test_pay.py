@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from simulation.loop import VirtualLoop, run
 
 from polytill.app import Polytill
 from polytill.domain.errors import Conflict, Forbidden, Invalid
@@ -24,7 +25,6 @@ from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextK
 from polytill.storage import payment_lists
 from polytill.storage.opening import open_owner
 from polytill.storage.units import Unit
-from polytill.testing.world.loop import VirtualLoop, run
 from tests.flows.scenes import LINK, REFUSED, Scene, held, keys, paid
 from tests.flows.scripted import Lost
 from tests.storage.making import plain

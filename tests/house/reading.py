@@ -54,6 +54,8 @@ class Module:
     def own_imports(self) -> Iterator[tuple[int, str]]:
         """Imports of the product's own modules, by names as in ``name``; a name inside a module stays on it."""
         for line, dotted in self.imports():
+            if dotted == "simulation" or dotted.startswith("simulation."):
+                yield line, dotted
             if dotted == "polytill" or dotted.startswith("polytill."):
                 yield line, dotted.removeprefix("polytill").removeprefix(".") or "__init__"
 
@@ -67,12 +69,13 @@ class Module:
 
 
 def modules() -> list[Module]:
-    """Every module of the product."""
+    """Every module of the product, and of the simulated world beside it."""
     found = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-        found.append(Module(name, path.read_text()))
+    for root, folder in ((SOURCE, SOURCE), (ROOT, ROOT / "simulation")):
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+            found.append(Module(name, path.read_text()))
     return found
 
 

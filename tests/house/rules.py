@@ -14,7 +14,7 @@ Rule = Callable[[list[Module]], Iterator[str]]
 
 # A simulated world looks into the databases by itself and breaks them on purpose: an oracle that read through the
 # product would believe its mistakes. It is a tool of tests, so it is outside the laws about who may write.
-LOOKS_FOR_ITSELF = frozenset({"testing"})
+LOOKS_FOR_ITSELF = frozenset({"testing", "simulation"})
 
 # Who may import whom. ``settings`` is a value that every flow is handed; ``simulator`` and ``testing`` stand aside.
 BELOW = ("domain", "providers", "storage", "flows", "settings")
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "web": (*BELOW, "app", "web", "__init__"),
     "simulator": ("domain.currencies", "simulator"),
     "testing": (*BELOW, "app", "simulator", "testing"),
+    "simulation": (*BELOW, "app", "simulator", "testing", "simulation"),
     "__init__": ("app", "settings"),
     "cli": TOP,
     "demo": TOP,
@@ -88,11 +89,11 @@ def rooms_are_in_order(found: list[Module]) -> Iterator[str]:
 
 # Where a power stands: the third-party and standard modules that are it, and who may import them.
 POWERS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
-    ("SQL", frozenset({"sqlite3", "asyncpg", "sqlalchemy", "alembic"}), ("storage", "testing")),
+    ("SQL", frozenset({"sqlite3", "asyncpg", "sqlalchemy", "alembic"}), ("storage", "testing", "simulation")),
     (
         "the network to providers",
         frozenset({"aiohttp", "httpx", "requests", "urllib.request", "http.client", "socket"}),
-        ("providers.http", "simulator", "testing", "cli", "demo"),
+        ("providers.http", "simulator", "testing", "simulation", "cli", "demo"),
     ),
     ("HTTP and HTML", frozenset({"fastapi", "starlette", "uvicorn", "jinja2"}), ("web", "simulator", "cli", "demo")),
 )
@@ -150,7 +151,7 @@ VERBS = frozenset(
 def handlers_have_one_door(found: list[Module]) -> Iterator[str]:
     """A handler's verb is called in ``flows/provider_calls.py`` only, and only there is one handed a practice's keys."""
     for module in found:
-        if module.name == "flows.provider_calls" or module.floor in ("testing", "simulator", "providers"):
+        if module.name == "flows.provider_calls" or module.floor in ("testing", "simulation", "simulator", "providers"):
             continue
         for line, called in module.calls():
             owner, _, last = called.rpartition(".")
@@ -272,7 +273,7 @@ def names_say_something(found: list[Module]) -> Iterator[str]:
 
 # Annotations only, behind ``TYPE_CHECKING``: the simulated providers and the network that holds them, the parts of a
 # simulated world and its history. Nothing there is money.
-MAY_NAME_EACH_OTHER = frozenset({"simulator", "testing"})
+MAY_NAME_EACH_OTHER = frozenset({"simulator", "testing", "simulation"})
 
 
 def no_cycles(found: list[Module]) -> Iterator[str]:

@@ -30,6 +30,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (rules.rooms_are_in_order, "flows.lease", "from polytill.flows.refunds.create import create_refund", "comes after"),
     (rules.rooms_are_in_order, "flows.attic", "", "in no room"),
     (rules.rooms_are_in_order, "web.api.new", "from polytill.web.console import pages", "web.api may import"),
+    (rules.floors_look_down, "flows.lease", "from simulation import plan", "imports simulation.plan"),
     (rules.floors_look_down, "attic.new", "", "stands on no floor"),
     (rules.powers_stay_home, "domain.new", "import msgspec", "standard library and pure libraries"),
     (rules.powers_stay_home, "flows.new", "import sqlite3", "SQL belongs to"),

@@ -1,0 +1,1 @@
+"""A seeded simulation of whole practices, judged by the providers' own books: ``python -m simulation``."""

@@ -1,0 +1,154 @@
+"""How a history ends: no more faults, time passes, what was lost is told or found, and the books must agree."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from polytill.domain.errors import Conflict
+from polytill.flows.provider_calls import OTHER_ACCOUNT
+from polytill.flows.reconciliation.payments import compare
+from polytill.flows.review import resolve
+from polytill.flows.unresolved import UNRESOLVED
+from polytill.simulator.faults import Fault
+from simulation import oracle
+from simulation.ground import FIRST
+
+if TYPE_CHECKING:
+    from simulation.history import History
+
+HOUR, DAY = 3600.0, 86_400.0
+# After the last act: time passes in these steps, with a sweep on every node after each.
+SOON = (20.0, 60.0, 150.0, 400.0)
+LATER = (1800.0, 1900.0, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 4 * DAY, 4 * DAY, HOUR, HOUR)
+# A refund that came back unheard is found when its comparison asks again: after two days, a week, two, a month.
+WEEKS = (2 * DAY, 5 * DAY, 7 * DAY, 17 * DAY)
+
+
+async def come_to_rest(h: History) -> None:
+    """From the last act to the verdict."""
+    _count_webhook_faults(h)
+    h.network.faults.rules.clear()
+    h.tell("CALM: faults cleared, clocks right, every node up")
+    for node in h.nodes:
+        node.skew[0] = 0.0
+        if node.up() is None:
+            node.boot()
+    for step in SOON:
+        await _pass(h, step)
+    for text in oracle.unpayable(h):
+        h.problem(text)
+    _resend(h)
+    await _until_the_books_agree(h, LATER)
+    if h.plan.compares and not oracle.judge(h) and _one_comes_back(h):
+        await _until_the_books_agree(h, WEEKS)
+    if await _a_person_decides(h):
+        await _until_the_books_agree(h, SOON)
+    for text in oracle.judge(h):
+        h.problem(text)
+
+
+async def _until_the_books_agree(h: History, steps: tuple[float, ...]) -> None:
+    for step in steps:
+        await _pass(h, step)
+        if h.plan.compares:
+            await _compare(h)
+        if not h.plan.to_the_end and not oracle.judge(h):
+            break
+
+
+async def _pass(h: History, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    for node in h.nodes:
+        life = node.up()
+        if life is not None:
+            await h.sweep(life)
+
+
+async def _compare(h: History) -> None:
+    """The job that is due every hour, for every practice."""
+    life = h.any_life()
+    assert life is not None
+    for practice in h.plan.profiles:
+        h.count("host.compare")
+        try:
+            await compare(life.desk, practice)
+        except Exception as error:
+            h.unexpected(f"a comparison ended in {type(error).__name__}: {error}")
+
+
+async def _a_person_decides(h: History) -> bool:
+    """Whether new keys are of the account of the old ones, nobody knows but the practice. Nor that nothing was paid, where
+    its provider cannot be asked. Whether anybody was."""
+    asked = await _called_off(h)
+    for practice in h.plan.profiles:
+        moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
+        for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"]:
+            about = (json.loads(case["detail"]).get("provider"), case["environment"])
+            life = h.any_life()
+            if case["kind"] == OTHER_ACCOUNT and case["state"] == "open" and about not in moved and life is not None:
+                h.count("person.knows_the_account")
+                asked = True
+                try:
+                    await resolve.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
+                except Conflict:  # ended with another one
+                    h.tell(f"the case {case['id']} had ended")
+    return asked
+
+
+async def _called_off(h: History) -> bool:
+    """Who reads the provider's statement calls off what is not on it. What is on it waits."""
+    decided = False
+    for practice in h.plan.profiles:
+        paid = {
+            tx.reference for m in h.merchants if m.practice == practice for tx in m.account.transactions if tx.captured
+        }
+        asked = oracle.for_a_person(h, oracle.read(h, practice))
+        h.tally.counts["person.asked"] += len(asked)
+        lost = asked - paid
+        for case in oracle.read(h, practice, ("operator_cases",)).tables["operator_cases"] if lost else ():
+            life = h.any_life()
+            is_open = case["kind"] == UNRESOLVED and case["state"] == "open"
+            if is_open and case["subject"] in lost and life is not None:
+                h.count("person.calls_off")
+                decided = True
+                await resolve.call_off(life.desk, practice, case["id"], "It is not on the statement.", "operator")
+    return decided
+
+
+def _one_comes_back(h: History) -> bool:
+    """A refund that is done comes back, long after it was compared, and no delivery tells it. Whether there was one."""
+    for merchant in h.merchants:
+        for tx in merchant.account.transactions:
+            done = [refund for refund in tx.refunds if refund.status == "succeeded"]
+            if not done or merchant.provider not in FIRST or tx.reference in h.other_amount | h.strange:
+                continue
+            if any(dispute.paid_by_refund for dispute in tx.disputes):
+                continue  # nobody says what becomes of a lost dispute whose refund failed
+            h.network.faults.rules.append(Fault("late", "*", "webhook", "drop", 1.0, None, 0.0))
+            h.network.providers[merchant.provider].fail_refund(merchant.account, tx, done[0])
+            h.network.faults.rules.clear()
+            h.count("provider.refund_back_late")
+            h.tell(f"provider: the refund {done[0].id} of {tx.reference} comes back, and no delivery tells it")
+            return True
+    return False
+
+
+def _count_webhook_faults(h: History) -> None:
+    for rule in h.network.faults.rules:
+        if rule.operation == "webhook" and rule.struck:
+            h.tally.counts[f"webhook.{rule.kind}"] += rule.struck
+
+
+def _resend(h: History) -> None:
+    """What only a delivery can tell is sent once more, as a provider's dashboard does on request; or it is found in the
+    provider's listings, where there are any."""
+    wanted = [mark.encode() for mark in h.told_only]
+    for delivery in list(h.network.deliverer.log):
+        lost = delivery.state in ("dropped", "given_up") and not delivery.forged
+        lost = lost and not (h.plan.compares and delivery.hook.provider in FIRST)
+        if lost and any(mark in delivery.body for mark in wanted):
+            delivery.state, delivery.tries = "queued", 0
+            h.network.deliverer._put(delivery)
+            h.tell(f"the provider sends {delivery.event} again")

@@ -1,0 +1,176 @@
+"""What staff said, for the judge: what the rows must hold because of it, beside what the providers prove."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from polytill.simulator.books import Transaction
+from simulation.ground import PUSHED
+
+if TYPE_CHECKING:
+    from simulation.history import History, Merchant
+    from simulation.oracle import Rows
+
+Row = dict[str, Any]
+
+
+class Decisions:
+    """The decisions of one practice. Empty where nobody decided anything."""
+
+    def __init__(self, rows: Rows, merchants: list[Merchant], heard: set[str]) -> None:
+        self.rows, self.heard = rows, heard
+        self.all: list[Row] = rows.tables["staff_decisions"]
+        self.by_subject = {row["subject"]: row for row in self.all}
+        self.books: dict[str, list[Transaction]] = defaultdict(list)
+        for merchant in merchants:
+            for tx in merchant.account.transactions:
+                self.books[str(tx.reference)].append(tx)
+
+    def paid(self, attempt: Row) -> Row | None:
+        """The decision by which an attempt counts as paid or captured."""
+        for row in self.all:
+            if row["attempt_id"] == attempt["id"] and row["is_done"] and row["decided_on"] in ("payment", "capture"):
+                return row
+        return None
+
+    def concern(self, attempt: Row) -> bool:
+        """Whether anything about an attempt was decided."""
+        return any(row["attempt_id"] == attempt["id"] for row in self.all)
+
+    def taken(self, attempt: Row, held: list[Transaction]) -> list[int]:
+        """What counts as taken of an attempt that has won: as its provider says, else as staff said."""
+        said = self.paid(attempt)
+        if said is not None and (said["decided_on"] == "payment" or not any(tx.captured for tx in held)):
+            return [said["amount"] or attempt["amount"]]
+        return [tx.captured for tx in held if tx.captured]
+
+    def is_anothers_money(self, attempt: Row) -> bool:
+        """Whether an attempt is what the provider took where staff had named another transaction."""
+        names = {
+            tx.id for row in self.all if row["decided_on"] == "payment" and row["payment_id"] == attempt["payment_id"]
+            for tx in self.books[row["attempt_id"]] if tx.captured
+        }  # fmt: skip
+        return attempt["provider_transaction_id"] in names
+
+    def beyond_books(self, payment_id: str) -> int:
+        """What the ledger holds at providers because staff said so, and no provider's books hold."""
+        total = 0
+        for row in self.all:
+            if row["payment_id"] != payment_id or not row["is_done"]:
+                continue
+            held, amount = self.books[row["attempt_id"]], row["amount"] or 0
+            if row["decided_on"] == "payment" and not self._is_named(row, held) and not self._is_silent(held):
+                total += amount
+            elif row["decided_on"] == "capture" and not any(tx.captured for tx in held):
+                total += amount or self._amount(row["attempt_id"])
+            elif row["decided_on"] == "refund" and not self._made(row):
+                total -= amount
+        return total
+
+    def refunds_said(self, reference: str) -> list[int]:
+        """Refunds that staff said were made, and the provider does not have."""
+        return [
+            row["amount"] for row in self.all
+            if row["attempt_id"] == reference and row["decided_on"] == "refund" and row["is_done"]
+            and not self._made(row)
+        ]  # fmt: skip
+
+    def _made(self, row: Row) -> bool:
+        """Whether a provider has a refund, under our name or as one of that amount that bears none of ours: it is taken
+        for the one that staff said was made."""
+        ours = [one["id"] for one in self.rows.of("refunds", row["payment_id"])]
+        made = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
+        nameless = [one for one in made if not any(name in f"{one.reference} {one.wire}" for name in ours)]
+        named = any(row["subject"] in f"{one.reference} {one.wire}" for one in made)
+        return named or any(one.amount == row["amount"] for one in nameless)
+
+    def _amount(self, attempt_id: str) -> int:
+        return next(int(a["amount"]) for a in self.rows.tables["payment_attempts"] if a["id"] == attempt_id)
+
+    def _is_silent(self, held: list[Transaction]) -> bool:
+        """Whether money was taken of which its provider can tell us nothing any more: its answer and its word were lost."""
+        paid = [tx for tx in held if tx.captured]
+        return bool(paid) and all(tx.provider in PUSHED and str(tx.reference) not in self.heard for tx in paid)
+
+    def _is_named(self, row: Row, held: list[Transaction]) -> bool:
+        """Whether staff named what the provider took."""
+        paid = [tx for tx in held if tx.captured]
+        names = {tx.id for tx in paid} | {str(getattr(tx.wire, "receipt", "")) for tx in paid}
+        return row["transaction_id"] in names
+
+    # ── The verdict ──
+
+    def judge(self, history: History) -> Iterator[str]:
+        """What is wrong with the decisions themselves, and with the cases about contradictions."""
+        for row in self.all:
+            said = (row["decided_on"], bool(row["is_done"]), row["transaction_id"])
+            if said not in history.said.get(row["subject"], []):
+                yield f"made up: nobody decided {said} about {row['subject']}"
+        practice = {row["id"] for name in ("payment_attempts", "refunds", "payment_operations")
+                    for row in self.rows.tables[name]}  # fmt: skip
+        for subject in history.decided.keys() & practice:
+            if subject not in self.by_subject:
+                yield f"lost: the decision {history.decided[subject]} about {subject}"
+        yield from self._states()
+        yield from self._contradictions()
+
+    def _states(self) -> Iterator[str]:
+        """A decision that something was done is never reversed."""
+        states = {row["id"]: row["state"] for name in ("payment_attempts", "payment_operations")
+                  for row in self.rows.tables[name]}  # fmt: skip
+        for row in self.all:
+            if row["is_done"] and row["decided_on"] == "payment" and states[row["subject"]] != "succeeded":
+                yield f"reversed: {row['subject']} was marked as paid and is {states[row['subject']]}"
+            if row["is_done"] and row["decided_on"] == "capture" and states[row["attempt_id"]] != "succeeded":
+                yield f"reversed: {row['attempt_id']} was captured, as staff said, and is {states[row['attempt_id']]}"
+
+    def _contradictions(self) -> Iterator[str]:
+        known = {case["subject"]: json.loads(case["detail"]) for case in self.rows.tables["operator_cases"]
+                 if case["kind"] == "staff_contradicted"}  # fmt: skip
+        told = [event for event in self.rows.tables["events"] if event["type"] == "payment.staff_contradicted"]
+        if len(told) != len(known):
+            yield f"contradictions: {len(known)} cases, and the host application was told {len(told)} times"
+        for row in self.all:
+            mine = {name for name in known if name.startswith(f"{row['subject']}:")}
+            is_right = self._is_right(row)
+            if is_right and mine and not self._looks_like_it(row):
+                yield f"contradiction {sorted(mine)} of {row['decided_on']} {row['subject']}, which is as staff said"
+            wanted = None if is_right else self._must_be_told(row)
+            if wanted is not None and not any(name.startswith(f"{row['subject']}:{wanted}") for name in mine):
+                yield f"contradiction {wanted} of {row['decided_on']} {row['subject']} is no case"
+
+    def _is_right(self, row: Row) -> bool:
+        held = self.books[row["attempt_id"]]
+        if row["decided_on"] == "payment":
+            return self._is_named(row, held) and all(tx.captured == row["amount"] for tx in held if tx.captured)
+        made = was_made(row["decided_on"], row["subject"], held)
+        return made is bool(row["is_done"])
+
+    def _looks_like_it(self, row: Row) -> bool:
+        """Whether its provider made another refund of the same amount, which may be the one that staff said was not made."""
+        refunds = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
+        return row["decided_on"] == "refund" and any(one.amount == row["amount"] for one in refunds)
+
+    def _must_be_told(self, row: Row) -> str | None:
+        """The contradiction that certainly reached us, since the rows hold what only the provider can have said."""
+        held = self.books[row["attempt_id"]]
+        if row["decided_on"] == "payment" and any(tx.captured for tx in held):
+            again = [a for a in self.rows.of("payment_attempts", row["payment_id"]) if self.is_anothers_money(a)]
+            return "other_transaction" if any(a["id"] != row["attempt_id"] for a in again) else None
+        if row["decided_on"] == "refund" and not row["is_done"]:
+            [refund] = [one for one in self.rows.of("refunds", row["payment_id"]) if one["id"] == row["subject"]]
+            return "refunded" if refund["state"] in ("succeeded", "failed") else None
+        return None
+
+
+def was_made(what: str, name: str, held: list[Transaction]) -> bool:
+    """Whether a provider's books hold what was asked for."""
+    if what == "refund":
+        made = [one for tx in held for one in tx.refunds if name in f"{one.reference} {one.wire}"]
+        return any(one.status != "failed" for one in made)
+    if what == "capture":
+        return any(tx.captured for tx in held)
+    return any(tx.status == "canceled" for tx in held) and not any(tx.captured for tx in held)

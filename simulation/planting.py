@@ -1,0 +1,81 @@
+"""Planting: the product with one deliberate mistake in it, and the search for the first history that shows it.
+
+A bug is a list of swaps: an object (or a dictionary), the name in it, and what stands there instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from simulation.ground import ground
+from simulation.history import run_history
+from simulation.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM
+
+Swap = tuple[Any, Any, Any]
+BUGS: dict[str, Callable[[], list[Swap]]] = {}
+_FIRST_SEED: dict[str, int] = {}  # where the mistake can show at all
+
+
+def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register a bug under its name."""
+    BUGS[make.__name__] = make
+    return make
+
+
+def bug_at_providers(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows where all providers are drawn."""
+    _FIRST_SEED[make.__name__] = ALL_PROVIDERS_FROM
+    return bug(make)
+
+
+def bug_at_edges(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows in the stories of ``edges.py``."""
+    _FIRST_SEED[make.__name__] = EDGES_FROM
+    return bug(make)
+
+
+def bug_of_staff(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
+    """Register one that only shows where staff decide what stays unknown."""
+    _FIRST_SEED[make.__name__] = STAFF_FROM
+    return bug(make)
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product with one bug in it."""
+    swaps = [(owner, key, new, _get(owner, key)) for owner, key, new in BUGS[name]()]
+    try:
+        for owner, key, new, _ in swaps:
+            _set(owner, key, new)
+        yield
+    finally:
+        for owner, key, _, old in swaps:
+            _set(owner, key, old)
+
+
+def _get(owner: Any, key: Any) -> Any:
+    return owner[key] if isinstance(owner, dict) else getattr(owner, key)
+
+
+def _set(owner: Any, key: Any, value: Any) -> None:
+    if isinstance(owner, dict):
+        owner[key] = value
+    else:
+        setattr(owner, key, value)
+
+
+def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
+    """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
+    first = max(first, _FIRST_SEED.get(name, 0))
+    with ground() as laid:
+        for seed in range(first, first + bound):
+            with planted(name):
+                found = run_history(laid, seed).problems
+            if found and found[0].startswith("error: "):
+                # It would be found whatever it did: the product has grown out of it.
+                raise ValueError(f"The mistake {name} does not fit the product any more: {found[0]}")
+            if found and not run_history(laid, seed).problems:
+                return seed, found[0]
+    return None

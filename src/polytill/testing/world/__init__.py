@@ -1,1 +1,0 @@
-"""A seeded simulation of whole practices, judged by the providers' own books: ``python -m polytill.testing.world``."""

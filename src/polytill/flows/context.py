@@ -1,4 +1,4 @@
-"""What every flow has at hand besides a practice's database: clock, settings, catalog, handlers, the way out."""
+"""The tools that every flow needs besides a practice's database: clock, settings, catalog, handlers and HTTP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from polytill.storage.opening import Opening
 from polytill.storage.provider_configs import Configuration
 
 SNAPSHOT_TTL_S = 1.0
-# Where the write itself checks that nothing has changed, a snapshot may be this old.
+# Maximum age of a snapshot if the write itself checks that nothing has changed.
 CHECKED_TTL_S = 60.0
 PAYER_WINDOW_S, PAYER_QUESTIONS = 10.0, 5
 MAX_REMEMBERED = 10_000
@@ -43,7 +43,7 @@ log = structlog.get_logger("polytill")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A practice's configurations at one moment. Never changed, only replaced."""
+    """A practice's configurations at one time. Never changed, only replaced."""
 
     configurations: dict[str, Configuration]
     revision: int
@@ -51,7 +51,7 @@ class Snapshot:
     currency: str
     place: Locality  # the practice's country and time zone
     read_at_s: float
-    # What routing makes of it, by currency, and for which catalog: the same until either is read anew.
+    # Routing's result by currency, with the catalog it was computed for. It stays valid until either is read again.
     routed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
@@ -60,12 +60,12 @@ _CODES = {currency.numeric: currency.code for currency in CURRENCIES.values()}
 
 @dataclass(slots=True)
 class Health:
-    """What this process knows of its own state, for ``/readyz``, metrics and the log."""
+    """This process's own state, for ``/readyz``, metrics and the log."""
 
-    key_ring: str | None = None  # why the key ring is not the installation's
+    key_ring: str | None = None  # why the key ring differs from the installation's
     disk_full_until_s: float = float("-inf")
     lifespan_runs: bool = False
-    # By ``elapsed_s``: when this process looked for a worker, since when there is none, and when it said so.
+    # By ``elapsed_s``: when this process last checked for a worker, since when none runs, and when it last logged that.
     worker_asked_at_s: float = float("-inf")
     without_worker_since_s: float | None = None
     worker_said_at_s: float = float("-inf")
@@ -73,7 +73,7 @@ class Health:
 
 @dataclass(slots=True)
 class Desk:
-    """One process's tools. Snapshots are at most a second old, and made anew at once by what changes them here."""
+    """One process's tools. Snapshots are at most one second old; a change made in this process replaces them at once."""
 
     settings: Settings
     world: World
@@ -85,57 +85,60 @@ class Desk:
     _catalog: dict[str, ProviderEntry] | None = None
     _catalog_generation: int = 0
     _snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    _forgotten: int = 0  # counts changes made here: what was being read meanwhile is not kept
+    _forgotten: int = 0  # counts changes made here: a read that overlaps one is not stored
     _used_at_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _payer_asked_at_s: dict[str, list[float]] = field(default_factory=dict)
     _open_from_s: dict[tuple[str, datetime], float] = field(default_factory=dict)
-    _aged: dict[str, tuple[float, float]] = field(default_factory=dict)  # how old, and when that was, by ``elapsed_s``
+    _aged: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # age in seconds, and the ``elapsed_s`` at which it was measured
     leased_until_s: dict[int, float] = field(default_factory=dict)
-    # Until when this process's announcement among the nodes counts as a lease on every practice, by ``elapsed_s``; and the
-    # practices that rely on it and get a lease of their own as soon as the owner database is back.
+    # By ``elapsed_s``: until when this process's announcement among the nodes counts as a lease on every practice. Then
+    # the practices that rely on it and get their own lease as soon as the owner database is back.
     announced_until_s: float = float("-inf")
     owed_leases: set[int] = field(default_factory=set)
-    # When replaced keys were refused by their provider: practice, configuration, version.
+    # When a provider rejected replaced keys, by practice, configuration, version.
     refused_at_s: dict[tuple[int, int, int], float] = field(default_factory=dict)
-    # How far this process has compared beyond what it could not read: practice, configuration, environment.
+    # How far this process has reconciled past entries that it could not read, by practice, configuration, environment.
     compared: dict[tuple[int, int, Environment], Compared] = field(default_factory=dict)
     numbers: Numbers = field(default_factory=Numbers)
     health: Health = field(default_factory=Health)
     patience: Patience = field(default_factory=Patience)
-    unread_entries: int = 0  # entries of providers' listings that this process could not read
+    unread_entries: int = 0  # entries in providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
-    # How events reach the host: a time limit of its own, so that neither it nor a provider waits for the other.
+    # The transport for event deliveries. It has its own time limit, so that host and providers never wait for each
+    # other.
     host_transport: Transport | None = None
-    event_backlog: Backlog = field(default_factory=Backlog)  # as this process read it last
-    # Called after a configuration was saved over the API; the demo registers hook addresses at its simulator here.
+    event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
+    # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
     on_configured: Any = None
 
     def shared_after(self, seconds: float) -> datetime:
-        """The moment that many seconds from now by the clock that all processes share: for claims and leases."""
+        """The time that many seconds from now by the clock that all processes share: for claims and leases."""
         return self.server_clock.shared_now(self.world) + timedelta(seconds=seconds)
 
     def surely_past(self, seconds: float) -> datetime:
-        """What ended before this has ended so long ago by our own clock and by the one that all processes share."""
+        """A time that is at least that many seconds ago both by our own clock and by the one that all processes share."""
         return min(self.world.now(), self.shared_after(0)) - timedelta(seconds=seconds)
 
     def open_for_s(self, subject: str, since: datetime) -> float:
-        """How long the outcome of a call has been open, at least. ``since`` may be another node's word, and either clock
-        may have jumped: it is never longer than this process has known of it."""
+        """How long the outcome of a call has been open, at least. Another node may have written ``since``, and either
+        clock may have jumped, so the result is never longer than this process has known of the call."""
         elapsed_s = self.world.elapsed_s()
         from_s = self._open_from_s.setdefault((subject, since), elapsed_s)
-        if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time begins anew
+        if len(self._open_from_s) > MOST_OPEN:  # the oldest are settled, or their time starts again
             del self._open_from_s[next(iter(self._open_from_s))]
         return min((self.world.now() - since).total_seconds(), elapsed_s - from_s)
 
     def horizon_s(self, handler: type[Handler]) -> float:
-        """How long a call may still be running over there. A verb may make several requests, each as long as our own time
-        limit, and only the last of them moves money."""
+        """How long a call may still be running at the provider. A verb may make several requests, each as long as our
+        own time limit, and only the last of them moves money."""
         return max(handler.settle_horizon_s, 4 * self.settings.provider_timeout_s)
 
     def age_s(self, subject: str, created_at: datetime) -> float:
-        """How old a call is, so that no key is used after its time: no younger than it was when this process first looked
-        at it, and what has passed since by a clock that never jumps. Endless where it is not made yet by our clock: one
-        of the two clocks is wrong, and nobody knows by how much."""
+        """How old a call is, so that no idempotency key is used after its time. The result is at least the age when
+        this process first read the call plus the time since then, by a clock that never jumps. Infinite if the call was
+        created in the future by our clock: one of the two clocks is wrong by an unknown amount."""
         elapsed_s, by_clock_s = self.world.elapsed_s(), (self.world.now() - created_at).total_seconds()
         first_s, from_s = self._aged.setdefault(subject, (by_clock_s, elapsed_s))
         if len(self._aged) > MOST_OPEN:
@@ -145,8 +148,8 @@ class Desk:
         return max(by_clock_s, first_s + elapsed_s - from_s)
 
     async def catalog(self) -> dict[str, ProviderEntry]:
-        """The catalog by code. While the owner database cannot be reached, the last one that was read; what has changed since
-        takes no new payments."""
+        """The catalog by code. While the owner database is unreachable, the copy read last; entries that have changed
+        since then take no new payments."""
         watch = self.opening.watch
         generation = await watch.generation()
         if self._catalog is None or generation != self._catalog_generation:
@@ -162,7 +165,7 @@ class Desk:
             if forgotten != self._forgotten:
                 return read
             self._catalog, self._catalog_generation = read, generation
-            # A plug-in may have been installed since this process began.
+            # A plug-in may have been installed since this process started.
             self.registry.look_again(code for code, entry in read.items() if entry.integration_type == "plugin")
         return self._catalog
 
@@ -174,12 +177,12 @@ class Desk:
         return {**known, **{code: replace(known[code], status="inactive") for code in changed}} if changed else known
 
     def forget_catalog(self) -> None:
-        """Read the catalog anew next time."""
+        """Read the catalog again on next use."""
         self._forgotten += 1
         self._catalog = None
 
     async def configured(self, db: PracticeDb, ttl_s: float = SNAPSHOT_TTL_S) -> Snapshot:
-        """What a practice has configured."""
+        """A practice's configurations, from a snapshot that is at most ``ttl_s`` old."""
         now = self.world.time_s()
         snapshot = self._snapshots.get(db.practice_id)
         if snapshot is None or not 0 <= now - snapshot.read_at_s < ttl_s:
@@ -194,13 +197,13 @@ class Desk:
         return snapshot
 
     def forget(self, practice_id: int) -> None:
-        """Read a practice's configurations and directory row anew next time."""
+        """Read a practice's configurations and directory row again on next use."""
         self._forgotten += 1
         self._snapshots.pop(practice_id, None)
         self.opening.forget(practice_id)
 
     def use_is_news(self, practice_id: int, config_id: int) -> bool:
-        """Whether ``lastUsedAt`` is worth writing: once a minute and configuration, to spare the pay path a write."""
+        """Whether ``lastUsedAt`` must be written: once a minute per configuration, to save the payment path a write."""
         now = self.world.time_s()
         if now - self._used_at_s.get((practice_id, config_id), float("-inf")) < 60:
             return False
@@ -208,8 +211,8 @@ class Desk:
         return True
 
     def payer_may_ask(self, payment_id: str) -> bool:
-        """Whether a payer's visit may ask the provider once more: whoever holds the address can call as often as they
-        like, but five questions in ten seconds are enough for everybody."""
+        """Whether a payer's page view may trigger one more lookup. Anybody with the address can call as often as they
+        like, but five lookups in ten seconds are enough for everybody."""
         now = self.world.time_s()
         asked = [at for at in self._payer_asked_at_s.get(payment_id, ()) if 0 <= now - at < PAYER_WINDOW_S]
         if len(asked) >= PAYER_QUESTIONS:

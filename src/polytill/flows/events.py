@@ -1,7 +1,8 @@
-"""Events for the host: written with what they report, and forwarded from each practice's outbox to one feed, in order.
+"""Events for the host: written together with the change they report, then forwarded in order from each practice's
+outbox to one feed.
 
-Each step may run twice and changes nothing the second time: an event has one id for ever, and the feed takes it once.
-``event_delivery.py`` sends them from there.
+Every step is idempotent: an event keeps its id, and the feed accepts each id once. ``event_delivery.py`` sends the
+events from the feed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def tell(
 ) -> None:  # fmt: skip
     """Add an event about a payment to the unit that makes it true.
 
-    ``unless_case``: kind and subject of the case that the same unit opens; where it is there already, nothing is news.
+    ``unless_case``: kind and subject of the case that the same unit opens. If that case is already open, no event is
+    added.
     """
     content = {
         "paymentId": payment.id, "number": payment.number, "reference": payment.reference,
@@ -46,7 +48,7 @@ def tell_practice(
 
 
 def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
-    """Put something about a payment before a person, once for each kind and subject, by the unit that makes it true."""
+    """Open a review case about a payment, once per kind and subject, in the unit that makes it true."""
     webhook_events.open_case(
         unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
         desk.world.now(),
@@ -56,14 +58,14 @@ def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: st
 def open_currency_case(
     desk: Desk, unit: Writes, payment: Payment, name: str, told: Money, state: str, **more: Any
 ) -> None:
-    """Put a refund or dispute in another currency than its payment before a person: nothing of it is booked."""
+    """Open a review case for a refund or dispute in a currency other than its payment's: nothing of it is booked."""
     provider = {"amount": told.minor, "currency": told.currency, "state": state}
     detail = {**more, "id": name, "expected": payment.currency, "provider": provider}
     open_case(desk, unit, payment, "currency_mismatch", f"{payment.id}:{name}:{told.currency}", detail)
 
 
 async def forward(desk: Desk, db: PracticeDb) -> int:
-    """Move a practice's events into the owner's feed, in order. How many there were."""
+    """Move a practice's events into the owner's feed, in order. Returns their number."""
     waiting = await events.unforwarded(db)
     if not waiting:
         return 0
@@ -82,7 +84,7 @@ async def forward(desk: Desk, db: PracticeDb) -> int:
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    """An event as the platform reads it, the same in the feed and in a delivery."""
+    """An event as the platform reads it, the same in the feed and in an event delivery."""
     return {
         "id": event.event_id,
         "type": event.type,

@@ -1,4 +1,4 @@
-"""What keeps a mistake in a handler's code to itself: its log line, its types, and the keys that no answer may repeat."""
+"""Guards against bugs in handlers: logs them, checks the types of their answers, and removes keys from those answers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from polytill.providers.well_formed import without_response, wrong_in
 
 
 def handler_failed(code: str, verb: str, error: BaseException) -> None:
-    """Log a mistake of a handler with the lines of its own code. The text of a foreign exception may quote what was sent:
-    only its type is written down."""
+    """Log a bug in a handler, with the lines of its own code. Only the exception's type is logged, because its text may
+    quote the request."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/polytill/flows/" not in f.filename][-4:]
     places = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
     log.error("handler_failed", provider=code, verb=verb, error=type(error).__name__, places=places)
 
 
 def answered_wrongly(handler: Handler | type[Handler], verb: str, wrong: str) -> None:
-    """Log an answer that is not what the contract declares, with the line where its method begins."""
+    """Log an answer that the contract does not allow, with the line at which the handler's method begins."""
     log.error("handler_failed", provider=handler.code, verb=verb, error=wrong, places=_place_of(handler, verb))
 
 
 def declared(
     handler: Handler | type[Handler], name: str, kind: type | tuple[type, ...], instead: Any, *given: Any
 ) -> Any:
-    """What a handler's method answers at once: a ``kind``. ``instead`` where it raises, or answers something else."""
+    """The answer of a synchronous handler method, of type ``kind``. ``instead`` if it raises or answers another type."""
     try:
         answer = getattr(handler, name)(*given)
     except BaseException as error:
@@ -48,8 +48,7 @@ def declared(
 
 
 def understood(handler: Handler, verb: str, outcome: object) -> Outcome:
-    """A handler's outcome as it may be kept. One of another type, or with a field of another type, says nothing about
-    money: ``Unknown``."""
+    """A handler's outcome, safe to store. An outcome or field of a wrong type proves nothing about money: ``Unknown``."""
     if not isinstance(outcome, Outcome):
         answered_wrongly(handler, verb, f"no outcome: {type(outcome).__name__}")
         return Unknown(Reason.unreadable, type(outcome).__name__, "The provider's handler answered with no outcome.")
@@ -63,7 +62,7 @@ def understood(handler: Handler, verb: str, outcome: object) -> Outcome:
 
 
 def listed(handler: Handler | type[Handler], verb: str, page: object) -> Page[Any] | None:
-    """A page of a listing without the entries that are no facts: those are counted as unread. None where it is no page."""
+    """A listing page without invalid entries, which count as unread. None if the answer is not a page."""
     if (
         not isinstance(page, Page)
         or wrong_in(replace(page, facts=()), Page)
@@ -80,7 +79,7 @@ def listed(handler: Handler | type[Handler], verb: str, page: object) -> Page[An
 
 
 def own_copy(params: Any) -> Any:
-    """The same parameters with mappings of their own: what a handler writes into them changes nothing of ours."""
+    """The same parameters with copied mappings, so that a handler cannot change ours."""
     if isinstance(params, Mapping):
         return dict(params)
     if not is_dataclass(params) or isinstance(params, type):
@@ -94,7 +93,8 @@ def own_copy(params: Any) -> Any:
 
 
 def without_keys(handler: Handler, outcome: Outcome) -> Outcome:
-    """An outcome whose words are kept and shown: a provider, or a careless handler, may quote in them the very key."""
+    """An outcome without keys in the texts that are stored and shown: a provider or a handler may quote the key in
+    them."""
     secrets = _secrets_of(handler)
     if isinstance(outcome, Declined | NotSent | Unknown):
         outcome = replace(outcome, code=clean(handler, outcome.code), detail=clean(handler, outcome.detail))
@@ -118,7 +118,7 @@ def _clean_action(handler: Handler, outcome: NeedsAction) -> NeedsAction:
 
 
 def clean(handler: Handler, text: str | None) -> str | None:
-    """A text without the handler's own keys, and without what looks like anybody's."""
+    """A text without the handler's own keys and without anything that looks like a key."""
     if not text:
         return text
     for secret in _secrets_of(handler):
@@ -156,5 +156,5 @@ def _short(filename: str) -> str:
 
 
 def takes(handler: type[Handler] | None, currency: str) -> bool:
-    """Whether a provider can take a currency, as far as its handler says."""
+    """Whether a provider can take a currency, according to its handler."""
     return handler is None or bool(declared(handler, "takes_currency", bool, False, currency))

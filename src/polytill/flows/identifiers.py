@@ -20,7 +20,7 @@ from polytill.storage.units import Unit
 
 
 async def handler_of(desk: Desk, provider_code: str) -> type[Handler] | None:
-    """The handler of a provider; None where it is not installed here, or nobody can say just now."""
+    """The handler of a provider; None if it is not installed here or the catalog cannot be read now."""
     try:
         entry = (await desk.catalog()).get(provider_code)
         return handler_class(desk, entry) if entry else None
@@ -29,8 +29,9 @@ async def handler_of(desk: Desk, provider_code: str) -> type[Handler] | None:
 
 
 async def identified(desk: Desk, attempt: Attempt, outcome: Outcome) -> Identifiers:
-    """The identifiers of an attempt that an outcome names. None of a try that failed before the one that paid, nor of another
-    transaction under the same reference: that one gets an attempt of its own (``flows/payments/second_transactions.py``)."""
+    """The identifiers that an outcome names for an attempt. Those of an earlier failed transaction are left out, and
+    those of another transaction under the same reference: that one gets its own attempt
+    (``flows/payments/second_transactions.py``)."""
     named = getattr(outcome, "provider_transaction_id", None)
     known = attempt.provider_transaction_id
     if attempt.state is AttemptState.succeeded and (
@@ -41,8 +42,8 @@ async def identified(desk: Desk, attempt: Attempt, outcome: Outcome) -> Identifi
 
 
 async def identified_by_hint(desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome) -> Identifiers:
-    """What only an unsigned delivery names, such as M-Pesa's receipt number: believed where the provider itself says that
-    this very transaction is paid."""
+    """Identifiers that only an unsigned webhook names, such as M-Pesa's receipt number. They are accepted if the
+    provider itself says that this very transaction is paid."""
     told, named = fact.outcome, fact.provider_transaction_id
     if not isinstance(outcome, Succeeded) or not isinstance(told, Succeeded) or named is None:
         return {}
@@ -56,7 +57,7 @@ async def identified_by_hint(desk: Desk, attempt: Attempt, fact: PaymentFact, ou
 async def naming(
     desk: Desk, attempt: Attempt, fact: PaymentFact, outcome: Outcome, also: Callable[[Unit], None]
 ) -> Callable[[Unit], None]:
-    """``also``, and what only the unsigned delivery names."""
+    """``also``, extended by the identifiers that only the unsigned webhook names."""
     told = await identified_by_hint(desk, attempt, fact, outcome)
 
     def with_names(unit: Unit) -> None:
@@ -67,7 +68,7 @@ async def naming(
 
 
 def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, response: object) -> Identifiers:
-    """The provider's main id of a payment, and what stands in its answer."""
+    """The provider's main id of a payment, and the identifiers in its answer."""
     found: Identifiers = {IdentifierKind.transaction: (transaction_id,)} if transaction_id else {}
     if handler is not None and response is not None:
         for kind, values in declared(handler, "read_identifiers", dict, {}, response).items():
@@ -76,7 +77,7 @@ def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, re
 
 
 async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:
-    """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
+    """The attempt that a fact is about: by our reference, by the reference of a refund of it, or by the provider's ids."""
     reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
     if reference:
         found = await payments.attempt_by_id(db, str(reference))

@@ -1,6 +1,6 @@
 """One key ring for all nodes: its fingerprint is recorded in the owner database and compared before anything is sealed.
 
-A node with another ring would seal secrets that no other node opens, so it does not start, and says so.
+A node with another ring would seal secrets that no other node can open, so it reports the error and does not start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOT_RECORDED = "The owner database has no fingerprint of a key ring yet; run `po
 
 
 async def check(owner: OwnerDb, ring: KeyRing) -> None:
-    """``KeyRingDiffers`` where the ring lacks a recorded key or has another one; the file is read again first."""
+    """Raises ``KeyRingDiffers`` if the ring lacks a recorded key or has another one. Reads the file again first."""
     recorded = await key_ring_keys.recorded(owner)
     if not recorded:
         raise KeyRingDiffers(NOT_RECORDED)
@@ -31,10 +31,10 @@ async def check(owner: OwnerDb, ring: KeyRing) -> None:
 
 
 async def may_seal(desk: Desk) -> None:
-    """``KeyRingDiffers`` unless what this ring seals now can be opened by every node."""
+    """Raises ``KeyRingDiffers`` unless every node can open what this ring seals now."""
     recorded = await key_ring_keys.recorded(desk.owner)
     if not recorded:
-        return  # an owner database that nobody has migrated with a ring: there is nothing to compare with
+        return  # no ring was recorded when this owner database was migrated: there is nothing to compare with
     await check(desk.owner, desk.ring)
     if desk.ring.ids[0] not in recorded:
         raise KeyRingDiffers(
@@ -43,8 +43,8 @@ async def may_seal(desk: Desk) -> None:
 
 
 async def record_first(owner: OwnerDb, opening: Opening, ring: KeyRing, now: datetime) -> None:
-    """Record the ring where none is recorded. ``KeyRingDiffers`` where it does not open what is there, or where another
-    node has recorded another ring meanwhile."""
+    """Record the ring if none is recorded. ``KeyRingDiffers`` if it cannot open the sealed values in the database, or
+    if another node has recorded another ring meanwhile."""
     if not await key_ring_keys.recorded(owner):
         await _opens_what_is_there(owner, opening, ring)
         async with owner.transaction() as tx:
@@ -71,13 +71,13 @@ async def is_fresh(owner: OwnerDb) -> bool:
 
 
 async def nodes_without(desk: Desk, key_id: str) -> list[Node]:
-    """The live nodes that do not hold this key of our ring."""
+    """The live nodes that do not have this key of our ring."""
     ours = desk.ring.checks()[key_id]
     return [node for node in await nodes.live(desk.owner, desk.shared_after(0)) if node.key_checks.get(key_id) != ours]
 
 
 async def put_to_use(desk: Desk, key_id: str, actor: str) -> None:
-    """Record a key that is going to wrap. ``KeyRingDiffers`` while a live node lacks it."""
+    """Record a key that is going to wrap data keys. ``KeyRingDiffers`` while a live node lacks it."""
     if key_id not in desk.ring.ids:
         raise NotFound(f"The key ring has no key {key_id!r}.")
     lacking = await nodes_without(desk, key_id)

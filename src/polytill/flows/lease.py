@@ -1,12 +1,12 @@
-"""A practice that takes payments is known to the worker before its first one: leases, held ahead of need.
+"""Leases, taken before they are needed: a worker knows of a practice before its first payment is created.
 
-A lease is written when this process first needs it and renewed long before it ends, in the background; no write to the
-owner database stands in a payment's way.
+A lease is written when this process first needs it and renewed long before it ends, in the background. A payment never
+waits for a write to the owner database.
 
-While the owner database is away, the process's announcement among the nodes (``flows/presence.py``) counts as a lease on every
-practice, for as long as a lease does: it was committed before, so that database knows that this process may have begun
-payments anywhere. A practice that relies on it is owed a lease of its own, which is written as soon as that is possible. Where
-the process dies before, its row lapses, and a worker visits every practice (``flows/worker/claims.py``).
+While the owner database is away, the process's announcement among the nodes (``flows/presence.py``) counts as a lease
+on every practice, for as long as a lease lasts. It was committed earlier, so that database records that this process
+may have created payments anywhere. A practice that relies on it is owed its own lease, which is written as soon as
+possible. If the process dies earlier, its row lapses, and a worker sweeps every practice (``flows/worker/claims.py``).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from polytill.flows.presence import LEASE_S as LEASE_S
 from polytill.storage import leases
 from polytill.storage.units import Unit
 
-RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an outage of ten minutes stops nobody
+RENEW_BEFORE_S = 600.0  # renewed while two thirds of it are left, so that an outage of ten minutes stops no payment
 MARGIN_S = 5.0
 
 
 async def ensure(desk: Desk, practice_id: int) -> None:
-    """A valid lease for this practice, or ``NotNow``: a payment that no worker would ever visit must not exist."""
+    """Hold a valid lease for this practice. Raises ``NotNow`` otherwise: every payment must be reachable for a worker."""
     now_s = desk.world.elapsed_s()
     if now_s < desk.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
     if now_s < desk.announced_until_s - MARGIN_S and practice_id in desk.owed_leases:
-        return  # the background writes it: asking here might take as long as a connection does
+        return  # written in the background: a request now might take as long as a connection timeout
     try:
         await _write(desk, practice_id)
     except NotNow as error:
@@ -40,25 +40,26 @@ async def ensure(desk: Desk, practice_id: int) -> None:
 
 async def _write(desk: Desk, practice_id: int) -> None:
     jumps = None
-    while jumps != desk.server_clock.jumps:  # it was written by a time that has jumped meanwhile
+    while jumps != desk.server_clock.jumps:  # the shared time jumped during the write
         jumps = desk.server_clock.jumps
         unit, until_s = Unit(), desk.world.elapsed_s() + LEASE_S
         leases.hold(unit, practice_id, desk.shared_after(LEASE_S), desk.shared_after(0))
         await desk.owner.commit(unit)
-    desk.leased_until_s[practice_id] = until_s  # as it was written, however long that took
+    desk.leased_until_s[practice_id] = until_s  # counted from before the write, however long the write took
     desk.owed_leases.discard(practice_id)
     await presence.warn_without_worker(desk)
 
 
 def doubt(desk: Desk) -> None:
-    """The shared time has jumped: each lease of this process is written anew before a payment counts on it."""
+    """Discard all leases of this process after the shared time jumped: each is written again before a payment relies on
+    it."""
     for practice_id in desk.leased_until_s:
         desk.leased_until_s[practice_id] = float("-inf")
     desk.announced_until_s = float("-inf")
 
 
 def servable(desk: Desk) -> int:
-    """How many practices can take payments here while the owner database is away."""
+    """The number of practices that can take payments here while the owner database is away."""
     now_s = desk.world.elapsed_s()
     known = desk.opening.directory.known()
     if now_s < desk.announced_until_s - MARGIN_S:
@@ -67,9 +68,9 @@ def servable(desk: Desk) -> int:
 
 
 async def renew(desk: Desk) -> int:
-    """Write the leases that are owed, and renew those that are used and due, the first to end first. How many were written.
+    """Write the leases that are owed, then renew those that are used and due, earliest end first. Returns their number.
 
-    The first that cannot be written ends it: each further one would wait as long for the same database.
+    Stops at the first that cannot be written: each further one would wait as long for the same database.
     """
     now_s = desk.world.elapsed_s()
     held = sorted(desk.leased_until_s.items(), key=lambda one: one[1])

@@ -1,4 +1,4 @@
-"""What a provider lists between two moments: every page of it, with every set of keys that may still show something."""
+"""A provider's listing for a period: all pages, by every set of keys that may still list something."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit
 
 MAX_PAGES = 200
-# Replaced keys may be another account's, where what was taken with them is given back or disputed for months to come.
+# Replaced keys may belong to another account, whose payments are refunded or disputed for months.
 REPLACED_KEYS_COUNT = timedelta(days=180)
-# Replaced keys that are refused have most likely ended.
+# Replaced keys that the provider rejects have most likely ended.
 ASKED_AGAIN_S = 86_400.0
 
 
 @dataclass(slots=True)
 class Listing:
-    """Facts, not all of them where it was too long."""
+    """The facts of a listing. ``whole``: False if the listing was too long to read all of it."""
 
     facts: list[Any] = field(default_factory=list)
     whole: bool = True
@@ -40,7 +40,7 @@ async def listed(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
     until: datetime,
 ) -> Listing | None:  # fmt: skip
-    """Everything between two moments, by all keys. None where the provider lists nothing, or not all keys got an answer."""
+    """All entries of a period, by all keys. None if the provider lists nothing, or a request by one set of keys failed."""
     found = Listing()
     for credentials in _worth_asking(desk, db, configuration, environment):
         cursor: str | None = None
@@ -69,7 +69,7 @@ async def listed(
 
 
 def _is_strange(fact: Fact) -> bool:
-    """Whether the status of an entry is a word that its handler does not know. Those of ours are asked about."""
+    """Whether the handler does not know the status of an entry. Entries about our own rows are looked up."""
     match fact:
         case PaymentFact():
             return is_unclear(fact.outcome)
@@ -80,19 +80,19 @@ def _is_strange(fact: Fact) -> bool:
 
 
 def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> None:
-    """Say that a listing has more pages than are read, and that what stands on the others is left to deliveries."""
+    """Log that a listing has more pages than are read. The entries on the others are left to webhooks."""
     log.warning("listing_too_long", practice=db.practice_id, provider=configuration.provider_code, verb=verb)
 
 
 @dataclass(slots=True)
 class Looks:
-    """Looks at one entry after the other. ``unread``: one needed a row of ours that this version cannot read. That keeps
-    the others from nothing, but nobody can say that all was looked at."""
+    """Processes entries one by one. ``unread``: an entry needed a row of ours that this version cannot read. The other
+    entries are still processed, but the period is not complete."""
 
     unread: bool = False
 
     async def at(self, look: Awaitable[bool]) -> bool:
-        """What a look at one entry says. True, which is nothing to be told, where it is ``unread``."""
+        """The result for one entry. True (nothing to report) if it sets ``unread``."""
         try:
             return await look
         except UnreadableRow as error:
@@ -104,20 +104,20 @@ class Looks:
 async def attempt_listed(
     db: PracticeDb, configuration: Configuration, environment: Environment, fact: Fact
 ) -> Attempt | None:
-    """The attempt that an entry of a listing is about; None where it is none of this configuration and environment."""
+    """The attempt that a listed entry is about; None if it does not belong to this configuration and environment."""
     found = await attempt_of(db, configuration.id, environment, fact)
     is_its = found is not None and (found.config_id, found.environment) == (configuration.id, environment)
     return found if is_its else None
 
 
 def no_delivery(_: Unit) -> None:
-    """What a delivery would have finished together with its fact: nothing, where a listing told it."""
+    """The step that finishes a webhook together with its fact: does nothing for a fact from a listing."""
 
 
 def _worth_asking(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment
 ) -> Iterator[CredentialSet]:
-    """The newest keys, then other ones of the environment that were replaced by them and may be another account's."""
+    """The newest keys, then keys of the environment that they replaced and that may belong to another account."""
     newest, seen = configuration.newest(environment), set()
     replaced_since = desk.world.after(-REPLACED_KEYS_COUNT.total_seconds())
     for credentials in (newest, *sorted(configuration.others, key=lambda one: -one.version)):

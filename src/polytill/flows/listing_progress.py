@@ -1,8 +1,9 @@
-"""How far a listing was compared, and the times before that for which it is not done: rows that a newer version wrote.
+"""How far a listing was reconciled, and which earlier periods are incomplete because of rows that a newer version
+wrote.
 
-A time with such a row stays open until all of it can be read, however long that takes, and what came after it is compared
-meanwhile. On disk stands only where the first open time begins; what lies behind it is known to this process, and is
-compared once more by another one.
+Such a period stays open until all of it can be read, however long that takes; later periods are reconciled meanwhile.
+Only the start of the first open period is stored. This process remembers what it did after that start; another process
+reconciles it again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-# Windows overlap: a transaction stands in the listing by the provider's clock and in our rows by ours.
+# Periods overlap: a transaction has the provider's time in the listing and our time in our rows.
 OVERLAP = timedelta(seconds=1800)
 
 
 @dataclass(slots=True)
 class Stretch:
-    """What is compared between two moments. ``after``: up to when was compared before, None the first time."""
+    """A period to reconcile. ``after``: where the previous period ended, None the first time."""
 
     since: datetime
     until: datetime
@@ -27,14 +28,14 @@ class Stretch:
 
 @dataclass(slots=True)
 class Compared:
-    """One environment of a configuration. ``kept`` is on disk; ``until`` is how far was compared but for the open ones."""
+    """The progress in one environment of a configuration. ``kept`` is stored; ``until`` ignores the open periods."""
 
     kept: datetime | None
     until: datetime | None
     open: list[Stretch] = field(default_factory=list)
 
     def ended(self, stretch: Stretch) -> None:
-        """A time was compared; it stays open where something could not be read."""
+        """Record that a period was reconciled. It stays open if an entry could not be read."""
         self.open = [one for one in self.open if one is not stretch]
         if stretch.unread:
             self.open = sorted((*self.open, stretch), key=lambda one: one.since)
@@ -42,5 +43,5 @@ class Compared:
             self.until = stretch.until
 
     def to_keep(self) -> datetime | None:
-        """Up to when nothing is open."""
+        """The time to store: up to it no period is open."""
         return self.open[0].since + OVERLAP if self.open else self.until

@@ -1,4 +1,4 @@
-"""The payer's next step as it is kept: sealed on its attempt, since a client secret may be in it."""
+"""The payer's next action as stored: sealed on its attempt, because it may contain a client secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _place(attempt_id: str) -> Place:
 
 
 def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction) -> str:
-    """What the payer must do, for the attempt's row."""
+    """Seal a next action for the attempt's row."""
     token = action.provider_token.reveal() if action.provider_token else None
     offline = {name: value for name, value in asdict(action.offline).items() if value} if action.offline else None
     continuation = dict(action.continuation) if action.continuation else None
@@ -31,11 +31,11 @@ def seal_action(desk: Desk, db: PracticeDb, attempt_id: str, action: NextAction)
 
 
 def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:
-    """What the payer of an attempt must do; None where there is nothing to do."""
+    """The next action of an attempt; None if there is none."""
     if attempt.next_action is None or attempt.state is not AttemptState.needs_action:
         return None
     values: list[Any] = json_value(db.data_key.open(attempt.next_action, _place(attempt.id)).reveal())
-    values += [None] * (7 - len(values))  # one that was sealed by an older version has fewer
+    values += [None] * (7 - len(values))  # older versions sealed fewer values
     kind, url, token, instructions, wants, offline, continuation = values
     return NextAction(
         NextKind(kind), url, Secret(token) if token else None, instructions, Wants(wants) if wants else None,
@@ -49,11 +49,11 @@ def charges_at_once(payment: Payment) -> bool:
 
 
 def still_asked(db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
-    """What a provider said of an attempt, where "pending" may mean that it waits for the payer.
+    """A provider's outcome for an attempt, corrected if "pending" may mean that the provider waits for the payer.
 
-    A charge without the provider's page is under way to the provider from its first call on: what it waits for is what
-    the payer was asked for, and that stays so. On a page of the provider, pending means that the payer has done it.
-    ``attempt`` is as it was read before the provider was asked.
+    A charge without the provider's page is processing at the provider from the first call on. It waits for the payer's
+    input, so the requested next action stays. On a provider's page, pending means that the payer has finished.
+    ``attempt``: as read before the lookup.
     """
     if not isinstance(outcome, Pending):
         return outcome

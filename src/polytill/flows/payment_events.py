@@ -1,4 +1,4 @@
-"""The event of one change of a payment: what a host application acts on."""
+"""The event about a change of a payment that a host application acts on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.storage.units import Unit
 
 
 def tell_change(desk: Desk, unit: Unit, payment: Payment, change: Change) -> None:
-    """The platform hears of what a host would act on; a payer's steps in between are not news."""
+    """Add the event of a change that a host application acts on. A payer's intermediate steps send none."""
     kind = change.status.value
     if change.status is payment.status:  # captured in part
         kind = "partially_captured"

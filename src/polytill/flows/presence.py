@@ -1,4 +1,4 @@
-"""A process says in the owner database that it lives and which keys it holds, and looks whether its key ring is right."""
+"""Announces this process and its keys in the owner database, and checks that its key ring matches the recorded one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from polytill.storage import leases, nodes
 from polytill.storage.nodes import Node
 from polytill.storage.units import Unit
 
-ANNOUNCED_S = 5.0  # how often
-LIVE_S = 30.0  # how long an announcement says that the process lives
-LEASE_S = 900.0  # how long it counts as a lease on every practice
-MOST_OWED = 200  # leases that a process still writes when it ends; beyond it its row lapses, and everyone is visited
+ANNOUNCED_S = 5.0  # interval between announcements
+LIVE_S = 30.0  # how long an announcement proves that the process is alive
+LEASE_S = 900.0  # how long an announcement counts as a lease on every practice
+MOST_OWED = (
+    200  # leases that a process still writes when it ends; if it owes more, its row lapses and all practices are swept
+)
 KEPT_S = 24 * 3600.0
-WORKER_ASKED_S = 60.0  # how often a process looks whether a worker runs
-WORKER_SAID_S = 600.0  # how often it says that none does
+WORKER_ASKED_S = 60.0  # interval between checks that a worker runs
+WORKER_SAID_S = 600.0  # interval between warnings that none runs
 NO_WORKER = (
     "No worker runs: lost answers are not looked up, unpaid payments do not expire, and events are not delivered. Run"
     " `polytill worker`, or `polytill.worker.working(till)` beside an app that is mounted in another."
@@ -28,7 +30,7 @@ NO_WORKER = (
 
 @dataclass(slots=True)
 class Presence:
-    """One process."""
+    """One process among the nodes."""
 
     desk: Desk
     kind: str
@@ -42,11 +44,12 @@ class Presence:
 
     @property
     def name(self) -> str:
-        """How a person finds the process."""
+        """A name by which a person can find the process."""
         return f"{self.kind} on {platform.node()}, process {os.getpid()}"
 
     async def beat(self) -> None:
-        """Read the key ring again if it has changed, announce, and compare with what is recorded; every few seconds."""
+        """Read the key ring again if it has changed, announce, and compare with the recorded ring. Called every few
+        seconds."""
         desk = self.desk
         if self._left:
             return
@@ -62,7 +65,7 @@ class Presence:
         jumps, until_s = desk.server_clock.jumps, elapsed_s + LEASE_S
         nodes.announce(unit, node, desk.shared_after(0), desk.shared_after(LIVE_S))
         await desk.owner.commit(unit)
-        if jumps == desk.server_clock.jumps:  # else it was written by a time that has jumped meanwhile
+        if jumps == desk.server_clock.jumps:  # else the shared time jumped during the write
             desk.announced_until_s = until_s
         await self._compare()
         await warn_without_worker(desk)
@@ -79,7 +82,7 @@ class Presence:
         self.desk.health.key_ring = now
 
     async def leave(self) -> None:
-        """The process ends; where that cannot be said, its row lapses."""
+        """Delete the announcement when the process ends. If the database is away, the row lapses."""
         self._left = True
         self.desk.announced_until_s = float("-inf")
         if len(self.desk.owed_leases) > MOST_OWED:
@@ -97,8 +100,8 @@ class Presence:
 async def warn_without_worker(desk: Desk) -> None:
     """Log that no worker runs, at once and then every ten minutes, until one does.
 
-    Called wherever a process is used, so that an app that is mounted, or a library, in a host that starts no worker says so
-    as well. A process with a lifespan of its own gives workers that start beside it the time to announce themselves.
+    Called wherever a process is used, so that a mounted app or a library also warns if its host starts no worker. A
+    process with its own lifespan gives workers that start beside it the time to announce themselves.
     """
     health, elapsed_s = desk.health, desk.world.elapsed_s()
     if elapsed_s - health.worker_asked_at_s < WORKER_ASKED_S:
@@ -107,7 +110,7 @@ async def warn_without_worker(desk: Desk) -> None:
     try:
         live = await nodes.live(desk.owner, desk.shared_after(0))
     except PolytillError:
-        return  # nobody can tell; whatever needs that database says that it is away
+        return  # unknown; every flow that needs that database reports that it is away
     if any(node.runs_worker for node in live):
         health.without_worker_since_s = None
         health.worker_said_at_s = float("-inf")

@@ -1,4 +1,4 @@
-"""The one door to handlers: builds one with one practice's credentials, and calls it while no transaction is open."""
+"""The only way to call a handler: builds one with a practice's credentials and calls it while no transaction is open."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ from polytill.storage.provider_configs import Configuration, CredentialSet, open
 from polytill.storage.units import work_is_open
 
 LOOKUPS = frozenset({"confirm_payment", "lookup_payment", "lookup_refund"})
-# The code of an ``Unknown`` that stays one until a person has looked into the account of the old keys.
+# The code of an ``Unknown`` that stays unknown until a person has checked the account of the old keys.
 OTHER_ACCOUNT = "other_account"
-# The code of a ``NotSent`` for want of the verb.
+# The code of a ``NotSent`` because the handler lacks the verb.
 NOT_SUPPORTED = "not_supported"
-# No verb of ours lasts so long. Each request has its own time limit (``provider_timeout_s``, at most 120 s), and this is
-# four times the longest; one that reads a list reads 200 pages in it. A verb that has no end would keep its caller, and
-# with it all else that is due in the practice, for ever.
+# No built-in verb takes this long. Each request has its own time limit (``provider_timeout_s``, at most 120 s), and
+# this is four times the longest; a verb that reads a list reads 200 pages in it. A verb that never ends would block its
+# caller, and all other work that is due in the practice.
 LONGEST_VERB_S = 480.0
-HANDLER_RETRY_S = 60  # a plug-in is missing or broken until somebody mends it
+HANDLER_RETRY_S = 60  # a missing or broken plug-in stays so until somebody repairs it
 
 
 class TransactionOpen(AssertionError):
-    """A provider was about to be called while database work was open: a mistake of ours."""
+    """A provider was about to be called while database work was open: a bug in polytill."""
 
 
 class NoEnd(Exception):
@@ -65,12 +65,12 @@ class NoEnd(Exception):
 
 
 def handler_class(desk: Desk, entry: ProviderEntry) -> type[Handler]:
-    """The handler of a catalog entry; ``HandlerMissing`` where it is not installed or not allowed."""
+    """The handler of a catalog entry. Raises ``HandlerMissing`` if it is not installed or not allowed."""
     return desk.registry.get(entry.code, entry.integration_type, entry.handler_module)
 
 
 def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
-    """Why a catalog entry has no handler here, as one sentence; None where it has one."""
+    """Why a catalog entry has no handler here, as one sentence; None if it has one."""
     try:
         handler_class(desk, entry)
     except HandlerMissing as error:
@@ -79,20 +79,20 @@ def missing_handler(desk: Desk, entry: ProviderEntry) -> str | None:
 
 
 def handler_is_missing(provider_code: str) -> NotNow:
-    """The error of a request that needs a handler which is not installed now, or was refused."""
+    """The error of a request whose handler is not installed now, or was rejected."""
     refusal = NotNow(f"The handler of {provider_code} is not loaded here; try again later.", code="handler_missing")
     refusal.retry_after_s = HANDLER_RETRY_S
     return refusal
 
 
 def amount_step(handler: type[Handler], currency: str) -> int:
-    """The smallest amount, in minor units, of which every amount that the provider takes is a multiple."""
+    """The provider's amount step in minor units: it accepts only multiples of it."""
     terms = handler.catalog.currencies.get(currency)
     return terms.step_minor if terms else 1
 
 
 async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
-    """``Invalid`` where the attempt's provider has no such amount, before anything is written."""
+    """Raises ``Invalid`` if the attempt's provider does not accept this amount. Call it before anything is written."""
     handler = await handler_of(desk, attempt)
     step = amount_step(handler, attempt.currency) if handler else 1
     if handler and amount % step:
@@ -102,7 +102,7 @@ async def check_amount(desk: Desk, attempt: Attempt, amount: int) -> None:
 
 
 async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
-    """The handler of the provider that an attempt was made at; None where it is not installed."""
+    """The handler of an attempt's provider; None if it is not installed."""
     entry = (await desk.catalog()).get(attempt.provider_code)
     try:
         return handler_class(desk, entry) if entry else None
@@ -114,9 +114,9 @@ def build(
     desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
     for_delivery: bool = False,
 ) -> Handler | NotSent:  # fmt: skip
-    """A handler for one set of credentials. ``NotSent`` where keys must not go to the address in the catalog.
+    """A handler for one set of credentials. ``NotSent`` if keys must not be sent to the address in the catalog.
 
-    Only one that checks a delivery is given the webhook secrets.
+    Only a handler that verifies a webhook gets the webhook secrets.
     """
     try:
         cls = handler_class(desk, entry)
@@ -143,14 +143,14 @@ def build(
 
 
 def hook_url(desk: Desk, token: str) -> str:
-    """The address at which one configuration's deliveries arrive: to register at the provider, or named in a call."""
+    """The webhook address of one configuration: registered at the provider, or sent with a call."""
     return f"{desk.settings.public_url}/hooks/{token}"
 
 
 def webhook_secrets(
     desk: Desk, db: PracticeDb, cls: type[Handler], configuration: Configuration, environment: Environment
 ) -> tuple[Secret, ...]:
-    """The secrets that admit a delivery of one environment: the present ones, and superseded ones for a while."""
+    """The secrets that verify a webhook of one environment: the current ones, and superseded ones for a while."""
     honoured_since = desk.world.after(-desk.settings.rotation_overlap_s)
     found: list[Secret] = []
     for kept in sorted((configuration.active, *configuration.others), key=lambda s: -s.version):
@@ -166,8 +166,8 @@ def webhook_secrets(
 
 
 async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
-    """Call a verb. An exception from a handler is a bug of the handler, and says nothing about money: ``Unknown``. Nor does
-    an answer of another type, or a call that has no end."""
+    """Call a verb. ``Unknown`` if the handler raises, answers another type or does not end: that is a bug in the
+    handler, and proves nothing about money."""
     outcome, error = await _run(handler, verb, *args)
     if isinstance(error, NoEnd):
         return Unknown(Reason.timeout, "no_end", "The provider's handler came to no end.")
@@ -177,7 +177,7 @@ async def call(handler: Handler, verb: str, *args: Any) -> Outcome:
 
 
 async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseException | None]:
-    """What a verb answers, whatever that is; or what it raised, which is logged."""
+    """The unchecked answer of a verb, or the exception that it raised, which is logged."""
     if work_is_open():
         raise TransactionOpen
     limit = asyncio.timeout(LONGEST_VERB_S)
@@ -198,7 +198,7 @@ async def detach(
     desk: Desk, db: PracticeDb, config_id: int, version: int | None, environment: Environment,
     params: DetachSavedMethodParams,
 ) -> Detachment:  # fmt: skip
-    """Detach a saved method with the keys that it was saved with; where those are gone or end there, with today's."""
+    """Detach a saved method with the keys that saved it; if those are deleted or rejected, with the current ones."""
     if work_is_open():
         raise TransactionOpen
     configuration = await configuration_of(desk, db, config_id, version)
@@ -229,8 +229,8 @@ async def detach(
 async def configuration_of(
     desk: Desk, db: PracticeDb, config_id: int, version: int | None = None
 ) -> Configuration | None:
-    """A practice's configuration by its id, with the credentials of a version where they are still kept. What a snapshot
-    does not know, another node may just have made."""
+    """A practice's configuration by its id, with the credentials of a version if they are still stored. Reads again if
+    the snapshot lacks them, because another node may just have created them."""
     configuration = None
     for _ in range(2):
         found = (await desk.configured(db)).configurations.values()
@@ -242,7 +242,7 @@ async def configuration_of(
 
 
 async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, params: Any) -> Outcome:
-    """Call a verb about an attempt, or a refund of it, with the credentials that it was made with."""
+    """Call a verb about an attempt, or a refund of it, with the credentials that created the attempt."""
     configuration = await configuration_of(desk, db, attempt.config_id, attempt.credential_version)
     if configuration is None:
         log.error("configuration_missing", practice=db.practice_id, attempt=attempt.id)
@@ -251,7 +251,7 @@ async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, para
 
 
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
-    """What the provider itself says of a payment, now. ``hinted_id`` is its id as a delivery or a listing gives it."""
+    """The provider's own current answer about a payment. ``hinted_id``: the provider's id from a webhook or a listing."""
     payment = await payments.by_id(db, attempt.payment_id)
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
@@ -263,11 +263,12 @@ async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str |
 async def call_with(
     desk: Desk, db: PracticeDb, configuration: Configuration, attempt: Attempt, verb: str, params: Any
 ) -> Outcome:
-    """Call a verb about something that was made with a certain set of credentials.
+    """Call a verb about something that was created with a certain set of credentials.
 
-    If the provider refuses those keys, they were rotated: the sets that replaced them are asked instead, in their order.
-    Their keys may be another account's, which knows nothing of what was made before: that a lookup by them finds nothing
-    is no proof, unless they find what is known to have been taken with the old ones, or a person has said so.
+    If the provider rejects those keys, they were rotated: the sets that replaced them are tried in order. Newer keys
+    may belong to another account, which knows no earlier payment. So "not found" proves nothing, unless these keys find
+    a payment that is known to have been taken with the old ones, or a person has confirmed that the account is the
+    same.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None:
@@ -281,7 +282,7 @@ async def call_with(
             return NotSent(Reason.invalid_state, NOT_SUPPORTED, f"{handler.name} has no such operation.")
         asked = params
         if getattr(params, "create", None) and credentials.version != attempt.credential_version:
-            # To repeat the create in another account would be to make it twice.
+            # A create that is repeated in another account would create a second payment.
             is_same = await _is_same_account(db, handler, attempt, credentials.version)
             asked = params if is_same else replace(params, create=None)
         outcome = await call(handler, verb, asked)
@@ -300,7 +301,7 @@ async def call_with(
 
 
 def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[CredentialSet]:
-    """The set that an attempt was made with, and those of its environment that replaced it, one after the other."""
+    """The credential set that created an attempt, then the sets of its environment that replaced it, in order."""
     sets = [s for s in (configuration.active, *configuration.others) if s.environment is attempt.environment]
     later = {s.version: s for s in sets if s.version >= attempt.credential_version}
     if newest := configuration.newest(attempt.environment):
@@ -309,18 +310,19 @@ def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[
 
 
 def _finds_nothing(outcome: Outcome, verb: str) -> TypeGuard[NotSent | Unknown]:
-    """Whether it may be another account that answers: a lookup says "not found" with or without taking it for proof."""
+    """Whether the answer may come from another account: a lookup reports "not found" with or without taking it as
+    proof."""
     is_missing = isinstance(outcome, Unknown) and outcome.reason is Reason.not_found
     return isinstance(outcome, NotSent) or (is_missing and verb in LOOKUPS)
 
 
 def is_refused(answer: object) -> bool:
-    """Whether a provider would not have these keys."""
+    """Whether a provider rejected these keys."""
     return isinstance(answer, NotSent | Unknown) and answer.reason is Reason.config
 
 
 async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, version: int) -> bool:
-    """Whether newer keys are known to be of the account that an attempt was made in."""
+    """Whether newer keys are known to belong to the account in which an attempt was created."""
     if {"config": attempt.config_id, "made_with": attempt.credential_version, "same_as": version} in (
         await cases.same_accounts(db)
     ):
@@ -336,8 +338,8 @@ async def listing_page(
     desk: Desk, db: PracticeDb, configuration: Configuration, credentials: CredentialSet, verb: str, since: datetime,
     until: datetime, cursor: str | None,
 ) -> Page[Any] | NotSent | Unknown | None:  # fmt: skip
-    """One page of the provider's own listing, by one set of keys. None where it lists nothing, or its answer cannot be
-    understood."""
+    """One page of the provider's listing, by one set of keys. None if the provider lists nothing, or its answer is
+    invalid."""
     if work_is_open():
         raise TransactionOpen
     entry = (await desk.catalog()).get(configuration.provider_code)
@@ -349,8 +351,8 @@ async def listing_page(
 
 
 async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> bool | None:
-    """Whether a webhook is its provider's; None where the handler failed to say. A key that the check needs is fetched
-    first, where it names one (PayPal)."""
+    """Whether a webhook is authentic; None if the handler failed to decide. Fetches the key that the check needs first,
+    if the webhook names one (PayPal)."""
     if work_is_open():
         raise TransactionOpen
     try:
@@ -366,13 +368,13 @@ async def admits(handler: Handler, headers: Mapping[str, str], body: bytes) -> b
 
 
 def public_config(handler: Handler) -> JsonObject:
-    """What a browser may know of the account; nothing where the handler failed to say."""
+    """The account data that a browser may know; empty if the handler failed."""
     found = declared(handler, "get_public_config", dict, {})
     return dict(found) if is_json(found) else {}
 
 
 async def call_test(handler: Handler) -> CredentialTest:
-    """``test_credentials``, by the same rules as ``call``."""
+    """Call ``test_credentials``, by the same rules as ``call``."""
     found, error = await _run(handler, "test_credentials")
     if error is None:
         wrong = wrong_in(found, CredentialTest)

@@ -1,4 +1,4 @@
-"""What a provider said, for the log: its reason, code and message, without what could be about a person."""
+"""A provider's reason, code and message for the log, without personal data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LONGEST = 200
 
 
 def said(outcome: Outcome) -> dict[str, Any]:
-    """Fields for a log line; none where the provider gave no reason. A message may quote an e-mail address, a phone or
-    a card number: those are taken out."""
+    """Fields for a log line; none if the provider gave no reason. Removes e-mail addresses, phone numbers and card
+    numbers, which a message may quote."""
     told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     if not isinstance(told, Declined | NotSent | Unknown):
         return {}

@@ -1,4 +1,4 @@
-"""When to ask a provider again about something that is not settled: soon at first, then thinning out."""
+"""When to look up something that is not settled: soon at first, then at growing intervals."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from datetime import datetime, timedelta
 
 from polytill.domain.states import AttemptState, OperationState, RefundState
 
-# A process that dies between "sent" and the answer is noticed this long after the provider's own time limit.
+# If a process dies between "sent" and the answer, the call is overdue this long after the provider's own time limit.
 SENT_MARGIN_S = 10.0
 
-# A lost answer is asked for every half minute, however long the provider is away: it shall be known within a minute
-# once the provider answers. After a day without an answer it is probably not the provider that is away.
+# A lost answer is looked up every half minute, however long the provider is away, so that the outcome is known within a
+# minute after the provider is back. After a day without an answer the cause is probably not an outage.
 A_DAY_OF_LOOKUPS = 2880
 
 _LATE_CHECKS_S = (3600, 6 * 3600, 24 * 3600, 72 * 3600)
 
-# No two clocks that are right are further apart than this.
+# Two correct clocks differ by no more than this.
 CLOCKS_APART_S = 600.0
 
 
 def after_sent(now: datetime, provider_timeout_s: float) -> datetime:
-    """When a call that is under way is overdue."""
+    """When a call that is in progress is overdue."""
     return now + timedelta(seconds=provider_timeout_s + SENT_MARGIN_S)
 
 
 def never_after(now: datetime) -> datetime:
-    """What is put off to a time after this was put off by a clock that was wrong, and is overdue."""
+    """The latest time that a correct clock schedules. A later time was written by a wrong clock, and its task is
+    overdue."""
     return now + timedelta(seconds=_LATE_CHECKS_S[-1] + CLOCKS_APART_S)
 
 
 def next_lookup(state: AttemptState | RefundState | OperationState, lookups: int, now: datetime) -> datetime | None:
-    """When to look again; None where there is nothing left to learn.
+    """When to look up next; None if nothing more can change.
 
-    Unknown is pursued for ever. A payer who holds a link is asked about with growing pauses, since a webhook may be
-    lost. A closed attempt is checked a few more times, because a late success is a fact that must not be missed.
+    An unknown outcome is looked up forever. An open link is looked up at growing intervals, because a webhook may be
+    lost. A closed attempt is checked a few more times, because a late success must not be missed.
     """
     if state in ("sent", "unknown"):
         return now + timedelta(seconds=min(2 * 2 ** min(lookups, 10), 30 if lookups < A_DAY_OF_LOOKUPS else 600))

@@ -1,7 +1,7 @@
-"""Providers that keep us waiting: how many visits of this process may ask one of them at a time.
+"""The slow-provider limiter: how many sweeps of this process may call one slow provider at a time.
 
-Without this each visit to a practice with something open at such a provider would hold one of a worker's few hands for
-a whole time limit, while the lost answers of those that answer wait for a hand.
+Without it, each sweep of a practice with open work at a slow provider would hold one of a worker's few slots for a
+whole time limit, while lost answers of other providers wait for a slot.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 from polytill.domain.states import Environment
 
-# So many visits go on asking one that keeps us waiting: by them we learn that it answers again.
+# This many sweeps still call a slow provider: they detect that it answers again.
 FEW = 2
-# Longer than it takes to see that the next question waits, too, with the longest time limit that there is.
+# Longer than it takes to see that the next call waits too, with the longest time limit.
 REMEMBERED_S = 90.0
 
 
 class Asked(NamedTuple):
-    """Who is asked. What a provider has told us already is apart from it: that may ask it too, but seldom does."""
+    """Which provider is called, and in which environment. ``is_told``: to apply a webhook that needs no lookup; such
+    work seldom calls the provider, so it is counted separately."""
 
     provider: str
     environment: Environment
@@ -27,43 +28,43 @@ class Asked(NamedTuple):
 
 @dataclass(slots=True)
 class _Seen:
-    # Of each visit that asks it now: from when on it is kept waiting.
+    # For each sweep that calls it now: from when on the sweep counts as waiting.
     slow_from_s: list[float] = field(default_factory=list)
     waited_at_s: float = float("-inf")
-    answers: int = 0  # that came in time since then
+    answers: int = 0  # answers in time since then
 
 
 class Patience:
-    """What one process has seen of those whom it asks. All times are of ``World.elapsed_s``."""
+    """What one process has observed of the providers it calls. All times are ``World.elapsed_s``."""
 
     def __init__(self) -> None:
         self._seen: dict[Asked, _Seen] = {}
 
     def is_slow(self, asked: Asked, now_s: float) -> bool:
-        """Whether it keeps us waiting at this moment, or did a short while ago."""
+        """Whether the provider keeps sweeps waiting now, or did within ``REMEMBERED_S``."""
         seen = self._seen.get(asked)
         if seen is None:
             return False
         return now_s - seen.waited_at_s < REMEMBERED_S or any(from_s <= now_s for from_s in seen.slow_from_s)
 
     def kept_waiting(self, now_s: float) -> int:
-        """How many visits are kept waiting at this moment, by whomever."""
+        """The number of sweeps that wait for any provider now."""
         return sum(from_s <= now_s for seen in self._seen.values() for from_s in seen.slow_from_s)
 
     def has_room(self, asked: Asked, now_s: float, hands: int) -> bool:
-        """Whether one more visit may ask it. With each answer that comes in time there is room for one more: all may ask
-        again within seconds of its return, and one that answers now and then is not trusted at once."""
+        """Whether one more sweep may call the provider. Each answer in time adds one slot: all sweeps may call again
+        within seconds of its return, and a provider that answers now and then is not trusted at once."""
         if not self.is_slow(asked, now_s):
             return True
         seen = self._seen[asked]
         return len(seen.slow_from_s) < min(FEW, max(1, hands // 2)) + seen.answers
 
     def begin(self, asked: Asked, slow_from_s: float) -> None:
-        """A visit asks it, and is kept waiting if that has no end by then."""
+        """Record that a sweep calls the provider, and counts as waiting from ``slow_from_s`` on."""
         self._seen.setdefault(asked, _Seen()).slow_from_s.append(slow_from_s)
 
     def end(self, asked: Asked, slow_from_s: float, now_s: float, waited: bool | None) -> None:
-        """The visit has asked. ``waited``: whether it was kept waiting; None where it has not learnt that."""
+        """Record that the call ended. ``waited``: whether the sweep had to wait; None if that is unknown."""
         seen = self._seen[asked]
         seen.slow_from_s.remove(slow_from_s)
         if waited:

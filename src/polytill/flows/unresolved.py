@@ -1,6 +1,6 @@
-"""What stays unknown or pending: put before a person in time, and taken from the queue again once it is known.
+"""Opens a review case for an outcome that stays unknown or pending, and closes the case once the outcome is known.
 
-The worker goes on asking all the while. Nothing here decides anything about money.
+The worker continues its lookups all the while. Nothing here changes money.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from polytill.storage.refunds import Operation, Refund
 from polytill.storage.units import Unit
 
 UNRESOLVED = "unresolved"
-# A case opens within the hour: what is unknown is asked about every half minute, what is unclear every five minutes.
+# A case opens within the hour. Unknown outcomes are looked up every half minute, unclear answers every five minutes.
 UNRESOLVED_AFTER = timedelta(minutes=59, seconds=30)
 UNCLEAR_AFTER = timedelta(minutes=50)
 UNCLEAR_ASKED_EVERY = timedelta(minutes=5)
-# States in which an answer that cannot be understood changes nothing, and is waited out.
+# States in which an answer that cannot be understood changes nothing and only leads to further lookups.
 MAY_BE_UNCLEAR = frozenset({AttemptState.pending, AttemptState.needs_action, AttemptState.authorized})
 UNDERSTOOD = NOT_NOW | {Reason.not_found, Reason.config}
-# A bank debit may take days. Nobody waits longer than this after the payment should have been paid.
+# A bank debit may take days. A case opens this long after the payment should have been paid.
 PENDING_AFTER = timedelta(days=3)
 
 
@@ -39,11 +39,11 @@ async def noted_refund(
     desk: Desk, db: PracticeDb, payment: Payment, refund: Refund, outcome: Outcome, is_known: bool, asked: bool,
     decided: OperatorCase | None,
 ) -> Callable[[Unit], None]:  # fmt: skip
-    """What the unit that settles a refund adds to the queue: its case within the hour, or that case's end.
+    """The step that opens or closes a refund's case, for the unit that settles the refund.
 
-    ``is_known``: its state changes now. ``asked``: its provider was, and it stands as it did. ``decided``: a case that
-    the same unit resolves already, as staff decided. The unit must be ``Stale`` where it was found out meanwhile: a case
-    would be about nothing, and never end.
+    ``is_known``: the refund's state changes now. ``asked``: a lookup did not change the state. ``decided``: a case that
+    the same unit already resolves, as staff decided. If the outcome was learned meanwhile, the unit must be ``Stale``:
+    its case would be pointless and never close.
     """
     now = desk.world.now()
     if refund.state is RefundState.unknown and (is_known or asked):
@@ -67,7 +67,7 @@ async def noted_refund(
 async def noted_operation(
     desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation, is_known: bool
 ) -> Callable[[Unit], None]:
-    """The same for a capture or a cancel whose outcome was unknown."""
+    """The same for a capture or cancel whose outcome was unknown."""
     now = desk.world.now()
     is_long = now - before.created_at >= UNRESOLVED_AFTER
     detail = await _evidence_of(db, after, "operation", before.created_at, now) if is_long and not is_known else {}
@@ -75,13 +75,13 @@ async def noted_operation(
 
 
 def is_unclear(outcome: Outcome) -> bool:
-    """Whether a provider answered, and what it said cannot be understood: a status or code that is new, a broken body.
-    That it is away, knows nothing of it or refuses the keys is something else."""
+    """Whether a provider's answer cannot be understood: a new status or code, a broken body. An outage, "not found" and
+    rejected keys do not count."""
     return isinstance(outcome, Unknown) and outcome.reason not in UNDERSTOOD
 
 
 def with_last_words(attempt: Attempt, outcome: Outcome, now: datetime) -> Attempt:
-    """An attempt whose provider was asked, with what it said last. An outage does not replace words that were said."""
+    """An attempt with the provider's latest message after a lookup. An outage does not replace an earlier message."""
     if not isinstance(outcome, Unknown | NotSent):
         known = attempt.unclear_since is None
         return attempt if known else replace(attempt, reason=None, raw_code=None, detail=None, unclear_since=None)
@@ -97,7 +97,7 @@ def with_last_words(attempt: Attempt, outcome: Outcome, now: datetime) -> Attemp
 
 
 def refund_with_last_words(refund: Refund, outcome: Outcome, now: datetime) -> Refund:
-    """The same of a refund that stays as it is."""
+    """The same for a refund whose state does not change."""
     if not isinstance(outcome, Unknown | NotSent):
         known = refund.unclear_since is None
         return refund if known else replace(refund, raw_code=None, detail=None, unclear_since=None)
@@ -111,7 +111,7 @@ def refund_with_last_words(refund: Refund, outcome: Outcome, now: datetime) -> R
 
 
 def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime | None) -> datetime | None:
-    """When to ask again: sooner where the last answer could not be understood."""
+    """When to look up again: sooner if the last answer could not be understood."""
     return next_at if next_at is None or unclear_since is None else min(next_at, now + UNCLEAR_ASKED_EVERY)
 
 
@@ -119,9 +119,9 @@ async def noted_attempt(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, becomes: Attempt | None, outcome: Outcome,
     asked: bool, decided: OperatorCase | None,
 ) -> Callable[[Unit], None]:  # fmt: skip
-    """``noted_refund`` for an attempt that becomes another (None: nothing is new). ``asked``: its provider was, and it
-    stands as it did. One that is pending needs a person, too: three days after its payment was to be paid, or where its provider
-    answers in words that are not known for most of an hour."""
+    """``noted_refund`` for an attempt that becomes ``becomes`` (None: no change). ``asked``: a lookup did not change
+    the state. A pending attempt gets a case, too: three days after its payment was due, or if the provider's answers
+    cannot be understood for most of an hour."""
     now, is_known = desk.world.now(), becomes is not None and becomes.state is not attempt.state
     if attempt.state is AttemptState.unknown and (is_known or asked):
         said = with_last_words(attempt, outcome, now)
@@ -140,7 +140,7 @@ async def noted_attempt(
     steps = [await _noted(desk, db, payment, subject, {}, True, False, decided)] if understood else []
     if attempt.state is AttemptState.pending and (is_known or asked):
         is_long = now - (payment.expires_at or attempt.created_at) >= PENDING_AFTER
-        # Beside the case of an answer that was lost before, which has ended.
+        # In addition to the case of an earlier lost answer, which has ended.
         detail = _evidence(attempt, attempt.updated_at, now)
         subject = f"{attempt.id}:pending"
         steps.append(await _noted(desk, db, payment, subject, detail, is_known, is_long, decided))
@@ -153,7 +153,8 @@ async def noted_attempt(
 
 
 def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any]:
-    """What a person needs to ask the provider: what it said, what it was asked about, how often and when."""
+    """The facts that a person needs to ask the provider: its answer, the subject of the lookups, their number and
+    times."""
     return {
         "attempt": attempt.id, "since": wire_time(since), "provider": attempt.provider_code,
         "transaction": attempt.provider_transaction_id, "reason": attempt.reason, "code": attempt.raw_code,
@@ -165,7 +166,7 @@ def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any
 async def _evidence_of(
     db: PracticeDb, row: Refund | Operation, what: str, since: datetime, now: datetime
 ) -> dict[str, Any]:
-    """The same of a refund, or of a capture or cancel."""
+    """The same for a refund, capture or cancel."""
     if isinstance(row, Refund):
         own = {"amount": row.amount, "transaction": row.provider_refund_id, "reason": row.failure_reason}
     else:
@@ -183,7 +184,7 @@ async def _noted(
 ) -> Callable[[Unit], None]:  # fmt: skip
     now = desk.world.now()
     known = await cases.listed(db, kind=UNRESOLVED, subject=subject) if is_known else []
-    # One row is written once in a unit: of two writes PostgreSQL keeps one.
+    # A unit must write each row once: of two writes PostgreSQL keeps one.
     known = [case for case in known if decided is None or case.id != decided.id]
 
     def add(unit: Unit) -> None:

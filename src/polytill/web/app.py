@@ -1,4 +1,4 @@
-"""The HTTP service: routes put together, one small middleware, and the documents that describe it."""
+"""The HTTP service: its routers, middleware, health checks and API documentation."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ READ_ON_BYTES = 16 * 1024 * 1024
 
 
 class Surroundings:
-    """Around every request: an id for it, headers that are always right, and an answer to mistakes of ours."""
+    """Outermost middleware: sets the request id and fixed headers, and turns unexpected exceptions into responses."""
 
     def __init__(self, app: ASGIApp, till: Polytill, metrics: RequestMetrics) -> None:
         self._app = app
@@ -107,7 +107,7 @@ class Surroundings:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "HEAD" and not is_of_programs(scope["path"]):
-            # Previews of links in messages and monitors ask so. The server leaves the body of the page out.
+            # Link previews and monitors send HEAD. The server omits the body.
             scope = {**scope, "method": "GET"}
         request_id = new_id(self._world)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -127,12 +127,13 @@ class Surroundings:
             await send(message)
 
         try:
-            # Every log line of this request has its id, whatever writes it.
+            # Every log line of this request carries its id.
             with structlog.contextvars.bound_contextvars(requestId=request_id):
                 await self._answered(scope, receive, sending, lambda: answering)
         except ClientDisconnect:
-            return  # nobody is there to be answered
-        # A mounted app's lifespan does not run, so its requests are the only time at which it can notice. It is answered.
+            return  # no client is left to respond to
+        # The lifespan of a mounted app does not run, so it can check for a worker only on a request. The response is
+        # sent already.
         await presence.warn_without_worker(self._desk)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, answering: Callable[[], bool]) -> None:
@@ -141,7 +142,7 @@ class Surroundings:
         except ClientDisconnect:
             raise
         except Exception as error:
-            # The server would log the exception's text, which may quote what was sent.
+            # The server would log the exception's text, which may quote the request.
             response = problems.unexpected(Request(scope), error)
             if answering():
                 raise RuntimeError("an answer broke off; its cause has been logged") from None
@@ -149,7 +150,7 @@ class Surroundings:
 
 
 def _limited(receive: Receive) -> Receive:
-    """A body that goes on beyond the limit without having said so is refused while it is read."""
+    """Reject a body without a Content-Length while it is read, as soon as it exceeds the limit."""
     total = 0
 
     async def receiving() -> Message:
@@ -165,14 +166,15 @@ def _limited(receive: Receive) -> Receive:
 
 
 async def _read_on(receive: Receive, message: Message | None, total: int) -> None:
-    """Take what is still coming, up to a bound, and forget it: who is cut off while sending never reads our answer."""
+    """Read and discard the rest of the body, up to a bound: a client that is cut off while sending never reads the
+    response."""
     while total <= READ_ON_BYTES and (message is None or message.get("more_body", False)):
         message = await receive()
         total += len(message.get("body", b""))
 
 
 class Refusals:
-    """What no address takes: a body that announces more than the limit, and NUL characters in the address."""
+    """Rejects bodies whose Content-Length exceeds the limit, and NUL characters in the address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -199,11 +201,11 @@ class Refusals:
 
 
 def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
-    """The service over an opened installation. ``sweeping`` looks up overdue things in the background."""
+    """Build the service over an opened installation. ``sweeping``: whether it also runs lookups in the background."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Leases are this process's own to keep, whoever does the visiting.
+        # This process writes leases, whichever process sweeps.
         async with beside(till.renew_for_ever("serve", runs_worker=sweeping)):
             if not sweeping:
                 yield
@@ -222,7 +224,7 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.state.metrics = metrics
     problems.install(app, error_page)
     for router in (
-        payments.router,  # the busiest first: routes are tried in turn
+        payments.router,  # the busiest first: routes are tried in order
         webhooks.router,
         owner.router,
         events.router,
@@ -242,21 +244,23 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(Refusals)
     app.add_middleware(Surroundings, till=till, metrics=metrics)
-    app.add_middleware(CrossOrigin)  # around everything: a script can read the answer to our own mistakes as well
+    app.add_middleware(CrossOrigin)  # outermost, so that a script can also read the response to an internal error
     return app
 
 
 def _add_service_routes(app: FastAPI) -> None:
     @app.get("/healthz", tags=["service"], response_model=answers.Status)
     async def healthz() -> Response:
-        """The process is alive."""
+        """Check that the process is alive."""
         return answer({"status": "ok"})
 
     @app.get("/readyz", tags=["service"], response_model=answers.Readiness)
     async def readyz(request: Request) -> Response:
-        """Known practices can be served. 200 with `status: degraded` and the reasons where something else does not work,
-        such as the owner database, with the number of practices that can take payments then; 503 where nothing can be
-        served."""
+        """Check that payments can be taken.
+
+        200 with `status: degraded` and the reasons if something else does not work, such as the owner database, with
+        the number of practices that can take payments. 503 if no practice can be served.
+        """
         till: Polytill = request.app.state.till
         found = await readiness.look(till.desk)
         request.app.state.metrics.degraded(found.degraded)
@@ -266,12 +270,12 @@ def _add_service_routes(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        """The API as a page, without outside assets."""
+        """The API documentation as a page, without external assets."""
         return page("docs.html", version=app.version, groups=_groups(app.openapi()))
 
 
 def _groups(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations of an OpenAPI document by tag, as the page shows them."""
+    """The operations of an OpenAPI document grouped by tag."""
     groups: dict[str, list[dict[str, Any]]] = {}
     schemas = openapi.get("components", {}).get("schemas", {})
     for path, methods in openapi["paths"].items():

@@ -1,4 +1,4 @@
-"""Whose words stand on an attempt, a refund or an operation: the provider's, or a note of our own."""
+"""The source of the code and detail of an attempt, a refund or an operation: the provider or polytill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CodeBy = Annotated[
 
 
 def code_by(code: str | None, detail: str | None) -> Literal["provider", "polytill"] | None:
-    """Who said a code and its detail. Every note of our own has a text (``noted``), by which it is known."""
+    """The source of a code and its detail. Every note that polytill writes has a text (``noted``), which identifies it."""
     if code is None and detail is None:
         return None
     is_ours = known_sentence("noted", detail or "") is not None or f"noted_code.{code}" in texts("en")

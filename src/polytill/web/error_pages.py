@@ -1,7 +1,7 @@
-"""Errors at the addresses of pages that no route of a page answered itself, as a page in the reader's language.
+"""Error pages in the reader's language, for addresses at which no page route handled the error.
 
-A person who opens a mangled link, sends a form that is too large or meets a fault of ours sees a page. The API answers
-problem documents at all of its addresses, whatever the caller accepts.
+A person who opens a damaged link, sends a form that is too large or meets an internal error sees a page. The API sends
+problem documents at all of its addresses, whatever the client accepts.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from fastapi import Request, Response
 from polytill.web.checkout.pages import Brand, show, wants_html
 from polytill.web.console import pages
 
-# First parts of addresses that programs call.
+# First path segments of addresses that programs call.
 _OF_PROGRAMS = frozenset({"api", "hooks", "static", "healthz", "readyz", "openapi.json"})
 _OF_STAFF = frozenset({"owner", "practice"})
 _FOR_PAYERS = {404: "not_found", 429: "busy", 500: "unavailable", 503: "busy"}
 
 
 def is_for_people(request: Request) -> bool:
-    """Whether the address is one of staff, or a browser asks at another address that is not for programs."""
+    """Whether the address belongs to the console, or a browser requests another address that is not for programs."""
     first = _first(request)
     return first in _OF_STAFF or (first not in _OF_PROGRAMS and wants_html(request))
 
 
 def error_page(request: Request, status: int) -> Response | None:
-    """The page for an error with this status; None where a problem document is the right answer."""
+    """The page for an error with this status; None if a problem document is the correct response."""
     if not is_for_people(request):
         return None
     if _first(request) == "pay":
@@ -35,7 +35,7 @@ def error_page(request: Request, status: int) -> Response | None:
 
 
 def is_of_programs(path: str) -> bool:
-    """Whether programs call this address, such as one of the API."""
+    """Whether programs call this address, for example an address of the API."""
     return _first_part(path) in _OF_PROGRAMS
 
 

@@ -1,7 +1,7 @@
-"""What is wrong with a form, always as a text key: no message of a library reaches a page.
+"""Validation errors of forms, always as text keys: no message of a library reaches a page.
 
-``problems_of_shape`` names pydantic's errors by their closed types; what has no name here is "check this field".
-``Problems`` collects the errors of several readers, so that a form says all of them at once.
+``problems_of_shape`` maps pydantic's closed error types to keys; an unmapped type becomes "check this field".
+``Problems`` collects the errors of several readers, so that a form shows all of them together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from polytill.domain.money import MAX_MINOR
 from polytill.domain.typed_amounts import TypedAmountError
 from polytill.web.console.texts import Said, Words
 
-# Pydantic's type of an error, and our text. Types of our own begin with "polytill_" (values.py).
+# Pydantic's error type, and our text key. Types that begin with "polytill_" are defined in values.py.
 _NAMES = {
     "missing": "shape_missing",
     "string_too_short": "shape_missing",
@@ -36,7 +36,7 @@ _NAMES = {
 
 
 def problems_of_shape(error: ValidationError, say: Any) -> list[FieldError]:
-    """Each error with the name of its text. ``say`` makes the API's English sentence of one of them."""
+    """Each error with its text key. ``say`` builds the API's English sentence for one error."""
     found = []
     for one in error.errors():
         pointer = "/" + "/".join(map(str, one["loc"]))
@@ -57,20 +57,21 @@ def problems_of_shape(error: ValidationError, say: Any) -> list[FieldError]:
 
 @dataclass(slots=True)
 class Problems:
-    """All that is wrong with a form. ``with problems.caught():`` around each reader, then ``problems.settle()``."""
+    """Collects the errors of a form. Put ``with problems.caught():`` around each reader, then call
+    ``problems.settle()``."""
 
     errors: list[FieldError] = field(default_factory=list)
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Keep what a reader finds wrong, and go on."""
+        """Collect the errors that a reader raises, and continue."""
         try:
             yield
         except Invalid as error:
             self.errors += error.errors or [FieldError("", error.detail, error.reason, error.about)]
 
     def settle(self) -> None:
-        """``Invalid`` with everything that was found, each field once."""
+        """Raise ``Invalid`` with the first error of each field, if there are any."""
         first: dict[str, FieldError] = {}
         for error in self.errors:
             first.setdefault(error.pointer, error)
@@ -81,7 +82,7 @@ class Problems:
 def amount_of(
     words: Words, text: str, currency: str, pointer: str = "/amount", *, least: int = 1, most: int = MAX_MINOR
 ) -> int:
-    """The amount in a form's field, in minor units; ``Invalid`` at ``pointer`` says what is wrong with it."""
+    """Read an amount from a form field, in minor units. Raises ``Invalid`` at ``pointer``."""
     try:
         return words.minor(text, currency, least=least, most=most)
     except TypedAmountError as error:
@@ -89,7 +90,7 @@ def amount_of(
 
 
 def errors_by_field(error: CallerError) -> dict[str, Said]:
-    """What is wrong with each field of a form, by its pointer without the slash; "" is the form as a whole."""
+    """The error of each field of a form, by its pointer without the slash; "" is the form as a whole."""
     if not isinstance(error, Invalid) or not error.errors:
         return {"": error}
     found: dict[str, Said] = {}

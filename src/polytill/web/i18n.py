@@ -1,10 +1,10 @@
-"""Languages of all pages: which one a reader gets, the texts of a language file, and plural forms.
+"""Languages of all pages: choice of the language, the texts of a language file, and plural forms.
 
-A text is a sentence, or a table of plural forms where a number stands with a noun. The number is the value ``n``::
+A text is a sentence, or a table of plural forms if a number has a noun. The number is the value ``n``::
 
     payments = { one = "{n} payment", other = "{n} payments" }
 
-Which forms a language has, and which one a number takes, is known by Babel (``Locale.plural_form``).
+Babel defines the forms of a language and the form for a number (``Locale.plural_form``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from babel import Locale, UnknownLocaleError
 from babel.numbers import format_decimal
 
 LANGUAGES = {"en": "English", "fr": "Français", "sw": "Kiswahili"}
-MAX_TAGS = 20  # of an Accept-Language header; the rest is not read
+MAX_TAGS = 20  # characters of an Accept-Language header that are read
 _FOLDER = Path(__file__).parent / "texts"
 _FORMS = frozenset({"zero", "one", "two", "few", "many", "other"})
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?")
@@ -32,12 +32,12 @@ _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?")
 
 @dataclass(frozen=True, slots=True)
 class Plural:
-    """The forms of a text that counts something."""
+    """The plural forms of a text that counts something."""
 
     forms: Mapping[str, str]
 
     def of(self, number: int, locale: Locale) -> str:
-        """The form that this number takes."""
+        """The form for this number."""
         return self.forms[locale.plural_form(number)]
 
 
@@ -52,13 +52,13 @@ def texts(file: str) -> dict[str, Text]:
 
 @cache
 def _keys_by_english(group: str) -> dict[str, str]:
-    """Key of each English sentence of a group."""
+    """The key of each English sentence in a group."""
     return {text: key for key, text in texts("en").items() if key.startswith(f"{group}.") and isinstance(text, str)}
 
 
 def known_sentence(group: str, english: str) -> str | None:
-    """Key of a sentence that other code says in English, such as a handler's label for a key (``declared``); None where
-    there is no text for it, as with the labels of a plug-in or a name that the platform chose."""
+    """Key of an English sentence from code, such as a handler's label for a key (``declared``). None if it has no text,
+    as with the labels of a plug-in or a name that the platform chose."""
     return _keys_by_english(group).get(english.replace("'", "’"))
 
 
@@ -75,17 +75,17 @@ def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Text]]:
 
 
 def plural_forms(language: str) -> frozenset[str]:
-    """The plural forms of a language, by Babel."""
+    """The plural forms of a language, from Babel."""
     return frozenset(Locale(language).plural_form.tags) | {"other"}
 
 
 def filled(text: Text, locale: Locale, values: Mapping[str, Any]) -> str:
-    """A text with its values in it.
+    """Insert values into a text.
 
     Args:
         text: The sentence or its plural forms.
         locale: Decides the plural form and how ``n`` is written.
-        values: What stands in the text. ``n`` is the number that a noun follows; as an integer it is written here.
+        values: The values to insert. An integer ``n`` chooses the plural form and is formatted here.
     """
     number = values.get("n")
     if isinstance(text, Plural):
@@ -104,12 +104,12 @@ def locale_of(chosen: str | None, accepted: str) -> Locale:
     """The reader's language and region.
 
     Args:
-        chosen: A language that the reader chose before. Somebody who chose French and whose browser says fr-CI reads
-            numbers as in Côte d'Ivoire.
+        chosen: A language that the reader chose before. A reader who chose French and whose browser sends fr-CI gets
+            the number formats of Côte d'Ivoire.
         accepted: The ``Accept-Language`` header. Its weights are respected.
 
     Returns:
-        The locale of the choice, else of the first accepted language that there is, else English.
+        The locale of the choice, else of the first accepted language that we support, else English.
     """
     tags = accepted_tags(accepted)
     if chosen in LANGUAGES:
@@ -118,7 +118,7 @@ def locale_of(chosen: str | None, accepted: str) -> Locale:
 
 
 def accepted_tags(header: str) -> list[str]:
-    """The tags of an ``Accept-Language`` header, the most wanted first. Malformed ones are left out."""
+    """The tags of an ``Accept-Language`` header, the most preferred first. Malformed ones are left out."""
     found = []
     for place, part in enumerate(header.split(",")[:MAX_TAGS]):
         tag, _, weight = (piece.strip() for piece in part.partition(";"))

@@ -1,4 +1,4 @@
-"""Structured logs. Keys and secrets never reach a log call; this is the net below that rule."""
+"""Structured logs. No log call may contain keys or secrets; redaction is the safety net for that rule."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from polytill.domain.secret import without_secrets
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace whatever looks like a key in any value, tracebacks included (this runs after ``format_exc_info``)."""
+    """Replace everything that looks like a key in any value, including tracebacks (runs after ``format_exc_info``)."""
     for name, value in event.items():
         if not isinstance(value, str | int | float | bool | type(None)):
             event[name] = str(value)
-    # One look at all of it; only where something is found, each value is gone through.
+    # Search the whole event once; check each value only if something was found.
     whole = "\n".join([value for value in event.values() if isinstance(value, str)])
     if without_secrets(whole) != whole:
         for name, value in event.items():
@@ -27,7 +27,7 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
 
 
 def setup(*, as_json: bool | None = None, level: int = logging.INFO) -> None:
-    """Logs to standard error: readable on a terminal, JSON elsewhere."""
+    """Log to standard error: readable on a terminal, JSON elsewhere."""
     plain = sys.stderr.isatty() if as_json is None else not as_json
     renderer: Any = structlog.dev.ConsoleRenderer() if plain else structlog.processors.JSONRenderer()
     structlog.configure(

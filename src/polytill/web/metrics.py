@@ -1,4 +1,4 @@
-"""Counters for Prometheus: requests by route and status, how long they took, and what is open."""
+"""Prometheus metrics: requests by route and status, their duration, and open work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.flows.context import Desk
 
 
 def pattern_of(scope: Scope) -> str:
-    """The route of a request as it is declared: the address itself may hold a token that opens something."""
+    """The route pattern of a request. The address itself may contain a token that grants access."""
     return str(getattr(scope.get("route"), "path", "none"))
 
 
@@ -45,7 +45,7 @@ class RequestMetrics:
         self._events(till.desk)
 
     def _events(self, desk: Desk) -> None:
-        """What this process read last of the events that the host has not received, at most ten seconds ago."""
+        """Gauges of undelivered events, from the last reading of this process, at most ten seconds old."""
         for name, what, value in (
             ("pending", "Events not delivered yet", lambda: desk.event_backlog.pending),
             ("retrying", "Events whose last delivery failed", lambda: desk.event_backlog.retrying),
@@ -55,17 +55,17 @@ class RequestMetrics:
             Gauge(f"polytill_events_{name}", what, registry=self.registry).set_function(value)
 
     def degraded(self, reasons: Collection[str]) -> None:
-        """What ``/readyz`` has just found."""
+        """Record the latest result of ``/readyz``."""
         for reason in REASONS:
             self._degraded.labels(reason).set(reason in reasons)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count one answered request."""
+        """Count one request that has a response."""
         self._requests.labels(scope["method"], pattern_of(scope), str(status)).inc()
         self._seconds.observe(seconds)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer Prometheus on an address of its own, away from the public port."""
+        """Serve Prometheus at a separate address, which is not public."""
         start_http_server(port, host, self.registry)
 
 

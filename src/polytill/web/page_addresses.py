@@ -1,4 +1,4 @@
-"""Where a page can be loaded once more: for the links to it in another language."""
+"""The address at which a page can be loaded again, for the links to other languages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from starlette.routing import Match
 
 
 def own_address(request: Request, *without: str) -> str:
-    """The address of this page with its query, less the parameters named ``without``.
+    """The address of this page with its query, without the parameters named ``without``.
 
-    A form may be answered with a page that has no address of its own (a refused retry, a connection test): then it is
-    the address of the page above.
+    The response to a form may be a page without an address (a rejected retry, a connection test). The result is then
+    the address of the nearest page above it.
     """
-    if "\x00" in request.scope["path"]:  # an address that nobody can load
+    if "\x00" in request.scope["path"]:  # no page can have this address
         return "/"
     if request.method in ("GET", "HEAD"):
         given = [part for part in urlsplit(str(request.url)).query.split("&") if "%00" not in part]
@@ -29,6 +29,6 @@ def own_address(request: Request, *without: str) -> str:
 
 def _can_be_loaded(request: Request, path: str) -> bool:
     scope = {**request.scope, "method": "GET", "path": path}
-    # What is at no other address answers everything, with a page that says so.
+    # The catch-all route answers every other address with a "not found" page.
     routes = [one for one in request.app.state.pages if not one.path.endswith(":path}")]
     return any(one.matches(scope)[0] is Match.FULL for one in routes)

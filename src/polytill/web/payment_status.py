@@ -1,8 +1,4 @@
-"""The status of a payment as pages show it. Two statuses of the API stand for more than one word.
-
-``processing`` is "Processing" where the provider has the payment and waits for the bank or the customer, and "Checking"
-where the outcome is unknown. A canceled payment that nobody paid in time is "Expired".
-"""
+"""The status of a payment as pages show it. Two statuses of the API have more than one label on pages."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ class Word(StrEnum):
     expired = "expired"
 
 
-# Green is only for what has succeeded.
+# Green is only for success.
 TONES = {
     Word.requires_action: "info", Word.processing: "info", Word.checking: "warn", Word.authorized: "info",
     Word.succeeded: "good", Word.failed: "bad", Word.canceled: "", Word.expired: "",
@@ -40,7 +36,7 @@ TONES = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A word and how it looks."""
+    """A label and its tone."""
 
     word: Word
 
@@ -51,7 +47,7 @@ class Shown:
 
 
 def shown(payment: Payment, is_pending: bool) -> Shown:
-    """The status of one payment. ``is_pending``: whether its provider has it and said that it is under way."""
+    """The status of one payment. ``is_pending``: whether its provider accepted it and reports that it is in progress."""
     if payment.status is PaymentStatus.processing:
         return Shown(Word.processing if is_pending else Word.checking)
     if payment.status is PaymentStatus.canceled and payment.cancel_reason == Reason.expired:

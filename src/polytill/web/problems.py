@@ -1,4 +1,4 @@
-"""Errors on the outside: ``application/problem+json`` (RFC 9457), a page for people, nothing secret in any of it."""
+"""Error responses: ``application/problem+json`` (RFC 9457) or a page for people. Neither contains secrets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problem(
     request: Request, status: int, code: str, detail: str, errors: list[FieldError] | None = None,
     retry_after_s: int | None = None,
 ) -> Response:  # fmt: skip
-    """One problem document; at an address of pages, the page that says so."""
+    """One problem document; at the address of a page, the error page for this status."""
     as_page: Callable[[Request, int], Response | None] = request.app.state.error_page
     if (shown := as_page(request, status)) is not None:
         if retry_after_s is not None:
@@ -45,7 +45,8 @@ def problem(
         "detail": without_secrets(detail), "code": code, "requestId": getattr(request.state, "request_id", None),
     }  # fmt: skip
     if errors:
-        # A pointer holds names that the caller chose, and a sentence may: people paste keys into the wrong places.
+        # A pointer contains names that the caller chose, and a sentence may, too: people paste keys into the wrong
+        # fields.
         body["errors"] = [
             {"pointer": without_secrets(e.pointer[:MAX_POINTER]), "detail": without_secrets(e.detail)}
             for e in errors[:MAX_ERRORS]
@@ -94,7 +95,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """Pydantic's message about one field, without the input that it may quote: only our own limits are passed on."""
+    """Pydantic's message about one field, without the input that it may quote. Only limits of the schema are passed on."""
     message = str(found.get("msg", "This is not valid.")).removeprefix("Value error, ")
     if found["type"] == "extra_forbidden":
         return "There is no such field."
@@ -121,8 +122,10 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """The methods of an address. The framework names only those of the route that it came upon first."""
-    routes = [route for route in request.app.routes if not isinstance(route, Mount)]  # files tell their own
+    """The methods of an address. The framework reports only those of the first route that it matched."""
+    routes = [
+        route for route in request.app.routes if not isinstance(route, Mount)
+    ]  # a mount sets its own Allow header
     return [
         method
         for method in METHODS
@@ -131,14 +134,14 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """What is answered to a mistake of ours."""
-    # The text of an exception may quote data: the type and the places are enough to find the fault.
+    """The response to an internal error."""
+    # The text of an exception may quote data. Its type and code locations are enough to find the cause.
     log.error("unexpected", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
     return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
 
 
 def install(app: FastAPI, error_page: Callable[[Request, int], Response | None]) -> None:
-    """Answer every error as a problem document, or as the page that ``error_page`` makes of it."""
+    """Send every error as a problem document, or as the page that ``error_page`` returns for it."""
     app.state.error_page = error_page
     app.add_exception_handler(PolytillError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)

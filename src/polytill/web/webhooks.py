@@ -1,4 +1,4 @@
-"""Where providers deliver. The token is the only address part; the body is read raw, once, up to a limit."""
+"""Incoming webhooks. The address contains only a token; the body is read raw, once, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ router = APIRouter(tags=["hooks"])
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
-    """The raw body; ``TooLarge`` as soon as it is clear that it is."""
+    """The raw body. Raises ``TooLarge`` as soon as it exceeds the limit."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise TooLarge
@@ -28,8 +28,11 @@ async def read_limited(request: Request, limit: int) -> bytes:
 
 @router.post("/hooks/{token}", response_model=answers.Delivered)
 async def deliver(request: Request, token: str) -> Response:
-    """Take a webhook: 200 once it is stored, 401 for a bad signature, 404 for an unknown token, 413 where it is too large,
-    503 while the provider's handler is missing."""
+    """Receive a webhook from a provider.
+
+    200 once it is stored, 401 for an invalid signature, 404 for an unknown token, 413 if it is too large, 503 while the
+    provider's handler is missing.
+    """
     desk = request.app.state.till.desk
     body = await read_limited(request, receive.MAX_BODY_BYTES)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}

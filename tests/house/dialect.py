@@ -51,6 +51,8 @@ PLACES: tuple[str, ...] = (
     "src/polytill/domain/*.py",
     "src/polytill/simulator/*.py",
     "docs/glossary.md",
+    "README.md",
+    "CONTRIBUTING.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

@@ -1,5 +1,5 @@
-"""What a charge needs to know of its customer: declared by a handler for each currency and method, used by routing,
-previews, payment links and forms alike."""
+"""The customer fields that a charge requires. A handler declares them for each currency and method; routing, previews,
+payment links and forms use them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from dataclasses import dataclass
 
 from polytill.domain.contacts import Phone, example_phone
 
-CUSTOMER_FIELDS = ("email", "phone", "name")  # the closed set, in the order of a form
+CUSTOMER_FIELDS = ("email", "phone", "name")  # the closed list, in the order of a form
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerFields:
-    """``required``: all of them. ``one_of``: at least one of them, where it is not empty. Names are of
+    """All of ``required`` and, if it is not empty, at least one of ``one_of`` are needed. Names are of
     ``CUSTOMER_FIELDS``.
 
-    A phone that is required is charged, so it must be a mobile number.
-    ``phone_countries`` (ISO 3166): the number must be of one of them; empty: of any country. ``phone_pattern`` must match
-    the whole number with its country code and without the plus (``254[17][0-9]{8}``). Both count only where a phone
-    number is required.
+    A required phone number is the one that is charged, so it must be a mobile number. It must belong to one of
+    ``phone_countries`` (ISO 3166); empty: any country. ``phone_pattern`` must match the whole number with its country
+    code and without the plus (``254[17][0-9]{8}``). Both apply only if a phone number is required.
     """
 
     required: tuple[str, ...] = ()
@@ -39,23 +38,23 @@ class CustomerFields:
 
     @property
     def example_phone(self) -> str | None:
-        """A number that would be taken, where only those of some country are."""
+        """An example of an accepted number, if only numbers of certain countries are accepted."""
         return example_phone(self.phone_countries[0]) if self.phone_countries else None
 
     def missing(self, given: frozenset[str]) -> tuple[str, ...]:
-        """The first field that is missing; several where one of them is enough; none where nothing is missing."""
+        """The first field that is missing; several if one of them is enough; empty if nothing is missing."""
         for name in self.required:
             if name not in given:
                 return (name,)
         return self.one_of if self.one_of and not set(self.one_of) & given else ()
 
     def takes_phone(self, phone: Phone) -> bool:
-        """Whether the charge can go to this number."""
+        """Whether this number can be charged."""
         if self.phone_pattern and re.fullmatch(self.phone_pattern, phone.digits) is None:
             return False
         if not phone.could_be_mobile:
             return False
-        # Where the number does not tell its country, its country code decides.
+        # If the number does not determine its country, its country code decides.
         examples = [example_phone(country) or "" for country in self.phone_countries]
         return (
             not self.phone_countries

@@ -1,7 +1,8 @@
-"""Checks of what a handler declares, made when it is loaded: a class that passes can be listed, seeded and configured.
+"""Checks of a handler's declarations when it is loaded. A class that passes can be listed, seeded and configured.
 
-Nothing here asks a provider, and no instance is made. Each check yields sentences. Only what would break something is a
-fault here; ``polytill.testing.conformance`` asks for more (labels, titles, descriptions), and checks the behavior as well.
+The checks call no provider and create no instance. Each check yields sentences. Only a declaration that would break
+something is a fault here. ``polytill.testing.conformance`` requires more (labels, titles, descriptions), and checks the
+behavior as well.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from polytill.providers.http import may_receive_keys
 from polytill.providers.well_formed import wrong_in
 
 CREDENTIALS = frozenset({"publicKey", "secretKey", "webhookSecret"})
-# Every provider has these; ``Handler`` itself only says what they mean.
+# Every provider must implement these; ``Handler`` only documents them.
 REQUIRED_VERBS = ("create_payment_intent", "confirm_payment", "lookup_payment", "test_credentials")
 REQUIRED_READERS = ("validate_webhook", "process_webhook")
-# A verb that starts something needs the verb that ends it or finds it again.
+# A method that starts something needs the method that ends it or looks it up.
 NEEDED_BESIDE = (("refund_payment", "lookup_refund"), ("capture_payment", "cancel_payment"))
 
 Check = Callable[[type[Handler]], Iterator[str]]
 
 
 def faults_of(handler: type[Handler]) -> list[str]:
-    """Everything that is wrong with a declaration, as sentences without a full stop; an empty list where nothing is.
+    """All faults of a declaration, as sentences without a full stop; an empty list if there are none.
 
-    A class may raise whatever it likes while it is read: that is a fault of the declaration, too.
+    A class may raise any exception while it is read. That is a fault of the declaration, too.
     """
     faults: list[str] = []
     for check in CHECKS:
@@ -54,7 +55,7 @@ def _named(error: BaseException) -> str:
 
 
 def code_and_name(handler: type[Handler]) -> Iterator[str]:
-    """The code is a short lower-case word, and there is a name to show."""
+    """The code is a short lower-case word, and the name is not empty."""
     if not isinstance(handler.code, str) or re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code) is None:
         yield f"{handler.code!r} is not a provider code (lower-case letters, digits and _, 2 to 40 characters)"
     if not isinstance(handler.name, str) or not handler.name.strip():
@@ -62,7 +63,7 @@ def code_and_name(handler: type[Handler]) -> Iterator[str]:
 
 
 def catalog_entry(handler: type[Handler]) -> Iterator[str]:
-    """There is a catalog entry with methods; addresses for people to read are https."""
+    """The catalog entry exists and has methods; addresses for people are https."""
     catalog = handler.catalog
     if not isinstance(catalog, CatalogEntry):
         yield "catalog is not a CatalogEntry"
@@ -84,7 +85,7 @@ def catalog_entry(handler: type[Handler]) -> Iterator[str]:
 
 
 def hosts(handler: type[Handler]) -> Iterator[str]:
-    """Both addresses of the catalog entry are https, at hosts that the handler declares."""
+    """Both addresses of the catalog entry are https and at declared hosts."""
     if not handler.hosts and not handler.confirmed_by_staff:
         yield "hosts is empty"
     for host in handler.hosts:
@@ -97,7 +98,7 @@ def hosts(handler: type[Handler]) -> Iterator[str]:
 
 
 def keys(handler: type[Handler]) -> Iterator[str]:
-    """Each credential is known, and its patterns refuse an empty key."""
+    """Each credential is a known one, and its patterns reject an empty key."""
     for name, spec in handler.keys.items():
         if name not in CREDENTIALS:
             yield f"{name!r} is not a credential (publicKey, secretKey or webhookSecret)"
@@ -114,7 +115,7 @@ def keys(handler: type[Handler]) -> Iterator[str]:
 
 
 def config_schema(handler: type[Handler]) -> Iterator[str]:
-    """Further settings are a closed JSON object, each of a type that a form has."""
+    """Further settings are a closed JSON object, each of a type that a form supports."""
     schema = handler.config_schema
     json.dumps(schema)
     if schema.get("type") != "object":
@@ -137,7 +138,7 @@ def config_schema(handler: type[Handler]) -> Iterator[str]:
 
 
 def currencies(handler: type[Handler]) -> Iterator[str]:
-    """Every currency is ISO 4217's, with sane terms."""
+    """Every currency is in ISO 4217, with valid terms."""
     terms = handler.catalog.currencies
     if not terms:
         yield "catalog.currencies is empty"
@@ -173,7 +174,7 @@ def _terms(code: str, one: CurrencyTerms) -> Iterator[str]:
 
 
 def verbs(handler: type[Handler]) -> Iterator[str]:
-    """The verbs of every provider are there, calls are coroutine functions, and none lacks the verb that it needs."""
+    """The required methods exist, calls are coroutine functions, and no method lacks another that it needs."""
     for verb in (*REQUIRED_VERBS, *REQUIRED_READERS):
         if getattr(handler, verb, None) is getattr(Handler, verb):
             if verb in REQUIRED_READERS and handler.webhook_proof is WebhookProof.none:
@@ -197,7 +198,7 @@ OTHER_CALLS = (
 
 
 def repeats(handler: type[Handler]) -> Iterator[str]:
-    """Idempotency, its window and the horizon for "not found" fit each other."""
+    """Idempotency, its window and the horizon for "not found" are consistent."""
     if not isinstance(handler.idempotency, Idempotency):
         yield "idempotency is not one of key, reference and none"
     windowed = handler.idempotency is Idempotency.key
@@ -210,7 +211,7 @@ def repeats(handler: type[Handler]) -> Iterator[str]:
 
 
 def customer_needs(handler: type[Handler]) -> Iterator[str]:
-    """The customer fields that a payment needs are fields that a payment has."""
+    """The customer fields that a payment requires are fields that a payment has."""
     for name in handler.required_customer_fields:
         if name not in CUSTOMER_FIELDS:
             yield f"{name!r} is not a customer field (email, name or phone)"
@@ -229,7 +230,7 @@ def customer_needs(handler: type[Handler]) -> Iterator[str]:
 
 
 def methods(handler: type[Handler]) -> Iterator[str]:
-    """The methods of each currency can be told, and direct charges name a currency, a method and their details."""
+    """The methods of each currency are listed, and direct charges name a currency, a method and their details."""
     for currency in handler.catalog.currencies:
         for method in handler.methods_in(currency):
             if not isinstance(method, str):
@@ -240,7 +241,7 @@ def methods(handler: type[Handler]) -> Iterator[str]:
 
 
 def answers(handler: type[Handler]) -> Iterator[str]:
-    """What is declared as data is data."""
+    """Declared data has the right types."""
     json.dumps(handler.webhook_answer)
     if not isinstance(handler.webhook_answer, dict):
         yield "webhook_answer is not an object"

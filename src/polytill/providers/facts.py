@@ -1,4 +1,4 @@
-"""What a handler says besides outcomes: facts from deliveries and listings, tested credentials, balances."""
+"""Results of a handler other than outcomes: facts from webhooks and listings, tests of credentials, balances."""
 
 from __future__ import annotations
 
@@ -14,70 +14,71 @@ from polytill.providers.outcomes import JsonObject, Outcome
 
 @dataclass(frozen=True, slots=True)
 class PaymentFact:
-    """What a provider says of a payment. At least one of ``reference`` and ``provider_transaction_id`` is there."""
+    """What a provider reports about a payment. ``reference`` or ``provider_transaction_id`` is always set."""
 
-    outcome: Outcome  # How the payment stands.
-    reference: str | None = None  # Our reference of the attempt, where the provider echoes it.
+    outcome: Outcome  # The state of the payment.
+    reference: str | None = None  # Our reference of the attempt, if the provider returns it.
     provider_transaction_id: str | None = None  # The provider's id of the payment.
-    # The metadata that the provider echoes; a foreign payment id in it parks the webhook.
+    # The metadata that the provider returns. If it names another payment id, the webhook is parked.
     metadata: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RefundFact:
-    """What a provider says of a refund: of one refund (``amount``), or of all of a payment's together (``total``).
+    """What a provider reports about refunds: about one (``amount``), or about all of a payment together (``total``).
 
-    ``state`` unknown: the provider's status is not known to the handler. The provider is asked about that refund.
+    ``state`` ``unknown``: the handler does not know the provider's status, and a lookup of that refund follows.
     """
 
     # `pending`, `requires_action`, `succeeded`, `failed`, or `unknown`: the handler does not know the provider's
-    # status, and the provider is asked about that refund.
+    # status, and a lookup of that refund follows.
     state: str
-    reference: str | None = None  # Our id of the refund, where the provider echoes it.
+    reference: str | None = None  # Our id of the refund, if the provider returns it.
     provider_refund_id: str | None = None  # The provider's id of the refund.
     payment_reference: str | None = None  # Our reference of the attempt that was refunded.
     provider_transaction_id: str | None = None  # The provider's id of the payment that was refunded.
     amount: Money | None = None  # The amount of this one refund.
-    total: Money | None = None  # The amount of all refunds of the payment together, where the provider names that only.
-    response: JsonObject | None = None  # What the provider said, as JSON without secret fields; it is kept.
-    # The id of the capture or charge, where a refund names that and not the payment (PayPal).
+    total: Money | None = None  # The amount of all refunds of the payment together, if the provider reports only that.
+    response: JsonObject | None = None  # The provider's answer as JSON, without secret fields; it is stored.
+    # The id of the capture or charge, if a refund names that instead of the payment (PayPal).
     provider_charge_id: str | None = None
-    provider_dispute_id: str | None = None  # The dispute that this refund paid, where the provider says so (Paystack).
+    provider_dispute_id: str | None = None  # The dispute that this refund paid, if the provider reports it (Paystack).
     is_reversal: bool = False  # The provider itself took the money, for a dispute or a bank (PayPal).
 
     @property
     def named(self) -> bool:
-        """Whether it says which refund it is about."""
+        """Whether it identifies one refund."""
         return self.reference is not None or self.provider_refund_id is not None
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeFact:
-    """What a provider says of a dispute. ``state`` is open, won, lost or closed; ``provider_state`` its own word.
+    """What a provider reports about a dispute. ``state`` is ours; ``provider_state`` is the provider's own status.
 
-    ``kind`` is inquiry or chargeback; ``reason`` one of ``DisputeReason`` and ``provider_reason`` the provider's own code.
-    ``bare_amount``: an integer and its exponent where the provider names no currency; the attempt's is meant then.
-    ``understood`` False: its status is not known to the handler; the dispute is open as far as we know, and that is logged.
+    ``kind`` is inquiry or chargeback. ``reason`` is one of ``DisputeReason``; ``provider_reason`` is the provider's own
+    code. ``bare_amount`` is an integer and its exponent if the provider names no currency; the currency is the
+    attempt's. ``understood`` False: the handler does not know the status. The dispute counts as open, and the status is
+    logged.
     """
 
     state: str  # `open`, `won`, `lost`, or `closed` without a decision about money.
-    provider_state: str  # The provider's own word for it.
+    provider_state: str  # The provider's own status.
     provider_dispute_id: str  # The provider's id of the dispute.
     payment_reference: str | None = None  # Our reference of the disputed attempt.
     provider_transaction_id: str | None = None  # The provider's id of the disputed payment.
-    # The id of the capture or charge, where a dispute names that and not the payment.
+    # The id of the capture or charge, if a dispute names that instead of the payment.
     provider_charge_id: str | None = None
     amount: Money | None = None  # The disputed amount.
-    funds_withdrawn: bool = False  # Whether the provider has withdrawn the amount already.
-    due_at: str | None = None  # Until when evidence can be sent, ISO 8601 in UTC.
+    funds_withdrawn: bool = False  # Whether the provider has already withdrawn the amount.
+    due_at: str | None = None  # The deadline for evidence, ISO 8601 in UTC.
     kind: str = "chargeback"  # `inquiry` (a question, no funds withdrawn) or `chargeback`.
-    reason: str | None = None  # One of our reasons of disputes (`DisputeReason`).
-    provider_reason: str | None = None  # The provider's own code of the reason.
-    # An integer and its exponent, where the provider names no currency; the attempt's is meant.
+    reason: str | None = None  # One of our dispute reasons (`DisputeReason`).
+    provider_reason: str | None = None  # The provider's own reason code.
+    # An integer and its exponent, if the provider names no currency; the currency is the attempt's.
     bare_amount: tuple[int, int] | None = None
-    # False: the handler does not know the provider's status. The dispute stays open, and the word is logged.
+    # False: the handler does not know the provider's status. The dispute stays open, and the status is logged.
     understood: bool = True
-    # The provider shows that funds were withdrawn for it, and that all of them were returned since.
+    # The provider shows that funds were withdrawn for the dispute, and that all of them were returned later.
     funds_returned: bool = False
 
 
@@ -88,20 +89,20 @@ FactT = TypeVar("FactT", PaymentFact, RefundFact, DisputeFact)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[FactT]):
-    """One page of a listing. ``next`` asks for the following one, whatever a provider's cursor is; None: the end.
+    """One page of a listing. ``next`` is the cursor of the following page, in the provider's own form; None: the end.
 
-    A page may be empty and still have a next one. ``unread``: how many entries could not be read as facts; they are
-    left out here, and logged and counted by whoever reads the listing.
+    A page may be empty and still have a next one. ``unread`` counts the entries that could not be read as facts. They
+    are left out; the caller logs and counts them.
     """
 
     facts: tuple[FactT, ...]  # The entries that could be read.
-    # What asks for the following page, whatever a provider's cursor is; None: this is the last one.
+    # The cursor of the following page, in the provider's own form; None: this is the last page.
     next: str | None = None
     unread: int = 0  # How many entries could not be read. They are left out, logged and counted.
 
 
 def read_page(found: Iterable[FactT | None], following: str | None) -> Page[FactT]:
-    """A page of what could be read as facts; what could not (None) is counted."""
+    """A page of the entries that could be read as facts. The others (None) are counted."""
     entries = list(found)
     facts = tuple(fact for fact in entries if fact is not None)
     return Page(facts, following, len(entries) - len(facts))
@@ -109,38 +110,39 @@ def read_page(found: Iterable[FactT | None], following: str | None) -> Page[Fact
 
 @dataclass(frozen=True, slots=True)
 class WebhookResult:
-    """One delivery, read. ``dedupe_key`` lets a later state of the same object through; ``environment`` None: not said.
+    """A webhook that was read. ``dedupe_key`` differs for a later state of the same object. ``environment`` None: the
+    webhook names none.
 
-    ``must_fetch``: the delivery proves nothing by itself. Its facts are hints of what to ask the provider about, and
-    only the provider's answer is believed.
+    ``must_fetch``: the webhook is unsigned. Its facts only name what to look up; they are not trusted.
     """
 
     event_type: str  # The provider's name of the event.
-    dedupe_key: str  # The same for each repeat of this webhook, another for a later state of the same object.
-    action: str  # `apply` the facts, `ignore` it, or `notify`: nothing is booked, and a person sees it.
-    # The environment that the webhook names; another than that of the keys parks it. None: it names none.
+    dedupe_key: str  # The same for each repeat of this webhook, different for a later state of the same object.
+    action: str  # `apply` the facts, `ignore` the webhook, or `notify`: no money is booked, and staff see it.
+    # The environment that the webhook names. If the keys belong to the other one, the webhook is parked. None: it names
+    # none.
     environment: Environment | None = None
     event_id: str | None = None  # The provider's id of the event.
-    facts: tuple[Fact, ...] = ()  # What the webhook says of payments, refunds and disputes.
-    # The webhook proves nothing: its facts are hints of what to ask, and only the provider's answer is believed.
+    facts: tuple[Fact, ...] = ()  # What the webhook reports about payments, refunds and disputes.
+    # The webhook is unsigned: its facts only name what to look up, and only the provider's answer is trusted.
     must_fetch: bool = False
-    reason: str | None = None  # Why it is ignored or a person has to see it.
-    # The webhook without its secret fields, as JSON: what is kept, and read again by ``process_webhook``.
+    reason: str | None = None  # Why it is ignored, or why staff must see it.
+    # The webhook as JSON, without its secret fields. It is stored, and ``process_webhook`` can read it again.
     body: JsonObject | None = None
 
 
 class KeyFinding(StrEnum):
-    """What a test of keys found. Each has a sentence in every language that says what to do (``finding.…``)."""
+    """What a test of keys found. Each has a sentence in every language with the next step (``finding.…``)."""
 
-    # With these every payment fails.
-    keys_refused = "keys_refused"  # The provider refuses the keys.
-    wrong_environment = "wrong_environment"  # The keys are of the other environment.
+    # With these findings, every payment fails.
+    keys_refused = "keys_refused"  # The provider rejects the keys.
+    wrong_environment = "wrong_environment"  # The keys belong to the other environment.
     account_not_activated = "account_not_activated"  # The account cannot take payments yet.
     no_payments = "no_payments"  # The keys lack the permission to create payments.
-    public_key_refused = "public_key_refused"  # The provider refuses the public key.
-    public_key_elsewhere = "public_key_elsewhere"  # The public key is of another account than the secret key.
+    public_key_refused = "public_key_refused"  # The provider rejects the public key.
+    public_key_elsewhere = "public_key_elsewhere"  # The public key belongs to another account than the secret key.
     short_code_refused = "short_code_refused"  # The short code or its passkey is wrong.
-    # With these payments work, or nothing says that they do not.
+    # With these findings, payments work, or nothing indicates that they do not.
     no_refunds = "no_refunds"  # The keys lack the permission to refund.
     payment_proves_it = "payment_proves_it"  # Only a payment can show whether it works.
     not_all_checked = "not_all_checked"  # Not everything could be checked.
@@ -148,23 +150,23 @@ class KeyFinding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CredentialTest:
-    """Whether payments can be made with the keys, and in which environment they turned out to be.
+    """Whether the keys can take payments, and in which environment.
 
-    ``detail`` is a sentence in English; ``finding`` names what was found from a closed list. ``ok`` with a finding: the
-    keys work, and the finding says what does not, or what could not be checked.
+    ``detail`` is a sentence in English; ``finding`` is one of a closed list. ``ok`` with a finding: the keys work, and
+    the finding names what does not work or could not be checked.
     """
 
-    ok: bool  # Whether payments can be made with the keys.
+    ok: bool  # Whether the keys can take payments.
     detail: str  # A sentence in English for staff, without any key.
-    # The environment that the keys turned out to be of; None: the provider does not say.
+    # The environment to which the keys belong; None: the provider does not report it.
     environment: Environment | None = None
     reached: bool = True  # False: the provider did not answer, so the keys may be good or bad.
-    finding: KeyFinding | None = None  # What was found. With ``ok``: what does not work, or could not be checked.
+    finding: KeyFinding | None = None  # What was found. With ``ok``: what does not work or could not be checked.
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a provider holds for the practice: one sum for each currency, ready to be paid out, and on its way."""
+    """The practice's balance at a provider: one sum for each currency, available for payout and pending."""
 
-    available: tuple[Money, ...]  # What is ready to be paid out, one sum for each currency.
-    pending: tuple[Money, ...] = ()  # What is on its way there, one sum for each currency.
+    available: tuple[Money, ...]  # What is available for payout, one sum for each currency.
+    pending: tuple[Money, ...] = ()  # What is not yet available, one sum for each currency.

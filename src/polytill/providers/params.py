@@ -1,4 +1,4 @@
-"""What a handler is given: one practice's credentials, and what each verb is asked for."""
+"""The parameters of a handler: the credentials of one practice, and the arguments of each method."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class ProviderConfig:
     """One practice's credentials at one provider in one environment. ``base_url`` has passed the host check."""
 
     environment: Environment  # `sandbox` or `production`.
-    base_url: str  # Where to call; the host was checked against ``Handler.hosts``.
+    base_url: str  # The address to call. Its host was checked against ``Handler.hosts``.
     public_key: str | None = None  # The credential `publicKey`.
     secret_key: Secret | None = None  # The credential `secretKey`.
-    # For checking a webhook only: the present secret first, then those that are still accepted.
+    # Only for validating webhooks: the current secret first, then previous ones that are still accepted.
     webhook_secrets: tuple[Secret, ...] = ()
-    # Further settings by ``Handler.config_schema``; secret ones are ``Secret``.
+    # Further settings by ``Handler.config_schema``. Secret ones are ``Secret``.
     config: Mapping[str, Any] = field(default_factory=dict)
-    # Where this configuration's webhooks arrive: named in each call (M-Pesa), or part of what is signed (Square).
+    # The webhook address of this configuration. It is named in each call (M-Pesa) or part of what is signed (Square).
     webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """The payer, as far as known. A handler gets the normal forms of ``domain/contacts.py``: ``phone`` is E.164."""
+    """The customer, as far as known. A handler receives the normal forms of ``domain/contacts.py``: ``phone`` is E.164."""
 
     email: str | None = None  # The e-mail address.
     name: str | None = None  # The name.
@@ -44,102 +44,101 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class CreatePaymentParams:
-    """``reference`` is the attempt's id: unique, ours, and the provider's idempotency key where it has one.
+    """``reference`` is the attempt's id. It is unique, and the idempotency key if the provider has one.
 
-    ``method_details`` asks for a direct charge, without the provider's page, and is what that needs besides the method
-    (``{"provider": "mtn"}``; may be empty): never a card's number. None: the payer is sent to a page. ``save_method``
-    asks for a token with which the payer can be charged again (``Succeeded.saved_method``).
+    ``method_details`` requests a direct charge, without the provider's page. It holds what the charge needs besides the
+    method (``{"provider": "mtn"}``; may be empty), and never a card number. None: the customer pays on a page.
+    ``save_method`` requests a token with which the customer can be charged again (``Succeeded.saved_method``).
 
-    ``merchant_reference`` is what the customer, the merchant and a statement know the payment by: the host's reference, or
-    else ``number``, the payment's number for people. It need not be unique, and no lookup goes by it.
+    ``merchant_reference`` identifies the payment for the customer, the merchant and on a statement. It is the host
+    application's reference or else ``number``. It need not be unique, and no lookup uses it.
     """
 
-    reference: str  # The attempt's id: unique, ours, and the provider's idempotency key where it has one.
+    reference: str  # The attempt's id: unique, and the idempotency key if the provider has one.
     payment_id: str  # Our id of the payment.
-    amount: Money  # What is to be paid.
-    customer: Customer  # Who pays, as far as known.
+    amount: Money  # The amount to pay.
+    customer: Customer  # The customer, as far as known.
     return_url: str  # Where the provider sends the customer afterwards.
-    method: str | None = None  # The payment method that was asked for; None: the customer chooses.
-    capture: str = "automatic"  # `automatic`, or `manual`: hold the amount only.
+    method: str | None = None  # The requested payment method; None: the customer chooses.
+    capture: str = "automatic"  # `automatic`, or `manual`: only authorize the amount.
     description: str | None = None  # What the payment is for.
-    metadata: Mapping[str, str] = field(default_factory=dict)  # The host application's own entries.
+    metadata: Mapping[str, str] = field(default_factory=dict)  # The metadata of the host application.
     merchant_name: str | None = None  # The practice's name.
-    expires_in_s: int | None = None  # How long the payment can be paid, in seconds.
-    # Asks for a direct charge, without the provider's page: what it needs besides the method; may be empty. None: a
-    # page.
+    expires_in_s: int | None = None  # For how many seconds the payment can be paid.
+    # Requests a direct charge, without the provider's page: the details it needs besides the method; may be empty.
+    # None: a page.
     method_details: Mapping[str, str] | None = None
-    save_method: bool = False  # Whether to keep the method, with the customer's consent.
-    # What customer, merchant and statement know the payment by: the host's reference, or else ``number``. Not unique.
+    save_method: bool = False  # Whether to save the method, with the customer's consent.
+    # Identifies the payment for customer, merchant and statement: the host's reference, or else ``number``. Not unique.
     merchant_reference: str | None = None
     number: str | None = None  # The payment's short number for people.
 
     @property
     def phone(self) -> Phone | None:
-        """The number that is charged: that of the method's details, else the customer's, in whichever form is wanted."""
+        """The phone number to charge, from the method's details or else from the customer, in the requested form."""
         charged = (self.method_details or {}).get("phone") or self.customer.phone
         return stored_phone(charged, self.amount.currency)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmPaymentParams:
-    """Ask for the truth about a payment. ``payment_method`` confirms on the server where the provider can (Stripe).
+    """Request the current state of a payment. ``payment_method`` confirms on the server if the provider can (Stripe).
 
-    A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat of it, and
-    the provider's idempotency key where it has one. Without it the question must be safe to repeat. ``only_ask``: the
-    payment is called off here, so what the payer has approved meanwhile must not be taken (PayPal). ``direct``: the
-    charge was made without the provider's page, so that a decline is the end of it.
+    A confirmation that may move money carries ``operation_reference``: its own id, the same for each repeat, and the
+    idempotency key if the provider has one. Without it, the request must be safe to repeat. ``only_ask``: the payment
+    is canceled, so an approval that the customer gave in the meantime must not be captured (PayPal). ``direct``: the
+    charge was made without the provider's page, so a decline is final.
     """
 
     reference: str  # Our reference of the attempt.
-    provider_transaction_id: str | None  # The provider's id of the payment, where it is known.
+    provider_transaction_id: str | None  # The provider's id of the payment, if known.
     amount: Money  # The attempt's amount.
-    payment_method: str | None = None  # Confirms on the server, where the provider can (Stripe).
+    payment_method: str | None = None  # Confirms on the server, if the provider can (Stripe).
     return_url: str | None = None  # Where the provider sends the customer afterwards.
-    # Set where the call may move money: its own id, the same for each repeat, and the idempotency key.
+    # Set if the call may move money: its own id, the same for each repeat, and the idempotency key.
     operation_reference: str | None = None
-    # The payment is canceled here: what the customer has approved meanwhile must not be captured (PayPal).
+    # The payment is canceled: an approval that the customer gave in the meantime must not be captured (PayPal).
     only_ask: bool = False
     direct: bool = False  # The charge was made without the provider's page, so a decline is final.
 
 
 @dataclass(frozen=True, slots=True)
 class ContinuePaymentParams:
-    """The payer's answer to ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
+    """The payment input for ``NextAction.wants``: a PIN, a one-time password, the parts of an address.
 
-    ``values`` are written by the payer: never kept, never logged. ``operation_reference`` names this answer;
-    ``continuation`` is what came with the question (``NextAction.continuation``).
+    ``values`` is what the customer typed: never stored, never logged. ``operation_reference`` identifies this input;
+    ``continuation`` is ``NextAction.continuation``.
     """
 
     reference: str  # Our reference of the attempt.
-    provider_transaction_id: str | None  # The provider's id of the payment, where it is known.
+    provider_transaction_id: str | None  # The provider's id of the payment, if known.
     amount: Money  # The attempt's amount.
-    wants: Wants  # What the provider asked for.
-    values: Mapping[str, Secret]  # What the customer typed. Never kept or logged.
-    operation_reference: str  # The id of this answer.
-    # What came with the question (``NextAction.continuation``).
+    wants: Wants  # The payment input that the provider required.
+    values: Mapping[str, Secret]  # What the customer typed. Never stored or logged.
+    operation_reference: str  # The id of this input.
+    # ``NextAction.continuation`` of the action that required the input.
     continuation: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ChargeSavedMethodParams:
-    """Charge a payer who is not there, with a token from ``Succeeded.saved_method``. Always moves money. ``return_url``:
-    where the payer comes back to, if the bank wants them all the same."""
+    """Charge a customer who is absent, with the token of ``Succeeded.saved_method``. Always moves money."""
 
     reference: str  # The attempt's id, as in ``CreatePaymentParams``.
     payment_id: str  # Our id of the payment.
-    amount: Money  # What is to be charged.
-    customer: Customer  # Who pays, with the e-mail address under which the method was saved.
+    amount: Money  # The amount to charge.
+    customer: Customer  # The customer, with the e-mail address under which the method was saved.
     token: Secret  # The token of ``Succeeded.saved_method``.
     description: str | None = None  # What the payment is for.
-    metadata: Mapping[str, str] = field(default_factory=dict)  # The host application's own entries.
+    metadata: Mapping[str, str] = field(default_factory=dict)  # The metadata of the host application.
     provider_customer_id: str | None = None  # The provider's customer that holds the method.
-    return_url: str | None = None  # Where the customer comes back to, if the bank asks for them after all.
+    return_url: str | None = None  # Where the provider sends the customer if the bank requires their confirmation.
     merchant_reference: str | None = None  # As in ``CreatePaymentParams``.
 
 
 @dataclass(frozen=True, slots=True)
 class DetachSavedMethodParams:
-    """Make a saved method useless at the provider. Moves no money; to repeat it is harmless."""
+    """Revoke a saved method at the provider. Moves no money and is safe to repeat."""
 
     token: Secret  # The token of ``Succeeded.saved_method``.
     provider_customer_id: str | None = None  # The provider's customer that holds the method.
@@ -147,33 +146,33 @@ class DetachSavedMethodParams:
 
 @dataclass(frozen=True, slots=True)
 class Detachment:
-    """How detaching ended: ``detached`` (also where it was before), ``refused`` for good, or ``unknown``: ask again."""
+    """The result of revoking a saved method."""
 
-    # `detached` (also where it was before), `refused` for good, or `unknown`: ask again.
+    # `detached` (also if it was before), `refused` permanently, or `unknown`: try again.
     state: Literal["detached", "refused", "unknown"]
     code: str | None = None  # The provider's own code.
 
 
 @dataclass(frozen=True, slots=True)
 class SaveMethodParams:
-    """Keep a payer's method without taking money, where a provider can."""
+    """Save a customer's method without taking money, if the provider can."""
 
     reference: str  # Our reference of this call.
-    customer: Customer  # Whose method it is.
+    customer: Customer  # The customer whose method is saved.
     return_url: str  # Where the provider sends the customer afterwards.
 
 
 @dataclass(frozen=True, slots=True)
 class LookupParams:
-    """What happened to a create call whose answer was lost? ``create`` is that call, byte for byte. ``direct`` as in
+    """Find the result of a create call whose answer was lost. ``create`` is that call, byte for byte. ``direct`` as in
     ``ConfirmPaymentParams``."""
 
     reference: str  # Our reference of the attempt.
-    provider_transaction_id: str | None  # The provider's id of the payment, where it is known.
+    provider_transaction_id: str | None  # The provider's id of the payment, if known.
     amount: Money  # The attempt's amount.
     create: CreatePaymentParams | None = None  # The first call, byte for byte; None: it must not be repeated.
     age_s: float = 0.0  # How long ago the first call was made, in seconds.
-    created_at_s: int = 0  # When it was made, in seconds since the epoch.
+    created_at_s: int = 0  # When the first call was made, in seconds since the epoch.
     direct: bool = False  # As in ``ConfirmPaymentParams``.
 
 
@@ -184,26 +183,27 @@ class RefundParams:
     reference: str  # Our id of the refund.
     payment_reference: str  # Our reference of the attempt that is refunded.
     provider_transaction_id: str | None  # The provider's id of the payment.
-    amount: Money  # What is to be refunded; always explicit.
-    full: bool  # Whether that is all that is left of the payment.
-    reason: str | None = None  # Why, in the practice's words.
+    amount: Money  # The amount to refund; always explicit.
+    full: bool  # Whether this is the whole remaining amount of the payment.
+    reason: str | None = None  # The reason, in the practice's words.
 
 
 @dataclass(frozen=True, slots=True)
 class RefundLookupParams:
-    """What happened to a refund? ``known`` are the provider's ids of refunds that belong to other rows of ours."""
+    """Find the result of a refund. ``known`` are the provider's ids of our other refunds."""
 
-    # Our id of the refund; empty for one that was not made here: the only one of that amount, if there is one.
+    # Our id of the refund. Empty for a refund that was not made here: then the only refund of that amount, if there is
+    # one.
     reference: str
     payment_reference: str  # Our reference of the attempt that is refunded.
     provider_transaction_id: str | None  # The provider's id of the payment.
-    provider_refund_id: str | None  # The provider's id of the refund, where it is known.
+    provider_refund_id: str | None  # The provider's id of the refund, if known.
     amount: Money  # The refund's amount.
-    full: bool  # Whether that was all that was left of the payment.
-    reason: str | None = None  # Why, in the practice's words.
-    known: frozenset[str] = frozenset()  # The provider's ids of refunds that belong to other refunds of ours.
+    full: bool  # Whether this was the whole remaining amount of the payment.
+    reason: str | None = None  # The reason, in the practice's words.
+    known: frozenset[str] = frozenset()  # The provider's ids of our other refunds.
     age_s: float = 0.0  # How long ago the first call was made, in seconds.
-    created_at_s: int = 0  # When it was made, in seconds since the epoch.
+    created_at_s: int = 0  # When the first call was made, in seconds since the epoch.
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +213,4 @@ class OperationParams:
     reference: str  # The operation's id, and its idempotency key.
     payment_reference: str  # Our reference of the attempt.
     provider_transaction_id: str | None  # The provider's id of the payment.
-    amount: Money | None = None  # A capture's amount, at most what is held; None: a cancel.
+    amount: Money | None = None  # The amount to capture, at most the authorized one; None: a cancel.

@@ -86,7 +86,7 @@ def tell_too_long(db: PracticeDb, configuration: Configuration, verb: str) -> No
 
 @dataclass(slots=True)
 class Looks:
-    """Processes entries one by one. ``unread``: an entry needed a row of ours that this version cannot read. The other
+    """Processes entries one by one. ``unread``: an entry needed a stored row that this version cannot read. The other
     entries are still processed, but the period is not complete."""
 
     unread: bool = False

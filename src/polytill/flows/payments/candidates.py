@@ -1,6 +1,6 @@
-"""What is configured, as the router sees it: one candidate for each configuration of a practice.
+"""A practice's configurations as the router sees them: one candidate for each.
 
-What a handler declares is asked of its code. A plug-in whose code fails there takes itself out, and no other provider.
+A handler's code declares what it needs. If that code fails in a plug-in, only the plug-in is excluded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polytill.providers.registry import HandlerMissing
 
 
 async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Candidate]:
-    """Every configuration of a practice as the router sees it."""
+    """All configurations of a practice as candidates for a currency."""
     catalog = await desk.catalog()
     known = snapshot.routed.get(currency)
     if known is not None and known[0] is catalog:
@@ -48,7 +48,7 @@ async def candidates(desk: Desk, snapshot: Snapshot, currency: str) -> list[Cand
                 practice_currencies=frozenset(configuration.supported_currencies),
                 support=entry.currencies.get(currency)
                 if entry and takes(handler, currency)
-                else None,  # a row of an earlier version
+                else None,  # the handler may reject a currency that a row of an earlier version has
                 methods=frozenset(methods if methods is not None else handler.catalog.methods if handler else ()),
                 captures_manually=handler is not None and handler.capture_payment is not None,
                 charges_saved=handler is not None and handler.charge_saved_method is not None,

@@ -1,4 +1,4 @@
-"""Captures and cancels: on disk before the call, settled by the provider's answer, looked up where it was lost."""
+"""Captures and cancels: stored before the call, settled by the provider's answer, looked up if the answer is lost."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 
-# No provider said this: it has no code, and is shown as nobody's words.
+# This decline comes from polytill, not from a provider, so it has no code or message.
 CANCELED_HERE = Declined(Reason.canceled, True)
 
 
 async def capture(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, key: str, request_hash: str, actor: str
 ) -> Taken:
-    """Take an amount that is held, or part of it; the rest is released."""
+    """Capture an authorized amount, or part of it; the rest is released."""
     asked = partial(_capture, desk, practice_id, payment_id, amount, key, request_hash, actor)
     return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
 
 async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str, actor: str) -> Taken:
-    """Call a payment off before money has moved."""
+    """Cancel a payment before money has moved."""
     asked = partial(_cancel, desk, practice_id, payment_id, key, request_hash, actor)
     return await _once(asked, desk, practice_id, payment_id, key, request_hash)
 
@@ -62,8 +62,8 @@ async def cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reques
 async def _once(
     ask: Callable[[], Awaitable[Taken]], desk: Desk, practice_id: int, payment_id: str, key: str, request_hash: str
 ) -> Taken:
-    """Decide anew where the payment has changed while its operation was being put on disk. Of two at once under one key,
-    the second may see what the first has done before it sees its key: it is no refusal then, but a repeat."""
+    """Decide again if the payment changed while its operation was being stored. Of two concurrent requests under one
+    key, the second may see the effect of the first before it sees the key: that is a repeat, not a conflict."""
     for _ in range(TRIES):
         try:
             return await ask()
@@ -121,7 +121,7 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
 async def _nothing_left_to_cancel(
     desk: Desk, db: PracticeDb, payment: Payment, key: str, request_hash: str, actor: str
 ) -> Taken:
-    """It is canceled already. The key is kept all the same: it stands for this request from now on."""
+    """The payment is already canceled. The key is stored, so that it identifies this request from now on."""
     found = await taken(db, payment)
     now = desk.world.now()
     operation = Operation(
@@ -167,7 +167,7 @@ async def _begin(
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
     )  # fmt: skip
     unit = Unit()
-    # Nothing about the payment may have changed since it was read, so that of two at once only one is put on disk.
+    # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
     refunds.insert_operation(unit, operation)
     audit.append(unit, now, actor, f"payment.{kind}", payment.id, {"operation": operation.id, "amount": amount})
@@ -209,16 +209,17 @@ async def _send(
 async def _end_here(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> Taken:
-    """Cancel what nobody has begun to pay; where somebody has since it was asked about, the cancel has not come about."""
+    """Cancel a payment that no customer has started to pay. If one has started since the lookup, the cancel is
+    declined."""
     payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
-    with suppress(Stale):  # a worker has ended it
+    with suppress(Stale):  # a worker has already ended the operation
         await _end(desk, db, payment, attempt, operation)
     return await taken(db, payment)
 
 
 async def _canceled_here(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
-    """Nothing to call off over there. Ask whether it was paid meanwhile; else it is canceled here, and a late success
-    would still be booked."""
+    """The provider has nothing to cancel. Look up whether the payment was paid meanwhile; otherwise it is canceled
+    here, and a late success would still be booked."""
     outcome = await call_for(desk, db, attempt, "confirm_payment", _question(payment, attempt, only_ask=True))
     outcome = still_asked(db, payment, attempt, outcome)
     if (
@@ -236,7 +237,7 @@ def _question(payment: Payment, attempt: Attempt, only_ask: bool) -> ConfirmPaym
 
 
 def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
-    """What an outcome means for the operation itself."""
+    """The operation's state that an outcome leads to."""
     match outcome:
         case Succeeded():
             return OperationState.succeeded if operation.kind == "capture" and not outcome.authorized_only else (
@@ -270,7 +271,7 @@ async def _settle(
         refunds.change_operation(unit, operation.state, changed)
         queue(unit)
 
-    # What was not sent, or is not known, says nothing about the payment itself.
+    # A call that was not sent, or whose outcome is unknown, proves nothing about the payment itself.
     fact = Unknown(Reason.timeout) if isinstance(outcome, NotSent | Unknown) else outcome
     try:
         payment, _ = await settle(desk, db, payment, attempt, fact, "answer", None, also)
@@ -278,7 +279,7 @@ async def _settle(
         found = await refunds.operation_by_key(db, operation.idempotency_key)
         if found is None or found.state is operation.state:
             raise
-        # A worker found it out, or found it open, while the call was under way.
+        # A worker settled the operation, or found it still open, while the call was in progress.
         if found.state in OPERATION_OPEN:
             return await _settle(desk, db, payment, attempt, found, outcome)
         payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
@@ -291,8 +292,8 @@ async def _settle(
 
 
 def _with_words(operation: Operation, outcome: Outcome) -> Operation:
-    """A capture or cancel with what the provider said of it last. A question without an answer does not replace words
-    that were said."""
+    """A capture or cancel with the provider's latest message. A lookup without an answer does not replace an earlier
+    message."""
     told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     if not isinstance(told, Declined | NotSent | Unknown):
         return replace(operation, reason=None, raw_code=None, detail=None)
@@ -302,8 +303,8 @@ def _with_words(operation: Operation, outcome: Outcome) -> Operation:
 
 
 async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> None:
-    """Why a capture or cancel was refused is shown with its attempt, which itself stays as it is. In a unit of its own:
-    PostgreSQL changes a row once in a statement."""
+    """Store on the attempt why a capture or cancel was declined; the attempt's state does not change. In a unit of its
+    own, because PostgreSQL changes a row only once in a statement."""
     if isinstance(outcome, NotSent | Unknown | Declined) and (outcome.code or outcome.detail):
         fresh = await payments.attempt_by_id(db, attempt.id)
         if fresh is not None and fresh.state is attempt.state:
@@ -313,7 +314,7 @@ async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> Non
 
 
 async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation) -> None:
-    """The attempt is settled: what was asked for has come about, or never can."""
+    """End the operation of a settled attempt: it has succeeded, or never can."""
     wanted = attempt.state is AttemptState.succeeded if operation.kind == "capture" else attempt.state in ATTEMPT_CLOSED
     state = OperationState.succeeded if wanted else OperationState.declined
     changed = replace(operation, state=state, updated_at=desk.world.now(), next_lookup_at=None)
@@ -327,7 +328,7 @@ async def _end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, o
 async def _noted(
     desk: Desk, db: PracticeDb, payment: Payment, before: Operation, after: Operation
 ) -> Callable[[Unit], None]:
-    """What the queue is to say of an operation whose outcome was unknown."""
+    """The step that opens or closes the case of an operation whose outcome was unknown."""
     if before.state is not OperationState.unknown:
         return lambda _: None
     is_known = after.state is not OperationState.unknown
@@ -335,7 +336,7 @@ async def _noted(
 
 
 async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
-    """Find out what became of a capture or cancel: by the payment's own state at the provider."""
+    """Look up the outcome of a capture or cancel, by the payment's own state at the provider."""
     payment = await payments.by_id(db, operation.payment_id)
     attempt = await payments.attempt_by_id(db, operation.attempt_id)
     assert payment is not None
@@ -354,5 +355,5 @@ async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
         outcome = Unknown(outcome.reason, outcome.code, outcome.detail)
     undone = isinstance(outcome, NeedsAction) or (isinstance(outcome, Succeeded) and outcome.authorized_only)
     if undone and desk.open_for_s(operation.id, operation.created_at) < desk.horizon_s(handler):
-        outcome = Unknown(Reason.conflict)  # the call may still be running over there
+        outcome = Unknown(Reason.conflict)  # the call may still be running at the provider
     await _settle(desk, db, payment, attempt, operation, outcome)

@@ -1,7 +1,7 @@
-"""What staff decided, against what the provider says later: the same transaction is booked once, and a contradiction opens
-a review case. A decision is never reversed here.
+"""Contradictions between staff decisions and later provider facts: the same transaction is booked once, and a
+contradiction opens a review case. A decision is never reversed here.
 
-Reads ``staff_decisions`` only where an answer does not fit the state that it meets, which is rare.
+Reads ``staff_decisions`` only if an outcome does not fit the stored state, which is rare.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONTRADICTED = "staff_contradicted"
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A decision by staff that the provider contradicts: subject and detail of its review case."""
+    """A staff decision that the provider contradicts: subject and detail of its review case."""
 
     subject: str
     detail: dict[str, Any]
@@ -51,10 +51,10 @@ class Contradiction:
 async def against_staff(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome, may_be_old: bool
 ) -> Contradiction | None:
-    """How an outcome contradicts what staff decided about an attempt, its capture or its cancel; None where it does not.
+    """How an outcome contradicts a staff decision about an attempt, its capture or its cancel; None if it does not.
 
-    ``may_be_old``: it was told by a webhook, or asked for before the decision. Then only money and ends count: that
-    something is still open may have been true earlier.
+    ``may_be_old``: the outcome came from a webhook, or was requested before the decision. Then only money and final
+    outcomes count, because an open state may have been true earlier.
     """
     if not _may_contradict(payment, attempt, outcome) or (may_be_old and _may_pass(outcome)):
         return None
@@ -66,7 +66,7 @@ async def against_staff(
 
 
 def _may_contradict(payment: Payment, attempt: Attempt, outcome: Outcome) -> bool:
-    """Whether an outcome does not fit an attempt, whoever decided it. Pure, so that what fits costs no query."""
+    """Whether an outcome does not fit an attempt, whoever decided it. Pure, so that a fitting outcome costs no query."""
     is_taken = isinstance(outcome, Succeeded) and not outcome.authorized_only
     if attempt.state is AttemptState.succeeded:
         if isinstance(outcome, Succeeded) and is_taken:
@@ -79,7 +79,7 @@ def _may_contradict(payment: Payment, attempt: Attempt, outcome: Outcome) -> boo
 
 
 def _may_pass(outcome: Outcome) -> bool:
-    """Whether an outcome may be true at one moment and not later."""
+    """Whether an outcome may be true at one time and not later."""
     if isinstance(outcome, Succeeded):
         return outcome.authorized_only
     return not (isinstance(outcome, Declined) and outcome.final)
@@ -130,7 +130,7 @@ async def _not_as_paid(
 
 
 async def _asked_since(db: PracticeDb, decision: StaffDecision) -> bool:
-    """Whether the same was asked for once more after staff said that it was not done."""
+    """Whether the same operation was requested again after staff decided that it was not done."""
     counted = OPERATION_OPEN | {OperationState.succeeded}
     return any(
         one.id != decision.subject and one.kind == decision.decided_on.value and one.state in counted
@@ -153,20 +153,20 @@ def _contradiction(decision: StaffDecision, says: str, outcome: Outcome) -> Cont
         "note": decision.note, "transaction": decision.transaction_id, "amount": decision.amount,
         "currency": decision.currency, "provider": provider,
     }  # fmt: skip
-    # Each contradiction for itself: another one is news, also after the first was resolved.
+    # One case per contradiction: another one opens a new case, also after the first was resolved.
     subject = f"{decision.subject}:{says}" + (f":{named}" if says == "other_transaction" else "")
     return Contradiction(subject, detail)
 
 
 def contradict(desk: Desk, unit: Unit, payment: Payment, against: Contradiction | None) -> None:
-    """Open the review case of a contradiction, and tell the host."""
+    """Open the review case of a contradiction, and add its event."""
     if against is not None:
         told = (CONTRADICTED, against.subject)
         tell(desk, unit, payment, f"payment.{CONTRADICTED}", against.detail, unless_case=told)
         open_case(desk, unit, payment, CONTRADICTED, against.subject, against.detail)
 
 
-# ── The provider's own name of a transaction that staff named ──
+# ── The provider's own id of a transaction that staff named ──
 
 
 async def paid_by_staff(db: PracticeDb, attempt: Attempt) -> StaffDecision | None:
@@ -178,7 +178,7 @@ async def paid_by_staff(db: PracticeDb, attempt: Attempt) -> StaffDecision | Non
 
 
 async def may_have_another_id(db: PracticeDb, attempt: Attempt) -> bool:
-    """Whether the provider may know an attempt by another id: it has none here, or staff, not the provider, gave it."""
+    """Whether the provider may know an attempt by another id: none is stored, or staff, not the provider, gave it."""
     if attempt.provider_transaction_id is None:
         return True
     decision = await paid_by_staff(db, attempt)
@@ -186,10 +186,10 @@ async def may_have_another_id(db: PracticeDb, attempt: Attempt) -> bool:
 
 
 async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_proven: bool) -> Attempt:
-    """An attempt under the provider's own id, where a fact tells of the transaction that staff marked as paid, and names
-    it otherwise than they did (by its receipt, for example). Any other attempt as it is.
+    """An attempt with the provider's own id, if a fact is about the transaction that staff marked as paid and names it
+    by another id than they did (staff may have used its receipt, for example). Any other attempt is returned unchanged.
 
-    Not ``is_proven``: the fact is only a hint, and the provider is asked first.
+    If not ``is_proven``, the fact is unsigned, and the provider is asked first.
     """
     if not isinstance(fact, PaymentFact) or attempt.state is not AttemptState.succeeded:
         return attempt
@@ -233,7 +233,7 @@ async def _is_same(desk: Desk, attempt: Attempt, decision: StaffDecision, named:
 async def refund_against_staff(
     db: PracticeDb, refund: Refund, outcome: Outcome, becomes: RefundState | None
 ) -> Contradiction | None:
-    """How news of a refund contradicts what staff decided about it. ``becomes``: its next state; None where it stays."""
+    """How an outcome of a refund contradicts a staff decision about it. ``becomes``: its next state; None if unchanged."""
     came_back = refund.state in REFUND_VOID and becomes in REFUND_DONE
     is_missing = refund.state in REFUND_DONE and isinstance(outcome, NotSent)
     if not came_back and not is_missing:
@@ -247,7 +247,7 @@ async def refund_against_staff(
 async def adopted_against_staff(
     db: PracticeDb, known: list[Refund], attempt: Attempt, amount: int, outcome: Outcome
 ) -> Contradiction | None:
-    """The same for a refund that a provider tells of without our reference: it may be the one that staff said was not
+    """The same for a refund that a provider reports without our reference: it may be the one that staff decided was not
     made."""
     for refund in known:
         if refund.attempt_id == attempt.id and refund.amount == amount and refund.state in REFUND_VOID:

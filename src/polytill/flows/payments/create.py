@@ -1,4 +1,4 @@
-"""Taking a payment: decide who takes it, put the attempt on disk, call, settle. Two short transactions, one call."""
+"""Creates payments: choose a provider, store the attempt, call, settle. Two short transactions and one call."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from polytill.storage.units import Unit
 
 MAX_ATTEMPTS = 10
 TRIES = 4
-# What a create call consists of. It is kept with the attempt, so that a later version repeats it byte for byte:
-# 1 and later name the merchant's reference, or the payment's number, to the provider.
+# The version of the create call, stored with the attempt, so that a later version repeats the call byte for byte. From
+# 1 on, the call sends the provider the merchant's reference, or else the payment's number.
 WIRE_FORMAT = 1
 CLIENT_TOKEN = b"client token"
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """What a caller asks for. ``request_hash`` stands for the whole body, to tell a repeat from a reused key."""
+    """A request to create a payment. ``request_hash`` is of the whole body, to tell a repeat from a reused key."""
 
     amount: int
     currency: str
@@ -55,30 +55,30 @@ class PaymentRequest:
     capture: str = "automatic"
     return_url: str | None = None
     environment: Environment | None = None
-    expires_at: datetime | None = None  # None: as the settings say
+    expires_at: datetime | None = None  # None: the default of the settings
     save_method: bool = False
-    saved_method: str | None = None  # the id of one that is to be charged while the payer is away
+    saved_method: str | None = None  # the id of a method to charge without the payer present
     method_details: dict[str, str] | None = None
 
 
-Also = Callable[[Unit, Payment], None]  # further steps of the unit that makes a payment
+Also = Callable[[Unit, Payment], None]  # further steps of the unit that creates a payment
 
 
 @dataclass(slots=True)
 class Taken:
-    """A payment with its attempts. ``replayed``: the idempotency key was known. ``unanswered``: the provider was asked
-    just now, and what it would have said is not known. ``asked``: it was asked just now at all."""
+    """A payment with its attempts. ``replayed``: the idempotency key was known. ``asked``: this request called the
+    provider. ``unanswered``: it did, and the outcome is unknown."""
 
     payment: Payment
     attempts: list[Attempt]
     replayed: bool = False
     unanswered: bool = False
     asked: bool = False
-    identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, where they were read
+    identifiers: dict[str, Identifiers] = field(default_factory=dict)  # by attempt, if they were read
 
 
 def refused(found: Route, currency: str) -> Invalid:
-    """A 422 that says why each provider is out."""
+    """A 422 that gives the reason why each provider is excluded."""
     errors = [out.error for out in found.excluded]
     return Invalid(
         errors or [FieldError("/currency", "This practice has no payment provider configured.")],
@@ -93,7 +93,7 @@ def refused(found: Route, currency: str) -> Invalid:
 async def create_payment(
     desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None = None
 ) -> Taken:
-    """Take a payment. The same key and body give the same payment for ever; another body is a conflict."""
+    """Create a payment. The same key and body always return the same payment; another body is a conflict."""
     for _ in range(TRIES):
         try:
             return await _create(desk, practice_id, request, actor, also)
@@ -105,11 +105,11 @@ async def create_payment(
 
 
 async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRequest:
-    """A payment that charges a saved method goes to its provider, in its environment, under its payer's e-mail."""
+    """Bind a payment that charges a saved method to the method's provider, environment and e-mail."""
     if request.saved_method is None:
         return request
     known = await payments.by_key(db, request.idempotency_key)
-    if known is not None:  # a repeat is the same payment, also when its method was removed meanwhile
+    if known is not None:  # a repeat returns the same payment, even if its method was removed meanwhile
         return request
     if request.capture == "manual":
         raise invalid("/capture", "A saved method is charged at once; nothing can be held.")
@@ -132,7 +132,7 @@ def _wanted(request: PaymentRequest) -> Wanted:
 
 
 async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
-    """The request in normal forms. ``Invalid`` with a pointer for every field that is not right."""
+    """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
     countries = customers.countries_of(snapshot.place, request.currency)
     request = replace(
         request, customer=customers.read_customer(request.customer, countries),
@@ -147,7 +147,7 @@ class _ConfigurationsChanged(Exception):
 
 
 class _NumberTaken(Exception):
-    """Another payment has the number that was drawn; nothing was written."""
+    """Another payment already has the generated number; nothing was written."""
 
 
 async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: str, also: Also | None) -> Taken:
@@ -158,13 +158,13 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
         request = await _read(desk, db, snapshot, request)
     except Invalid:
         known = await payments.by_key(db, request.idempotency_key)
-        if known is not None:  # what was taken once is answered alike for ever
+        if known is not None:  # a repeated request always gets the same answer
             return await _replayed(db, known, request)
         raise
     wanted = _wanted(request)
     found = route(await candidates(desk, snapshot, request.currency), wanted)
     if not found.ranked:
-        snapshot = await desk.configured(db)  # nobody is refused on grounds that may be old
+        snapshot = await desk.configured(db)  # no request is rejected because of an old snapshot
         found = route(await candidates(desk, snapshot, request.currency), wanted)
     if not found.ranked or entry.state != "active":
         known = await payments.by_key(db, request.idempotency_key)
@@ -202,7 +202,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
             desk.numbers.taken(practice_id)
             raise _NumberTaken from None
         return await _replayed(db, known, request)
-    # From here on a row exists: the rest runs to its end even if the caller goes away.
+    # The payment now exists: the rest runs to its end even if the caller disconnects.
     ranked = [by_code[candidate.code] for candidate in found.ranked]
     return await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, ranked))
 
@@ -210,8 +210,8 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
 async def attempt_in_turn(
     desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, ranked: list[Configuration]
 ) -> Taken:
-    """Call for an attempt that is on disk, at the first of ``ranked``; go on to the next where it closed for certain, and
-    the next one is on disk."""
+    """Call for a stored attempt at the first of ``ranked``; continue with the next if the attempt is closed for certain
+    and its successor is stored."""
     attempts, named = [attempt], {}
     for number, configuration in enumerate(ranked, 1):
         outcome = await start(desk, db, merchant, payment, attempt, configuration)
@@ -223,7 +223,8 @@ async def attempt_in_turn(
         if successor is None:
             break
         if await payments.attempt_by_id(db, successor.id) is None:
-            # Another has moved this attempt while its call was under way. Nobody is called for what is not on disk.
+            # Another task has moved this attempt during its call. No provider is called for an attempt that is not
+            # stored.
             return await taken(db, payment)
         attempt = successor
         attempts.append(attempt)
@@ -231,14 +232,14 @@ async def attempt_in_turn(
 
 
 def _may_fail_over(outcome: Outcome) -> bool:
-    # Only where the earlier attempt is closed for certain: no payer can hold a link to it.
+    # Only if the earlier attempt is closed for certain: no payer can have a link to it.
     return isinstance(outcome, NotSent) or (isinstance(outcome, Declined) and outcome.final)
 
 
 async def start(
     desk: Desk, db: PracticeDb, merchant: str, payment: Payment, attempt: Attempt, configuration: Configuration
 ) -> Outcome:
-    """Call the provider for an attempt that is on disk."""
+    """Call the provider for a stored attempt."""
     catalog = await desk.catalog()
     credentials = configuration.credentials(attempt.credential_version)
     assert credentials is not None
@@ -275,12 +276,12 @@ def create_params(desk: Desk, merchant: str, payment: Payment, attempt: Attempt)
 
 
 def client_token(desk: Desk, payment: Payment) -> str:
-    """The payer's token for one payment: proven by a key, so that nothing needs to be stored."""
+    """The payer's token for one payment. A key authenticates it, so nothing needs to be stored."""
     return address(CLIENT_TOKEN, payment.practice_id, payment.id.encode(), desk.ring.derived("addresses")[0])
 
 
 def return_address(desk: Desk, payment: Payment) -> str:
-    """Where the provider sends the payer back: our own page first, which asks the provider at once."""
+    """Where the provider sends the payer afterwards: our own page, which triggers a lookup at once."""
     return f"{desk.settings.public_url}/pay/{client_token(desk, payment)}/return"
 
 
@@ -324,7 +325,7 @@ def _new_payment(
 
 
 def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, number: int, now: datetime) -> Attempt:
-    """An attempt that is about to be put on disk."""
+    """A new attempt, not stored yet."""
     return Attempt(
         id=new_id(desk.world),
         payment_id=payment.id,
@@ -345,7 +346,8 @@ def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, numb
 
 
 def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
-    """A further attempt at the same provider under a new reference, or None where there have been enough."""
+    """A further attempt at the same provider under a new reference; None if there are too many or the payment has
+    expired."""
     now = desk.world.now()
     if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
         return None
@@ -356,7 +358,7 @@ def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) 
     )  # fmt: skip
 
 
-# ── Finding ──
+# ── Reading ──
 
 
 async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeDb, Payment]:
@@ -374,19 +376,19 @@ async def taken(db: PracticeDb, payment: Payment) -> Taken:
 
 
 async def with_identifiers(db: PracticeDb, found: Taken) -> Taken:
-    """The same, with what its attempts are called outside."""
+    """The same, with the providers' identifiers of its attempts."""
     found.identifiers = await payment_identifiers.of_payments(db, [found.payment.id])
     return found
 
 
 def current_attempt(payment: Payment, attempts: list[Attempt]) -> Attempt:
-    """The attempt that decides: the one whose money the payment has, else the newest that is open, else the newest."""
+    """The attempt that counts: the one whose money the payment has, else the newest open one, else the newest."""
     won = [attempt for attempt in attempts if attempt.state is AttemptState.succeeded]
     if won:
-        # A second success is an excess, whatever its number: only its own refund may touch it.
+        # A second success is a duplicate payment, whatever its number: only its own refund may change it.
         own = [attempt for attempt in won if attempt.provider_transaction_id == payment.provider_transaction_id]
         return (own or won)[0]
-    # A hold that the payment has is what is captured or called off, whatever link is newer.
+    # The payment's own authorization is captured or canceled, even if a link is newer.
     held = [attempt for attempt in attempts if attempt.state is AttemptState.authorized]
     own = [attempt for attempt in held if attempt.provider_transaction_id == payment.provider_transaction_id]
     if payment.status is PaymentStatus.authorized and own:

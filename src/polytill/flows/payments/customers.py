@@ -1,4 +1,4 @@
-"""The customer of a payment: what was typed becomes the normal form, or is refused with a pointer to the field."""
+"""The customer of a payment: input becomes the normal form, or is rejected with a pointer to the field."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Countries = Sequence[str | None]
 
 
 def countries_of(practice: Locality, currency: str) -> Countries:
-    """Where a number without a country code may be at home: the practice's country, else that of the payment's currency."""
+    """The countries of a number without a country code: the practice's country, then that of the payment's currency."""
     return (practice.country, locality(currency).country)
 
 
 def read_customer(typed: Customer, countries: Countries) -> Customer:
-    """The customer in normal forms, blank fields as None. ``Invalid`` names every field that is not right."""
+    """The customer in normal form, blank fields as None. ``Invalid`` names every invalid field."""
     errors: list[FieldError] = []
 
     def read(name: str, reader: Callable[[str | None], str | None]) -> str | None:
@@ -47,7 +47,7 @@ def read_customer(typed: Customer, countries: Countries) -> Customer:
 
 
 def unless_blank(text: str | None) -> str | None:
-    """The text as it was typed; None where nothing of it can be seen."""
+    """The text unchanged; None if it has no visible character."""
     return text if text and visible(text) else None
 
 
@@ -64,15 +64,15 @@ def read_details(typed: Mapping[str, str] | None, countries: Countries) -> dict[
 
 
 def wrong(pointer: str, error: InvalidContact) -> FieldError:
-    """What a reader refused, at its place."""
+    """The error of a reader, with the pointer to its field."""
     return FieldError(pointer, str(error), error.reason, {"example": error.example or ""})
 
 
 def given(customer: Customer, details: Mapping[str, str] | None) -> frozenset[str]:
-    """The customer fields that are known; the number that is charged may stand among the method's details."""
+    """The customer fields that are known; the phone number to charge may be among the method's details."""
     return customer.fields() | ({"phone"} if details and details.get("phone") else set())
 
 
 def charged_phone(customer: Customer, details: Mapping[str, str] | None, currency: str) -> Phone | None:
-    """The number that a direct charge or a prompt goes to."""
+    """The phone number that a direct charge or a prompt goes to."""
     return stored_phone((details or {}).get("phone") or customer.phone, currency)

@@ -1,4 +1,4 @@
-"""A second success of one payment: what of it is gone again, and its case, which ends and begins with that."""
+"""Duplicate payments: how much of one was returned, and its case, which closes and reopens accordingly."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-# Ways in which facts have ended a case: where such a fact is taken back, it begins again.
+# Resolutions by facts. If such a fact is reversed, the case is reopened.
 _ENDED_BY_FACTS = frozenset({"refund_excess", "refunded_at_provider", "lost_in_dispute"})
 
 
 def left(payment: Payment, attempt: Attempt, known: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
-    """What of a second success can still be given back, in minor units, after every refund that may count."""
+    """How much of a duplicate payment can still be refunded, in minor units, after every refund that may count."""
     on_their_way = sum(r.amount for r in known if r.attempt_id == attempt.id and r.state not in REFUND_VOID)
     return max(0, attempt.amount - on_their_way - lost(payment, attempt, disputed))
 
 
 def disputed(attempt: Attempt, known: Iterable[Dispute]) -> int:
-    """What open chargebacks are about of a duplicate payment, in minor units."""
+    """The amount of a duplicate payment under open chargebacks, in minor units."""
     about = [d for d in known if d.attempt_id == attempt.id and d.blocks_refunds]
     return sum(attempt.amount if d.amount is None else d.amount for d in about)
 
 
 def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int:
-    """What lost disputes took of a second success.
+    """What lost disputes took of a duplicate payment, in minor units.
 
-    Older rows do not say of which success they took. Whatever of theirs the payment itself has not lost counts as
-    this one's: what the bank may have taken already is not given back once more.
+    Older rows do not record which success they took. The part that the payment itself has not lost counts as this
+    one's, so that an amount that the bank may already have taken is not refunded again.
     """
     its = others = unnamed = 0
     for dispute in disputed:
@@ -46,7 +46,7 @@ def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int
             unnamed += dispute.booked
         else:
             others += dispute.booked
-    # The rest of the payment's own loss; less where one of the others is a third success.
+    # The rest of the payment's own loss; less if one of the others is a third success.
     own_unnamed = max(0, payment.amount_lost - others)
     return its + max(0, unnamed - own_unnamed)
 
@@ -54,8 +54,7 @@ def lost(payment: Payment, attempt: Attempt, disputed: Iterable[Dispute]) -> int
 async def follow(
     db: PracticeDb, unit: Unit, attempt: Attempt, is_gone: bool, resolution: dict[str, Any], by: str, now: datetime
 ) -> None:
-    """End the case of a duplicate payment where all of its money has gone back; open it again where that has come to
-    nothing."""
+    """Close the case of a duplicate payment once all of its money was returned; reopen it if a return was reversed."""
     for case in await cases.listed(db, "open" if is_gone else "resolved", "excess", subject=attempt.id):
         if is_gone:
             cases.close(unit, case, resolution, by, now)

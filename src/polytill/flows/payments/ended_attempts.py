@@ -1,4 +1,5 @@
-"""Whether a provider's "canceled" or "expired" ends one attempt, so that the customer may make another, or the payment."""
+"""Whether a provider's "canceled" or "expired" ends the payment, or only one attempt, so that the customer may try
+again."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from polytill.storage.payments import Attempt, Payment
 
 
 async def as_end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:
-    """The outcome, without ``closed_for_certain`` where the payment itself ends: staff are canceling it, its time is
-    over, or an authorization was released."""
+    """The outcome, without ``closed_for_certain`` if the payment itself ends: staff are canceling it, it has expired,
+    or an authorization was released."""
     if not isinstance(outcome, Declined) or not outcome.closed_for_certain:
         return outcome
     is_over = payment.expires_at is not None and payment.expires_at <= desk.world.now()

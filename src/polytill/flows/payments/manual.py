@@ -1,4 +1,4 @@
-"""Staff say that the money is there: the one way in which a person's word moves a payment, with a note and an audit line."""
+"""Manual payments: staff confirm that a payment was received, with a note and an audit line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from polytill.storage.units import Unit
 async def confirm_by_hand(
     desk: Desk, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
 ) -> Taken:
-    """Book a payment that staff have seen arrive. ``note`` says what they saw, ``proof`` names a receipt or statement.
+    """Book a payment that staff have seen arrive. ``note`` describes what they saw, ``proof`` names a receipt or
+    statement.
 
-    ``amount`` (minor units) is counted by the caller and must be the payment's: it is a second pair of eyes. A payment
-    that is confirmed already stays as it is. ``Conflict`` where the provider, not staff, knows whether it was paid.
+    ``amount`` (minor units) is counted by the caller and must equal the payment's amount, as a second check. A payment
+    that is already confirmed stays unchanged. ``Conflict`` if the provider, not staff, knows whether it was paid.
     """
     db, payment = await find(desk, practice_id, payment_id)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
@@ -46,7 +47,7 @@ async def confirm_by_hand(
         detail = {"attempt": attempt.id, "amount": amount, "note": note, "proof": proof}
         audit.append(unit, desk.world.now(), actor, "payment.confirmed_by_hand", payment.id, detail)
 
-    # Whose word came first is on record; a second one, given at the same moment, changes nothing and leaves no line.
+    # Only the first of two concurrent confirmations is recorded; the second changes nothing and writes no audit line.
     for _ in range(TRIES):
         payment, attempt = await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True)
         if attempt.state is AttemptState.succeeded:

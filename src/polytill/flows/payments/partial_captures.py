@@ -1,7 +1,7 @@
-"""An authorization that is captured in parts: what was taken so far, and what one more answer adds to it. Pure.
+"""Partial captures of an authorization: how much was captured so far, and how much one more answer adds. Pure.
 
-A payment stays ``authorized`` while a part is still held, with ``amount_captured`` above zero: that part can be refunded
-and disputed. It becomes ``succeeded`` with the last capture, or with the release of the rest.
+A payment stays ``authorized`` while a part is still held, with ``amount_captured`` above zero: the captured part can be
+refunded and disputed. It becomes ``succeeded`` with the last capture, or with the release of the rest.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def has_money(payment: Payment, attempt: Attempt) -> bool:
 
 
 def whole(outcome: Succeeded) -> int:
-    """What an authorization was made for: the part that is held, and the part that was taken already."""
+    """The full amount of an authorization: the part that is held, and the part that was already captured."""
     return outcome.amount.minor + (outcome.captured.minor if outcome.captured else 0)
 
 
 def part(payment: Payment, attempt: Attempt, outcome: Succeeded) -> tuple[Change, list[Entry]] | None:
-    """What an answer adds to what was captured of a payment; None where that is nothing.
+    """How much an answer adds to a payment's captured amount; None if nothing.
 
-    Of an authorization that is still held in part, or of one whose last capture turned out to be none.
+    For an authorization that is still held in part, or one whose last capture turned out not to be the last.
     """
     told = outcome.captured if outcome.authorized_only else outcome.amount
     if told is None or told.currency != payment.currency or not _is_of(payment, attempt):
@@ -40,12 +40,12 @@ def part(payment: Payment, attempt: Attempt, outcome: Succeeded) -> tuple[Change
 
 
 def taken(payment: Payment, attempt: Attempt, amount: int) -> Entry:
-    """The entry of an amount that was captured. Only the first of a payment is its ``payment``, which sums count."""
+    """The ledger entry of a captured amount. Only a payment's first capture is a ``payment``, which sums count."""
     fact = "capture" if payment.amount_captured else "payment"
     return Entry(fact, f"provider:{attempt.provider_code}", "payments", amount, attempt.currency)
 
 
 def _is_of(payment: Payment, attempt: Attempt) -> bool:
-    """Whether the payment's money is this attempt's: not a second hold or success beside it."""
+    """Whether the payment's money is this attempt's, not a second authorization or success."""
     won = payment.status in (PaymentStatus.authorized, PaymentStatus.succeeded)
     return won and payment.provider_transaction_id in (None, attempt.provider_transaction_id)

@@ -1,8 +1,8 @@
-"""Payment links: staff ask for an amount, and whoever opens the link begins a payment of it.
+"""Payment links: staff request an amount, and anybody who opens the link can pay it.
 
-A link of single use has one payment for ever, made by the first who asks and shown to everybody else: there are never
-two payable links for one amount. That payment stays payable as long as the link. A reusable link makes a payment for
-each payer.
+A single-use link has one payment, created by its first customer and shown to all others: two payments of one link can
+never both be payable. That payment stays payable as long as the link. A reusable link creates a payment for each
+customer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BEGUN_A_MINUTE = 30
 
 @dataclass(frozen=True, slots=True)
 class LinkWish:
-    """What staff ask for. ``amount`` is minor units; without ``expires_at`` a link lasts thirty days."""
+    """A request to create a link. ``amount`` is in minor units; without ``expires_at`` a link lasts thirty days."""
 
     amount: int
     currency: str
@@ -47,17 +47,17 @@ class LinkWish:
 
 
 def link_token(desk: Desk, link: PaymentLink) -> str:
-    """The token in a link's address: proven by a key, so that nothing needs to be stored."""
+    """The token in a link's address. A key authenticates it, so nothing needs to be stored."""
     return address(LINK_TOKEN, link.practice_id, link.id.encode(), desk.ring.derived("addresses")[0])
 
 
 def link_address(desk: Desk, link: PaymentLink) -> str:
-    """Where payers open it."""
+    """The address at which customers open the link."""
     return f"{desk.settings.public_url}/pay/link/{link_token(desk, link)}"
 
 
 async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) -> PaymentLink:
-    """Make a link that somebody here can really take a payment for."""
+    """Create a link if a provider of the practice can take its payment."""
     entry = await desk.opening.entry(practice_id)
     if entry.state != "active":
         raise Forbidden("This practice is suspended.", reason="practice_suspended")
@@ -93,7 +93,7 @@ async def find_link(desk: Desk, practice_id: int, link_id: str) -> tuple[Practic
 
 
 async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
-    """The link that a token names; ``NotFound`` for a token that is not ours."""
+    """The link that a token names; ``NotFound`` for an invalid token."""
     found = desk.ring.read_address(LINK_TOKEN, token)
     if found is None:
         raise NotFound("There is no such payment link.")
@@ -101,22 +101,22 @@ async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
 
 
 async def close_link(desk: Desk, practice_id: int, link_id: str, actor: str) -> PaymentLink:
-    """No payment begins through it any more; one that has begun is called off on its own. Closed stays closed."""
+    """Close a link: no payment can start through it any more. A payment that has started must be canceled separately."""
     db, link = await find_link(desk, practice_id, link_id)
     if link.state == "open":
         now = desk.world.now()
         unit = Unit()
         payment_links.close(unit, link_id, now)
         audit.append(unit, now, actor, "payment_link.closed", link_id)
-        with suppress(Stale):  # another closed it at the same time
+        with suppress(Stale):  # another request closed it at the same time
             await db.commit(unit)
         _, link = await find_link(desk, practice_id, link_id)
     return link
 
 
 async def only_payment(desk: Desk, db: PracticeDb, link: PaymentLink) -> Payment | None:
-    """The payment of a link of single use that its customers are sent to. None: a new one may begin, because there is
-    none yet, or the last one is unpaid for good. As long as it could still be paid, there is no other."""
+    """The payment of a single-use link that its customers are sent to. None if a new one may start, because there is
+    none yet or the last one has failed for good. While it could still be paid, there is no other."""
     if not link.single_use or not (begun := await payment_links.payments_of(db, link.id)):
         return None
     payment = await payments.by_id(db, begun[0])
@@ -129,7 +129,7 @@ async def only_payment(desk: Desk, db: PracticeDb, link: PaymentLink) -> Payment
 
 
 async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
-    """The token of the link on which the customer of a payment that is unpaid for good can begin another one."""
+    """The token of the link on which the customer of a payment that failed for good can start another one."""
     maker, _, link_id = found.payment.created_by.partition(":")
     if maker != "link" or not is_over_for_certain(found.payment, found.attempts):
         return None
@@ -140,28 +140,28 @@ async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
 
 
 async def ways(desk: Desk, db: PracticeDb, link: PaymentLink) -> list[Way]:
-    """Who can take a link's payment at present, best first, as far as they need different things of the customer."""
+    """The providers that can take a link's payment now, best first; only the first of those that need the same fields."""
     wanted = Wanted(link.currency, link.amount, environment=link.environment)
     return ways_of(route(await candidates(desk, await desk.configured(db), link.currency), wanted))
 
 
 def _key(link: PaymentLink, payer_key: str) -> str:
-    # With a space in it: no Idempotency-Key of the API can be the same.
+    # The space keeps it different from every Idempotency-Key of the API.
     if not link.single_use:
         return f"link {link.id} {payer_key}"
     return f"link {link.id} {link.started + 1}" if link.started else f"link {link.id}"
 
 
 class _OutOfDate(Exception):
-    """Since the link was read, another payment began through it, or something else changed; nothing was written."""
+    """Another payment has started through the link since it was read, or something else changed; nothing was written."""
 
 
 async def begin(
     desk: Desk, practice_id: int, link_id: str, customer: Customer, payer_key: str, provider_code: str | None = None
 ) -> Taken:
-    """A payer begins to pay, at a provider that they chose or the best one. The same ``payer_key`` (and on a link of
-    single use any) gives the same payment."""
-    for _ in range(2 * BEGUN_A_MINUTE):  # who comes too late so often meets the limit before
+    """Start a customer's payment, at the provider that they chose or the best one. The same ``payer_key`` (any, on a
+    single-use link) returns the same payment."""
+    for _ in range(2 * BEGUN_A_MINUTE):  # a request that loses this often reaches the rate limit first
         with suppress(_OutOfDate):
             return await _begin(desk, practice_id, link_id, customer, payer_key, provider_code)
     raise Stale
@@ -195,7 +195,7 @@ def _used(link: PaymentLink, now: datetime) -> Callable[[Unit, Payment], None]:
 
     def also(unit: Unit, payment: Payment) -> None:
         nonlocal tried
-        if tried:  # the link has to be read anew before its use is written once more
+        if tried:  # the link must be read again before its use is written once more
             raise _OutOfDate
         tried = True
         payment_links.use(unit, link, payment.id, now)

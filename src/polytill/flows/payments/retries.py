@@ -1,4 +1,4 @@
-"""Whether a payment that failed can be tried again, or is over for good. Pure, but for the clock."""
+"""Whether a failed payment can be tried again, or has failed for good. Pure except for the clock."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
 
 
 def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool:
-    """Whether a new attempt is safe: nobody can still pay an earlier one."""
+    """Whether a new attempt is safe: no earlier one can still be paid."""
     in_time = payment.expires_at is None or desk.world.now() < payment.expires_at
     return (
         payment.status is PaymentStatus.failed
-        and payment.saved_method_id is None  # its payer never chose to pay here
+        and payment.saved_method_id is None  # its payer was not present
         and in_time
         and len(attempts) < MAX_ATTEMPTS
         and all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
@@ -23,6 +23,6 @@ def may_try_again(desk: Desk, payment: Payment, attempts: list[Attempt]) -> bool
 
 
 def is_over_for_certain(payment: Payment, attempts: list[Attempt]) -> bool:
-    """Whether a payment failed for good: every attempt was refused, never arrived, or was ended by its provider."""
+    """Whether a payment failed for good: every attempt was declined, not sent, or ended by its provider."""
     closed = all(attempt.state in CLOSED_FOR_CERTAIN for attempt in attempts)
     return payment.status is PaymentStatus.failed and closed

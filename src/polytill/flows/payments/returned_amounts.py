@@ -1,17 +1,17 @@
-"""What was returned of one attempt's money: by refunds, by lost disputes, and which of both are the same money.
+"""How much of one attempt's money was returned by refunds and lost disputes, and which of them are the same money.
 
-Refunds are booked as they are. Of a lost dispute that is booked which no refund has returned already:
+Refunds are booked as they are. Of a lost dispute, only the part that no refund has already returned is booked:
 
 1. A refund that names the dispute is how the provider paid it, at every provider.
-2. Where a provider pays a lost dispute by a refund (``Handler.disputes_are_refunded``), a refund of the same amount that
-   was not made here is it, too.
-3. Such a provider returns no more than it took. What refunds and disputes name beyond that is the same money.
-4. Where staff decided that a dispute is separate from every refund, 2 and 3 do not apply to it.
+2. If a provider pays a lost dispute by a refund (``Handler.disputes_are_refunded``), a refund of the same amount that
+   was not made here is that refund.
+3. Such a provider returns no more than it took. Any excess that refunds and disputes name is the same money.
+4. If staff decided that a dispute is separate from every refund, 2 and 3 do not apply to it.
 
-Elsewhere a chargeback is money of its own beside any refund. What follows from 2 without a total that proves it, and
-from 3, opens a review case with both facts, unless staff decided that it is the same money; so does more money returned
-than was taken. Everything is computed again from all facts of the attempt, so the order in which they arrive makes no
-difference, and a refund that is reversed later brings the dispute's loss back.
+At other providers a chargeback is separate money beside any refund. A conclusion from 2 without a total that proves it,
+or from 3, opens a review case with both facts, unless staff decided that it is the same money; so does a return of more
+than was taken. Everything is computed again from all facts of the attempt. So their order of arrival makes no
+difference, and a refund that is reversed later restores the dispute's loss.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
 OVER_RETURNED, SAME_MONEY, REVERSED_AND_WON = "over_returned", "refund_or_dispute", "reversed_and_won"
-# How a case ends when the facts that opened it were taken back; it is opened again where they come back.
+# The resolution of a case whose facts were reversed; it is reopened if they hold again.
 BY_FACTS: dict[str, Any] = {"action": "facts_changed"}
 
 
 @dataclass(slots=True)
 class Shares:
-    """How much of each lost dispute is booked, by our id of it. ``unclear``: that rests on an assumption."""
+    """The booked part of each lost dispute, by our id of it. ``unclear``: it depends on an assumption."""
 
     booked: dict[str, int] = field(default_factory=dict)
     unclear: bool = False
 
     def assume(self, dispute: Dispute, unproven: bool) -> None:
-        """A dispute counts as the same money as a refund. Unclear where nothing proves it and staff did not decide it."""
+        """Count a dispute as the same money as a refund. Unclear if nothing proves it and staff did not decide it."""
         self.unclear = self.unclear or (unproven and dispute.counted_as is None)
 
 
 def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], are_refunded: bool) -> Shares:
-    """What of each dispute is booked beside the refunds of the same attempt, of which ``taken`` was captured. Pure."""
+    """The part of each dispute that is booked beside the refunds of the same attempt, of which ``taken`` was captured.
+    Pure."""
     done = [r for r in refunded if r.state in REFUND_DONE]
     lost = sorted(
         (d for d in disputed if d.state is DisputeState.lost and d.amount), key=lambda d: d.provider_dispute_id
@@ -84,12 +85,12 @@ def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], a
 
 
 def undisputed(payment: Payment) -> int:
-    """How much can be refunded that no open chargeback is about, in minor units."""
+    """The amount that can be refunded and is not under an open chargeback, in minor units."""
     return max(0, refundable(payment) - payment.amount_disputed)
 
 
 def refundable(payment: Payment) -> int:
-    """How much can still be refunded, in minor units, what is disputed included."""
+    """The amount that can still be refunded, in minor units, disputed amounts included."""
     return payment.amount_captured - payment.amount_refunded - payment.refund_reserved - payment.amount_lost
 
 
@@ -98,19 +99,19 @@ def refundable(payment: Payment) -> int:
 
 @dataclass(slots=True)
 class News:
-    """One fact that a unit writes: the refund or the dispute as it is from now on, and who or what tells it."""
+    """One fact that a unit writes: the refund or the dispute in its next state, and its source (``by``)."""
 
     by: str
-    current: str  # the attempt whose money the payment itself has captured; any other one's is a duplicate payment
+    current: str  # the attempt whose money the payment itself has captured; any other success is a duplicate payment
     refund: Refund | None = None
     dispute: Dispute | None = None
-    captured: int = 0  # by how much more is taken
-    depends: bool = True  # on other facts of the attempt: of two such at once only one may be written
-    decision: dict[str, Any] | None = None  # by staff: how the case about the same money ends
+    captured: int = 0  # additional captured amount
+    depends: bool = True  # on other facts of the attempt: only one of two concurrent units may be written
+    decision: dict[str, Any] | None = None  # by staff: the resolution of the case about the same money
 
     @property
     def resolution(self) -> dict[str, Any]:
-        """How the case of a duplicate payment ends by this."""
+        """The resolution of a duplicate payment's case by this fact."""
         if self.refund is None:
             return {"action": "lost_in_dispute", "dispute": self.dispute.provider_dispute_id if self.dispute else None}
         return {
@@ -120,11 +121,10 @@ class News:
 
 
 async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, news: News) -> Change:
-    """Book what of an attempt's disputes is lost now that there is ``news``, and open or end the review cases of it.
+    """Book the part of an attempt's disputes that is lost given ``news``, and open or close the review cases.
 
-    What that does to the payment's amounts is answered, for the caller to write: with the payment's version as it was read
-    where ``depends`` says so, else with that of its disputes. ``news.dispute`` gets its ``booked``, and is the caller's to
-    write, too.
+    Returns the change of the payment's amounts, for the caller to write: with the payment's version as read if
+    ``depends``, else with that of its disputes. Sets ``booked`` on ``news.dispute``; the caller writes that row, too.
     """
     now = desk.world.now()
     known = await refunds.of_payment(db, payment.id)
@@ -163,8 +163,8 @@ async def book(desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt
 async def captured(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, change: Change
 ) -> int | None:
-    """Book what a further capture changes about what was returned already, into ``change``. The version of the payment
-    that it was concluded from; None where nothing was returned and nothing is disputed."""
+    """Add to ``change`` how a further capture changes the amounts returned before. Returns the payment's version that
+    this depends on; None if nothing was returned and nothing is disputed."""
     gone = payment.amount_refunded or payment.amount_lost or payment.excess_refunded or payment.amount_disputed
     if not change.add_captured or not gone:
         return None
@@ -184,7 +184,7 @@ def _gone(refunded: list[Refund], shares: Shares) -> int:
 
 
 def _enter(desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, more: int, own: bool, now: datetime) -> None:
-    """The ledger entry of a loss, or of one that turned out to be none."""
+    """Write the ledger entry of a loss, or of the reversal of one."""
     if not more:
         return
     account, provider = "disputes" if own else "excess", f"provider:{attempt.provider_code}"
@@ -228,9 +228,10 @@ async def follow_case(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, holds: bool,
     detail: dict[str, Any], news: News | None = None,
 ) -> None:  # fmt: skip
-    """Open a case where a thing holds, once; end it where it holds no more, by what staff decided (``news``) or by facts.
+    """Open a case while a condition holds, once; close it when it no longer holds, by a staff decision (``news``) or by
+    facts.
 
-    It is opened again when it holds again, and where a person has resolved it, when the figures are others by then.
+    A case is reopened if the condition holds again; a case that a person has resolved, only if its figures changed.
     """
     known = next(iter(await cases.listed(db, None, kind, subject=subject)), None)
     now = desk.world.now()

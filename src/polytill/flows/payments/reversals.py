@@ -1,9 +1,9 @@
-"""Reversals: a provider takes money of a payment itself when it is disputed, and returns it when the practice wins.
+"""Reversals: a provider takes a payment's money itself when it is disputed, and returns it when the practice wins.
 
-A reversal is booked as a refund that was made at the provider. When its dispute ends in the practice's favour, the refund
-ends as a failed one where the provider shows that the money came back; else a review case says that it may be missing.
-Which reversal belongs to which dispute follows from the dispute's id where the provider names it, else from amounts:
-first for disputes that are open or lost, whose money is still gone.
+A reversal is booked as a refund that was made at the provider. When its dispute ends in the practice's favor, the
+refund becomes a failed one if the provider shows that the money was returned; otherwise a review case reports that it
+may be missing. A reversal is matched to its dispute by the dispute's id if the provider names it, else by amounts:
+first to disputes that are open or lost, whose money is still withdrawn.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from polytill.storage.payments import Attempt
 from polytill.storage.refunds import Refund
 
 IN_FAVOUR = frozenset({DisputeState.won, DisputeState.closed})
-# The state of a ``RefundFact`` about a reversal whose money the provider has returned to the practice since.
+# The state of a ``RefundFact`` about a reversal whose money the provider has since returned to the practice.
 UNDONE = "undone"
 
 
 def by_dispute(made: Iterable[Refund], disputed: Iterable[Dispute]) -> dict[str, list[Refund]]:
-    """The reversals among some refunds of an attempt, by our id of the dispute that each was made for. Pure."""
+    """The reversals among an attempt's refunds, by our id of the dispute that each belongs to. Pure."""
     left = [r for r in made if r.is_reversal or r.provider_dispute_id is not None]
     chargebacks = sorted(
         (d for d in disputed if d.kind is DisputeKind.chargeback or d.state is DisputeState.lost),
@@ -46,7 +46,7 @@ def by_dispute(made: Iterable[Refund], disputed: Iterable[Dispute]) -> dict[str,
 
 
 def still_taken(made: Iterable[Refund], disputed: Iterable[Dispute]) -> list[Refund]:
-    """The reversals that are booked although the dispute that they were made for has ended in the practice's favour."""
+    """The reversals that are still booked although their dispute has ended in the practice's favor."""
     disputed = list(disputed)
     ended = {d.id for d in disputed if d.state in IN_FAVOUR}
     found = by_dispute((r for r in made if r.state in REFUND_DONE or r.is_undone), disputed)
@@ -54,7 +54,7 @@ def still_taken(made: Iterable[Refund], disputed: Iterable[Dispute]) -> list[Ref
 
 
 async def as_it_stands(db: PracticeDb, attempt: Attempt, fact: RefundFact) -> RefundFact:
-    """A reversal that is told of after its money has come back is undone: it is recorded, and nothing of it is booked."""
+    """Mark a reversal that is reported after its money was returned as undone: it is recorded, and nothing is booked."""
     if not fact.is_reversal or fact.state != "succeeded" or fact.amount is None:
         return fact
     made = [r for r in await refunds.of_payment(db, attempt.payment_id) if r.attempt_id == attempt.id]

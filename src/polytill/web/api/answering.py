@@ -1,4 +1,4 @@
-"""What all answers of the API have in common, as the OpenAPI document tells it."""
+"""The base of all response models. They describe responses in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ Environment = Literal["sandbox", "production"]
 
 
 class Answer(BaseModel):
-    """An answer: camelCase, every field always there unless it says otherwise."""
+    """A response: camelCase; every field is always present unless its description says otherwise."""
 
     model_config = ConfigDict(alias_generator=to_camel)

@@ -1,6 +1,6 @@
-"""What the API answers, as the OpenAPI document tells it. Only documentation: no answer passes through these at run time.
+"""Response models, only for the OpenAPI document: no response passes through them at run time.
 
-A test validates real answers of every address against them, so that the document does not lie.
+A test validates real responses of every address against them, so that the document stays correct.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polytill.web.code_by import CodeBy
 
 
 class Provider(Answer):
-    """A catalog entry."""
+    """A provider in the catalog."""
 
     id: int
     code: str
@@ -80,20 +80,20 @@ class Practice(Answer):
 
 
 class Onboarded(Answer):
-    """A new practice and its first key, which is shown this once."""
+    """A new practice and its first key, which is shown only once."""
 
     practice: Practice
     key: str
 
 
 class NewKey(Answer):
-    """A new API key, shown this once."""
+    """A new API key, which is shown only once."""
 
     key: str
 
 
 class Key(Answer):
-    """An API key without the key."""
+    """An API key without its secret."""
 
     id: int
     kind: Literal["owner", "practice", "publishable"]
@@ -106,7 +106,7 @@ class Key(Answer):
 
 
 class Cluster(Answer):
-    """A place for practice databases."""
+    """A PostgreSQL server for practice databases."""
 
     name: str
     is_active: bool
@@ -114,14 +114,14 @@ class Cluster(Answer):
 
 
 class NewCluster(Answer):
-    """A cluster that was registered."""
+    """A new cluster."""
 
     name: str
     is_active: bool
 
 
 class AuditLine(Answer):
-    """Who did what."""
+    """An entry of an audit log."""
 
     id: int
     at: Moment
@@ -132,14 +132,14 @@ class AuditLine(Answer):
 
 
 class ProviderHealth(Answer):
-    """A provider's standing."""
+    """The state of a provider."""
 
     status: str
     installed: bool
 
 
 class PlugIn(Answer):
-    """A plug-in that is installed. ``reason`` says why it was not loaded."""
+    """An installed plug-in. ``reason`` says why it was not loaded."""
 
     code: str
     path: str
@@ -149,7 +149,7 @@ class PlugIn(Answer):
 
 
 class EventBacklog(Answer):
-    """Events that the host has not received. ``abandoned`` ones are review cases: all their tries were used up."""
+    """Events that the host application has not received. ``abandoned`` ones used up all tries and are review cases."""
 
     destination: Literal["none", "active", "failing"]
     pending: int
@@ -160,7 +160,7 @@ class EventBacklog(Answer):
 
 
 class Health(Answer):
-    """The platform at a glance."""
+    """The state of the platform."""
 
     practices: int
     practices_behind: list[int]
@@ -194,7 +194,7 @@ class Available(CurrencyTerms):
 
 
 class SecretView(Answer):
-    """A secret: only whether it is there."""
+    """A secret: only whether it is set."""
 
     set: bool
     last4: str | None
@@ -227,7 +227,7 @@ class Configuration(Answer):
 
 
 class Excluded(Answer):
-    """Why a provider is out."""
+    """Why a provider cannot take the payment."""
 
     code: str
     reason: str
@@ -235,8 +235,8 @@ class Excluded(Answer):
 
 
 class CustomerFields(Answer):
-    """What a payment needs to know of its customer: all of ``required``, and one of ``oneOf`` where it is not empty. The
-    phone must be a number of one of ``phoneCountries`` (ISO 3166), where there are any."""
+    """The customer fields that a payment needs: all of ``required``, and one of ``oneOf`` unless that is empty. The
+    phone must be a number of one of ``phoneCountries`` (ISO 3166), if there are any."""
 
     required: list[str]
     one_of: list[str]
@@ -257,7 +257,7 @@ class Chosen(Answer):
 
 
 class Tested(Answer):
-    """Whether payments can be made with the keys. ``finding`` names what was found; ``ok`` with a finding is a warning."""
+    """Whether the keys can take payments. ``finding`` identifies the result; ``ok`` with a finding is a warning."""
 
     ok: bool
     environment: Environment | None
@@ -267,7 +267,7 @@ class Tested(Answer):
 
 
 class Attempt(Answer):
-    """One try at one provider."""
+    """One attempt at one provider."""
 
     id: str
     reference: str
@@ -288,7 +288,7 @@ class Attempt(Answer):
 
 
 class Customer(Answer):
-    """The payer."""
+    """The customer."""
 
     email: str | None
     name: str | None
@@ -346,7 +346,7 @@ class Payment(PaymentSummary):
 
 
 class PublicPayment(Answer):
-    """A payment as its payer may see it."""
+    """A payment as its customer may see it."""
 
     id: str
     number: str | None
@@ -361,7 +361,7 @@ class PublicPayment(Answer):
 
 
 class PaymentPage(Answer):
-    """A page of payments. ``nextCursor`` null: the last one."""
+    """A page of payments. ``nextCursor`` is null on the last page."""
 
     data: list[PaymentSummary]
     next_cursor: str | None
@@ -390,7 +390,7 @@ class Refund(Answer):
 
 
 class WebhookEvent(Answer):
-    """A delivery from a provider."""
+    """A webhook from a provider."""
 
     id: str
     provider_code: str
@@ -405,7 +405,7 @@ class WebhookEvent(Answer):
 
 
 class Person(Answer):
-    """One of a practice's people."""
+    """A staff member of a practice."""
 
     id: int
     email: str
@@ -416,20 +416,20 @@ class Person(Answer):
 
 
 class Delivered(Answer):
-    """A delivery was taken."""
+    """A webhook was stored."""
 
     received: Literal[True]
     status: str
 
 
 class Status(Answer):
-    """How the service is."""
+    """The state of the service."""
 
     status: str
 
 
 class Readiness(Answer):
-    """Whether the service can serve, and what does not work beside."""
+    """Whether the service can serve, and what else does not work."""
 
     status: Literal["ready", "degraded"]
     degraded: list[str]

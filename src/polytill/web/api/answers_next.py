@@ -1,4 +1,4 @@
-"""What the API answers of a customer's next step, as the OpenAPI document tells it."""
+"""Response models of a customer's next action, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polytill.web.api.answering import Answer
 
 
 class PayOffline(Answer):
-    """How to pay away from any page. Only what applies is there."""
+    """How to pay outside a page. Only the fields that apply are present."""
 
     ussd_code: str = Field(default="")
     bank: str = Field(default="")
@@ -22,7 +22,7 @@ class PayOffline(Answer):
 
 
 class NextAction(Answer):
-    """What the payer must do. Only what applies is there, besides ``type``."""
+    """What the customer must do to continue. Only the fields that apply are present, besides ``type``."""
 
     type: Literal["redirect", "client_token", "instructions", "input"]
     url: str = Field(default="")

@@ -1,4 +1,4 @@
-"""Who is calling: API keys by the hash of the key, remembered for a second, and what each kind may do."""
+"""Authentication of API calls: keys by their hash, cached for a second, and what each kind of key may do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PUBLISHABLE_KEY_PREFIX = "pt_pub_"
 
 
 class KeyCache:
-    """Keys that were looked up within the last second; while the owner database cannot be reached, all that were read."""
+    """API keys read within the last second; all keys read so far while the owner database is unreachable."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._found: dict[str, tuple[ApiKey | None, int]] = {}
-        self._forgotten = 0  # counts revocations here: what was being read meanwhile is not kept
+        self._forgotten = 0  # counts local revocations: a key that was being read during one is not cached
 
     async def find(self, hashed: str) -> ApiKey | None:
         """The key with this hash, or None."""
@@ -39,7 +39,7 @@ class KeyCache:
             return cached[0]
         known = self._known(hashed)
         if known is not None and watch.away:
-            return known  # asking might take as long as a connection does
+            return known  # a query might take as long as the connection timeout
         forgotten = self._forgotten
         try:
             found = await people.key_by_hash(self._desk.owner, hashed)
@@ -55,7 +55,7 @@ class KeyCache:
         return found
 
     def _known(self, hashed: str) -> ApiKey | None:
-        """The key as it was read last, by this cache or with the directory, unless it may have been revoked since."""
+        """The key as this cache or the directory read it last, unless it may have been revoked since."""
         opening = self._desk.opening
         read = [one for one in (self._found.get(hashed), opening.directory.key(hashed)) if one is not None]
         if not read:
@@ -64,26 +64,26 @@ class KeyCache:
         return None if key is None or opening.watch.changed_since("key", str(key.id), generation) else key
 
     def forget(self) -> None:
-        """A key was revoked here: it ends at once."""
+        """Clear the cache because a key was revoked here, so that it stops at once."""
         self._forgotten += 1
         self._found.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller, and what the web layer hands it."""
+    """An authenticated caller, and the services that the web layer provides."""
 
     till: Polytill
     key: ApiKey
 
     @property
     def desk(self) -> Desk:
-        """What the flows need."""
+        """The dependencies of the flows."""
         return self.till.desk
 
     @property
     def actor(self) -> str:
-        """How the caller stands in the audit log."""
+        """The caller's name in the audit log."""
         return f"key:{self.key.id}"
 
     @property
@@ -115,8 +115,8 @@ def _query_names(route: APIRoute) -> frozenset[str]:
 
 
 def refuse_other_parameters(request: Request) -> None:
-    """Refuse query parameters that the operation does not have, or that are given twice: a filter that is misspelled and
-    ignored would answer with everything. Called when the key is known, so that nobody else learns what there is."""
+    """Reject query parameters that the operation does not define, or that are given twice: a misspelled filter that is
+    ignored would return everything. Call it after authentication, so that nobody else learns what exists."""
     if not request.scope["query_string"]:
         return
     known = _query_names(request.scope["route"])
@@ -130,7 +130,7 @@ def refuse_other_parameters(request: Request) -> None:
 
 
 async def owner(request: Request) -> Caller:
-    """Only the platform's owner."""
+    """Authenticate an owner key."""
     key = await _key_of(request)
     if key.kind != "owner":
         raise Forbidden("This needs an owner key.")
@@ -142,7 +142,7 @@ NO_PRACTICE, LAST_PRACTICE = 0, 2**31 - 1
 
 
 def _practice_of(text: object) -> int:
-    # What is no id is a practice that is not there, so that the key is looked at first, as for any other.
+    # An invalid id counts as a missing practice, so that the key is checked first, as for any other id.
     found = str(text)
     number = int(found) if found.isascii() and found.isdigit() and len(found) <= 10 else NO_PRACTICE
     return number if number <= LAST_PRACTICE else NO_PRACTICE
@@ -155,7 +155,8 @@ PracticeId = Annotated[
 
 
 class PracticeCaller:
-    """A key of the practice in the path, with a scope. Another practice is not found, whether it exists or not."""
+    """Authenticate a key of the practice in the path, with a scope. Another practice is "not found", whether or not it
+    exists."""
 
     def __init__(self, scope: str, publishable: bool = False) -> None:
         self.scope = scope

@@ -1,7 +1,7 @@
-"""Reading a JSON body: strictly, so that nothing is guessed about money.
+"""Strict reading of JSON bodies, so that nothing about money is guessed.
 
-A name that stands twice, ``NaN``, a number beyond 64 bits, a lone surrogate or nesting without end is unreadable,
-whatever the address does with it.
+A repeated name, ``NaN``, a number beyond 64 bits, a lone surrogate or excessive nesting is unreadable, whatever the
+address does with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _surrogate = re.compile("[\\ud800-\\udfff]").search
 
 
 class BodyRefused(HTTPException):
-    """A body that cannot be taken, in the one shape that the framework lets through from a body's reading."""
+    """A rejected body, as the one exception type that the framework passes through while it reads a body."""
 
     def __init__(self, error: CallerError) -> None:
         super().__init__(error.status, error.detail)
@@ -32,12 +32,12 @@ class BodyRefused(HTTPException):
 
 
 def too_large() -> BodyRefused:
-    """The refusal of a body that goes on beyond the limit."""
+    """The error for a body that exceeds the limit."""
     return BodyRefused(TooLarge())
 
 
 class _Repeated(ValueError):
-    """A name stands twice in one object."""
+    """A name occurs twice in one object."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _check(value: Any, depth: int) -> None:
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON document in ``body``; ``Unreadable`` says what is wrong with it, and never quotes it."""
+    """The JSON document in ``body``. Raises ``Unreadable`` with a message that never quotes the body."""
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except _Repeated:
@@ -84,7 +84,7 @@ def read_json(body: bytes) -> Any:
 
 
 class StrictRequest(Request):
-    """A request whose JSON body is read by ``read_json``, once."""
+    """A request whose JSON body ``read_json`` reads, once."""
 
     async def json(self) -> Any:
         """See ``read_json``."""
@@ -98,7 +98,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read by ``read_json``."""
+    """A route whose JSON body ``read_json`` reads."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See ``APIRoute``."""

@@ -1,4 +1,4 @@
-"""The operator's queue over HTTP: a practice's cases with their evidence, and where the platform finds them."""
+"""Review cases over HTTP: a practice's cases with their evidence, and the open cases of all practices for the owner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CaseId = Annotated[str, Path(alias="caseId", max_length=40)]
 
 
 class CaseSummary(answers.Answer):
-    """A case as the platform sees it: where it is and of what kind, without the practice's money."""
+    """A review case as the platform sees it: its practice and kind, without the practice's amounts."""
 
     practice_id: int
     id: str
@@ -42,7 +42,7 @@ class CasePage(answers.Answer):
 
 
 class Case(CaseSummary):
-    """A case as its practice sees it."""
+    """A review case as its practice sees it."""
 
     subject: str
     payment_id: str | None
@@ -52,7 +52,7 @@ class Case(CaseSummary):
 
 
 class CaseEvidence(answers.Answer):
-    """A case beside everything that our rows say of its payment."""
+    """A review case with the records of its payment."""
 
     case: Case
     payment: answers.PaymentSummary | None
@@ -62,9 +62,10 @@ class CaseEvidence(answers.Answer):
 
 
 class ResolveShape(shapes.Shape):
-    """What to do about a case. All but ``look_up`` and ``refund_excess`` need a note. ``mark_paid`` needs the provider's
-    ``transactionId`` and the ``amount`` on its statement (minor units); ``done`` of a refund may name the
-    ``transactionId``. ``acceptDisputeRisk`` lets ``refund_excess`` refund what an open chargeback is about."""
+    """How to resolve a case. Every action except ``look_up`` and ``refund_excess`` needs a note. ``mark_paid`` needs
+    the provider's ``transactionId`` and the ``amount`` on its statement (minor units); ``done`` for a refund may
+    contain the ``transactionId``. ``acceptDisputeRisk`` lets ``refund_excess`` refund an amount that an open chargeback
+    is about."""
 
     action: Literal[
         "look_up", "refund_excess", "same_account", "call_off", "mark_paid", "done", "not_done", "count_separately",
@@ -91,7 +92,7 @@ def _view(practice_id: int, case: OperatorCase) -> dict[str, Any]:
 
 
 def evidence_view(practice_id: int, found: resolve.Evidence) -> dict[str, Any]:
-    """A case with its evidence, as it stands on the wire."""
+    """A case with its evidence as JSON."""
     return {
         "case": _view(practice_id, found.case),
         "payment": views.payment_summary(found.payment) if found.payment else None,
@@ -103,7 +104,10 @@ def evidence_view(practice_id: int, found: resolve.Evidence) -> dict[str, Any]:
 
 @router.get("/api/owner/cases", response_model=CasePage)
 async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
-    """Open cases of up to 50 practices after a practice id; go on with ``nextAfter``. Amounts stay with the practice."""
+    """List open cases of all practices.
+
+    Covers up to 50 practices after the practice id ``after``; pass ``nextAfter`` to continue. Contains no amounts.
+    """
     found, following = await resolve.across(caller.desk, after)
     return answer({"data": [_summary(practice_id, case) for practice_id, case in found], "nextAfter": following})
 
@@ -114,21 +118,25 @@ async def list_cases(
     kind: Annotated[str | None, Query(max_length=60)] = None,
     before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
 ) -> Response:  # fmt: skip
-    """What waits for a person, newest first."""
+    """List a practice's review cases, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([_view(practice_id, case) for case in await cases.listed(db, status, kind, before, limit)])
 
 
 @router.get("/api/practices/{practiceId}/cases/{caseId}", response_model=CaseEvidence)
 async def get_case(caller: Reads, practice_id: PracticeId, case_id: CaseId) -> Response:
-    """One case beside everything that our rows say of its payment."""
+    """Get a review case with the records of its payment."""
     return answer(evidence_view(practice_id, await resolve.evidence(caller.desk, practice_id, case_id)))
 
 
 @router.post("/api/practices/{practiceId}/cases/{caseId}/resolve", response_model=CaseEvidence)
 async def resolve_case(caller: Refunds, practice_id: PracticeId, case_id: CaseId, body: ResolveShape) -> Response:
-    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
-    unknown, decide whether a refund and a dispute are the same money, or resolve the case with a note."""
+    """Resolve a review case.
+
+    The action looks the payment up at the provider, refunds a duplicate payment, confirms that keys belong to one
+    account, decides an unknown outcome, decides whether a refund and a dispute are the same money, or resolves the case
+    with a note.
+    """
     desk, actor = caller.desk, caller.actor
     if body.action == "look_up":
         found = await resolve.look_up(desk, practice_id, case_id, actor)

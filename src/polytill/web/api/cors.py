@@ -1,8 +1,8 @@
-"""Cross-origin requests (CORS): the three calls of a publishable key can be read by a script on any page, no others.
+"""Cross-origin requests (CORS): scripts on any page can read the three calls of a publishable key, and no others.
 
-The key is public, so every origin may read; cookies play no part, so credentials are never allowed. A secret key never
-belongs in a browser: a call with one is answered as usual, and the browser keeps the answer from the script.
-Source: https://fetch.spec.whatwg.org/#http-cors-protocol.
+The key is public, so every origin may read; cookies are not used, so credentials are never allowed. A secret key never
+belongs in a browser: a call with one gets the usual response, which the browser withholds from the script. Source:
+https://fetch.spec.whatwg.org/#http-cors-protocol.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PUBLISHABLE = re.compile(
 _METHODS = "GET"
 _REQUEST_HEADERS = "Authorization, Content-Type"
 _ANSWER_HEADERS = "X-Request-Id, Retry-After"
-_PREFLIGHT_MAX_AGE_S = 7200  # the longest that Chromium remembers
+_PREFLIGHT_MAX_AGE_S = 7200  # the maximum in Chromium
 
 
 class CrossOrigin:
-    """Answers preflights of the publishable calls, and lets scripts read the answers to these calls, errors included."""
+    """Answers preflights of the publishable calls, and lets scripts read the responses to these calls, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,7 +61,7 @@ def _secret_key(headers: Headers) -> bool:
 
 
 def _preflight() -> Response:
-    """Which method and headers a script may send. A browser sends no key with a preflight, so all origins get one."""
+    """The allowed method and headers. A preflight contains no key, so every origin gets the same response."""
     return Response(
         status_code=204,
         headers={

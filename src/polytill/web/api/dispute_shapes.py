@@ -1,4 +1,4 @@
-"""Disputes on the wire: inquiries and chargebacks, with what a person needs to answer them in time."""
+"""JSON of disputes: inquiries and chargebacks, with what staff need to respond in time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Dispute(Answer):
 
 
 def dispute_view(dispute: DisputeRow) -> dict[str, Any]:
-    """One dispute."""
+    """One dispute as JSON."""
     return {
         "id": dispute.provider_dispute_id, "kind": dispute.kind.value, "status": dispute.state.value,
         "providerStatus": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,

@@ -1,4 +1,4 @@
-"""Events and their deliveries on the wire."""
+"""JSON of events and their deliveries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SHOWN = {stored: shown for shown, stored in STORED.items()}
 
 
 class DestinationShape(shapes.Shape):
-    """Where events are delivered."""
+    """A destination for events."""
 
     url: shapes.Url
 
 
 class Event(Answer):
-    """Something that the host is told; ``cursor`` is its place in the feed."""
+    """An event for the host application; ``cursor`` is its position in the feed."""
 
     cursor: int
     id: str
@@ -45,20 +45,20 @@ class EventPage(Answer):
 
 
 class Replayed(Answer):
-    """An event that is delivered once more."""
+    """An event that is sent again."""
 
     cursor: int
 
 
 class NewDestination(Answer):
-    """Where events go; the secret to verify them with is shown this once."""
+    """A new destination with its signing secret, which is shown only once."""
 
     url: str
     secret: str
 
 
 class Destination(EventBacklog):
-    """Where events go, and what has not arrived there."""
+    """A destination, and the events that it has not received."""
 
     destination: Literal["active", "failing"]
     url: str
@@ -71,7 +71,7 @@ class Destination(EventBacklog):
 
 
 class EventDelivery(Answer):
-    """How the delivery of one event stands."""
+    """The delivery of one event."""
 
     cursor: int
     id: str
@@ -90,20 +90,20 @@ class EventDelivery(Answer):
 
 
 class EventDeliveryPage(Answer):
-    """A page of deliveries. ``nextBefore`` null: the last one."""
+    """A page of event deliveries. ``nextBefore`` is null on the last page."""
 
     data: list[EventDelivery]
     next_before: int | None
 
 
 class ReplayedAll(Answer):
-    """How many events are delivered once more."""
+    """The number of events that are sent again."""
 
     count: int
 
 
 def backlog_view(backlog: Backlog, now: datetime) -> dict[str, Any]:
-    """What the host has not received."""
+    """The events that the host application has not received, as JSON."""
     return {
         "destination": state_of(backlog, now), "pending": backlog.pending,
         "oldestPendingAt": wire_time(backlog.oldest_pending_at), "retrying": backlog.retrying,
@@ -112,7 +112,7 @@ def backlog_view(backlog: Backlog, now: datetime) -> dict[str, Any]:
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
-    """One delivery."""
+    """One event delivery as JSON."""
     event = delivery.event
     return {
         "cursor": event.position, "id": event.event_id, "type": event.type, "practiceId": event.practice_id,

@@ -1,4 +1,4 @@
-"""How the host learns what happened: one feed to read in order, and signed deliveries to one destination."""
+"""Events for the host application: one feed to read in order, and signed deliveries to one destination."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Position = Annotated[int, Path(alias="cursor", ge=1, le=2**53)]
 
 @router.get("/events", response_model=event_shapes.EventPage)
 async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Response:
-    """What happened in all practices, in order, from after a cursor on."""
+    """Read the feed of events.
+
+    The events of all practices, in order, after the given cursor.
+    """
     found = await events.read(caller.desk.owner, after, limit)
     return answer(
         {
@@ -36,7 +39,7 @@ async def read_events(caller: Owner, after: Cursor = 0, limit: Annotated[int, Qu
 
 @router.post("/events/{cursor}/replay", status_code=202, response_model=event_shapes.Replayed)
 async def replay_event(caller: Owner, cursor: Position) -> Response:
-    """Deliver one event once more."""
+    """Send one event again."""
     await event_destination.replay(caller.desk, cursor, caller.actor)
     return answer({"cursor": cursor}, 202)
 
@@ -46,7 +49,10 @@ async def replay_event(caller: Owner, cursor: Position) -> Response:
 
 @router.get("/event-destination", response_model=event_shapes.Destination)
 async def get_destination(caller: Owner) -> Response:
-    """Where events are delivered, and what has not arrived there. The secret is not shown again."""
+    """Get the event destination.
+
+    Includes the events that it has not received. The signing secret is not shown again.
+    """
     desk = caller.desk
     found = await event_destination.current(desk)
     if found is None:
@@ -64,19 +70,25 @@ async def get_destination(caller: Owner) -> Response:
 
 @router.put("/event-destination", response_model=event_shapes.NewDestination)
 async def set_destination(caller: Owner, body: event_shapes.DestinationShape) -> Response:
-    """Set where events are delivered. The secret to verify them with is shown this once."""
+    """Set the event destination.
+
+    The response contains the signing secret, which is shown only once.
+    """
     secret = await event_destination.set_destination(caller.desk, body.url, caller.actor)
     return answer({"url": body.url, "secret": secret})
 
 
 @router.delete("/event-destination", status_code=204)
 async def remove_destination(caller: Owner) -> Response:
-    """Deliver nothing any more. What was pending stays in the feed."""
+    """Remove the event destination.
+
+    Deliveries stop. Pending events stay in the feed.
+    """
     await event_destination.remove_destination(caller.desk, caller.actor)
     return Response(status_code=204)
 
 
-# ── Deliveries ──
+# ── Event deliveries ──
 
 
 @router.get("/event-deliveries", response_model=event_shapes.EventDeliveryPage)
@@ -85,7 +97,7 @@ async def list_deliveries(
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None, limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:  # fmt: skip
-    """Deliveries, newest event first."""
+    """List event deliveries, newest event first."""
     stored = event_shapes.STORED[state] if state else None
     found = await event_deliveries.listed(caller.desk.owner, stored, practice_id, before, limit + 1)
     following = found[limit - 1].event.position if len(found) > limit else None
@@ -94,12 +106,12 @@ async def list_deliveries(
 
 @router.post("/event-deliveries/replay", status_code=202, response_model=event_shapes.ReplayedAll)
 async def replay_abandoned(caller: Owner) -> Response:
-    """Deliver every abandoned event once more."""
+    """Send every abandoned event again."""
     return answer({"count": await event_destination.replay_abandoned(caller.desk, caller.actor)}, 202)
 
 
 @router.post("/event-deliveries/{cursor}/resolve", status_code=204)
 async def resolve_delivery(caller: Owner, cursor: Position) -> Response:
-    """Close the review case of an abandoned event without delivering it."""
+    """Resolve the review case of an abandoned event without sending the event."""
     await event_destination.resolve(caller.desk, cursor, caller.actor)
     return Response(status_code=204)

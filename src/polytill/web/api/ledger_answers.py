@@ -1,4 +1,4 @@
-"""What the API answers about booked money: fees and balances. Only documentation, as in ``answers``."""
+"""Response models of the ledger: fees and balances. Only for the OpenAPI document, as in ``answers``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from polytill.web.api.answering import Answer, Environment, Minor
 
 
 class Fee(Answer):
-    """What providers kept of a payment and its duplicates, in one currency."""
+    """The fees that providers deducted from a payment and its duplicates, in one currency."""
 
     amount: Minor
     currency: str

@@ -1,4 +1,4 @@
-"""Captures and cancels on the wire, with what the provider said about them."""
+"""JSON of captures and cancels, with the provider's result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polytill.web.code_by import CodeBy, code_by
 
 
 class Operation(Answer):
-    """A capture or a cancel that was asked for."""
+    """A capture or a cancel that was requested."""
 
     id: str
     kind: Literal["capture", "cancel"]
@@ -29,7 +29,7 @@ class Operation(Answer):
 
 
 def operation_view(operation: OperationRow) -> dict[str, Any]:
-    """One capture or cancel."""
+    """One capture or cancel as JSON."""
     return {
         "id": operation.id, "kind": operation.kind, "amount": operation.amount, "status": operation.state.value,
         "reason": operation.reason, "code": operation.raw_code, "detail": operation.detail,

@@ -22,7 +22,7 @@ from polytill.web.api.views import answer
 
 router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
-# Null leaves these as they are; it empties the others.
+# Null leaves these fields unchanged; it clears all others.
 NEVER_NULL = (
     "name", "status", "is_default", "priority", "integration_type", "requires_public_key", "requires_secret_key",
     "requires_webhook_secret",
@@ -41,7 +41,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 async def list_providers(
     caller: Owner, status: shapes.Status | None = None, currency: shapes.Currency | None = None
 ) -> Response:
-    """The catalog."""
+    """List the catalog."""
     entries = (await caller.desk.catalog()).values()
     return answer(
         [
@@ -55,7 +55,10 @@ async def list_providers(
 
 @router.post("/payment-providers", status_code=201, response_model=answers.Provider)
 async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
-    """Add a provider. Every practice sees it at its next read."""
+    """Add a provider to the catalog.
+
+    Every practice sees it at its next read.
+    """
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     entry = await catalog_flow.add(caller.desk, given, body.supported_currencies, caller.actor)
     return answer(views.provider_view(entry), 201)
@@ -63,7 +66,7 @@ async def add_provider(caller: Owner, body: shapes.ProviderShape) -> Response:
 
 @router.get("/payment-providers/{code}", response_model=answers.Provider)
 async def get_provider(caller: Owner, code: ProviderCode) -> Response:
-    """One provider."""
+    """Get a provider."""
     entry = (await caller.desk.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
@@ -72,7 +75,7 @@ async def get_provider(caller: Owner, code: ProviderCode) -> Response:
 
 @router.patch("/payment-providers/{code}", response_model=answers.Provider)
 async def change_provider(caller: Owner, code: ProviderCode, body: shapes.ProviderColumns) -> Response:
-    """Change columns of a provider."""
+    """Change fields of a provider."""
     given = body.model_dump(exclude_unset=True, exclude={"supported_currencies"})
     given = {name: value for name, value in given.items() if value is not None or name not in NEVER_NULL}
     entry = await catalog_flow.change(caller.desk, code, given, body.supported_currencies, caller.actor)
@@ -81,13 +84,16 @@ async def change_provider(caller: Owner, code: ProviderCode, body: shapes.Provid
 
 @router.delete("/payment-providers/{code}", response_model=answers.Provider)
 async def deprecate_provider(caller: Owner, code: ProviderCode) -> Response:
-    """Deprecate a provider: money already taken keeps its way back."""
+    """Deprecate a provider.
+
+    Payments already taken through it can still be refunded.
+    """
     return answer(views.provider_view(await catalog_flow.deprecate(caller.desk, code, caller.actor)))
 
 
 @router.get("/payment-providers/{code}/currencies", response_model=list[answers.CurrencyTerms])
 async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
-    """The currencies that a provider supports, with its terms."""
+    """List the currencies of a provider with their terms."""
     entry = (await caller.desk.catalog()).get(code)
     if entry is None:
         raise NotFound(f"The catalog has no provider {code!r}.")
@@ -98,14 +104,14 @@ async def list_currencies(caller: Owner, code: ProviderCode) -> Response:
 async def put_currency(
     caller: Owner, code: ProviderCode, currency: CurrencyCode, body: shapes.CurrencyShape
 ) -> Response:
-    """Make or replace the terms for one currency."""
+    """Create or replace the terms for one currency."""
     support = await catalog_flow.put_currency(caller.desk, code, body.support(currency), caller.actor)
     return answer(views.currency_view(support))
 
 
 @router.delete("/payment-providers/{code}/currencies/{currency}", status_code=204)
 async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyCode) -> Response:
-    """Forget the terms for one currency."""
+    """Delete the terms for one currency."""
     await catalog_flow.remove_currency(caller.desk, code, currency, caller.actor)
     return Response(status_code=204)
 
@@ -118,7 +124,10 @@ async def list_practices(
     caller: Owner, after: After = 0, limit: Limit = 100,
     external_id: Annotated[shapes.ExternalId | None, Query(alias="externalId")] = None,
 ) -> Response:  # fmt: skip
-    """Practices by id, from after ``after`` on; with ``externalId``, the one practice that has it, or none."""
+    """List practices by id.
+
+    Starts after the id ``after``. With ``externalId``: only the practice that has it, or none.
+    """
     if external_id is None:
         entries = await practices.listed(caller.desk.owner, after, limit)
     else:
@@ -129,7 +138,10 @@ async def list_practices(
 
 @router.post("/practices", status_code=201, response_model=answers.Onboarded)
 async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response:
-    """Onboard a practice: its database made, migrated and sealed. The key is shown this once."""
+    """Create a practice with its database.
+
+    The response contains its first key, which is shown only once.
+    """
     try:
         await caller.desk.opening.open_to_new(body.cluster)
     except NotFound as error:
@@ -143,13 +155,16 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
 
 @router.get("/practices/{practiceId}", response_model=answers.Practice)
 async def get_practice(caller: Owner, practice_id: PracticeId) -> Response:
-    """One practice."""
+    """Get a practice."""
     return answer(views.practice_view(await caller.desk.opening.entry(practice_id)))
 
 
 @router.patch("/practices/{practiceId}", response_model=answers.Practice)
 async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.PracticePatch) -> Response:
-    """Change the name, default currency, country, time zone, external id (null removes it) or the state."""
+    """Change a practice.
+
+    The name, default currency, country, time zone, external id (null removes it) or state.
+    """
     entry = await admin_practices.change_practice(
         caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor, country=body.country,
         time_zone=body.time_zone, external_id=body.external_id if "external_id" in body.model_fields_set else ...,
@@ -161,7 +176,7 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
 
 
 def key_view(key: people.ApiKey) -> dict[str, Any]:
-    """An API key without the key."""
+    """An API key without its secret, as JSON."""
     return {
         "id": key.id, "kind": key.kind, "name": key.name, "practiceId": key.practice_id, "last4": key.last4,
         "scopes": list(key.scopes), "createdAt": wire_time(key.created_at), "revokedAt": wire_time(key.revoked_at),
@@ -170,13 +185,16 @@ def key_view(key: people.ApiKey) -> dict[str, Any]:
 
 @router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Owner) -> Response:
-    """The owner's keys."""
+    """List the owner's keys."""
     return answer([key_view(key) for key in await people.keys(caller.desk.owner, None)])
 
 
 @router.post("/keys", status_code=201, response_model=answers.NewKey)
 async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
-    """Make an owner key. It is shown this once."""
+    """Create an owner key.
+
+    The key is shown only once.
+    """
     key = await admin_practices.create_key(caller.desk, "owner", None, body.name, None, caller.actor)
     return answer({"key": key}, 201)
 
@@ -185,7 +203,7 @@ async def create_key(caller: Owner, body: shapes.OwnerKeyShape) -> Response:
 async def revoke_key(
     request: Request, caller: Owner, key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)]
 ) -> Response:
-    """End a key, of whatever kind."""
+    """Revoke a key of any kind."""
     try:
         await admin_practices.revoke_key(caller.desk, key_id, None, caller.actor)
     except Stale:
@@ -196,20 +214,23 @@ async def revoke_key(
 
 @router.get("/clusters", response_model=list[answers.Cluster])
 async def list_clusters(caller: Owner) -> Response:
-    """Where practice databases can be placed."""
+    """List clusters."""
     rows = await practices.clusters(caller.desk.owner)
     default = {"name": "default", "isActive": True, "createdAt": None}
     return answer([default, *(cluster_view(row) for row in rows)])
 
 
 def cluster_view(row: practices.ClusterRow) -> dict[str, Any]:
-    """A cluster without its address."""
+    """A cluster without its address, as JSON."""
     return {"name": row.name, "isActive": row.is_active, "createdAt": wire_time(row.created_at)}
 
 
 @router.post("/clusters", status_code=201, response_model=answers.NewCluster)
 async def add_cluster(caller: Owner, body: shapes.ClusterShape) -> Response:
-    """Register a PostgreSQL server on which practices can be made now; it is tried first. Its address is sealed."""
+    """Register a PostgreSQL server.
+
+    The server is tested first: it must be possible to create practices on it now. Its address is sealed.
+    """
     await clusters.add(caller.desk, body.name, Secret(body.url), caller.actor)
     return answer({"name": body.name, "isActive": True}, 201)
 
@@ -219,7 +240,10 @@ ClusterName = Annotated[shapes.Code, Path(alias="name")]
 
 @router.patch("/clusters/{name}", response_model=answers.Cluster)
 async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterPatch) -> Response:
-    """Replace the address of a server (it is tried first), or open or close it to new practices."""
+    """Change a server.
+
+    Replaces its address, which is tested first, or opens or closes it to new practices.
+    """
     url = None if body.url is None else Secret(body.url)
     await clusters.change(caller.desk, name, url, body.is_active, caller.actor)
     [row] = [row for row in await practices.clusters(caller.desk.owner) if row.name == name]
@@ -228,25 +252,28 @@ async def change_cluster(caller: Owner, name: ClusterName, body: shapes.ClusterP
 
 @router.delete("/clusters/{name}", status_code=204)
 async def remove_cluster(caller: Owner, name: ClusterName) -> Response:
-    """Forget a server that holds no practice; 409 where it holds some."""
+    """Remove a server that holds no practice.
+
+    409 if it holds practices.
+    """
     await clusters.remove(caller.desk, name, caller.actor)
     return Response(status_code=204)
 
 
 @router.get("/audit-log", response_model=list[answers.AuditLine])
 async def audit_log(caller: Owner, before: Before = None, limit: Limit = 100) -> Response:
-    """Who did what on the platform, newest first."""
+    """List the platform's audit log, newest first."""
     return answer([audit_view(line) for line in await audit.listed(caller.desk.owner, None, before, limit)])
 
 
 def audit_view(line: dict[str, Any]) -> dict[str, Any]:
-    """One line of an audit log."""
+    """One entry of an audit log as JSON."""
     return {**line, "at": wire_time(line["at"])}
 
 
 @router.get("/health", response_model=answers.Health)
 async def health(caller: Owner) -> Response:
-    """The platform at a glance."""
+    """Get the state of the platform."""
     entries = [e for e in await practices.listed(caller.desk.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
     catalog = await caller.desk.catalog()

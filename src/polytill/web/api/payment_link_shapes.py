@@ -1,4 +1,4 @@
-"""Payment links on the wire: what a request may hold, how a link is answered, and what the document says of it."""
+"""JSON of payment links: the fields of a request, the response, and the response models for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _in_utc(value: datetime) -> datetime:
 
 
 class LinkShape(ShapeOfBlanks):
-    """A link to make."""
+    """A payment link to create."""
 
     amount: Amount
     currency: Currency
@@ -39,7 +39,7 @@ class LinkShape(ShapeOfBlanks):
     environment: Environment | None = None
 
     def wish(self) -> LinkWish:
-        """As the flow takes it."""
+        """The request in the form that the flow takes."""
         return LinkWish(
             self.amount, self.currency, self.description, self.reference, self.single_use, self.expires_at,
             self.environment,
@@ -47,13 +47,13 @@ class LinkShape(ShapeOfBlanks):
 
 
 class CheckoutShape(Shape):
-    """How the payers' pages look."""
+    """The branding of the checkout."""
 
     color: Annotated[StrictStr, Field(pattern=r"^#[0-9a-f]{6}$", description="#rrggbb in lower case")] | None
 
 
 class Link(Answer):
-    """A payment link. ``paid``: of single use, and paid."""
+    """A payment link. Its status ``paid`` means single use and paid."""
 
     id: str
     status: Literal["open", "paid", "closed", "expired"]
@@ -75,27 +75,27 @@ class Link(Answer):
 
 
 class LinkPage(Answer):
-    """A page of links. ``nextCursor`` null: the last one."""
+    """A page of payment links. ``nextCursor`` is null on the last page."""
 
     data: list[Link]
     next_cursor: str | None
 
 
 class OneLink(Link):
-    """A link with the ids of its payments, newest first."""
+    """A payment link with the ids of its payments, newest first."""
 
     payments: list[str]
 
 
 class Checkout(Answer):
-    """How the payers' pages look."""
+    """The branding of the checkout."""
 
     name: str
     color: str | None
 
 
 def link_view(desk: Desk, link: PaymentLink, now: datetime) -> dict[str, Any]:
-    """One link."""
+    """One payment link as JSON."""
     url = link_address(desk, link)
     return {
         "id": link.id, "status": link.status(now), "amount": link.amount, "currency": link.currency,

@@ -1,4 +1,4 @@
-"""Payment links of a practice, and how its payers' pages look."""
+"""Payment links of a practice, and the branding of its checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LinkId = Annotated[str, Path(alias="linkId", max_length=40)]
 
 @router.post("/payment-links", status_code=201, response_model=payment_link_shapes.Link)
 async def create_link(caller: Pays, practice_id: PracticeId, body: payment_link_shapes.LinkShape) -> Response:
-    """Make a link that a payer opens, with a QR code of it. Nothing is asked of any provider yet."""
+    """Create a payment link with a QR code.
+
+    No provider is called yet.
+    """
     link = await link_flow.create_link(caller.desk, practice_id, body.wish(), caller.actor)
     return answer(link_view(caller.desk, link, caller.desk.world.now()), 201)
 
@@ -32,7 +35,7 @@ async def list_links(
     caller: Reads, practice_id: PracticeId, cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:  # fmt: skip
-    """Links, newest first."""
+    """List payment links, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     found = await payment_links.listed(db, cursor, limit + 1)
     now = caller.desk.world.now()
@@ -42,7 +45,7 @@ async def list_links(
 
 @router.get("/payment-links/{linkId}", response_model=payment_link_shapes.OneLink)
 async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> Response:
-    """One link, with its payments."""
+    """Get a payment link with the ids of its payments."""
     db, link = await link_flow.find_link(caller.desk, practice_id, link_id)
     view = link_view(caller.desk, link, caller.desk.world.now())
     return answer({**view, "payments": await payment_links.payments_of(db, link.id)})
@@ -52,14 +55,17 @@ async def get_link(caller: Reads, practice_id: PracticeId, link_id: LinkId) -> R
 async def close_link(
     caller: Pays, practice_id: PracticeId, link_id: LinkId, body: shapes.EmptyShape | None = None
 ) -> Response:
-    """No payment begins through it any more. A payment that has begun is called off on its own."""
+    """Close a payment link.
+
+    No new payment can start through it. Payments that have started continue; cancel them separately.
+    """
     link = await link_flow.close_link(caller.desk, practice_id, link_id, caller.actor)
     return answer(link_view(caller.desk, link, caller.desk.world.now()))
 
 
 @router.get("/checkout", response_model=payment_link_shapes.Checkout)
 async def get_checkout(caller: Reads, practice_id: PracticeId) -> Response:
-    """How the payers' pages look."""
+    """Get the branding of the checkout."""
     return await _checkout(caller, practice_id)
 
 
@@ -67,7 +73,10 @@ async def get_checkout(caller: Reads, practice_id: PracticeId) -> Response:
 async def put_checkout(
     caller: Configures, practice_id: PracticeId, body: payment_link_shapes.CheckoutShape
 ) -> Response:
-    """Choose the colour of the payers' pages; null goes back to ours."""
+    """Set the color of the checkout.
+
+    Null restores the default color.
+    """
     await checkout.set_color(caller.desk, practice_id, body.color, caller.actor)
     return await _checkout(caller, practice_id)
 

@@ -1,4 +1,4 @@
-"""Payments and refunds of a practice. Once a row exists the answer is the payment, whatever its status."""
+"""Payments and refunds of a practice. Once a row exists, the response is the payment, whatever its status."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def request_hash(*parts: Any) -> str:
-    """What stands for a whole request, to tell a repeat from a reused key."""
+    """A hash of the whole request, to distinguish a repeated request from a reused key."""
     return hashlib.sha256(_canonical(parts)).hexdigest()
 
 
@@ -77,7 +77,7 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
     books = await views.books_of(db, found)
     if not found.identifiers:
         await with_identifiers(db, found)
-    # Most payments have none, and need no further query.
+    # Most payments have no disputes and need no further query.
     disputed = await disputes.of_payment(db, found.payment.id) if found.payment.dispute_version else []
     is_new = status == 201 and not found.replayed
     operations = [] if is_new else await refunds.operations_of(db, found.payment.id)
@@ -87,11 +87,11 @@ async def _answered(caller: Caller, found: Taken, status: int = 200) -> Response
 
 
 async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | None:
-    """The client-safe key of the account that the payer's token belongs to."""
+    """The client-safe key of the account that issued the provider token."""
     if not found.attempts or found.attempts[-1].next_action is None:
         return None
     last = found.attempts[-1]
-    snapshot = await caller.desk.configured(db, CHECKED_TTL_S)  # a version of credentials never changes
+    snapshot = await caller.desk.configured(db, CHECKED_TTL_S)  # the keys of one credential version never change
     configuration = snapshot.configurations.get(last.provider_code)
     kept = configuration.credentials(last.credential_version) if configuration else None
     if configuration is None or kept is None:
@@ -100,15 +100,16 @@ async def _public_key(caller: Caller, db: PracticeDb, found: Taken) -> str | Non
 
 
 class StepShape(shapes.Shape):
-    """What the payer typed, by the names that ``nextAction.wants`` asks for. Kept nowhere."""
+    """The customer's input, by the names that ``nextAction.wants`` requests. It is never stored."""
 
     values: dict[Annotated[StrictStr, Field(pattern=r"^[a-zA-Z]{1,20}$")], Typed] = Field(min_length=1, max_length=6)
 
 
 class _CreateRoute(StrictRoute):
-    """The busiest address: the framework's passes cost as much as the database, so a well-formed request skips them.
+    """A fast path for the busiest address: a well-formed request skips the framework's validation, which costs as much
+    as the database.
 
-    Whatever is not well-formed goes the framework's way, so that every refusal reads the same.
+    Every other request takes the framework's path, so that all errors look the same.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -136,7 +137,7 @@ _pays = PracticeCaller("payments")
 
 
 async def create(caller: Pays, practice_id: PracticeId, key: IdempotencyKey, body: shapes.PaymentShape) -> Response:
-    """Take a payment."""
+    """Create a payment."""
     customer = body.customer
     request = PaymentRequest(
         amount=body.amount,
@@ -187,8 +188,10 @@ async def list_payments(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:  # fmt: skip
-    """Payments of one environment, newest first. Sandbox and live are never mixed: live, unless sandbox is asked for
-    or nothing here is live."""
+    """List payments of one environment, newest first.
+
+    Sandbox and production are never mixed. The default is production if any provider is configured for it.
+    """
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
     since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
@@ -212,7 +215,7 @@ async def list_payments(
 
 
 async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
-    """What a list shows that was asked for no environment: live, unless nothing here is live."""
+    """The default environment of a list: production if any provider is configured for it."""
     snapshot = await caller.desk.configured(db)
     live = any(c.environment is Environment.production for c in snapshot.configurations.values())
     return Environment.production if live else Environment.sandbox
@@ -221,8 +224,8 @@ async def environment_of(caller: Caller, db: PracticeDb) -> Environment:
 async def bounds_between(
     caller: Caller, practice_id: int, **bounds: date | None
 ) -> tuple[datetime | None, datetime | None]:
-    """Two bounds as moments: the second is not part of the range. A day is one of the practice, and the second day is
-    included as a whole. The names are those of the query, first and last."""
+    """Convert two bounds to times. The end is exclusive. A day belongs to the practice's calendar, and the end day is
+    included as a whole. The names are those of the query parameters, start and end."""
     zone = (await caller.desk.opening.entry(practice_id)).zone
     (first, since), (last, until) = bounds.items()
     days = [None if isinstance(value, datetime) else value for value in (since, until)]
@@ -243,12 +246,12 @@ def _utc(name: str, value: datetime | None) -> datetime | None:
 
 
 def cursor_after(payment: Payment) -> str:
-    """Where a list goes on after this payment."""
+    """The cursor of the page after this payment."""
     return base64.urlsafe_b64encode(f"{payment.created_at.isoformat()}|{payment.id}".encode()).decode()
 
 
 def read_cursor(text: str | None) -> tuple[datetime, str] | None:
-    """The place that a cursor names; ``Invalid`` where it is none of ours."""
+    """Decode a cursor. Raises ``Invalid`` if it is not one of ours."""
     if text is None:
         return None
     try:
@@ -265,7 +268,10 @@ async def get_payment(
     caller: ReadsPublic, practice_id: PracticeId, payment_id: PaymentId,
     token: Annotated[str | None, Query(alias="clientToken", max_length=200)] = None,
 ) -> Response:  # fmt: skip
-    """One payment. A publishable key sees the payer's part of it, by the payment's client token."""
+    """Get a payment.
+
+    A publishable key needs the payment's client token and gets only the customer's fields.
+    """
     if caller.key.kind == "publishable" and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")
     db, payment = await find(caller.desk, practice_id, payment_id)
@@ -280,14 +286,20 @@ async def get_payment(
 
 @router.post("/{paymentId}/confirm", response_model=answers.Payment)
 async def confirm(caller: Pays, practice_id: PracticeId, payment_id: PaymentId) -> Response:
-    """Ask the provider for the truth, now, and settle by it."""
+    """Look the payment up at the provider now.
+
+    The provider's answer settles the payment.
+    """
     return await _answered(caller, await lookup.confirm(caller.desk, practice_id, payment_id))
 
 
 @router.post("/{paymentId}/continue", response_model=answers.Payment)
 async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: StepShape) -> Response:
-    """Pass on what `nextAction.wants` asks the payer for: `pin`, `otp`, `phone`, `birthday`, or `address`, `city`,
-    `state` and `zipCode`. The values go to the provider and are kept nowhere."""
+    """Send the customer's input to the provider.
+
+    The fields that `nextAction.wants` requests: `pin`, `otp`, `phone`, `birthday`, or `address`, `city`, `state` and
+    `zipCode`. The values are never stored.
+    """
     values = {name: Secret(value) for name, value in body.values.items()}
     return await _answered(
         caller, await payment_input.continue_payment(caller.desk, practice_id, payment_id, values, caller.actor)
@@ -298,7 +310,10 @@ async def continue_payment(caller: Pays, practice_id: PracticeId, payment_id: Pa
 async def confirm_by_hand(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, body: shapes.ByHandShape
 ) -> Response:
-    """Staff have the money: cash or a bank transfer, with a note of what they saw. Kept in the audit log."""
+    """Confirm a manual payment.
+
+    For cash or a bank transfer that staff received. The note of what they saw is stored in the audit log.
+    """
     found = await payments_manual.confirm_by_hand(
         caller.desk, practice_id, payment_id, body.amount, body.note, body.proof, caller.actor
     )
@@ -310,7 +325,7 @@ async def capture(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.CaptureShape | None = None,
 ) -> Response:  # fmt: skip
-    """Take an amount that is held, or part of it."""
+    """Capture an authorized payment, in full or in part."""
     amount = body.amount if body else None
     found = await capture_cancel.capture(
         caller.desk, practice_id, payment_id, amount, key, request_hash("capture", payment_id, amount), caller.actor
@@ -323,7 +338,7 @@ async def cancel(
     caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.EmptyShape | None = None,
 ) -> Response:  # fmt: skip
-    """Call a payment off before money has moved."""
+    """Cancel a payment that is not paid, or release an authorized one."""
     found = await capture_cancel.cancel(
         caller.desk, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
     )
@@ -335,8 +350,11 @@ async def create_refund(
     caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
     body: shapes.RefundShape | None = None,
 ) -> Response:  # fmt: skip
-    """Refund part or all of what is left. What an open chargeback is about is refunded only with `acceptDisputeRisk`;
-    without it, 409 `payment_disputed`, and the key stays free."""
+    """Refund a payment, in full or in part.
+
+    An amount that an open chargeback is about is refunded only with `acceptDisputeRisk`; without it: 409
+    `payment_disputed`, and the idempotency key can be used again.
+    """
     amount, reason = (body.amount, body.reason) if body else (None, None)
     accepted = body.accept_dispute_risk if body else False
     made, replayed = await create_refunds.create_refund(
@@ -348,7 +366,7 @@ async def create_refund(
 
 @router.get("/{paymentId}/refunds", response_model=list[answers.Refund])
 async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: PaymentId) -> Response:
-    """A payment's refunds, oldest first."""
+    """List a payment's refunds, oldest first."""
     return answer([views.refund_view(r) for r in await create_refunds.listed(caller.desk, practice_id, payment_id)])
 
 
@@ -357,7 +375,10 @@ async def get_refund(
     caller: Reads, practice_id: PracticeId, payment_id: PaymentId,
     refund_id: Annotated[str, Path(alias="refundId", max_length=40)],
 ) -> Response:  # fmt: skip
-    """One refund; where its outcome is open, the provider is asked first."""
+    """Get a refund.
+
+    If its outcome is open, the refund is looked up at the provider first.
+    """
     return answer(
         views.refund_view(await create_refunds.refresh_by_id(caller.desk, practice_id, payment_id, refund_id))
     )

@@ -1,4 +1,4 @@
-"""``/api/practices/{practiceId}``: a practice's providers, keys, people, deliveries and audit."""
+"""``/api/practices/{practiceId}``: a practice's providers, keys, people, webhooks, ledger and audit log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ EventId = Annotated[str, Path(alias="eventId", max_length=40)]
 
 @router.get("/payment-providers/available", response_model=list[answers.Available])
 async def available(caller: ReadsPublic, practice_id: PracticeId, currency: shapes.Currency | None = None) -> Response:
-    """The catalog filtered by the practice's currency, with what is configured here."""
+    """List providers for a currency.
+
+    The catalog entries that support it (default: the practice's currency), with the practice's configuration.
+    """
     db = await caller.desk.opening.practice(practice_id)
     snapshot = await caller.desk.configured(db)
     wanted = currency or snapshot.currency
@@ -99,7 +102,7 @@ async def _answered(caller: Caller, code: str, status: int = 200) -> Response:
 
 @router.get("/payment-providers", response_model=list[answers.Configuration])
 async def list_configurations(caller: Reads, practice_id: PracticeId) -> Response:
-    """What this practice has configured."""
+    """List the practice's provider configurations."""
     db = await caller.desk.opening.practice(practice_id)
     snapshot = await caller.desk.configured(db)
     live = [c for c in snapshot.configurations.values() if c.removed_at is None]
@@ -117,7 +120,10 @@ def _keys(body: shapes.KeysShape) -> configuring.Keys:
 
 @router.post("/payment-providers", status_code=201, response_model=answers.Configuration, responses=ALSO_REPLACED)
 async def put_configuration(caller: Configures, practice_id: PracticeId, body: shapes.ConfigurationShape) -> Response:
-    """Configure a provider: 201 made, 200 replaced. The answer says which address to register for webhooks."""
+    """Configure a provider.
+
+    201 if the configuration is new, 200 if it was replaced. `webhookUrl` is the address to register at the provider.
+    """
     wish = configuring.Wish(
         body.provider_code, body.environment, _keys(body), body.is_enabled, body.is_default or False,
         body.supported_currencies, body.priority,
@@ -143,7 +149,11 @@ async def for_currency(
         ),
     ] = None,
 ) -> Response:  # fmt: skip
-    """The provider that a payment would use, with its client-safe key and the reason; why each other one is out."""
+    """Choose a provider for a currency.
+
+    Returns the provider that a payment would use, its client-safe key and the reason, and why each other one is
+    excluded.
+    """
     desk = caller.desk
     db = await desk.opening.practice(practice_id)
     snapshot = await desk.configured(db)
@@ -189,7 +199,7 @@ def _nobody(found: Route) -> NoProvider:
 
 @router.get("/payment-providers/{code}", response_model=answers.Configuration)
 async def get_configuration(caller: Reads, practice_id: PracticeId, code: ProviderCode) -> Response:
-    """One configuration."""
+    """Get a provider configuration."""
     await configuring.existing_configuration(caller.desk, practice_id, code)
     return await _answered(caller, code)
 
@@ -198,7 +208,7 @@ async def get_configuration(caller: Reads, practice_id: PracticeId, code: Provid
 async def change_configuration(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ConfigurationPatch
 ) -> Response:
-    """Change parts of a configuration."""
+    """Change parts of a provider configuration."""
     wish = configuring.Wish(
         code, body.environment, _keys(body), body.is_enabled, body.is_default, body.supported_currencies, body.priority
     )
@@ -208,14 +218,20 @@ async def change_configuration(
 
 @router.delete("/payment-providers/{code}", status_code=204)
 async def remove_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
-    """No new payments through this provider. Old ones can still be refunded."""
+    """Remove a provider configuration.
+
+    No new payments go through this provider. Earlier payments can still be refunded.
+    """
     await configuring.remove(caller.desk, practice_id, code, caller.actor)
     return Response(status_code=204)
 
 
 @router.post("/payment-providers/{code}/test", response_model=answers.Tested)
 async def test_configuration(caller: Configures, practice_id: PracticeId, code: ProviderCode) -> Response:
-    """Ask the provider whether payments can be made with the keys. Creates nothing and moves nothing."""
+    """Test the keys at the provider.
+
+    The test creates nothing and moves no money.
+    """
     result, tested_at = await configuring.test_configuration(caller.desk, practice_id, code, caller.actor)
     return answer(
         {
@@ -232,7 +248,7 @@ async def test_configuration(caller: Configures, practice_id: PracticeId, code: 
 async def put_credentials(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, environment: Environment, body: shapes.KeysShape
 ) -> Response:
-    """Prepare the keys of an environment."""
+    """Set the keys of an environment without activating it."""
     await configuring.prepare_credentials(caller.desk, practice_id, code, environment, _keys(body), caller.actor)
     return await _answered(caller, code)
 
@@ -241,12 +257,12 @@ async def put_credentials(
 async def activate(
     caller: Configures, practice_id: PracticeId, code: ProviderCode, body: shapes.ActivateShape
 ) -> Response:
-    """Switch to the environment whose keys were prepared."""
+    """Activate an environment whose keys are set."""
     await configuring.activate(caller.desk, practice_id, code, body.environment, caller.actor)
     return await _answered(caller, code)
 
 
-# ── Deliveries, audit, ledger, people, keys ──
+# ── Webhooks, audit, ledger, people, keys ──
 
 
 def _event_view(event: webhook_events.WebhookEvent) -> dict[str, Any]:
@@ -265,14 +281,14 @@ async def list_events(
     payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
     before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
 ) -> Response:  # fmt: skip
-    """Deliveries from providers, newest first."""
+    """List webhooks from providers, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([_event_view(e) for e in await webhook_events.listed(db, status, payment_id, before, limit)])
 
 
 @router.post("/webhook-events/{eventId}/replay", response_model=answers.WebhookEvent)
 async def replay_event(caller: Configures, practice_id: PracticeId, event_id: EventId) -> Response:
-    """Take up a parked delivery once more."""
+    """Process a parked webhook again."""
     return answer(_event_view(await receive.replay(caller.desk, practice_id, event_id)))
 
 
@@ -281,7 +297,7 @@ async def audit_log(
     caller: Reads, practice_id: PracticeId, subject: Annotated[str | None, Query(max_length=100)] = None,
     before: Before = None, limit: Limit = 100,
 ) -> Response:  # fmt: skip
-    """Who did what in this practice, newest first."""
+    """List the practice's audit log, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([audit_view(line) for line in await audit.listed(db, subject, before, limit)])
 
@@ -292,8 +308,12 @@ async def balances(
     booked_from: Annotated[shapes.DayOrMoment | None, Query(alias="from")] = None,
     booked_to: Annotated[shapes.DayOrMoment | None, Query(alias="to")] = None,
 ) -> Response:  # fmt: skip
-    """Balances of the double-entry ledger by currency and account; they sum to zero. With ``from`` and ``to``: of what was
-    booked in between; days are those of the practice, and the day ``to`` is included. Live, unless nothing here is live."""
+    """Get ledger balances by currency and account.
+
+    The balances of a currency sum to zero. ``from`` and ``to`` limit them to entries booked in between; days belong to
+    the practice's calendar, and the day ``to`` is included. The default environment is production if any provider is
+    configured for it.
+    """
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
     since, until = await bounds_between(caller, practice_id, **{"from": booked_from, "to": booked_to})
@@ -303,7 +323,7 @@ async def balances(
 
 @router.get("/people", response_model=list[answers.Person])
 async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
-    """The people of this practice."""
+    """List the practice's people."""
     db = await caller.desk.opening.practice(practice_id)
     names = {"is_active": "isActive", "created_at": "createdAt"}
     found = [{names.get(k, k): v for k, v in person.items()} for person in await people.people(db)]
@@ -312,13 +332,16 @@ async def list_people(caller: Reads, practice_id: PracticeId) -> Response:
 
 @router.get("/keys", response_model=list[answers.Key])
 async def list_keys(caller: Configures, practice_id: PracticeId) -> Response:
-    """The practice's API keys."""
+    """List the practice's API keys."""
     return answer([key_view(key) for key in await people.keys(caller.desk.owner, practice_id)])
 
 
 @router.post("/keys", status_code=201, response_model=answers.NewKey)
 async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.KeyShape) -> Response:
-    """Make a key of this practice. It is shown this once."""
+    """Create an API key of the practice.
+
+    The key is shown only once.
+    """
     scopes: list[str] | None = list(body.scopes) if body.scopes else None
     beyond = [s for s in scopes or admin_practices.PRACTICE_SCOPES if s not in caller.key.scopes]
     if body.kind == "practice" and beyond:
@@ -332,7 +355,7 @@ async def revoke_key(
     request: Request, caller: Configures, practice_id: PracticeId,
     key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)],
 ) -> Response:  # fmt: skip
-    """End a key of this practice."""
+    """Revoke an API key of the practice."""
     try:
         await admin_practices.revoke_key(caller.desk, key_id, practice_id, caller.actor)
     except Stale:

@@ -1,4 +1,4 @@
-"""Saved methods on the wire. A token is in none of it."""
+"""JSON of saved methods. It never contains tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polytill.web.api.answering import Answer, Environment, Moment
 
 
 class SavedMethod(Answer):
-    """A method that can be charged again. ``brand`` and ``last4`` are what the payer knows it by."""
+    """A method that can be charged again. The customer recognizes it by ``brand`` and ``last4``."""
 
     id: str
     provider: str
@@ -38,14 +38,14 @@ class SavedMethodEntry(SavedMethod):
 
 
 class SavedMethodPage(Answer):
-    """A page of saved methods. ``nextCursor`` null: the last one."""
+    """A page of saved methods. ``nextCursor`` is null on the last page."""
 
     data: list[SavedMethodEntry]
     next_cursor: str | None
 
 
 def saved_method_view(kept: KeptMethod | None) -> dict[str, Any] | None:
-    """A saved method as a payment names it."""
+    """The saved method of a payment as JSON."""
     if kept is None:
         return None
     return {
@@ -61,7 +61,7 @@ def _fingerprint(kept: KeptMethod) -> str | None:
 
 
 def saved_method_entry(kept: KeptMethod, now: datetime) -> dict[str, Any]:
-    """A saved method in a list."""
+    """A saved method of a list as JSON."""
     more = {
         "fingerprint": _fingerprint(kept), "expired": kept.expires is not None and kept.expires < f"{now:%Y-%m}",
         "customerEmail": kept.customer_email, "environment": kept.environment.value, "paymentId": kept.payment_id,

@@ -1,4 +1,4 @@
-"""Methods that payers let a practice charge again. Their tokens are shown to nobody."""
+"""Saved methods, which a practice may charge again. Their tokens are never shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def list_saved_methods(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z-]{20,36}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:  # fmt: skip
-    """Saved methods of one environment that can be charged, newest first."""
+    """List saved methods of one environment that can be charged, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)
     try:
@@ -47,7 +47,9 @@ async def list_saved_methods(
 async def remove_saved_method(
     caller: Pays, practice_id: PracticeId, method_id: Annotated[str, Path(alias="savedMethodId", max_length=40)]
 ) -> Response:
-    """Remove a method with all its copies: nothing here can charge it again. They are detached at the provider where it
-    can."""
+    """Remove a saved method with all its copies.
+
+    It can no longer be charged here. It is detached at the provider if the provider supports that.
+    """
     await saving.remove(caller.desk, practice_id, method_id, caller.actor)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The shapes of the outside: what requests may hold (pydantic), and how our rows stand on the wire (camelCase)."""
+"""Request bodies (pydantic, camelCase)."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ from polytill.web.api.values import (
 
 
 class Shape(BaseModel):
-    """A request body: camelCase, and no field that is not known."""
+    """A request body: camelCase, without unknown fields."""
 
-    # A message must never quote what was sent: it may be a key.
+    # A message must never quote the input: it may be a key.
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=False, extra="forbid", hide_input_in_errors=True
     )
 
 
 class ShapeOfBlanks(Shape):
-    """A body whose optional fields may be blank: a blank text is the same as none, as in a form that sends every field."""
+    """A body whose optional fields may be blank: a blank text counts as absent, as in a form that sends every field."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,10 +105,10 @@ def _checked(reader: Callable[[str | None], str | None]) -> Callable[[str], str]
 
 
 class CustomerShape(Shape):
-    """The payer."""
+    """The customer."""
 
-    # Checked here, so that all errors of a body are told at once; the flow reads them once more, with the practice's
-    # country, and keeps the normal forms. A blank text is the same as none.
+    # Checked here, so that one response contains all errors of a body. The flow reads them again with the practice's
+    # country and stores the normal forms. A blank text counts as absent.
     email: Annotated[StrictStr, Field(max_length=320), AfterValidator(_checked(read_email))] | None = None
     name: Annotated[StrictStr, Field(max_length=400), AfterValidator(_checked(read_name))] | None = None
     phone: Annotated[
@@ -125,7 +125,7 @@ _Detail = Annotated[StrictStr, Field(max_length=200), AfterValidator(no_control)
 
 
 class PaymentShape(ShapeOfBlanks):
-    """A payment to take."""
+    """A payment to create."""
 
     amount: Amount
     currency: Currency
@@ -159,13 +159,13 @@ class PaymentShape(ShapeOfBlanks):
 
 
 class CaptureShape(ShapeOfBlanks):
-    """A capture; without an amount, all that is held."""
+    """A capture; without an amount, all that is authorized."""
 
     amount: Amount | None = None
 
 
 class ByHandShape(ShapeOfBlanks):
-    """What staff have seen: the amount that they counted, a note, and the name of a receipt or statement."""
+    """What staff saw: the amount that they counted, a note, and the name of a receipt or statement."""
 
     amount: Amount
     note: Text
@@ -173,7 +173,7 @@ class ByHandShape(ShapeOfBlanks):
 
 
 class RefundShape(ShapeOfBlanks):
-    """A refund; without an amount, all that is left."""
+    """A refund; without an amount, everything that can still be refunded."""
 
     amount: Amount | None = None
     reason: Text | None = None
@@ -181,7 +181,7 @@ class RefundShape(ShapeOfBlanks):
 
 
 class EmptyShape(Shape):
-    """Nothing."""
+    """An empty object."""
 
 
 class KeysShape(Shape):
@@ -194,7 +194,7 @@ class KeysShape(Shape):
 
 
 class ConfigurationShape(KeysShape):
-    """The seed's body: a provider and its keys."""
+    """A provider and its keys, with the field names of the seed."""
 
     provider_code: Code
     environment: Environment = Environment.sandbox
@@ -205,7 +205,7 @@ class ConfigurationShape(KeysShape):
 
 
 class ConfigurationPatch(KeysShape):
-    """What may be changed one by one."""
+    """The parts of a configuration that can be changed one by one."""
 
     environment: Environment | None = None
     is_enabled: StrictBool | None = None
@@ -215,13 +215,13 @@ class ConfigurationPatch(KeysShape):
 
 
 class ActivateShape(Shape):
-    """Which environment to switch to."""
+    """The environment to activate."""
 
     environment: Environment
 
 
 class PracticeShape(Shape):
-    """A practice to onboard."""
+    """A practice to create."""
 
     name: Word
     default_currency: Currency
@@ -232,7 +232,7 @@ class PracticeShape(Shape):
 
 
 class PracticePatch(Shape):
-    """What may change about a practice."""
+    """The fields of a practice that can change."""
 
     name: Word | None = None
     default_currency: Currency | None = None
@@ -243,7 +243,7 @@ class PracticePatch(Shape):
 
 
 class ProviderColumns(Shape):
-    """The columns of the catalog that an owner may write."""
+    """The fields of a catalog entry that the owner may set."""
 
     name: Word | None = None
     description: Text | None = None
@@ -294,7 +294,7 @@ class CurrencyShape(Shape):
         return value
 
     def support(self, currency_code: str) -> CurrencySupport:
-        """As it is stored: parts per million."""
+        """The terms for storage, with the percentage in parts per million."""
         ppm = None if self.transaction_fee_percent is None else percent_to_ppm(self.transaction_fee_percent)
         return CurrencySupport(
             currency_code, self.is_recommended, ppm, self.transaction_fee_fixed, self.min_amount, self.max_amount,
@@ -303,7 +303,7 @@ class CurrencyShape(Shape):
 
 
 class KeyShape(Shape):
-    """An API key to make; without ``scopes`` it may do everything, so no scope at all is refused."""
+    """An API key to create. Without ``scopes`` it has all of them, so an empty list is invalid."""
 
     name: Word = "key"
     kind: Literal["practice", "publishable"] = "practice"
@@ -313,7 +313,7 @@ class KeyShape(Shape):
 
 
 class OwnerKeyShape(Shape):
-    """An owner key to make."""
+    """An owner key to create."""
 
     name: Word = "key"
 
@@ -335,7 +335,7 @@ class ClusterShape(Shape):
 
 
 class ClusterPatch(Shape):
-    """What may change about a cluster."""
+    """The fields of a cluster that can change."""
 
     url: ServerUrl | None = None
     is_active: StrictBool | None = None

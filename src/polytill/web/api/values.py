@@ -1,4 +1,4 @@
-"""The single values that requests may hold: words, codes, amounts, addresses. Each says in words what it takes."""
+"""The types of single values in requests: words, codes, amounts, addresses. The error of each states what is allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _space = re.compile(r"[\s\\]").search
 
 
 def no_control(value: str) -> str:
-    """A string without control characters and halves of surrogate pairs."""
+    """A string without control characters and lone surrogates."""
     if _control(value):
         raise PydanticCustomError("polytill_control", "must not contain control characters")
     return value
@@ -70,7 +70,7 @@ def _is_web_address(value: str) -> str:
 
 
 def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
-    # NUL is JSON, but no database takes it.
+    # NUL is valid JSON, but no database stores it.
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()

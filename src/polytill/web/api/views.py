@@ -1,4 +1,4 @@
-"""How our rows stand on the wire: one function for each noun, camelCase names, money in minor units."""
+"""JSON of stored records: one function for each noun, camelCase names, money in minor units."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A ready JSON response, without a response-model pass."""
+    """A finished JSON response, which skips the response model."""
     return Response(_encode(body), status, headers, "application/json")
 
 
 def provider_view(entry: ProviderEntry) -> dict[str, Any]:
-    """A catalog entry with every column of the seed."""
+    """A catalog entry with all fields of the seed."""
     return {
         "id": entry.id, "code": entry.code, "name": entry.name, "description": entry.description,
         "logoUrl": entry.logo_url, "websiteUrl": entry.website_url, "documentationUrl": entry.documentation_url,
@@ -78,7 +78,7 @@ def practice_view(entry: PracticeEntry) -> dict[str, Any]:
 
 
 def identifiers_view(attempt: Attempt, kept: Identifiers) -> dict[str, list[str]]:
-    """What an attempt is called outside, by kind."""
+    """The external identifiers of an attempt, by kind."""
     found = {kind.value: list(values) for kind, values in kept.items()}
     if attempt.provider_transaction_id and IdentifierKind.transaction not in kept:
         found[IdentifierKind.transaction.value] = [attempt.provider_transaction_id]
@@ -86,7 +86,7 @@ def identifiers_view(attempt: Attempt, kept: Identifiers) -> dict[str, list[str]
 
 
 def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str, Any]:
-    """One try at one provider."""
+    """One attempt at one provider."""
     return {
         "id": attempt.id, "reference": attempt.id, "number": attempt.number, "providerCode": attempt.provider_code,
         "status": attempt.state.value, "reason": attempt.reason, "code": attempt.raw_code, "detail": attempt.detail,
@@ -98,7 +98,7 @@ def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str,
 
 
 def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any] | None:
-    """What the payer must do now; None where there is nothing to do."""
+    """What the customer must do now; None if there is nothing to do."""
     action = open_action(db, current_attempt(taken.payment, taken.attempts)) if taken.attempts else None
     if action is None:
         return None
@@ -116,7 +116,7 @@ def payment_view(
     desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None,
     books: Mapping[str, Sums] | None = None, disputed: Sequence[Dispute] = (), operations: Sequence[Operation] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """A payment as its practice sees it. ``books``: what the ledger holds about it, by currency."""
+    """A payment as its practice sees it. ``books``: its ledger sums by currency."""
     payment = taken.payment
     view = payment_summary(payment, books)
     view["clientToken"] = client_token(desk, payment)
@@ -130,7 +130,7 @@ def payment_view(
 
 
 async def books_of(db: PracticeDb, taken: Taken) -> dict[str, Sums] | None:
-    """What the ledger holds about a payment; None where its own row says it all: it was tried at most once."""
+    """The ledger sums of a payment; None if it has at most one attempt, because its row then has the same amounts."""
     if len(taken.attempts) <= 1:
         return None
     return (await overview.of_payments(db, [taken.payment.id]))[taken.payment.id]
@@ -145,12 +145,12 @@ def _fees(payment: Payment, books: Mapping[str, Sums] | None) -> list[dict[str, 
 
 
 def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -> dict[str, Any]:
-    """A payment in a list. ``books``: what the ledger holds about it, by currency; None where it was tried once."""
+    """A payment in a list. ``books``: its ledger sums by currency; None if it has at most one attempt."""
     own = books.get(payment.currency, Sums()) if books is not None else Sums()
     return {
         "id": payment.id, "number": payment.number, "status": payment.status.value, "amount": payment.amount,
         "amountAuthorized": payment.amount_authorized, "amountCaptured": payment.amount_captured,
-        # Without a second success, what was refunded beyond the captured amount is this payment's, too.
+        # Without a duplicate payment, an amount refunded beyond the captured amount belongs to this payment, too.
         "amountRefunded": payment.amount_refunded + payment.excess_refunded if books is None else own.refunded,
         "amountRefundPending": payment.refund_reserved,
         "amountLost": payment.amount_lost, "amountDisputed": payment.amount_disputed, "amountDuplicate": own.duplicates_received,
@@ -169,7 +169,7 @@ def payment_summary(payment: Payment, books: Mapping[str, Sums] | None = None) -
 
 
 def public_payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any]:
-    """A payment as its payer may see it: nothing of the practice's own notes."""
+    """A payment as its customer may see it, without the practice's own notes."""
     full = payment_view(desk, db, taken, public_key)
     names = (
         "id",
@@ -203,7 +203,7 @@ def refund_view(refund: Refund) -> dict[str, Any]:
 def configuration_view(
     configuration: Configuration, shown: dict[str, Any], default_for: list[str], webhook_url: str
 ) -> dict[str, Any]:
-    """A configuration; secrets only as whether they are there."""
+    """A configuration; for a secret only whether it is set."""
     for name in ("secretKey", "webhookSecret"):
         shown[name] = {**shown[name], "updatedAt": wire_time(shown[name]["updatedAt"])}
     others = sorted({s.environment.value for s in configuration.others if s.state == "prepared"})

@@ -147,8 +147,9 @@ async def test_a_case_is_put_away_with_a_note_and_once(scene: Scene) -> None:
     assert found.case.detail["resolution"] == {"action": "handled", "note": "Given back in cash, receipt 7"}
     assert found.case.detail["attempt"] == case.subject, "what was seen is kept"
     for way in (resolve.refund_excess, resolve.look_up):
-        with pytest.raises(Conflict, match="resolved already"):
+        with pytest.raises(Conflict) as refused:
             await way(scene.desk, scene.practice_id, case.id, "ada")
+        assert refused.value.code == "case_resolved"
     assert scene.wire.of("refund") == []
 
 
@@ -203,8 +204,9 @@ async def test_an_excess_whose_refund_comes_to_nothing_waits_on(scene: Scene, fi
     scene.wire.says("refund", first)
     found = await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
     assert found.case.state == "open", "nothing has gone back yet"
-    with pytest.raises(Conflict, match="being refunded already"):
+    with pytest.raises(Conflict) as refused:
         await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+    assert refused.value.code == "already_refunded"
     scene.wire.always("lookup_refund", then)
     for _ in range(10):
         await scene.later(200)
@@ -255,8 +257,9 @@ async def test_a_lost_dispute_about_a_second_success_costs_the_payment_nothing(
     assert {one["account"] for one in lines} == {"excess", f"provider:{attempt.provider_code}"}
     if amount == 1000:
         assert await scene.cases() == ["dispute_lost"]
-        with pytest.raises(Conflict, match="resolved already"):
+        with pytest.raises(Conflict) as refused:
             await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")
+        assert refused.value.code == "case_resolved"
     else:
         scene.wire.says("refund", paid(600, transaction="re-1"))
         await resolve.refund_excess(scene.desk, scene.practice_id, case.id, "ada")

@@ -208,8 +208,9 @@ async def test_a_suspended_practice(scene: Scene) -> None:
 @pytest.mark.parametrize("base", ["https://evil.example", "http://scripted.example", "https://scripted.example:444"])
 async def test_keys_go_nowhere_else(scene: Scene, base: str) -> None:
     await scene.configure()
-    with pytest.raises(Invalid, match=r"only sent to scripted\.example"):
+    with pytest.raises(Invalid) as refused:
         await catalog.change(scene.desk, "scripted", {"sandbox_api_base_url": base}, None, "test")
+    assert [error.pointer for error in refused.value.errors] == ["/sandboxApiBaseUrl"]
     # Even if the row itself was altered.
     async with scene.desk.owner.transaction() as tx:
         await tx.fetch("UPDATE payment_providers SET sandbox_api_base_url = $1 WHERE code = 'scripted'", base)

@@ -1,1 +1,1 @@
-"""Reconciliation: our records against a provider's listings."""
+"""Reconciliation: comparing our records with a provider's listings."""

@@ -1,4 +1,5 @@
-"""Disputes that a provider lists and we do not know of, or know as open: their delivery was lost, or its secret ended."""
+"""Reconciliation of disputes: a listed dispute may be unknown here or still open here, because its webhook was lost or
+the webhook secret had ended."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.provider_configs import Configuration
 
-# A provider lists a dispute by when it was opened, which is after its payment was made: as long as one is open by our
-# rows, or was told to have ended in two ways, all since then is asked for again, so far back.
+# Providers list a dispute by the time of its opening, which is after its payment. As long as a dispute is open in our
+# rows, or has two contradicting ends, everything since then is listed again, at most so far back.
 LONGEST_DISPUTE = timedelta(days=180)
 CLOCKS_DIFFER = timedelta(seconds=600)
 
@@ -31,9 +32,9 @@ async def compare_disputes(
     until: datetime,
     looks: Looks,
 ) -> bool | None:
-    """Book what is listed of disputes opened between two moments, and of those still open; or, where the provider lists by
-    the last change, of those that changed. None where it lists nothing now. False where one could not be booked yet, and
-    will not be listed again by itself."""
+    """Book the listed disputes that were opened in a period, and those that are still open. If the provider lists by
+    last change, book those that changed. Return None if the provider lists nothing now, and False if a dispute could
+    not be booked yet and will not be listed again."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_disputes is None:
         return True
@@ -55,7 +56,7 @@ async def _look_at(
 ) -> bool:
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
-        return True  # of a payment that is none of ours
+        return True  # its payment is not ours
     known = {dispute.provider_dispute_id: dispute for dispute in await disputes.of_payment(db, attempt.payment_id)}
     before = known.get(fact.provider_dispute_id)
     if before is not None and not _is_news(before, fact):
@@ -64,13 +65,13 @@ async def _look_at(
         return True
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
-    # One that is lost of money that is not known of stays open, and is therefore asked for again.
+    # A lost dispute about unknown money stays open, and is therefore listed again.
     return await apply_dispute(desk, db, payment, attempt, fact, no_delivery, is_current=True)
 
 
 def _is_news(before: Dispute, fact: DisputeFact) -> bool:
-    """Whether it ended since, or otherwise than it had, or has become more than an inquiry, or says what was missing,
-    or that withdrawn funds were returned."""
+    """Return whether the dispute has ended, has another end than before, is more than an inquiry now, has a fact that
+    was missing, or had its withdrawn funds returned."""
     is_ended = fact.state not in (before.state, DisputeState.open)
     is_missing = before.amount is None and (fact.amount is not None or fact.bare_amount is not None)
     escalated = before.state is DisputeState.open and (

@@ -1,7 +1,7 @@
-"""Comparing with the provider's own listing: what it holds and we do not, what we hold and it does not, what differs.
+"""Reconciliation of payments with the provider's listing: missing here, missing there, or different.
 
-A listing is only a hint: before anything is written, the provider is asked about the one transaction, and its answer
-goes through ``settle``. What is left then is put before a person. Every run may be repeated.
+A listing alone proves nothing: before anything is written, the one transaction is looked up, and the answer goes
+through ``settle``. Every difference that remains opens a review case. Every run may be repeated.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
-# What is younger may still be under way on either side.
+# Younger transactions may still be in progress on either side.
 YOUNGEST = timedelta(seconds=300)
 CLOCKS_DIFFER = timedelta(seconds=600)
 FIRST_WINDOW = timedelta(days=2)
 LONGEST_WINDOW = timedelta(days=1)
 WINDOWS_AT_ONCE = 8
-# A listed success about which the provider does not answer keeps its window open so long; then a person is told.
+# A listed success whose lookup gets no answer keeps its window open for so long; then it opens a review case.
 PATIENCE = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(seconds=60)
 _OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
@@ -48,7 +48,7 @@ _OUR_REFERENCE = re.compile(r"[0-9a-z]{26}")
 
 @dataclass(slots=True)
 class Window:
-    """What a provider lists between two moments."""
+    """What a provider lists for a period."""
 
     since: datetime
     until: datetime
@@ -57,7 +57,8 @@ class Window:
 
 
 async def compare(desk: Desk, practice_id: int) -> int:
-    """Compare each configuration of a practice from where the last run ended. How many transactions were listed."""
+    """Reconcile each configuration of a practice from the end of the last run. Return the number of listed
+    transactions."""
     db = await desk.opening.practice(practice_id)
     count = 0
     for configuration in (await desk.configured(db)).configurations.values():
@@ -69,11 +70,11 @@ async def compare(desk: Desk, practice_id: int) -> int:
 
 
 async def _go_on(desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment) -> int:
-    """First what could not be read before, then what has come since."""
+    """Reconcile first the periods that could not be read before, then the newest ones."""
     kept = await listings.kept(db, configuration.id, environment)
     place = db.practice_id, configuration.id, environment
     compared = desk.compared.pop(place, None)
-    if compared is None or compared.kept != kept:  # another process has gone on, or a person wants it compared anew
+    if compared is None or compared.kept != kept:  # another process has continued, or staff requested a new start
         compared = Compared(kept, kept)
     count = 0
     for stretch in compared.open:
@@ -81,7 +82,7 @@ async def _go_on(desk: Desk, db: PracticeDb, configuration: Configuration, envir
         found = await _compare(desk, db, configuration, environment, stretch)
         if found is not None:
             count += found
-            if stretch.until < until:  # more is listed by now than is read at once
+            if stretch.until < until:  # more is listed by now than one listing holds
                 compared.ended(Stretch(stretch.until - OVERLAP, until, stretch.after, unread=True))
             await _ended(db, configuration, environment, compared, stretch)
     for _ in range(WINDOWS_AT_ONCE):
@@ -111,8 +112,8 @@ async def _ended(
 
 
 def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
-    """What is to be compared after this moment; None where that is too little yet."""
-    now = desk.surely_past(0)  # what is called compared by a clock that is ahead would not be compared any more
+    """Return the next period to reconcile; None if it is still too short."""
+    now = desk.surely_past(0)  # a clock that is ahead would mark periods as reconciled that are not over
     since = compared_until - OVERLAP if compared_until else now - FIRST_WINDOW
     until = min(now - YOUNGEST, since + OVERLAP + LONGEST_WINDOW)
     if compared_until is not None and until < compared_until + SHORTEST_WINDOW:
@@ -123,7 +124,7 @@ def _next(desk: Desk, compared_until: datetime | None) -> Stretch | None:
 async def _compare(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, stretch: Stretch
 ) -> int | None:
-    """One window. How many transactions were listed; None where it is to be compared again before any later one."""
+    """Reconcile one window. Return the number of listed transactions; None if it must be repeated before any later one."""
     window, looks = await _listed(desk, db, configuration, environment, stretch.since, stretch.until), Looks()
     if window is None:
         return None
@@ -141,7 +142,7 @@ async def _compare(
         return None
     waited = stretch.after is None or desk.surely_past(0) - stretch.after >= PATIENCE
     if (unanswered or unsettled or not disputed) and not waited:
-        return None  # the whole window again, the next time
+        return None  # the whole window is repeated in the next run
     for fact in unanswered:
         if isinstance(fact.outcome, Succeeded):
             await _tell_missing(desk, db, configuration, environment, fact)
@@ -155,8 +156,8 @@ async def _compare(
 async def _listed(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime
 ) -> Window | None:
-    """A window, which is made shorter until it fits. None where the provider lists nothing or says no. One that lists
-    disputes or refunds only has an empty window, in which no payment is missing."""
+    """List a window, shortened until it fits into one listing. Return None if the provider lists nothing or rejects the
+    call. A provider that lists only disputes or refunds has an empty window, in which no payment counts as missing."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_transactions is None and (handler.list_disputes or handler.list_refunds):
         return Window(since, until, False, {})
@@ -175,7 +176,8 @@ async def _listed(
 async def _look_at(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: PaymentFact
 ) -> bool:
-    """Book what differs, or tell a person. False where nothing else will find it out, and the provider did not answer."""
+    """Book a difference, or open a review case. Return False if the lookup got no answer and nothing else will repeat
+    it."""
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
         if isinstance(fact.outcome, Succeeded) and fact.reference and _OUR_REFERENCE.fullmatch(fact.reference):
@@ -187,7 +189,7 @@ async def _look_at(
     if second_transactions.is_another(attempt, fact):
         return await second_transactions.book(desk, db, payment, attempt, fact, "lookup") is None
     if is_unclear(fact.outcome):
-        await _asked(desk, db, payment, attempt, fact)  # its words are kept, and a case opens in time
+        await _asked(desk, db, payment, attempt, fact)  # the provider's words are stored, and a case opens in time
         return True
     if _agrees(payment, attempt, fact):
         return True
@@ -204,7 +206,8 @@ async def _look_at(
 async def _asked(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact
 ) -> tuple[Payment, Attempt]:
-    """A payment after its provider was asked. Where its answer was lost, the listing tells what it is called there."""
+    """Look up an attempt and return it with its payment. If its create answer was lost, the listing has the provider's
+    id."""
     if attempt.provider_transaction_id is None and fact.provider_transaction_id is not None:
         outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
         outcome = still_asked(db, payment, attempt, outcome)
@@ -223,7 +226,7 @@ def _state_told(outcome: Succeeded) -> AttemptState:
 
 
 def _taken(payment: Payment, attempt: Attempt) -> int:
-    """What an attempt has taken or holds: a capture may have taken less than was asked for."""
+    """Return the amount that an attempt has captured or holds: a capture may have been partial."""
     partly = payment.capture_mode == "manual" and attempt.state is AttemptState.succeeded
     is_the_one = attempt.provider_transaction_id == payment.provider_transaction_id
     return payment.amount_captured if partly and is_the_one else attempt.amount
@@ -234,7 +237,7 @@ def _agrees(payment: Payment, attempt: Attempt, fact: PaymentFact) -> bool:
     if isinstance(outcome, Succeeded):
         ours = Money(_taken(payment, attempt), attempt.currency)
         return attempt.state is _state_told(outcome) and outcome.amount == ours
-    # A refund or a dispute may have changed the provider's word for money that was taken; the fetch decides below.
+    # A refund or a dispute may have changed the provider's status of paid money; the lookup below decides.
     is_open = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
     if isinstance(outcome, Declined) or is_open:
         return attempt.state not in (AttemptState.succeeded, AttemptState.authorized)
@@ -258,7 +261,7 @@ async def _look_for(
     assert attempt is not None
     if known & {attempt.id, attempt.provider_transaction_id} - {None}:
         return True
-    # It may have been paid long after it was made, and stand in another window: only the provider's no counts.
+    # It may have been paid long after it was created, in another window: only the provider's "not found" counts.
     params = ConfirmPaymentParams(attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency))
     outcome = await call_for(desk, db, attempt, "confirm_payment", params)
     if isinstance(outcome, NotSent) and outcome.reason is Reason.not_found:

@@ -1,1 +1,1 @@
-"""Recovery: lookups of unknown outcomes, and what a customer can do next."""
+"""Recovery: lookups of unknown outcomes, and the customer's next step."""

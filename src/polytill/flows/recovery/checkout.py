@@ -1,9 +1,9 @@
-"""What a payer can do with a payment: pay it, come back from the provider, and try again where that is safe.
+"""What a customer can do with a payment: pay it, return from the provider, and try again if that is safe.
 
-Safe means that nobody holds a way to pay an earlier attempt: there are never two payable links. While a link stays
-payable (declined, not final), trying again is that same link. A new attempt is made only after every earlier one was
-refused for good or never arrived. One that expired or was called off may still be payable at a provider that cannot
-close links, so there the payer asks for a new payment.
+It is safe if nobody can still pay an earlier attempt: a payment never has two payable links. While a link stays payable
+(declined, not final), a retry uses that same link. A new attempt is created only after every earlier one was finally
+declined or never reached the provider. An expired or canceled attempt may still be payable at a provider that cannot
+close links, so there the customer needs a new payment.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ from polytill.storage.units import Unit
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the payer does next. ``token`` goes to the paying browser only; ``public`` is what that browser needs."""
+    """The customer's next step. ``token`` is for the paying browser only; ``public`` is the configuration that it
+    needs."""
 
-    kind: str  # as ``NextKind``
+    kind: str  # a ``NextKind``
     url: str | None = None
     token: Secret | None = None
     instructions: str | None = None
     methods: tuple[str, ...] = ()
     public: JsonObject = field(default_factory=dict)
-    wants: Wants | None = None  # what the payer is to type
+    wants: Wants | None = None  # the payment input that the customer must type
 
 
 async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
-    """The payer's next step; None where there is none, or nobody holds what it takes."""
+    """Return the customer's next step; None if there is none, or if its link or token was lost."""
     if found.payment.status is not PaymentStatus.requires_action:
         return None
     attempt = current_attempt(found.payment, found.attempts)
@@ -94,7 +95,7 @@ def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | N
 
 
 async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonObject:
-    """What a browser may know of the account that the attempt was made with."""
+    """Return the public settings of the account with which the attempt was created, for the browser."""
     entry = (await desk.catalog()).get(attempt.provider_code)
     configuration = (await desk.configured(db)).configurations.get(attempt.provider_code)
     credentials = configuration.credentials(attempt.credential_version) if configuration else None
@@ -105,14 +106,14 @@ async def _public_config(desk: Desk, db: PracticeDb, attempt: Attempt) -> JsonOb
 
 
 async def come_back(desk: Desk, found: Taken) -> Taken:
-    """The payer is back: ask the provider at once. Where it was asked often enough just now, it stays unanswered."""
+    """Look up a payment when its customer returns. Above the rate limit, no lookup is made: ``unanswered`` is set."""
     if desk.payer_may_ask(found.payment.id):
         return await lookup.confirm(desk, found.payment.practice_id, found.payment.id)
     return replace(found, unanswered=True)
 
 
 async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> CustomerFields:
-    """What the customer of a payment that failed may correct before it is tried again."""
+    """Return the fields of a failed payment that its customer may correct before a retry."""
     wanted = replace(_wanted(payment), customer_fields=None, phone=None)
     found = route(await candidates(desk, await desk.configured(db), payment.currency), wanted)
     ways = ways_of(found, payment.payment_method, payment.method_details is not None)
@@ -120,8 +121,8 @@ async def fields_to_correct(desk: Desk, db: PracticeDb, payment: Payment) -> Cus
 
 
 async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer) -> Taken:
-    """Try a failed payment again with the fields that its customer corrected; blank ones stay as they are. ``Invalid``
-    where one is not right, or the provider that would take it needs another."""
+    """Retry a failed payment with the fields that its customer corrected; blank fields keep their value. ``Invalid`` if
+    a field is not valid, or if the provider for the retry needs another one."""
     db, payment = await find(desk, practice_id, payment_id)
     if not may_try_again(desk, payment, await payments.attempts_of(db, payment.id)):
         return await taken(db, payment)
@@ -134,8 +135,8 @@ async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer
 
 
 async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Customer | None = None) -> Taken:
-    """A new attempt at a payment that failed, with what its customer ``corrected``. Where that is not safe, or another was
-    first, nothing changes."""
+    """Start a new attempt at a failed payment, with the fields that the customer ``corrected``. If that is not safe, or
+    if another request was first, nothing changes."""
     entry = await desk.opening.entry(practice_id)
     for _ in range(TRIES):
         db, payment = await find(desk, practice_id, payment_id)
@@ -149,7 +150,7 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Cu
             return found
         tried = {attempt.provider_code for attempt in found.attempts}
         if right != payment:
-            tried = set()  # whoever refused the old data may take the new
+            tried = set()  # a provider that declined the old data may accept the new data
         in_turn = [snapshot.configurations[c.code] for c in sorted(ranked, key=lambda c: c.code in tried)]
         await ensure_lease(desk, practice_id)
         attempt = new_attempt(desk, payment, in_turn[0], found.attempts[-1].number + 1, desk.world.now())
@@ -158,10 +159,10 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Cu
             payment = right
             same_routes = partial(provider_configs.unchanged, known=snapshot.revision)
             payment = await reopen(desk, db, payment, attempt, "payer", same_routes)
-        except (Stale, Duplicate):  # another was first, or the configurations have changed
+        except (Stale, Duplicate):  # another request was first, or the configurations have changed
             desk.forget(practice_id)
             continue
-        # Not every provider once more, however many are configured: the limit is the payment's.
+        # The number of attempts is limited for the payment, however many providers are configured.
         in_turn = in_turn[: MAX_ATTEMPTS - len(found.attempts)]
         again = await asyncio.shield(attempt_in_turn(desk, db, entry.name, payment, attempt, in_turn))
         return await taken(db, again.payment)
@@ -183,8 +184,8 @@ def _customer_of(payment: Payment) -> Customer:
 
 
 def _as_corrected(payment: Payment, typed: Customer) -> Payment:
-    """The payment with what its customer typed; a blank field stays as it was. A phone number that was typed is the one
-    that is charged, whatever the details of a direct charge said before."""
+    """Return the payment with the fields that its customer typed; a blank field keeps its value. A typed phone number
+    is the one that is charged: it replaces the phone in the details of a direct charge."""
     details = payment.method_details
     if details and typed.phone:
         details = {name: value for name, value in details.items() if name != "phone"}
@@ -195,8 +196,8 @@ def _as_corrected(payment: Payment, typed: Customer) -> Payment:
 
 
 async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: Payment) -> None:
-    """Write what the customer of a failed payment has corrected: a unit of its own, since one statement of PostgreSQL
-    changes a row once. The audit log names the fields, not their values."""
+    """Write the fields that the customer of a failed payment corrected. This is a unit of its own, because one
+    statement of PostgreSQL changes a row once. The audit log names the fields, not their values."""
     if right == payment:
         return
     unit = Unit()
@@ -211,7 +212,7 @@ async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: 
 
 
 async def set_color(desk: Desk, practice_id: int, color: str | None, actor: str) -> None:
-    """The practice's colour on its payers' pages, ``#rrggbb``; None goes back to ours."""
+    """Set the practice's checkout color, ``#rrggbb``; None restores the default."""
     db = await desk.opening.practice(practice_id)
     now = desk.world.now()
     unit = Unit()

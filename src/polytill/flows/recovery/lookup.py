@@ -1,7 +1,7 @@
-"""Finding out: ask the provider about what is not settled, for as long as it takes, and settle by its answer.
+"""Recovery: look up everything that is not settled, for as long as it takes, and settle by the answers.
 
-It never marks anything failed without the provider's proof. A call that could not be made says nothing. An attempt
-whose link nobody can hold is closed and followed by a new one, so that a payment is never found but not payable.
+Nothing is marked as failed without the provider's proof. A lookup that could not be made proves nothing. An attempt
+whose link was lost is closed and followed by a new one, so that no payment is found that nobody can pay.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from polytill.storage.refunds import Operation, Refund
 from polytill.storage.webhook_events import WebhookEvent
 
 Look = Callable[[], Coroutine[object, object, object]]
-# Nobody has begun to pay; or the keys are refused, and waiting longer would not make them good.
+# No payment was started; or the provider rejects the keys, and waiting longer would not help.
 SAYS_NO_MORE = frozenset({Reason.not_found, Reason.config})
-# There is nothing over there that could be closed, or no call that closes it.
+# The provider has nothing to close, or no call that closes it.
 NOT_CLOSABLE = frozenset({NOTHING_TO_CLOSE, NOT_SUPPORTED})
 _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer with the payment page was lost.")
 
 
 async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
-    """Ask the provider for the truth about a payment, now, and settle by it."""
+    """Look up a payment at its provider now, and settle by the answer."""
     db, payment = await find(desk, practice_id, payment_id)
     attempts = await payments.attempts_of(db, payment_id)
     asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
@@ -65,7 +65,7 @@ async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "
     unanswered = False
     for attempt in asked:
         payment, outcome = await _refreshed(desk, db, payment, attempt, source)
-        # "Not found" is an answer: nobody has begun to pay.
+        # "Not found" is an answer: no payment was started.
         unanswered = unanswered or (isinstance(outcome, Unknown) and outcome.reason is not Reason.not_found)
     found = await taken(db, await _read(db, payment.id))
     found.unanswered, found.asked = unanswered, bool(asked)
@@ -73,7 +73,7 @@ async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "
 
 
 def _worth_asking(desk: Desk, payment: Payment, attempt: Attempt) -> bool:
-    if attempt.state is AttemptState.sent:  # its call may still be under way
+    if attempt.state is AttemptState.sent:  # its call may still be running
         return attempt.next_lookup_at is not None and attempt.next_lookup_at <= desk.world.now()
     if attempt.state is AttemptState.succeeded:
         return payment.provider_fee is None
@@ -87,14 +87,14 @@ async def _read(db: PracticeDb, payment_id: str) -> Payment:
 
 
 async def refresh(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str = "lookup") -> Payment:
-    """Ask about one attempt and settle by the answer; where its link is lost, go on under a new reference."""
+    """Look up one attempt and settle by the answer; if its link was lost, start a new attempt."""
     return (await _refreshed(desk, db, payment, attempt, source))[0]
 
 
 async def _refreshed(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str
 ) -> tuple[Payment, Outcome]:
-    """``refresh``, and what the provider said."""
+    """Do what ``refresh`` does, and return the provider's outcome as well."""
     entry = (await desk.catalog()).get(attempt.provider_code)
     try:
         handler = handler_class(desk, entry) if entry else None
@@ -111,28 +111,28 @@ async def _refreshed(
     made = await payments.attempts_of(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
     if charges_at_once(payment):
-        open_payment = False  # nobody is surprised by a charge that was asked for long ago: it is asked for anew
+        open_payment = False  # a customer must not be surprised by a late charge: a new request is needed
     follows = successor_of(desk, payment, attempt, len(made)) if open_payment and made[-1].id == attempt.id else None
     configuration = await configuration_of(desk, db, attempt.config_id)
     newest = configuration.newest(attempt.environment) if configuration else None
     if follows is not None and newest is not None:
-        follows.credential_version = newest.version  # those of the lost link may be refused by now
-    # Lost only as long as nobody has its link: its own answer may arrive while this lookup is under way.
+        follows.credential_version = newest.version  # the provider may reject the keys of the lost link by now
+    # The link is lost only as long as nobody has it: the answer of its own call may arrive during this lookup.
     payment, _ = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
     if follows is None or await payments.attempt_by_id(db, follows.id) is None:
         return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
     configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
-    assert configuration is not None  # the provider was asked by it just now
+    assert configuration is not None  # this configuration was just used for the lookup
     answer = await start(desk, db, practice.name, payment, follows, configuration)
     return (await settle(desk, db, payment, follows, answer, "answer"))[0], answer
 
 
 async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: str) -> tuple[Payment, Attempt]:
-    """Both rows as they stand now: to ask may mean to repeat the call, and what the caller read may be long ago.
+    """Read both rows again before the lookup: it may repeat the call, and the caller's rows may be old.
 
-    An attempt that is still on its way is called unknown first: if its call then ends without having got there, that
-    proves nothing any more.
+    An attempt whose call may still be running is marked unknown first. If that call then ends without reaching the
+    provider, this proves nothing any more.
     """
     fresh = await payments.attempt_by_id(db, attempt.id)
     assert fresh is not None
@@ -150,7 +150,7 @@ async def _settled(
     if adopted is not attempt:
         payment, attempt = await _read(db, payment.id), adopted
     payment, settled = await settle(desk, db, payment, attempt, outcome, source)
-    # The first time, also what overtook the very answer in which the provider gave the payment its name.
+    # The first lookup also processes webhooks that arrived before the answer that named the transaction.
     before = attempt if attempt.lookups else replace(attempt, provider_transaction_id=None)
     await receive.take_up_after(desk, db, before, settled)
     return payment, outcome
@@ -165,7 +165,7 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
         )  # fmt: skip
         return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
     practice = await desk.opening.entry(db.practice_id)
-    # Who is away is never charged by a repeat, not even under its own key: that charge is only asked about.
+    # A saved method is never charged by a repeated call, not even with the same key: its lookup only reads.
     first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
     params = LookupParams(
         attempt.id, attempt.provider_transaction_id, amount, first,
@@ -178,27 +178,27 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
 def _interpreted(
     desk: Desk, handler: type[Handler], payment: Payment, attempt: Attempt, outcome: Outcome
 ) -> tuple[Outcome, bool]:
-    """What a lookup's answer proves, and whether the attempt's link is lost (found or not, nobody can pay it)."""
+    """Return what a lookup's answer proves, and whether the attempt's link is lost (nobody can pay it, found or not)."""
     moves_money = handler.create_moves_money or charges_at_once(payment)
     undecided = attempt.state in (AttemptState.sent, AttemptState.unknown)
-    # Its maker's clock may have been wrong, and so may ours: this counts from when this process first found it open.
+    # The clock that wrote the row may have been wrong, as may ours: count from when this process first found it open.
     open_s = desk.open_for_s(attempt.id, attempt.updated_at) if attempt.state is AttemptState.unknown else 0
     if isinstance(outcome, NotSent):
         age_s = desk.age_s(attempt.id, attempt.created_at)
         repeated = handler.idempotency == "key" and age_s < handler.idempotency_window_s
         repeated = repeated and payment.saved_method_id is None and attempt.provider_transaction_id is None
         if undecided and repeated and outcome.reason in REFUSED_AGAIN:
-            # The identical request was refused: had the first one worked, its result had come back.
+            # The identical request was rejected: if the first one had succeeded, its result would have been returned.
             return outcome, False
         if outcome.reason is not Reason.not_found or not undecided:
-            return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the question did not get through
+            return Unknown(outcome.reason, outcome.code, outcome.detail), False  # the lookup did not reach the provider
         if not moves_money:
-            # Some providers do not know a link until somebody has paid it: it may yet bring money, and is asked about.
+            # Some providers do not know a link before it is paid: it may still bring money, so lookups continue.
             return _LINK_LOST, True
-        # "Not found" proves something only once the first call cannot still be running over there.
+        # "Not found" proves something only when the first call cannot still be running at the provider.
         return (outcome, True) if open_s >= desk.horizon_s(handler) else (Unknown(Reason.not_found), False)
     if undecided and not moves_money and isinstance(outcome, Unknown) and outcome.code == OTHER_ACCOUNT:
-        # Whichever account has it: nobody ever held this link, and it is still asked about.
+        # Whichever account has it, nobody ever had this link. Lookups continue.
         return _LINK_LOST, True
     payable = isinstance(outcome, NeedsAction) and outcome.action is not None
     waits_for_payer = isinstance(outcome, NeedsAction) or (isinstance(outcome, Declined) and not outcome.final)
@@ -208,12 +208,12 @@ def _interpreted(
 
 
 async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
-    """A checkout that nobody finished: ask once more, close it at the provider where that can be done, cancel it."""
+    """End a checkout that was not paid in time: look it up once more, close it at the provider if possible, cancel it."""
     for attempt in await payments.attempts_of(db, payment.id):
         if attempt.state is AttemptState.needs_action:
             payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
             if isinstance(outcome, Succeeded):
-                return payment  # another amount than asked for: it was paid, and waits for a person
+                return payment  # paid, but with another amount than requested: a review case is open
             if isinstance(outcome, Unknown) and outcome.reason not in SAYS_NO_MORE:
                 return payment  # it may have been paid, and the provider cannot say so now
     if payment.status is not PaymentStatus.requires_action:
@@ -224,13 +224,15 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
         outcome = await call_for(desk, db, attempt, "cancel_payment", params)
         if isinstance(outcome, NotSent) and outcome.reason in NOT_NOW:
-            outcome = Unknown(outcome.reason, outcome.code, outcome.detail)  # nobody was asked: closed another time
+            outcome = Unknown(
+                outcome.reason, outcome.code, outcome.detail
+            )  # no call was made: it is closed another time
         if isinstance(outcome, NotSent) and outcome.reason is Reason.invalid_state and outcome.code not in NOT_CLOSABLE:
-            return payment  # it is not as we believe over there; how it is, could not be asked
+            return payment  # the provider has another state, which could not be looked up
         concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
         if concluded:
-            # Closed over there, or there is no way to close it: a late success would still be settled.
-            outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
+            # Closed at the provider, or not closable: a late success would still be settled.
+            outcome = Declined(Reason.expired, True, "expired", "The payment expired before it was paid.")
         payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry", unless_moved=concluded)
     return payment
 
@@ -243,12 +245,12 @@ class _Work(NamedTuple):
 
 
 async def sweep(desk: Desk, practice_id: int) -> int:
-    """Everything that is overdue in one practice, one after the other. How many things there were.
+    """Look up everything that is overdue in one practice, one item after the other. Return the number of items.
 
-    A provider that keeps us waiting is asked nothing more until the next time: those that answer do not wait for it, nor
-    does what it has told us. Nor do other practices: while a few visits wait for it, the others leave it out, and what
-    they leave out counts, so that they soon come again. What has waited longest comes first, so that each kind of
-    question has its turn.
+    A slow provider gets no more calls until the next sweep: lookups at other providers and webhooks that it has sent do
+    not wait for it. Nor do other practices: while a few sweeps wait for it, the others skip its items. Skipped items
+    count as work, so that their practices are visited again soon. The longest overdue item comes first, so that every
+    kind of item gets its turn.
     """
     db = await desk.opening.practice(practice_id)
     patience, elapsed_s, slow = desk.patience, desk.world.elapsed_s, set()
@@ -263,16 +265,16 @@ async def sweep(desk: Desk, practice_id: int) -> int:
 
 
 async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
-    """Look at one thing. Whether its provider kept us waiting."""
+    """Process one item. Return whether its provider was slow."""
     slow_s, time_s = desk.settings.provider_timeout_s / 2, asyncio.get_running_loop().time
     began_s, slow_from_s, waited = time_s(), desk.world.elapsed_s() + slow_s, None
     desk.patience.begin(one.asked, slow_from_s)
     try:
-        # In a task of its own: what one leaves open in its context cannot be seen by the next.
+        # A task of its own: what it leaves open in its context stays invisible to the next one.
         await asyncio.create_task(one.look())
         waited = False
     except Exception as error:
-        # One that cannot be looked up must not keep the others waiting.
+        # An item that cannot be looked up must not delay the others.
         log.error("lookup_failed", practice=practice_id, subject=one.subject, error=type(error).__name__)
     finally:
         if time_s() - began_s >= slow_s:
@@ -282,7 +284,7 @@ async def _looked(desk: Desk, practice_id: int, one: _Work) -> bool:
 
 
 async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
-    """What is to be looked at. Nothing is read here that belongs to one thing alone: that may be what cannot be read."""
+    """Return the overdue items. Nothing is read here that belongs to one item alone: it may be unreadable."""
     now = desk.world.now()
     beyond = never_after(now)
 

@@ -1,7 +1,7 @@
-"""What a payer answers to a direct charge: a PIN, a one-time password, a birthday. Passed on once, and forgotten here.
+"""Payment input of a direct charge: a PIN, a one-time password, a birthday. It is passed on once and never stored.
 
-A charge is one reference, which can be paid once: an answer whose own answer was lost is not sent again by us; the
-provider is asked how the charge stands.
+A charge is one reference, which can be paid once. If the provider's answer to an input is lost, the input is not sent
+again: the charge is looked up.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ FIELDS: Mapping[Wants, tuple[str, ...]] = {
 async def continue_payment(
     desk: Desk, practice_id: int, payment_id: str, values: Mapping[str, Secret], actor: str
 ) -> Taken:
-    """Pass on what the payer typed, and settle by what the provider says. The values are kept nowhere."""
+    """Send the customer's payment input to the provider, and settle by the answer. The values are not stored."""
     db, payment = await find(desk, practice_id, payment_id)
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     action = open_action(db, attempt)
     if action is None or action.wants is None:
-        raise Conflict("This payment asks its payer for nothing at present.", code="nothing_wanted")
+        raise Conflict("This payment needs no payment input now.", code="nothing_wanted")
     wants = action.wants
     _check(wants, values)
     values = await _in_normal_form(desk, db, payment, wants, values)
@@ -61,7 +61,7 @@ async def continue_payment(
     try:
         await db.commit(unit)
     except Stale:
-        raise Conflict("This payment has just changed; look at it again.", code="payment_changed") from None
+        raise Conflict("This payment has just changed. Read it again.", code="payment_changed") from None
     params = ContinuePaymentParams(
         attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
         new_id(desk.world), action.continuation or {},
@@ -71,18 +71,19 @@ async def continue_payment(
 
 def _check(wants: Wants, values: Mapping[str, Secret]) -> None:
     needed = FIELDS[wants]
-    # Blank is the same as missing, also where all of it is invisible.
+    # A blank value is a missing one, also if it consists of invisible characters.
     missing = [name for name in needed if name not in values or not visible(values[name].reveal())]
-    errors = [FieldError(f"/values/{name}", "This is wanted.") for name in missing]
+    errors = [FieldError(f"/values/{name}", "This field is required.") for name in missing]
     errors += [FieldError(f"/values/{name}", "This is not wanted now.") for name in values if name not in needed]
     if errors:
-        raise Invalid(errors, f"The payer is asked for: {', '.join(needed)}.")
+        raise Invalid(errors, f"Send all required values: {', '.join(needed)}.")
 
 
 async def _in_normal_form(
     desk: Desk, db: PracticeDb, payment: Payment, wants: Wants, values: Mapping[str, Secret]
 ) -> Mapping[str, Secret]:
-    """The phone number in E.164, and codes in ASCII digits without the blanks that people type. Blanks alone are none."""
+    """Return the phone number in E.164, and codes in ASCII digits without blanks. ``Invalid`` if only blanks were
+    typed."""
     if wants is Wants.phone:
         place = (await desk.configured(db)).place
         try:
@@ -90,14 +91,14 @@ async def _in_normal_form(
         except InvalidContact as error:
             raise Invalid([customers.wrong("/values/phone", error)], str(error)) from None
         if phone is None:
-            raise Invalid([FieldError("/values/phone", "This is wanted.")])
+            raise Invalid([FieldError("/values/phone", "This field is required.")])
         return {"phone": Secret(phone.e164)}
     read = read_code if wants in (Wants.pin, Wants.otp) else without_invisible
     found = {name: Secret(read(value.reveal())) for name, value in values.items()}
     if blank := [
-        FieldError(f"/values/{name}", "This is wanted.") for name, value in found.items() if not value.reveal()
+        FieldError(f"/values/{name}", "This field is required.") for name, value in found.items() if not value.reveal()
     ]:
-        raise Invalid(blank, f"The payer is asked for: {', '.join(FIELDS[wants])}.")
+        raise Invalid(blank, f"Send all required values: {', '.join(FIELDS[wants])}.")
     return found
 
 
@@ -112,7 +113,7 @@ async def _pass_on(
 
 
 def _forgetful(outcome: Outcome, values: Mapping[str, Secret]) -> Outcome:
-    """The outcome without what the payer typed: a provider may quote in its words the very PIN that it refuses."""
+    """Return the outcome without the payment input: a provider may quote the very PIN that it declines."""
     words = [value.reveal() for value in values.values() if len(value.reveal()) >= 3]
     changes = {
         name: _without(getattr(outcome, name), words)

@@ -1,1 +1,1 @@
-"""Review: what staff resolve and decide."""
+"""Review: cases that staff resolve, and decisions of staff."""

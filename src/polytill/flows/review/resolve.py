@@ -1,8 +1,8 @@
-"""The operator's queue: what a person must decide, with what is known of it, and the few ways to end a case.
+"""Review cases: each with its evidence, and the few ways to resolve it.
 
-No way out is a guess about money: asking the provider goes through ``settle``, giving an excess back is a refund under a
-key that the case fixes (so that two clicks are one refund), a charge that nobody can find is called off by who knows that
-nothing was paid (and a late success is booked all the same), and a case that is put away keeps who did it and why.
+No resolution guesses about money. A lookup goes through ``settle``. A duplicate payment is refunded with a key that the
+case fixes, so that two clicks are one refund. A charge that no lookup can find is marked as not paid by staff who know
+it, and a late success is still booked. A case that is marked as handled keeps who did it and why.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund, excess_key
 from polytill.storage.units import Unit
 
-# So long the provider is asked about a transaction that it knows, before a person may say that nothing was paid.
+# A transaction that the provider knows is looked up for so long before staff may mark it as not paid.
 NOT_UNDERSTOOD_FOR = timedelta(days=1)
 UNCLEAR_REASONS = frozenset(reason.value for reason in Reason if reason not in UNDERSTOOD)
 PRACTICES_AT_ONCE = 50
@@ -45,18 +45,18 @@ CASES_EACH = 20
 
 @dataclass(slots=True)
 class Evidence:
-    """A case beside everything that our rows say of its payment."""
+    """A case with everything that our rows hold about its payment."""
 
     case: OperatorCase
     payment: Payment | None
     attempts: list[Attempt]
     refunds: list[Refund]
     disputes: list[Dispute]
-    answered: bool = True  # False: the provider was asked just now and did not say
+    answered: bool = True  # False: the provider was just called and did not answer
 
 
 async def evidence(desk: Desk, practice_id: int, case_id: str) -> Evidence:
-    """One case with its evidence; ``NotFound`` otherwise."""
+    """Return one case with its evidence. ``NotFound`` if there is no such case."""
     db = await desk.opening.practice(practice_id)
     return await _evidence(db, await _existing(db, case_id))
 
@@ -78,7 +78,8 @@ async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
 
 
 async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
-    """Open cases of the next practices by id, for the platform; and the practice to go on after, None at the end."""
+    """Return open cases of the next practices by id, for the platform, and the practice to continue after, None at the
+    end."""
     entries = await practices.listed(desk.owner, after_id, PRACTICES_AT_ONCE)
     found = []
     for entry in entries:
@@ -88,20 +89,20 @@ async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCas
             db = await desk.opening.practice(entry.id)
             found += [(entry.id, case) for case in await cases.listed(db, limit=CASES_EACH)]
         except Exception as error:
-            # One practice that cannot be opened must not hide the cases of the others.
+            # A practice that cannot be opened must not hide the cases of the others.
             log.error("cases_not_read", practice=entry.id, error=type(error).__name__)
     return found, entries[-1].id if len(entries) == PRACTICES_AT_ONCE else None
 
 
-# ── Ways to go on ──
+# ── Resolutions ──
 
 
 async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evidence:
-    """Ask the provider again about the payment and its refunds, and settle by what it says. The case stays open."""
+    """Look up the case's payment and its refunds again, and settle by the answers. The case stays open."""
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     if case.payment_id is None:
-        raise Conflict("This case is about no payment of ours; there is nothing to ask for.", code="nothing_to_look_up")
+        raise Conflict("This case has no payment, so there is nothing to look up.", code="nothing_to_look_up")
     unit = Unit()
     audit.append(unit, desk.world.now(), actor, "case.looked_up", case.id, {"kind": case.kind})
     await db.commit(unit)
@@ -112,8 +113,8 @@ async def look_up(desk: Desk, practice_id: int, case_id: str, actor: str) -> Evi
 
 
 async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> bool:
-    """Ask about the case's payment, and those of its refunds, captures and cancels whose end is not known. Whether the
-    provider has said something."""
+    """Look up the case's payment, and those of its refunds, captures and cancels whose outcome is unknown or pending.
+    Return whether the provider answered."""
     assert case.payment_id is not None
     found = await lookup.confirm(desk, db.practice_id, case.payment_id)
     asked, answered = found.asked, not found.unanswered
@@ -124,16 +125,16 @@ async def _ask(desk: Desk, db: PracticeDb, case: OperatorCase) -> bool:
             after = await refunds.by_id(db, known.id)
             answered = answered and (after is None or after.state is not RefundState.unknown)
     for operation in await refunds.open_operations(db, case.payment_id):
-        if operation.state is not OperationState.sent:  # its call may still be under way
+        if operation.state is not OperationState.sent:  # its call may still be running
             await refresh(desk, db, operation)
             asked = True
     return asked and answered
 
 
 async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
-    """Mark a case as handled, with a note that says how or on what proof. Nothing about money changes."""
+    """Mark a case as handled, with a note that says how or on what proof. No money changes."""
     if not note.strip():
-        raise invalid("/note", "Say how the case was handled, or on what proof.", reason="say_how")
+        raise invalid("/note", "Describe how the case was handled, or the proof.", reason="say_how")
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     await _resolve(desk, db, case, {"action": "handled", "note": note}, actor)
@@ -141,22 +142,23 @@ async def put_away(desk: Desk, practice_id: int, case_id: str, note: str, actor:
 
 
 async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
-    """Say that the keys of today are of the account that the replaced ones were of, and on what proof.
+    """Record that the current keys belong to the account of the replaced keys, with the proof.
 
-    From then on it is proof if they find nothing of what the old ones asked for. That holds for every case about the
-    same two sets of keys, so all of those end; the provider is asked at once about this one, by the worker about others.
+    From then on, a "not found" with the current keys is proof for requests of the replaced ones. That holds for every
+    case about the same two sets of keys, so all of them end. This case's payment is looked up at once, the others by
+    the worker.
     """
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     if not note.strip():
-        detail = "Say how it is known that the keys are of the same account."
+        detail = "Describe the proof that the keys belong to the same account."
         raise invalid("/note", detail, reason="say_how_same_account")
     same = await _same_keys(desk, db, case)
     if same is None:
-        raise Conflict("Only what was made with keys that were replaced can be answered so.", code="not_other_account")
+        raise Conflict("Only a case about replaced keys can be resolved in this way.", code="not_other_account")
     for other in await cases.listed(db, kind=case.kind, limit=1000):
         if other.id != case.id and await _same_keys(desk, db, other) == same:
-            with suppress(Conflict):  # somebody else ended it meanwhile
+            with suppress(Conflict):  # somebody else resolved it meanwhile
                 await _resolve(desk, db, other, {"action": "same_account", "note": note, **same}, actor)
     await _resolve(desk, db, case, {"action": "same_account", "note": note, **same}, actor)
     answered = await _ask(desk, db, case)
@@ -166,7 +168,7 @@ async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, ac
 
 
 async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:
-    """The configuration of a case about replaced keys, their version, and that of the keys which replaced them."""
+    """Return the configuration of a case about replaced keys, their version, and the version of their replacement."""
     attempt = await payments.attempt_by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
     configuration = await configuration_of(desk, db, attempt.config_id) if attempt else None
     newest = configuration.newest(attempt.environment) if attempt and configuration else None
@@ -176,17 +178,16 @@ async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str
 
 
 async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor: str) -> Evidence:
-    """Say that nothing was paid, and how that is known, where nobody can be asked: a charge without a page whose name was
-    lost. Its payment is canceled, and the case ends. If its provider's word comes after all, that counts: a late success
-    is booked.
-    """
+    """Mark a charge as not paid, with the proof, if no lookup can find it: it has no page, and its provider id was
+    lost. Its payment is canceled, and the case ends. A later answer of the provider still counts: a late success is
+    booked."""
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     if not note.strip():
-        raise invalid("/note", "Say how it is known that nothing was paid.", reason="say_how_not_paid")
+        raise invalid("/note", "Describe the proof that nothing was paid.", reason="say_how_not_paid")
     attempt = await unfindable(desk, db, case)
     if attempt is None:
-        detail = "The provider can report this outcome. Only one that stays unknown can be marked as not paid."
+        detail = "The provider can report this outcome. Look it up instead."
         raise Conflict(detail, code="can_be_found")
     payment = await payments.by_id(db, attempt.payment_id)
     assert payment is not None
@@ -196,21 +197,21 @@ async def call_off(desk: Desk, practice_id: int, case_id: str, note: str, actor:
     def also(unit: Unit) -> None:
         add_resolution(unit, case, resolution, actor, desk.world.now())
 
-    with suppress(Stale):  # somebody else ended the case
+    with suppress(Stale):  # somebody else resolved the case
         await settle(desk, db, payment, attempt, said, "staff", None, also, unless_moved=True, decided=case)
     found = await evidence(desk, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
-        raise Conflict("This case was resolved already.", code="case_resolved")
+        raise Conflict("This case is already resolved.", code="case_resolved")
     return found
 
 
 async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt | None:
-    """The attempt of an ``unresolved`` case, where its provider cannot be asked about it; None for any other case."""
+    """Return the attempt of an ``unresolved`` case if no lookup can resolve it; None for any other case."""
     if case.kind != UNRESOLVED or "attempt" not in case.detail:
         return None
     attempt = await payments.attempt_by_id(db, case.detail["attempt"])
     if attempt is not None and attempt.unclear_since is not None:
-        return attempt  # its provider answers, in words that nobody understands
+        return attempt  # its provider answers in a status that no handler knows
     if attempt is None or attempt.state is not AttemptState.unknown:
         return None
     if attempt.provider_transaction_id is not None:
@@ -223,23 +224,23 @@ async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt 
 async def refund_excess(
     desk: Desk, practice_id: int, case_id: str, actor: str, accept_dispute_risk: bool = False
 ) -> Evidence:
-    """Refund a duplicate payment, or what is left of it. The case ends when the money has gone back. What an open
-    chargeback is about is refunded only with ``accept_dispute_risk``."""
+    """Refund a duplicate payment, or the rest of it. The case ends when the refund has succeeded. A payment with an
+    open chargeback is refunded only with ``accept_dispute_risk``."""
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     if case.kind != "excess" or case.payment_id is None:
-        raise Conflict("Only an excess can be given back in this way.", code="not_an_excess")
+        raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_an_excess")
     payment = await payments.by_id(db, case.payment_id)
     attempt = await payments.attempt_by_id(db, case.subject)
     assert payment is not None
     assert attempt is not None
     if attempt.state is not AttemptState.succeeded:
-        raise Conflict("This attempt holds no money now; look it up again.", code="not_refundable")
+        raise Conflict("This attempt has no money to refund now. Look it up again.", code="not_refundable")
     await create_refunds.can_refund(desk, attempt)
     await ensure_lease(desk, practice_id)
     made = None
     for _ in range(TRIES):
-        with suppress(Stale):  # something about the payment has changed, such as a dispute
+        with suppress(Stale):  # the payment has changed, for example by a dispute
             made = await _excess_refund(desk, db, case, actor, accept_dispute_risk)
             break
     if made is None:
@@ -252,8 +253,8 @@ async def refund_excess(
 async def _excess_refund(
     desk: Desk, db: PracticeDb, case: OperatorCase, actor: str, accept_dispute_risk: bool
 ) -> Refund:
-    """The refund row of a duplicate payment, on disk before its call: of what is left after every earlier one that may
-    count. ``Stale`` where something about the payment has changed meanwhile."""
+    """Commit the refund row of a duplicate payment before its call: the amount that earlier refunds leave. ``Stale`` if
+    the payment has changed meanwhile."""
     assert case.payment_id is not None
     payment = await payments.by_id(db, case.payment_id)
     attempt = await payments.attempt_by_id(db, case.subject)
@@ -262,11 +263,11 @@ async def _excess_refund(
     known, disputed = await refunds.of_payment(db, payment.id), await disputes.of_payment(db, payment.id)
     left = duplicates.left(payment, attempt, known, disputed)
     if left <= 0:
-        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded")
+        raise Conflict("This duplicate payment is already being refunded.", code="already_refunded")
     if not accept_dispute_risk and duplicates.disputed(attempt, disputed):
         raise Conflict(
-            "This duplicate payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer"
-            " is paid twice. Send acceptDisputeRisk: true to refund it all the same.",
+            "This duplicate payment is disputed. A refund does not end the dispute: if it is lost, the customer is paid"
+            " twice. Send acceptDisputeRisk: true to refund it anyway.",
             code=create_refunds.DISPUTED, left=Money(0, attempt.currency),
         )  # fmt: skip
     now = desk.world.now()
@@ -285,20 +286,20 @@ async def _excess_refund(
     try:
         await db.commit(unit)
     except Duplicate:
-        raise Conflict("This duplicate payment is being refunded already.", code="already_refunded") from None
+        raise Conflict("This duplicate payment is already being refunded.", code="already_refunded") from None
     return made
 
 
 async def open_or_conflict(db: PracticeDb, case_id: str) -> OperatorCase:
-    """A case that is open. ``NotFound`` or ``Conflict`` otherwise."""
+    """Return an open case. ``NotFound`` or ``Conflict`` otherwise."""
     case = await _existing(db, case_id)
     if case.state != "open":
-        raise Conflict("This case was resolved already.", code="case_resolved")
+        raise Conflict("This case is already resolved.", code="case_resolved")
     return case
 
 
 def add_resolution(unit: Unit, case: OperatorCase, resolution: dict[str, Any], actor: str, now: datetime) -> None:
-    """End an open case as staff decided, with its audit line, in the unit that makes it true."""
+    """Resolve an open case by a decision of staff, with its audit line, in the unit that carries it out."""
     cases.resolve(unit, case, resolution, actor, now)
     audit.append(unit, now, actor, "case.resolved", case.id, {"kind": case.kind, **resolution})
 
@@ -309,4 +310,4 @@ async def _resolve(desk: Desk, db: PracticeDb, case: OperatorCase, resolution: d
     try:
         await db.commit(unit)
     except Stale:
-        raise Conflict("This case was resolved already.", code="case_resolved") from None
+        raise Conflict("This case is already resolved.", code="case_resolved") from None

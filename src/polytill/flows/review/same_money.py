@@ -1,4 +1,4 @@
-"""Staff decide whether a refund and a lost dispute are the same money, where the provider does not say it."""
+"""Staff decide whether a refund and a lost dispute are the same money, if the provider does not say so."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from polytill.storage.disputes import Dispute
 
 
 async def count(desk: Desk, practice_id: int, case_id: str, counted_as: CountedAs, note: str, actor: str) -> Evidence:
-    """Book the disputes of a ``refund_or_dispute`` case as money of their own beside the refunds (``separate``), or once
-    together with them (``same``). The case ends; a case about more money returned than was captured may open."""
+    """Book the disputes of a ``refund_or_dispute`` case as money of their own beside the refunds (``separate``), or
+    once together with them (``same``). The case ends. A case about more money returned than was captured may open."""
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     if case.kind != SAME_MONEY:
-        raise Conflict("Only a case about a refund and a dispute can be decided so.", code="not_refund_or_dispute")
-    if not note.strip():
-        raise invalid(
-            "/note", "Say how it is known, for example from the provider's statement.", reason="say_how_known"
+        raise Conflict(
+            "Only a case about a refund and a dispute can be resolved in this way.", code="not_refund_or_dispute"
         )
+    if not note.strip():
+        raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     resolution = {"action": f"counted_{counted_as.value}", "note": note.strip()}
     await ensure_lease(desk, practice_id)
     for _ in range(TRIES):
@@ -36,16 +36,16 @@ async def count(desk: Desk, practice_id: int, case_id: str, counted_as: CountedA
         fresh = await cases.by_id(db, case_id)
         if not waiting or fresh is None or fresh.state != "open":
             break
-        with suppress(Stale, CheckRefused):  # another fact of the payment came first
+        with suppress(Stale, CheckRefused):  # another change of the payment was first
             await count_dispute(desk, db, fresh, waiting[0], counted_as, resolution, actor)
     found = await evidence(desk, practice_id, case_id)
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
-        raise Conflict("This case was resolved already.", code="case_resolved")
+        raise Conflict("This case is already resolved.", code="case_resolved")
     return found
 
 
 async def _undecided(db: PracticeDb, case: OperatorCase) -> list[Dispute]:
-    """The lost disputes of a case's attempt that staff have not decided yet."""
+    """Return the lost disputes of a case's attempt that staff have not decided yet."""
     assert case.payment_id is not None
     return [
         d for d in await disputes.of_payment(db, case.payment_id)

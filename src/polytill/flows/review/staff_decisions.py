@@ -1,7 +1,7 @@
-"""Staff decide what stays unknown: that a payment was paid, and whether a refund, capture or cancel was done.
+"""Staff decide outcomes that stay unknown: that a payment was paid, and whether a refund, capture or cancel was done.
 
-Each decision settles through the flow that a provider's answer takes, with ``staff`` as its source, and is kept in
-``staff_decisions`` with the note. What the provider says later is held against it in ``staff_word.py``.
+Each decision settles through the same flow as a provider's answer, with ``staff`` as its source, and is stored in
+``staff_decisions`` with the note. ``staff_word.py`` compares it with what the provider reports later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from polytill.storage.staff_decisions import StaffDecision
 from polytill.storage.units import Unit
 
 LONGEST_IDENTIFIER = 200
-BY_STAFF = "by_staff"  # the code that stands where a provider's own would
+BY_STAFF = "by_staff"  # the code in the place of a provider's code
 _NOT_DONE = "Staff decided that this was not done."
 
 
@@ -44,24 +44,24 @@ _NOT_DONE = "Staff decided that this was not done."
 async def mark_paid(
     desk: Desk, practice_id: int, case_id: str, transaction: str, amount: int | None, note: str, actor: str
 ) -> Evidence:
-    """Book an attempt whose outcome stays unknown as paid, as if its provider had said so.
+    """Book an attempt whose outcome stays unknown as paid, as if its provider had reported it.
 
-    ``transaction`` is the provider's id or receipt number of it, as its statement shows it, and ``amount`` (minor units)
-    what that shows: it must be the attempt's. ``Conflict`` where the outcome is not unknown, or where the transaction is
-    recorded for another attempt.
+    ``transaction`` is the provider's id or receipt number, and ``amount`` (minor units) the amount, as on the
+    provider's statement; the amount must be the attempt's. ``Conflict`` if the outcome is not unknown, or if the
+    transaction is recorded for another attempt.
     """
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     attempt = await undecided(db, case)
     if attempt is None:
-        detail = "Only an attempt whose outcome is unknown can be marked as paid."
+        detail = "Only an attempt with an unknown outcome can be marked as paid."
         raise Conflict(detail, code="outcome_known")
     transaction, note = _identifier(transaction), _note(note)
     expected = Money(attempt.amount, attempt.currency)
     if amount is None:
         raise invalid("/amount", "Enter the amount that the provider's statement shows.", reason="amount_missing")
     if amount != attempt.amount:
-        detail = f"The attempt is about {expected}. A transaction of another amount cannot pay it."
+        detail = f"The amount must be {expected}, the amount of the attempt."
         raise invalid("/amount", detail, reason="another_amount", amount=expected)
     await _no_other(db, attempt, transaction)
     payment = await payments.by_id(db, attempt.payment_id)
@@ -94,7 +94,7 @@ async def mark_paid(
 
 
 async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
-    """The attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
+    """Return the attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
     if case.kind != UNRESOLVED or case.state != "open" or "attempt" not in case.detail:
         return None
     attempt = await payments.attempt_by_id(db, case.detail["attempt"])
@@ -103,33 +103,31 @@ async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
 
 
 def _identifier(given: str) -> str:
-    """A provider's transaction or receipt id as staff typed or copied it: without invisible characters."""
+    """Return a transaction or receipt id as staff typed it, without invisible characters."""
     transaction = visible(given)
     if not identifier_key(transaction):
         detail = "Enter the provider's transaction id or receipt number."
         raise invalid("/transactionId", detail, reason="transaction_missing")
     if len(transaction) > LONGEST_IDENTIFIER:
-        detail = f"A transaction id has at most {LONGEST_IDENTIFIER} characters."
+        detail = f"A transaction id must have at most {LONGEST_IDENTIFIER} characters."
         raise invalid("/transactionId", detail, reason="shape_too_long", most=LONGEST_IDENTIFIER)
     return transaction
 
 
 def _note(note: str) -> str:
     if not note.strip():
-        raise invalid(
-            "/note", "Say how it is known, for example from the provider's statement.", reason="say_how_known"
-        )
+        raise invalid("/note", "Describe the proof, for example the provider's statement.", reason="say_how_known")
     return note.strip()
 
 
 async def _no_other(db: PracticeDb, attempt: Attempt, transaction: str) -> None:
-    """``Conflict`` where a transaction is recorded for another attempt at the same provider configuration."""
+    """``Conflict`` if a transaction is recorded for another attempt at the same provider configuration."""
     other = await payment_identifiers.other_attempt(db, attempt, transaction)
     if other is None:
         return
     payment = await payments.by_id(db, other.payment_id)
     name = payment.number or payment.id if payment else other.payment_id
-    detail = f"Transaction {transaction} is recorded for payment {name} already. One transaction pays one attempt."
+    detail = f"Transaction {transaction} is already recorded for payment {name}. Check the id: one transaction pays one attempt."
     raise Conflict(detail, code="transaction_recorded", transaction=transaction, payment=name)
 
 
@@ -141,14 +139,14 @@ async def decide(
 ) -> Evidence:
     """Decide whether a refund, capture or cancel whose outcome stays unknown was done at the provider.
 
-    ``transaction`` is the provider's id of a refund that was done, where staff know it. ``Conflict`` where the outcome is
-    not unknown.
+    ``transaction`` is the provider's id of a refund that was done, if staff know it. ``Conflict`` if the outcome is not
+    unknown.
     """
     db = await desk.opening.practice(practice_id)
     case = await open_or_conflict(db, case_id)
     stuck = await stuck_of(db, case)
     if stuck is None:
-        detail = "Only a refund, capture or cancellation whose outcome is unknown can be decided."
+        detail = "Only a refund, capture or cancel with an unknown outcome can be decided."
         raise Conflict(detail, code="outcome_known")
     note = _note(note)
     named = _identifier(transaction) if transaction and is_done and isinstance(stuck, Refund) else None
@@ -168,7 +166,7 @@ async def decide(
         audit.append(unit, now, actor, f"{what.value}.marked_{word}", stuck.payment_id, detail)
         add_resolution(unit, case, resolution, actor, now)
 
-    with suppress(Stale):  # the provider, or somebody else, was first
+    with suppress(Stale):  # the provider's answer or another decision was first
         if isinstance(stuck, Refund):
             await _refund_decided(desk, db, case, stuck, is_done, named, also)
         else:
@@ -177,7 +175,8 @@ async def decide(
 
 
 async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | None:
-    """The refund, capture or cancel of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
+    """Return the refund, capture or cancel of an open ``unresolved`` case whose outcome is unknown; None for any other
+    case."""
     if case.kind != UNRESOLVED or case.state != "open" or case.payment_id is None:
         return None
     if "refund" in case.detail:
@@ -192,7 +191,7 @@ async def stuck_of(db: PracticeDb, case: OperatorCase) -> Refund | Operation | N
 
 
 def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
-    """What a refund, capture or cancel is, as a decision names it."""
+    """Return what a decision is about: a refund, a capture or a cancel."""
     if stuck is None:
         return None
     return DecidedOn.refund if isinstance(stuck, Refund) else DecidedOn(stuck.kind)
@@ -205,14 +204,14 @@ async def _refund_decided(
     if named is not None:
         for other in await refunds.of_payment(db, refund.payment_id):
             if other.id != refund.id and other.provider_refund_id == named:
-                detail = f"Refund {named} is recorded already. One refund at the provider is one refund here."
+                detail = f"Refund {named} is already recorded. Check the id: it can belong to one refund only."
                 raise Conflict(detail, code="refund_recorded", transaction=named)
     outcome: Outcome
     if is_done:
         outcome = Succeeded(Money(refund.amount, refund.currency), named)
     elif refund.state is RefundState.unknown:
         outcome = NotSent(Reason.not_found, BY_STAFF, _NOT_DONE)
-    else:  # the provider took it on: it has failed
+    else:  # the provider accepted it: it failed later
         outcome = Declined(Reason.declined, True, BY_STAFF, _NOT_DONE)
     await settle_refund(desk, db, refund, outcome, "staff", also, case)
 
@@ -239,7 +238,7 @@ async def _operation_decided(
         await db.commit(unit)
         return
     if attempt.state not in (AttemptState.authorized, AttemptState.needs_action):
-        raise Stale  # its attempt is over: the next lookup ends the operation
+        raise Stale  # its attempt has ended: the next lookup ends the operation
     outcome: Outcome = Declined(Reason.canceled, True, BY_STAFF, "Staff decided that this was canceled.")
     if operation.kind == "capture":
         outcome = Succeeded(
@@ -263,7 +262,7 @@ def _decision(
 
 
 def _decided(found: Evidence, resolution: dict[str, Any], actor: str) -> Evidence:
-    """The evidence, where the case ended as decided here. ``Conflict`` where somebody or something else was first."""
+    """Return the evidence if this decision ended the case. ``Conflict`` if another decision or fact was first."""
     if (found.case.resolved_by, found.case.detail.get("resolution")) != (actor, resolution):
-        raise Conflict("This case was resolved already.", code="case_resolved")
+        raise Conflict("This case is already resolved.", code="case_resolved")
     return found

@@ -1,4 +1,4 @@
-"""Foreign code fails by itself: what a handler raises ends nothing else, whatever it is."""
+"""Isolates the code of handlers: an exception in one handler ends nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 
 
 class ProcessStopped(BaseException):
-    """The process ends here. Nothing of the product may catch it: the simulated world stops a node with it."""
+    """The process must end. No product code may catch it: the simulated world stops a node with it."""
 
 
 def ends_only_itself(error: BaseException) -> bool:
-    """Whether what a handler's code raised is a mistake of that code. False: it ends the process or our own task, and has
-    to be raised further. ``SystemExit`` is such a mistake: no handler decides that the service stops."""
+    """Whether an exception from a handler is a fault of that handler alone. If False, it ends the process or our own
+    task and must be raised again. ``SystemExit`` is such a fault, because a handler must not stop the service."""
     if isinstance(error, asyncio.CancelledError):
         try:
             task = asyncio.current_task()

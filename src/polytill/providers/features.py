@@ -1,10 +1,10 @@
-"""What a handler can do, told by its methods and nothing else."""
+"""The features of a handler, derived from its methods only."""
 
 from __future__ import annotations
 
 from polytill.providers.contract import Handler
 
-# Each feature, and the verb that does it. ``supportedFeatures`` is computed from this.
+# Each feature and its method. ``supportedFeatures`` is computed from this.
 FEATURES: tuple[tuple[str, str], ...] = (
     ("payments", "create_payment_intent"),
     ("webhooks", "process_webhook"),
@@ -21,5 +21,5 @@ FEATURES: tuple[tuple[str, str], ...] = (
 
 
 def features_of(handler: type[Handler]) -> list[str]:
-    """The features that this handler really has: a verb that is inherited from ``Handler`` is none."""
+    """The features that this handler supports. A method that is inherited from ``Handler`` does not count."""
     return [feature for feature, verb in FEATURES if getattr(handler, verb, None) not in (None, getattr(Handler, verb))]

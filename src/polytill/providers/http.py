@@ -1,7 +1,7 @@
-"""The one way out to payment providers: sends bytes, and sorts failures by what the other side can have seen.
+"""The only HTTP client for payment providers. It sorts failures by whether the provider can have received the request.
 
-``Http`` does not know any provider. It answers an ``Answer``, or ``NotSent`` (nothing can have arrived over there) or
-``Unknown`` (something may have). It never follows redirects, so a key cannot be carried to another host.
+``Http`` knows no provider. It returns an ``Answer``, ``NotSent`` (nothing can have arrived at the provider) or
+``Unknown`` (something may have). It never follows redirects, so a key is never sent to another host.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import msgspec
 from polytill.providers.outcomes import JsonObject, NotSent, Reason, Unknown
 from polytill.providers.token_cache import TokenCache
 
-MAX_DEPTH = 50  # no provider nests deeper; who sends more wants to exhaust the stack
-MAX_EXPONENT = 350  # any double, and nothing that a database would refuse to keep
+MAX_DEPTH = 50  # no provider nests deeper; a deeper body is meant to exhaust the stack
+MAX_EXPONENT = 350  # covers every double, and excludes what a database would reject
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 STATUS_BODY_BYTES, STATUS_BODY_S = 64 * 1024, 1.0
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
-MAX_RETRY_AFTER_S = 3600.0  # a provider may slow us down, not stop us for ever
+MAX_RETRY_AFTER_S = 3600.0  # a provider may slow us down, but not stop us forever
 
-# What goes wrong before a byte of ours can have arrived.
+# Errors that occur before any byte of the request can have arrived.
 _NOT_MADE = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -46,13 +46,13 @@ def _number(text: str) -> Decimal:
     return number
 
 
-# Providers write money as JSON numbers with a fraction; a float would round them.
+# Providers write money as JSON numbers with a fraction. A float would round them.
 _decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON as Python values, fractions as ``Decimal``. ``ValueError`` for anything that is not JSON."""
+    """JSON as Python values, with fractions as ``Decimal``. Raises ``ValueError`` for anything that is not JSON."""
     try:
         value = _decode(body)
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
@@ -71,7 +71,7 @@ def _deeper_than(value: Any, depth: int) -> bool:
 
 
 def _without_nul(value: Any) -> Any:
-    # NUL is JSON, but no database takes it; what a provider sends must be kept all the same.
+    # NUL is valid JSON, but no database accepts it. The provider's answer must be stored all the same.
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")
     if isinstance(value, list):
@@ -82,13 +82,13 @@ def _without_nul(value: Any) -> Any:
 
 
 def to_json(value: Any) -> bytes:
-    """Python values as JSON bytes, ``Decimal`` as an exact number."""
+    """Python values as JSON bytes, with ``Decimal`` as an exact number."""
     return _encode(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the headers (lower-case names) and the JSON object of the body."""
+    """A provider's answer: the status, the headers (lower-case names) and the JSON object of the body."""
 
     status: int
     data: JsonObject
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long the provider asks us to wait: seconds, or a moment by the clock that its answer shows."""
+        """How long the provider asks us to wait, in seconds. A date is compared with the ``Date`` header of the answer."""
         value = self.headers.get("retry-after", "")
         if value.isascii() and value.isdecimal():
             return min(float(value[:9]), MAX_RETRY_AFTER_S)
@@ -105,7 +105,7 @@ class Answer:
 
 
 def _moment_in(text: str) -> float | None:
-    """Seconds since the epoch of an HTTP date; None where it is none."""
+    """An HTTP date in seconds since the epoch; None if the text is not a date."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
@@ -113,21 +113,21 @@ def _moment_in(text: str) -> float | None:
 
 
 class Transport(Protocol):
-    """How bytes reach a provider. The product's is aiohttp; a simulation hands in its own."""
+    """Sends bytes to a provider. The product uses aiohttp; a simulation supplies its own."""
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers (lower-case names) and body; or ``ConnectionNotMade``, or ``AnswerLost``."""
+        """Return status, headers (lower-case names) and body. Raises ``ConnectionNotMade`` or ``AnswerLost``."""
         ...
 
 
 class ConnectionNotMade(Exception):
-    """No connection came about: the other side has seen nothing."""
+    """No connection was made: the provider has received nothing."""
 
 
 class AnswerLost(Exception):
-    """The request may have arrived; its answer did not."""
+    """The request may have arrived, but its answer did not."""
 
 
 class AiohttpTransport:
@@ -135,7 +135,8 @@ class AiohttpTransport:
 
     def __init__(self, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._session: aiohttp.ClientSession | None = None
-        # ``connect`` ends a TLS handshake that hangs: the key has not been shown yet, and that must not count as sent.
+        # ``connect`` ends a TLS handshake that hangs. No key has been sent at that point, so the request counts as not
+        # sent.
         self._timeout = aiohttp.ClientTimeout(
             total=answer_timeout_s, connect=2 * CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
         )
@@ -146,7 +147,7 @@ class AiohttpTransport:
                 timeout=self._timeout,
                 connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
                 auto_decompress=True,
-                cookie_jar=aiohttp.DummyCookieJar(),  # one practice's cookie must never reach another's call
+                cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one practice must never be sent with a call of another
             )
         return self._session
 
@@ -175,14 +176,14 @@ class AiohttpTransport:
             raise AnswerLost(type(error).__name__) from error
 
     async def close(self) -> None:
-        """End the session. A later call would open another."""
+        """Close the session. A later call opens another."""
         if self._session is not None:
             await self._session.close()
 
 
 class StatusTransport(AiohttpTransport):
-    """For deliveries to a host: the status is the answer. Its body is read to a bound, so that the connection can be used
-    again, and not waited for longer than a second."""
+    """For event deliveries: only the status matters. The body is read up to a limit, so that the connection can be
+    reused, and for at most one second."""
 
     async def _content(self, response: aiohttp.ClientResponse) -> bytes:
         left = STATUS_BODY_BYTES
@@ -196,7 +197,8 @@ class StatusTransport(AiohttpTransport):
 
 
 class Http:
-    """What a handler holds: sends one request and answers in outcomes. Keeps access tokens for the handlers after it."""
+    """The HTTP client of a handler: sends one request and returns outcomes. Its access tokens are shared by later
+    handlers."""
 
     __slots__ = ("tokens", "transport")
 
@@ -207,9 +209,10 @@ class Http:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | NotSent | Unknown:
-        """One request. 429 is ``NotSent`` (refused before work); what is not a JSON object is ``Unknown``.
+        """Send one request. 429 is ``NotSent`` (rejected before any work). A body that is not a JSON object is
+        ``Unknown``.
 
-        What a JSON object says with whatever status, the handler reads: only it knows its provider's words.
+        The handler interprets a JSON object with any other status: only the handler knows its provider's codes.
         """
         try:
             status, answer_headers, content = await self.transport.send(method, url, headers, body)
@@ -226,7 +229,9 @@ class Http:
             return NotSent(
                 Reason.rate_limited, "429", "The provider limits the number of requests.", answer.retry_after_s
             )
-        if status == 408 or (not isinstance(data, dict) and status >= 500):  # 408: given up, after who knows what
+        if status == 408 or (
+            not isinstance(data, dict) and status >= 500
+        ):  # 408: the provider gave up after an unknown part of the work
             return Unknown(Reason.provider_unavailable, str(status), "The provider has an outage.")
         if not isinstance(data, dict) or 300 <= status < 400:
             return Unknown(Reason.unreadable, str(status), "The provider's answer could not be read.")
@@ -235,12 +240,12 @@ class Http:
 
 @lru_cache(maxsize=1024)
 def origin_of(url: str) -> str | None:
-    """``scheme://host[:port]`` of an http(s) address, without a default port; None where it is no such address."""
+    """``scheme://host[:port]`` of an http(s) address, without a default port; None if it is not such an address."""
     try:
         parts = urlsplit(url)
         port = parts.port
         (parts.hostname or "").encode("idna")
-    except ValueError:  # no port, or a host that no resolver takes
+    except ValueError:  # invalid port, or a host that no resolver accepts
         return None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return None
@@ -252,8 +257,8 @@ def origin_of(url: str) -> str | None:
 def may_receive_keys(url: str, hosts: frozenset[str], allowed_origins: frozenset[str]) -> bool:
     """Whether keys may be sent to this address: https to a host that the handler declares, or an origin from settings.
 
-    A declared ``*.example.com`` stands for one label more, for providers with a host for each account (Adyen). What a
-    catalog row says decides nothing here. No address at all is right for a provider without a network.
+    A declared ``*.example.com`` matches one more label, for providers with a host for each account (Adyen). A catalog
+    row cannot allow a host. An empty address is right for a provider without a network.
     """
     if not url:
         return not hosts

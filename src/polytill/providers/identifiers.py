@@ -1,8 +1,8 @@
-"""Reads identifiers out of a provider's kept answers, by the paths that its handler declares.
+"""Reads identifiers from a provider's stored answers, by the paths that its handler declares.
 
-A path is names joined by dots; a list on the way stands for each of its items, and ``Item[Name=Receipt]`` for those whose
-``Name`` is ``Receipt``. After a colon follows what the value must
-begin with: ``latest_charge:ch_`` is the charge's id only where the field holds an id and no object.
+A path consists of names joined by dots. A list on the path means each of its items, and ``Item[Name=Receipt]`` means
+the items whose ``Name`` is ``Receipt``. A prefix that the value must have follows a colon: ``latest_charge:ch_`` is the
+charge's id only if the field holds an id and not an object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IdentifierPaths = Mapping[IdentifierKind, tuple[str, ...]]
 
 
 def identifiers_in(paths: IdentifierPaths, response: Any) -> Identifiers:
-    """The identifiers that stand in an answer as it is kept, without its secret fields."""
+    """The identifiers in a stored answer, which is without its secret fields."""
     found: Identifiers = {}
     for kind, places in paths.items():
         values = dict.fromkeys(value for place in places for value in _values(response, place))

@@ -1,7 +1,7 @@
-"""Cash and bank transfers that staff see with their own eyes: a provider without a network.
+"""Cash and bank transfers that staff confirm: a provider without a network.
 
-What to know: the truth of such a payment is a person's word, given in ``flows/payments/manual.py`` with a note and kept in the
-audit log. So this handler says how to pay and nothing else: it never calls a payment paid by itself.
+Staff confirm such a payment in ``flows/payments/manual.py`` with a note, which is stored in the audit log. So this
+handler only describes how to pay, and never reports a payment as paid.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _text(title: str, length: int) -> JsonObject:
 
 
 class ManualProvider(Handler):
-    """One practice's desk and bank account."""
+    """The desk and the bank account of one practice."""
 
     code = "manual"
     name = "Cash and bank transfer"
@@ -76,41 +76,41 @@ class ManualProvider(Handler):
     confirmed_by_staff = True
     identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {IdentifierKind.receipt: ("proof",)}
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """How to pay, and under which words."""
+        """Return how to pay, and which reference to name."""
         return self._waiting(params.reference, params.number, params.amount, params.method)
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
-        """Nobody but staff knows: the payment waits."""
+        """Return ``NeedsAction``: only staff know whether it was paid."""
         return NeedsAction(None, params.amount, params.reference)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """A create that was cut off can be paid all the same."""
+        """Return how to pay: a create call that was cut off can be paid all the same."""
         first = params.create
         return self._waiting(
             params.reference, first.number if first else None, params.amount, first.method if first else None
         )
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
-        """Whoever asks for the refund says that the money was handed back."""
+        """Return ``Succeeded``: staff who request the refund confirm that the money was returned."""
         return Succeeded(params.amount, params.reference)
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """As ``refund_payment``: the word stands."""
+        """Return the same as ``refund_payment``."""
         return Succeeded(params.amount, params.reference)
 
     async def test_credentials(self) -> CredentialTest:
-        """There are none."""
+        """Return ``ok``: there are no keys."""
         return CredentialTest(True, "There are no keys to test.", self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Nobody sends deliveries."""
+        """Return False: there are no webhooks."""
         return False
 
     def get_public_config(self) -> JsonObject:
-        """What a payer may read: all of it."""
+        """All settings: the customer may read them."""
         return {name: self.config.config[name] for name in sorted(self.config.config)}
 
     # ── Answers ──

@@ -1,7 +1,7 @@
-"""The merchant's reference in a provider's field: within its length and its characters, the same for each repeat.
+"""The merchant's reference in a provider's field: within its length and its characters, and the same for each repeat.
 
-Letters that a field does not take become those without accents, everything else a dash. Of what is too long the end stays:
-references count up there.
+Letters that a field does not accept lose their accents, and any other such character becomes a dash. If the text is too
+long, the end remains, because references count up there.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import unicodedata
 
 from polytill.domain.text import search_form, visible
 
-STATEMENT_LONGEST = 10  # of Stripe's 22 on a statement: a prefix of up to ten, an asterisk and a space stand before it
+STATEMENT_LONGEST = 10  # of Stripe's 22 on a statement: a prefix of up to ten, an asterisk and a space precede it
 _ASCII_WORD = "0-9A-Za-z"
 _PLAIN = re.compile(f"[^{_ASCII_WORD} ./_-]")
 _STATEMENT = re.compile(f"[^{_ASCII_WORD} ./#&-]")
 
 
 def shown(text: str | None, longest: int) -> str | None:
-    """A reference in a field that takes any text."""
+    """A reference for a field that accepts any text."""
     plain = visible(text or "")
     return plain[-longest:].strip() or None
 
 
 def plain_code(text: str | None, longest: int) -> str | None:
-    """A reference in a field that takes letters and digits of ASCII, spaces and ``. / _ -``. None where nothing is left."""
+    """A reference for a field that accepts ASCII letters and digits, spaces and ``. / _ -``. None if nothing remains."""
     return _within(_PLAIN, text, longest)
 
 
 def statement_suffix(text: str | None, longest: int = STATEMENT_LONGEST) -> str | None:
-    """A reference on a card's statement: without ``< > \\ ' " *``, and with a letter in it. None where nothing is left."""
+    """A reference for a card statement: without ``< > \\ ' " *``, and with a letter in it. None if nothing remains."""
     kept = _within(_STATEMENT, text, longest)
     if kept is None or re.search("[A-Za-z]", kept):
         return kept
@@ -37,7 +37,7 @@ def statement_suffix(text: str | None, longest: int = STATEMENT_LONGEST) -> str 
 
 
 def noted(metadata: dict[str, str], reference: str | None) -> dict[str, str]:
-    """The host's metadata, with the reference beside it unless the host has a value of that name."""
+    """The host's metadata plus the reference, unless the host has a value of that name."""
     return {"reference": reference, **metadata} if reference else metadata
 
 

@@ -1,7 +1,7 @@
-"""Access tokens: what a provider wants fetched with a client's id and secret before each real call.
+"""Access tokens, which a provider requires before each real call, for a client's id and secret.
 
-Fetching one moves nothing, so whatever goes wrong there, the real call was not sent. A token is kept in memory until
-shortly before it ends (``token_cache.py``); one that the provider refuses all the same is fetched anew, once.
+Fetching a token moves no money, so if that fails, the real call was not sent. A token is cached in memory until shortly
+before it expires (``token_cache.py``). If the provider rejects a cached token, another one is fetched, once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Answered = Answer | NotSent | Unknown
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The request that fetches the token of one client of the provider called ``name``."""
+    """The request that fetches the access token of one client. ``name`` is the provider."""
 
     name: str
     method: str
@@ -35,19 +35,19 @@ class TokenRequest:
 
     @property
     def digest(self) -> bytes:
-        """What stands for these credentials at this address, and for no others."""
+        """Identifies these credentials at this address."""
         parts = [self.name, self.method, self.url, *(f"{name}: {self.headers[name]}" for name in sorted(self.headers))]
         return hashlib.sha256("\n".join(parts).encode() + b"\n\n" + (self.body or b"")).digest()
 
 
 def basic(user: str | None, secret: Secret | None) -> dict[str, str]:
-    """The header that shows a client's id and secret."""
+    """The Basic authorization header of a client's id and secret."""
     pair = f"{user or ''}:{secret.reveal() if secret else ''}"
     return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}", "Accept": "application/json"}
 
 
 async def fetch_token(http: Http, request: TokenRequest) -> Token | NotSent:
-    """A fresh token. ``NotSent(config)`` where the provider refuses the client's id or secret."""
+    """Fetch a token. Returns ``NotSent(config)`` if the provider rejects the client's id or secret."""
     answer = await http.send(request.method, request.url, request.headers, request.body)
     if isinstance(answer, NotSent):
         return answer
@@ -63,7 +63,8 @@ async def send_with_token(
     send: Callable[[Secret], Awaitable[Answered]],
     refuses: Callable[[Answer], bool] = lambda answer: answer.status == 401,
 ) -> Answered:
-    """Make the real call with a token. Where the provider refuses a kept one, nothing was done: once more with a fresh one."""
+    """Send the real call with a token. If the provider rejects a cached one, nothing was done, and the call is repeated
+    once with a new token."""
     key = request.digest
     token, was_kept = await http.tokens.get(key, now_s, lambda: fetch_token(http, request))
     if isinstance(token, NotSent):

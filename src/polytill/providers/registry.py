@@ -1,7 +1,7 @@
-"""Which handlers exist: those built in, those that plug-in packages bring, and custom ones that settings allow.
+"""The available handlers: built-in ones, those of plug-in packages, and custom ones that settings allow.
 
-A catalog row names a handler; it never chooses code by itself. A handler that cannot be loaded is missing with a
-sentence that says why, and never breaks another.
+A catalog row names a handler, but cannot choose code. A handler that cannot be loaded is missing, with a sentence that
+gives the reason, and never breaks another.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ MOST_FAULTS = 3
 
 
 class HandlerMissing(Exception):
-    """Why a code has no handler here, as one sentence."""
+    """Why a code has no handler in this installation, as one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlugIn:
-    """One entry point of the group ``polytill.providers``: its handler, or the sentence that says why there is none."""
+    """One entry point of the group ``polytill.providers``: its handler, or a sentence that says why there is none."""
 
     code: str
     path: str  # module:Class
-    distribution: str | None  # name and version of the package that brings it
+    distribution: str | None  # name and version of the package that provides it
     handler: type[Handler] | None = None
     refused: str | None = None
 
@@ -65,7 +65,7 @@ class Registry:
         self._custom: dict[str, type[Handler]] = {}
 
     def get(self, code: str, integration_type: str = "built_in", handler_module: str | None = None) -> type[Handler]:
-        """The handler of a catalog entry; ``HandlerMissing`` where there is none."""
+        """The handler of a catalog entry. Raises ``HandlerMissing`` if there is none."""
         if integration_type == "custom":
             return self._load_custom(code, handler_module)
         if code in BUILT_IN:
@@ -78,16 +78,16 @@ class Registry:
         return found.handler
 
     def installed(self) -> dict[str, type[Handler]]:
-        """Handlers that need no permission: built in first, then plugged in."""
+        """Handlers that need no permission: built-in ones first, then plug-ins."""
         plugged = {code: one.handler for code, one in self._found().items() if one.handler is not None}
         return {**BUILT_IN, **{code: handler for code, handler in plugged.items() if code not in BUILT_IN}}
 
     def plug_ins(self) -> list[PlugIn]:
-        """Every plug-in that is installed, by code: those that were loaded, and those that were refused."""
+        """All installed plug-ins by code, loaded and rejected."""
         return [one for _, one in sorted(self._found().items())]
 
     def look_again(self, codes: Iterable[str]) -> None:
-        """Find plug-ins that were installed since: where one of these codes has no handler yet. What is loaded stays."""
+        """Find plug-ins that were installed later, if one of these codes has no handler yet. Loaded handlers stay."""
         if self._plug_ins is None or all(code in BUILT_IN or self._is_loaded(code) for code in codes):
             return
         invalidate_caches()
@@ -128,7 +128,7 @@ class Registry:
 
 
 def _find(loaded: Mapping[str, PlugIn]) -> dict[str, PlugIn]:
-    """The installed plug-ins by code. No code of a refused one runs where another claims the same provider."""
+    """The installed plug-ins by code. If several claim one provider, none of their code runs."""
     claims: dict[str, list[EntryPoint]] = {}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         claims.setdefault(entry_point.name, []).append(entry_point)
@@ -149,7 +149,7 @@ def _plug_in(code: str, claimed: list[EntryPoint]) -> PlugIn:
         refused = f"Several plug-ins claim the code {code!r}: {both}. None is loaded; uninstall all but one."
         return replace(first, distribution=None, refused=refused)
     try:
-        with redirect_stdout(sys.stderr):  # what it prints is no output of a command of ours
+        with redirect_stdout(sys.stderr):  # an import must not print into the output of a command
             found = claimed[0].load()
         return replace(first, handler=_checked(code, found, claimed[0].value))
     except HandlerMissing as error:
@@ -170,13 +170,13 @@ def _cannot(what: str, path: str, error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The type of an error, and the name that it misses. The text of a foreign error may quote a secret."""
+    """The type of an error and the name that it misses. The message of a plug-in's error may quote a secret."""
     name = getattr(error, "name", None) if isinstance(error, ImportError | AttributeError | NameError) else None
     return f"{type(error).__name__} ({name})" if isinstance(name, str) and name else type(error).__name__
 
 
 def _place(error: BaseException) -> str:
-    """File and line of the plug-in's own code where an import ended, such as `` at polytill_acme/handler.py:12``."""
+    """File and line of the plug-in's own code at which an import failed, such as `` at polytill_acme/handler.py:12``."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {_short(error.filename)}:{error.lineno}"
     own = [

@@ -1,4 +1,4 @@
-"""Comparing signatures. Constant time, and deaf to whatever strange bytes a header may hold."""
+"""Compares signatures in constant time. Any bytes in a header are safe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header by its case-insensitive name; None where it is absent or empty."""
+    """A header by its case-insensitive name; None if it is absent or empty."""
     wanted = name.lower()
     for key, value in headers.items():
         if key.lower() == wanted:
@@ -16,7 +16,7 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def same(expected: str, given: str | None) -> bool:
-    """Equality in constant time. An empty or missing side never matches."""
+    """Compare in constant time. An empty or missing side never matches."""
     if not expected or not given:
         return False
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))

@@ -1,5 +1,7 @@
-"""Whether what a handler's code answers is of the types that the contract declares. A handler is foreign code, and Python
-checks none of them: a float amount or a date that is text would fail later, where the answer is written, and be lost.
+"""Checks that a handler's results have the types that the contract declares.
+
+Python does not check the types of a plug-in's results. A float amount or a date as text would fail later, when the
+result is written, and the result would be lost.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from polytill.domain.states import DisputeKind, DisputeReason, DisputeState
 from polytill.providers.facts import DisputeFact, RefundFact, WebhookResult
 from polytill.providers.http import MAX_ANSWER_BYTES, MAX_DEPTH
 
-# Fields of text whose values are a closed list.
+# Text fields whose values are a closed list.
 CLOSED: Mapping[tuple[type, str], frozenset[str]] = {
     (RefundFact, "state"): frozenset({"pending", "requires_action", "succeeded", "failed", "unknown"}),
     (DisputeFact, "state"): frozenset(DisputeState),
@@ -28,7 +30,7 @@ CLOSED: Mapping[tuple[type, str], frozenset[str]] = {
     (DisputeFact, "reason"): frozenset(DisputeReason),
     (WebhookResult, "action"): frozenset({"apply", "ignore", "notify"}),
 }
-LONGEST_TEXT = 20_000  # instructions and links; the largest texts of the built-in handlers are a tenth of it
+LONGEST_TEXT = 20_000  # for instructions and links; the longest texts of the built-in handlers are a tenth of it
 
 _NOT_KEPT = re.compile("[\0\ud800-\udfff]")
 
@@ -36,9 +38,10 @@ T = TypeVar("T")
 
 
 def wrong_in(value: Any, kind: Any, at: str = "") -> str | None:
-    """Which part of ``value`` is not what ``kind`` declares, such as ``amount is float``; None where all of it is.
+    """The part of ``value`` that does not match ``kind``, such as ``amount is float``; None if all of it matches.
 
-    Only names of fields and types are in the sentence: a value may be a secret."""
+    The sentence contains only names of fields and types, because a value may be a secret.
+    """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any or isinstance(kind, TypeVar):
         return None
@@ -63,14 +66,15 @@ def wrong_in(value: Any, kind: Any, at: str = "") -> str | None:
 
 
 def without_response(outcome: T) -> T:
-    """The same outcome; without its ``response`` where that is no JSON of a bearable size. What it says of money counts."""
+    """The same outcome, without its ``response`` if that is not JSON or is too large. Its facts about money still
+    count."""
     if getattr(outcome, "response", None) is None or is_json(outcome.response):  # type: ignore[attr-defined]
         return outcome
     return dataclasses.replace(outcome, response=None)  # type: ignore[type-var]
 
 
 def is_json(value: Any) -> bool:
-    """Whether it can be kept: JSON of a bounded depth, and no larger than the largest answer."""
+    """Whether it can be stored: JSON of limited depth, and no larger than the largest answer."""
     left = [MAX_ANSWER_BYTES]
 
     def fits(one: Any, depth: int) -> bool:
@@ -94,7 +98,7 @@ def _wrong_in_union(value: Any, kinds: tuple[Any, ...], at: str) -> str | None:
     found = [wrong_in(value, kind, at) for kind in kinds if kind is not type(None) or value is None]
     if (value is None and type(None) in kinds) or None in found:
         return None
-    # Of the one that it claims to be, where there is one.
+    # Report the fault of the type that the value claims to be, if there is one.
     of_its_kind = [
         w for kind, w in zip(kinds, found, strict=False) if isinstance(kind, type) and isinstance(value, kind)
     ]
@@ -141,7 +145,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _is_text(text: str) -> bool:
-    # No database keeps half a surrogate, and PostgreSQL no NUL.
+    # No database stores half a surrogate, and PostgreSQL no NUL.
     return _NOT_KEPT.search(text) is None
 
 

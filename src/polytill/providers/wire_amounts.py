@@ -1,6 +1,7 @@
-"""Between ISO minor units and the numbers that a provider writes, by the provider's own exponent for a currency.
+"""Converts between ISO minor units and the numbers that a provider writes, by the provider's own exponent for a
+currency.
 
-A provider's exponents are facts of that provider and live in its handler; the arithmetic is the same for all.
+A provider's exponents are facts of that provider and belong to its handler. The arithmetic is the same for all.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from polytill.domain.money import MAX_MINOR, Money, scaled
 
 
 def to_wire(money: Money, wire_exponent: int) -> int:
-    """The integer that stands for this money on the wire. ``InvalidAmount`` where the wire has no place for its last digits."""
+    """The integer for this money on the wire. Raises ``InvalidAmount`` if the wire has too few decimals for it."""
     return scaled(Decimal(money.minor), wire_exponent - exponent_of(money.currency))
 
 
 def amount_step(currency: str, wire_exponent: int) -> int:
-    """The smallest amount, in minor units, of which every amount on the wire is a multiple."""
+    """The step between amounts that the wire can express, in minor units."""
     finer = exponent_of(currency) - wire_exponent
     return 10**finer if finer > 0 else 1
 
 
 def from_wire(value: Any, currency: str, wire_exponent: int, owed: bool = False) -> Money:
-    """The money behind a number or numeric string on the wire. ``InvalidAmount`` where it is no exact amount, or below
-    zero: a balance can be ``owed``, nobody pays or gets back less than nothing."""
+    """The money for a number or numeric string on the wire. Raises ``InvalidAmount`` if it is not an exact amount, or
+    negative without ``owed``: only a balance can be below zero."""
     if currency not in CURRENCIES or not isinstance(value, int | str | Decimal) or isinstance(value, bool):
         raise InvalidAmount
     minor = scaled(value, exponent_of(currency) - wire_exponent)
@@ -36,7 +37,7 @@ def from_wire(value: Any, currency: str, wire_exponent: int, owed: bool = False)
 
 
 def fee_from_wire(value: Any, currency: str, wire_exponent: int) -> Money | None:
-    """A fee, which a provider may state in finer parts than the currency has: rounded half up. None where none is stated."""
+    """A fee, rounded half up, because a provider may state it more finely than the currency. None if none is stated."""
     if value is None or currency not in CURRENCIES or isinstance(value, bool | float):
         return None
     try:

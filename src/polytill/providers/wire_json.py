@@ -1,7 +1,7 @@
-"""Reading what a provider wrote, field by field, whatever it wrote: no reader here ever raises.
+"""Reads a provider's answer field by field. No reader raises, for any content.
 
-Types wobble on every wire: ids come as numbers or as text, absent objects as null, "" or []. Each reader answers one
-type, or the empty value of it.
+Types vary on every wire: ids are numbers or text, absent objects are null, "" or []. Each reader returns one type, or
+the empty value of that type.
 """
 
 from __future__ import annotations
@@ -11,58 +11,58 @@ from typing import Any
 
 from polytill.providers.outcomes import JsonObject, Reason
 
-REMOVED = "[removed]"  # what ``redact`` leaves of a secret
+REMOVED = "[removed]"  # what ``redact`` writes in place of a secret
 REFUND_MARK = "polytill refund "
 
 
 def object_in(data: JsonObject, name: str) -> JsonObject:
-    """The object under this name; an empty one where there is none."""
+    """The object under this name; empty if there is none."""
     inner = data.get(name)
     return inner if isinstance(inner, dict) else {}
 
 
 def objects_in(data: JsonObject, name: str) -> list[JsonObject] | None:
-    """The objects of the list under this name; None where there is no list."""
+    """The objects of the list under this name; None if there is no list."""
     items = data.get(name)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else None
 
 
 def string_in(data: JsonObject, name: str) -> str | None:
-    """A string that is there and not empty."""
+    """A string that is present and not empty."""
     value = data.get(name)
     return value if isinstance(value, str) and value else None
 
 
 def token_in(data: JsonObject, name: str) -> str | None:
-    """A token, unless it is gone: what was kept of an answer holds only that there was one."""
+    """A token, unless it was redacted: a stored answer only shows that there was one."""
     value = string_in(data, name)
     return None if value == REMOVED else value
 
 
 def id_in(data: JsonObject, name: str = "id") -> str | None:
-    """A number or string that names something, as text; None where there is none."""
+    """A number or string that identifies something, as text; None if there is none."""
     value = data.get(name)
     return str(value) if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
 def text_of(value: Any) -> str:
-    """Whatever it is, as short text; "" for null."""
+    """Any value as short text; "" for null."""
     return "" if value is None else str(value)[:300]
 
 
 def refund_note(reference: str, reason: str | None = None) -> str:
-    """How our refund's reference travels in a free text, where a provider has no field for it."""
+    """The reference of our refund in a free text, for a provider that has no field for it."""
     return f"{REFUND_MARK}{reference} {reason or ''}".strip()
 
 
 def noted_reference(note: Any) -> str | None:
-    """Our reference in such a text, whole: one that merely begins like another is another."""
+    """The whole reference in such a text: a reference that is only the beginning of another does not match."""
     _, mark, rest = str(note).partition(REFUND_MARK)
     return rest.split()[0] if mark and rest.split() else None
 
 
 def reason_of_decline(text: str) -> Reason:
-    """The reason behind the words of a bank, where a provider has no code for it."""
+    """The reason for a bank's message, for a provider that has no code for it."""
     lower = text.lower()
     if "insufficient" in lower:
         return Reason.insufficient_funds

@@ -56,6 +56,7 @@ PLACES: tuple[str, ...] = (
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",
+    "docs/api.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

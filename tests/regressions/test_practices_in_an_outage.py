@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polytill.app import Polytill
 from polytill.domain.errors import NotNow
+from polytill.domain.secret import Secret
 from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import lease, presence
-from polytill.flows.admin import catalog, readiness
+from polytill.flows.admin import catalog, clusters, readiness
 from polytill.flows.admin.practices import change_practice, create_key, key_hash, revoke_key
 from polytill.flows.payments.create import PaymentRequest, Taken
 from polytill.flows.webhooks import receive
@@ -29,6 +31,7 @@ from polytill.storage import directory, leases, nodes, watch
 from polytill.web.api.auth import KeyCache
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import put
+from tests.installation import fresh_settings, opened
 from tests.outages import Outage, outage_of
 
 
@@ -264,3 +267,79 @@ async def test_the_copy_is_bounded_and_kept_up_to_date(elsewhere: Elsewhere, mon
         await elsewhere.outage.begin()
         await elsewhere.later(watch.INTERVAL_S)
         assert (await desk.opening.entry(made[-1])).name == "Clinic 5"
+
+
+async def test_no_payment_at_a_cluster_that_is_known_to_have_changed(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address was read before the change, and the practice's database was open: the open one was used."""
+    settings = fresh_settings(tmp_path, postgres_url)
+    async with opened(settings) as till, outage_of(settings) as outage, Polytill.open(outage.settings) as other:
+        monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
+        await clusters.add(till.desk, "second", Secret(postgres_url), "test")
+        practice_id = (await till.create_practice("A", "NGN", cluster="second"))[0].id
+        await other.learn()
+        await other.desk.opening.practice(practice_id)
+        await clusters.change(till.desk, "second", Secret(postgres_url), None, "test")
+        await other.desk.opening.watch.generation()
+        await outage.begin()
+        for _ in range(2):
+            with pytest.raises(NotNow):
+                await other.desk.opening.practice(practice_id)
+        await outage.end()
+        assert (await other.desk.opening.practice(practice_id)).practice_id == practice_id
+
+
+async def test_a_process_that_came_back_is_missed_again(elsewhere: Elsewhere) -> None:
+    """The second time it was noticed when its announcement no longer counted, a quarter of an hour later."""
+    scene = elsewhere.scene
+    worker = claims.Lapsed(scene.desk)
+    await elsewhere.here.beat()
+    await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
+    assert await worker.look() is True
+    await elsewhere.here.beat()
+    await elsewhere.later(claims.LAPSED_EVERY_S)
+    assert await worker.look() is False
+    await elsewhere.later(claims.MISSED_EVERY_S)
+    assert await worker.look() is True
+
+
+async def test_processes_that_die_one_after_the_other_have_everyone_visited_once(elsewhere: Elsewhere) -> None:
+    scene, desk = elsewhere.scene, elsewhere.desk
+    worker, looks = claims.Lapsed(scene.desk), []
+    for _ in range(10):  # a process that is killed every forty seconds
+        await presence.Presence(desk, "serve", False).beat()
+        await elsewhere.later(presence.LIVE_S + claims.LAPSED_EVERY_S)
+        looks.append(await worker.look())
+    assert looks == [True, *[False] * 7, True, False]
+    # Each of them is there until it has been visited for.
+    assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 10
+
+
+async def test_a_time_that_jumps_ahead_forgets_no_process_at_work(elsewhere: Elsewhere) -> None:
+    """A standby an hour ahead takes over: whoever is cut off counts on its announcement all the same."""
+    scene = elsewhere.scene
+    worker = claims.Lapsed(scene.desk)
+    await elsewhere.here.beat()
+    scene.desk.server_clock._zero_s = scene.desk.world.time_s() - scene.desk.world.elapsed_s() + 3600
+    assert await worker.look() is True
+    assert len(await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0))) == 1
+    await elsewhere.later(presence.LEASE_S + presence.LIVE_S + claims.GRACE_S)
+    assert await worker.look() is True
+    assert await nodes.lapsed(scene.desk.owner, scene.desk.shared_after(0)) == {}
+
+
+async def test_a_lease_is_not_asked_for_while_the_owner_database_is_known_to_be_away(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each practice's first payment waited as long as a connection does."""
+    scene, desk = elsewhere.scene, elsewhere.desk
+    await scene.configure()
+    await elsewhere.learn()
+    await elsewhere.outage.begin()
+    await elsewhere.later(watch.INTERVAL_S)
+    asked: list[int] = []
+    monkeypatch.setattr(leases, "hold", lambda _, practice_id, *__: asked.append(practice_id))
+    scene.wire.says("create", paid())
+    assert (await elsewhere.pay(scene.practice_id)).payment.amount_captured == 1000
+    assert (asked, desk.owed_leases) == ([], {scene.practice_id})

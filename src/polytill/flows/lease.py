@@ -27,7 +27,9 @@ async def ensure(desk: Desk, practice_id: int) -> None:
     now_s = desk.world.elapsed_s()
     if now_s < desk.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
-    if now_s < desk.announced_until_s - MARGIN_S and practice_id in desk.owed_leases:
+    announced = now_s < desk.announced_until_s - MARGIN_S
+    if announced and (practice_id in desk.owed_leases or desk.opening.watch.away):
+        desk.owed_leases.add(practice_id)
         return  # written in the background: a request now might take as long as a connection timeout
     try:
         await _write(desk, practice_id)

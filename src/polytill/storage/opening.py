@@ -180,9 +180,7 @@ class Opening:
         """A cluster by its name."""
         if name == DEFAULT:
             return self._clusters[DEFAULT]
-        row = (await self._cluster_rows()).get(name)
-        if self._rows is not None and self.watch.changed_since("cluster", name, self._rows[1][0]):
-            raise DatabaseUnavailable(f"The address of the cluster {name!r} has changed and cannot be read just now.")
+        row = await self._cluster_row(name)
         if row is None:
             raise NotFound(f"There is no cluster named {name!r}.")
         held = self._clusters.get(name)
@@ -210,10 +208,17 @@ class Opening:
             self._rows = (rows, (generation, self._forgotten))
         return self._rows[0]
 
+    async def _cluster_row(self, name: str) -> practices.ClusterRow | None:
+        """``NotNow`` where it is known to have changed and cannot be read: its practices may be elsewhere by now."""
+        row = (await self._cluster_rows()).get(name)
+        if self._rows is not None and self.watch.changed_since("cluster", name, self._rows[1][0]):
+            raise DatabaseUnavailable(f"The address of the cluster {name!r} has changed and cannot be read just now.")
+        return row
+
     async def _location_version(self, cluster: str) -> str:
         if cluster == DEFAULT:
             return ""
-        row = (await self._cluster_rows()).get(cluster)
+        row = await self._cluster_row(cluster)
         return row.sealed_url[-24:] if row else ""
 
     async def open_to_new(self, name: str) -> Cluster:

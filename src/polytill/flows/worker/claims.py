@@ -30,6 +30,7 @@ REPLACED_SHARE = 0.75
 # However much there is to do, a turn comes to an end.
 LONGEST_TURN_S = 60.0
 LAPSED_EVERY_S = 10.0
+MISSED_EVERY_S = 300.0  # processes that die one after the other do not have every practice visited for each of them
 EVERY_PRACTICE = 1_000_000
 WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -199,7 +200,7 @@ class Lapsed:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._missed: set[str] = set()
-        self._looked_at_s = float("-inf")
+        self._looked_at_s = self._missed_at_s = float("-inf")
 
     async def look(self) -> bool:
         """Have every practice visited where a process died; whether one did."""
@@ -208,15 +209,18 @@ class Lapsed:
             return False
         lapsed = await nodes.lapsed(desk.owner, desk.shared_after(0))
         self._looked_at_s = elapsed_s
-        over = desk.shared_after(LIVE_S - LEASE_S - GRACE_S)
-        news = {one for one, until in lapsed.items() if until < over or one not in self._missed}
-        if not news:
+        self._missed &= lapsed.keys()  # one that came back is missed again when it dies
+        # By both clocks, as a lease is: a time that has jumped ahead does not forget a process that may be at work.
+        over = desk.surely_past(LEASE_S - LIVE_S + GRACE_S)
+        ended = {one for one, until in lapsed.items() if until < over}
+        news = ended | (lapsed.keys() - self._missed)
+        if not news or (not ended and elapsed_s - self._missed_at_s < MISSED_EVERY_S):
             return False
         unit = Unit()
         leases.hold_all(unit, desk.shared_after(-GRACE_S))
         nodes.forget_lapsed(unit, over)
         await desk.owner.commit(unit)
-        self._missed = set(lapsed)
+        self._missed, self._missed_at_s = set(lapsed), elapsed_s
         log.warning("node_lapsed", nodes=len(news))
         return True
 

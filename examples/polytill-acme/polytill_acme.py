@@ -1,6 +1,6 @@
-"""Acme: one host, JSON, integer minor units, deliveries signed over their body.
+"""Acme: one host, JSON, integer minor units, webhooks signed over their body.
 
-Replace what is invented here with the facts of the real provider, from the top to the end.
+These facts are invented: replace them with those of the real provider, from the top to the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from polytill.providers.wire_json import id_in, object_in, reason_of_decline, st
 # ── Facts ──
 
 WIRE_EXPONENT = {"USD": 2, "KES": 2, "JPY": 0}
-REDACTED = frozenset({"pay_url"})  # whoever has it can act as the payer
+REDACTED = frozenset({"pay_url"})  # anyone who has it can act as the customer
 REFUSALS = {"duplicate_reference": Reason.duplicate, "currency": Reason.currency_not_supported}
 
 
@@ -79,11 +79,11 @@ class AcmeProvider(Handler):
     # ── Public verbs ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /v1/payments: a page for the payer."""
+        """POST /v1/payments: a page for the customer."""
         try:
             amount = to_wire(params.amount, WIRE_EXPONENT.get(params.amount.currency, 2))
         except InvalidAmount:
-            return NotSent(Reason.validation, detail=f"Acme takes no amount as fine as {params.amount}.")
+            return NotSent(Reason.validation, detail=f"{params.amount} has more decimals than Acme accepts.")
         body = {
             "reference": params.reference,
             "amount": amount,
@@ -99,7 +99,7 @@ class AcmeProvider(Handler):
         return await self._retrieve(params.reference)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """As ``confirm_payment``: our reference is known over there, or the payment is not."""
+        """Same as ``confirm_payment``: the provider finds a payment by our reference, or does not have it."""
         return await self._retrieve(params.reference)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
@@ -126,7 +126,7 @@ class AcmeProvider(Handler):
         mode = {"test": Environment.sandbox, "live": Environment.production}.get(text_of(answer.data.get("mode")))
         if answer.status == 200 and mode is not None:
             return CredentialTest(True, "Acme accepts the key.", mode)
-        return CredentialTest(False, "Acme refuses the key.")
+        return CredentialTest(False, "Acme rejects the key.")
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
         """``acme-signature``: hex HMAC-SHA256 of the raw body."""
@@ -135,7 +135,7 @@ class AcmeProvider(Handler):
         return any(same(hex_hmac(secret, body, "sha256"), given) for secret in secrets)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery: its id tells repeats from news."""
+        """Read a webhook. Its id identifies duplicates."""
         event = parse_json(body)
         event_id = id_in(event) if isinstance(event, dict) else None
         if event_id is None:
@@ -166,13 +166,13 @@ class AcmeProvider(Handler):
 
 
 def money_in(data: dict[str, Any]) -> Money:
-    """The money of an object. ``InvalidAmount`` where there is none that can be read."""
+    """The amount of an object. ``InvalidAmount`` if it is missing or unreadable."""
     currency = text_of(data.get("currency"))
     return from_wire(data.get("amount"), currency, WIRE_EXPONENT.get(currency, 2))
 
 
 def read_payment(answer: Answer, reference: str) -> Outcome:
-    """What every call about one payment answers."""
+    """The outcome of any call about one payment."""
     if answer.status >= 300 or "status" not in answer.data:
         return read_error(answer)
     if answer.data.get("reference") != reference:
@@ -181,7 +181,7 @@ def read_payment(answer: Answer, reference: str) -> Outcome:
 
 
 def payment_outcome(data: dict[str, Any]) -> Outcome:
-    """A payment object, from an answer or a delivery."""
+    """The outcome of a payment object, from an answer or a webhook."""
     status, number, kept = text_of(data.get("status")), id_in(data), redact(data, REDACTED)
     try:
         amount = money_in(data)
@@ -197,11 +197,11 @@ def payment_outcome(data: dict[str, Any]) -> Outcome:
     if status == "declined":
         word = text_of(data.get("decline"))
         return Declined(reason_of_decline(word), False, word or status, None, number, kept)
-    return Unknown(Reason.unreadable, status, "Acme gave a status that is not known.")
+    return Unknown(Reason.unreadable, status, "Acme returned an unknown status.")
 
 
 def read_refund(answer: Answer, reference: str) -> Outcome:
-    """What every call about one refund answers."""
+    """The outcome of any call about one refund."""
     if answer.status >= 300 or "status" not in answer.data:
         return read_error(answer)
     data, kept = answer.data, redact(answer.data, REDACTED)
@@ -222,12 +222,12 @@ def read_refund(answer: Answer, reference: str) -> Outcome:
 
 
 def read_error(answer: Answer) -> Outcome:
-    """An error, sorted by what can have happened over there."""
+    """The outcome of an error, by what the provider can have done."""
     error = object_in(answer.data, "error")
     code, message = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code, message)
-    if answer.status == 409:  # this reference is taken: the first call did arrive
+    if answer.status == 409:  # the reference is taken, so the first call arrived
         return Unknown(Reason.conflict, code, message)
     if answer.status in (401, 403):
         return NotSent(Reason.config, code, message)

@@ -1,4 +1,4 @@
-"""Acme passes every check of polytill's suite. Data only: the provider's own sample answers belong here."""
+"""The data for polytill's conformance suite: put the provider's own sample answers here."""
 
 from typing import Any
 

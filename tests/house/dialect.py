@@ -53,6 +53,8 @@ PLACES: tuple[str, ...] = (
     "src/polytill/flows/recovery/*.py",
     "src/polytill/flows/reconciliation/*.py",
     "src/polytill/flows/review/*.py",
+    "src/polytill/testing/*.py",
+    "src/polytill/testing/*.txt",
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",

@@ -160,7 +160,7 @@ async def test_a_custom_module_is_refused_with_a_sentence(tmp_path: Path, module
 
 def test_the_example_is_what_the_command_writes() -> None:
     written = {name: (EXAMPLE / name).read_text() for name in rendered("acme")}
-    assert written == rendered("acme"), "write examples/polytill-acme anew with `polytill new-provider acme`"
+    assert written == rendered("acme"), "render examples/polytill-acme again with `polytill new-provider acme`"
 
 
 def test_what_the_command_writes_runs(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What proves polytill right, for its authors and for authors of providers."""
+"""What proves that polytill is right, for its authors and for authors of providers."""

@@ -5,8 +5,8 @@
     class TestAcme(Conformance):
         fixture = ProviderFixture(handler=AcmeProvider, …)
 
-``python -m polytill.testing.conformance`` prints the matrix of the built-in handlers; ``--planted`` tests the suite
-itself: it breaks handlers in every way that loses money, and prints how many of them were caught.
+``python -m polytill.testing.conformance`` prints the matrix of the built-in handlers. ``--planted`` tests the suite: it
+breaks handlers in every way that loses money, and prints how many of the faults were caught.
 """
 
 from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixture, Sample, Signature

@@ -1,4 +1,4 @@
-"""The suite from the shell: the matrix of the built-in handlers, the planted faults, the document."""
+"""The suite on the command line: the matrix of the built-in handlers, the planted faults, the document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.testing.conformance.suite import check_all
 
 
 def main() -> int:
-    """Print what was asked for; 1 where a check failed or a planted fault was not caught."""
+    """Print what the arguments request. Returns 1 if a check failed or a planted fault was not caught."""
     parser = argparse.ArgumentParser(prog="python -m polytill.testing.conformance", description=__doc__)
     parser.add_argument("--planted", action="store_true", help="break handlers on purpose; every fault must be caught")
     parser.add_argument("--write", metavar="FILE", help="write the document (docs/providers.md) anew")

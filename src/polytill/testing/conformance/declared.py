@@ -1,4 +1,4 @@
-"""Checks of what a handler declares, and of its instances: facts, capabilities, secrets, two practices side by side."""
+"""Checks of the declarations of a handler and of its instances: facts, capabilities, secrets, isolation of practices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECLARED, SENDING, INSTANCES = "declares", "sends", "instances"
 
 @check(DECLARED, needs_network=False)
 async def code_and_name(stand: Stand) -> None:
-    """The code is a short lower-case word, and there is a name to show."""
+    """The code is a short lower-case word, and the handler has a display name."""
     handler = stand.fixture.handler
     assert re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code), f"{handler.code!r} is no provider code"
     assert handler.name.strip(), "the name is empty"
@@ -44,7 +44,7 @@ async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def keys_tell_their_environment(stand: Stand) -> None:
-    """Each credential's patterns take the fixture's sandbox keys, and nothing empty."""
+    """Each credential's patterns accept the fixture's sandbox keys and reject an empty key."""
     handler = stand.fixture.handler
     assert set(handler.keys) <= {"publicKey", "secretKey", "webhookSecret"}, "an unknown credential is declared"
     for name, spec in handler.keys.items():
@@ -76,7 +76,7 @@ async def config_schema_is_closed(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def currencies_are_real(stand: Stand) -> None:
-    """Every currency is ISO 4217's, with sane terms."""
+    """Every currency is in ISO 4217, with plausible terms."""
     terms = stand.fixture.handler.catalog.currencies
     assert terms, "no currency is declared"
     for code, one in terms.items():
@@ -90,7 +90,7 @@ async def currencies_are_real(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def every_exponent_has_an_example(stand: Stand) -> None:
-    """The fixture has an amount for every number of decimals (0, 2, 3) that occurs among the currencies."""
+    """The fixture has an amount for every number of decimals (0, 2, 3) among the currencies."""
     needed = {CURRENCIES[code].exponent for code in stand.fixture.handler.catalog.currencies if code in CURRENCIES}
     given = {CURRENCIES[example.money.currency].exponent for example in stand.fixture.examples}
     assert needed & {0, 2, 3} <= given, f"no example has {sorted((needed & {0, 2, 3}) - given)} decimals"
@@ -101,7 +101,7 @@ async def every_exponent_has_an_example(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def methods_and_texts_are_there(stand: Stand) -> None:
-    """The catalog entry has payment methods, a description, and addresses for people to read on."""
+    """The catalog entry has payment methods, a description, a website address and a documentation address."""
     catalog = stand.fixture.handler.catalog
     assert catalog.methods, "no payment method is declared"
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), "a method is no plain word"
@@ -114,7 +114,7 @@ async def methods_and_texts_are_there(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def features_equal_methods(stand: Stand) -> None:
-    """Every feature is a method that really exists, and no verb comes without the ones that it needs."""
+    """Every feature is a method that exists, and no verb is present without the verbs that it needs."""
     handler = stand.fixture.handler
     real = [
         feature
@@ -134,7 +134,7 @@ async def features_equal_methods(stand: Stand) -> None:
 
 @check(DECLARED, needs_network=False)
 async def repeats_are_declared(stand: Stand) -> None:
-    """Idempotency, its window and the horizon for "not found" fit each other."""
+    """Idempotency, its window and the horizon for "not found" are consistent."""
     handler = stand.fixture.handler
     assert isinstance(handler.idempotency, Idempotency), "idempotency is none of the closed list"
     windowed = handler.idempotency is Idempotency.key
@@ -154,7 +154,7 @@ def _ways(stand: Stand) -> Iterator[tuple[str, str | None, bool]]:
 
 @check(DECLARED, needs_network=False)
 async def customer_fields_are_known(stand: Stand) -> None:
-    """For every currency and method, the customer fields are of the closed set, and a phone's countries are countries."""
+    """For every currency and method, the customer fields are from the closed set, and a phone's countries exist."""
     handler = stand.fixture.handler
     for currency, method, direct in _ways(stand):
         fields = handler.customer_fields(currency, method, direct)
@@ -171,7 +171,8 @@ async def customer_fields_are_known(stand: Stand) -> None:
 
 @check(SENDING, needs_network=False)
 async def the_declared_fields_are_enough(stand: Stand) -> None:
-    """For every currency and method, a create with exactly the declared fields is not refused for want of another."""
+    """For every currency and method, a create with exactly the declared customer fields is not rejected for a missing
+    field."""
     handler = stand.fixture.handler
     for currency, method, direct in _ways(stand):
         fields = handler.customer_fields(currency, method, direct)
@@ -204,7 +205,7 @@ def _details(handler: type[Handler], currency: str, method: str) -> dict[str, st
 
 @check(INSTANCES, needs_network=False)
 async def building_asks_nobody(stand: Stand) -> None:
-    """Making an instance sends nothing."""
+    """Creating an instance sends no request."""
     wire = stand.wire()
     stand.handler(wire)
     assert not wire.asked, "a handler asked its provider while it was built"
@@ -225,7 +226,7 @@ async def repr_holds_no_secret(stand: Stand) -> None:
 
 @check(INSTANCES, needs_network=False)
 async def public_config_is_public(stand: Stand) -> None:
-    """What a browser may know is JSON, and holds no secret."""
+    """The configuration for browsers is JSON and contains no secret."""
     text = json.dumps(stand.handler(stand.wire()).get_public_config())
     for secret in stand.secrets(0):
         assert secret not in text, "a secret would go to browsers"
@@ -233,7 +234,7 @@ async def public_config_is_public(stand: Stand) -> None:
 
 @check(INSTANCES)
 async def two_practices_never_mix(stand: Stand) -> None:
-    """Two instances, used in turn, each send their own credentials only."""
+    """Two instances, used in turn, each send only their own credentials."""
     wires = stand.wire("created"), stand.wire("created")
     handlers = stand.handler(wires[0], 0), stand.handler(wires[1], 1)
     for _ in range(2):
@@ -244,7 +245,7 @@ async def two_practices_never_mix(stand: Stand) -> None:
 
 @check(INSTANCES)
 async def two_practices_never_mix_at_once(stand: Stand) -> None:
-    """Two instances over one connection, used at the same time, each send their own credentials only."""
+    """Two instances over one connection, used at the same time, each send only their own credentials."""
     wire = stand.wire("created")
     references = REFERENCE, OTHER_REFERENCE
     await asyncio.gather(
@@ -266,7 +267,7 @@ def _assert_apart(stand: Stand, asked: list[list]) -> None:  # type: ignore[type
 
 @check(INSTANCES)
 async def keys_go_where_declared(stand: Stand) -> None:
-    """Every request goes to https at a declared host, and no secret stands in an address."""
+    """Every request goes to https at a declared host, and no address contains a secret."""
     wire = stand.wire("created")
     await stand.handler(wire).create_payment_intent(stand.creation())
     assert wire.asked, "creating a payment asked nobody"
@@ -279,7 +280,7 @@ async def keys_go_where_declared(stand: Stand) -> None:
 
 @check(INSTANCES)
 async def good_keys_are_accepted(stand: Stand) -> None:
-    """The test of keys that work says so."""
+    """The credential test accepts valid keys."""
     tested = await stand.handler(stand.wire("keys_good")).test_credentials()
     assert tested.ok, f"working keys are refused: {tested.detail}"
     assert tested.environment in (None, stand.fixture.accounts[0].environment), "the keys are of another environment"
@@ -287,7 +288,7 @@ async def good_keys_are_accepted(stand: Stand) -> None:
 
 @check(INSTANCES)
 async def bad_keys_are_refused(stand: Stand) -> None:
-    """The test of keys that do not work says so in a sentence, without the key."""
+    """The credential test rejects invalid keys with a sentence that does not contain the key."""
     tested = await stand.handler(stand.wire("keys_bad")).test_credentials()
     assert not tested.ok, "keys that the provider refuses are called good"
     assert tested.detail.strip(), "there is no sentence"
@@ -297,7 +298,7 @@ async def bad_keys_are_refused(stand: Stand) -> None:
 
 @check(INSTANCES, only=is_confirmed_by_staff, needs_network=False)
 async def staff_alone_confirm(stand: Stand) -> None:
-    """Where staff confirm payments, nothing is sent, no delivery is believed, and no verb calls a payment paid."""
+    """If staff confirm payments, no request is sent, no webhook is accepted, and no verb reports a payment as paid."""
     wire = stand.wire()
     handler = stand.handler(wire)
     assert not handler.validate_webhook({}, b"{}"), "anybody could deliver"

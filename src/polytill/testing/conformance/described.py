@@ -1,6 +1,6 @@
-"""What goes into a handler and what comes out of it, as tables of ``docs/providers.md``: written from the classes themselves.
+"""The inputs and outputs of a handler as tables of ``docs/providers.md``, written from the classes.
 
-A field's meaning is the comment at its line or directly above it.
+The meaning of a field is the comment on its line or directly above it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def classes_of(module: ModuleType) -> list[type[Any]]:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """What each field of a class, or each member of a closed list, means; "" where nothing says so."""
+    """The meaning of each field of a class, or of each member of a closed list; "" if no comment describes it."""
     lines, found = _lines(inspect.getmodule(cls)), dict[str, str]()
     for node in _body(cls):
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]

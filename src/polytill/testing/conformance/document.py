@@ -55,7 +55,7 @@ lookup verifies by our reference |
 
 
 def matrix_text(results: Results) -> str:
-    """One line for each check, one column for each provider, the sums below; problems at the end."""
+    """One line for each check, one column for each provider, then the sums, then the problems."""
     codes = list(results)
     lines = [f"{'':11}{'':46}" + "".join(f"{code:>15}" for code in codes)]
     for row, check in enumerate(in_order()):
@@ -73,7 +73,7 @@ def matrix_text(results: Results) -> str:
 
 
 def write_document(results: Results) -> str:
-    """The page: what each provider can do, its currencies, what goes in and comes out of a handler, and the checks."""
+    """The page: capabilities of each provider, its currencies, the inputs and outputs of a handler, and the checks."""
     handlers = [(code, _handler(code)) for code in results]
     head = (
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
@@ -113,7 +113,7 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
 
 
 def _needs(cls: type[Handler]) -> str:
-    """The customer fields: what most payments need, then the methods that need others."""
+    """The customer fields: those that most payments need, then the methods that need others."""
     ways = [(code, method, False) for code in cls.catalog.currencies for method in (None, *cls.methods_in(code))]
     ways += [(code, method, True) for code, method in cls.direct_charges]
     found: dict[str, list[tuple[str, str]]] = {}
@@ -145,7 +145,7 @@ def _direct(cls: type[Handler]) -> str:
 
 
 def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
-    handlers = [(code, cls) for code, cls in handlers if cls.hosts]  # staff take whatever they take
+    handlers = [(code, cls) for code, cls in handlers if cls.hosts]  # staff accept any currency
     codes = sorted({code for _, cls in handlers for code in cls.catalog.currencies})
     rows = [
         [code, str(CURRENCIES[code].exponent), *(_terms(code, cls.catalog.currencies.get(code)) for _, cls in handlers)]

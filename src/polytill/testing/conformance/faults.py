@@ -1,4 +1,4 @@
-"""Checks of what happens when calls go wrong: each fault to one outcome, by what the other side can have seen."""
+"""Checks of failed calls: each fault has one outcome, which depends on what the provider can have received."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ async def _each_is(stand: Stand, fault: Fault, kind: type, *reasons: Reason) -> 
 
 @check(FAULTS)
 async def a_lost_answer_is_unknown(stand: Stand) -> None:
-    """A call whose answer did not arrive is ``Unknown``, whatever the verb: money may have moved."""
+    """A call whose answer did not arrive is ``Unknown`` for every verb, because money may have moved."""
     await _each_is(stand, AnswerLost("TimeoutError"), Unknown, Reason.timeout)
 
 
 @check(FAULTS)
 async def a_refused_connection_starts_nothing(stand: Stand) -> None:
-    """A payment, refund or capture whose connection was never made is ``NotSent``."""
+    """A payment, refund or capture whose connection was refused is ``NotSent``."""
     outcomes = await stand.outcomes(ConnectionNotMade("ClientConnectorError"))
     for verb in ("create_payment_intent", "charge_saved_method", "refund_payment", "capture_payment", "cancel_payment"):
         if verb in outcomes:
@@ -53,7 +53,7 @@ async def a_refused_connection_starts_nothing(stand: Stand) -> None:
 
 @check(FAULTS)
 async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
-    """A lookup that does not get through never says "not found", and never "failed"."""
+    """A failed lookup never returns "not found", and never "failed"."""
     faults: tuple[Fault, ...] = (
         ConnectionNotMade("x"), AnswerLost("x"), (500, JSON_HEADERS, b"{}"), (429, JSON_HEADERS, b"{}"),
         (200, JSON_HEADERS, b"{}"), (200, JSON_HEADERS, b"[]"), (404, {}, b"<html>not here</html>"),
@@ -69,7 +69,7 @@ async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
 
 @check(FAULTS, only=has_keys_of_its_own)
 async def a_strangers_refusal_is_no_proof(stand: Stand) -> None:
-    """Where a lookup repeats the call under its key, a refusal that is not in the provider's own words proves nothing."""
+    """If a lookup repeats the call under its key, only a rejection in the provider's own format counts as one."""
     minute = 60.0
     asked = LookupParams(
         REFERENCE, None, stand.first.money, stand.creation(), minute, int(stand.fixture.now_s - minute)
@@ -106,7 +106,7 @@ async def html_is_unknown(stand: Stand) -> None:
 
 @check(FAULTS)
 async def a_cut_answer_is_unknown(stand: Stand) -> None:
-    """An answer that breaks off, at whatever byte, is ``Unknown``."""
+    """An answer that is cut off at any byte is ``Unknown``."""
     _, whole = stand.wire("created").answers[-1]
     for length in {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
         fault = (200, JSON_HEADERS, whole[:length])
@@ -116,7 +116,7 @@ async def a_cut_answer_is_unknown(stand: Stand) -> None:
 
 @check(FAULTS)
 async def slow_down_is_not_sent(stand: Stand) -> None:
-    """429 is ``NotSent(rate_limited)``, with the time that the provider asks for, also where it sends a page."""
+    """429 is ``NotSent(rate_limited)`` with the provider's retry time, also if the body is a page."""
     for body in (b'{"message":"slow down"}', b"<html>slow down</html>"):
         outcomes = await stand.outcomes((429, {"retry-after": "7"}, body))
         outcome = outcomes["create_payment_intent"]
@@ -127,7 +127,7 @@ async def slow_down_is_not_sent(stand: Stand) -> None:
 
 @check(FAULTS)
 async def a_conflict_decides_nothing(stand: Stand) -> None:
-    """409 neither moves money nor declines it: something else is under way."""
+    """409 neither moves money nor declines it, because another request is in progress."""
     for verb, outcome in (await stand.outcomes((409, JSON_HEADERS, b'{"status":"error","message":"x"}'))).items():
         assert isinstance(outcome, Unknown | NotSent), f"{verb} makes {outcome!r} of 409"
 
@@ -143,7 +143,7 @@ async def a_redirect_is_no_answer(stand: Stand) -> None:
 
 @check(FAULTS)
 async def refused_keys_are_our_fault(stand: Stand) -> None:
-    """A payment that is refused for its keys is ``NotSent(config)``: not declined, not the payer's doing."""
+    """A payment that is rejected because of its keys is ``NotSent(config)``: not declined, not the customer's fault."""
     outcome = await stand.handler(stand.wire("keys_bad")).create_payment_intent(stand.creation())
     assert isinstance(outcome, NotSent), f"refused keys make {outcome!r}"
     assert outcome.reason is Reason.config, f"refused keys give the reason {outcome.reason}"
@@ -151,7 +151,8 @@ async def refused_keys_are_our_fault(stand: Stand) -> None:
 
 @check(FAULTS)
 async def wrong_types_never_raise(stand: Stand) -> None:
-    """Whatever type stands in an answer's fields, one of the six outcomes comes of it, and no invented money."""
+    """For every JSON type in every field of an answer, the result is one of the six outcomes, without an invented
+    amount."""
     for name in ("created", "paid"):
         for wire in _mutants(stand, name):
             handler = stand.handler(wire)

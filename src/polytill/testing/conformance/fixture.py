@@ -1,8 +1,8 @@
-"""What the author of a handler writes: credentials, sample answers of the provider, sample deliveries. Data only.
+"""The data that the author of a handler writes: credentials, sample answers of the provider, sample webhooks.
 
-Strings in a sample may hold ``<reference>`` (our attempt), ``<refund>`` (our refund), ``<transaction>`` and
-``<refund id>`` (the provider's ids), ``<currency>`` and ``<Currency>`` (lower and upper case); a value that is
-exactly ``"<amount>"`` becomes the amount as the provider writes it. ``<token>`` is the token of a saved method.
+Strings in a sample may contain ``<reference>`` (our attempt), ``<refund>`` (our refund), ``<transaction>`` and
+``<refund id>`` (the provider's ids), ``<currency>`` and ``<Currency>`` (lower and upper case). A value that is exactly
+``"<amount>"`` becomes the amount in the provider's format. ``<token>`` is the token of a saved method.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from polytill.domain.money import Money
 from polytill.providers.contract import Customer, Handler, ProviderConfig
 from polytill.providers.http import to_json
 
-# Names of sample answers. These every fixture has:
+# Names of sample answers. Every fixture has these:
 ALWAYS = ("created", "paid", "declined", "pending", "missing", "strange", "keys_good", "keys_bad")
-# This one it may have: "declined" under a code that no handler knows; the answer still says that this is a decline.
+# Optional: "declined" with a code that no handler knows; the rest of the answer still marks it as a decline.
 NEWLY = "declined_newly"
-# and these it has where the handler has the verb.
+# Required if the handler has the verb.
 BY_VERB: Mapping[str, tuple[str, ...]] = {
     "refund_payment": ("refunded", "refund_missing"),
     "capture_payment": ("authorized", "captured"),
@@ -38,7 +38,7 @@ BY_VERB: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Example:
-    """One amount: ours, as text in a request, and as a JSON value in an answer."""
+    """One amount: our ``Money``, the text in a request, and the JSON value in an answer."""
 
     money: Money
     sent: str
@@ -47,9 +47,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer. ``to`` is part of the ``METHOD url`` that it answers; "" answers whatever is asked."""
+    """One answer. ``to`` is part of the ``METHOD url`` that it answers; "" answers every request."""
 
-    body: Any  # a JSON value with placeholders, or bytes as they are
+    body: Any  # a JSON value with placeholders, or raw bytes
     status: int = 200
     to: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -64,11 +64,11 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Signature:
-    """How the provider signs, told again and independently of the handler.
+    """How the provider signs, described independently of the handler.
 
-    The header that is the proof comes last. ``message`` is what is signed and ``value`` what the header holds; both
-    may name ``{time}``, ``value`` also ``{signature}``. ``digest`` "" is no signature but the shared word itself.
-    ``tolerance_s`` None: no time is signed.
+    The header with the proof is last. ``message`` is the signed text and ``value`` the content of the header. Both may
+    contain ``{time}``; ``value`` may also contain ``{signature}``. If ``digest`` is "", the proof is the shared secret
+    itself and no signature. If ``tolerance_s`` is None, no time is signed.
     """
 
     header: str
@@ -79,7 +79,7 @@ class Signature:
     tolerance_s: int | None = None
 
     def sign(self, body: bytes, secret: str, now_s: int) -> dict[str, str]:
-        """The headers of a delivery that was signed now."""
+        """The headers of a webhook that is signed now."""
         if not self.digest:
             return {self.header: secret}
         before, _, after = self.message.replace("{time}", str(now_s)).partition("{body}")
@@ -90,31 +90,35 @@ class Signature:
 
 @dataclass(frozen=True)
 class ProviderFixture:
-    """All that the suite must know of a provider. The first two examples are in one currency, a third in another."""
+    """All that the suite must know about a provider. The first two examples are in one currency, a third in another."""
 
     handler: type[Handler]
     accounts: tuple[ProviderConfig, ProviderConfig]  # of two practices, both sandbox, with different secrets
     examples: tuple[Example, ...]
     amount_field: str  # the create request's field with the amount
     answers: Mapping[str, tuple[Sample, ...]]
-    deliveries: Mapping[str, Delivery]  # "paid"; "later": the same object, another state; "unrelated": not a payment
+    deliveries: Mapping[
+        str, Delivery
+    ]  # "paid"; "later": the same object in a later state; "unrelated": not about a payment
     signature: Signature | None  # None: the provider signs nothing
-    too_fine: Money | None = None  # an amount that the wire has no place for
+    too_fine: Money | None = None  # an amount with more decimals than the provider accepts
     transaction_id: str = "tx-1"
     refund_id: str = "re-1"
     customer: Customer = field(default_factory=lambda: Customer("payer@example.com", "Ada Payer", "254708374149"))
     token_at: str | None = None  # part of the ``METHOD url`` that fetches an access token: not a payment call
-    continuation: Mapping[str, str] = field(default_factory=dict)  # what came with a question to the payer
-    now_s: int = 1_795_340_000  # the frozen moment
+    continuation: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what the provider sent with the request for a payment input
+    now_s: int = 1_795_340_000  # the fixed current time
 
     def sample(self, name: str) -> tuple[Sample, ...]:
-        """The answers of this name; ``AssertionError`` where the fixture lacks them."""
+        """The answers with this name. ``AssertionError`` if the fixture has none."""
         found = self.answers.get(name)
         assert found, f"the fixture has no sample answer {name!r}"
         return found
 
     def delivery(self, name: str, **words: str) -> bytes:
-        """A delivery's bytes."""
+        """The bytes of a webhook."""
         found = self.deliveries.get(name)
         assert found is not None, f"the fixture has no delivery {name!r}"
         return to_json(self.filled(found.body, self.examples[0], **words))
@@ -142,7 +146,7 @@ class ProviderFixture:
 REFERENCE = "01conformance-attempt-000001"
 OTHER_REFERENCE = "01conformance-attempt-000002"
 REFUND = "01conformance-refund-0000001"
-# What the suite saves with one payment and charges with the next, and what its payer types.
+# The method that the suite saves with one payment and charges with the next, and the customer's input.
 TOKEN = "method-token-of-the-payer"  # noqa: S105
 INPUT = "918273"
 PAYMENT = "01conformance-payment-000001"

@@ -1,4 +1,4 @@
-"""Checks of deliveries: who may send them, what they prove, how they are told apart and read."""
+"""Checks of webhooks: who may send them, what they prove, how they are identified and read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _admits(handler: Handler, headers: dict[str, str], body: bytes) -> boo
 
 @check(DELIVERIES)
 async def a_true_delivery_is_accepted(stand: Stand) -> None:
-    """What the provider sends is accepted, whatever the case of the header's name."""
+    """A webhook of the provider is accepted in any case of the header's name."""
     body = stand.fixture.delivery("paid")
     headers = _signed(stand, body) if stand.fixture.signature else {}
     assert await _accepts(stand, headers, body), "a true delivery is refused"
@@ -60,7 +60,7 @@ async def a_true_delivery_is_accepted(stand: Stand) -> None:
 
 @check(DELIVERIES, only=signs)
 async def an_altered_body_is_refused(stand: Stand) -> None:
-    """One altered, added or missing byte is refused; so is the same JSON, written anew."""
+    """A body with one altered, added or missing byte is rejected, and so is the same JSON in another serialization."""
     body = stand.fixture.delivery("paid")
     headers = _signed(stand, body)
     middle = len(body) // 2
@@ -71,7 +71,7 @@ async def an_altered_body_is_refused(stand: Stand) -> None:
 
 @check(DELIVERIES, only=proves_something)
 async def without_its_proof_it_is_refused(stand: Stand) -> None:
-    """A missing, empty, cut or foreign header is refused."""
+    """A missing, empty, truncated or foreign header is rejected."""
     body = stand.fixture.delivery("paid")
     *others, (name, value) = _signed(stand, body).items()
     wrong: tuple[dict[str, str], ...] = (
@@ -83,7 +83,7 @@ async def without_its_proof_it_is_refused(stand: Stand) -> None:
 
 @check(DELIVERIES, only=proves_something)
 async def another_practices_secret_opens_nothing(stand: Stand) -> None:
-    """What is signed with another practice's secret is refused."""
+    """A webhook that is signed with another practice's secret is rejected."""
     body = stand.fixture.delivery("paid")
     assert not await _accepts(stand, _signed(stand, body, account=1), body), "another practice's secret is accepted"
     assert await _accepts(stand, _signed(stand, body, account=1), body, account=1), "a practice's own secret is refused"
@@ -91,7 +91,7 @@ async def another_practices_secret_opens_nothing(stand: Stand) -> None:
 
 @check(DELIVERIES, only=proves_something)
 async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
-    """Where no secret is set, or an empty one, every delivery is refused."""
+    """If no secret or an empty one is configured, every webhook is rejected."""
     body = stand.fixture.delivery("paid")
     given: tuple[dict[str, str], ...] = (
         _signed(stand, body),
@@ -106,7 +106,7 @@ async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
 
 @check(DELIVERIES, only=proves_something)
 async def a_previous_secret_still_opens(stand: Stand) -> None:
-    """While secrets are changed, the present and the previous one are both accepted."""
+    """During a change of secrets, both the current and the previous one are accepted."""
     body = stand.fixture.delivery("paid")
     secrets = (Secret("a-new-secret-of-enough-length"), *stand.fixture.accounts[0].webhook_secrets)
     handler = stand.handler(stand.wire(), webhook_secrets=secrets)
@@ -117,7 +117,7 @@ async def a_previous_secret_still_opens(stand: Stand) -> None:
 
 @check(DELIVERIES, only=signs_the_time)
 async def a_stale_signature_is_refused(stand: Stand) -> None:
-    """Where a time is signed, an old delivery is refused, and so is one from the future."""
+    """If a time is signed, a webhook that is too old or from the future is rejected."""
     tolerance_s = _signature(stand).tolerance_s
     assert tolerance_s is not None
     body = stand.fixture.delivery("paid")
@@ -128,13 +128,13 @@ async def a_stale_signature_is_refused(stand: Stand) -> None:
 
 @check(DELIVERIES, only=proves_something)
 async def strange_headers_never_raise(stand: Stand) -> None:
-    """No header breaks the check of a delivery: bytes beyond ASCII, broken surrogates, great length."""
+    """No header raises an error in the check of a webhook: bytes beyond ASCII, broken surrogates, great length."""
     *others, (name, _) = _signed(stand, b"{}").items()
     for value in ("ÿþ", "\udcff", "=" * 10_000, "t=,v1=", "t=1e9,v1=x", "٣", "\x00", "t=" + "9" * 400 + ",v1=a"):
         assert not await _accepts(stand, {**dict(others), name: value}, b"{}"), f"{value[:20]!r} is accepted"
 
 
-# ── What they say ──
+# ── Content ──
 
 
 def _told(stand: Stand, name: str, **words: str) -> WebhookResult:
@@ -143,7 +143,7 @@ def _told(stand: Stand, name: str, **words: str) -> WebhookResult:
 
 @check(DELIVERIES)
 async def a_delivery_names_our_payment(stand: Stand) -> None:
-    """A delivery about a payment says which one, and what became of it."""
+    """A webhook about a payment names the payment and its outcome."""
     told = _told(stand, "paid")
     facts = [fact for fact in told.facts if isinstance(fact, PaymentFact)]
     assert told.action == "apply", f"the action is {told.action}"
@@ -158,7 +158,7 @@ async def a_delivery_names_our_payment(stand: Stand) -> None:
 
 @check(DELIVERIES)
 async def repeats_have_one_key(stand: Stand) -> None:
-    """The same delivery twice has the same key, in any instance; another payment's has another."""
+    """The same webhook sent twice has the same key in any instance; another payment's webhook has another key."""
     first, second = _told(stand, "paid"), _told(stand, "paid")
     assert first.dedupe_key, "the key is empty"
     assert first.dedupe_key == second.dedupe_key, "a repeat would be taken for news"
@@ -168,19 +168,19 @@ async def repeats_have_one_key(stand: Stand) -> None:
 
 @check(DELIVERIES)
 async def a_later_state_is_no_repeat(stand: Stand) -> None:
-    """A later state of the same object has another key: it must not be dropped as a repeat."""
+    """A later state of the same object has another key, so that it is not dropped as a duplicate."""
     assert _told(stand, "paid").dedupe_key != _told(stand, "later").dedupe_key, "a later state would be dropped"
 
 
 @check(DELIVERIES, only=proves_nothing_of_its_body)
 async def a_hint_is_fetched(stand: Stand) -> None:
-    """Where the body is not signed, a delivery is a hint: the provider must be asked."""
+    """If the body is not signed, the webhook only triggers a lookup at the provider."""
     assert _told(stand, "paid").must_fetch, "a body that anybody can write would be believed"
 
 
 @check(DELIVERIES)
 async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
-    """A delivery that is not about payments brings no fact."""
+    """A webhook that is not about payments contains no fact."""
     told = _told(stand, "unrelated")
     assert told.action in ("ignore", "notify"), f"the action is {told.action}"
     assert not told.facts, "it would change a payment"
@@ -188,14 +188,14 @@ async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
 
 @check(DELIVERIES)
 async def an_environment_is_the_right_one(stand: Stand) -> None:
-    """Where a delivery says its environment, it is the fixture's."""
+    """If a webhook names its environment, it is the fixture's."""
     told = _told(stand, "paid").environment
     assert told in (None, stand.fixture.accounts[0].environment), f"the environment is {told}"
 
 
 @check(DELIVERIES)
 async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
-    """What is kept of a delivery reads like the delivery itself, and holds no field that is declared secret."""
+    """The stored copy of a webhook reads like the original and contains no field that is declared secret."""
     for name in ("paid", "later", "unrelated"):
         told = _told(stand, name)
         again = stand.handler(stand.wire()).process_webhook(to_json(told.body))
@@ -205,7 +205,7 @@ async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
 
 @check(DELIVERIES)
 async def nonsense_is_a_value_error(stand: Stand) -> None:
-    """A body that cannot be read raises ``ValueError``, and nothing else."""
+    """A body that cannot be read raises ``ValueError`` and no other error."""
     handler = stand.handler(stand.wire())
     deep = b"[" * 5_000 + b"]" * 5_000
     for body in (b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"<html>", deep, b'{"a":' + deep + b"}"):

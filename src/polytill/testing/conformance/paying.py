@@ -1,4 +1,4 @@
-"""Checks of the way of money: what is sent, how answers are read, refunds, captures, listings."""
+"""Checks of the money path: requests, answers, refunds, captures, listings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENDING, READING, REFUNDS, OPERATIONS, LISTS = "sends", "reads", "refunds", "cap
 
 
 async def created(stand: Stand, money: Money | None = None, reference: str = REFERENCE) -> tuple[Any, Asked]:
-    """Start a payment: the outcome, and the request that was made for it."""
+    """Start a payment. Returns the outcome and the request that was sent."""
     wire = stand.wire("created")
     outcome = await stand.handler(wire).create_payment_intent(stand.creation(reference, money))
     naming = [one for one in wire.payments if reference in one.text]
@@ -33,19 +33,19 @@ async def created(stand: Stand, money: Money | None = None, reference: str = REF
 
 
 def amounts_in(asked: Asked, name: str) -> list[str]:
-    """The values of a field in a form or JSON body, as they stand there."""
+    """The values of a field in a form or JSON body, as they were sent."""
     text = asked.body.decode()
     form = re.findall(rf"(?:^|&){re.escape(name)}=([^&]*)", text)
     found: list[str] = form or re.findall(rf'"{re.escape(name)}"\s*:\s*"?(-?[0-9.eE+-]+)', text)
     return found
 
 
-# ── What is sent ──
+# ── Requests ──
 
 
 @check(SENDING)
 async def our_reference_is_sent(stand: Stand) -> None:
-    """The request that starts a payment carries our reference, whole."""
+    """The request that starts a payment contains our complete reference."""
     _, asked = await created(stand)
     assert REFERENCE in asked.text, "our reference is not sent"
     _, other = await created(stand, reference=OTHER_REFERENCE)
@@ -54,7 +54,7 @@ async def our_reference_is_sent(stand: Stand) -> None:
 
 @check(SENDING)
 async def amounts_are_sent_exactly(stand: Stand) -> None:
-    """Every example's amount stands in the request as the provider wants it, in its own exponent."""
+    """Every example's amount is in the request in the provider's format and with the provider's exponent."""
     for example in stand.fixture.examples:
         _, asked = await created(stand, example.money)
         found = amounts_in(asked, stand.fixture.amount_field)
@@ -73,7 +73,7 @@ async def currency_is_sent(stand: Stand) -> None:
 
 @check(SENDING)
 async def no_float_is_sent(stand: Stand) -> None:
-    """No number in a request has an exponent or more than three decimals: a float would."""
+    """No number in a request has an exponent or more than three decimals, as a float would."""
     for example in stand.fixture.examples:
         _, asked = await created(stand, example.money)
         numbers = re.findall(r"[:=\[,]\s*\"?(-?\d+\.\d{4,}|-?\d+(?:\.\d+)?[eE][+-]?\d+)\b", asked.body.decode())
@@ -82,7 +82,7 @@ async def no_float_is_sent(stand: Stand) -> None:
 
 @check(SENDING, only=has_too_fine_amounts)
 async def too_fine_an_amount_is_refused_here(stand: Stand) -> None:
-    """An amount that the wire has no place for is ``NotSent``, and nothing is sent."""
+    """An amount with more decimals than the provider accepts is ``NotSent``, and no request is sent."""
     wire = stand.wire("created")
     outcome = await stand.handler(wire).create_payment_intent(stand.creation(money=stand.fixture.too_fine))
     assert isinstance(outcome, NotSent), f"{stand.fixture.too_fine} made {outcome!r}"
@@ -91,7 +91,7 @@ async def too_fine_an_amount_is_refused_here(stand: Stand) -> None:
 
 @check(SENDING)
 async def a_repeat_is_byte_for_byte(stand: Stand) -> None:
-    """The same payment makes the same request, also in another instance: only so can it be repeated."""
+    """The same payment produces the same request, also in another instance, so that it can be repeated."""
     _, first = await created(stand)
     _, second = await created(stand)
     assert first == second, "the same payment makes two different requests"
@@ -99,7 +99,7 @@ async def a_repeat_is_byte_for_byte(stand: Stand) -> None:
 
 @check(SENDING, only=has_keys_of_its_own)
 async def the_idempotency_key_is_our_reference(stand: Stand) -> None:
-    """Where the provider replays by key, our reference is in the header or body, and others have other keys."""
+    """If the provider replays by key, our reference is in the header or body, and other payments have other keys."""
     _, first = await created(stand)
     _, second = await created(stand, reference=OTHER_REFERENCE)
     carrying = [name for name, value in first.headers.items() if REFERENCE in value]
@@ -110,7 +110,7 @@ async def the_idempotency_key_is_our_reference(stand: Stand) -> None:
 
 @check(SENDING, needs_network=False)
 async def the_payer_gets_a_way_to_pay(stand: Stand) -> None:
-    """A started payment answers what the payer must do, or that the provider is working on it."""
+    """The outcome of a started payment is the next action for the customer, or that the provider processes it."""
     outcome = await stand.handler(stand.wire("created")).create_payment_intent(stand.creation())
     assert isinstance(outcome, NeedsAction | Pending), f"a started payment is {outcome!r}"
     if isinstance(outcome, NeedsAction):
@@ -124,11 +124,11 @@ async def the_payer_gets_a_way_to_pay(stand: Stand) -> None:
         assert token is None or token not in kept, "the payer's token would be stored"
 
 
-# ── How answers are read ──
+# ── Answers ──
 
 
 async def read(stand: Stand, name: str, example: Example | None = None, **words: str) -> Any:
-    """How a payment stands, with this sample answer."""
+    """The outcome of a payment lookup with this sample answer."""
     example = example or stand.first
     handler = stand.handler(stand.wire(name, example=example, fault=None, **words))
     return await handler.confirm_payment(stand.question(example.money))
@@ -148,7 +148,7 @@ async def paid_is_succeeded(stand: Stand) -> None:
 
 @check(READING, only=names_amounts)
 async def the_amount_is_the_providers(stand: Stand) -> None:
-    """The amount is the one in the answer, never the one that we asked for."""
+    """The amount is the one in the answer, never the one that we requested."""
     other = stand.fixture.examples[1]
     handler = stand.handler(stand.wire("paid", example=other))
     outcome = await handler.confirm_payment(stand.question(stand.first.money))
@@ -159,7 +159,7 @@ async def the_amount_is_the_providers(stand: Stand) -> None:
 
 @check(READING, only=names_amounts)
 async def an_unreadable_amount_is_unknown(stand: Stand) -> None:
-    """A paid answer whose amount is missing, nonsense or below zero is never ``Succeeded``."""
+    """A paid answer whose amount is missing, unreadable or negative is never ``Succeeded``."""
     nonsenses: tuple[Any, ...] = (None, "", "ten", {}, True, "1e999999", "NaN", -10, "-10", "1_000", " 10")
     for nonsense in nonsenses:
         outcome = await read(stand, "paid", Example(stand.first.money, "", nonsense))
@@ -168,7 +168,7 @@ async def an_unreadable_amount_is_unknown(stand: Stand) -> None:
 
 @check(READING)
 async def declined_is_declined(stand: Stand) -> None:
-    """A declined try is ``Declined``, or waits with the decline beside it; a reason of ours, the provider's word kept."""
+    """A declined attempt is ``Declined``, or waits with the decline, with one of our reasons and the provider's code."""
     outcome = await read(stand, "declined")
     decline = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     assert isinstance(decline, Declined), f"a declined payment is {outcome!r}"
@@ -178,14 +178,14 @@ async def declined_is_declined(stand: Stand) -> None:
 
 @check(READING)
 async def pending_is_pending(stand: Stand) -> None:
-    """What the provider still works on is ``Pending``."""
+    """A payment that the provider still processes is ``Pending``."""
     outcome = await read(stand, "pending")
     assert isinstance(outcome, Pending), f"a pending payment is {outcome!r}"
 
 
 @check(READING)
 async def missing_is_not_found(stand: Stand) -> None:
-    """A lookup of what the provider never saw is ``NotSent(not_found)``, or ``Unknown`` where nothing can prove it."""
+    """A lookup of an unknown payment is ``NotSent(not_found)``, or ``Unknown`` if the answer cannot prove it."""
     outcome = await stand.handler(stand.wire("missing")).lookup_payment(stand.lost())
     provable = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
     assert provable or isinstance(outcome, Unknown), f"a payment that was never made is {outcome!r}"
@@ -200,7 +200,7 @@ async def a_strange_status_is_unknown(stand: Stand) -> None:
 
 @check(READING, only=has_new_decline)
 async def a_new_decline_closes_like_any_other(stand: Stand) -> None:
-    """A decline under a code that the handler does not know is ``Declined``, as final as a known one, with that code."""
+    """A decline with a code that the handler does not know is ``Declined``, as final as a known one, with that code."""
     known, new = await read(stand, "declined"), await read(stand, NEWLY)
     before, decline = (o.last_decline if isinstance(o, NeedsAction) else o for o in (known, new))
     assert isinstance(decline, Declined), f"a decline under a new code is {new!r}"
@@ -213,7 +213,7 @@ async def a_new_decline_closes_like_any_other(stand: Stand) -> None:
 
 @check(READING)
 async def a_strange_status_settles_nothing(stand: Stand) -> None:
-    """Whatever new word stands where the status was, no money is booked and nothing is closed for good by it."""
+    """An unknown word in place of a status books no money and makes nothing final."""
     for name in ("paid", "pending"):
         for path, wire in _with_a_new_word(stand, name):
             outcome = await stand.handler(wire).confirm_payment(stand.question())
@@ -222,7 +222,7 @@ async def a_strange_status_settles_nothing(stand: Stand) -> None:
 
 
 def _with_a_new_word(stand: Stand, name: str) -> list[tuple[str, Wire]]:
-    """Wires whose answer to the question has a new word in one of its status fields."""
+    """Wires whose lookup answer has an unknown word in one of its status fields."""
     wire, made = stand.wire(name), []
     place = next(at for at, (sample, _) in enumerate(wire.answers) if not stand.is_token(sample))
     whole = json.loads(wire.answers[place][1])
@@ -239,7 +239,7 @@ def _with_a_new_word(stand: Stand, name: str) -> list[tuple[str, Wire]]:
 
 
 def status_fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where an answer says in a word how the payment stands."""
+    """The fields of an answer that hold a payment's status as a word."""
     found = []
     for name, inner in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -252,14 +252,14 @@ def status_fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...
 
 @check(READING)
 async def another_payments_answer_is_not_ours(stand: Stand) -> None:
-    """An answer about another payment is not believed."""
+    """An answer about another payment is not accepted."""
     outcome = await read(stand, "paid", reference=OTHER_REFERENCE, transaction="other-9")
     assert not isinstance(outcome, Succeeded | Declined), f"another payment's answer is taken for ours: {outcome!r}"
 
 
 @check(READING)
 async def kept_answers_are_clean(stand: Stand) -> None:
-    """What is kept of an answer is JSON without the fields that the handler itself declares as secret."""
+    """The stored copy of an answer is JSON without the fields that the handler declares as secret."""
     redacted = stand.fixture.handler.redacted
     for name in ("created", "paid", "declined", "pending"):
         handler = stand.handler(stand.wire(name))
@@ -273,7 +273,7 @@ async def kept_answers_are_clean(stand: Stand) -> None:
 
 @check(READING, only=declares_identifiers)
 async def declared_identifiers_are_found(stand: Stand) -> None:
-    """Every kind of identifier that the handler declares is found in a sample: as it is kept of an answer or a delivery."""
+    """Every kind of identifier that the handler declares occurs in the stored copy of a sample answer or webhook."""
     handler, kept = stand.fixture.handler, []
     for name in ("created", "paid"):
         built: Any = stand.handler(stand.wire(name))
@@ -286,7 +286,7 @@ async def declared_identifiers_are_found(stand: Stand) -> None:
     for name in stand.fixture.deliveries:
         told = stand.handler(stand.wire()).process_webhook(stand.fixture.delivery(name))
         kept += [getattr(fact.outcome, "response", None) for fact in told.facts if isinstance(fact, PaymentFact)]
-    # What only some payments have.
+    # Only some payments have these.
     kept += [stand.fixture.filled(sample.body, stand.first) for sample in stand.fixture.answers.get("identified", ())]
     found = {kind for response in kept for kind in handler.read_identifiers(response)}
     missing = sorted(set(handler.identifiers) - found)
@@ -307,7 +307,7 @@ def _assert_clean(value: Any, redacted: frozenset[str]) -> None:
 
 
 async def refunded(stand: Stand) -> tuple[Any, list[Asked]]:
-    """Start a refund: the outcome, and the requests that carry its reference."""
+    """Start a refund. Returns the outcome and the requests that contain its reference."""
     wire = stand.wire("refunded")
     outcome = await stand.handler(wire).refund_payment(stand.refund())
     return outcome, [one for one in wire.payments if REFUND in one.text]
@@ -315,7 +315,7 @@ async def refunded(stand: Stand) -> tuple[Any, list[Asked]]:
 
 @check(REFUNDS, verb="refund_payment")
 async def a_refund_is_sent_once_under_its_reference(stand: Stand) -> None:
-    """One request starts a refund, with its own reference, so that a lost answer can be found again."""
+    """One request starts a refund, with the refund's own reference, so that a lookup can find it after a lost answer."""
     _, asked = await refunded(stand)
     assert len(asked) == 1, f"{len(asked)} requests carry the refund's reference"
     _, again = await refunded(stand)
@@ -333,7 +333,7 @@ async def a_refund_is_read(stand: Stand) -> None:
 
 @check(REFUNDS, verb="refund_payment")
 async def refund_amounts_are_sent_exactly(stand: Stand) -> None:
-    """A partial refund asks for its own amount."""
+    """A partial refund requests its own amount."""
     other = stand.fixture.examples[1]
     wire = stand.wire("refunded", example=other)
     asked = stand.refund()
@@ -345,7 +345,7 @@ async def refund_amounts_are_sent_exactly(stand: Stand) -> None:
 
 @check(REFUNDS, verb="lookup_refund")
 async def a_missing_refund_is_not_found(stand: Stand) -> None:
-    """A lookup of a refund that the provider never saw says "not found", and makes none."""
+    """A lookup of a refund that the provider does not have returns "not found" and creates none."""
     wire = stand.wire("refund_missing")
     outcome = await stand.handler(wire).lookup_refund(stand.lost_refund())
     assert isinstance(outcome, NotSent), f"a refund that was never made is {outcome!r}"
@@ -358,7 +358,7 @@ async def a_missing_refund_is_not_found(stand: Stand) -> None:
 
 @check(OPERATIONS, verb="capture_payment")
 async def a_hold_is_no_money(stand: Stand) -> None:
-    """An authorized payment is held, not paid, with its amount."""
+    """An authorized payment is authorized, not paid, and has its amount."""
     outcome = await read(stand, "authorized")
     assert isinstance(outcome, Succeeded), f"an authorized payment is {outcome!r}"
     assert outcome.authorized_only, "a hold is taken for money"
@@ -376,7 +376,7 @@ async def a_capture_is_money(stand: Stand) -> None:
 
 @check(OPERATIONS, verb="cancel_payment")
 async def a_cancel_is_final(stand: Stand) -> None:
-    """A canceled payment is ``Declined`` for good, as canceled."""
+    """A canceled payment is ``Declined``, final and canceled."""
     outcome = await stand.handler(stand.wire("canceled")).cancel_payment(stand.operation(False))
     assert isinstance(outcome, Declined), f"a canceled payment is {outcome!r}"
     assert outcome.final, "a canceled payment could still be paid"
@@ -388,7 +388,7 @@ async def a_cancel_is_final(stand: Stand) -> None:
 
 @check(LISTS, verb="list_transactions")
 async def transactions_are_listed(stand: Stand) -> None:
-    """A listing has the payment with its reference or id, its amount, and a cursor that is text or None."""
+    """A listing contains the payment with its reference or id, its amount, and a cursor that is text or None."""
     page = await stand.handler(stand.wire("transactions")).list_transactions(0, stand.fixture.now_s)
     assert isinstance(page, Page), f"a listing is {page!r}"
     assert isinstance(page.next, str | None), "the cursor is no text"
@@ -403,7 +403,7 @@ async def transactions_are_listed(stand: Stand) -> None:
 
 @check(LISTS, verb="list_transactions")
 async def a_cursor_is_used(stand: Stand) -> None:
-    """The next page is asked for with the cursor: not the first page once more."""
+    """The cursor requests the next page, not the first page again."""
     wire = stand.wire("transactions")
     handler = stand.handler(wire)
     await handler.list_transactions(0, stand.fixture.now_s)
@@ -415,7 +415,7 @@ async def a_cursor_is_used(stand: Stand) -> None:
 
 @check(LISTS, verb="list_refunds")
 async def refunds_are_listed(stand: Stand) -> None:
-    """A listing of refunds names each refund by the provider's id, whose payment it is of, and how it stands."""
+    """A listing of refunds gives the provider's id, the payment and the status of each refund."""
     page = await stand.handler(stand.wire("refunds")).list_refunds(0, stand.fixture.now_s)
     assert isinstance(page, Page), f"a listing is {page!r}"
     assert [fact.provider_refund_id for fact in page.facts] == [stand.fixture.refund_id], (
@@ -431,7 +431,7 @@ async def refunds_are_listed(stand: Stand) -> None:
 
 @check(LISTS, verb="list_disputes")
 async def disputes_are_listed(stand: Stand) -> None:
-    """A listing of disputes names each dispute, and whose payment it is about."""
+    """A listing of disputes gives the id and the payment of each dispute."""
     page = await stand.handler(stand.wire("disputes")).list_disputes(0, stand.fixture.now_s)
     assert isinstance(page, Page), f"a listing is {page!r}"
     assert page.facts, "the dispute is not in the listing"
@@ -442,7 +442,7 @@ async def disputes_are_listed(stand: Stand) -> None:
 
 @check(LISTS, verb="get_balance")
 async def the_balance_is_money(stand: Stand) -> None:
-    """A balance has the example's money, in its currency."""
+    """A balance has the example's amount in its currency."""
     found = await stand.handler(stand.wire("balance")).get_balance()
     assert isinstance(found, Balance), f"a balance is {found!r}"
     assert stand.first.money in found.available, f"{stand.first.money} is not in {found}"

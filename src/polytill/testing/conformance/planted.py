@@ -1,6 +1,6 @@
-"""The suite, tested: handlers that are broken in one way each, as real ones are, and whether a check catches it.
+"""The test of the suite: handlers with one realistic fault each, and whether a check catches it.
 
-Each fault is a subclass of a built-in handler that passes everything; so whatever fails, fails for the fault.
+Each fault is a subclass of a built-in handler that passes every check, so the fault causes every failure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polytill.testing.conformance.subjects.paystack import PAYSTACK
 from polytill.testing.conformance.subjects.stripe import STRIPE
 from polytill.testing.conformance.suite import check_all
 
-# Importing a module of faults puts them on the list.
+# Importing a module of faults adds them to the list.
 FAULT_MODULES = (planted_calls, planted_claims, planted_saving)
 
 SOUND = {"stripe": STRIPE, "paystack": PAYSTACK, "flutterwave": FLUTTERWAVE}
@@ -26,7 +26,7 @@ SOUND = {"stripe": STRIPE, "paystack": PAYSTACK, "flutterwave": FLUTTERWAVE}
 
 @dataclass(frozen=True)
 class Caught:
-    """One planted fault, and the checks that it fails. None: nobody noticed."""
+    """One planted fault, and the checks that it fails. If there are none, the fault was missed."""
 
     name: str
     sentence: str
@@ -51,7 +51,7 @@ def catch_all() -> list[Caught]:
 
 
 def score() -> tuple[str, int]:
-    """What was caught, as text, and how many faults were missed."""
+    """A report of the caught faults, and the number of missed faults."""
     found = catch_all()
     lines = [
         f"caught  {one.name:34} {one.sentence}\n{'':8}by {one.checks[0]} and {len(one.checks) - 1} more\n"

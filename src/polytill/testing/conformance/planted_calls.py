@@ -1,4 +1,4 @@
-"""Faults in what is sent and how answers are read: each a function from a sound handler to one with one mistake."""
+"""Faults in requests and in reading answers: each a function from a sound handler to one with one mistake."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from polytill.testing.conformance.planting import Class, after, over, plant, sen
 
 @plant("paystack")
 def lost_answer_is_failure(base: Class) -> Class:
-    """A lost answer is called "not sent": the next provider would take the money once more."""
+    """A lost answer is reported as "not sent": the next provider would charge the customer again."""
     return after(base, "create_payment_intent", lambda _, o: NotSent(o.reason, o.code) if isinstance(o, Unknown) else o)
 
 
 @plant("stripe")
 def lost_refund_is_failure(base: Class) -> Class:
-    """A lost refund is called declined: staff would give the money back twice."""
+    """A lost refund is reported as declined: staff would refund twice."""
     return after(base, "refund_payment", lambda _, o: Declined(o.reason, True) if isinstance(o, Unknown) else o)
 
 
 @plant("flutterwave")
 def refused_connection_is_unknown(base: Class) -> Class:
-    """A refused connection is called unknown: the payer waits for nothing."""
+    """A refused connection is reported as unknown: the customer waits for nothing."""
     return after(base, "create_payment_intent", lambda _, o: Unknown(o.reason, o.code) if isinstance(o, NotSent) else o)
 
 
 @plant("paystack")
 def failed_question_is_proof(base: Class) -> Class:
-    """A lookup that fails says "not found": a paid payment would be taken again."""
+    """A failed lookup returns "not found": a paid payment would be charged again."""
     return after(base, "lookup_payment", lambda _, o: NotSent(Reason.not_found, "x") if isinstance(o, Unknown) else o)
 
 
 @plant("stripe")
 def gateways_refusal_is_proof(base: Class) -> Class:
-    """What a gateway refuses counts as refused by the provider: a charge that was made would be made again."""
+    """A gateway's rejection counts as the provider's: a successful charge would be repeated."""
     return after(
         base,
         "lookup_payment",
@@ -52,7 +52,7 @@ def gateways_refusal_is_proof(base: Class) -> Class:
 
 @plant("stripe")
 def outage_is_a_decline(base: Class) -> Class:
-    """A server error while asking is read as a decline."""
+    """A server error during a lookup is read as a decline."""
     return after(
         base,
         "confirm_payment",
@@ -64,7 +64,7 @@ def outage_is_a_decline(base: Class) -> Class:
 
 @plant("flutterwave")
 def retry_after_is_dropped(base: Class) -> Class:
-    """How long the provider asks us to wait is forgotten."""
+    """The provider's retry time is dropped."""
     return after(
         base, "create_payment_intent", lambda _, o: replace(o, retry_after_s=None) if isinstance(o, NotSent) else o
     )
@@ -72,13 +72,13 @@ def retry_after_is_dropped(base: Class) -> Class:
 
 @plant("paystack")
 def raw_code_is_dropped(base: Class) -> Class:
-    """The provider's own code is not kept."""
+    """The provider's own code is dropped."""
     return after(base, "confirm_payment", lambda _, o: replace(o, code=None) if isinstance(o, Unknown) else o)
 
 
 @plant("paystack")
 def refused_keys_are_the_payers_fault(base: Class) -> Class:
-    """Refused keys are called a decline."""
+    """Rejected keys are reported as a decline."""
     return after(
         base,
         "create_payment_intent",
@@ -88,7 +88,7 @@ def refused_keys_are_the_payers_fault(base: Class) -> Class:
 
 @plant("stripe")
 def answers_may_raise(base: Class) -> Class:
-    """An unexpected answer raises instead of answering an outcome."""
+    """An unexpected answer raises an error instead of returning an outcome."""
 
     def read(handler: Any, outcome: Any) -> Any:
         assert not isinstance(outcome, Unknown)
@@ -102,7 +102,7 @@ def answers_may_raise(base: Class) -> Class:
 
 @plant("flutterwave")
 def new_decline_is_unknown(base: Class) -> Class:
-    """A decline whose code is new is called unknown: its payer waits for days, and nobody can cancel it."""
+    """A decline with a new code is reported as unknown: its customer waits for days, and nobody can cancel the payment."""
     return after(
         base,
         "confirm_payment",
@@ -112,7 +112,7 @@ def new_decline_is_unknown(base: Class) -> Class:
 
 @plant("stripe")
 def new_decline_is_final(base: Class) -> Class:
-    """A decline whose code is new ends the payment, although the payer could try another card."""
+    """A decline with a new code ends the payment, although the customer could try another card."""
     return after(
         base, "confirm_payment",
         lambda _, o: replace(o.last_decline, final=True) if _has_code(getattr(o, "last_decline", None), "levitation") else o,
@@ -125,7 +125,7 @@ def _has_code(outcome: Any, code: str) -> bool:
 
 @plant("paystack")
 def pending_is_paid(base: Class) -> Class:
-    """What is still pending is called paid."""
+    """A pending payment is reported as paid."""
     return after(
         base, "confirm_payment", lambda _, o: Succeeded(o.amount, "1") if isinstance(o, Pending) and o.amount else o
     )
@@ -133,7 +133,7 @@ def pending_is_paid(base: Class) -> Class:
 
 @plant("stripe")
 def strange_status_is_failed(base: Class) -> Class:
-    """A status that nobody knows is called declined."""
+    """An unknown status is reported as declined."""
     return after(
         base,
         "confirm_payment",
@@ -143,7 +143,7 @@ def strange_status_is_failed(base: Class) -> Class:
 
 @plant("flutterwave")
 def our_own_amount_comes_back(base: Class) -> Class:
-    """The amount is ours instead of the provider's: a payer who pays less has paid."""
+    """The amount is ours instead of the provider's: a customer who pays less counts as paid."""
     sound = base.confirm_payment
 
     async def confirm_payment(self: Any, params: Any) -> Any:
@@ -155,7 +155,7 @@ def our_own_amount_comes_back(base: Class) -> Class:
 
 @plant("stripe")
 def iso_exponents_are_believed(base: Class) -> Class:
-    """Amounts are read by ISO's exponents: Ugandan shillings come a hundred times too many."""
+    """Amounts are read with ISO's exponents: Ugandan shillings are a hundred times too high."""
 
     def read(handler: Any, outcome: Any) -> Any:
         if isinstance(outcome, Succeeded) and outcome.amount.currency == "UGX":
@@ -167,7 +167,7 @@ def iso_exponents_are_believed(base: Class) -> Class:
 
 @plant("paystack")
 def another_payments_answer_is_taken(base: Class) -> Class:
-    """Whose payment an answer is about is not looked at."""
+    """Nothing checks which payment an answer is about."""
 
     async def verify(self: Any, reference: str) -> Any:
         answer = await self._call("GET", f"/transaction/verify/{reference}")
@@ -189,7 +189,7 @@ def provider_id_is_lost(base: Class) -> Class:
 
 @plant("stripe")
 def hold_is_money(base: Class) -> Class:
-    """An authorization is taken for a payment."""
+    """An authorization is reported as a payment."""
     return after(
         base, "confirm_payment", lambda _, o: replace(o, authorized_only=False) if isinstance(o, Succeeded) else o
     )
@@ -197,13 +197,13 @@ def hold_is_money(base: Class) -> Class:
 
 @plant("stripe")
 def cancel_is_not_final(base: Class) -> Class:
-    """A canceled payment is said to be payable still."""
+    """A canceled payment is reported as still payable."""
     return after(base, "cancel_payment", lambda _, o: replace(o, final=False) if isinstance(o, Declined) else o)
 
 
 @plant("paystack")
 def secrets_are_kept(base: Class) -> Class:
-    """Answers are kept with the authorization codes in them."""
+    """Answers are stored with the authorization codes in them."""
     return after(
         base,
         "confirm_payment",
@@ -211,12 +211,12 @@ def secrets_are_kept(base: Class) -> Class:
     )
 
 
-# ── Sending ──
+# ── Requests ──
 
 
 @plant("paystack")
 def reference_is_made_up(base: Class) -> Class:
-    """The provider is given a reference of its own: nothing could be looked up."""
+    """The provider receives a random reference: no lookup could find the payment."""
     return sending(
         base, lambda m, u, h, b=None: (m, u, h, b and b.replace(b"01conformance-attempt", b"random-attempt"))
     )
@@ -224,12 +224,12 @@ def reference_is_made_up(base: Class) -> Class:
 
 @plant("flutterwave")
 def amounts_are_floats(base: Class) -> Class:
-    """Amounts pass through a float on their way."""
+    """Amounts are converted to floats on the way."""
 
     def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
         if body and b'"amount"' in body:
             data = json.loads(body)
-            data["amount"] = float(data["amount"]) * 1.1 / 1.1  # what arithmetic in floats does
+            data["amount"] = float(data["amount"]) * 1.1 / 1.1  # the result of float arithmetic
             body = json.dumps(data).encode()
         return method, url, headers, body
 
@@ -238,7 +238,7 @@ def amounts_are_floats(base: Class) -> Class:
 
 @plant("paystack")
 def amounts_are_major_units(base: Class) -> Class:
-    """Amounts are sent in major units where minor ones are asked for."""
+    """Amounts are sent in major units although the provider expects minor units."""
 
     def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
         if body and b'"amount"' in body:
@@ -251,7 +251,7 @@ def amounts_are_major_units(base: Class) -> Class:
 
 @plant("flutterwave")
 def currency_is_left_out(base: Class) -> Class:
-    """The currency is left out: the provider takes naira."""
+    """The currency is left out: the provider charges naira."""
 
     def send(method: str, url: str, headers: Any, body: bytes | None = None) -> tuple[Any, ...]:
         if body and b'"currency"' in body:
@@ -265,7 +265,7 @@ def currency_is_left_out(base: Class) -> Class:
 
 @plant("stripe")
 def idempotency_key_is_random(base: Class) -> Class:
-    """Each request has a fresh idempotency key: a repeat is a second payment."""
+    """Each request has a new idempotency key: a repeat is a second payment."""
     count = iter(range(10**6))
     return sending(
         base, lambda m, u, h, b=None: (m, u, {**h, "Idempotency-Key": f"{h.get('Idempotency-Key')}-{next(count)}"}, b)
@@ -274,19 +274,19 @@ def idempotency_key_is_random(base: Class) -> Class:
 
 @plant("paystack")
 def key_stands_in_the_address(base: Class) -> Class:
-    """The key travels in the address, and into every log on the way."""
+    """The key is sent in the address, and so reaches every log on the way."""
     return sending(base, lambda m, u, h, b=None: (m, f"{u}?key={h['Authorization']}".replace("Bearer ", ""), h, b))
 
 
 @plant("flutterwave")
 def keys_go_elsewhere(base: Class) -> Class:
-    """Requests go to a host that is not declared."""
+    """Requests go to an undeclared host."""
     return sending(base, lambda m, u, h, b=None: (m, u.replace("api.flutterwave.com", "proxy.example"), h, b))
 
 
 @plant("stripe")
 def too_fine_is_rounded(base: Class) -> Class:
-    """An amount that the wire has no place for is rounded and sent."""
+    """An amount with too many decimals is rounded and sent."""
     sound = base.create_payment_intent
 
     async def create_payment_intent(self: Any, params: Any) -> Any:
@@ -299,13 +299,13 @@ def too_fine_is_rounded(base: Class) -> Class:
 
 @plant("paystack")
 def refund_has_no_reference(base: Class) -> Class:
-    """A refund is sent without its reference: a lost answer could never be found."""
+    """A refund is sent without its reference: no lookup could find it after a lost answer."""
     return sending(base, lambda m, u, h, b=None: (m, u, h, b and b.replace(b"01conformance-refund", b"anonymous")))
 
 
 @plant("paystack")
 def any_refund_will_do(base: Class) -> Class:
-    """A lookup takes whatever refund the transaction has for ours."""
+    """A refund lookup accepts any refund of the transaction."""
     return after(
         base,
         "lookup_refund",
@@ -315,7 +315,7 @@ def any_refund_will_do(base: Class) -> Class:
 
 @plant("stripe")
 def refunds_are_always_full(base: Class) -> Class:
-    """A partial refund gives everything back."""
+    """A partial refund returns the full amount."""
     sound = base.refund_payment
 
     async def refund_payment(self: Any, params: Any) -> Any:

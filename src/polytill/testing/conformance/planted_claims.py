@@ -1,4 +1,4 @@
-"""Faults in what a handler declares, keeps and lets in: each a function from a sound handler to one with one mistake."""
+"""Faults in what a handler declares, stores and accepts: each a function from a sound handler to one with one mistake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from polytill.testing.conformance.planting import Class, after, over, plant
 
 @plant("paystack")
 def last_practice_wins(base: Class) -> Class:
-    """Credentials sit on the class: two practices at once use one account."""
+    """Credentials are stored on the class: two practices at once use one account."""
 
     def initialize(self: Any, config: Any) -> None:
         base.initialize(self, config)
@@ -39,20 +39,20 @@ def repr_shows_the_key(base: Class) -> Class:
 
 @plant("paystack")
 def public_config_has_the_secret(base: Class) -> Class:
-    """What a browser is given holds the secret key."""
+    """The configuration for browsers contains the secret key."""
     return over(base, get_public_config=lambda self: {"publicKey": self.config.secret_key.reveal()})
 
 
 @plant("flutterwave")
 def feature_without_a_method(base: Class) -> Class:
-    """A capability is declared by a value that cannot be called."""
+    """A capability is declared with a value that cannot be called."""
     assert "manual_capture" not in features_of(base)
     return over(base, capture_payment=True)
 
 
 @plant("paystack")
 def refunds_cannot_be_found_again(base: Class) -> Class:
-    """Refunds can be started, and never looked up."""
+    """Refunds can be started, but not looked up."""
     return over(base, lookup_refund=None)
 
 
@@ -64,38 +64,38 @@ def receipts_are_sought_elsewhere(base: Class) -> Class:
 
 @plant("flutterwave")
 def phone_is_not_declared(base: Class) -> Class:
-    """A charge of mobile money says that an e-mail is enough, and is refused for want of the phone."""
+    """A mobile money charge declares only an e-mail address, and is rejected for the missing phone number."""
     return over(base, customer_fields=classmethod(lambda cls, *_: CustomerFields(("email",))))
 
 
 @plant("stripe")
 def a_field_that_no_payment_has(base: Class) -> Class:
-    """The customer's passport is asked for."""
+    """The customer's passport is declared as required."""
     return over(base, required_customer_fields=("email", "passport"))
 
 
 @plant("stripe")
 def window_is_missing(base: Class) -> Class:
-    """Idempotency by key, for no time at all."""
+    """Idempotency by key has no window."""
     return over(base, idempotency=Idempotency.key, idempotency_window_s=0)
 
 
 @plant("paystack")
 def live_keys_pass_as_sandbox(base: Class) -> Class:
-    """The patterns of the two environments are mixed up."""
+    """The key patterns of the two environments are swapped."""
     spec = base.keys["secretKey"]
     return over(base, keys={**base.keys, "secretKey": KeyField(spec.label, spec.production, spec.sandbox)})
 
 
 @plant("paystack")
 def bad_keys_are_good(base: Class) -> Class:
-    """The test of keys says yes to everything."""
+    """The credential test accepts every key."""
     return after(base, "test_credentials", lambda _, tested: replace(tested, ok=True))
 
 
 @plant("paystack")
 def refunds_lose_their_payment(base: Class) -> Class:
-    """A listed refund does not say whose payment it is of: nothing could be booked by it."""
+    """A listed refund does not name its payment: it could not be booked."""
 
     def forgotten(_: Any, page: Any) -> Any:
         if not isinstance(page, Page):
@@ -109,7 +109,7 @@ def refunds_lose_their_payment(base: Class) -> Class:
 
 @plant("paystack")
 def failed_listing_is_empty(base: Class) -> Class:
-    """A listing that could not be read is an empty one: nothing would be missed."""
+    """A listing that could not be read is returned as empty: nothing would be reported missing."""
     return after(base, "list_transactions", lambda _, o: o if isinstance(o, Page) else Page(()))
 
 
@@ -124,7 +124,7 @@ def cursor_is_ignored(base: Class) -> Class:
     return over(base, list_transactions=list_transactions)
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 
 @plant("stripe")
@@ -135,7 +135,7 @@ def every_delivery_is_true(base: Class) -> Class:
 
 @plant("paystack")
 def signature_over_the_parsed_body(base: Class) -> Class:
-    """The signature is checked over the JSON written anew, not over the bytes that came."""
+    """The signature is checked over re-serialized JSON, not over the bytes that arrived."""
     sound = base.validate_webhook
 
     def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
@@ -151,7 +151,7 @@ def signature_over_the_parsed_body(base: Class) -> Class:
 
 @plant("flutterwave")
 def empty_secret_admits(base: Class) -> Class:
-    """Where no secret is set, everything is let in."""
+    """If no secret is configured, every webhook is accepted."""
     sound = base.validate_webhook
     return over(
         base, validate_webhook=lambda self, headers, body: (
@@ -162,7 +162,7 @@ def empty_secret_admits(base: Class) -> Class:
 
 @plant("stripe")
 def time_is_not_checked(base: Class) -> Class:
-    """A signature is good for ever: an old delivery can be sent again."""
+    """A signature never expires: an old webhook can be replayed."""
     sound = base.validate_webhook
 
     def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
@@ -177,7 +177,7 @@ def time_is_not_checked(base: Class) -> Class:
 
 @plant("paystack")
 def only_the_newest_secret(base: Class) -> Class:
-    """The previous secret is refused from one moment to the next."""
+    """The previous secret is rejected as soon as a new one exists."""
     sound = base.validate_webhook
 
     def validate_webhook(self: Any, headers: Any, body: bytes) -> Any:
@@ -189,7 +189,7 @@ def only_the_newest_secret(base: Class) -> Class:
 
 @plant("stripe")
 def strange_headers_break_it(base: Class) -> Class:
-    """A header that is no ASCII raises."""
+    """A header with characters beyond ASCII raises an error."""
     sound = base.validate_webhook
     return over(
         base, validate_webhook=lambda self, headers, body: (
@@ -205,26 +205,26 @@ def _telling(base: Class, change: Callable[[Any, bytes], Any]) -> Class:
 
 @plant("flutterwave")
 def later_states_are_repeats(base: Class) -> Class:
-    """Deliveries are told apart by the object alone: "successful" after "pending" is dropped."""
+    """The dedupe key is the object alone: "successful" after "pending" is dropped."""
     return _telling(base, lambda told, _: replace(told, dedupe_key=told.dedupe_key.partition(":")[0]))
 
 
 @plant("paystack")
 def every_delivery_is_news(base: Class) -> Class:
-    """The key is another one each time: a repeat is applied twice."""
+    """The dedupe key differs each time: a duplicate is applied twice."""
     count = iter(range(10**6))
     return _telling(base, lambda told, _: replace(told, dedupe_key=f"{told.dedupe_key}:{next(count)}"))
 
 
 @plant("flutterwave")
 def hints_are_believed(base: Class) -> Class:
-    """A body that anybody can write is believed."""
+    """A body that anyone can write is trusted."""
     return _telling(base, lambda told, _: replace(told, must_fetch=False))
 
 
 @plant("paystack")
 def payouts_are_payments(base: Class) -> Class:
-    """A transfer that looks like a payment is taken for one."""
+    """A transfer that resembles a payment is read as one."""
 
     def change(told: Any, body: bytes) -> Any:
         event = parse_json(body)
@@ -239,13 +239,13 @@ def payouts_are_payments(base: Class) -> Class:
 
 @plant("stripe")
 def environment_is_mixed_up(base: Class) -> Class:
-    """A sandbox delivery is said to be of production."""
+    """A sandbox webhook is reported as production."""
     return _telling(base, lambda told, _: replace(told, environment=Environment.production))
 
 
 @plant("stripe")
 def nonsense_is_a_crash(base: Class) -> Class:
-    """A body that is no object raises something else than ``ValueError``."""
+    """A body that is not an object raises another error than ``ValueError``."""
 
     def process_webhook(self: Any, body: bytes) -> Any:
         parse_json(body)["id"]
@@ -256,5 +256,5 @@ def nonsense_is_a_crash(base: Class) -> Class:
 
 @plant("paystack")
 def kept_deliveries_are_cut(base: Class) -> Class:
-    """What is kept of a delivery cannot be read again."""
+    """The stored copy of a webhook cannot be read again."""
     return _telling(base, lambda told, _: replace(told, body={"event": told.event_type}))

@@ -1,4 +1,4 @@
-"""Faults in how methods are saved and charged again, and in how a payer's answer is passed on."""
+"""Faults in saving and charging methods, and in sending the customer's input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polytill.testing.conformance.planting import Class, after, over, plant
 
 @plant("stripe")
 def token_is_kept_in_the_clear(base: Class) -> Class:
-    """The token of a saved method stays in what is kept of the answer."""
+    """The token of a saved method stays in the stored answer."""
 
     def leak(_: Any, outcome: Any) -> Any:
         saved = getattr(outcome, "saved_method", None)
@@ -22,19 +22,19 @@ def token_is_kept_in_the_clear(base: Class) -> Class:
 
 @plant("paystack")
 def saved_method_is_dropped(base: Class) -> Class:
-    """The method that a payment saved is not told."""
+    """The method that a payment saved is not reported."""
     return after(base, "confirm_payment", lambda _, o: replace(o, saved_method=None) if isinstance(o, Succeeded) else o)
 
 
 @plant("flutterwave")
 def lost_charge_is_failure(base: Class) -> Class:
-    """A charge whose answer was lost is called "not sent": the payer would be charged once more."""
+    """A charge with a lost answer is reported as "not sent": the customer would be charged again."""
     return after(base, "charge_saved_method", lambda _, o: NotSent(o.reason, o.code) if isinstance(o, Unknown) else o)
 
 
 @plant("flutterwave")
 def charge_is_sent_twice(base: Class) -> Class:
-    """A charge whose answer was lost is repeated at once."""
+    """A charge with a lost answer is repeated at once."""
     sound = base.charge_saved_method
 
     async def twice(self: Any, params: Any) -> Any:
@@ -46,7 +46,7 @@ def charge_is_sent_twice(base: Class) -> Class:
 
 @plant("stripe")
 def lookup_charges_again(base: Class) -> Class:
-    """Looking for a charge that was lost makes it once more."""
+    """A lookup of a lost charge repeats the charge."""
     sound = base.lookup_payment
 
     async def again(self: Any, params: Any) -> Any:
@@ -58,7 +58,7 @@ def lookup_charges_again(base: Class) -> Class:
 
 @plant("paystack")
 def refused_charge_is_success(base: Class) -> Class:
-    """The envelope's "status: true" of a charge is taken for its success."""
+    """The envelope's "status: true" of a charge is read as success."""
 
     def paid(handler: Any, outcome: Any) -> Any:
         amount = getattr(outcome, "amount", None)
@@ -69,7 +69,7 @@ def refused_charge_is_success(base: Class) -> Class:
 
 @plant("paystack")
 def typed_pin_is_kept(base: Class) -> Class:
-    """What the payer typed is kept with the answer."""
+    """The customer's input is stored with the answer."""
     sound = base.continue_payment
 
     async def keeping(self: Any, params: Any) -> Any:
@@ -82,7 +82,7 @@ def typed_pin_is_kept(base: Class) -> Class:
 
 @plant("paystack")
 def question_to_the_payer_is_lost(base: Class) -> Class:
-    """A charge asks the payer for something, and nobody tells them what."""
+    """A charge needs a payment input, and nothing shows the customer which one."""
 
     def mute(_: Any, outcome: Any) -> Any:
         if isinstance(outcome, NeedsAction):

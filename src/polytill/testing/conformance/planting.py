@@ -1,4 +1,4 @@
-"""How a fault is planted: a subclass of a sound handler, with one thing changed."""
+"""How a fault is planted: a subclass of a sound handler with one change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAULTS: dict[str, tuple[str, Callable[[Class], Class]]] = {}
 
 
 def plant(code: str) -> Callable[[Callable[[Class], Class]], Callable[[Class], Class]]:
-    """Put a fault on the list, to be planted into this handler."""
+    """Add a fault to the list, to be planted into the handler with this code."""
 
     def register(break_it: Callable[[Class], Class]) -> Callable[[Class], Class]:
         FAULTS[break_it.__name__] = (code, break_it)
@@ -22,7 +22,7 @@ def plant(code: str) -> Callable[[Callable[[Class], Class]], Callable[[Class], C
 
 
 def after(base: Class, verb: str, change: Callable[[Any, Any], Any]) -> Class:
-    """The handler with a verb's outcome changed: ``change(handler, outcome)``."""
+    """The handler with a changed outcome of one verb: ``change(handler, outcome)``."""
     sound = getattr(base, verb)
 
     async def changed(self: Any, *args: Any) -> Any:
@@ -37,7 +37,7 @@ def over(base: Class, **members: Any) -> Class:
 
 
 def sending(base: Class, change: Callable[..., tuple[Any, ...]]) -> Class:
-    """The handler with every request changed on its way out."""
+    """The handler with every request changed before it is sent."""
 
     class Changed(Http):
         async def send(self, *asked: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The list of checks: each a function that asserts, under a name and a sentence, with what it applies to."""
+"""The list of checks. Each is a function that asserts, with a name, a sentence and the providers that it applies to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Body = Callable[[Stand], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Check:
-    """One check. It applies to providers whose handler has ``verb``, and of which ``only`` is true."""
+    """One check. It applies to providers whose handler has ``verb`` and for which ``only`` is true."""
 
     name: str
     area: str
@@ -26,7 +26,7 @@ class Check:
     needs_network: bool = False
 
     def applies_to(self, fixture: ProviderFixture) -> bool:
-        """Whether this provider has what is checked here."""
+        """Whether the check applies to this provider."""
         if self.needs_network and not is_networked(fixture):
             return False
         has_verb = self.verb is None or getattr(fixture.handler, self.verb, None) is not None
@@ -42,7 +42,7 @@ def check(
     only: Callable[[ProviderFixture], bool] | None = None,
     needs_network: bool = True,
 ) -> Callable[[Body], Body]:
-    """Put a function on the list. Its name is the check's, the first line of its docstring the sentence."""
+    """Add a function to the list. Its name is the check's name, the first paragraph of its docstring the sentence."""
 
     def register(body: Body) -> Body:
         sentence = re.split(r"\n\s*\n", body.__doc__ or "")[0].strip()
@@ -53,27 +53,27 @@ def check(
 
 
 def is_networked(fixture: ProviderFixture) -> bool:
-    """There is somebody to ask."""
+    """The provider has an API."""
     return bool(fixture.handler.hosts)
 
 
 def is_confirmed_by_staff(fixture: ProviderFixture) -> bool:
-    """There is nobody to ask but people."""
+    """Staff confirm the payments."""
     return fixture.handler.confirmed_by_staff
 
 
 def signs(fixture: ProviderFixture) -> bool:
-    """Deliveries carry a signature over their body."""
+    """Webhooks carry a signature over their body."""
     return fixture.handler.webhook_proof is WebhookProof.signature
 
 
 def proves_something(fixture: ProviderFixture) -> bool:
-    """Deliveries carry a signature or a word."""
+    """Webhooks carry a signature or a shared secret."""
     return fixture.handler.webhook_proof is not WebhookProof.address
 
 
 def proves_nothing_of_its_body(fixture: ProviderFixture) -> bool:
-    """Deliveries may say what they want."""
+    """No signature covers the body of a webhook."""
     return fixture.handler.webhook_proof is not WebhookProof.signature
 
 
@@ -83,17 +83,17 @@ def has_keys_of_its_own(fixture: ProviderFixture) -> bool:
 
 
 def signs_the_time(fixture: ProviderFixture) -> bool:
-    """A signature grows stale."""
+    """Signatures expire."""
     return signs(fixture) and fixture.signature is not None and fixture.signature.tolerance_s is not None
 
 
 def has_new_decline(fixture: ProviderFixture) -> bool:
-    """There is a sample of a decline under a code that is new."""
+    """There is a sample of a decline with an unknown code."""
     return NEWLY in fixture.answers
 
 
 def declares_identifiers(fixture: ProviderFixture) -> bool:
-    """The handler declares where its provider's answers hold identifiers."""
+    """The handler declares where its provider's answers contain identifiers."""
     return bool(fixture.handler.identifiers)
 
 
@@ -103,5 +103,5 @@ def names_amounts(fixture: ProviderFixture) -> bool:
 
 
 def has_too_fine_amounts(fixture: ProviderFixture) -> bool:
-    """There are amounts that the wire has no place for."""
+    """Some amounts have more decimals than the provider accepts."""
     return fixture.too_fine is not None

@@ -1,4 +1,4 @@
-"""Checks of methods that are saved and charged again, and of charges that ask the payer for something."""
+"""Checks of saving and charging methods, and of charges that need a payment input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAVING = "saves"
 
 
 async def charged(stand: Stand, reference: str = REFERENCE) -> tuple[object, Asked]:
-    """Charge a saved method: the outcome, and the request that was made for it."""
+    """Charge a saved method. Returns the outcome and the request that was sent."""
     wire = stand.wire("charged")
     outcome = await stand.handler(wire).charge_saved_method(stand.charge(reference))
     asked = [one for one in wire.payments if one.method != "GET"]
@@ -24,7 +24,7 @@ async def charged(stand: Stand, reference: str = REFERENCE) -> tuple[object, Ask
 
 @check(SAVING, verb="charge_saved_method")
 async def a_method_is_saved(stand: Stand) -> None:
-    """A paid payment whose method was kept tells its token, and what the payer knows it by."""
+    """The outcome of a paid payment with a saved method has its token and a description that the customer recognizes."""
     outcome = await read(stand, "saved")
     assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
     saved = outcome.saved_method
@@ -36,7 +36,7 @@ async def a_method_is_saved(stand: Stand) -> None:
 
 @check(SAVING, verb="charge_saved_method")
 async def a_token_is_nowhere_else(stand: Stand) -> None:
-    """The token of a saved method is in no repr, and not in what is kept of the answer."""
+    """The token of a saved method is in no repr and not in the stored answer."""
     outcome = await read(stand, "saved")
     assert TOKEN not in repr(outcome), "the token is shown"
     assert TOKEN not in json.dumps(outcome.response, default=str), "the token would be stored in the clear"
@@ -44,7 +44,7 @@ async def a_token_is_nowhere_else(stand: Stand) -> None:
 
 @check(SAVING, verb="charge_saved_method")
 async def a_method_is_charged_under_our_reference(stand: Stand) -> None:
-    """One request charges the method: with the token, our reference, and the amount exactly."""
+    """One request charges the method, with the token, our reference, and the exact amount."""
     outcome, asked = await charged(stand)
     assert isinstance(outcome, Succeeded), f"a charge that went through is {outcome!r}"
     assert outcome.amount == stand.first.money, f"the charge is read as {outcome.amount}"
@@ -59,7 +59,7 @@ async def a_method_is_charged_under_our_reference(stand: Stand) -> None:
 
 @check(SAVING, verb="charge_saved_method")
 async def a_refused_charge_is_no_success(stand: Stand) -> None:
-    """A charge that the bank refused is ``Declined``, or waits for the payer with the decline beside it."""
+    """A charge that the bank rejected is ``Declined``, or waits for the customer with the decline."""
     outcome = await stand.handler(stand.wire("charge_declined")).charge_saved_method(stand.charge())
     decline = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     assert isinstance(decline, Declined), f"a refused charge is {outcome!r}"
@@ -68,7 +68,7 @@ async def a_refused_charge_is_no_success(stand: Stand) -> None:
 
 @check(SAVING, verb="charge_saved_method")
 async def a_lost_charge_is_looked_up_not_repeated(stand: Stand) -> None:
-    """What became of a charge whose answer was lost is asked for; nothing is charged once more."""
+    """A charge with a lost answer is looked up; it is not sent again."""
     wire = stand.wire("missing")
     lost = stand.lost()
     asked = type(lost)(lost.reference, None, lost.amount, None, lost.age_s, lost.created_at_s)
@@ -80,7 +80,7 @@ async def a_lost_charge_is_looked_up_not_repeated(stand: Stand) -> None:
 
 @check(SAVING, verb="continue_payment")
 async def a_question_to_the_payer_is_named(stand: Stand) -> None:
-    """A charge that wants something of the payer says what, from the closed list."""
+    """A charge that needs a payment input names it, from the closed list."""
     outcome = await stand.handler(stand.wire("asked")).continue_payment(stand.answered())
     assert isinstance(outcome, NeedsAction), f"a question is {outcome!r}"
     assert outcome.action is not None, "the question is lost"
@@ -90,7 +90,7 @@ async def a_question_to_the_payer_is_named(stand: Stand) -> None:
 
 @check(SAVING, verb="continue_payment")
 async def what_a_payer_typed_is_not_kept(stand: Stand) -> None:
-    """The payer's answer is sent once, in a body, and neither shown nor kept."""
+    """The customer's input is sent once, in a body, and neither shown nor stored."""
     wire = stand.wire("continued")
     outcome = await stand.handler(wire).continue_payment(stand.answered())
     assert isinstance(outcome, Succeeded | Pending), f"a charge that went on is {outcome!r}"

@@ -1,4 +1,4 @@
-"""What ``polytill new-provider`` writes: a package with a handler, its entry point and its test, which runs at once."""
+"""The files of ``polytill new-provider``: a package with a handler, its entry point and its test, which runs at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CODE = re.compile(r"[a-z][a-z0-9]+(_[a-z0-9]+)*")
 
 
 def rendered(code: str) -> dict[str, str]:
-    """The package's files by name. ``OperatorError`` where the code is no name for a provider."""
+    """The package's files by name. ``OperatorError`` if the code is not a valid provider code."""
     if not CODE.fullmatch(code) or len(code) > 40:
         raise OperatorError(
             f"{code!r} is no provider code: lower-case letters and digits, words joined by underscores."
@@ -34,7 +34,7 @@ def rendered(code: str) -> dict[str, str]:
 
 
 def write_provider(code: str, folder: Path) -> list[Path]:
-    """Write the package into a folder that is new or empty. The paths that were made."""
+    """Write the package into a new or empty folder. Returns the paths of the files."""
     made = rendered(code)
     if folder.exists() and any(folder.iterdir()):
         raise OperatorError(f"The folder {folder} is not empty; it was left alone.")

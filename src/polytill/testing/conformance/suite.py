@@ -1,4 +1,4 @@
-"""Running the checks: as pytest tests by one import, or all at once as a table."""
+"""Running the checks: as pytest tests with one import, or all at once as a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.register import CHECKS, Check
 from polytill.testing.conformance.wire import Stand
 
-# Importing a module of checks puts them on the list.
+# Importing a module of checks adds them to the list.
 AREAS = (
     *(declared.DECLARED, declared.INSTANCES, paying.SENDING, paying.READING, faults.FAULTS),
     *(paying.REFUNDS, paying.OPERATIONS, saving.SAVING, paying.LISTS, hooks.DELIVERIES),
@@ -26,7 +26,7 @@ def in_order() -> list[Check]:
 
 @dataclass(frozen=True)
 class Result:
-    """One check of one handler. ``passed`` None: the handler has not what is checked."""
+    """One check of one handler. ``passed`` is None if the check does not apply to the handler."""
 
     check: Check
     passed: bool | None
@@ -34,7 +34,7 @@ class Result:
 
 
 def check_one(check: Check, fixture: ProviderFixture) -> Result:
-    """Run one check. An exception of the handler is a failure like any other."""
+    """Run one check. An exception of the handler counts as a failure."""
     if not check.applies_to(fixture):
         return Result(check, None)
     try:
@@ -54,7 +54,7 @@ def check_all(fixture: ProviderFixture) -> list[Result]:
 
 
 class Conformance:
-    """All checks as pytest tests: subclass it under a name that begins with ``Test``, and set ``fixture``.
+    """All checks as pytest tests: subclass it with a name that begins with ``Test``, and set ``fixture``.
 
     Only the checks that apply to the handler become tests, so nothing is skipped.
     """
@@ -62,7 +62,7 @@ class Conformance:
     fixture: ClassVar[ProviderFixture]
 
     def __init_subclass__(cls) -> None:
-        """Give the subclass a test for each check that applies."""
+        """Add a test to the subclass for each check that applies."""
         for check in in_order():
             if check.applies_to(cls.fixture):
                 setattr(cls, f"test_{check.name}", _test(check))

@@ -1,4 +1,4 @@
-"""The suite's stand for one handler: a transport that gives the fixture's answers, or breaks in a chosen way."""
+"""The test bench for one handler: a transport that returns the fixture's answers, or fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Fault = Exception | Raw
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it went out."""
+    """One request as it was sent."""
 
     method: str
     url: str
@@ -48,14 +48,14 @@ class Asked:
 
     @property
     def text(self) -> str:
-        """All of it, to search in."""
+        """The whole request as text, for searches."""
         head = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
         return f"{self.method} {self.url}\n{head}\n\n{self.body.decode('utf-8', 'replace')}"
 
 
 @dataclass
 class Wire:
-    """The transport: each sample answers what it fits, in order; the last that fits is repeated."""
+    """The transport. Each sample answers the requests that it matches, in order; the last match is repeated."""
 
     answers: list[tuple[Sample, bytes]]
     token_at: str | None
@@ -81,12 +81,12 @@ class Wire:
 
     @property
     def payments(self) -> list[Asked]:
-        """What was asked besides access tokens."""
+        """The requests other than those for access tokens."""
         return [one for one in self.asked if self.token_at is None or self.token_at not in f"{one.method} {one.url}"]
 
 
 class Stand:
-    """One handler under test: builds instances of it, and asks them the questions that the checks need."""
+    """One handler under test: creates instances of it, and sends them the requests that the checks need."""
 
     def __init__(self, fixture: ProviderFixture) -> None:
         self.fixture = fixture
@@ -114,7 +114,7 @@ class Stand:
         return self.fixture.sample(name) if self.fixture.handler.hosts else ()
 
     def handler(self, wire: Wire, account: int = 0, **changed: Any) -> Handler:
-        """An instance with one practice's credentials at a frozen moment."""
+        """An instance with one practice's credentials and a fixed time."""
         config = self.fixture.accounts[account]
         if changed:
             values = {name: getattr(config, name) for name in config.__dataclass_fields__}
@@ -128,10 +128,10 @@ class Stand:
         return [secret.reveal() for secret in found if hasattr(secret, "reveal")]
 
     def is_token(self, sample: Sample) -> bool:
-        """Whether a sample answers with an access token, or a certificate: not about a payment."""
+        """Whether a sample answers with an access token or a certificate, so is not about a payment."""
         return sample in self.fixture.answers.get("token", ())
 
-    # ── Questions ──
+    # ── Requests ──
 
     def creation(self, reference: str = REFERENCE, money: Money | None = None) -> CreatePaymentParams:
         """A payment to start."""
@@ -140,25 +140,25 @@ class Stand:
         )
 
     def question(self, money: Money | None = None) -> ConfirmPaymentParams:
-        """How does the payment stand?"""
+        """A request for the state of the payment."""
         return ConfirmPaymentParams(REFERENCE, self.fixture.transaction_id, money or self.first.money)
 
     def lost(self) -> LookupParams:
-        """What became of a create whose answer was lost, long after?"""
+        """A lookup of a create whose answer was lost, long afterward."""
         age_s = 40 * 24 * 3600.0
         return LookupParams(
             REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s)
         )  # fmt: skip
 
     def charge(self, reference: str = REFERENCE, money: Money | None = None) -> ChargeSavedMethodParams:
-        """A payment that is charged to a saved method."""
+        """A charge to a saved method."""
         return ChargeSavedMethodParams(
             reference, PAYMENT, money or self.first.money, self.fixture.customer, Secret(TOKEN),
             provider_customer_id="cus-of-the-provider",
         )  # fmt: skip
 
     def answered(self) -> ContinuePaymentParams:
-        """What the payer typed."""
+        """The customer's payment input."""
         return ContinuePaymentParams(
             REFERENCE, self.fixture.transaction_id, self.first.money, Wants.otp, {"otp": Secret(INPUT)},
             "01conformance-operation-0002", self.fixture.continuation,
@@ -169,20 +169,20 @@ class Stand:
         return RefundParams(reference, REFERENCE, self.fixture.transaction_id, self.first.money, True)
 
     def lost_refund(self, age_s: float = 40 * 24 * 3600.0) -> RefundLookupParams:
-        """What became of a refund whose answer was lost?"""
+        """A lookup of a refund whose answer was lost."""
         return RefundLookupParams(
             REFUND, REFERENCE, self.fixture.transaction_id, None, self.first.money, True, age_s=age_s,
             created_at_s=int(self.fixture.now_s - age_s),
         )  # fmt: skip
 
     def operation(self, amount: bool) -> OperationParams:
-        """A capture of all that is held, or a cancel."""
+        """A capture of the full authorized amount, or a cancel."""
         return OperationParams(
             "01conformance-operation-0001", REFERENCE, self.fixture.transaction_id, self.first.money if amount else None
         )
 
     async def outcomes(self, fault: Fault) -> dict[str, Any]:
-        """What every verb that this handler has makes of a fault, by the verb's name."""
+        """The outcome of each verb of this handler under a fault, by the verb's name."""
         cls = self.fixture.handler
         asked: dict[str, tuple[Any, ...]] = {
             "create_payment_intent": (self.creation(),),
@@ -205,7 +205,7 @@ class Stand:
                 continue
             wire = self.wire(fault=fault)
             outcome = await getattr(self.handler(wire), verb)(*params)
-            # A handler that knows no id to ask about asks nobody: no fault met it.
+            # A handler that knows no id to look up sends no request, so the fault did not occur.
             if wire.payments or verb != "lookup_payment":
                 found[verb] = outcome
         return found

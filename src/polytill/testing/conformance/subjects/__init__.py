@@ -1,4 +1,4 @@
-"""The fixtures of the built-in handlers, which are also the examples to learn from."""
+"""The fixtures of the built-in handlers, which also serve as examples."""
 
 from polytill.testing.conformance.fixture import ProviderFixture
 from polytill.testing.conformance.subjects.flutterwave import FLUTTERWAVE

@@ -1,4 +1,4 @@
-"""Flutterwave v3's fixture: major units, several transactions for one reference, deliveries with a shared word."""
+"""Flutterwave v3's fixture: major units, several transactions for one reference, webhooks with a shared secret."""
 
 from __future__ import annotations
 

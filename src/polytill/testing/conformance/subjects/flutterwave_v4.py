@@ -1,4 +1,4 @@
-"""Flutterwave v4's fixture: an access token before each call, major units as numbers, signed deliveries."""
+"""Flutterwave v4's fixture: an access token before each call, major units as numbers, signed webhooks."""
 
 from __future__ import annotations
 

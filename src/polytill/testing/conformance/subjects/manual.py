@@ -1,4 +1,4 @@
-"""The fixture of payments that staff confirm: there is nobody to answer."""
+"""The fixture of manual payments, which staff confirm: no provider answers."""
 
 from __future__ import annotations
 

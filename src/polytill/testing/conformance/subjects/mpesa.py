@@ -1,4 +1,4 @@
-"""M-Pesa's fixture: an access token before each call, whole shillings, answers without an amount, nothing signed."""
+"""M-Pesa's fixture: an access token before each call, whole shillings, answers without an amount, unsigned webhooks."""
 
 from __future__ import annotations
 

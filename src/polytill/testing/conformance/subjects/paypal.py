@@ -1,4 +1,4 @@
-"""PayPal's fixture: an access token before each call, decimal strings, deliveries signed by a certificate's key."""
+"""PayPal's fixture: an access token before each call, decimal strings, webhooks signed with a certificate's key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ByCertificate(Signature):
     """RSA over transmission id, time, webhook id and the body's CRC."""
 
     def sign(self, body: bytes, secret: str, now_s: int) -> dict[str, str]:
-        """The headers of a delivery that was signed now."""
+        """The headers of a webhook that is signed now."""
         sent_at = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         signed = f"69cd13f0-d67a|{sent_at}|{secret}|{zlib.crc32(body)}".encode()
         return {

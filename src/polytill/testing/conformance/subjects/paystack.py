@@ -1,4 +1,4 @@
-"""Paystack's fixture: every amount times 100, deliveries signed with the API key."""
+"""Paystack's fixture: every amount times 100, webhooks signed with the API key."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ PAYSTACK = ProviderFixture(
     examples=(
         Example(Money(500_000, "NGN"), "500000", 500_000),
         Example(Money(12_345, "NGN"), "12345", 12_345),
-        Example(Money(1_234, "GHS"), "1234", "1234"),  # numbers come as text too
-        Example(Money(500, "XOF"), "50000", 50_000),  # no minor unit at ISO, times 100 here all the same
+        Example(Money(1_234, "GHS"), "1234", "1234"),  # numbers can arrive as text
+        Example(Money(500, "XOF"), "50000", 50_000),  # no minor unit in ISO 4217, times 100 here nevertheless
         Example(Money(29, "USD"), "29", 29),
     ),
     amount_field="amount",
@@ -141,5 +141,5 @@ PAYSTACK = ProviderFixture(
         ),
     },
     signature=Signature("x-paystack-signature", digest="sha512"),
-    too_fine=None,  # every currency of the list fits
+    too_fine=None,  # accepts every currency of the list
 )

@@ -1,4 +1,4 @@
-"""Stripe's fixture: forms, exponents of its own, a lookup that repeats the create or reads the list."""
+"""Stripe's fixture: form bodies, exponents of its own, a lookup that repeats the create or reads the list."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ STRIPE = ProviderFixture(
         Example(Money(99, "USD"), "99", 99),
         Example(Money(500, "JPY"), "500", 500),
         Example(Money(5_120, "KWD"), "5120", 5_120),
-        Example(Money(5, "UGX"), "500", 500),  # no minor unit at ISO, two decimals here
-        Example(Money(700, "MGA"), "7", 7),  # two decimals at ISO, none here
+        Example(Money(5, "UGX"), "500", 500),  # no minor unit in ISO 4217, two decimals here
+        Example(Money(700, "MGA"), "7", 7),  # two decimals in ISO 4217, none here
     ),
     amount_field="amount",
     answers={

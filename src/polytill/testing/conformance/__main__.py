@@ -15,8 +15,10 @@ from polytill.testing.conformance.suite import check_all
 def main() -> int:
     """Print what the arguments request. Returns 1 if a check failed or a planted fault was not caught."""
     parser = argparse.ArgumentParser(prog="python -m polytill.testing.conformance", description=__doc__)
-    parser.add_argument("--planted", action="store_true", help="break handlers on purpose; every fault must be caught")
-    parser.add_argument("--write", metavar="FILE", help="write the document (docs/providers.md) anew")
+    parser.add_argument(
+        "--planted", action="store_true", help="break handlers on purpose; the suite must catch every fault"
+    )
+    parser.add_argument("--write", metavar="FILE", help="write the document (docs/providers.md)")
     asked = parser.parse_args()
     if asked.planted:
         text, missed = score()

@@ -28,7 +28,7 @@ DECLARED, SENDING, INSTANCES = "declares", "sends", "instances"
 async def code_and_name(stand: Stand) -> None:
     """The code is a short lower-case word, and the handler has a display name."""
     handler = stand.fixture.handler
-    assert re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code), f"{handler.code!r} is no provider code"
+    assert re.fullmatch(r"[a-z][a-z0-9_]{1,39}", handler.code), f"{handler.code!r} is not a valid provider code"
     assert handler.name.strip(), "the name is empty"
 
 
@@ -37,7 +37,7 @@ async def hosts_take_the_catalogs_addresses(stand: Stand) -> None:
     """Both addresses of the catalog entry are https, at hosts that the handler declares."""
     handler = stand.fixture.handler
     assert handler.hosts or handler.confirmed_by_staff, "no host is declared"
-    assert not any("/" in host or ":" in host for host in handler.hosts), "a host is a name, without scheme or path"
+    assert not any("/" in host or ":" in host for host in handler.hosts), "a host must be a name without scheme or path"
     for url in (handler.catalog.api_base_url, handler.catalog.sandbox_api_base_url):
         assert may_receive_keys(url, handler.hosts, frozenset()), f"keys could not be sent to {url}"
 
@@ -56,22 +56,22 @@ async def keys_tell_their_environment(stand: Stand) -> None:
         for name, value in (("publicKey", account.public_key), ("secretKey", secret)):
             if name in handler.keys and value is not None:
                 spec = handler.keys[name]
-                assert re.fullmatch(spec.sandbox, value), f"{name}'s sandbox pattern refuses the fixture's key"
+                assert re.fullmatch(spec.sandbox, value), f"{name}'s sandbox pattern rejects the fixture's key"
                 told = environment_of_key(handler, name, value)
-                assert told in (None, account.environment), f"{name} is taken for a key of {told}"
+                assert told in (None, account.environment), f"{name} is read as a key of {told}"
 
 
 @check(DECLARED, needs_network=False)
 async def config_schema_is_closed(stand: Stand) -> None:
     """Further settings are a closed JSON object, each with a title for the form."""
     schema = stand.fixture.handler.config_schema
-    assert schema.get("type") == "object", "the schema is of no object"
-    assert schema.get("additionalProperties") is False, "the schema must refuse unknown fields"
+    assert schema.get("type") == "object", "the schema is not one of an object"
+    assert schema.get("additionalProperties") is False, "the schema must reject unknown fields"
     properties = schema.get("properties", {})
-    assert set(schema.get("required", ())) <= set(properties), "a field is required that is not declared"
+    assert set(schema.get("required", ())) <= set(properties), "a required field is not declared"
     for name, spec in properties.items():
         assert spec.get("title"), f"{name} has no title"
-        assert spec.get("type") in ("string", "integer", "boolean"), f"{name} is of no type that a form has"
+        assert spec.get("type") in ("string", "integer", "boolean"), f"{name} has a type that forms do not support"
 
 
 @check(DECLARED, needs_network=False)
@@ -94,8 +94,10 @@ async def every_exponent_has_an_example(stand: Stand) -> None:
     needed = {CURRENCIES[code].exponent for code in stand.fixture.handler.catalog.currencies if code in CURRENCIES}
     given = {CURRENCIES[example.money.currency].exponent for example in stand.fixture.examples}
     assert needed & {0, 2, 3} <= given, f"no example has {sorted((needed & {0, 2, 3}) - given)} decimals"
-    assert len(stand.fixture.examples) >= 2, "two examples in one currency are needed"
-    assert stand.fixture.examples[1].money.currency == stand.first.money.currency, "the second is of another currency"
+    assert len(stand.fixture.examples) >= 2, "the fixture needs two examples in one currency"
+    assert stand.fixture.examples[1].money.currency == stand.first.money.currency, (
+        "the second example has another currency"
+    )
     assert stand.fixture.examples[1].money != stand.first.money, "the first two examples are the same"
 
 
@@ -104,7 +106,9 @@ async def methods_and_texts_are_there(stand: Stand) -> None:
     """The catalog entry has payment methods, a description, a website address and a documentation address."""
     catalog = stand.fixture.handler.catalog
     assert catalog.methods, "no payment method is declared"
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), "a method is no plain word"
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", method) for method in catalog.methods), (
+        "a method is not a lower-case word"
+    )
     assert catalog.description.strip(), "the description is empty"
     addresses = (catalog.website_url, catalog.documentation_url)
     assert all(url.startswith("https://") or (not url and not stand.fixture.handler.hosts) for url in addresses), (
@@ -121,7 +125,7 @@ async def features_equal_methods(stand: Stand) -> None:
         for feature, verb in FEATURES
         if callable(getattr(handler, verb, None)) and getattr(handler, verb) is not getattr(Handler, verb)
     ]
-    assert features_of(handler) == real, "the features are not those of the methods"
+    assert features_of(handler) == real, "the features do not match the methods"
     for verb in dict(FEATURES).values():
         method = getattr(handler, verb, None)
         asynchronous = inspect.iscoroutinefunction(method)
@@ -129,17 +133,17 @@ async def features_equal_methods(stand: Stand) -> None:
     needed = (("refund_payment", "lookup_refund"), ("capture_payment", "cancel_payment"))
     for verb, other in needed:
         missing = getattr(handler, verb) is not None and getattr(handler, other) is None
-        assert not missing, f"{verb} without {other}: what was started could not be ended or found again"
+        assert not missing, f"{verb} without {other}: a started operation could not be ended or looked up"
 
 
 @check(DECLARED, needs_network=False)
 async def repeats_are_declared(stand: Stand) -> None:
     """Idempotency, its window and the horizon for "not found" are consistent."""
     handler = stand.fixture.handler
-    assert isinstance(handler.idempotency, Idempotency), "idempotency is none of the closed list"
+    assert isinstance(handler.idempotency, Idempotency), "idempotency is not from the closed list"
     windowed = handler.idempotency is Idempotency.key
-    assert (handler.idempotency_window_s > 0) == windowed, "a window belongs to idempotency by key, and only there"
-    assert handler.settle_horizon_s >= 30, "a call can still be running after so short a time"
+    assert (handler.idempotency_window_s > 0) == windowed, "only idempotency by key has a window, and it must have one"
+    assert handler.settle_horizon_s >= 30, "a call can still be running after this time"
 
 
 def _ways(stand: Stand) -> Iterator[tuple[str, str | None, bool]]:
@@ -160,13 +164,13 @@ async def customer_fields_are_known(stand: Stand) -> None:
         fields = handler.customer_fields(currency, method, direct)
         where = f"{method or 'any method'} in {currency}"
         unknown = {*fields.required, *fields.one_of} - set(CUSTOMER_FIELDS)
-        assert not unknown, f"{where} needs {sorted(unknown)}, which no payment has"
-        assert not set(fields.one_of) & set(fields.required), f"{where}: a field is required and one of several"
-        assert len(fields.one_of) != 1, f"{where}: one of one field is a required field"
+        assert not unknown, f"{where} requires {sorted(unknown)}, which no payment has"
+        assert not set(fields.one_of) & set(fields.required), f"{where}: a field is both required and one of several"
+        assert len(fields.one_of) != 1, f"{where}: one_of has one field, which must be a required field instead"
         for country in fields.phone_countries:
             phone = read_phone(example_phone(country))
-            assert phone is not None, f"{where}: {country} is no country with phones"
-            assert fields.takes_phone(phone), f"{where}: the phone pattern refuses every number like {phone}"
+            assert phone is not None, f"{where}: {country} is not a country with phone numbers"
+            assert fields.takes_phone(phone), f"{where}: the phone pattern rejects numbers like {phone}"
 
 
 @check(SENDING, needs_network=False)
@@ -187,7 +191,7 @@ async def the_declared_fields_are_enough(stand: Stand) -> None:
                 named = f"{outcome.code} {outcome.detail}".lower()
                 lacking = [name for name in (*CUSTOMER_FIELDS, "e-mail") if name in named]
                 where = f"{method or 'any method'} in {currency}"
-                assert not lacking, f"{where} is refused although every declared field is there: {outcome.detail}"
+                assert not lacking, f"{where} is rejected although every declared field is present: {outcome.detail}"
 
 
 def _customer_with(names: set[str], fields: CustomerFields) -> Customer:
@@ -208,7 +212,7 @@ async def building_asks_nobody(stand: Stand) -> None:
     """Creating an instance sends no request."""
     wire = stand.wire()
     stand.handler(wire)
-    assert not wire.asked, "a handler asked its provider while it was built"
+    assert not wire.asked, "creating a handler sent a request"
 
 
 @check(INSTANCES, needs_network=False)
@@ -221,7 +225,7 @@ async def repr_holds_no_secret(stand: Stand) -> None:
         assert secret not in shown, "a secret is shown"
     token = getattr(getattr(outcome, "action", None), "provider_token", None)
     if token is not None:
-        assert token.reveal() not in shown, "the payer's token is shown"
+        assert token.reveal() not in shown, "the customer's token is shown"
 
 
 @check(INSTANCES, needs_network=False)
@@ -229,7 +233,7 @@ async def public_config_is_public(stand: Stand) -> None:
     """The configuration for browsers is JSON and contains no secret."""
     text = json.dumps(stand.handler(stand.wire()).get_public_config())
     for secret in stand.secrets(0):
-        assert secret not in text, "a secret would go to browsers"
+        assert secret not in text, "browsers would receive a secret"
 
 
 @check(INSTANCES)
@@ -259,10 +263,10 @@ def _assert_apart(stand: Stand, asked: list[list]) -> None:  # type: ignore[type
     assert stand.secrets(0), "the fixture's accounts have no secret"
     assert not set(stand.secrets(0)) & set(stand.secrets(1)), "the fixture's accounts share a secret"
     for own, requests in enumerate(asked):
-        assert requests, "nothing was asked"
+        assert requests, "no request was sent"
         for one in requests:
             for secret in stand.secrets(1 - own):
-                assert secret not in one.text, "a request carries another practice's secret"
+                assert secret not in one.text, "a request contains another practice's secret"
 
 
 @check(INSTANCES)
@@ -270,30 +274,30 @@ async def keys_go_where_declared(stand: Stand) -> None:
     """Every request goes to https at a declared host, and no address contains a secret."""
     wire = stand.wire("created")
     await stand.handler(wire).create_payment_intent(stand.creation())
-    assert wire.asked, "creating a payment asked nobody"
+    assert wire.asked, "creating a payment sent no request"
     for one in wire.asked:
         origin = origin_of(one.url) or ""
         assert may_receive_keys(origin, stand.fixture.handler.hosts, frozenset()), f"a request went to {origin}"
         for secret in stand.secrets(0):
-            assert secret not in one.url, "a secret stands in an address"
+            assert secret not in one.url, "an address contains a secret"
 
 
 @check(INSTANCES)
 async def good_keys_are_accepted(stand: Stand) -> None:
     """The credential test accepts valid keys."""
     tested = await stand.handler(stand.wire("keys_good")).test_credentials()
-    assert tested.ok, f"working keys are refused: {tested.detail}"
-    assert tested.environment in (None, stand.fixture.accounts[0].environment), "the keys are of another environment"
+    assert tested.ok, f"valid keys are rejected: {tested.detail}"
+    assert tested.environment in (None, stand.fixture.accounts[0].environment), "the keys belong to another environment"
 
 
 @check(INSTANCES)
 async def bad_keys_are_refused(stand: Stand) -> None:
     """The credential test rejects invalid keys with a sentence that does not contain the key."""
     tested = await stand.handler(stand.wire("keys_bad")).test_credentials()
-    assert not tested.ok, "keys that the provider refuses are called good"
-    assert tested.detail.strip(), "there is no sentence"
+    assert not tested.ok, "keys that the provider rejects are accepted"
+    assert tested.detail.strip(), "the detail has no sentence"
     for secret in stand.secrets(0):
-        assert secret not in tested.detail, "the sentence holds the key"
+        assert secret not in tested.detail, "the sentence contains the key"
 
 
 @check(INSTANCES, only=is_confirmed_by_staff, needs_network=False)
@@ -301,11 +305,11 @@ async def staff_alone_confirm(stand: Stand) -> None:
     """If staff confirm payments, no request is sent, no webhook is accepted, and no verb reports a payment as paid."""
     wire = stand.wire()
     handler = stand.handler(wire)
-    assert not handler.validate_webhook({}, b"{}"), "anybody could deliver"
+    assert not handler.validate_webhook({}, b"{}"), "a webhook without proof is accepted"
     for outcome in (
         await handler.create_payment_intent(stand.creation()),
         await handler.confirm_payment(stand.question()),
         await handler.lookup_payment(stand.lost()),
     ):
         assert isinstance(outcome, NeedsAction), f"a payment that staff have not confirmed is {outcome!r}"
-    assert not wire.asked, "somebody was asked"
+    assert not wire.asked, "a request was sent"

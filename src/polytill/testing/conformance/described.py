@@ -18,9 +18,9 @@ from typing import Any
 from polytill.providers import facts, outcomes, params
 
 TITLES: tuple[tuple[ModuleType, str, str], ...] = (
-    (params, "What a handler is given", "The parameters of its methods."),
-    (outcomes, "What a call answers", "Exactly one of six outcomes; the other classes are parts of them."),
-    (facts, "What else a handler says", "Facts from webhooks and listings, tests of keys, balances."),
+    (params, "Parameters", "The parameters of a handler's methods."),
+    (outcomes, "Outcomes", "A call returns exactly one of six outcomes; the other classes are parts of them."),
+    (facts, "Facts and findings", "Facts from webhooks and listings, credential tests, balances."),
 )
 OUTCOMES = ("Succeeded", "NeedsAction", "Pending", "Declined", "NotSent", "Unknown")
 
@@ -86,7 +86,7 @@ def _class(cls: type[Any]) -> str:
         f"| `{field.name}` | `{_cell(str(field.type))}` | {_default(field)} | {_plain(said[field.name])} |"
         for field in dataclasses.fields(cls)
     ]
-    return head + "| field | type | without it | meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    return head + "| field | type | default | meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
 
 
 def _default(field: dataclasses.Field[object]) -> str:
@@ -94,7 +94,7 @@ def _default(field: dataclasses.Field[object]) -> str:
         return f"`{field.default!r}`"
     if field.default_factory is not dataclasses.MISSING:
         return f"`{field.default_factory()!r}`"
-    return "must be given"
+    return "required"
 
 
 def _cell(text: str) -> str:

@@ -17,39 +17,40 @@ Results = Mapping[str, list[Result]]
 
 KEY_TESTS = """## What a test of keys finds
 
-A test creates nothing and moves nothing. It ends with `ok` and, where there is something to say, a `finding`.
+A credential test creates nothing and moves no money. It returns `ok` and, if it found a problem, a `finding`.
 
 | | checked | cannot be checked without a payment |
 | --- | --- | --- |
 | Stripe | the key and its mode; live: `charges_enabled` of the account; restricted keys: the permissions to create payments and \
-refunds, by requests without parameters; the publishable key, by the account's newest payment | whether a publishable key is \
-of the same account, where the account has no payment yet |
+refunds, by requests without parameters; the publishable key, by the account's newest payment | whether a publishable key \
+belongs to the same account, if the account has no payment yet |
 | PayPal | client ID and secret, at the host of the environment; whether the app may use orders; the scope of refunds | whether \
 the account may receive money |
-| Paystack | the secret key; whether the account is active, by an initialize without parameters | the account, where Paystack \
-looks at the parameters first; the public key, which is not used |
+| Paystack | the secret key; whether the account is active, by an initialize without parameters | the account, if Paystack \
+checks the parameters first; the public key, which is not used |
 | Flutterwave | the secret key; whether the account is approved, by a payment without parameters; the shape of the encryption \
-key and that the secret hash is no key | the account, where Flutterwave looks at the parameters first; the secret hash, which \
-is compared with the dashboard by the first webhook |
-| Flutterwave v4 | client ID and secret; that they are of this environment, by a list of refunds | whether the account is approved |
+key and that the secret hash is not a key | the account, if Flutterwave checks the parameters first; the secret hash, which \
+the first webhook compares with the dashboard |
+| Flutterwave v4 | client ID and secret; that they belong to this environment, by a list of refunds | whether the account is \
+approved |
 | M-Pesa | consumer key and secret; short code and passkey, by a status query | the passkey and the till, for certain |
 """
 
 SERVER_ERRORS = """## Rejections with HTTP 500
 
-An answer with 500 to 599 leaves the outcome unknown: the call may have been executed. Exceptions are bodies that prove a
-rejection. Where the outcome stays unknown, a review case opens within the hour.
+An answer with 500 to 599 leaves the outcome unknown, because the call may have been executed. The exceptions are bodies that \
+prove a rejection. If the outcome stays unknown, a review case opens within an hour.
 
-| | with HTTP 500, and yet a rejection |
+| | rejections with HTTP 500 |
 | --- | --- |
-| M-Pesa | the three sentences with which a push is rejected before anybody is prompted (`Wrong credentials`, \
+| M-Pesa | the three messages that reject a push before anyone is prompted (`Wrong credentials`, \
 `Merchant does not exist`, `unable to lock subscriber`), each with an `errorCode`, and `500.003.02` (too many requests). \
-`500.001.1001` says by itself nothing: with its own sentence, the prompt is still open |
+`500.001.1001` alone proves nothing: with its own message, the prompt is still open |
 | PayPal | creating an order and capturing: the body of a rejection (`UNPROCESSABLE_ENTITY` with `debug_id`) in which every \
-issue is a known one. PayPal's schema has no `details` in an internal error. Of an order that exists, the order is read again, \
-and a decline counts only if the order holds no capture. A refund stays unknown; its lookup reads the order's refunds |
-| Stripe | none: Stripe calls the result of a 500 indeterminate, and keeps it under the idempotency key |
-| Paystack, Flutterwave, Flutterwave v4 | none: no rejection with a 500 is documented; declines come with other statuses. The \
+issue is known. PayPal's schema has no `details` in an internal error. An order that exists is read again, and a decline \
+counts only if the order has no capture. A refund stays unknown; its lookup reads the order's refunds |
+| Stripe | none: Stripe calls the result of a 500 indeterminate, and stores it under the idempotency key |
+| Paystack, Flutterwave, Flutterwave v4 | none: no rejection with a 500 is documented; declines have other statuses. The \
 lookup verifies by our reference |
 """
 
@@ -77,7 +78,7 @@ def write_document(results: Results) -> str:
     handlers = [(code, _handler(code)) for code in results]
     head = (
         "# Providers\n\nWritten by `python -m polytill.testing.conformance --write docs/providers.md` from the code; "
-        "a test holds it to that.\n"
+        "a test fails if it is out of date.\n"
     )
     sections = [_capabilities(handlers), _currencies(handlers), KEY_TESTS, SERVER_ERRORS, contract_tables()]
     return "\n".join([head, *sections, _matrix(results)])
@@ -102,14 +103,14 @@ def _capabilities(handlers: list[tuple[str, type[Handler]]]) -> str:
         ("idempotency", lambda cls: str(cls.idempotency)),
         ('"not found" is proof after', lambda cls: f"{cls.settle_horizon_s:g} s"),
         ("a create alone moves money", lambda cls: "yes" if cls.create_moves_money else "no"),
-        ("a delivery is proved by", lambda cls: str(cls.webhook_proof)),
+        ("proof of a webhook", lambda cls: str(cls.webhook_proof)),
         ("needs to know of the customer", _needs),
-        ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "nobody"),
+        ("keys are sent to", lambda cls: ", ".join(f"`{host}`" for host in sorted(cls.hosts)) or "no host"),
         ("charged without its page", _direct),
         ("methods", lambda cls: ", ".join(cls.catalog.methods)),
     )
     rows += [[name, *(tell(cls) for _, cls in handlers)] for name, tell in facts]
-    return "## What they can do\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
+    return "## Capabilities\n\n" + _table(["", *(cls.name for _, cls in handlers)], rows)
 
 
 def _needs(cls: type[Handler]) -> str:
@@ -152,8 +153,8 @@ def _currencies(handlers: list[tuple[str, type[Handler]]]) -> str:
         for code in codes
     ]
     text = (
-        "\nDecimals by ISO 4217, then list price, smallest and largest amount, where the provider publishes them. "
-        "These are the terms of a fresh catalog; the owner may set those of further currencies: "
+        "\nDecimals of ISO 4217, then list price, smallest and largest amount, if the provider publishes them. "
+        "These are the terms of a new catalog; the owner can set the terms of further currencies: "
         f"{_further(handlers)}. No other currency can be added to a provider.\n"
     )
     return f"## Currencies\n{text}\n" + _table(["", "decimals", *(cls.name for _, cls in handlers)], rows)
@@ -184,5 +185,5 @@ def _matrix(results: Results) -> str:
     sums = ", ".join(
         f"{code} {sum(r.passed is True for r in found)} of {len(found)}" for code, found in results.items()
     )
-    text = f"\n{len(rows)} checks; passed: {sums}. A dash: the handler has not what is checked.\n"
-    return f"## Checks\n{text}\n" + _table(["", "check", "what it holds to", *results], rows)
+    text = f"\n{len(rows)} checks; passed: {sums}. A dash: the check does not apply to the handler.\n"
+    return f"## Checks\n{text}\n" + _table(["", "check", "what it checks", *results], rows)

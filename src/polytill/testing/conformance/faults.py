@@ -30,9 +30,9 @@ JSON_HEADERS = {"content-type": "application/json"}
 
 async def _each_is(stand: Stand, fault: Fault, kind: type, *reasons: Reason) -> None:
     for verb, outcome in (await stand.outcomes(fault)).items():
-        assert isinstance(outcome, kind), f"{verb} makes {outcome!r} of it"
+        assert isinstance(outcome, kind), f"{verb} returns {outcome!r}"
         assert outcome.reason in reasons or not reasons, f"{verb} gives the reason {outcome.reason}"  # type: ignore[attr-defined]
-        assert outcome.code, f"{verb} keeps no code"  # type: ignore[attr-defined]
+        assert outcome.code, f"{verb} returns no code"  # type: ignore[attr-defined]
 
 
 @check(FAULTS)
@@ -47,7 +47,7 @@ async def a_refused_connection_starts_nothing(stand: Stand) -> None:
     outcomes = await stand.outcomes(ConnectionNotMade("ClientConnectorError"))
     for verb in ("create_payment_intent", "charge_saved_method", "refund_payment", "capture_payment", "cancel_payment"):
         if verb in outcomes:
-            assert isinstance(outcomes[verb], NotSent), f"{verb} makes {outcomes[verb]!r} of it"
+            assert isinstance(outcomes[verb], NotSent), f"{verb} returns {outcomes[verb]!r}"
             assert outcomes[verb].reason is Reason.unreachable, f"{verb} gives the reason {outcomes[verb].reason}"
 
 
@@ -63,8 +63,8 @@ async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
         for verb in ("confirm_payment", "lookup_payment", "lookup_refund"):
             outcome = outcomes.get(verb)
             proof = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
-            assert not proof, f"{verb} takes {fault!r} for the proof that there is nothing"
-            assert isinstance(outcome, NotSent | Unknown | None), f"{verb} makes {outcome!r} of {fault!r}"
+            assert not proof, f"{verb} reads {fault!r} as proof that nothing exists"
+            assert isinstance(outcome, NotSent | Unknown | None), f"{verb} returns {outcome!r} for {fault!r}"
 
 
 @check(FAULTS, only=has_keys_of_its_own)
@@ -84,7 +84,7 @@ async def a_strangers_refusal_is_no_proof(stand: Stand) -> None:
                 proof = isinstance(outcome, Declined) or (
                     isinstance(outcome, NotSent) and outcome.reason in REFUSED_AGAIN
                 )
-                assert not proof, f"{verb} takes {status} {body!r} for the provider's no: {outcome!r}"
+                assert not proof, f"{verb} reads {status} {body!r} as the provider's rejection: {outcome!r}"
 
 
 @check(FAULTS)
@@ -111,7 +111,7 @@ async def a_cut_answer_is_unknown(stand: Stand) -> None:
     for length in {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
         fault = (200, JSON_HEADERS, whole[:length])
         outcome = (await stand.outcomes(fault))["create_payment_intent"]
-        assert isinstance(outcome, Unknown), f"{length} of {len(whole)} bytes make {outcome!r}"
+        assert isinstance(outcome, Unknown), f"{length} of {len(whole)} bytes are read as {outcome!r}"
 
 
 @check(FAULTS)
@@ -120,16 +120,16 @@ async def slow_down_is_not_sent(stand: Stand) -> None:
     for body in (b'{"message":"slow down"}', b"<html>slow down</html>"):
         outcomes = await stand.outcomes((429, {"retry-after": "7"}, body))
         outcome = outcomes["create_payment_intent"]
-        assert isinstance(outcome, NotSent), f"429 makes {outcome!r}"
+        assert isinstance(outcome, NotSent), f"429 is read as {outcome!r}"
         assert outcome.reason is Reason.rate_limited, f"429 gives the reason {outcome.reason}"
-        assert outcome.retry_after_s == 7, "what Retry-After says is lost"
+        assert outcome.retry_after_s == 7, "the time of Retry-After is lost"
 
 
 @check(FAULTS)
 async def a_conflict_decides_nothing(stand: Stand) -> None:
     """409 neither moves money nor declines it, because another request is in progress."""
     for verb, outcome in (await stand.outcomes((409, JSON_HEADERS, b'{"status":"error","message":"x"}'))).items():
-        assert isinstance(outcome, Unknown | NotSent), f"{verb} makes {outcome!r} of 409"
+        assert isinstance(outcome, Unknown | NotSent), f"{verb} returns {outcome!r} for 409"
 
 
 @check(FAULTS)
@@ -137,16 +137,16 @@ async def a_redirect_is_no_answer(stand: Stand) -> None:
     """A redirect is ``Unknown``, and is not followed."""
     wire = stand.wire(fault=(302, {"location": "https://elsewhere.example/"}, b"{}"))
     outcome = await stand.handler(wire).create_payment_intent(stand.creation())
-    assert isinstance(outcome, Unknown), f"a redirect makes {outcome!r}"
-    assert all("elsewhere" not in one.url for one in wire.asked), "keys were carried to another host"
+    assert isinstance(outcome, Unknown), f"a redirect is read as {outcome!r}"
+    assert all("elsewhere" not in one.url for one in wire.asked), "keys were sent to another host"
 
 
 @check(FAULTS)
 async def refused_keys_are_our_fault(stand: Stand) -> None:
     """A payment that is rejected because of its keys is ``NotSent(config)``: not declined, not the customer's fault."""
     outcome = await stand.handler(stand.wire("keys_bad")).create_payment_intent(stand.creation())
-    assert isinstance(outcome, NotSent), f"refused keys make {outcome!r}"
-    assert outcome.reason is Reason.config, f"refused keys give the reason {outcome.reason}"
+    assert isinstance(outcome, NotSent), f"rejected keys are read as {outcome!r}"
+    assert outcome.reason is Reason.config, f"rejected keys give the reason {outcome.reason}"
 
 
 @check(FAULTS)
@@ -161,9 +161,9 @@ async def wrong_types_never_raise(stand: Stand) -> None:
                 if name == "created"
                 else handler.confirm_payment(stand.question())
             )
-            assert isinstance(outcome, SIX), f"{outcome!r} is no outcome"
+            assert isinstance(outcome, SIX), f"{outcome!r} is not an outcome"
             if isinstance(outcome, Succeeded):
-                assert type(outcome.amount.minor) is int, "an amount that is no integer"
+                assert type(outcome.amount.minor) is int, "the amount is not an integer"
             _assert_told_rightly(outcome)
 
 
@@ -172,7 +172,7 @@ def _assert_told_rightly(outcome: Outcome) -> None:
         value = getattr(outcome, name, None)
         assert isinstance(value, str | None), f"{name} is {value!r}"
     reason = getattr(outcome, "reason", None)
-    assert reason is None or isinstance(reason, Reason), f"{reason!r} is no reason of ours"
+    assert reason is None or isinstance(reason, Reason), f"{reason!r} is not a Reason"
 
 
 WRONG: tuple[Any, ...] = (None, "x", -1, True, [], {}, [{"a": 1}], 10**30)

@@ -120,7 +120,7 @@ class ProviderFixture:
     def delivery(self, name: str, **words: str) -> bytes:
         """The bytes of a webhook."""
         found = self.deliveries.get(name)
-        assert found is not None, f"the fixture has no delivery {name!r}"
+        assert found is not None, f"the fixture has no webhook {name!r}"
         return to_json(self.filled(found.body, self.examples[0], **words))
 
     def filled(self, value: Any, example: Example, **words: str) -> Any:

@@ -20,7 +20,7 @@ DELIVERIES = "deliveries"
 
 
 def _signature(stand: Stand) -> Signature:
-    assert stand.fixture.signature is not None, "the fixture says not how the provider signs"
+    assert stand.fixture.signature is not None, "the fixture does not describe the provider's signature"
     return stand.fixture.signature
 
 
@@ -49,7 +49,7 @@ async def a_true_delivery_is_accepted(stand: Stand) -> None:
     """A webhook of the provider is accepted in any case of the header's name."""
     body = stand.fixture.delivery("paid")
     headers = _signed(stand, body) if stand.fixture.signature else {}
-    assert await _accepts(stand, headers, body), "a true delivery is refused"
+    assert await _accepts(stand, headers, body), "a genuine webhook is rejected"
     assert await _accepts(stand, {name.upper(): value for name, value in headers.items()}, body), (
         "upper case is refused"
     )
@@ -86,7 +86,9 @@ async def another_practices_secret_opens_nothing(stand: Stand) -> None:
     """A webhook that is signed with another practice's secret is rejected."""
     body = stand.fixture.delivery("paid")
     assert not await _accepts(stand, _signed(stand, body, account=1), body), "another practice's secret is accepted"
-    assert await _accepts(stand, _signed(stand, body, account=1), body, account=1), "a practice's own secret is refused"
+    assert await _accepts(stand, _signed(stand, body, account=1), body, account=1), (
+        "a practice's own secret is rejected"
+    )
 
 
 @check(DELIVERIES, only=proves_something)
@@ -101,7 +103,7 @@ async def without_a_secret_nothing_is_accepted(stand: Stand) -> None:
     for secrets in ((), (Secret(""),)):
         handler = stand.handler(stand.wire(), webhook_secrets=secrets)
         for headers in given:
-            assert not await _admits(handler, headers, body), "a delivery is accepted without a secret"
+            assert not await _admits(handler, headers, body), "a webhook is accepted without a secret"
 
 
 @check(DELIVERIES, only=proves_something)
@@ -110,9 +112,9 @@ async def a_previous_secret_still_opens(stand: Stand) -> None:
     body = stand.fixture.delivery("paid")
     secrets = (Secret("a-new-secret-of-enough-length"), *stand.fixture.accounts[0].webhook_secrets)
     handler = stand.handler(stand.wire(), webhook_secrets=secrets)
-    assert await _admits(handler, _signed(stand, body), body), "the previous secret is refused"
+    assert await _admits(handler, _signed(stand, body), body), "the previous secret is rejected"
     fresh = _signature(stand).sign(body, secrets[0].reveal(), stand.fixture.now_s)
-    assert await _admits(handler, fresh, body), "the present secret is refused"
+    assert await _admits(handler, fresh, body), "the current secret is rejected"
 
 
 @check(DELIVERIES, only=signs_the_time)
@@ -122,8 +124,10 @@ async def a_stale_signature_is_refused(stand: Stand) -> None:
     assert tolerance_s is not None
     body = stand.fixture.delivery("paid")
     for later_s in (-tolerance_s - 2, tolerance_s + 2):
-        assert not await _accepts(stand, _signed(stand, body, later_s=later_s), body), f"{later_s} s away is accepted"
-    assert await _accepts(stand, _signed(stand, body, later_s=2 - tolerance_s), body), "a fresh one is refused"
+        assert not await _accepts(stand, _signed(stand, body, later_s=later_s), body), (
+            f"a time {later_s} s away is accepted"
+        )
+    assert await _accepts(stand, _signed(stand, body, later_s=2 - tolerance_s), body), "a fresh signature is rejected"
 
 
 @check(DELIVERIES, only=proves_something)
@@ -147,9 +151,9 @@ async def a_delivery_names_our_payment(stand: Stand) -> None:
     told = _told(stand, "paid")
     facts = [fact for fact in told.facts if isinstance(fact, PaymentFact)]
     assert told.action == "apply", f"the action is {told.action}"
-    assert facts, "it says nothing of a payment"
+    assert facts, "the webhook has no payment fact"
     named = facts[0].reference == REFERENCE or facts[0].provider_transaction_id == stand.fixture.transaction_id
-    assert named, "it names another payment"
+    assert named, "the webhook names another payment"
     outcome = facts[0].outcome
     if signs(stand.fixture):
         assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
@@ -161,9 +165,9 @@ async def repeats_have_one_key(stand: Stand) -> None:
     """The same webhook sent twice has the same key in any instance; another payment's webhook has another key."""
     first, second = _told(stand, "paid"), _told(stand, "paid")
     assert first.dedupe_key, "the key is empty"
-    assert first.dedupe_key == second.dedupe_key, "a repeat would be taken for news"
+    assert first.dedupe_key == second.dedupe_key, "a duplicate would be processed twice"
     other = _told(stand, "paid", reference="another-reference-00000001", transaction="999000111", event="evt_other")
-    assert other.dedupe_key != first.dedupe_key, "another payment's delivery would be taken for a repeat"
+    assert other.dedupe_key != first.dedupe_key, "another payment's webhook would be dropped as a duplicate"
 
 
 @check(DELIVERIES)
@@ -175,7 +179,7 @@ async def a_later_state_is_no_repeat(stand: Stand) -> None:
 @check(DELIVERIES, only=proves_nothing_of_its_body)
 async def a_hint_is_fetched(stand: Stand) -> None:
     """If the body is not signed, the webhook only triggers a lookup at the provider."""
-    assert _told(stand, "paid").must_fetch, "a body that anybody can write would be believed"
+    assert _told(stand, "paid").must_fetch, "a body that anyone can write would be trusted"
 
 
 @check(DELIVERIES)
@@ -183,7 +187,7 @@ async def what_is_unrelated_changes_nothing(stand: Stand) -> None:
     """A webhook that is not about payments contains no fact."""
     told = _told(stand, "unrelated")
     assert told.action in ("ignore", "notify"), f"the action is {told.action}"
-    assert not told.facts, "it would change a payment"
+    assert not told.facts, "the webhook would change a payment"
 
 
 @check(DELIVERIES)
@@ -199,8 +203,8 @@ async def kept_deliveries_can_be_read_again(stand: Stand) -> None:
     for name in ("paid", "later", "unrelated"):
         told = _told(stand, name)
         again = stand.handler(stand.wire()).process_webhook(to_json(told.body))
-        assert again.dedupe_key == told.dedupe_key, "the kept delivery has another key"
-        assert len(again.facts) == len(told.facts), "the kept delivery says something else"
+        assert again.dedupe_key == told.dedupe_key, "the stored webhook has another key"
+        assert len(again.facts) == len(told.facts), "the stored webhook has other facts"
 
 
 @check(DELIVERIES)

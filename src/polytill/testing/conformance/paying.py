@@ -28,7 +28,7 @@ async def created(stand: Stand, money: Money | None = None, reference: str = REF
     wire = stand.wire("created")
     outcome = await stand.handler(wire).create_payment_intent(stand.creation(reference, money))
     naming = [one for one in wire.payments if reference in one.text]
-    assert naming, "no request carries our reference"
+    assert naming, "no request contains our reference"
     return outcome, naming[0]
 
 
@@ -68,7 +68,7 @@ async def currency_is_sent(stand: Stand) -> None:
     for example in stand.fixture.examples:
         _, asked = await created(stand, example.money)
         named = example.money.currency.lower() in asked.body.decode().lower()
-        assert named or len(handler.catalog.currencies) == 1, f"{example.money.currency} is not named"
+        assert named or len(handler.catalog.currencies) == 1, f"the request does not name {example.money.currency}"
 
 
 @check(SENDING)
@@ -85,7 +85,7 @@ async def too_fine_an_amount_is_refused_here(stand: Stand) -> None:
     """An amount with more decimals than the provider accepts is ``NotSent``, and no request is sent."""
     wire = stand.wire("created")
     outcome = await stand.handler(wire).create_payment_intent(stand.creation(money=stand.fixture.too_fine))
-    assert isinstance(outcome, NotSent), f"{stand.fixture.too_fine} made {outcome!r}"
+    assert isinstance(outcome, NotSent), f"{stand.fixture.too_fine} is read as {outcome!r}"
     assert not wire.payments, f"{stand.fixture.too_fine} was sent, rounded"
 
 
@@ -94,7 +94,7 @@ async def a_repeat_is_byte_for_byte(stand: Stand) -> None:
     """The same payment produces the same request, also in another instance, so that it can be repeated."""
     _, first = await created(stand)
     _, second = await created(stand)
-    assert first == second, "the same payment makes two different requests"
+    assert first == second, "the same payment produces two different requests"
 
 
 @check(SENDING, only=has_keys_of_its_own)
@@ -104,7 +104,7 @@ async def the_idempotency_key_is_our_reference(stand: Stand) -> None:
     _, second = await created(stand, reference=OTHER_REFERENCE)
     carrying = [name for name, value in first.headers.items() if REFERENCE in value]
     in_body = "idempotency_key" in first.body.decode()
-    assert carrying or in_body, "no header or field carries the idempotency key"
+    assert carrying or in_body, "no header or field contains the idempotency key"
     assert all(first.headers[name] != second.headers[name] for name in carrying), "two payments share a key"
 
 
@@ -115,13 +115,13 @@ async def the_payer_gets_a_way_to_pay(stand: Stand) -> None:
     assert isinstance(outcome, NeedsAction | Pending), f"a started payment is {outcome!r}"
     if isinstance(outcome, NeedsAction):
         action = outcome.action
-        assert action is not None, "nobody could pay this"
+        assert action is not None, "the outcome has no next action"
         usable = action.url or action.provider_token or action.instructions or action.wants
-        assert usable, "the next action holds nothing to act on"
-        assert action.url is None or action.url.startswith("https://"), "the payer is sent to an unsafe address"
+        assert usable, "the next action has no address, token, instructions or payment input"
+        assert action.url is None or action.url.startswith("https://"), "the customer's address is not https"
         kept = json.dumps(outcome.response, default=str)
         token = action.provider_token.reveal() if action.provider_token else None
-        assert token is None or token not in kept, "the payer's token would be stored"
+        assert token is None or token not in kept, "the customer's token would be stored"
 
 
 # ── Answers ──
@@ -140,9 +140,9 @@ async def paid_is_succeeded(stand: Stand) -> None:
     for example in stand.fixture.examples:
         outcome = await read(stand, "paid", example)
         assert isinstance(outcome, Succeeded), f"a paid payment is {outcome!r}"
-        assert not outcome.authorized_only, "a paid payment is called held"
+        assert not outcome.authorized_only, "a paid payment is read as authorized only"
         assert outcome.amount == example.money, f"{example.answered} is read as {outcome.amount}, not {example.money}"
-        assert type(outcome.amount.minor) is int, "the amount is no integer"
+        assert type(outcome.amount.minor) is int, "the amount is not an integer"
         assert outcome.provider_transaction_id, "the provider's id is lost"
 
 
@@ -153,7 +153,7 @@ async def the_amount_is_the_providers(stand: Stand) -> None:
     handler = stand.handler(stand.wire("paid", example=other))
     outcome = await handler.confirm_payment(stand.question(stand.first.money))
     told = outcome.amount if isinstance(outcome, Succeeded) else None
-    assert told != stand.first.money, "our own amount comes back as if the provider had said it"
+    assert told != stand.first.money, "our own amount is returned as the provider's"
     assert isinstance(outcome, Unknown) or told == other.money, f"{other.answered} is read as {told}"
 
 
@@ -172,7 +172,7 @@ async def declined_is_declined(stand: Stand) -> None:
     outcome = await read(stand, "declined")
     decline = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     assert isinstance(decline, Declined), f"a declined payment is {outcome!r}"
-    assert isinstance(decline.reason, Reason), "the reason is none of the closed list"
+    assert isinstance(decline.reason, Reason), "the reason is not from the closed list"
     assert decline.code, "the provider's own word is lost"
 
 
@@ -188,14 +188,14 @@ async def missing_is_not_found(stand: Stand) -> None:
     """A lookup of an unknown payment is ``NotSent(not_found)``, or ``Unknown`` if the answer cannot prove it."""
     outcome = await stand.handler(stand.wire("missing")).lookup_payment(stand.lost())
     provable = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
-    assert provable or isinstance(outcome, Unknown), f"a payment that was never made is {outcome!r}"
+    assert provable or isinstance(outcome, Unknown), f"a payment that was never created is {outcome!r}"
 
 
 @check(READING)
 async def a_strange_status_is_unknown(stand: Stand) -> None:
     """A status that the handler does not know is ``Unknown``: never paid, never failed."""
     outcome = await read(stand, "strange")
-    assert isinstance(outcome, Unknown), f"a status that nobody knows is {outcome!r}"
+    assert isinstance(outcome, Unknown), f"an unknown status is {outcome!r}"
 
 
 @check(READING, only=has_new_decline)
@@ -203,12 +203,12 @@ async def a_new_decline_closes_like_any_other(stand: Stand) -> None:
     """A decline with a code that the handler does not know is ``Declined``, as final as a known one, with that code."""
     known, new = await read(stand, "declined"), await read(stand, NEWLY)
     before, decline = (o.last_decline if isinstance(o, NeedsAction) else o for o in (known, new))
-    assert isinstance(decline, Declined), f"a decline under a new code is {new!r}"
+    assert isinstance(decline, Declined), f"a decline with an unknown code is {new!r}"
     assert isinstance(before, Declined)
-    assert decline.final == before.final, "whether it may be tried again depends on a code that nobody knows"
+    assert decline.final == before.final, "whether the customer can try again depends on an unknown code"
     told = b"".join(content for _, content in stand.wire(NEWLY).answers).decode()
     assert decline.code, "the provider's own word is lost"
-    assert decline.code in told, f"{decline.code} is not the provider's word"
+    assert decline.code in told, f"{decline.code} is not the provider's code"
 
 
 @check(READING)
@@ -217,8 +217,8 @@ async def a_strange_status_settles_nothing(stand: Stand) -> None:
     for name in ("paid", "pending"):
         for path, wire in _with_a_new_word(stand, name):
             outcome = await stand.handler(wire).confirm_payment(stand.question())
-            assert not isinstance(outcome, Succeeded), f"a new word at {path} of {name!r} is read as paid"
-            assert not (isinstance(outcome, Declined) and outcome.final), f"a new word at {path} closes the payment"
+            assert not isinstance(outcome, Succeeded), f"an unknown word at {path} of {name!r} is read as paid"
+            assert not (isinstance(outcome, Declined) and outcome.final), f"an unknown word at {path} is final"
 
 
 def _with_a_new_word(stand: Stand, name: str) -> list[tuple[str, Wire]]:
@@ -254,7 +254,7 @@ def status_fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...
 async def another_payments_answer_is_not_ours(stand: Stand) -> None:
     """An answer about another payment is not accepted."""
     outcome = await read(stand, "paid", reference=OTHER_REFERENCE, transaction="other-9")
-    assert not isinstance(outcome, Succeeded | Declined), f"another payment's answer is taken for ours: {outcome!r}"
+    assert not isinstance(outcome, Succeeded | Declined), f"another payment's answer is accepted: {outcome!r}"
 
 
 @check(READING)
@@ -290,7 +290,7 @@ async def declared_identifiers_are_found(stand: Stand) -> None:
     kept += [stand.fixture.filled(sample.body, stand.first) for sample in stand.fixture.answers.get("identified", ())]
     found = {kind for response in kept for kind in handler.read_identifiers(response)}
     missing = sorted(set(handler.identifiers) - found)
-    assert not missing, f'no sample has {", ".join(missing)}; the sample "identified" can be an answer as it is kept'
+    assert not missing, f'no sample has {", ".join(missing)}; the sample "identified" can be an answer as it is stored'
 
 
 def _assert_clean(value: Any, redacted: frozenset[str]) -> None:
@@ -317,9 +317,9 @@ async def refunded(stand: Stand) -> tuple[Any, list[Asked]]:
 async def a_refund_is_sent_once_under_its_reference(stand: Stand) -> None:
     """One request starts a refund, with the refund's own reference, so that a lookup can find it after a lost answer."""
     _, asked = await refunded(stand)
-    assert len(asked) == 1, f"{len(asked)} requests carry the refund's reference"
+    assert len(asked) == 1, f"{len(asked)} requests contain the refund's reference"
     _, again = await refunded(stand)
-    assert asked == again, "the same refund makes two different requests"
+    assert asked == again, "the same refund produces two different requests"
 
 
 @check(REFUNDS, verb="refund_payment")
@@ -348,9 +348,9 @@ async def a_missing_refund_is_not_found(stand: Stand) -> None:
     """A lookup of a refund that the provider does not have returns "not found" and creates none."""
     wire = stand.wire("refund_missing")
     outcome = await stand.handler(wire).lookup_refund(stand.lost_refund())
-    assert isinstance(outcome, NotSent), f"a refund that was never made is {outcome!r}"
-    assert outcome.reason is Reason.not_found, f"a refund that was never made is {outcome.reason}"
-    assert all(one.method == "GET" for one in wire.payments), "a lookup long after started a refund"
+    assert isinstance(outcome, NotSent), f"a refund that was never created is {outcome!r}"
+    assert outcome.reason is Reason.not_found, f"a refund that was never created is {outcome.reason}"
+    assert all(one.method == "GET" for one in wire.payments), "a late lookup started a refund"
 
 
 # ── Captures ──
@@ -361,8 +361,8 @@ async def a_hold_is_no_money(stand: Stand) -> None:
     """An authorized payment is authorized, not paid, and has its amount."""
     outcome = await read(stand, "authorized")
     assert isinstance(outcome, Succeeded), f"an authorized payment is {outcome!r}"
-    assert outcome.authorized_only, "a hold is taken for money"
-    assert outcome.amount == stand.first.money, f"the hold is read as {outcome.amount}"
+    assert outcome.authorized_only, "an authorization is read as paid"
+    assert outcome.amount == stand.first.money, f"the authorized amount is read as {outcome.amount}"
 
 
 @check(OPERATIONS, verb="capture_payment")
@@ -370,8 +370,8 @@ async def a_capture_is_money(stand: Stand) -> None:
     """A captured payment is ``Succeeded``, with the captured amount."""
     outcome = await stand.handler(stand.wire("captured")).capture_payment(stand.operation(True))
     assert isinstance(outcome, Succeeded), f"a captured payment is {outcome!r}"
-    assert not outcome.authorized_only, "a capture is taken for a hold"
-    assert outcome.amount == stand.first.money, f"the capture is read as {outcome.amount}"
+    assert not outcome.authorized_only, "a capture is read as authorized only"
+    assert outcome.amount == stand.first.money, f"the captured amount is read as {outcome.amount}"
 
 
 @check(OPERATIONS, verb="cancel_payment")
@@ -391,14 +391,14 @@ async def transactions_are_listed(stand: Stand) -> None:
     """A listing contains the payment with its reference or id, its amount, and a cursor that is text or None."""
     page = await stand.handler(stand.wire("transactions")).list_transactions(0, stand.fixture.now_s)
     assert isinstance(page, Page), f"a listing is {page!r}"
-    assert isinstance(page.next, str | None), "the cursor is no text"
+    assert isinstance(page.next, str | None), "the cursor is not text"
     ours = [
         fact
         for fact in page.facts
         if fact.reference == REFERENCE or fact.provider_transaction_id == stand.fixture.transaction_id
     ]
     assert ours, "the payment is not in the listing"
-    assert getattr(ours[0].outcome, "amount", None) == stand.first.money, "its amount is read wrongly"
+    assert getattr(ours[0].outcome, "amount", None) == stand.first.money, "the amount in the listing is wrong"
 
 
 @check(LISTS, verb="list_transactions")
@@ -423,10 +423,10 @@ async def refunds_are_listed(stand: Stand) -> None:
     )
     [fact] = page.facts
     assert fact.state in ("pending", "requires_action", "succeeded", "failed", "unknown"), (
-        f"{fact.state} is no state of a refund"
+        f"{fact.state} is not a state of a refund"
     )
     names_payment = fact.provider_transaction_id == stand.fixture.transaction_id
-    assert fact.payment_reference or fact.provider_charge_id or names_payment, "whose is it?"
+    assert fact.payment_reference or fact.provider_charge_id or names_payment, "the refund does not name its payment"
 
 
 @check(LISTS, verb="list_disputes")
@@ -436,8 +436,8 @@ async def disputes_are_listed(stand: Stand) -> None:
     assert isinstance(page, Page), f"a listing is {page!r}"
     assert page.facts, "the dispute is not in the listing"
     for fact in page.facts:
-        assert fact.provider_dispute_id, "a dispute without an id"
-        assert fact.payment_reference or fact.provider_transaction_id or fact.provider_charge_id, "whose is it?"
+        assert fact.provider_dispute_id, "the dispute has no id"
+        assert fact.payment_reference or fact.provider_transaction_id or fact.provider_charge_id, "it names no payment"
 
 
 @check(LISTS, verb="get_balance")

@@ -16,10 +16,10 @@ def rendered(code: str) -> dict[str, str]:
     """The package's files by name. ``OperatorError`` if the code is not a valid provider code."""
     if not CODE.fullmatch(code) or len(code) > 40:
         raise OperatorError(
-            f"{code!r} is no provider code: lower-case letters and digits, words joined by underscores."
+            f"{code!r} is not a valid provider code: use lower-case letters, digits and single underscores."
         )
     if code in BUILT_IN:
-        raise OperatorError(f"{code!r} is built in already.")
+        raise OperatorError(f"{code!r} is a built-in provider: choose another code.")
     words = {
         "<code>": code, "<package>": f"polytill-{code.replace('_', '-')}", "<Class>": code.title().replace("_", ""),
         "<Name>": code.title().replace("_", " "),
@@ -37,7 +37,7 @@ def write_provider(code: str, folder: Path) -> list[Path]:
     """Write the package into a new or empty folder. Returns the paths of the files."""
     made = rendered(code)
     if folder.exists() and any(folder.iterdir()):
-        raise OperatorError(f"The folder {folder} is not empty; it was left alone.")
+        raise OperatorError(f"The folder {folder} is not empty: choose a new or empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in sorted(made.items()):

@@ -5,8 +5,10 @@ A bug is a list of swaps: an object (or a dictionary), the name in it, and what 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from simulation.ground import ground
@@ -15,6 +17,7 @@ from simulation.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM
 
 Swap = tuple[Any, Any, Any]
 BUGS: dict[str, Callable[[], list[Swap]]] = {}
+_OURS = frozenset({"polytill", "simulation"})
 _FIRST_SEED: dict[str, int] = {}  # where the mistake can show at all
 
 
@@ -45,7 +48,12 @@ def bug_of_staff(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """The product with one bug in it."""
-    swaps = [(owner, key, new, _get(owner, key)) for owner, key, new in BUGS[name]()]
+    swaps = [
+        (place, there, new, old)
+        for owner, key, new in BUGS[name]()
+        for old in (_get(owner, key),)
+        for place, there in _places(owner, key, old)
+    ]
     try:
         for owner, key, new, _ in swaps:
             _set(owner, key, new)
@@ -53,6 +61,19 @@ def planted(name: str) -> Iterator[None]:
     finally:
         for owner, key, _, old in swaps:
             _set(owner, key, old)
+
+
+def _places(owner: Any, key: Any, old: Any) -> list[tuple[Any, Any]]:
+    """Where an object has to be replaced: in the module that defines it, also under every name by which another module has
+    imported it, so that a mistake does not depend on how its function is imported."""
+    places = [(owner, key)]
+    if isinstance(owner, ModuleType) and getattr(old, "__module__", None) == owner.__name__:
+        ours = [module for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in _OURS]
+        places += [
+            (module, name) for module in ours for name, value in vars(module).items()
+            if value is old and (module, name) != (owner, key)
+        ]  # fmt: skip
+    return places
 
 
 def _get(owner: Any, key: Any) -> Any:

@@ -25,7 +25,7 @@ async def test_jobs_run_where_they_are_launched(till: Polytill, monkeypatch: pyt
         compared.put_nowait(practice_id)
         return 0
 
-    monkeypatch.setattr(worker.compare, "compare", compare)
+    monkeypatch.setattr(worker, "compare", compare)
     async with worker.jobs(till):
         from dbos import DBOS
 

@@ -197,10 +197,7 @@ async def test_idempotency_keys(
         raw = json.dumps(GOOD).encode() if path == "/payments" else b"{}"
         problem = is_problem(await practice.call("POST", path, raw=raw, headers=headers), status)
         assert "header:idempotency-key" in [error["pointer"].lower() for error in problem["errors"]]
-        if status == 400:
-            assert problem["code"] == "idempotency_key_missing"
-        else:
-            assert problem["detail"].startswith("The Idempotency-Key must be 1 to 200 visible ASCII characters")
+        assert problem["code"] == ("idempotency_key_missing" if status == 400 else "invalid")
     # A missing key is said first, with all else that is wrong.
     if key is None:
         problem = is_problem(await practice.call("POST", "/payments", {"amount": 0}), 400, "idempotency_key_missing")

@@ -23,8 +23,8 @@ from typing import Any
 class FieldError:
     """One error of one field: a JSON pointer and a sentence.
 
-    ``reason`` identifies the sentence, from a closed list, so that a page can say it in the reader's language.
-    ``about`` holds the values in it.
+    ``reason`` identifies the sentence, from a closed list, so that a page can show it in the reader's language.
+    ``about`` contains its values.
     """
 
     pointer: str
@@ -34,7 +34,7 @@ class FieldError:
 
 
 class PolytillError(Exception):
-    """Something went wrong."""
+    """An internal error occurred."""
 
     status = 500
     code = "internal"
@@ -54,49 +54,49 @@ class PolytillError(Exception):
 
 
 class CallerError(PolytillError):
-    """The request cannot be carried out as it is."""
+    """The request cannot be processed."""
 
     status = 400
     code = "bad_request"
 
 
 class Unreadable(CallerError):
-    """The request body is not readable JSON."""
+    """The request body is not valid JSON."""
 
     status = 400
     code = "unreadable"
 
 
 class Unauthorized(CallerError):
-    """The key is missing, wrong or no longer valid."""
+    """The API key is missing or not valid."""
 
     status = 401
     code = "unauthorized"
 
 
 class Forbidden(CallerError):
-    """The key is valid, but it does not allow this."""
+    """The API key does not allow this operation."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFound(CallerError):
-    """There is nothing at this address."""
+    """This address does not exist."""
 
     status = 404
     code = "not_found"
 
 
 class Conflict(CallerError):
-    """The request does not fit the present state."""
+    """The request conflicts with the current state."""
 
     status = 409
     code = "conflict"
 
 
 class TooLarge(CallerError):
-    """The body is larger than this address takes."""
+    """The request body exceeds the size limit of this address."""
 
     status = 413
     code = "too_large"
@@ -125,14 +125,14 @@ class InvalidAmount(ValueError):
 
 
 class TooMany(CallerError):
-    """Too many requests; slow down."""
+    """Too many requests. Try again later."""
 
     status = 429
     code = "too_many_requests"
 
 
 class NotNow(PolytillError):
-    """The service is busy; try again in a moment."""
+    """The service is busy. Try again later."""
 
     status = 503
     code = "busy"
@@ -140,10 +140,10 @@ class NotNow(PolytillError):
 
 
 class DatabaseUnavailable(NotNow):
-    """The database cannot be reached just now."""
+    """The database cannot be reached. Try again later."""
 
     code = "database_unavailable"
-    public = "The database cannot be reached just now."
+    public = "The database cannot be reached. Try again later."
 
 
 class DatabaseRefused(DatabaseUnavailable):
@@ -156,42 +156,42 @@ class DiskFull(NotNow):
     """The disk of the database is full."""
 
     code = "disk_full"
-    public = "There is no room to store this just now; nothing was changed."
+    public = "The database is full, so nothing was changed. Try again later."
     retry_after_s = 30
 
 
 class PracticeUnavailable(NotNow):
-    """The practice's database cannot be used just now."""
+    """The practice's database is unavailable."""
 
     code = "practice_unavailable"
-    public = "This practice's database cannot be used just now; try again later."
+    public = "This practice's database is unavailable. Try again later."
     retry_after_s = 30
 
 
 class PracticeNotMigrated(PracticeUnavailable):
-    """The practice's database is at another schema than this version of polytill; run `polytill migrate`."""
+    """The schema of the practice's database does not match this version of polytill. Run `polytill migrate`."""
 
     code = "practice_not_migrated"
-    public = "This practice is being moved to another version; try again later."
+    public = "This practice is being migrated to another version. Try again later."
 
 
 class ProviderRefused(PolytillError):
-    """The payment provider refused the request."""
+    """The payment provider rejected the request."""
 
     status = 502
     code = "provider_refused"
 
 
 class OperatorError(PolytillError):
-    """The installation needs attention."""
+    """The installation has an error that the operator must fix."""
 
     code = "operator"
     # Sent to HTTP callers, because the detail may name files, hosts and keys, which only the operator may know.
-    public: str | None = "The installation needs attention. Its operator finds the reason in the log."
+    public: str | None = "The installation has an error. The operator can find its cause in the log."
 
 
 class WrongPractice(OperatorError):
-    """The database that was opened belongs to another practice; nothing was read from it."""
+    """The opened database belongs to another practice. Nothing was read from it."""
 
     status = 503
     code = "practice_unavailable"
@@ -200,13 +200,13 @@ class WrongPractice(OperatorError):
 
 
 class SealBroken(OperatorError):
-    """A sealed secret does not open here: it was moved, altered, or sealed with a key that is gone."""
+    """A sealed secret cannot be opened: it was moved or altered, or its key is missing."""
 
     code = "seal_broken"
 
 
 class KeyMissing(SealBroken):
-    """The key ring lacks a key that seals something here; bring the present key ring to this node."""
+    """The key ring lacks a key that is in use. Copy the current key ring to this node."""
 
     status = 503
     code = "key_missing"
@@ -215,16 +215,16 @@ class KeyMissing(SealBroken):
 
 
 class KeyRingDiffers(OperatorError):
-    """The key ring is not the one of this installation."""
+    """The key ring does not belong to this installation."""
 
     status = 503
     code = "key_ring_differs"
-    public = "Secrets cannot be sealed or opened here just now. The operator has to restore the key ring."
+    public = "Secrets cannot be sealed or opened at present. The operator must restore the key ring."
     retry_after_s = 30
 
 
 class UnreadableRow(OperatorError):
-    """A row was written in a way that this version cannot read; a newer version must be at work beside it."""
+    """This version cannot read a row, which a newer version of polytill must have written."""
 
     code = "unreadable_row"
 
@@ -240,7 +240,7 @@ class Stale(PolytillError):
 
 
 class Duplicate(PolytillError):
-    """A row with this unique key exists already."""
+    """A row with this unique key already exists."""
 
     code = "duplicate"
 
@@ -250,7 +250,7 @@ class Duplicate(PolytillError):
 
 
 class CheckRefused(PolytillError):
-    """The database itself refused the change: it would break an invariant."""
+    """The database rejected the change because it would break an invariant."""
 
     code = "invariant"
 

@@ -145,7 +145,7 @@ class Surroundings:
             # The server would log the exception's text, which may quote the request.
             response = problems.unexpected(Request(scope), error)
             if answering():
-                raise RuntimeError("an answer broke off; its cause has been logged") from None
+                raise RuntimeError("a response was interrupted; its cause was logged") from None
             await response(scope, receive, send)
 
 
@@ -184,13 +184,13 @@ class Refusals:
         if scope["type"] == "http":
             response = None
             if "\x00" in scope["path"]:
-                response = problems.problem(Request(scope), 404, "not_found", "There is nothing at this address.")
+                response = problems.problem(Request(scope), 404, "not_found", "This address does not exist.")
             elif b"%00" in scope["query_string"]:
-                detail = "The query holds a NUL character."
+                detail = "The query contains a NUL character."
                 response = problems.problem(Request(scope), 400, "unreadable", detail)
             for name, value in scope["headers"]:
                 if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
-                    detail = "The body is larger than this address takes."
+                    detail = "The request body exceeds the size limit of this address."
                     response = problems.problem(Request(scope), 413, "too_large", detail)
                     await _read_on(receive, None, 0)
             if response is not None:

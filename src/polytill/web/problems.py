@@ -22,7 +22,7 @@ from polytill.web.metrics import pattern_of
 TITLES = {
     400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
     405: "Method not allowed", 409: "Conflict", 413: "Too large", 422: "Invalid request", 429: "Too many requests",
-    500: "Internal error", 502: "Provider refused", 503: "Not now",
+    500: "Internal error", 502: "Rejected by the provider", 503: "Service unavailable",
 }  # fmt: skip
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -62,9 +62,9 @@ def problem(
 def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, PolytillError)
     if isinstance(error, Stale):
-        error = NotNow("Too many changes to one thing at once; try again in a moment.")
+        error = NotNow("Too many concurrent changes to one record. Try again later.")
     elif isinstance(error, Duplicate | CheckRefused):
-        error = Conflict("The request does not fit what is stored already.")
+        error = Conflict("The request conflicts with stored records.")
     if error.status >= 500:
         log.error(
             "request_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
@@ -80,7 +80,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     errors = []
     for found in error.errors():
         if found["type"] in ("json_invalid", "json_type"):
-            return problem(request, 400, "unreadable", "The request body is not readable JSON.")
+            return problem(request, 400, "unreadable", "The request body is not valid JSON.")
         where = [str(part) for part in found["loc"]]
         place, path = (where[0], where[1:]) if where else ("body", [])
         if place == "body":
@@ -98,11 +98,11 @@ def sentence(found: dict[str, Any]) -> str:
     """Pydantic's message about one field, without the input that it may quote. Only limits of the schema are passed on."""
     message = str(found.get("msg", "This is not valid.")).removeprefix("Value error, ")
     if found["type"] == "extra_forbidden":
-        return "There is no such field."
+        return "This field does not exist."
     if found["type"] == "missing":
         return "This field is required."
     if found["loc"] == ("header", "Idempotency-Key"):
-        return "The Idempotency-Key must be 1 to 200 visible ASCII characters, without blanks."
+        return "The Idempotency-Key must be 1 to 200 visible ASCII characters without spaces."
     return message[0].upper() + message[1:] + ("" if message.endswith(".") else ".")
 
 
@@ -111,7 +111,7 @@ def _http(request: Request, error: Exception) -> Response:
     if isinstance(error, BodyRefused):
         return _known(request, error.error)
     codes = {400: "unreadable", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-    details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    details = {404: "This address does not exist.", 405: "This address does not support this method."}
     status = error.status_code
     response = problem(request, status, codes.get(status, "error"), details.get(status, TITLES.get(status, "Error")))
     for name, value in (error.headers or {}).items():
@@ -137,7 +137,7 @@ def unexpected(request: Request, error: Exception) -> Response:
     """The response to an internal error."""
     # The text of an exception may quote data. Its type and code locations are enough to find the cause.
     log.error("unexpected", error=type(error).__name__, places=places(error), route=pattern_of(request.scope))
-    return problem(request, 500, "internal", "Something went wrong here. It has been logged under this requestId.")
+    return problem(request, 500, "internal", "An internal error occurred. It was logged under this requestId.")
 
 
 def install(app: FastAPI, error_page: Callable[[Request, int], Response | None]) -> None:

@@ -39,6 +39,6 @@ async def deliver(request: Request, token: str) -> Response:
     try:
         event = await receive.receive(desk, token, headers, body, request.query_params.get("reference"))
     except NotFound:
-        raise NotFound("There is no such hook.") from None
+        raise NotFound("There is no such webhook address.") from None
     told = await receive.wanted_answer(desk, event) if event else {}
     return answer({"received": True, "status": event.state.value if event else "received", **told})

@@ -121,9 +121,11 @@ def refuse_other_parameters(request: Request) -> None:
         return
     known = _query_names(request.scope["route"])
     given = [name for name, _ in request.query_params.multi_items()]
-    errors = [FieldError(f"query:{name}", "There is no such parameter.") for name in given if name not in known]
+    errors = [FieldError(f"query:{name}", "This parameter does not exist.") for name in given if name not in known]
     errors += [
-        FieldError(f"query:{name}", "This parameter is given twice.") for name in sorted(known) if given.count(name) > 1
+        FieldError(f"query:{name}", "This parameter occurs more than once.")
+        for name in sorted(known)
+        if given.count(name) > 1
     ]
     if errors:
         raise Invalid(errors)
@@ -133,7 +135,7 @@ async def owner(request: Request) -> Caller:
     """Authenticate an owner key."""
     key = await _key_of(request)
     if key.kind != "owner":
-        raise Forbidden("This needs an owner key.")
+        raise Forbidden("This operation needs an owner key.")
     refuse_other_parameters(request)
     return Caller(request.app.state.till, key)
 
@@ -165,12 +167,12 @@ class PracticeCaller:
     async def __call__(self, request: Request, practice_id: PracticeId) -> Caller:
         key = await _key_of(request)
         if key.kind == "owner":
-            raise Forbidden("This needs a key of the practice.")
+            raise Forbidden("This operation needs a key of the practice.")
         if key.practice_id != practice_id:
             raise NotFound("There is no such practice.")
         if key.kind == "publishable":
             if not self.publishable:
-                raise Forbidden("A publishable key does not allow this.")
+                raise Forbidden("A publishable key does not allow this operation.")
         elif self.scope not in key.scopes:
             raise Forbidden(f"This key lacks the scope {self.scope!r}.")
         refuse_other_parameters(request)

@@ -53,7 +53,7 @@ def _no_constant(name: str) -> Any:
 
 def _check(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise Unreadable("The request body is nested too deep.")
+        raise Unreadable("The request body is nested too deeply.")
     if isinstance(value, dict):
         for name, item in value.items():
             _check(name, depth)
@@ -63,12 +63,12 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
     elif isinstance(value, str):
         if not value.isascii() and _surrogate(value):
-            raise Unreadable("The request body holds half of a surrogate pair.")
+            raise Unreadable("The request body contains a lone surrogate.")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise Unreadable("The request body holds a number that is too large.")
+            raise Unreadable("The request body contains a number that is too large.")
     elif isinstance(value, int) and value not in _INTEGERS:
-        raise Unreadable("The request body holds a number that is too large.")
+        raise Unreadable("The request body contains a number that is too large.")
 
 
 def read_json(body: bytes) -> Any:
@@ -76,7 +76,7 @@ def read_json(body: bytes) -> Any:
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except _Repeated:
-        raise Unreadable("The request body names a field twice.") from None
+        raise Unreadable("The request body contains a field more than once.") from None
     except (ValueError, RecursionError):
         raise Unreadable from None
     _check(document, 0)

@@ -15,19 +15,19 @@ from polytill.web.api.answering import Answer, Minor, Moment
 class Dispute(Answer):
     """A dispute about a payment."""
 
-    id: Annotated[str, Field(description="The provider's id of it")]
+    id: Annotated[str, Field(description="The provider's id of the dispute")]
     kind: Annotated[DisputeKind, Field(description="An inquiry withdraws no funds; it may become a chargeback")]
-    status: Annotated[DisputeState, Field(description="`closed`: it ended without a decision that took money")]
+    status: Annotated[DisputeState, Field(description="`closed`: it ended without a decision that withdrew funds")]
     provider_status: str
     reason: DisputeReason | None
-    provider_reason: Annotated[str | None, Field(description="The provider's own code")]
-    amount: Annotated[Minor | None, Field(description="What is disputed; null where the provider does not say")]
+    provider_reason: Annotated[str | None, Field(description="The provider's code")]
+    amount: Annotated[Minor | None, Field(description="The disputed amount; null if the provider does not report it")]
     amount_lost: Annotated[
-        Minor, Field(description="What of it is booked as lost: not what a refund has returned already")
+        Minor, Field(description="The part that is booked as lost, without amounts that a refund has returned already")
     ]
     currency: str
     funds_withdrawn: bool
-    due_at: Annotated[str | None, Field(description="Until when the provider takes an answer")]
+    due_at: Annotated[str | None, Field(description="The deadline for a response to the provider")]
     created_at: Moment
     updated_at: Moment
 

@@ -34,14 +34,16 @@ class Event(Answer):
     timestamp: Moment
     practice_id: int
     environment: Environment
-    data: Annotated[dict[str, Any], Field(description="The payment, refund, dispute or case that it is about")]
+    data: Annotated[
+        dict[str, Any], Field(description="The payment, refund, dispute or review case that the event is about")
+    ]
 
 
 class EventPage(Answer):
     """Events in order."""
 
     data: list[Event]
-    next_cursor: Annotated[int, Field(description="To be sent as `after`; the same again where nothing is new")]
+    next_cursor: Annotated[int, Field(description="Send it as `after`; unchanged if there are no new events")]
 
 
 class Replayed(Answer):
@@ -64,7 +66,7 @@ class Destination(EventBacklog):
     url: str
     secret_last4: str
     previous_secret_until: Annotated[
-        Moment | None, Field(description="Until then the replaced secret signs as well; null where none does")
+        Moment | None, Field(description="The replaced secret also signs until this time; null if there is none")
     ]
     created_at: Moment
     updated_at: Moment

@@ -18,11 +18,11 @@ class Operation(Answer):
 
     id: str
     kind: Literal["capture", "cancel"]
-    amount: Annotated[Minor | None, Field(description="What a capture takes; null for a cancel")]
+    amount: Annotated[Minor | None, Field(description="The amount of a capture; null for a cancel")]
     status: OperationState
     reason: str | None
-    code: Annotated[str | None, Field(description="The provider's own code, or a note of polytill's (``codeBy``)")]
-    detail: Annotated[str | None, Field(description="The provider's own message, or polytill's")]
+    code: Annotated[str | None, Field(description="The provider's code, or a note of polytill (`codeBy`)")]
+    detail: Annotated[str | None, Field(description="The provider's message, or polytill's")]
     code_by: CodeBy
     created_at: Moment
     updated_at: Moment

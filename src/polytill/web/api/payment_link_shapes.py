@@ -21,7 +21,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must be a moment between the years 1 and 9999") from None
+        raise ValueError("must be a time between the years 1 and 9999") from None
 
 
 class LinkShape(ShapeOfBlanks):
@@ -34,7 +34,7 @@ class LinkShape(ShapeOfBlanks):
     single_use: StrictBool = True
     expires_at: Annotated[
         Annotated[AwareDatetime, AfterValidator(_in_utc)] | None,
-        Field(description="Thirty days from now where it is left out"),
+        Field(description="Default: in thirty days"),
     ] = None
     environment: Environment | None = None
 

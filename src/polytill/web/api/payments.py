@@ -50,14 +50,14 @@ _Key = Annotated[
     str,
     Header(
         alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
-        description="Yours to choose; the same key and body give the same result for ever",
+        description="Your own value; the same key and body always return the same result",
     ),
 ]  # fmt: skip
 
 
 def _the_key(request: Request, key: _Key) -> str:
     if len(request.headers.getlist("idempotency-key")) > 1:
-        raise invalid("header:Idempotency-Key", "The Idempotency-Key header stands there more than once.")
+        raise invalid("header:Idempotency-Key", "The Idempotency-Key header occurs more than once.")
     return key
 
 
@@ -179,10 +179,10 @@ async def list_payments(
         str | None,
         Query(
             alias="providerTransactionId", max_length=200,
-            description="Any identifier that a provider, a statement or a receipt has of the payment",
+            description="Any identifier of the payment at a provider, on a statement or on a receipt",
         ),
     ] = None,
-    search: Annotated[str | None, Query(max_length=200, description="What staff would type: words, parts, digits")] = None,
+    search: Annotated[str | None, Query(max_length=200, description="Free text: words, parts of words or digits")] = None,
     created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -242,7 +242,7 @@ def _utc(name: str, value: datetime | None) -> datetime | None:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise invalid(f"query:{name}", "This is not a moment between the years 1 and 9999.") from None
+        raise invalid(f"query:{name}", "This is not a time between the years 1 and 9999.") from None
 
 
 def cursor_after(payment: Payment) -> str:
@@ -260,7 +260,7 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
             raise ValueError(payment_id)
         return datetime.fromisoformat(moment).astimezone(UTC), payment_id
     except (ValueError, binascii.Error, OverflowError):
-        raise invalid("query:cursor", "This is not a cursor that we gave out.") from None
+        raise invalid("query:cursor", "This is not a cursor of this list. Send the nextCursor of a response.") from None
 
 
 @router.get("/{paymentId}", response_model=answers.Payment | answers.PublicPayment)

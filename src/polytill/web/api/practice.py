@@ -145,7 +145,7 @@ async def for_currency(
         str | None,
         Query(
             alias="customerFields", pattern=r"^((email|name|phone)(,(email|name|phone))*)?$",
-            description="What is known of the customer, with commas; without it nobody is out for want of a field",
+            description="The known customer fields, separated by commas; without it no provider is excluded for a missing field",
         ),
     ] = None,
 ) -> Response:  # fmt: skip

@@ -28,9 +28,9 @@ class SavedMethodEntry(SavedMethod):
     """A saved method in a list."""
 
     fingerprint: Annotated[
-        str | None, Field(description="The same for the same card at the same account, whoever has saved it")
+        str | None, Field(description="Equal for the same card at the same account, even if another customer saved it")
     ]
-    expired: Annotated[bool, Field(description="The card's last month is over")]
+    expired: Annotated[bool, Field(description="The card has expired")]
     customer_email: str | None
     environment: Environment
     payment_id: str

@@ -115,7 +115,7 @@ class CustomerShape(Shape):
         StrictStr,
         Field(
             max_length=100,
-            description="In international form, or as it is dialed in the practice's country; answered as E.164",
+            description="In international form, or as dialed in the practice's country; returned as E.164",
         ),
         AfterValidator(check_phone_characters),
     ] | None = None  # fmt: skip
@@ -135,7 +135,7 @@ class PaymentShape(ShapeOfBlanks):
     reference: Word | None = None
     metadata: dict[StrictStr, Annotated[StrictStr, Field(max_length=MAX_METADATA_VALUE)]] | None = Field(
         None, max_length=MAX_ENTRIES,
-        description="Names of 1 to 40 characters without square brackets; those that begin with polytill and some that "
+        description="Names of 1 to 40 characters without square brackets. Names that begin with polytill and some that "
         "providers use themselves are reserved",
     )  # fmt: skip
     provider_code: Code | None = None
@@ -152,9 +152,9 @@ class PaymentShape(ShapeOfBlanks):
     def _one_way(self) -> PaymentShape:
         chosen = self.payment_method or self.save_method or self.method_details is not None
         if self.saved_method and (chosen or self.capture == "manual"):
-            raise ValueError("savedMethod is charged at once: no paymentMethod, saveMethod, methodDetails or capture")
+            raise ValueError("savedMethod excludes paymentMethod, saveMethod, methodDetails and manual capture")
         if self.method_details is not None and self.save_method:
-            raise ValueError("methodDetails charges without the provider's page, where nothing can be saved")
+            raise ValueError("methodDetails excludes saveMethod: a direct charge cannot save the method")
         return self
 
 
@@ -308,7 +308,7 @@ class KeyShape(Shape):
     name: Word = "key"
     kind: Literal["practice", "publishable"] = "practice"
     scopes: list[Literal["read", "payments", "refunds", "configure"]] | None = Field(
-        None, min_length=1, max_length=4, description="All four where it is left out or null"
+        None, min_length=1, max_length=4, description="Default and null: all four"
     )
 
 

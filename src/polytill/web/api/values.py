@@ -93,7 +93,7 @@ Country = Annotated[StrictStr, Field(min_length=2, max_length=2), AfterValidator
 TimeZone = Annotated[StrictStr, Field(min_length=1, max_length=64), AfterValidator(_is_time_zone)]
 DayOrMoment = Annotated[
     datetime | date, BeforeValidator(_day_or_moment),
-    Field(description="A moment (RFC 3339), or a day of the practice's calendar (YYYY-MM-DD)"),
+    Field(description="A time (RFC 3339), or a day of the practice's calendar (YYYY-MM-DD)"),
 ]  # fmt: skip
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]

@@ -1,1 +1,1 @@
-"""The pages of payers: checkout and payment links."""
+"""The customer's pages: checkout, payment links and receipts."""

@@ -1,4 +1,4 @@
-"""The fields of a customer on the pages of the checkout: which ones are shown, what was typed, and what is wrong with it."""
+"""The customer fields of checkout forms: which ones are shown, what was entered, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from polytill.providers.contract import Customer, CustomerFields
 from polytill.providers.customer_fields import CUSTOMER_FIELDS
 
 _USUAL_COUNTRY = {"USD": "US", "EUR": "FR", "XOF": "CI", "XAF": "CM"}
-Wrong = dict[str, str | None]  # by field: the example that helps, where there is one
+Wrong = dict[str, str | None]  # by field: an example for the message, or None
 
 
 def form_fields(fields: CustomerFields) -> dict[str, bool]:
-    """The fields of a form, in order, and whether each must be filled in. A charge to a phone asks for no e-mail that
-    nobody needs; elsewhere the e-mail is for the receipt."""
+    """The fields of a form, in order, and whether each is required. A charge to a phone omits the e-mail unless it is
+    required; elsewhere the e-mail is for the receipt."""
     asked = {*fields.asked, "name"} | (set() if "phone" in fields.asked else {"email"})
     return {name: name in fields.required for name in CUSTOMER_FIELDS if name in asked}
 
 
 def usual_phone(practice: Locality, currency: str) -> str | None:
-    """A number of the practice's country, or of the currency's; of a large one where several countries use it."""
+    """An example number of the practice's country, or of the currency's; of a large country if several use the
+    currency."""
     return example_phone(practice.country or locality(currency).country or _USUAL_COUNTRY.get(currency, "KE"))
 
 
 def read_form(given: dict[str, str], fields: CustomerFields, countries: Countries) -> tuple[Customer, Wrong]:
-    """The customer that was typed, and the fields that are missing or wrong. What the form does not ask is not read."""
+    """The customer that was entered, and the fields that are missing or wrong. Ignores fields that the form does not
+    show."""
     typed = {name: given.get(name) for name in form_fields(fields)}
     try:
         customer = read_customer(Customer(**typed), countries)
@@ -41,7 +43,7 @@ def read_form(given: dict[str, str], fields: CustomerFields, countries: Countrie
 
 
 def customer_errors(error: Invalid) -> Wrong:
-    """The fields of a customer that an error names."""
+    """The customer fields that an error names."""
     found: Wrong = {}
     for one in error.errors:
         place, _, name = one.pointer.rpartition("/")

@@ -1,4 +1,4 @@
-"""How a payer's page is made: template, language, the practice's colour, and a policy that allows just what it uses."""
+"""Renders the customer's pages: template, language, branding, and a content policy that allows only what the page uses."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _POLICY: dict[str, tuple[str, ...]] = {
     "default-src": ("'none'",), "style-src": ("'self'",), "img-src": ("'self'",), "form-action": ("'self'",),
     "base-uri": ("'none'",), "frame-ancestors": ("'none'",),
 }  # fmt: skip
-# What our own script needs on the pages that have one.
+# What our own script needs on pages that include it.
 OUR_SCRIPT = {"script-src": ("'self'",), "connect-src": ("'self'",)}
 
 
 def page(name: str, **values: Any) -> Response:
-    """One server-rendered page that is nobody's in particular."""
+    """Render a page that belongs to no practice."""
     return _answer(_templates.get_template(name).render(**values), 200, {})
 
 
@@ -48,12 +48,12 @@ def _answer(html: str, status: int, more: Mapping[str, Sequence[str]]) -> Respon
     return Response(html, status, headers, "text/html; charset=utf-8")
 
 
-# ── The practice on the page ──
+# ── Branding ──
 
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """Whose page it is: a name, a colour ``#rrggbb`` or None for ours, and the clock that its days and times follow."""
+    """The branding of a page: name, color ``#rrggbb`` or None for the default, and the time zone of its days and times."""
 
     name: str
     color: str | None = None
@@ -61,20 +61,22 @@ class Brand:
 
     @property
     def initials(self) -> str:
-        """One or two letters for the round mark."""
+        """One or two letters for the round logo."""
         words = [word for word in self.name.split() if word[0].isalnum()]
         return "".join(word[0] for word in words[:2]).upper() or "·"
 
     @property
     def style(self) -> str:
-        """The rules that put the colour in; empty for ours. The ink on it is whichever reads better: 4.5:1 or more."""
+        """The CSS rules that apply the color; empty for the default. The text on it has the better contrast, at least
+        4.5:1.
+        """
         if self.color is None:
             return ""
         return f":root{{--brand:{self.color};--on-brand:{ink_on(self.color)}}}"
 
 
 def ink_on(color: str) -> str:
-    """Black or white: by WCAG's contrast one of the two reaches 4.58:1 on any colour."""
+    """Black or white: one of them reaches a WCAG contrast of 4.58:1 on any color."""
     channels = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -85,7 +87,8 @@ def show(
     request: Request, name: str, brand: Brand, http_status: int = 200,
     policy: Mapping[str, Sequence[str]] | None = None, **values: Any,
 ) -> Response:  # fmt: skip
-    """A page of a practice, in the payer's language. A language that the address names is kept for the next pages."""
+    """Render a page of a practice in the customer's language. A language in the address is remembered for the next
+    pages."""
     language = replace(language_of(request), zone=brand.zone)
     more = {name: list(sources) for name, sources in (policy or {}).items()}
     if brand.style:
@@ -106,18 +109,18 @@ def _is_https(request: Request) -> bool:
     return str(request.app.state.till.desk.settings.public_url).startswith("https://")
 
 
-# ── What cannot be shown ──
+# ── Errors ──
 
 _SENTENCES = {404: "not_found", 429: "busy", 503: "busy"}
 
 
 def wants_html(request: Request) -> bool:
-    """Whether a person's browser asks."""
+    """Whether the client is a browser that a person uses."""
     return "text/html" in request.headers.get("accept", "")
 
 
 def refused(request: Request, error: PolytillError) -> Response:
-    """An error on a payer's page: a page in a browser, a problem document for everything else."""
+    """An error at a customer's address: a page for a browser, a problem document for other clients."""
     if not wants_html(request):
         raise error
     known = "unavailable" if error.public else _SENTENCES.get(error.status, "other")

@@ -1,4 +1,5 @@
-"""The payer's pages: one payment by its client token, the way back from the provider, which asks at once, and retry."""
+"""The checkout of one payment by its client token: the page, the return from the provider, payment input, retry,
+receipt."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ BACK = ("unfinished", "unanswered", "paid")
 
 
 class PayerRoute(APIRoute):
-    """A route of a payer's page: what cannot be done is said on a page."""
+    """A route of a customer's page: errors are shown as pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See ``APIRoute``."""
@@ -74,7 +75,7 @@ async def _found(request: Request, token: str) -> tuple[Desk, PracticeDb, Taken]
 
 
 async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
-    """The practice's name and colour."""
+    """The practice's branding."""
     entry = await desk.opening.entry(db.practice_id)
     return Brand(entry.name, await people.checkout_color(db), entry.zone)
 
@@ -84,7 +85,7 @@ async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
 
 @router.get("/pay/{clientToken}", response_class=HTMLResponse)
 async def pay_page(request: Request, clientToken: str) -> Response:
-    """What is to be paid and the way to pay it, or what became of it."""
+    """Show what is to be paid and how, or the payment's status."""
     return await _page(request, clientToken, *await _found(request, clientToken))
 
 
@@ -92,7 +93,7 @@ async def _page(
     request: Request, token: str, desk: Desk, db: PracticeDb, found: Taken, given: dict[str, str] | None = None,
     wrong: Wrong | None = None,
 ) -> Response:  # fmt: skip
-    """A payment's page. ``wrong``: corrected fields of the customer that are not right."""
+    """Render the page of a payment. ``wrong``: corrected customer fields that are not valid."""
     payment, step = found.payment, await flow.next_step(desk, db, found)
     retry = may_try_again(desk, payment, found.attempts)
     back = request.query_params.get("back")
@@ -125,7 +126,7 @@ async def _page(
 
 
 async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool, wrong: Wrong | None) -> dict[str, Any]:
-    """The fields that the customer of a failed payment may correct, where that can help, with an example of a phone."""
+    """The customer fields that may be corrected on a failed payment, if that can help, with an example phone number."""
     if not retry:
         return {"asked": {}, "example": None}
     fields = await flow.fields_to_correct(desk, db, payment)
@@ -139,7 +140,7 @@ async def _correcting(desk: Desk, db: PracticeDb, payment: Payment, retry: bool,
 
 
 def _by_hand(language: Language, payment: Payment, step: flow.Step | None) -> str | None:
-    """How to pay at the desk or into the practice's account, in the customer's language: a handler speaks only one."""
+    """How to pay in person or into the practice's account, in the customer's language: a handler has only one language."""
     if step is None or payment.provider_code != ManualProvider.code or payment.number is None:
         return None
     account = step.public.get("accountNumber")
@@ -166,7 +167,7 @@ def _text(language: Language, state: State, wait: int | None, payment: Payment, 
 
 
 async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Language) -> str | None:
-    """Where the payer will pay, and by what: only methods that work in this currency."""
+    """The provider and the methods, only those that support this currency."""
     if step is None or step.url is None:
         return None
     entry = (await desk.catalog()).get(found.payment.provider_code or "")
@@ -178,19 +179,19 @@ async def _via(desk: Desk, found: Taken, step: flow.Step | None, language: Langu
     return language.say("method", "intro", provider=language.declared(entry.name), methods=listed(language, known))
 
 
-# Every method that has a name; the other texts of that section are sentences.
+# All methods that have a name; the other texts of that section are sentences.
 _SENTENCES = {"intro", "intro_plain", "or", "script", "loading", "not_loaded", "sending", "until"}
 METHODS = frozenset(texts("en")["method"]) - _SENTENCES
 
 
-# ── Coming back, and trying again ──
+# ── Return and retry ──
 
 
 @router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
 async def return_page(request: Request, clientToken: str) -> Response:
-    """Back from the provider. What the address says is forgeable: the provider is asked, then the payer is sent on.
+    """Handle the return from the provider. The address can be forged, so the payment is looked up; then redirect.
 
-    A page of ours that looks again says so (``n``), and stays ours.
+    A page that refreshes itself sends ``n`` and keeps the customer here.
     """
     desk, _, found = await _found(request, clientToken)
     found = await flow.come_back(desk, found)
@@ -200,7 +201,8 @@ async def return_page(request: Request, clientToken: str) -> Response:
 
 
 def _still_open(found: Taken) -> bool:
-    """Back without a result and without an answer: here the payer is told to wait, and the merchant could not."""
+    """Whether the return has neither a result nor a lookup answer. The customer waits here: the host could not tell
+    them to."""
     return found.unanswered and found.payment.status is PaymentStatus.requires_action
 
 
@@ -216,7 +218,7 @@ def _own_page(token: str, found: Taken, looked: int | None) -> str:
 
 
 def _return_url(payment: Payment) -> str | None:
-    """The host's return address with the result of the payment; None where it gave none."""
+    """The host's return address with the result of the payment; None if the host gave none."""
     if payment.return_url is None:
         return None
     result = {"paymentId": payment.id, "status": payment.status.value}
@@ -227,13 +229,13 @@ def _return_url(payment: Payment) -> str | None:
 
 def _see_other(target: str) -> Response:
     answer = RedirectResponse("", 303, {"Cache-Control": "no-store"})
-    answer.headers["Location"] = as_header(target)  # the class itself would encode what a host has signed
+    answer.headers["Location"] = as_header(target)  # the class itself would encode characters that the host has signed
     return answer
 
 
 @router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
 async def retry_page(request: Request, clientToken: str) -> Response:
-    """A new attempt, where nobody can still pay an earlier one; else nothing, and the page says how things are."""
+    """Start a new attempt unless an earlier one can still be paid; else show the status."""
     desk, db, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
@@ -243,13 +245,13 @@ async def retry_page(request: Request, clientToken: str) -> Response:
         wrong = customer_errors(error)
         if wrong:
             return await _page(request, clientToken, desk, db, found, given, wrong)
-        # Nobody can take it at present, and no other data would help: the page stays as it is.
+        # No provider can take it at present, and no other data would help: the page stays unchanged.
     return _see_other(f"/pay/{clientToken}")
 
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
 async def continue_page(request: Request, clientToken: str) -> Response:
-    """What the payer typed goes on to the provider, and is kept nowhere; the page says what came of it."""
+    """Send the customer's input to the provider without storing it, then show the result."""
     desk, db, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
@@ -258,7 +260,7 @@ async def continue_page(request: Request, clientToken: str) -> Response:
     except Invalid as error:
         wrong = any(one.reason for one in error.errors)
         return _see_other(f"/pay/{clientToken}?incomplete={'phone' if wrong else '1'}")
-    except Conflict:  # it was answered already, perhaps at this moment
+    except Conflict:  # the input was sent already, possibly by a concurrent request
         pass
     return _see_other(f"/pay/{clientToken}")
 
@@ -268,7 +270,7 @@ async def continue_page(request: Request, clientToken: str) -> Response:
 
 @router.get("/pay/{clientToken}/receipt", response_class=HTMLResponse)
 async def receipt_page(request: Request, clientToken: str) -> Response:
-    """What was paid, to whom, when, and what was given back. Only a payment that is paid has one."""
+    """Show what was paid, to whom and when, and what was refunded. Only a paid payment has a receipt."""
     desk, db, found = await _found(request, clientToken)
     payment, paid_at = found.payment, await ledger.paid_at(db, found.payment.id)
     if payment.status is not PaymentStatus.succeeded or paid_at is None:
@@ -291,22 +293,22 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
 
 
 async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:
-    """What the customer's SMS, statement or account calls the payment: of the attempt that was paid."""
+    """The name of the payment in the customer's SMS, statement or account, from the attempt that was paid."""
     paid = current_attempt(found.payment, found.attempts)
     kept = (await with_identifiers(db, found)).identifiers.get(paid.id, {})
     names = [(kind.value, value) for kind in ON_RECEIPT for value in kept.get(kind, ())]
-    names.append(("ours", paid.id))  # the provider's own receipt may name our reference alone
-    once = {value: kind for kind, value in reversed(names)}  # of two kinds with one value the first
+    names.append(("ours", paid.id))  # the provider's own receipt may contain only our reference
+    once = {value: kind for kind, value in reversed(names)}  # if two kinds have the same value, the first
     return [(kind, value) for value, kind in reversed(once.items())]
 
 
 class NoReceipt(NotFound):
-    """There is no receipt: this payment is not paid."""
+    """There is no receipt because this payment is not paid."""
 
     sentence = "no_receipt"
 
 
-# All that the customer's bank, SMS, account or receipt may show; a session and a balance line are the practice's own.
+# What the customer's bank, SMS, account or receipt may show. Sessions and balance entries are internal to the practice.
 ON_RECEIPT = tuple(k for k in IdentifierKind if k not in (IdentifierKind.session, IdentifierKind.balance_transaction))
-# Money that is back, or on its way.
+# Money that is refunded or whose refund is pending.
 GIVEN_BACK = frozenset({RefundState.succeeded, RefundState.pending, RefundState.sent, RefundState.unknown})

@@ -1,4 +1,4 @@
-"""The pages of a payment link: what it asks for, a payer's beginning, its QR code, and a poster to print."""
+"""The pages of a payment link: its amount, the start of a payment, its QR code, and a poster to print."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, Payme
 
 @router.get("", response_class=HTMLResponse)
 async def link_page(request: Request, linkToken: str) -> Response:
-    """What a link asks for, and who pays. On a link of single use that has begun: its payment."""
+    """Show the amount of a link and the customer form. A single-use link that has a payment shows that payment."""
     desk, db, link = await _behind(request, linkToken)
     begun = await link_flow.only_payment(desk, db, link)
     if begun is not None:
@@ -60,8 +60,7 @@ async def _form(
     request: Request, desk: Desk, db: PracticeDb, link: PaymentLink, token: str, given: dict[str, str], payer_key: str,
     wrong: Mapping[str, str | None] | None = None, unavailable: bool = False,
 ) -> Response:  # fmt: skip
-    """The form with the fields that the provider needs which would take the payment. ``wrong``: fields with a mistake, and
-    the example that helps."""
+    """Render the form with the fields that the chosen provider needs. ``wrong``: invalid fields, each with an example."""
     status, ways = link.status(desk.world.now()), await link_flow.ways(desk, db, link)
     if status == "open" and (unavailable or not ways):
         status = "unavailable"
@@ -86,7 +85,7 @@ def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
 
 @router.post("", status_code=303, response_class=RedirectResponse)
 async def begin_page(request: Request, linkToken: str) -> Response:
-    """Begin to pay. The form's key makes a second press the same payment."""
+    """Start a payment. The form's key makes a repeated submission return the same payment."""
     desk, db, link = await _behind(request, linkToken)
     fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
@@ -101,10 +100,10 @@ async def begin_page(request: Request, linkToken: str) -> Response:
     chosen = way.code if way is not None and given["by"] == way.code else None
     try:
         found = await link_flow.begin(desk, link.practice_id, link.id, customer, payer_key, chosen)
-    except Conflict:  # it is closed or over, perhaps since this moment
+    except Conflict:  # it has closed or expired, possibly since the form was shown
         db, link = await link_flow.find_link(desk, link.practice_id, link.id)
         return await _form(request, desk, db, link, linkToken, given, payer_key)
-    except Invalid as error:  # since the form was shown, other providers take the payment, or none does
+    except Invalid as error:  # since the form was shown, the available providers have changed
         wrong = customer_errors(error)
         return await _form(request, desk, db, link, linkToken, given, payer_key, wrong, unavailable=not wrong)
     return _see_other(f"/pay/{client_token(desk, found.payment)}")
@@ -118,7 +117,7 @@ def _see_other(target: str) -> Response:
 
 
 def qr_svg(address: str, *, whole_file: bool) -> str:
-    """A QR code of an address: a quarter of it may be dirty or torn."""
+    """A QR code of an address, readable with up to a quarter of it damaged."""
     out = io.BytesIO()
     segno.make(address, error="q", micro=False).save(
         out, kind="svg", border=4 if whole_file else 0, xmldecl=whole_file, svgns=whole_file, omitsize=True,
@@ -137,7 +136,7 @@ async def qr_image(request: Request, linkToken: str) -> Response:
 
 @router.get("/poster", response_class=HTMLResponse)
 async def poster_page(request: Request, linkToken: str) -> Response:
-    """The QR code with whose it is and what it asks for, to be printed or held up."""
+    """The QR code with the practice's name and the amount, to print or display."""
     desk, db, link = await _behind(request, linkToken)
     url = link_flow.link_address(desk, link)
     return show(

@@ -1,20 +1,20 @@
-"""The host's return address with the result of the payment: three parameters of ours, everything else byte for byte."""
+"""The host's return address with the result of the payment: adds three parameters and keeps all other bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_plus, urlsplit
 
-# Both IDNA versions encode these differently; a browser decides, as it does for a link on a page.
+# Both IDNA versions encode these differently; the browser decides, as it does for a link on a page.
 _DEVIATIONS = frozenset("ßς\u200c\u200d")
 _ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 def with_result(address: str, result: Mapping[str, str]) -> str:
-    """``address`` whose query names each parameter of ``result`` exactly once, with this value, after all others.
+    """Append each parameter of ``result`` to the query of ``address`` exactly once, after all others.
 
-    A parameter of the same name that the host put there itself is removed, however it is percent-encoded: most readers
-    take the first value of a name. Nothing else is decoded and encoded again, since a signature may cover it.
+    Removes parameters of the same names that the host put there, however they are percent-encoded: most readers take
+    the first value of a name. Nothing else is decoded and encoded again, since a signature may cover it.
     """
     before_fragment, hash_sign, fragment = address.partition("#")
     path, _, query = before_fragment.partition("?")
@@ -29,7 +29,7 @@ def _name_of(part: str) -> str:
 
 
 def as_header(address: str) -> str:
-    """An address as the value of a ``Location`` header: ASCII stays as it is, all else is encoded as a browser does."""
+    """An address as the value of a ``Location`` header: ASCII stays unchanged, the rest is encoded as a browser does."""
     host = urlsplit(address).hostname or ""
     if not host.isascii() and not _DEVIATIONS & set(host):
         scheme, marks, rest = address.partition("://")

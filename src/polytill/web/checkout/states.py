@@ -1,4 +1,4 @@
-"""Which of its pages a payment shows to its payer. Pure, so that each state can be looked at on its own."""
+"""Selects the state in which a payment is shown to its customer. Pure, so that each state can be tested alone."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from polytill.flows.payments.create import Taken, current_attempt
 from polytill.flows.recovery.checkout import Step
 from polytill.providers.outcomes import Reason
 
-# How long each look waits, in seconds: soon at first, then thinning, and then the payer is asked to look by hand.
+# Seconds before each refresh: short at first, then longer; after the last, the customer must refresh the page.
 ROUNDS = (2, 2, 3, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 30, 30, 30, 60, 60)
 
-# Nothing was taken, and nobody said no: it may work in a moment.
+# Nothing was charged and nobody declined: a retry may work shortly.
 NOT_REACHED = frozenset(
     {Reason.unreachable, Reason.provider_unavailable, Reason.timeout, Reason.rate_limited, Reason.conflict}
 )
 SAID_TO_PAYER = frozenset(
     {Reason.insufficient_funds, Reason.expired_card, Reason.incorrect_details, Reason.authentication_required}
 )
-# What the customer typed may be the reason: it can be corrected before the payment is tried again.
+# The customer's data may be the reason: it can be corrected before the retry.
 CORRECTABLE = frozenset({Reason.validation, Reason.incorrect_details})
-# Pages that look again by themselves, and say so; when they have looked often enough, they say that instead.
+# Pages that refresh automatically, and say so; after the last refresh they say that instead.
 WAITING = frozenset({"finding", "pending", "unreachable", "instructions"})
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``name`` is the section of the texts, ``text`` the sentence in it, ``tone`` how it looks: plain, wait, good, bad,
+    """``name`` is the section of the texts, ``text`` the sentence in it, ``tone`` the style: plain, wait, good, bad,
     over."""
 
     name: str
@@ -37,7 +37,7 @@ class State:
 
 
 def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now: datetime) -> State:
-    """What the payer sees. ``back``: how a return from the provider ended, as the address says (only wording)."""
+    """The state of a payment. ``back``: the result in the return address, which affects only the wording."""
     payment = found.payment
     match payment.status:
         case PaymentStatus.succeeded:
@@ -52,7 +52,7 @@ def state_of(found: Taken, step: Step | None, retry: bool, back: str | None, now
             pending = current_attempt(found.payment, found.attempts).state is AttemptState.pending
             return State("pending" if pending else "finding", "wait")
         case PaymentStatus.requires_action:
-            if back == "unanswered" and not _is_told_how(step):  # how to pay is still true
+            if back == "unanswered" and not _is_told_how(step):  # the instructions are still valid
                 return State("unreachable", "wait")
             if payment.expires_at is not None and payment.expires_at <= now:
                 return State("expired", "over")
@@ -77,7 +77,7 @@ def _failed(reason: str | None, retry: bool) -> State:
 
 
 def _is_told_how(step: Step | None) -> bool:
-    """Whether the payer is told how to pay elsewhere: at the desk, or by a transfer."""
+    """Whether the customer gets instructions to pay elsewhere: in person or by bank transfer."""
     return step is not None and step.instructions is not None and step.url is None and step.wants is None
 
 
@@ -94,5 +94,5 @@ def _to_be_paid(declined: str | None, step: Step | None, back: str | None) -> St
 
 
 def wait_of(state: State, looked: int) -> int | None:
-    """Seconds until the page looks again by itself; None where it does not, or has looked often enough."""
+    """Seconds until the page refreshes automatically; None if it does not, or has refreshed often enough."""
     return ROUNDS[looked] if state.name in WAITING and looked < len(ROUNDS) else None

@@ -1,4 +1,4 @@
-"""Texts, money and dates of the checkout in the payer's language (``texts/checkout.<language>.toml``)."""
+"""Texts, money and dates of the checkout in the customer's language (``texts/checkout.<language>.toml``)."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ def texts(language: str) -> dict[str, dict[str, i18n.Text]]:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language, as a page uses it. ``locale`` may be of a region (en_NG), whose numbers and dates are used."""
+    """One language. ``locale`` may include a region (en_NG), whose number and date formats apply."""
 
     code: str
     locale: Locale
-    zone: tzinfo = UTC  # the practice's clock: the payer's own zone is not known
+    zone: tzinfo = UTC  # the practice's time zone; the customer's is not known
 
     def say(self, section: str, name: str, **values: Any) -> str:
-        """A text with its values; ``n``, an integer, chooses the plural form."""
+        """A text with its values; an integer ``n`` chooses the plural form."""
         return i18n.filled(texts(self.code)[section][name], self.locale, values)
 
     def declared(self, english: str) -> str:
-        """A provider's name in the payer's language; as it is where we have no text for it."""
+        """A provider's name in the customer's language; unchanged if there is no text for it."""
         key = i18n.known_sentence("declared", english)
         return i18n.filled(i18n.texts(self.code)[key], self.locale, {}) if key else english
 
     def money(self, minor: int, currency: str) -> str:
-        """An amount with its currency, with ISO's decimal places: babel's own differ for a dozen currencies."""
+        """An amount with its currency and ISO's decimal places: babel's differ for a dozen currencies."""
         places = exponent_of(currency)
-        pattern = copy(self.locale.currency_formats["standard"])  # babel's is everybody's
+        pattern = copy(self.locale.currency_formats["standard"])  # babel's object is shared
         pattern.frac_prec = (places, places)
         written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
-        return _BESIDE.sub("\u00a0", written)  # CLDR sets a space between letters and digits; babel leaves it out
+        return _BESIDE.sub("\u00a0", written)  # CLDR sets a space between letters and digits; babel omits it
 
     def date(self, moment: datetime) -> str:
-        """A day on the practice's clock."""
+        """A day in the practice's time zone."""
         return format_date(moment.astimezone(self.zone).date(), "long", self.locale)
 
     def moment(self, moment: datetime) -> str:
-        """A day and time on the practice's clock, and which clock that is."""
+        """A day and time in the practice's time zone, with the name of the zone."""
         local = moment.astimezone(self.zone)
         time = format_time(local.time(), "short", locale=self.locale)
-        return f"{self.date(moment)}, {time} {zone_label(local)}".replace(" ", "\u00a0")  # in one piece
+        return f"{self.date(moment)}, {time} {zone_label(local)}".replace(" ", "\u00a0")  # no line break inside
 
 
 def language_of(request: Request) -> Language:
-    """``?lang=`` first, then what was chosen before, then ``Accept-Language``, then English."""
+    """The language of ``?lang=``, else the one chosen before, else of ``Accept-Language``, else English."""
     chosen = (request.query_params.get("lang"), request.cookies.get(COOKIE))
     locale = i18n.locale_of(
         next((one for one in chosen if one in LANGUAGES), None), request.headers.get("accept-language", "")

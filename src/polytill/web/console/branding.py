@@ -1,4 +1,4 @@
-"""How a practice's checkout looks: its colour, with a picture of what payers will see."""
+"""The branding of a practice's checkout: its color, with a preview."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
 
 @router.get("")
 async def show(request: Request, found: PracticeViewer) -> Response:
-    """The colour, and the form to choose another."""
+    """Show the color and the form to change it."""
     return await _page(request, found)
 
 
 @router.post("")
 async def save(request: Request, found: PracticeAdmin) -> Response:
-    """Choose a colour, or go back to ours."""
+    """Save the color, or restore the default."""
     form, visitor = form_of(request), found.visitor
     text = form.text("color").lower()
     try:

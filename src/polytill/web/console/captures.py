@@ -1,4 +1,4 @@
-"""Capturing, releasing and canceling from a payment's page: one question each, and the answer is sent once."""
+"""Capture, release and cancel from a payment's page: each asks for confirmation and is sent once."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ router = APIRouter(
 
 
 def can_capture(payment: Payment) -> bool:
-    """Whether staff are offered to capture it."""
+    """Whether staff may capture the payment."""
     return payment.status is PaymentStatus.authorized
 
 
 def can_cancel(found: Taken) -> bool:
-    """Whether staff are offered to cancel or release it: nobody has paid, and nothing is unknown."""
+    """Whether staff may cancel or release the payment: it is not paid, and no outcome is unknown."""
     if found.payment.status not in (PaymentStatus.requires_action, PaymentStatus.authorized):
         return False
     return current_attempt(found.payment, found.attempts).state in (AttemptState.needs_action, AttemptState.authorized)
 
 
 def form_key(form: Form) -> str:
-    """The key that makes a second press of the same button harmless."""
+    """The idempotency key that makes a repeated submission of the same form harmless."""
     key = form.text("key")
     if not 20 <= len(key) <= 40 or not key.isascii() or not key.isalnum():
         raise Forbidden(
-            "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+            "This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date"
         )
     return key
 
@@ -61,7 +61,7 @@ async def _asked(
 
 
 async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> Response:
-    """Back to the payment, with the result of the operation: done, under way, or declined."""
+    """Redirect to the payment with the result of the operation: done, pending or declined."""
     operation = await refunds.operation_by_key(found.db, key)
     state = operation.state if operation else OperationState.sent
     done = (CAPTURES if kind == "capture" else CANCELS)[state]
@@ -70,13 +70,13 @@ async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> R
 
 @router.get("/capture")
 async def capture_page(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """How much of the authorized amount to capture."""
+    """Ask how much of the authorized amount to capture."""
     return await _asked(request, found, payment_id, "capture")
 
 
 @router.post("/capture")
 async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Capture it; the rest is released."""
+    """Capture the amount; the rest is released."""
     form, visitor = form_of(request), found.visitor
     key = form_key(form)
     _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
@@ -99,13 +99,13 @@ async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Re
 
 @router.get("/cancel")
 async def cancel_page(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Whether to cancel it, or release what is authorized."""
+    """Ask for confirmation to cancel the payment or release the authorized amount."""
     return await _asked(request, found, payment_id, "cancel")
 
 
 @router.post("/cancel")
 async def cancel(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Cancel it, or release what is authorized."""
+    """Cancel the payment, or release the authorized amount."""
     form, visitor = form_of(request), found.visitor
     key = form_key(form)
     try:

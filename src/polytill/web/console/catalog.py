@@ -1,4 +1,4 @@
-"""The owner's catalog as pages: providers with what their handlers know, and the table of currencies and fees."""
+"""The owner's catalog pages: providers with their handlers' data, and the table of currencies and fees."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEXTS = {
 }  # fmt: skip
 REQUIRED_KEYS = ("requiresPublicKey", "requiresSecretKey", "requiresWebhookSecret")
 USERS_LOOKED_AT = 100
-MOST_PRIORITY = 1_000_000  # as the API's
+MOST_PRIORITY = 1_000_000  # the API's limit
 
 
 def _entry(found: dict[str, ProviderEntry], code: str) -> ProviderEntry:
@@ -62,7 +62,7 @@ def _handler(desk: Desk, code: str, entry: ProviderEntry | None) -> tuple[type[H
 
 
 async def _users(desk: Desk) -> dict[str, list[Any]]:
-    """Which practices use which provider, for a bounded number of practices."""
+    """The practices that use each provider, for a bounded number of practices."""
     found: dict[str, list[Any]] = {}
     gate = asyncio.Semaphore(8)
 
@@ -83,7 +83,7 @@ async def _users(desk: Desk) -> dict[str, list[Any]]:
 
 @router.get("")
 async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
-    """The catalog."""
+    """List the catalog."""
     desk = visitor.desk
     entries = sorted((await desk.catalog()).values(), key=lambda e: (-e.priority, e.code))
     known = {entry.code for entry in entries}
@@ -112,7 +112,7 @@ async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **
 
 @router.get("/new")
 async def new_provider(request: Request, visitor: OwnerAdmin) -> Response:
-    """The form for a new provider; with ``?code=`` of an installed handler it knows what the handler knows."""
+    """Show the form for a new provider; ``?code=`` of an installed handler fills in the handler's data."""
     return await _new_page(request, visitor)
 
 
@@ -152,24 +152,24 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
 
 @router.get("/{code}")
 async def show_provider(request: Request, visitor: OwnerViewer, code: str) -> Response:
-    """One provider."""
+    """Show one provider."""
     return await _provider_page(request, visitor, code)
 
 
 @router.post("/{code}")
 async def change_provider(request: Request, visitor: OwnerAdmin, code: str) -> Response:
-    """Save the columns of a provider and its table of currencies: one form, so that neither loses the other's edits."""
+    """Save the fields of a provider and its table of currencies: one form, so that no edit of either is lost."""
     return await _save(request, visitor, code)
 
 
 @router.post("/{code}/currencies/add")
 async def add_currency(request: Request, visitor: OwnerAdmin, code: str) -> Response:
-    """The same, and one more currency, with the handler's own terms where it has some."""
+    """Save, and add one more currency, with the handler's terms if it has any."""
     return await _save(request, visitor, code, form_of(request).text("add").upper())
 
 
 async def _save(request: Request, visitor: OwnerAdmin, code: str, add: str | None = None) -> Response:
-    """Save everything that was changed; one wrong field saves nothing."""
+    """Save all changes; one invalid field prevents all of them."""
     form, words, problems = form_of(request), words_of(request), Problems()
     entry = _entry(await visitor.desk.catalog(), code)
     handler, _ = _handler(visitor.desk, code, entry)
@@ -221,7 +221,7 @@ def _columns(form: Form, problems: Problems) -> dict[str, Any]:
 
 
 def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
-    """One row of the table: a percentage and amounts as people write them; ``Invalid`` names the field."""
+    """Read one row of the table: a percentage and amounts in local formats. ``Invalid`` names the field."""
     problems, terms = Problems(), dict[str, int | None]()
     for name in ("fixed", "min", "max"):
         text = form.text(f"{name}-{currency}")
@@ -241,7 +241,7 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
 
 
 def _changed(form: Form, words: Words, entry: ProviderEntry, currency: str) -> list[CurrencySupport]:
-    """A row of the table where it is not as it was; ``Invalid`` names the field."""
+    """Read a row of the table; empty if it is unchanged. ``Invalid`` names the field."""
     if currency not in CURRENCIES:
         raise invalid("/add", "This is not an ISO 4217 currency.", reason="no_currency")
     support = _support(form, words, currency)

@@ -1,4 +1,4 @@
-"""Charts as shapes on a 720 × 220 ground, made here and drawn by a template as SVG: no script, and a table beside each."""
+"""Charts as shapes on a 720 × 220 canvas, drawn by a template as SVG: no script, and a table beside each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 92, 8, 14, 30
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle of a series (1 to 4), with what it says on hover."""
+    """One rectangle of a series (1 to 4), with its tooltip."""
 
     x: str
     y: str
@@ -23,7 +23,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A label at an axis, and where."""
+    """A label on an axis, and its position."""
 
     at: str
     text: str
@@ -31,7 +31,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything that a template draws."""
+    """All shapes of one chart."""
 
     bars: list[Bar]
     line: str
@@ -44,7 +44,7 @@ class Chart:
 
 
 def _at(value: int, most: int) -> int:
-    """How many thousandths of a pixel above the floor a value stands."""
+    """The height of a value above the base line, in thousandths of a pixel."""
     return (HEIGHT - TOP - BOTTOM) * 1000 * value // most
 
 
@@ -53,7 +53,7 @@ def _px(thousandths: int) -> str:
 
 
 def round_up(value: int) -> int:
-    """The next number that reads well on an axis of four steps."""
+    """The next higher number that is easy to read on an axis of four steps."""
     step = 1
     while step * 40 < value:
         step *= 10
@@ -85,7 +85,7 @@ def stacked(
     labels: Sequence[str], series: Sequence[Sequence[int]], titles: Callable[[int, int], str],
     axis: Callable[[int], str], least: int,
 ) -> Chart:  # fmt: skip
-    """Bars of several series on one another, a bar a day. The axis reaches ``least`` at the least."""
+    """A stacked bar of several series for each day. The axis reaches at least ``least``."""
     most = round_up(max([least, *(sum(values) for values in zip(*series, strict=True))]))
     slot, floor, bars = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000, []
     for day in range(len(labels)):
@@ -106,7 +106,7 @@ def stacked(
 def shares(
     labels: Sequence[str], values: Sequence[int | None], title: Callable[[int], str], axis: Callable[[int], str]
 ) -> Chart:
-    """A line of shares in percent; days without a value are left out."""
+    """A line of shares in percent, without the days that have no value."""
     slot, floor = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000
     dots = [
         (_px(LEFT * 1000 + slot * day + slot // 2), _px(floor - _at(value, 100)), title(day))

@@ -1,4 +1,4 @@
-"""Disputes on the pages of a practice: what each is about, until when to respond, and where its review case is."""
+"""Disputes on a practice's pages: the amount, the deadline for the response, and the review case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polytill.storage.payments import Payment
 
 @dataclass(frozen=True, slots=True)
 class DisputeCard:
-    """One dispute as a page shows it. ``title`` is a key of the texts; ``case_id`` its open review case."""
+    """One dispute on a page. ``title`` is a text key; ``case_id`` its open review case."""
 
     dispute: Dispute
     title: str
@@ -31,7 +31,7 @@ async def cards(db: PracticeDb, payment: Payment) -> list[DisputeCard]:
 
 
 async def has_open_inquiry(db: PracticeDb, payment: Payment) -> bool:
-    """Whether the customer's bank asks about a payment, and no funds are withdrawn for it."""
+    """Whether a payment has an open inquiry, which withdraws no funds."""
     found = await disputes.of_payment(db, payment.id) if payment.dispute_version else []
     return any(d.state is DisputeState.open and not d.blocks_refunds for d in found)
 
@@ -48,7 +48,7 @@ async def _card(db: PracticeDb, dispute: Dispute) -> DisputeCard:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """A deadline as a provider writes it; None where it cannot be read."""
+    """Parse a provider's deadline; None if it is unreadable."""
     try:
         found = datetime.fromisoformat(text) if text else None
     except ValueError:

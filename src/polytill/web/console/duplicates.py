@@ -1,4 +1,4 @@
-"""Duplicate payments on the page of the payment: what was received twice, what of it went back, and the case about it."""
+"""Duplicate payments on a payment's page: the amount received twice, its refunds, and its review case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polytill.storage.refunds import Refund
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A second success of one payment. Amounts in minor units; ``case_id`` None where nobody has one."""
+    """A second success of one payment. Amounts in minor units; ``case_id`` is None if it has no review case."""
 
     attempt_id: str
     received: int
@@ -25,7 +25,7 @@ class Duplicate:
 def duplicates_of(
     attempts: Iterable[Attempt], known: Iterable[Refund], found: Iterable[OperatorCase]
 ) -> list[Duplicate]:
-    """The duplicates among a payment's attempts: those that have a case of that kind, open or resolved."""
+    """The duplicates among a payment's attempts: those with a review case of that kind, open or resolved."""
     about = {case.subject: case.id for case in found if case.kind == "excess"}
     known = list(known)
     listed = []

@@ -1,7 +1,7 @@
-"""Tables for a spreadsheet: a practice's payments as the filters leave them, and everything that was booked in a month.
+"""CSV exports: a practice's payments under the current filters, and all ledger lines of a month.
 
-Both are read and sent in pieces, without an upper limit. The last line says that the table is complete and how many
-rows it has: a file that was broken off does not end with it.
+Both are read and streamed in pieces, without an upper limit. The last line says that the table is complete and how many
+rows it has, so an interrupted file does not end with it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,22 @@ BOOKING_COLUMNS = (
     "booked", "utc offset", "entry", "fact", "account", "provider", "method", "environment", "currency", "amount",
     "payment", "refund",
 )  # fmt: skip
-# A plain number is no formula, whatever its sign: it stays what it is.
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones are typed in East Asian spreadsheets
+# A plain number is no formula, whatever its sign, and stays unchanged.
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # the last four are full-width, as typed in East Asian spreadsheets
 _number = re.compile(r"[+-]?[0-9][0-9 .,]*").fullmatch
 
 
 def cell(value: Any) -> str:
-    """Text that a spreadsheet must not run as a formula."""
+    """Escape text that a spreadsheet must not run as a formula."""
     text = "" if value is None else str(value)
     is_formula = text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
     return f"'{text}" if is_formula and not _number(text) else text
@@ -72,7 +81,7 @@ def _when(moment: datetime, found: OfPractice) -> list[str]:
 
 
 def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: OfPractice) -> list[str]:
-    """One payment. All amounts are what the ledger holds about it by now; fees in another currency stand apart."""
+    """One payment. All amounts are its current ledger sums; fees in another currency have their own columns."""
     currency = payment.currency
     own = books.get(currency, Sums())
     others = {other: sums.fees for other, sums in sorted(books.items()) if other != currency and sums.fees}
@@ -91,7 +100,7 @@ def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: Of
 
 
 def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
-    """Each identifier of a payment's attempts once, with our own references, which the providers list."""
+    """Each identifier of a payment's attempts once, including our references, which providers list."""
     theirs = [value for one in called for values in one.values() for value in values]
     return list(dict.fromkeys((*theirs, *ours)))
 
@@ -99,7 +108,7 @@ def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
 def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callable[[], AsyncIterator[Any]]) -> Response:
     async def lines() -> AsyncIterator[str]:
         sent = 0
-        yield "\ufeff" + _rows([list(columns)])  # the mark that makes spreadsheets read UTF-8
+        yield "\ufeff" + _rows([list(columns)])  # the byte order mark that makes spreadsheets read UTF-8
         async for rows in read():
             sent += len(rows)
             yield _rows(rows)
@@ -114,7 +123,7 @@ def _table(found: OfPractice, name: str, columns: tuple[str, ...], read: Callabl
 
 @router.get("/payments.csv")
 async def payments(found: PracticeViewer, wanted: Wanted) -> Response:
-    """The payments that the filters leave, newest first."""
+    """Export the payments under the current filters, newest first."""
 
     async def read() -> AsyncIterator[list[list[str]]]:
         cursor = None
@@ -137,7 +146,7 @@ async def bookings(
     month: Annotated[str, Query(max_length=7)] = "",
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """Everything that the ledger booked in a month, by the day on which it was booked: its sums are the month's."""
+    """Export all ledger lines of a month by booking day: their sums are the month's."""
     assert found.visitor.practice is not None
     desk, zone = found.visitor.desk, found.visitor.practice.zone
     chosen = await environment_of(desk, found.db, environment)

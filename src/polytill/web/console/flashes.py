@@ -1,7 +1,7 @@
-"""What a page says once about the form that was just sent.
+"""One-time messages after a form.
 
-The name of the text travels in a cookie to the one address that follows, and is deleted when it is read. Nothing in an
-address makes a page say anything, and a reload or a bookmark says nothing again.
+The text key travels in a cookie to the next address only, and is deleted when it is read. No address can make a page
+show a message, and a reload or a bookmark shows none.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ LASTS_S = 60
 
 
 class Outcome(StrEnum):
-    """How what the form asked for ended, which alone decides the tone of the banner."""
+    """The outcome of a form, which alone decides the tone of the banner."""
 
     succeeded = "succeeded"
-    submitted = "submitted"  # it is under way, or prepared for a later step
+    submitted = "submitted"  # in progress, or prepared for a later step
     unknown = "unknown"
     unchanged = "unchanged"  # there was nothing to do, or nothing could be done
     refused = "refused"
 
 
-# Green is only for what has succeeded.
+# Green is only for success.
 TONES = {
     Outcome.succeeded: "good", Outcome.submitted: "info", Outcome.unknown: "warn", Outcome.unchanged: "warn",
     Outcome.refused: "bad",
@@ -37,12 +37,12 @@ TONES = {
 
 
 class Done(StrEnum):
-    """Every banner after a form: a key of the texts ``done``, with its outcome."""
+    """All banners after a form: a key of the texts ``done``, with its outcome."""
 
     outcome: Outcome
 
     def __new__(cls, name: str, outcome: Outcome) -> Done:
-        """A member by its name and outcome."""
+        """A member from its name and outcome."""
         made = str.__new__(cls, name)
         made._value_ = name
         made.outcome = outcome
@@ -110,7 +110,8 @@ class Done(StrEnum):
         return TONES[self.outcome]
 
 
-# What may be said of money by the state that its provider confirmed. Nothing is refunded, captured or canceled before that.
+# The message about money for each state that the provider confirmed. Without that confirmation no message says
+# refunded, captured or canceled.
 REFUNDS: Mapping[RefundState, Done] = {
     RefundState.sent: Done.refund_submitted, RefundState.pending: Done.refund_submitted,
     RefundState.unknown: Done.refund_unknown, RefundState.succeeded: Done.refunded,
@@ -134,7 +135,7 @@ REPLAYS: Mapping[EventState, Done] = {
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """The name of a text in the group ``done``, and its tone: good, info, warn or bad."""
+    """A text key of the group ``done``, and its tone: good, info, warn or bad."""
 
     name: str
     tone: str
@@ -144,20 +145,20 @@ NOTHING = Flash("", "")
 
 
 def leave(response: Response, address: str, done: Done) -> None:
-    """Have the page at ``address`` say it, and no other."""
+    """Show the message on the page at ``address`` only."""
     path = address.partition("#")[0].partition("?")[0]
     value = f"{done.value}|{quote(path, safe='')}"
     response.set_cookie(COOKIE, value, max_age=LASTS_S, path="/", httponly=True, samesite="lax")
 
 
 def read(request: Request) -> Flash:
-    """What this page has to say; nothing for a part of a page that refreshes itself."""
+    """The message for this page; ``NOTHING`` for a fragment that refreshes itself."""
     name, _, path = request.cookies.get(COOKIE, "").partition("|")
     here = unquote(path) == request.url.path and not request.headers.get("hx-request")
     return Flash(name, Done[name].tone) if here and name in Done.__members__ else NOTHING
 
 
 def forget(response: Response, flash: Flash) -> None:
-    """It was said."""
+    """Delete the message after it was shown."""
     if flash.name:
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")

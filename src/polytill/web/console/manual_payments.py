@@ -1,6 +1,7 @@
-"""Cash and bank transfers at the desk: a payment is made, and confirmed by who has the money in front of them.
+"""Manual payments: cash and bank transfers that staff create and then confirm when they have the money.
 
-Two steps, as with refunds: what it is for, then what was counted. The money is booked by ``flows/payments/manual.py`` alone.
+Two steps, as with refunds: first the purpose, then the counted amount. Only ``flows/payments/manual.py`` books the
+money.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ LONGEST = 500
 
 
 async def _configuration(found: OfPractice) -> Configuration | None:
-    """How the practice takes money by hand; None where it is not set up or switched off."""
+    """The practice's configuration of manual payments; None if it is missing or switched off."""
     configuration = (await found.visitor.desk.configured(found.db)).configurations.get(MANUAL)
     if configuration is None or configuration.removed_at is not None or not configuration.is_enabled:
         return None
     return configuration
 
 
-# ── A payment at the desk ──
+# ── A new manual payment ──
 
 
 async def _page(request: Request, found: OfPractice, status: int = 200, **more: Any) -> Response:
@@ -71,13 +72,13 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
 
 @router.get("/by-hand")
 async def new(request: Request, found: PracticeAdmin) -> Response:
-    """What somebody pays at the desk or by transfer."""
+    """Show the form for a new manual payment."""
     return await _page(request, found)
 
 
 @router.post("/by-hand")
 async def take(request: Request, found: PracticeAdmin) -> Response:
-    """Make the payment. It waits until somebody says on the next page that the money is there."""
+    """Create the payment. It waits until staff confirm the money on the next page."""
     form, visitor = form_of(request), found.visitor
     key = _key(form)
     try:
@@ -94,7 +95,7 @@ def _key(form: Form) -> str:
     key = form.text("key")
     if not 20 <= len(key) <= 40 or not key.isalnum():
         raise Forbidden(
-            "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+            "This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date"
         )
     return key
 
@@ -120,7 +121,7 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
     )  # fmt: skip
 
 
-# ── The money is there ──
+# ── Confirmation ──
 
 
 async def _payment(found: OfPractice, payment_id: str) -> Payment:
@@ -141,7 +142,7 @@ async def _confirm_page(
 
 @router.get("/payments/{payment_id}/by-hand")
 async def counted(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """The question what was counted and seen."""
+    """Ask for the amount that was counted and what was seen."""
     payment = await _payment(found, payment_id)
     if payment.status is not PaymentStatus.requires_action:
         return see(f"{found.visitor.door}/payments/{payment_id}")
@@ -149,7 +150,7 @@ async def counted(request: Request, found: PracticeAdmin, payment_id: str) -> Re
 
 
 def _counted(words: Words, text: str, payment: Payment, note: str) -> int:
-    """The amount as counted; with it, everything else that is wrong with the form."""
+    """Read the counted amount; collect all other errors of the form with it."""
     problems, amount = Problems(), 0
     with problems.caught():
         amount = amount_of(words, text, payment.currency)
@@ -158,14 +159,14 @@ def _counted(words: Words, text: str, payment: Payment, note: str) -> int:
         wrong = FieldError("/amount", f"The amount must be exactly {exactly}.", "another_amount", {"amount": exactly})
         problems.errors.append(wrong)
     if not note:
-        problems.errors.append(FieldError("/note", "Say what you saw.", "say_what_you_saw"))
+        problems.errors.append(FieldError("/note", "Describe what you saw.", "say_what_you_saw"))
     problems.settle()
     return amount
 
 
 @router.post("/payments/{payment_id}/by-hand")
 async def confirm(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Book it: the amount as counted, what was seen, and the name of a receipt."""
+    """Book the payment: the counted amount, the note, and the name of a receipt."""
     form, visitor, words = form_of(request), found.visitor, words_of(request)
     payment = await _payment(found, payment_id)
     note, proof = form.text("note")[:LONGEST], form.text("proof")[:LONGEST] or None

@@ -1,4 +1,4 @@
-"""A month and a day of a practice: volume, success, fees by provider and refunds, as numbers, charts and tables."""
+"""A practice's month and day: volume, success rate, fees by provider and refunds, as numbers, charts and tables."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from polytill.web.console.payments import environment_of
 from polytill.web.console.sessions import PracticeViewer
 from polytill.web.console.texts import Words
 
-SERIES = 4  # as many colours as a chart has
+SERIES = 4  # the number of colors in a chart
 
 router = APIRouter(prefix="/practice/{practice_id}/overview", route_class=PageRoute, include_in_schema=False)
 
 
 @dataclass(slots=True)
 class Month:
-    """A month's days on the practice's clock, and its sums by day, provider and method."""
+    """A month's days in the practice's time zone, and its sums by day, provider and method."""
 
     first: date
     days: list[date]
@@ -45,7 +45,7 @@ class Month:
 
 
 def month_of(text: str, today: date) -> date:
-    """The first day of the month that is asked for; this month where that is none, or lies ahead."""
+    """The first day of the requested month; the current month if the request is invalid or in the future."""
     try:
         first = date.fromisoformat(f"{text}-01")
     except ValueError:
@@ -54,7 +54,7 @@ def month_of(text: str, today: date) -> date:
 
 
 async def read_month(db: PracticeDb, environment: Environment, currency: str, first: date, zone: ZoneInfo) -> Month:
-    """Everything of a month, in two queries: what the ledger booked, and the payments that were created."""
+    """Read a month in two queries: its ledger lines, and the payments that were created."""
     length = monthrange(first.year, first.month)[1]
     month = Month(first, [first + timedelta(days=n) for n in range(length)])
     starts = starts_of(month.days, zone)
@@ -73,7 +73,7 @@ async def read_month(db: PracticeDb, environment: Environment, currency: str, fi
 
 
 def _series(month: Month) -> list[list[str]]:
-    """The bars of a day, at most four: the providers, the smallest of more than four together."""
+    """The providers of each series, at most four series: the smallest of more than four providers are combined."""
     providers = _largest(month.by_provider)
     if len(providers) <= SERIES:
         return [[code] for code in providers]
@@ -81,7 +81,7 @@ def _series(month: Month) -> list[list[str]]:
 
 
 def legend(words: Words, codes: list[str], names: dict[str, str]) -> str:
-    """What one series of bars stands for."""
+    """The label of one series of bars."""
     return words("overview.others") if len(codes) > 1 else names.get(codes[0], codes[0])
 
 
@@ -126,7 +126,7 @@ async def show(
     currency: Annotated[str, Query(max_length=3)] = "",
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """The overview of a month, with its last day in front."""
+    """Show the overview of a month, with its last day on top."""
     desk, words = found.visitor.desk, words_of(request)
     chosen = await environment_of(desk, found.db, environment)
     own = (await desk.configured(found.db)).currency

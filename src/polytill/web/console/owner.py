@@ -1,4 +1,5 @@
-"""The owner's console beside the catalog: the platform at a glance, practices, what waits, activity. No practice money."""
+"""The owner's console without the catalog: platform state, practices, open work, activity. It shows no practice's
+money."""
 
 from __future__ import annotations
 
@@ -62,14 +63,14 @@ Cursor = Annotated[int, Path(ge=1, le=2**53)]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One practice as it was found: None where its database could not be read."""
+    """The open work of one practice; ``waiting`` is None if its database could not be read."""
 
     practice: PracticeEntry
     waiting: Waiting | None
 
 
 async def look(desk: Desk) -> list[Looked]:
-    """What waits in the practices that took payments last, a bounded number of them."""
+    """Read the open work of the practices with the most recent payments, a bounded number of them."""
     held = await leases.all_held(desk.owner)
     newest = sorted(held, key=lambda practice_id: held[practice_id], reverse=True)[:LOOKED_AT]
     since, gate = desk.world.after(-A_DAY_S), asyncio.Semaphore(AT_ONCE)
@@ -86,7 +87,7 @@ async def look(desk: Desk) -> list[Looked]:
 
 
 async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
-    """Each provider's last day: calls that got an answer, and calls that did not."""
+    """Each provider's last day: calls with an answer, and calls without one."""
     found = []
     for code, entry in sorted((await desk.catalog()).items()):
         counts: dict[str, int] = {}
@@ -94,7 +95,8 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
             for (provider, state), calls in (one.waiting.calls if one.waiting else {}).items():
                 if provider == code:
                     counts[state] = counts.get(state, 0) + calls
-        # What was not sent got an answer, or never left: a rate limit is no outage. Only unknown outcomes are lost.
+        # A call that was not sent has an answer or never left: a rate limit is no outage. Only unknown outcomes count
+        # as lost.
         calls, lost = sum(counts.values()), counts.get("unknown", 0)
         missing = missing_handler(desk, entry) is not None
         tone = "bad" if missing or (calls and lost * 4 > calls) else "warn" if lost else "good" if calls else ""
@@ -104,7 +106,7 @@ async def health(desk: Desk, looked: list[Looked]) -> list[dict[str, Any]]:
 
 @router.get("")
 async def home(request: Request, visitor: OwnerViewer) -> Response:
-    """The platform at a glance."""
+    """Show the state of the platform."""
     desk = visitor.desk
     entries = [e for e in await practices.listed(desk.owner, 0, 100_000) if e.state != "provisioning"]
     head = migrating.head("practice")
@@ -126,7 +128,7 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
 async def list_practices(
     request: Request, visitor: OwnerViewer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
 ) -> Response:
-    """The practices, with how many payments each took lately. While all are being migrated the page follows that."""
+    """List practices with their recent number of payments. During a migration of all, the page shows its progress."""
     desk, head = visitor.desk, migrating.head("practice")
     found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
     return page(
@@ -139,7 +141,7 @@ async def list_practices(
 
 @router.post("/practices/migration")
 async def migrate_all(visitor: OwnerAdmin) -> Response:
-    """Begin to bring every practice to the present schema. Under way already: nothing is begun twice."""
+    """Start the migration of every practice. A migration that is running is not started twice."""
     begun = await visitor.till.migrate_fleet(visitor.actor)
     return see("/owner/practices", Done.migration_begun if begun else Done.migration_goes_on)
 
@@ -155,19 +157,19 @@ async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200
 
 
 def _upper(given: dict[str, str]) -> dict[str, str]:
-    """A form with its currency as ISO writes it."""
+    """A form with its currency in upper case, as in ISO 4217."""
     return given | {name: text.upper() for name, text in given.items() if name in ("defaultCurrency", "country")}
 
 
 @router.get("/practices/new")
 async def new_practice(request: Request, visitor: OwnerAdmin) -> Response:
-    """The form for a new practice."""
+    """Show the form for a new practice."""
     return await _new_practice(request, visitor)
 
 
 @router.post("/practices/new")
 async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
-    """Onboard a practice. Its key is shown on the page that follows, once, and nowhere else."""
+    """Create a practice. Its key is shown once, on the next page only."""
     form = form_of(request)
     given = _upper(form.given("name", "defaultCurrency", "cluster", "country", "timeZone", "externalId"))
     try:
@@ -186,7 +188,7 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
 
 
 def _wrong(error: CallerError) -> dict[str, Said]:
-    """What is wrong with the form of a practice, at the field that it is about."""
+    """The errors of a practice's form, each at its field."""
     return {"externalId": error} if error.code == "duplicate_external_id" else errors_by_field(error)
 
 
@@ -218,7 +220,7 @@ async def _practice_page(
 
 @router.get("/practices/{practice_id}")
 async def show_practice(request: Request, visitor: OwnerViewer, practice_id: PracticeId) -> Response:
-    """One practice, without its money."""
+    """Show one practice, without its money."""
     return await _practice_page(request, visitor, practice_id)
 
 
@@ -241,7 +243,7 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
 
 @router.post("/practices/{practice_id}/invite")
 async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
-    """Invite the practice's first admin; who comes after is the practice's own to invite."""
+    """Invite the practice's first admin, who then invites all others."""
     form, desk = form_of(request), visitor.desk
     db = await desk.opening.practice(practice_id)
     try:
@@ -258,17 +260,17 @@ async def invite_first(request: Request, visitor: OwnerAdmin, practice_id: Pract
 
 @router.post("/practices/{practice_id}/migrate")
 async def migrate_practice(visitor: OwnerAdmin, practice_id: PracticeId) -> Response:
-    """Bring one practice's database to the present schema."""
+    """Migrate one practice's database to the current schema."""
     await admin_practices.migrate_practice(visitor.desk, practice_id, visitor.actor)
     return see(f"/owner/practices/{practice_id}", Done.migrated)
 
 
-# ── What waits ──
+# ── Open work ──
 
 
 @router.get("/waiting")
 async def waiting(request: Request, visitor: OwnerViewer) -> Response:
-    """Parked deliveries, calls without a known outcome and open cases: what and where, never how much."""
+    """Show parked webhooks, unknown outcomes and open review cases, without amounts."""
     desk = visitor.desk
     groups = []
     for one in await look(desk):
@@ -298,14 +300,14 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
 
 @router.post("/event-deliveries/replay")
 async def replay_abandoned(visitor: OwnerAdmin) -> Response:
-    """Deliver every abandoned event once more."""
+    """Send every abandoned event again."""
     await event_destination.replay_abandoned(visitor.desk, visitor.actor)
     return see("/owner/waiting", Done.events_replayed)
 
 
 @router.post("/event-deliveries/{cursor}")
 async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor) -> Response:
-    """Deliver an abandoned event once more, or close its review case."""
+    """Send an abandoned event again, or resolve its review case."""
     if form_of(request).text("action") == "replay":
         await event_destination.replay(visitor.desk, cursor, visitor.actor)
         return see("/owner/waiting", Done.events_replayed)
@@ -315,14 +317,14 @@ async def decide_abandoned(request: Request, visitor: OwnerAdmin, cursor: Cursor
 
 @router.post("/waiting/{practice_id}/events/{event_id}")
 async def replay(visitor: OwnerAdmin, practice_id: PracticeId, event_id: str) -> Response:
-    """Take up a parked delivery once more."""
+    """Process a parked webhook again."""
     event = await receive.replay(visitor.desk, practice_id, event_id)
     return see("/owner/waiting", REPLAYS[event.state])
 
 
 @router.post("/waiting/{practice_id}/payments/{payment_id}")
 async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: str) -> Response:
-    """Ask the provider what became of a payment, now."""
+    """Look up a payment at the provider now."""
     asked = await lookup.confirm(visitor.desk, practice_id, payment_id)
     return see("/owner/waiting", asked_of(asked))
 
@@ -334,7 +336,7 @@ async def ask_again(visitor: OwnerAdmin, practice_id: PracticeId, payment_id: st
 async def activity(
     request: Request, visitor: OwnerViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
 ) -> Response:
-    """Who did what on the platform."""
+    """Show the platform's audit log."""
     lines = await audit.listed(visitor.desk.owner, None, before, PER_PAGE + 1)
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
     names = provider_names(words_of(request), (await visitor.desk.catalog()).values())

@@ -1,4 +1,4 @@
-"""What every page for signed-in people has in common: templates, headers, forms read strictly, errors said as pages."""
+"""The base of all console pages: templates, headers, strict reading of forms, and error pages."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def words_of(request: Request) -> Words:
-    """The reader's language, and the clock of the practice whose page it is (UTC on the platform's own pages)."""
+    """The reader's language and the time zone of the page's practice (UTC on the platform's own pages)."""
     words = words_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
     zone = getattr(request.state, "zone", None)
     return words if zone is None else replace(words, zone=zone)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """One server-rendered page. ``visitor`` is None where nobody is signed in."""
+    """Render a page. ``visitor`` is None if nobody is signed in."""
     values.setdefault("visitor", None)
     values.setdefault("errors", {})
     words = words_of(request)
@@ -88,7 +88,7 @@ def provider_names(words: Words, entries: Iterable[ProviderEntry]) -> dict[str, 
 
 
 def see(address: str, done: Done | None = None) -> Response:
-    """After a form: the address to look at next, and what has been done."""
+    """After a form: redirect to ``address`` and show the message there."""
     response = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
     if done is not None:
         flashes.leave(response, address, done)
@@ -100,20 +100,20 @@ def see(address: str, done: Done | None = None) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form as it was sent."""
+    """The fields of a submitted form."""
 
     values: dict[str, list[str]] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """One field, without spaces around it; empty where it was not sent."""
+        """One field without surrounding spaces; empty if it was not sent."""
         return self.values.get(name, [""])[0].strip()
 
     def exact(self, name: str) -> str:
-        """One field as it was typed."""
+        """One field exactly as it was typed."""
         return self.values.get(name, [""])[0]
 
     def has(self, name: str) -> bool:
-        """Whether a box was ticked or a button pressed."""
+        """Whether a box was ticked or a button was pressed."""
         return name in self.values
 
     def many(self, name: str) -> list[str]:
@@ -126,7 +126,7 @@ class Form:
 
 
 def read_form(body: bytes) -> Form:
-    """A form's body; ``Unreadable`` where it is none."""
+    """Read a form's body. Raises ``Unreadable`` if it is not a form."""
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
@@ -137,14 +137,14 @@ def read_form(body: bytes) -> Form:
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         if "\x00" in value or "\x00" in name:
-            raise Unreadable("The form holds a NUL character.", reason="form_unreadable")
+            raise Unreadable("The form contains a NUL character.", reason="form_unreadable")
         values.setdefault(name, []).append(value)
     return Form(values)
 
 
 def _read_form_of(request: Request, body: bytes) -> Form:
     kind = request.headers.get("content-type", FORM_TYPE).partition(";")[0].strip().lower()
-    if body and kind != FORM_TYPE:  # another kind may hold "=" as well, and would be read as odd fields
+    if body and kind != FORM_TYPE:  # another content type may contain "=", too, and would be read as odd fields
         raise Unreadable("The form could not be read.", reason="form_unreadable")
     return read_form(body)
 
@@ -156,25 +156,25 @@ def form_of(request: Request) -> Form:
 
 
 def shaped(shape: type[Model], values: dict[str, Any]) -> Model:
-    """Values as one of the API's own shapes, so that pages and API refuse the same things; ``Invalid`` says each."""
+    """Validate values with one of the API's models, so that pages and API reject the same input. Raises ``Invalid``."""
     try:
         return shape.model_validate(values)
     except ValidationError as error:
         raise Invalid(problems_of_shape(error, sentence)) from None
 
 
-# ── Errors, and who may send a form ──
+# ── Errors, and the origin of forms ──
 
 
 class SignInNeeded(Exception):
-    """Nobody is signed in at this door."""
+    """Nobody is signed in to this part of the console."""
 
     def __init__(self, door: str) -> None:
         self.door = door
 
 
 def same_site(request: Request) -> bool:
-    """Whether a form comes from one of our own pages. Browsers say where each form comes from."""
+    """Whether a form comes from one of our own pages. Browsers send the origin of each form."""
     origin = request.headers.get("origin")
     if origin is None:
         return request.headers.get("sec-fetch-site") == "same-origin"
@@ -184,7 +184,7 @@ def same_site(request: Request) -> bool:
 
 
 def _door(request: Request) -> str:
-    """The home page to which an error page leads."""
+    """The home page that an error page links to."""
     parts = str(request.scope["path"]).split("/")
     if parts[1:2] == ["owner"]:
         return "/owner"
@@ -192,7 +192,7 @@ def _door(request: Request) -> str:
 
 
 def failed(request: Request, status: int) -> Response:
-    """An error page with the sentence for a status alone."""
+    """An error page whose sentence depends only on the status."""
     words = words_of(request)
     name = "error.not_found" if status == 404 else f"error.text_{status}"
     return _failed(request, status, words(name if words.has(name) else "error.text"))
@@ -203,7 +203,7 @@ def _failed(request: Request, status: int, detail: str) -> Response:
     key = f"error.title_{status}"
     words = words_of(request)
     title = words(key) if words.has(key) else words("error.title")
-    # Whoever is signed in keeps the navigation: only the page failed, not their session.
+    # A signed-in person keeps the navigation: only the page failed, not the session.
     visitor = getattr(request.state, "visitor", None)
     return page(request, "error.html", status, title=title, detail=detail, door=door, visitor=visitor)
 
@@ -211,9 +211,7 @@ def _failed(request: Request, status: int, detail: str) -> Response:
 def _error_page(request: Request, error: Exception) -> Response:
     words = words_of(request)
     if isinstance(error, Stale | Duplicate):
-        error = NotNow(
-            "Somebody else changed this at the same moment. Look again, then try again.", reason="somebody_else"
-        )
+        error = NotNow("Somebody else changed this at the same time. Check it, then try again.", reason="somebody_else")
     if isinstance(error, NotFound):
         return _failed(request, 404, words("error.not_found"))
     if isinstance(error, PolytillError):
@@ -234,7 +232,8 @@ def _error_page(request: Request, error: Exception) -> Response:
 
 
 class PageRoute(APIRoute):
-    """A route of a page: forms come from our own pages only and are read before anything else; errors are pages."""
+    """A route of a page: rejects forms from other sites, reads the form before anything else, and shows errors as
+    pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See ``APIRoute``."""
@@ -262,7 +261,7 @@ class PageRoute(APIRoute):
 
 
 def first_of(known: Iterable[str], wanted: str | None, otherwise: str | None = None) -> str | None:
-    """``wanted`` where it is one of a closed list."""
+    """``wanted`` if it is in a closed list, else ``otherwise``."""
     return wanted if wanted in set(known) else otherwise
 
 

@@ -1,4 +1,4 @@
-"""Payment links of a practice, as its staff see them: ask for an amount, send the link, show its QR code, close it."""
+"""A practice's payment links: create a link, send it, show its QR code, close it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FIELDS = ("amount", "currency", "description", "reference", "days", "use")
 async def show(
     request: Request, found: PracticeViewer, before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None
 ) -> Response:
-    """The links, newest first, and a form for a new one."""
+    """Show the links, newest first, and the form for a new one."""
     return await _page(request, found, before)
 
 
@@ -69,7 +69,7 @@ async def _page(
 
 @router.post("")
 async def make(request: Request, found: PracticeAdmin) -> Response:
-    """A new link."""
+    """Create a link."""
     form, visitor = form_of(request), found.visitor
     try:
         link = await create_link(visitor.desk, visitor.practice_id, _wish(request, found, form), visitor.actor)
@@ -107,7 +107,7 @@ def _days(text: str) -> int:
 async def payments_of_link(
     request: Request, found: PracticeViewer, link_id: Annotated[str, Path(pattern=r"^[0-9a-z]{26}$")]
 ) -> Response:
-    """The payments that began through a link; straight to the payment where there is one."""
+    """Show the payments that started through a link; redirect to the payment if there is only one."""
     db, link = await find_link(found.visitor.desk, found.visitor.practice_id, link_id)
     ids = await payment_links.payments_of(db, link.id)
     if len(ids) == 1:
@@ -119,7 +119,7 @@ async def payments_of_link(
 
 @router.post("/{link_id}/close")
 async def close(found: PracticeAdmin, link_id: str) -> Response:
-    """No payment begins through it any more."""
+    """Close a link, so that no payment can start through it."""
     visitor = found.visitor
     await close_link(visitor.desk, visitor.practice_id, link_id, visitor.actor)
     return see(f"{visitor.door}/links", Done.link_closed)

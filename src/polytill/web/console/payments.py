@@ -1,4 +1,4 @@
-"""A practice's payments: the list with its filters, one payment as everything that happened, giving money back."""
+"""A practice's payments: the list with its filters, the history of one payment, and refunds."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ from polytill.web.console.timeline import story_of, told
 router = APIRouter(prefix="/practice/{practice_id}", route_class=PageRoute, include_in_schema=False)
 
 PER_PAGE = 25
-LINES, DELIVERIES = 200, 100  # what one payment's page shows of its past at most
+LINES, DELIVERIES = 200, 100  # the maximum number of past entries on one payment's page
 
 
 async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Environment:
-    """The environment that is looked at: as asked, else live where anything here is live. Never both."""
+    """The environment to show: as requested, else production if any provider is configured for it. Never both."""
     chosen = first_of([e.value for e in Environment], wanted)
     if chosen:
         return Environment(chosen)
@@ -67,7 +67,7 @@ async def environment_of(desk: Desk, db: PracticeDb, wanted: str | None) -> Envi
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """The filters as they stand in the address."""
+    """The filters in the address."""
 
     q: str = ""
     status: str = ""
@@ -77,13 +77,13 @@ class Sought:
     environment: str = ""
 
     def query(self, **more: str) -> str:
-        """As a query, for links."""
+        """The filters as a query string, for links."""
         values = {name: getattr(self, name) for name in self.__slots__} | more
         return urlencode({name: value for name, value in values.items() if value})
 
     @property
     def any(self) -> bool:
-        """Whether the list is narrowed at all."""
+        """Whether any filter is set."""
         return any((self.q, self.status, self.provider, self.since, self.until))
 
 
@@ -103,7 +103,7 @@ async def sought(
     until: Annotated[str, Query(max_length=10)] = "",
     environment: Annotated[str, Query(max_length=20)] = "",
 ) -> Sought:
-    """The filters of an address; what is no filter is left out rather than refused."""
+    """Read the filters of an address; invalid ones are ignored, not rejected."""
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
         q.strip()[:LONGEST_QUERY], first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "", provider,
@@ -112,7 +112,7 @@ async def sought(
 
 
 def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters:
-    """The filters of an address for the database. Days are those of the practice."""
+    """The filters of an address for the database. Days belong to the practice's calendar."""
     assert found.visitor.practice is not None
     since, until = bounds_of(_day(wanted.since), _day(wanted.until), found.visitor.practice.zone)
     return Filters(
@@ -124,7 +124,7 @@ def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters
 
 @router.get("")
 async def door(found: PracticeViewer) -> Response:
-    """The first page after signing in."""
+    """Redirect to the first page after signing in."""
     return see(f"{found.visitor.door}/payments")
 
 
@@ -136,7 +136,7 @@ async def list_payments(
     request: Request, found: PracticeViewer, wanted: Wanted,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:  # fmt: skip
-    """Payments, newest first."""
+    """List payments, newest first."""
     desk = found.visitor.desk
     rows = await payment_lists.listed(found.db, filters_of(found, wanted, cursor), PER_PAGE + 1)
     catalog = await desk.catalog()
@@ -156,7 +156,7 @@ async def list_payments(
 
 @router.get("/payments/{payment_id}")
 async def show(request: Request, found: PracticeViewer, payment_id: str) -> Response:
-    """One payment as everything that happened."""
+    """Show one payment with its history."""
     return await _page(request, found, payment_id)
 
 
@@ -189,12 +189,12 @@ async def _page(request: Request, found: OfPractice, payment_id: str, status: in
 
 
 def asked_of(asked: Taken) -> Done:
-    """What may be said after the provider was asked: only what it answered is news."""
+    """The message after a lookup: only a provider's answer is news."""
     return Done.not_answered if asked.unanswered else Done.asked if asked.asked else Done.nothing_asked
 
 
 async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refund]) -> list[Duplicate]:
-    """What was received twice. Nobody pays twice with one success, so most payments ask for no case."""
+    """The duplicates of a payment. Without a second success no case is read, as for most payments."""
     paid = [one for one in attempts if one.state is AttemptState.succeeded]
     if len(paid) < 2:
         return []
@@ -204,12 +204,12 @@ async def _duplicates(db: PracticeDb, attempts: list[Attempt], known: list[Refun
 
 @router.post("/payments/{payment_id}/ask")
 async def ask(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Ask the provider for the truth, now."""
+    """Look the payment up at the provider now."""
     asked = await lookup.confirm(found.visitor.desk, found.visitor.practice_id, payment_id)
     return see(f"{found.visitor.door}/payments/{payment_id}", asked_of(asked))
 
 
-# ── Giving money back: how much, then "is this right?", then it is done once ──
+# ── Refunds: the amount, the confirmation, then exactly one refund ──
 
 
 def _amount(request: Request, payment: Payment, text: str) -> int:
@@ -224,7 +224,7 @@ def _amount(request: Request, payment: Payment, text: str) -> int:
 @router.get("/payments/{payment_id}/refund")
 @router.get("/payments/{payment_id}/refund/confirm")
 async def refund_page(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """How much to refund."""
+    """Ask how much to refund."""
     return await _refund_form(request, found, payment_id)
 
 
@@ -243,8 +243,8 @@ async def _refund_form(
 
 @router.post("/payments/{payment_id}/refund/confirm")
 async def refund_question(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """The question whether amount and customer are right. A form, not an address: the reason is nobody else's business,
-    and addresses are kept in histories and logs."""
+    """Ask for confirmation of the amount and customer. A form, not an address: the reason is confidential, and
+    addresses are stored in histories and logs."""
     form, visitor = form_of(request), found.visitor
     _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
     typed = {"amount": form.text("amount"), "reason": form.text("reason")[:500]}
@@ -263,13 +263,13 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
 
 @router.post("/payments/{payment_id}/refund")
 async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> Response:
-    """Give it back. The key in the form makes a second press harmless."""
+    """Create the refund. The key in the form makes a repeated submission harmless."""
     form, visitor = form_of(request), found.visitor
     _, payment = await find(visitor.desk, visitor.practice_id, payment_id)
     key, reason = form.text("key"), form.text("reason")[:500] or None
     if not 20 <= len(key) <= 40 or not key.isalnum() or not form.text("minor").isdecimal():
         raise Forbidden(
-            "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+            "This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date"
         )
     minor = int(form.text("minor")[:16])
     try:
@@ -289,7 +289,7 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
 async def activity(
     request: Request, found: PracticeViewer, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
 ) -> Response:
-    """Who did what in this practice."""
+    """Show the practice's audit log."""
     lines = await audit.listed(found.db, None, before, 51)
     names = provider_names(words_of(request), (await found.visitor.desk.catalog()).values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}

@@ -1,4 +1,4 @@
-"""Who signs in, at either door: admins invite people, change their role, sign them out, and make them new links.
+"""People of the owner or of a practice: admins invite them, change their role, sign them out, and create new links.
 
 The owner's admins see the owner's people, a practice's admins the practice's. A link is shown once.
 """
@@ -29,14 +29,14 @@ MOST_ID = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class AtDoor:
-    """An admin, and the database whose people they see."""
+    """An admin, and the database of the people they manage."""
 
     visitor: Visitor
     db: StaffDb
 
     @property
     def address(self) -> str:
-        """Where the list stands."""
+        """The address of the list."""
         return f"{self.visitor.door}/people"
 
 
@@ -66,14 +66,14 @@ async def _list(request: Request, at: AtDoor, status: int = 200, **more: Any) ->
 @router.get(OWNER)
 @router.get(PRACTICE)
 async def show(request: Request, at: At) -> Response:
-    """Everybody, and a form to invite somebody."""
+    """List the people, with the form to invite one."""
     return await _list(request, at)
 
 
 @router.post(OWNER)
 @router.post(PRACTICE)
 async def invite(request: Request, at: At) -> Response:
-    """Invite somebody: the page that answers shows the link, and nothing else ever does."""
+    """Invite a person. Only the next page shows the link."""
     form, visitor = form_of(request), at.visitor
     given = {name: form.text(name) for name in ("email", "name", "role")}
     try:
@@ -107,14 +107,14 @@ async def _page(request: Request, at: AtDoor, person: Person, status: int = 200,
 @router.get(OWNER + "/{person_id}")
 @router.get(PRACTICE + "/{person_id}")
 async def one(request: Request, at: At, person_id: PersonId) -> Response:
-    """One person: role, sessions, a new link."""
+    """Show one person: role, sessions, new link."""
     return await _page(request, at, await _person(at, person_id))
 
 
 @router.post(OWNER + "/{person_id}")
 @router.post(PRACTICE + "/{person_id}")
 async def change(request: Request, at: At, person_id: PersonId) -> Response:
-    """Another role, or in or out. Either signs them out everywhere."""
+    """Change the role, or activate or deactivate. Either signs the person out everywhere."""
     form, visitor, person = form_of(request), at.visitor, await _person(at, person_id)
     try:
         await people.change(visitor.desk, at.db, person.email, form.text("role"), form.has("active"), visitor.actor)
@@ -126,7 +126,7 @@ async def change(request: Request, at: At, person_id: PersonId) -> Response:
 @router.post(OWNER + "/{person_id}/sessions")
 @router.post(PRACTICE + "/{person_id}/sessions")
 async def end_sessions(at: At, person_id: PersonId) -> Response:
-    """Sign somebody out in every browser."""
+    """End all of a person's sessions."""
     person = await _person(at, person_id)
     await people.end_sessions(at.visitor.desk, at.db, person.email, at.visitor.actor)
     return see(f"{at.address}/{person_id}", Done.sessions_ended)
@@ -135,7 +135,7 @@ async def end_sessions(at: At, person_id: PersonId) -> Response:
 @router.post(OWNER + "/{person_id}/link")
 @router.post(PRACTICE + "/{person_id}/link")
 async def new_link(at: At, person_id: PersonId) -> Response:
-    """A new link to choose a password by, shown once; earlier ones end."""
+    """Create a new link to choose a password, shown once. Earlier links end."""
     person = await _person(at, person_id)
     link = await people.link(at.visitor.desk, at.db, person.email, at.visitor.actor)
     return show_once(at.visitor, at.address, kind="link", email=person.email, link=link)

@@ -1,4 +1,4 @@
-"""A practice's own settings: its country and its time zone, which all its days, months and times follow."""
+"""A practice's settings: its country and its time zone, which applies to all its days, months and times."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
 
 @router.get("")
 async def show(request: Request, found: PracticeViewer) -> Response:
-    """Country and time zone, and what time it is there."""
+    """Show country and time zone, with the current time there."""
     return await _page(request, found)
 
 
 @router.post("")
 async def save(request: Request, found: PracticeAdmin) -> Response:
-    """Change the country or the time zone."""
+    """Save the country or the time zone."""
     visitor, given = found.visitor, form_of(request).given("country", "timeZone")
     try:
         body = shaped(shapes.PracticePatch, given)

@@ -1,4 +1,4 @@
-"""One provider of a practice: its keys in a form that its handler draws, the test, the webhook, on and off, live."""
+"""One provider of a practice: the form for its keys, the test, the webhook, on and off, and the environment."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _held(found: OfPractice, configuration: Configuration | None, environment: E
 
 
 def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
-    """The credentials of a form. What is left empty stays as it is held; a secret is never sent back to a page."""
+    """Read the credentials of a form. An empty field leaves the stored value; a page never contains a secret."""
     for name in CREDENTIALS:
         if len(form.text(name)) > MAX_KEY:
             raise invalid(f"/{name}", "This is too long for a key.", reason="too_long_for_a_key")
@@ -80,14 +80,14 @@ def _whole(pointer: str, text: str) -> int:
     try:
         return typed_whole(text, -MOST_SETTING, MOST_SETTING)
     except TypedAmountError:
-        raise invalid(pointer, "This is a whole number.", reason="whole_number") from None
+        raise invalid(pointer, "This must be a whole number.", reason="whole_number") from None
 
 
 def _environment(form: Form) -> Environment:
     try:
         return Environment(form.text("environment") or "sandbox")
     except ValueError:
-        raise invalid("/environment", "The environment is sandbox or production.", reason="shape_choice") from None
+        raise invalid("/environment", "The environment must be sandbox or production.", reason="shape_choice") from None
 
 
 async def _page(request: Request, found: OfPractice, code: str, status: int = 200, **more: Any) -> Response:
@@ -117,18 +117,18 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
 
 
 def _registers_webhook(handler: type[Handler]) -> bool:
-    """Whether staff have to give our address to the provider."""
+    """Whether staff must register our address at the provider."""
     return handler.webhook_proof is not WebhookProof.none and not handler.webhook_with_each_call
 
 
 @router.get("")
 async def show(request: Request, found: PracticeViewer, code: str) -> Response:
-    """The settings of one provider."""
+    """Show the settings of one provider."""
     return await _page(request, found, code)
 
 
 def _safe(form: Form, errors: dict[str, Said]) -> dict[str, str]:
-    """What may stand in the form again: never a secret, and nothing that looks like one in another field."""
+    """The values that the form may show again: no secrets, and nothing that looks like one in another field."""
     given = {"environment": form.text("environment")}
     public = form.text("publicKey")
     if "publicKey" not in errors and without_secrets(public) == public:
@@ -138,7 +138,7 @@ def _safe(form: Form, errors: dict[str, Said]) -> dict[str, str]:
 
 @router.post("")
 async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
-    """Save the form. New ones begin switched off, so that keys can be tested before a payer meets them."""
+    """Save the form. A new configuration starts switched off, so that its keys can be tested before customers use them."""
     form, visitor = form_of(request), found.visitor
     _, handler = await _entry(found, code)
     before = await _configuration(found, code)
@@ -168,7 +168,7 @@ def _by_field(error: CallerError) -> dict[str, Said]:
 
 @router.post("/check")
 async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
-    """Say at once whether a key that was just pasted is of the right kind and environment. Saves nothing."""
+    """Check the kind and environment of a key as soon as it is pasted. Saves nothing."""
     form = form_of(request)
     entry, handler = await _entry(found, code)
     name = form.text("field")
@@ -184,12 +184,12 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
     return page(request, "practice/key_check.html", filled=bool(text), problem=problem)
 
 
-# ── Testing, the webhook's sign ──
+# ── Test and first webhook ──
 
 
 @router.post("/test")
 async def test(request: Request, found: PracticeAdmin, code: str) -> Response:
-    """Ask the provider whether the keys work. Moves nothing."""
+    """Test the keys at the provider. Moves no money."""
     result, _ = await provider_configs.test_configuration(
         found.visitor.desk, found.visitor.practice_id, code, found.visitor.actor
     )
@@ -198,7 +198,7 @@ async def test(request: Request, found: PracticeAdmin, code: str) -> Response:
 
 @router.get("/delivery")
 async def delivery(request: Request, found: PracticeViewer, code: str) -> Response:
-    """The sign that a first delivery has come; the page asks for it again while there is none."""
+    """The indicator of the first webhook; the page reloads it until there is one."""
     configuration = await _configuration(found, code)
     if configuration is None:
         raise NotFound
@@ -206,7 +206,7 @@ async def delivery(request: Request, found: PracticeViewer, code: str) -> Respon
     return page(request, "practice/delivery.html", visitor=found.visitor, delivery=last, code=code)
 
 
-# ── On and off, default, away, live ──
+# ── On and off, default, remove, environment ──
 
 
 async def _done(found: OfPractice, code: str, work: Awaitable[Any], said: Done) -> Response:
@@ -216,7 +216,7 @@ async def _done(found: OfPractice, code: str, work: Awaitable[Any], said: Done) 
 
 @router.post("/state")
 async def change_state(request: Request, found: PracticeAdmin, code: str) -> Response:
-    """Switch on or off, make it the default, or take it away."""
+    """Switch the provider on or off, make it the default, or remove it."""
     visitor, action = found.visitor, form_of(request).text("action")
     before = await _configuration(found, code)
     wishes = {
@@ -236,7 +236,7 @@ async def change_state(request: Request, found: PracticeAdmin, code: str) -> Res
 
 @router.post("/credentials/{environment}")
 async def prepare(request: Request, found: PracticeAdmin, code: str, environment: Environment) -> Response:
-    """Keep the keys of the other environment. Nothing changes for payers yet."""
+    """Save the keys of the other environment. Payments do not use them yet."""
     form, visitor = form_of(request), found.visitor
     _, handler = await _entry(found, code)
     try:
@@ -252,7 +252,7 @@ async def prepare(request: Request, found: PracticeAdmin, code: str, environment
 
 @router.post("/activate/{environment}")
 async def activate(request: Request, found: PracticeAdmin, code: str, environment: Environment) -> Response:
-    """Switch to an environment whose keys are there. Going live has to be said in so many words."""
+    """Activate an environment whose keys are saved. Production needs an explicit confirmation."""
     visitor, form = found.visitor, form_of(request)
     if environment is Environment.production and not form.has("understood"):
         errors = {"understood": words_of(request)("provider.tick_box")}

@@ -1,4 +1,4 @@
-"""A practice's providers at a glance: which are set up and in which order, which can be, who would take a payment."""
+"""A practice's providers: the configured ones in order, the available ones, and which one would take a payment."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from polytill.web.console.texts import Words
 
 router = APIRouter(prefix="/practice/{practice_id}/providers", route_class=PageRoute, include_in_schema=False)
 
-STEP = 10  # between the priorities of two neighbours
+STEP = 10  # the gap between the priorities of two neighbors
 
 
 async def ranked(desk: Desk, snapshot: Snapshot) -> list[Configuration]:
-    """What is set up, in the order in which it is asked for the practice's own currency; defaults left aside."""
+    """The configured providers in the order of routing for the practice's own currency, without regard to defaults."""
     everyone = sorted(await candidates(desk, snapshot, snapshot.currency), key=lambda c: rank(c)[1:])
     return [snapshot.configurations[candidate.code] for candidate in everyone]
 
@@ -44,7 +44,7 @@ def defaults_of(snapshot: Snapshot, configuration: Configuration) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A provider that this practice could set up."""
+    """A provider that this practice could configure."""
 
     entry: ProviderEntry
     support: CurrencySupport
@@ -71,7 +71,7 @@ async def _offers(desk: Desk, snapshot: Snapshot, example: int) -> list[Offer]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, "who will take this payment?", as it was asked."""
+    """The input of the form "who will take this payment?"."""
 
     amount: str
     currency: str
@@ -117,7 +117,7 @@ async def show(
     currency: Annotated[str, Query(max_length=3)] = "",
     method: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """Providers of this practice. With a question in the query, who would take that payment."""
+    """Show the practice's providers. With a query, also the provider that would take that payment."""
     return await _page(request, found, {"amount": amount.strip(), "currency": currency.strip(), "method": method})
 
 
@@ -141,7 +141,7 @@ async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> R
 
 
 def _moved(codes: list[str], up: str, down: str) -> list[str]:
-    """The order after one of them went a place up or down."""
+    """The order after one provider moved up or down by one position."""
     for code, step in ((up, -1), (down, +1)):
         if code in codes:
             at = codes.index(code)
@@ -152,7 +152,7 @@ def _moved(codes: list[str], up: str, down: str) -> list[str]:
 
 @router.post("/order")
 async def order(request: Request, found: PracticeAdmin) -> Response:
-    """Set the priorities by an order: dragged, or one step by a button."""
+    """Set the priorities from an order, which was dragged or changed by a button."""
     desk, practice_id, form = found.visitor.desk, found.visitor.practice_id, form_of(request)
     present = await ranked(desk, await desk.configured(found.db))
     known = {c.provider_code: c for c in present}

@@ -1,6 +1,6 @@
-"""What waits for a person in one practice: its cases with the evidence side by side, and deliveries that were parked.
+"""A practice's review cases with their evidence, and its parked webhooks.
 
-The choices are those of ``flows/review/resolve.py``, and no others: none of them is a guess about money.
+Offers only the actions of ``flows/review/resolve.py``: none of them guesses about money.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from polytill.web.payment_status import Shown, of_taken
 router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRoute, include_in_schema=False)
 
 SHOWN = 50
-# What is said after each choice.
+# The message after each action.
 DONE: dict[str, Done] = {
     "look_up": Done.asked, "refund_excess": Done.refund_submitted, "same_account": Done.asked, "call_off": Done.called_off,
     "handled": Done.put_away, "mark_paid": Done.marked_paid, "done": Done.marked_done, "not_done": Done.marked_not_done,
     "count_separately": Done.counted_separate, "count_once": Done.counted_same,
 }  # fmt: skip
-# Names under which a case notes an amount in minor units.
+# Names under which a case stores an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
 DECISIONS = frozenset({"mark_paid", "done", "not_done", "count_separately", "count_once"})
 CaseId = Annotated[str, Path(max_length=40)]
@@ -53,7 +53,7 @@ async def show(
     request: Request, found: PracticeViewer, closed: bool = False,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
 ) -> Response:  # fmt: skip
-    """Cases, newest first: open ones, or those that were put away; and parked deliveries."""
+    """List review cases, newest first, open or resolved, and parked webhooks."""
     rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
     parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
     unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
@@ -67,7 +67,7 @@ async def show(
 
 @router.post("/deliveries/{event_id}")
 async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=40)]) -> Response:
-    """Take up a parked delivery once more."""
+    """Process a parked webhook again."""
     visitor = found.visitor
     event = await receive.replay(visitor.desk, visitor.practice_id, event_id)
     return see(f"{visitor.door}/waiting", REPLAYS[event.state])
@@ -75,13 +75,13 @@ async def replay(found: PracticeAdmin, event_id: Annotated[str, Path(max_length=
 
 @router.get("/{case_id}")
 async def one(request: Request, found: PracticeViewer, case_id: CaseId) -> Response:
-    """One case: what was seen, beside what our books say."""
+    """Show one review case: its evidence beside our records."""
     return await _page(request, found, case_id)
 
 
 @router.get("/{case_id}/refund")
 async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
-    """The question before a duplicate payment is refunded, as before any other refund."""
+    """Ask for confirmation before a duplicate payment is refunded, as before any other refund."""
     evidence = await resolve.evidence(found.visitor.desk, found.visitor.practice_id, case_id)
     left = _excess_left(evidence)
     if left <= 0:
@@ -94,8 +94,8 @@ async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseI
 
 @router.post("/{case_id}")
 async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Response:
-    """Ask the provider again, refund a duplicate payment, confirm that keys are of one account, decide an outcome that stays
-    unknown, or resolve the case with a note."""
+    """Look the payment up, refund a duplicate payment, confirm that keys belong to one account, decide an unknown
+    outcome, or resolve the case with a note."""
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor = visitor.desk, visitor.practice_id, visitor.actor
     action = form.text("action")
@@ -123,7 +123,7 @@ async def decide(request: Request, found: PracticeAdmin, case_id: CaseId) -> Res
 
 
 async def _decide(request: Request, found: OfPractice, case_id: str, action: str) -> None:
-    """What staff decide about an outcome that stays unknown, or about a refund and a dispute."""
+    """Apply a staff decision about an unknown outcome, or about a refund and a dispute."""
     visitor, form = found.visitor, form_of(request)
     desk, practice_id, actor, note = visitor.desk, visitor.practice_id, visitor.actor, form.text("note")
     transaction = form.text("transactionId")
@@ -141,8 +141,8 @@ async def _decide(request: Request, found: OfPractice, case_id: str, action: str
 
 
 def _refund_said(found: Evidence) -> Done:
-    """What may be said after a duplicate payment was refunded: by the state of its newest refund, not of the case, which
-    ends only when the money has gone back."""
+    """The message after a refund of a duplicate payment: by the state of its newest refund, not of the case, which ends
+    only when the money is refunded."""
     its = [one for one in found.refunds if one.attempt_id == found.case.subject]
     return REFUNDS[max(its, key=lambda one: (one.created_at, one.id)).state] if its else Done.refund_not_sent
 
@@ -165,12 +165,12 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
 
 
 def _noted(case: OperatorCase) -> dict[str, Any]:
-    """What was noted when it was opened, without how it ended."""
+    """The details of the case from when it was opened, without its resolution."""
     return {name: value for name, value in case.detail.items() if name not in ("resolution", "ended_before")}
 
 
 async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -> dict[str, str]:
-    """How it ended, in whose name, and the note that they had to write."""
+    """The resolution: the action, who took it, and the required note."""
     said = case.detail.get("resolution") or {}
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     by = who(words_of(request), case.resolved_by, people) if case.resolved_by else ""
@@ -178,7 +178,7 @@ async def _resolution(request: Request, found: OfPractice, case: OperatorCase) -
 
 
 def _excess_left(found: Evidence) -> int:
-    """What of a second success can still be given back, in minor units; zero where this case is none."""
+    """The amount of a duplicate payment that can still be refunded, in minor units; zero for other cases."""
     if found.case.kind != "excess" or found.case.state != "open":
         return 0
     held = next((a for a in found.attempts if a.id == found.case.subject and a.state is AttemptState.succeeded), None)
@@ -198,7 +198,7 @@ def _is_disputed(found: Evidence) -> bool:
 def _flat(
     detail: dict[str, Any], currency: str | None, above: tuple[str, ...] = ()
 ) -> list[tuple[tuple[str, ...], Any, str | None]]:
-    """What a case noted when it was opened: its name in steps, its value, and the currency where it is an amount."""
+    """The details of a case, flat: the path of names, the value, and the currency if it is an amount."""
     lines: list[tuple[tuple[str, ...], Any, str | None]] = []
     currency = detail.get("currency") or currency
     for name, value in detail.items():

@@ -1,4 +1,4 @@
-"""Who is signed in: cookie sessions of owner staff and of practice staff, and what each role may do."""
+"""Cookie sessions of owner staff and practice staff, and what each role may do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_TOKEN = 100
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is signed in, and what the pages hand on."""
+    """A signed-in person, and the services that pages use."""
 
     till: Polytill
     session: Session
@@ -34,27 +34,27 @@ class Visitor:
 
     @property
     def desk(self) -> Desk:
-        """What the flows need."""
+        """The dependencies of the flows."""
         return self.till.desk
 
     @property
     def person(self) -> Person:
-        """Who it is."""
+        """The person."""
         return self.session.person
 
     @property
     def is_admin(self) -> bool:
-        """Whether they may change things."""
+        """Whether the person may change things."""
         return self.person.role == "admin"
 
     @property
     def actor(self) -> str:
-        """How they stand in the audit log."""
+        """The person's name in the audit log."""
         return f"user:{self.person.id}"
 
     @property
     def practice_id(self) -> int:
-        """The practice whose staff they are."""
+        """The id of the staff's practice."""
         assert self.practice is not None
         return self.practice.id
 
@@ -68,12 +68,12 @@ class OfPractice:
 
 
 def cookie_name(door: str) -> str:
-    """One cookie for the owner's console and one for practices; its path keeps practices apart."""
+    """One cookie for the owner's console and one for practices; its path separates practices."""
     return "polytill_owner" if door == "/owner" else "polytill_practice"
 
 
 def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> Response:
-    """Hand the browser its session: not for scripts, not for other sites, only under this door."""
+    """Set the session cookie: not readable by scripts, not sent by other sites, limited to this part of the console."""
     response.set_cookie(
         cookie_name(door), signed_in.token.reveal(), path=door, httponly=True, samesite="lax",
         secure=desk.settings.public_url.startswith("https:"),
@@ -82,7 +82,7 @@ def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> 
 
 
 def forget(response: Response, door: str) -> Response:
-    """Take the session's cookie back."""
+    """Delete the session cookie."""
     response.delete_cookie(cookie_name(door), path=door, httponly=True, samesite="lax")
     return response
 
@@ -99,19 +99,19 @@ async def _visitor(request: Request, db: StaffDb, door: str, practice: PracticeE
         sent = form_of(request).exact(FORM_TOKEN)
         if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), visitor.form_token.encode()):
             raise Forbidden(
-                "This form is out of date. Load the page again; nothing was changed.", reason="form_out_of_date"
+                "This form is out of date. Nothing was changed. Load the page again.", reason="form_out_of_date"
             )
     return visitor
 
 
 def _allowed(visitor: Visitor) -> Visitor:
     if not visitor.is_admin:
-        raise Forbidden("Your role shows everything here, but changes nothing. Ask an admin.", reason="only_looks")
+        raise Forbidden("Your role cannot change anything. Ask an admin.", reason="only_looks")
     return visitor
 
 
 async def owner_viewer(request: Request) -> Visitor:
-    """Anybody of the owner's staff."""
+    """Any member of the owner's staff."""
     owner: OwnerDb = request.app.state.till.desk.owner
     return await _visitor(request, owner, "/owner", None)
 
@@ -125,16 +125,16 @@ PracticeId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 async def practice_viewer(request: Request, practice_id: PracticeId) -> OfPractice:
-    """Anybody of this practice's staff."""
+    """Any member of this practice's staff."""
     door = f"/practice/{practice_id}"
     desk: Desk = request.app.state.till.desk
     if not request.cookies.get(cookie_name(door)):
-        raise SignInNeeded(door)  # whether there is such a practice or not
+        raise SignInNeeded(door)  # whether the practice exists or not
     try:
         entry, db = await desk.opening.entry(practice_id), await desk.opening.practice(practice_id)
     except NotFound:
         raise SignInNeeded(door) from None
-    request.state.zone = entry.zone  # for every time on the page
+    request.state.zone = entry.zone  # for all times on the page
     return OfPractice(await _visitor(request, db, door, entry), db)
 
 

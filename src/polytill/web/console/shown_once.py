@@ -1,8 +1,8 @@
-"""Links and keys that are shown once: made by a form, shown on a page of their own.
+"""Links and keys that are shown once, on a page of their own after the form that created them.
 
-The form's answer leads to the page, so that a reload or another language shows it again instead of losing it. The secret
-waits in a cookie that only this page is sent, sealed for this session, for ten minutes or until the reader is done.
-It is in no address, no log and no table.
+The form redirects to the page, so that a reload or another language shows it again instead of losing it. The secret is
+in a cookie that is sent only to this page, sealed for this session, for ten minutes or until the reader is done. No
+address, log or table contains it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _bound(visitor: Visitor) -> bytes:
 
 
 def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
-    """Lead to the page that shows it. ``secret`` holds ``kind`` ("link" or "key") and what that page says."""
+    """Redirect to the page that shows the secret. ``secret`` contains ``kind`` ("link" or "key") and the page's texts."""
     nonce = visitor.desk.world.random_bytes(_NONCE)
     sealed = AESGCM(_keys(visitor)[0]).encrypt(nonce, msgspec.json.encode({"back": back, **secret}), _bound(visitor))
     response = see(f"{visitor.door}/shown-once")
@@ -66,7 +66,7 @@ def _page(request: Request, visitor: Visitor) -> Response:
     if shown is None:
         return see(visitor.door)
     template = "owner/practice_made.html" if shown["kind"] == "key" else "person_link.html"
-    told = {name: value for name, value in shown.items() if name != "back"}  # where its button leads, not this page
+    told = {name: value for name, value in shown.items() if name != "back"}  # the target of its button, not this page
     return page(request, template, visitor=visitor, **told)
 
 
@@ -79,25 +79,25 @@ def _done(visitor: Visitor, request: Request) -> Response:
 
 @router.get("/owner/shown-once")
 async def owner_page(request: Request, visitor: OwnerAdmin) -> Response:
-    """The link or key that was just made."""
+    """Show the link or key that was just created."""
     return _page(request, visitor)
 
 
 @router.post("/owner/shown-once")
 async def owner_done(request: Request, visitor: OwnerAdmin) -> Response:
-    """It was copied: nobody sees it again."""
+    """Delete the secret after it was copied."""
     form_of(request)
     return _done(visitor, request)
 
 
 @router.get("/practice/{practice_id}/shown-once")
 async def practice_page(request: Request, found: PracticeAdmin) -> Response:
-    """The link that was just made."""
+    """Show the link that was just created."""
     return _page(request, found.visitor)
 
 
 @router.post("/practice/{practice_id}/shown-once")
 async def practice_done(request: Request, found: PracticeAdmin) -> Response:
-    """It was copied: nobody sees it again."""
+    """Delete the secret after it was copied."""
     form_of(request)
     return _done(found.visitor, request)

@@ -1,4 +1,4 @@
-"""The doors: signing in and out, choosing a password by a link, changing it. One door for the owner, one per practice."""
+"""Signing in and out, choosing a password by a link, and changing it, for the owner and for each practice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _address(request: Request) -> str:
 
 
 def _after(door: str, wanted: str) -> str:
-    """Where to go after signing in: only to a page behind the same door."""
+    """The page after signing in: only one of the same part of the console."""
     inside = wanted.startswith((f"{door}/", f"{door}?")) and "\\" not in wanted and "//" not in wanted
     return wanted if inside and not any(c < " " for c in wanted) else door
 
@@ -122,12 +122,12 @@ def _named(error: PolytillError) -> dict[str, Said]:
     return errors_by_field(error)
 
 
-# ── Where the doors are ──
+# ── Choice of sign-in page ──
 
 
 @router.get("/")
 async def doors(request: Request, practice: Annotated[str, Query(max_length=20)] = "") -> Response:
-    """The way to either door; with ``?practice=`` straight to that practice's, whether there is one or not."""
+    """Show the way to the sign-in pages; ``?practice=`` redirects to that practice's, whether it exists or not."""
     number = practice.strip()
     if number.isascii() and number.isdigit() and 0 < int(number) <= MOST_PRACTICES:
         return see(f"/practice/{int(number)}/login")
@@ -135,18 +135,18 @@ async def doors(request: Request, practice: Annotated[str, Query(max_length=20)]
     return page(request, "doors.html", 422 if errors else 200, given=practice, errors=errors)
 
 
-# ── The owner's door ──
+# ── Owner ──
 
 
 @router.get("/owner/login")
 async def owner_login_page(request: Request) -> Response:
-    """Sign in as owner staff."""
+    """Show the sign-in page of owner staff."""
     return _login_page(request, "/owner")
 
 
 @router.post("/owner/login")
 async def owner_login(request: Request) -> Response:
-    """Check the password, and begin a session."""
+    """Check the password, and start a session."""
     return await _login(request, "/owner", _desk(request).owner)
 
 
@@ -169,18 +169,18 @@ async def owner_password(request: Request, visitor: OwnerViewer) -> Response:
     return await _password(request, visitor, visitor.desk.owner)
 
 
-# ── A practice's door ──
+# ── Practice ──
 
 
 @router.get("/practice/{practice_id}/login")
 async def practice_login_page(request: Request, practice_id: PracticeId) -> Response:
-    """Sign in as practice staff. The page is the same whether there is such a practice or not."""
+    """Show the sign-in page of practice staff. It is the same whether the practice exists or not."""
     return _login_page(request, f"/practice/{practice_id}")
 
 
 @router.post("/practice/{practice_id}/login")
 async def practice_login(request: Request, practice_id: PracticeId) -> Response:
-    """Check the password, and begin a session."""
+    """Check the password, and start a session."""
     return await _login(request, f"/practice/{practice_id}", await _practice(request, practice_id))
 
 
@@ -209,7 +209,7 @@ async def practice_password(request: Request, found: PracticeViewer) -> Response
 
 @router.get("/language/{language}")
 async def choose_language(request: Request, language: str) -> Response:
-    """Remember a language, and go back to where the reader was."""
+    """Remember a language, and redirect to the page where the reader was."""
     if language not in LANGUAGES:
         raise NotFound
     back = request.query_params.get("back", "/owner")
@@ -220,13 +220,13 @@ async def choose_language(request: Request, language: str) -> Response:
     return response
 
 
-# Behind everything else: what no other address is, said as a page.
+# The last routes: every address that no other route matches gets a "not found" page.
 nowhere = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @nowhere.get("/owner/{rest:path}")
 async def nothing_here(request: Request, rest: str) -> Response:
-    """There is nothing at this address. Whoever is signed in keeps the navigation."""
+    """Show "not found". A signed-in person keeps the navigation."""
     with suppress(SignInNeeded):
         await owner_viewer(request)
     raise NotFound
@@ -234,7 +234,7 @@ async def nothing_here(request: Request, rest: str) -> Response:
 
 @nowhere.get("/practice/{practice_id}/{rest:path}")
 async def nothing_of_practice(request: Request, practice_id: PracticeId, rest: str) -> Response:
-    """As above, in a practice's dashboard."""
+    """Show "not found" in a practice's dashboard."""
     with suppress(SignInNeeded):
         await practice_viewer(request, practice_id)
     raise NotFound
@@ -242,5 +242,5 @@ async def nothing_of_practice(request: Request, practice_id: PracticeId, rest: s
 
 @nowhere.get("/practice/{rest:path}")
 async def no_practice(rest: str) -> Response:
-    """As above, where the address names no practice."""
+    """Show "not found" at an address that names no practice."""
     raise NotFound

@@ -1,6 +1,6 @@
-"""Texts, numbers, money and dates of the signed-in pages in the reader's language (``texts/<language>.toml``).
+"""Texts, numbers, money and dates of the console in the reader's language (``texts/<language>.toml``).
 
-Amounts that people type are read by ``domain/typed_amounts.py``; nothing is rounded.
+``domain/typed_amounts.py`` reads the amounts that people type; nothing is rounded.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from polytill.web.i18n import LANGUAGES as LANGUAGES
 from polytill.web.i18n import filled, known_sentence, locale_of
 from polytill.web.i18n import texts as texts
 
-# A text in the reader's language: only ``Words`` makes one, so that no other sentence passes for it.
+# A text in the reader's language. Only ``Words`` creates one, so that no other sentence is taken for one.
 Told = NewType("Told", str)
-Said = Told | FieldError | PolytillError  # a text already, or what the rules say in English and by name
+Said = Told | FieldError | PolytillError  # a text already, or an English sentence of a rule with its reason
 _CODE_AND_DIGIT = re.compile(r"(?<=[A-Za-z]{2})(?=\d)")
 
 
@@ -49,13 +49,13 @@ def _money_pattern(locale: Locale, exponent: int) -> NumberPattern:
 
 @cache
 def symbols(currency: str) -> frozenset[str]:
-    """Every way in which the pages write a currency, in any of our languages and their regions."""
+    """All notations of a currency on pages, in any of our languages and their regions."""
     tags = [tag for tag in locale_identifiers() if tag.partition("_")[0] in LANGUAGES]
     return frozenset(str(get_currency_symbol(currency, locale=tag)) for tag in tags) | {*_USUAL.get(currency, ())}
 
 
 _SHILLING, _CFA = ("Sh", "Sh.", "Shs", "Shs.", "/=", "/-"), ("CFA", "FCFA", "F CFA", "F")
-# How people write their currency by hand, beside the symbols that babel knows.
+# Local notations of currencies, in addition to the symbols that babel knows.
 _USUAL: dict[str, tuple[str, ...]] = {
     "KES": (*_SHILLING, "KSh", "KSh.", "KShs", "KShs.", "KES."), "UGX": (*_SHILLING, "USh.", "UShs", "UGX."),
     "TZS": (*_SHILLING, "TSh.", "TShs", "TZS."), "NGN": ("N", "=N=", "#"), "GHS": ("₵", "GH¢", "GHC"),
@@ -69,43 +69,43 @@ class Words:
     """One reader's language and region."""
 
     locale: Locale
-    zone: tzinfo = UTC  # the clock of the practice whose page it is
+    zone: tzinfo = UTC  # the time zone of the page's practice
 
     @property
     def language(self) -> str:
-        """Which of our languages it is."""
+        """The reader's language, one of ours."""
         return str(self.locale.language)
 
     def __call__(self, key: str, /, **values: Any) -> Told:
-        """The text of a key with its values; ``n``, an integer, chooses the plural form."""
+        """The text of a key with its values; an integer ``n`` chooses the plural form."""
         return Told(filled(texts(self.language)[key], self.locale, values))
 
     def has(self, key: str) -> bool:
-        """Whether there is such a text."""
+        """Whether the key has a text."""
         return key in texts("en")
 
     def of(self, group: str, name: str | None) -> str:
-        """The text of a name from a closed list; the name itself where the list has grown since."""
+        """The text of a name from a closed list; the name itself if it has no text yet."""
         key = f"{group}.{name}"
         return self(key) if self.has(key) else str(name or "").replace("_", " ")
 
     def declared(self, english: str | None) -> str:
-        """A name, label or description that a handler declares, in the reader's language; as it is where we have no text
-        for it: a plug-in speaks for itself, and the platform may rename a provider."""
+        """A name, label or description that a handler declares, in the reader's language. Unchanged if we have no text
+        for it: a plug-in has its own, and the platform may rename a provider."""
         key = known_sentence("declared", english or "")
         return self(key) if key else english or ""
 
     def ours(self, code: str | None, detail: str | None) -> str:
-        """What our own code noted on an attempt, a refund or an operation; empty where the provider's words stand there."""
+        """Our own note on an attempt, a refund or an operation; empty if the note is the provider's."""
         key = known_sentence("noted", detail or "") or f"noted_code.{code}"
         return self(key) if self.has(key) else ""
 
     def told(self, said: Said) -> Told:
-        """What the rules say, by the closed name of the sentence. What has no name is said in English to those who read
-        English, and in a general sentence to others."""
+        """The sentence of a rule by its reason. Without a text for the reason, English readers get the English
+        sentence, others a general one."""
         if isinstance(said, str):
             return said
-        if isinstance(said, FieldError) and self.has(f"excluded.{said.reason}"):  # a provider that is out, and why
+        if isinstance(said, FieldError) and self.has(f"excluded.{said.reason}"):  # an excluded provider, and why
             return Told(
                 f"{self.declared(said.about['provider'])}: {self.named('excluded', said.reason, said.detail, said.about)}"
             )
@@ -114,14 +114,14 @@ class Words:
         return Told(self.named("fault", said.reason, otherwise, said.about))
 
     def named(self, group: str, name: str | None, otherwise: str, about: Mapping[str, Any]) -> str:
-        """The text of a name from a closed list, with amounts as people write them; else a sentence."""
+        """The text of a reason with formatted amounts; else the sentence."""
         key = f"{group}.{name}"
         if not self.has(key):
             return otherwise
         return self(key, **{name: self._placed(name, value) for name, value in about.items()})
 
     def _placed(self, name: str, value: Any) -> Any:
-        """A value as it stands in a sentence."""
+        """A value formatted for a sentence."""
         if isinstance(value, Money):
             return self.money(value.minor, value.currency)
         if name == "key":
@@ -129,14 +129,14 @@ class Words:
         return self.declared(value) if name == "provider" else value
 
     def methods(self, names: Iterable[str]) -> str:
-        """Payment methods, one after the other."""
+        """Payment methods as a list."""
         return ", ".join(self.of("method", name) for name in names)
 
     def money(self, minor: int, currency: str) -> str:
-        """An amount as people write it."""
+        """A formatted amount."""
         pattern = _money_pattern(self.locale, exponent_of(currency))
         written: str = pattern.apply(to_major(minor, currency), self.locale, currency=currency, currency_digits=False)
-        # A code in front of digits (NGN 5,000) reads only with a space between; symbols (₦5,000) stand close.
+        # A code before digits (NGN 5,000) needs a space to be readable; symbols (₦5,000) need none.
         return _CODE_AND_DIGIT.sub("\u00a0", written)
 
     def major(self, minor: int | None, currency: str) -> str:
@@ -149,7 +149,7 @@ class Words:
         )
 
     def minor(self, text: str, currency: str, *, least: int = 1, most: int = MAX_MINOR) -> int:
-        """What somebody typed as an amount, in exact minor units; ``TypedAmountError`` says why it is none."""
+        """Parse a typed amount into exact minor units. Raises ``TypedAmountError`` with the reason."""
         decimal = str(self.locale.number_symbols["latn"]["decimal"])
         return typed_amount(text, currency, symbols(currency), decimal=decimal, least=least, most=most)
 
@@ -168,31 +168,31 @@ class Words:
         return "" if ppm is None else f"{format_decimal(Decimal(ppm_to_percent(ppm)), '#,##0.####', self.locale)} %"
 
     def share(self, part: int, whole: int) -> str:
-        """A part of a whole in percent, one decimal; a dash where there is no whole."""
+        """A part of a whole in percent, one decimal; a dash if the whole is zero."""
         if not whole:
             return "–"
         ppm = (part * PPM * 2 + whole) // (2 * whole)
         return f"{format_decimal(Decimal(ppm).scaleb(-4), format='#,##0.#', locale=self.locale)} %"
 
     def moment(self, value: datetime | None) -> str:
-        """A moment: day and time on the practice's clock, and which clock that is."""
+        """A day and time in the practice's time zone, with the name of the zone."""
         if value is None:
             return "–"
         local = value.astimezone(self.zone)
         return f"{format_datetime(local, 'd MMM y, HH:mm', locale=self.locale)} {zone_label(local)}"
 
     def day(self, value: date | datetime) -> str:
-        """A day; of a moment, the one on the practice's clock."""
+        """A day; for a time, the day in the practice's time zone."""
         day = value.astimezone(self.zone).date() if isinstance(value, datetime) else value
         return format_date(day, "d MMM", locale=self.locale)
 
     @property
     def clock(self) -> str:
-        """The name of the clock that days and times follow."""
+        """The name of the practice's time zone."""
         return str(self.zone)
 
     def countries(self) -> list[tuple[str, str]]:
-        """All countries by code, in the order of their names."""
+        """All countries by code, sorted by name."""
         names = {code: str(self.locale.territories.get(code, code)) for code in COUNTRIES}
         return sorted(names.items(), key=lambda pair: (pair[1], pair[0]))
 
@@ -207,5 +207,5 @@ def _words(locale: Locale) -> Words:
 
 
 def words_for(chosen: str | None, accepted: str) -> Words:
-    """What the reader chose, else the language of ``Accept-Language`` that they want most, else English."""
+    """The language that the reader chose, else the preferred one of ``Accept-Language``, else English."""
     return _words(locale_of(chosen, accepted))

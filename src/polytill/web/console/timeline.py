@@ -1,4 +1,4 @@
-"""One payment told in order: what was asked, what providers answered and delivered, what was given back, and by whom."""
+"""The history of one payment: requests, provider answers, webhooks and refunds, with who did what."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCES = ("answer", "webhook", "lookup", "provider", "staff", "expiry", "worker
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened. ``tone`` is good, bad, warn, info or nothing."""
+    """One entry of the history. ``tone`` is good, bad, warn, info or nothing."""
 
     at: datetime
     title: str
@@ -33,14 +33,14 @@ def story_of(
     words: Words, payment: Payment, lines: list[dict[str, Any]], deliveries: list[WebhookEvent], names: dict[str, str],
     people: dict[str, str],
 ) -> list[Step]:  # fmt: skip
-    """Every step, oldest first."""
+    """All entries, oldest first."""
     steps = [_line(words, payment, line, names, people) for line in reversed(lines)]
     steps += [_delivery(words, event, names) for event in deliveries]
     return sorted(steps, key=lambda step: step.at)
 
 
 def who(words: Words, actor: str, people: dict[str, str]) -> str:
-    """Who stands behind an actor of the audit log, in words."""
+    """An actor of the audit log in words."""
     if actor in people:
         return people[actor]
     if actor in SOURCES:
@@ -65,7 +65,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
             by,
             "info",
         )
-    if "to" in detail and "provider" in detail:  # an attempt moved
+    if "to" in detail and "provider" in detail:  # a change of an attempt
         provider = names.get(detail["provider"], detail["provider"])
         told = words.of("story.attempt", detail["to"]).format(provider=provider)
         why = words.of("reason", detail["reason"]) if detail.get("reason") else ""
@@ -73,7 +73,7 @@ def _line(words: Words, payment: Payment, line: dict[str, Any], names: dict[str,
     amount = detail.get("amount")
     money = words.money(amount, payment.currency) if isinstance(amount, int) else ""
     if line["action"] == "payment.confirmed_by_hand":
-        # Staff must say what they saw: here it is read.
+        # Staff must describe what they saw: this shows it.
         money = _joined([money, _quoted(detail.get("note")), _proof(words, detail.get("proof"))])
     title = words.of(f"story.{thing}", state)
     tone = TONES.get(state, "info") if thing != "payment" else "info"
@@ -102,7 +102,7 @@ def _delivery(words: Words, event: WebhookEvent, names: dict[str, str]) -> Step:
     )
 
 
-# What of an audit line's detail means something to a reader without the code beside it. Never an amount.
+# Details of an audit line that a reader understands without the code. Never an amount.
 TELLING = (
     "name",
     "provider",
@@ -118,7 +118,7 @@ TELLING = (
 )
 
 
-# Groups of texts in which the value of such a detail has its name.
+# Text groups that contain the name of such a detail's value.
 GROUPS = {
     "environment": ("environment",), "role": ("role",), "status": ("catalog_status", "practice_state", "link_status"),
     "state": ("practice_state", "link_status", "attempt"), "kind": ("case", "key_kind"), "fields": ("field",),
@@ -126,7 +126,7 @@ GROUPS = {
 
 
 def _worded(words: Words, name: str, value: Any, names: Mapping[str, str]) -> str:
-    """One detail of an audit line in words, never as a raw code where there is a word for it."""
+    """One detail of an audit line in words, never as a raw code if it has a text."""
     if isinstance(value, list):
         return ", ".join(_worded(words, name, one, names) for one in value)
     if isinstance(value, bool):
@@ -140,7 +140,7 @@ def _worded(words: Words, name: str, value: Any, names: Mapping[str, str]) -> st
 def told(
     words: Words, lines: list[dict[str, Any]], people: dict[str, str], names: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Audit lines as people read them: who, what, about what, and what else there is to say. ``names`` of providers."""
+    """Audit lines for people: actor, action, subject and details. ``names``: of providers."""
     found = []
     for line in lines:
         detail = line["detail"] or {}

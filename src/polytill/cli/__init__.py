@@ -1,4 +1,4 @@
-"""The command line. Every command does one thing through a flow, and fails with one sentence."""
+"""The command line. Every command calls one flow, and reports an error in one sentence."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def options(
 ) -> None:
     """Payments for multi-tenant software: one catalog of providers, one database for every practice.
 
-    Settings come from POLYTILL_* variables and a .env file; `polytill doctor` says what is missing.
+    Settings come from POLYTILL_* variables and a .env file. `polytill doctor` reports problems with them.
     """
 
 
@@ -76,15 +76,15 @@ def _unreadable(argument: str) -> bool:
 
 
 def main() -> None:
-    """The entry point: one sentence instead of a traceback for everything that is not our mistake."""
+    """The entry point. Reports every expected error in one sentence, without a traceback."""
     if any(_unreadable(argument) for argument in sys.argv[1:]):
         fail("The arguments are not valid UTF-8.")
     if any(_ADDRESS.match(argument) for argument in sys.argv[1:]):  # before a usage error quotes it
         fail(
-            "The address of a database is no argument: set POLYTILL_OWNER_DATABASE_URL. `import-legacy` takes a JSON file,"
+            "A database address cannot be an argument. Set POLYTILL_OWNER_DATABASE_URL. `import-legacy` takes a JSON file,"
             " and `clusters` reads addresses from standard input."
         )
-    logs.setup()  # to standard error: what a command prints may be read by a script
+    logs.setup()  # to standard error, because scripts may read what a command prints
     try:
         app()
     except Invalid as error:
@@ -111,8 +111,8 @@ def serve(
 ) -> None:
     """Serve the HTTP API and the pages.
 
-    The databases must be migrated (`polytill migrate`). On SQLite the worker is embedded; on PostgreSQL run
-    `polytill worker` beside it, as often as you like.
+    Run `polytill migrate` first. On SQLite the worker runs inside this process. On PostgreSQL run `polytill worker`
+    beside it, in any number of processes.
     """
     import uvicorn
 
@@ -141,7 +141,7 @@ def serve(
                     )
             config = uvicorn.Config(
                 service, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=30,
-                limit_concurrency=files.connections(),  # beyond it 503, where accepting would fail
+                limit_concurrency=files.connections(),  # beyond it 503, because accepting would fail
             )  # fmt: skip
             console.print(f"Serving on http://{place}", highlight=False)
             async with _jobs(till) if embeds else nullcontext():
@@ -159,9 +159,10 @@ def _jobs(till: Any) -> AbstractAsyncContextManager[None]:
 
 @app.command()
 def worker() -> None:
-    """Look up what is overdue, tell the platform, compare with the providers. Any number may run, on PostgreSQL.
+    """Run the background jobs: lookups, event deliveries and reconciliation. PostgreSQL only.
 
-    It ends in good order on Ctrl-C or SIGTERM. One that dies loses nothing: the others take over within seconds.
+    Any number of workers may run. Ctrl-C and SIGTERM end one in an orderly way. If one dies, nothing is lost: the
+    others continue its work within seconds.
     """
     from polytill.app import Polytill
     from polytill.settings import Settings
@@ -195,9 +196,9 @@ def _run_loop(main_coroutine: Callable[[], Awaitable[None]]) -> None:
 @app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 8429,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same ids and the same faults")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed produces the same ids and the same faults")] = 0,
 ) -> None:
-    """Run the provider simulator: Stripe, Paystack and Flutterwave as they speak, on loopback.
+    """Run the provider simulator on 127.0.0.1, with the APIs of Stripe, Paystack and Flutterwave.
 
     Any well-formed test key is an account. Control it under /_network (see docs/api.md).
     """
@@ -213,21 +214,23 @@ def simulate(
 @app.command()
 def demo(
     once: Annotated[
-        bool, typer.Option("--once", help="End after the table; exit 0 only if every step came out right")
+        bool, typer.Option("--once", help="End after the table; exit with 0 only if every step succeeded")
     ] = False,
-    port: Annotated[int, typer.Option(help="Port of the service; the simulator gets port + 9")] = 8420,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what var/demo holds, without seeding")] = False,
-    simulator: Annotated[str | None, typer.Option(help="URL of a simulator that already runs")] = None,
-    folder: Annotated[Path, typer.Option(help="Where the demo keeps its files")] = Path("var/demo"),
+    port: Annotated[int, typer.Option(help="Port of the service; the simulator uses port + 9")] = 8420,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue with the data in var/demo, without seeding")
+    ] = False,
+    simulator: Annotated[str | None, typer.Option(help="URL of a running simulator")] = None,
+    folder: Annotated[Path, typer.Option(help="Folder for the demo's files")] = Path("var/demo"),
 ) -> None:
-    """Show the main job on this machine: a service on SQLite, a provider simulator, three practices, real payments."""
+    """Run a demo on this machine: a service on SQLite, a provider simulator, three practices and payments."""
     import logging
 
     from polytill.demo import run
 
     logs.setup(level=logging.ERROR)
     if not asyncio.run(run(console, folder, port, once, resume, simulator)):
-        fail("Not every step came out as it should.")
+        fail("At least one step failed.")
 
 
 # ── Databases ──
@@ -235,10 +238,10 @@ def demo(
 
 @app.command()
 def migrate() -> None:
-    """Bring the owner database and every practice's database to the present schema.
+    """Migrate the owner database and every practice's database to the current schema.
 
-    Makes the owner database where there is none, and a key ring together with it. An owner database that is there already
-    needs its own key ring: copy the file from another node. Safe to repeat, and to run on several nodes at once.
+    Creates the owner database and its key ring if they do not exist. An existing owner database needs its own key ring:
+    copy the file from another node. May be repeated, and may run on several nodes at once.
     """
     from polytill.app import Polytill, migrate_owner
     from polytill.flows.admin import catalog, fleet, indexing
@@ -252,7 +255,7 @@ def migrate() -> None:
     async def run() -> None:
         applied = await migrate_owner(settings)
         if not there and settings.keyring.exists():
-            said = f"Made a key ring in {settings.keyring}. Keep a copy: without it no secret opens."
+            said = f"Created the key ring {settings.keyring}. Keep a copy: no secret can be opened without it."
             console.print(said, highlight=False, soft_wrap=True)
         console.print(f"Owner database: {', '.join(applied) or 'nothing to do'}")
         async with Polytill.open(settings) as till:
@@ -264,7 +267,7 @@ def migrate() -> None:
                     console.print(f"Plug-in {one.code}: {one.refused}", style="yellow", highlight=False)
             await indexing.fold_emails(till.desk, till.desk.owner)
             if cleared := await clear_half_made(till.desk):
-                console.print(f"Took back {cleared} half-made practices.")
+                console.print(f"Removed incomplete practices: {cleared}.")
             entries = [e for e in await practices.listed(till.desk.owner, limit=1_000_000) if e.state != "provisioning"]
             failures: dict[int, str] = {}
             with Progress(console=console, transient=True) as progress:
@@ -272,30 +275,32 @@ def migrate() -> None:
                 async for done in fleet.migrate_each(till.desk, [entry.id for entry in entries], "cli"):
                     progress.advance(task, len(done))
                     failures |= {practice_id: why for practice_id, why in done if why is not None}
-            console.print(f"Practices: {len(entries)}, at the present version: {len(entries) - len(failures)}")
+            console.print(f"Practices: {len(entries)}, at the current version: {len(entries) - len(failures)}")
             for practice_id, why in sorted(failures.items()):
                 console.print(f"Practice {practice_id}: {why}", style="red", highlight=False)
             if failures:
-                fail("Not every practice could be migrated. The others are done; mend these, then migrate again.")
+                fail(
+                    "Some practices could not be migrated. All others are done. Fix them, then run `polytill migrate` again."
+                )
 
     asyncio.run(run())
 
 
 @app.command()
 def reconcile() -> None:
-    """Look up everything that is overdue, in every practice, once."""
+    """Look up everything that is overdue, once, in every practice."""
 
     async def work(till: Any) -> int:
         await till.watch_clock()
         return int(await till.sweep(everyone=True))
 
     done = opened(work)
-    console.print(f"Looked at {done} overdue things.")
+    console.print(f"Overdue items looked up: {done}.")
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is missing or unsafe about this installation, in sentences. Exit 1 if something is."""
+    """Report what is missing or unsafe in this installation. Exits with 1 if anything is."""
     from polytill.doctor import examine
     from polytill.settings import Settings
 
@@ -304,7 +309,7 @@ def doctor() -> None:
         mark = Text("bad ", "red") if finding.bad else Text("note", "yellow")
         console.print(mark, finding.sentence)
     if not findings:
-        console.print("Everything is as it should be.")
+        console.print("No problems found.")
     if any(finding.bad for finding in findings):
         raise SystemExit(1)
 
@@ -317,21 +322,22 @@ def import_legacy(
     file: Annotated[
         Path, typer.Argument(help="JSON: [{externalId, name, defaultCurrency, paymentProviders: {code: {...}}}]")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the whole file and write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the whole file without writing anything")] = False,
 ) -> None:
-    """Bring practices over with the provider keys that they had. Checks all of the file first; may be run again.
+    """Import practices with their existing provider keys.
 
-    Each entry names its practice by `externalId`, your own identifier of it; where no practice has it yet, one is made
-    with its `name` and `defaultCurrency`. An `id` names a practice by its number here. The members of
-    `paymentProviders` are those of POST .../payment-providers; where no environment is said, the secret key tells it.
-    Prints the first key of each new practice, once.
+    Checks the whole file before it writes anything. May be repeated. Each entry names its practice by `externalId`,
+    your own identifier of it. If no practice has it yet, one is created with `name` and `defaultCurrency`. An `id`
+    names a practice by its number here. The members of `paymentProviders` are those of POST .../payment-providers;
+    without an environment, the secret key determines it. Prints the first key of each new practice, once.
     """
     from polytill.flows.admin import import_legacy as legacy
 
     try:
         given = file.read_bytes()
     except OSError as error:
-        # What was given may be a database address with a password in it: only the name of a file that is one is said.
+        # The argument may be a database address with a password: it is repeated only if it is the name of an existing
+        # file.
         what = str(file) if file.exists() else "The file"
         fail(f"{what} cannot be read: {error.strerror}. Give the path of a JSON file.")
 
@@ -340,19 +346,23 @@ def import_legacy(
             arrivals = await legacy.plan(till.desk, given)
         except Invalid as wrong:
             fail(
-                "nothing was written; "
+                "Nothing was written; "
                 + "; ".join(f"{e.pointer or 'the file'}: {e.detail.rstrip('.')}" for e in wrong.errors)
             )
         if dry_run:
             made = sum(arrival.there is None for arrival in arrivals)
-            console.print(f"{len(arrivals)} practices are as they should be, {made} of them new; nothing was written.")
+            console.print(f"Valid practices: {len(arrivals)}, of which new: {made}. Nothing was written.")
             return
-        for arrival in track(arrivals, "Bringing practices over …", console=console, transient=True):
+        for arrival in track(arrivals, "Importing practices …", console=console, transient=True):
             done = await legacy.bring(till.desk, arrival, "cli")
             added, kept = ", ".join(done.added) or "nothing", ", ".join(done.kept) or "nothing"
             key = f"; key (shown once): {done.key.reveal()}" if done.key else ""
-            yields = f"; not the default, since there is one: {', '.join(done.not_default)}" if done.not_default else ""
-            said = f"Practice {done.practice_id}: {done.name}: added {added}; there already: {kept}{yields}{key}"
+            yields = (
+                f"; not the default, because there is one already: {', '.join(done.not_default)}"
+                if done.not_default
+                else ""
+            )
+            said = f"Practice {done.practice_id}: {done.name}: added {added}; unchanged: {kept}{yields}{key}"
             console.print(said, highlight=False, soft_wrap=True)
 
     opened(work)
@@ -364,11 +374,15 @@ def import_legacy(
 @app.command("new-provider")
 def new_provider(
     code: Annotated[str, typer.Argument(help="The provider's code, such as acme")],
-    folder: Annotated[Path | None, typer.Option(help="Where to; default: polytill-CODE here")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Target folder; default: polytill-CODE in the current folder")
+    ] = None,
 ) -> None:
-    """Write a package for a new provider: handler, entry point and test. It passes all checks as it is."""
+    """Create a package for a new provider: handler, entry point and test. It passes all checks unchanged."""
     from polytill.testing.conformance.scaffold import write_provider
 
     for path in write_provider(code, folder or Path(f"polytill-{code}")):
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
-    console.print("Next: pip install -e it, pytest in it, then `polytill catalog add` it.", highlight=False)
+        console.print(f"Created {path}", highlight=False, soft_wrap=True)
+    console.print(
+        "Next: run `pip install -e` and `pytest` in it, then add it with `polytill catalog add`.", highlight=False
+    )

@@ -1,4 +1,4 @@
-"""The operator's queue."""
+"""Review cases on the command line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rich.table import Table
 
 from polytill.cli.opened import console, fail, opened
 
-cases_app = typer.Typer(no_args_is_help=True, help="The operator's queue: what only a person can decide.")
+cases_app = typer.Typer(no_args_is_help=True, help="Review cases: list and resolve them.")
 ACTIONS = (
-    "look_up, refund_excess, same_account, call_off (not paid), mark_paid, done or not_done (of a refund, capture or cancel"
-    " whose outcome is unknown), count_separately or count_once (a refund and a dispute), or handled"
+    "look_up, refund_excess, same_account, call_off (not paid), mark_paid, done or not_done (for a refund, capture or cancel"
+    " whose outcome is unknown), count_separately or count_once (for a refund and a dispute), or handled"
 )
 
 
 @cases_app.command("list")
 def cases_list(
-    practice: Annotated[int | None, typer.Option(help="Only this practice, with what was seen")] = None,
+    practice: Annotated[int | None, typer.Option(help="Only this practice, with the details of each case")] = None,
 ) -> None:
-    """List the open cases of every practice, or of one."""
+    """List the open review cases of every practice, or of one."""
     from polytill.flows.review import resolve
     from polytill.storage import cases
 
@@ -36,7 +36,7 @@ def cases_list(
             found += some
         return found
 
-    table = Table("practice", "case", "kind", "environment", "since", *(["what was seen"] if practice else []))
+    table = Table("practice", "case", "kind", "environment", "since", *(["details"] if practice else []))
     for practice_id, case in opened(read):
         seen = [str(case.detail)] if practice else []
         since = f"{case.created_at:%Y-%m-%d %H:%M}"
@@ -51,20 +51,26 @@ def cases_resolve(
     action: Annotated[str, typer.Argument(help=ACTIONS)],
     note: Annotated[
         str,
-        typer.Option(help="How it is known, or how it was handled; needed for all but `look_up` and `refund_excess`"),
+        typer.Option(help="How you know, or what you did; required except for `look_up` and `refund_excess`"),
     ] = "",
     transaction: Annotated[
-        str, typer.Option(help="The provider's transaction id or receipt number; needed for `mark_paid`")
+        str, typer.Option(help="The provider's transaction id or receipt number; required for `mark_paid`")
     ] = "",
     amount: Annotated[
-        int | None, typer.Option(help="The amount on the provider's statement, in minor units; needed for `mark_paid`")
+        int | None,
+        typer.Option(help="The amount on the provider's statement, in minor units; required for `mark_paid`"),
     ] = None,
     accept_dispute_risk: Annotated[
-        bool, typer.Option("--accept-dispute-risk", help="`refund_excess` also of what an open chargeback is about")
+        bool,
+        typer.Option(
+            "--accept-dispute-risk", help="Let `refund_excess` refund an amount that an open chargeback is about"
+        ),
     ] = False,
 ) -> None:
-    """Ask the provider again, refund a duplicate payment, decide an outcome that stays unknown, or resolve a case with a
-    note."""
+    """Resolve a review case.
+
+    Looks the payment up, refunds a duplicate payment, decides an unknown outcome, or resolves the case with a note.
+    """
     from polytill.domain.states import CountedAs
     from polytill.flows.review import resolve, same_money, staff_decisions
 

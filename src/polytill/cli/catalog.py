@@ -1,4 +1,4 @@
-"""The catalog on the command line: what it lists, which handlers are loaded, and why others are not."""
+"""The catalog on the command line: its entries, the loaded handlers, and why others are not loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of payment pro
 
 @catalog_app.command("list")
 def catalog_list() -> None:
-    """List the catalog: status, currencies, features, and whether the handler is loaded; and plug-ins outside of it."""
+    """List the catalog: status, currencies, features, and whether the handler is loaded. Also lists other plug-ins."""
     table = Table("code", "name", "status", "currencies", "features", "handler")
     rows, others = opened(_read)
     for row in rows:
@@ -46,13 +46,13 @@ async def _read(till: Any) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]
 def catalog_add(
     codes: Annotated[list[str], typer.Argument(help="Codes of installed handlers, such as stripe")],
 ) -> None:
-    """Add providers to the catalog with everything that their handlers know."""
+    """Add providers to the catalog with their handlers' data."""
     from polytill.flows.admin import catalog
 
     seeded = opened(lambda till: catalog.seed(till.desk, codes))
     for code in seeded.added:
         console.print(f"{code}: added")
     for code in seeded.present:
-        console.print(f"{code}: is in the catalog already")
+        console.print(f"{code}: already in the catalog")
     if seeded.refused:
         fail("; ".join(f"{code}: {why.rstrip('.')}" for code, why in seeded.refused.items()) + ".")

@@ -18,16 +18,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
 clusters_app = typer.Typer(
     no_args_is_help=True,
-    help="PostgreSQL servers for practices. The address of one holds a password, so it is no argument: it is read from"
-    f" {VARIABLE}, from standard input, or asked for without being shown.",
+    help="PostgreSQL servers for practices. The address contains a password, so it is not an argument: it is read from"
+    f" {VARIABLE}, from standard input, or from a hidden prompt.",
 )
 
-Name = Annotated[str, typer.Argument(help="The cluster's name: small letters, digits and _")]
+Name = Annotated[str, typer.Argument(help="The cluster's name: lower-case letters, digits and _")]
 
 
 def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):  # it may be an address in the wrong place: it is not repeated
-        fail("The name of a cluster has 2 to 40 small letters, digits and _, and begins with a letter.")
+    if not _NAME.fullmatch(name):  # it may be an address in the wrong place, so it is not repeated
+        fail("The name of a cluster must be 2 to 40 lower-case letters, digits and _, and begin with a letter.")
     return name
 
 
@@ -38,13 +38,13 @@ def _address() -> Secret:
     if given is None:
         given = typer.prompt("Address (postgresql://user:password@host:port)", hide_input=True, err=True)
     if not given.strip():
-        fail(f"No address was given; set {VARIABLE}, or write it to standard input.")
+        fail(f"No address was given. Set {VARIABLE}, or write the address to standard input.")
     return Secret(given.strip())
 
 
 @clusters_app.command("list")
 def clusters_list() -> None:
-    """List the clusters: whether each takes new practices, and how many it has. Addresses are not shown."""
+    """List the clusters: whether each takes new practices, and how many it holds. Addresses are not shown."""
     from polytill.storage import practices
 
     async def read(till: Any) -> tuple[list[Any], dict[str, int]]:
@@ -61,7 +61,7 @@ def clusters_list() -> None:
 
 @clusters_app.command("add")
 def clusters_add(name: Name) -> None:
-    """Register a server. It is tried first: one on which no practice can be made now is not saved."""
+    """Register a server. It is tested first, and saved only if practices can be created on it now."""
     from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
@@ -71,7 +71,7 @@ def clusters_add(name: Name) -> None:
 
 @clusters_app.command("change")
 def clusters_change(name: Name) -> None:
-    """Replace the address of a server, such as after a change of its password. The new one is tried first."""
+    """Replace the address of a server, for example after a change of its password. The new address is tested first."""
     from polytill.flows.admin import clusters
 
     name, url = _named(name), _address()
@@ -88,19 +88,19 @@ def _set_open(name: str, is_open: bool) -> None:
 
 @clusters_app.command("close")
 def clusters_close(name: Name) -> None:
-    """Place no new practices on a server. Those that it has are served as before."""
+    """Close a server to new practices. Existing practices are served as before."""
     _set_open(_named(name), is_open=False)
 
 
 @clusters_app.command("open")
 def clusters_open(name: Name) -> None:
-    """Place new practices on a server again."""
+    """Open a server to new practices again."""
     _set_open(_named(name), is_open=True)
 
 
 @clusters_app.command("remove")
 def clusters_remove(name: Name) -> None:
-    """Forget a server that has no practice."""
+    """Remove a server that holds no practice."""
     from polytill.flows.admin import clusters
 
     opened(lambda till: clusters.remove(till.desk, _named(name), "cli"))

@@ -14,7 +14,7 @@ def practices_test_keys(
     practice: Annotated[int, typer.Argument(help="The practice's id")],
     provider: Annotated[str, typer.Argument(help="The provider's code, such as stripe")],
 ) -> None:
-    """Ask a provider whether payments can be made with a practice's active keys. Creates nothing; ends with 1 where not."""
+    """Test the active keys of a practice at a provider. Creates nothing. Exits with 1 if they cannot take payments."""
     from polytill.flows.admin import provider_configs
 
     result, _ = opened(lambda till: provider_configs.test_configuration(till.desk, practice, provider, "cli"))

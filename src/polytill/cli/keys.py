@@ -1,4 +1,4 @@
-"""API keys, and the ring of key-encryption keys."""
+"""API keys, and the key ring of key-encryption keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from polytill.cli.opened import console, fail, opened
 from polytill.domain.errors import NotNow
 
-keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the ring of key-encryption keys.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys, and the key ring of key-encryption keys.")
 
 
 @keys_app.command("create")
@@ -20,20 +20,20 @@ def keys_create(
     publishable: Annotated[bool, typer.Option("--publishable", help="Read-only, safe in a browser")] = False,
     name: Annotated[str, typer.Option(help="What the key is for")] = "cli",
 ) -> None:
-    """Make an API key. It is printed this once; only its hash is kept."""
+    """Create an API key. It is printed only once; only its hash is stored."""
     from polytill.flows.admin.practices import create_key
 
     if owner == (practice is not None):
-        fail("Say either --owner or --practice ID.")
+        fail("Give either --owner or --practice ID.")
     kind = "owner" if owner else ("publishable" if publishable else "practice")
     key = opened(lambda till: create_key(till.desk, kind, practice, name, None, "cli"))
     console.print(key, highlight=False, soft_wrap=True)
 
 
 def rotate_ring() -> None:
-    """Put the ring's newest key to work: it wraps every practice's data key from now on. May be repeated.
+    """Activate the newest key of the key ring and wrap every practice's data key with it. May be repeated.
 
-    Refused while a process that runs does not have that key yet.
+    Fails while a running process does not have that key yet.
     """
     from polytill.domain.sealing import KeyRing
     from polytill.flows import key_ring
@@ -52,15 +52,15 @@ def rotate_ring() -> None:
         return await key_rotation.rotate(till.desk, "cli")
 
     done, count = opened(work)
-    console.print(f"{newest} wraps: {done} of {count} practices were rewrapped now. Bring {path} to every node.")
-    console.print("Keep the older keys in it: addresses that providers and payers hold were made with them.")
+    console.print(f"{newest} is active. Rewrapped data keys: {done} of {count} practices. Copy {path} to every node.")
+    console.print("Keep the older keys in it: addresses that providers and customers have depend on them.")
 
 
 @keys_app.command("ring")
 def keys_ring(
-    add: Annotated[bool, typer.Option("--add", help="Add a key that `polytill rotate` will put to work")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Add a key, which `polytill rotate` activates")] = False,
 ) -> None:
-    """Make the file of key-encryption keys (POLYTILL_KEYRING, mode 0600) where there is none, or add a key to it."""
+    """Create the key ring (POLYTILL_KEYRING, mode 0600), or add a key to it."""
     from polytill.app import why_no_ring
     from polytill.domain.clock import World
     from polytill.domain.sealing import KeyRing
@@ -69,15 +69,15 @@ def keys_ring(
     path = Settings().keyring
     if add:
         fresh = KeyRing.read(path).extended(path, World())
-        console.print(f"Added {fresh} to {path}. Bring this file to every node, then `polytill rotate`.")
+        console.print(f"Added {fresh} to {path}. Copy this file to every node, then run `polytill rotate`.")
         return
     if path.exists():
-        fail(f"The key ring {path} exists already; it was left alone.")
+        fail(f"The key ring {path} already exists and was not changed.")
     try:
         why = asyncio.run(why_no_ring(Settings()))
     except NotNow as error:
-        fail(f"No key ring was made, because the owner database may have one already: {error.detail}")
+        fail(f"No key ring was created, because the owner database may have one already: {error.detail}")
     if why is not None:
         fail(why)
     KeyRing.create(path, World())
-    console.print(f"Made {path}. Keep a copy somewhere safe: without it no secret opens.")
+    console.print(f"Created {path}. Keep a copy in a safe place: no secret can be opened without it.")

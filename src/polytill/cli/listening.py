@@ -1,4 +1,4 @@
-"""Where `serve` listens: the addresses are taken before anything else begins, so that one that cannot be used stops it."""
+"""Sockets of `serve`. The addresses are bound before anything else starts, so that an unusable one stops the command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from polytill.cli.opened import fail
 
 @contextmanager
 def sockets_at(bind: str, option: str) -> Iterator[list[socket.socket]]:
-    """Sockets bound to ``host:port``, one for each address of the host. They do not listen yet, and are closed
-    at the end.
+    """Sockets bound to ``host:port``, one for each address of the host. They do not listen yet, and are closed at the
+    end.
 
     Args:
         bind: The address, such as ``127.0.0.1:8420`` or ``[::1]:8420``.
-        option: What sets it, for the sentence of an address that cannot be used.
+        option: The option that sets it, for the error message.
     """
     host, _, port = bind.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:

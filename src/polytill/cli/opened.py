@@ -1,4 +1,4 @@
-"""What the commands have in common: a terminal, one sentence for what fails, and an installation opened for one thing."""
+"""Shared by the commands: the console, one sentence for an error, and one operation on an opened installation."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from polytill.domain.secret import without_secrets
 
 Result = TypeVar("Result")
 
-# Tables need room also where nobody watches: a pipe has no width of its own. Names may look like markup: "[/red]".
+# Tables need a width, and a pipe has none. Names may look like markup: "[/red]".
 console = Console(markup=False) if sys.stdout.isatty() else Console(width=120, markup=False)
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say why on standard error, and end with 1."""
+    """Print the error to standard error, and exit with 1."""
     print(f"polytill: {sentence}", file=sys.stderr)
     raise SystemExit(1) from None
 
 
 def sentence_of(error: Exception) -> str:
-    """One sentence for an error that is none of ours: never its text, which may hold a password."""
+    """One sentence for an unexpected error: never its text, which may contain a password."""
     if isinstance(error, OSError):
         name = error.filename if isinstance(error.filename, str | os.PathLike) else None
         about = f"{os.fspath(name)}: " if name is not None else ""
         return without_secrets(f"{about}{error.strerror or type(error).__name__}.")
     if type(error).__name__ == "SettingsError" or isinstance(error, UnicodeDecodeError):
-        return "The settings cannot be read; look at the POLYTILL_* variables and the .env file."
+        return "The settings cannot be read. Check the POLYTILL_* variables and the .env file."
     where = next(iter(places(error)), "an unknown place")
     return (
-        f"Unexpected error: {type(error).__name__} at {where}. Set POLYTILL_TRACEBACK=1 to see all of it; that may show"
-        " data."
+        f"Unexpected error: {type(error).__name__} at {where}. Set POLYTILL_TRACEBACK=1 for the full"
+        " traceback, which may contain data."
     )
 
 
 def opened(work: Callable[[Any], Awaitable[Result]]) -> Result:
-    """Open the installation, do one thing, close it."""
+    """Open the installation, run one operation, and close it."""
     from polytill.app import Polytill
 
     async def run() -> Result:

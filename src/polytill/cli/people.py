@@ -15,13 +15,13 @@ people_app = typer.Typer(no_args_is_help=True, help="People who sign in to the p
 
 OfOwner = Annotated[bool, typer.Option("--owner", help="Staff of the platform's owner")]
 OfPractice = Annotated[int | None, typer.Option("--practice", help="Staff of this practice")]
-Email = Annotated[str, typer.Argument(help="Their e-mail address, with which they sign in")]
+Email = Annotated[str, typer.Argument(help="The e-mail address with which the person signs in")]
 
 
 def _with_staff(owner: bool, practice: int | None, work: Callable[[Any, Any], Awaitable[Result]]) -> Result:
-    """Do one thing with the people of the owner, or of a practice."""
+    """Run one operation on the people of the owner, or of a practice."""
     if owner == (practice is not None):
-        fail("Say either --owner or --practice ID.")
+        fail("Give either --owner or --practice ID.")
 
     async def run(till: Any) -> Result:
         db = till.desk.owner if practice is None else await till.desk.opening.practice(practice)
@@ -35,10 +35,10 @@ def people_create(
     email: Email,
     owner: OfOwner = False,
     practice: OfPractice = None,
-    role: Annotated[str, typer.Option(help="admin, or viewer who changes nothing")] = "admin",
-    name: Annotated[str, typer.Option(help="How they are called")] = "",
+    role: Annotated[str, typer.Option(help="admin, or viewer (read-only)")] = "admin",
+    name: Annotated[str, typer.Option(help="The person's name")] = "",
 ) -> None:
-    """Invite somebody. Prints the address where they choose their password: good for three days, and once."""
+    """Invite a person. Prints the address where they choose their password: valid for three days, and once."""
     from polytill.flows.admin import staff
 
     address = _with_staff(owner, practice, lambda desk, db: staff.invite(desk, db, email, name, role, "cli"))
@@ -47,7 +47,7 @@ def people_create(
 
 @people_app.command("reset")
 def people_reset(email: Email, owner: OfOwner = False, practice: OfPractice = None) -> None:
-    """Print an address where somebody chooses a new password. The old password works until it is used."""
+    """Print an address where a person chooses a new password. The old password works until it is used."""
     from polytill.flows.admin import staff
 
     address = _with_staff(owner, practice, lambda desk, db: staff.link(desk, db, email, "cli"))
@@ -60,9 +60,9 @@ def people_change(
     owner: OfOwner = False,
     practice: OfPractice = None,
     role: Annotated[str | None, typer.Option(help="admin or viewer")] = None,
-    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Whether they may sign in")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Whether the person may sign in")] = None,
 ) -> None:
-    """Change somebody's role, or whether they may sign in. They are signed out everywhere."""
+    """Change a person's role, or whether they may sign in. They are signed out everywhere."""
     from polytill.flows.admin import staff
 
     person = _with_staff(owner, practice, lambda desk, db: staff.change(desk, db, email, role, active, "cli"))

@@ -1,4 +1,4 @@
-"""Practices: make them, list them, change them."""
+"""Practices: create them, list them, change them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from polytill.cli.key_test import practices_test_keys
 from polytill.cli.opened import console, fail, opened
 
-practices_app = typer.Typer(no_args_is_help=True, help="Practices: make them, list them, change them.")
+practices_app = typer.Typer(no_args_is_help=True, help="Practices: create them, list them, change them.")
 practices_app.command("test-keys")(practices_test_keys)
 
 
@@ -18,15 +18,15 @@ practices_app.command("test-keys")(practices_test_keys)
 def practices_create(
     name: Annotated[str, typer.Argument(help="The practice's name")],
     currency: Annotated[str, typer.Argument(help="Its default currency, such as NGN")],
-    cluster: Annotated[str, typer.Option(help="Where its database is placed")] = "default",
+    cluster: Annotated[str, typer.Option(help="The cluster for its database")] = "default",
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 code; default: the country of the currency")] = None,
     time_zone: Annotated[
         str | None, typer.Option(help="IANA name, such as Africa/Lagos; default: the zone of the country")
     ] = None,
     external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; unique")] = None,
 ) -> None:
-    """Onboard a practice: its database made, migrated, sealed and registered. Prints its first key, once."""
-    with console.status("Making the practice's database …"):
+    """Create a practice with its database. Prints its first key, once."""
+    with console.status("Creating the practice's database …"):
         entry, key = opened(
             lambda till: till.create_practice(
                 name, currency.upper(), cluster=cluster, country=country.upper() if country else None,
@@ -40,9 +40,9 @@ def practices_create(
 
 @practices_app.command("list")
 def practices_list(
-    external_id: Annotated[str | None, typer.Option(help="Only the practice with this identifier of yours")] = None,
+    external_id: Annotated[str | None, typer.Option(help="Only the practice with this external id")] = None,
 ) -> None:
-    """List the practices with the external id, database, state and schema version of each."""
+    """List practices with their external id, database, state and schema version."""
     from polytill.storage import practices
 
     async def read(till: Any) -> list[Any]:
@@ -65,8 +65,10 @@ def practices_change(
     practice: Annotated[int, typer.Argument(help="The practice's id")],
     name: Annotated[str | None, typer.Option(help="Its name")] = None,
     currency: Annotated[str | None, typer.Option(help="Its default currency, such as NGN")] = None,
-    state: Annotated[str | None, typer.Option(help="active, or suspended: it takes no new payments")] = None,
-    external_id: Annotated[str | None, typer.Option(help="Your own identifier of it; an empty one removes it")] = None,
+    state: Annotated[str | None, typer.Option(help="active, or suspended (no new payments)")] = None,
+    external_id: Annotated[
+        str | None, typer.Option(help="Your own identifier of it; an empty value removes it")
+    ] = None,
 ) -> None:
     """Change the name, the default currency, the state or the external id of a practice."""
     from polytill.flows.admin.practices import change_practice

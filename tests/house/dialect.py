@@ -48,6 +48,8 @@ PHRASES: dict[str, str] = {
 PLACES: tuple[str, ...] = (
     "src/polytill/web/texts/*.toml",
     "src/polytill/web/templates/*.html",
+    "src/polytill/web/*.py",
+    "src/polytill/cli/*.py",
     "src/polytill/domain/*.py",
     "src/polytill/simulator/*.py",
     "src/polytill/flows/recovery/*.py",

@@ -251,7 +251,7 @@ def cursor_after(payment: Payment) -> str:
 
 
 def read_cursor(text: str | None) -> tuple[datetime, str] | None:
-    """Decode a cursor. Raises ``Invalid`` if it is not one of ours."""
+    """Decode a cursor. Raises ``Invalid`` if it is not a cursor of this API."""
     if text is None:
         return None
     try:

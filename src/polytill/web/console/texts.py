@@ -73,7 +73,7 @@ class Words:
 
     @property
     def language(self) -> str:
-        """The reader's language, one of ours."""
+        """The reader's language."""
         return str(self.locale.language)
 
     def __call__(self, key: str, /, **values: Any) -> Told:

@@ -14,7 +14,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = before; }, 2000);
 });
 
-// A form is sent once, however often its button is pressed.
+// Submit a form only once, even if its button is pressed again.
 document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || event.target.hasAttribute("hx-post")) return;
   if (event.target.classList.contains("busy")) event.preventDefault();
@@ -22,7 +22,7 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => document.querySelectorAll("form.busy").forEach((form) => form.classList.remove("busy")));
 
-// A menu closes with Escape and with a click beside it.
+// Close a menu on Escape and on a click outside.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   document.querySelectorAll("details.who[open]").forEach((menu) => {
@@ -34,7 +34,7 @@ document.addEventListener("click", (event) => {
   document.querySelectorAll("details.who[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
 });
 
-// Order by dragging; the buttons beside do the same by keyboard.
+// Reorder by dragging; the buttons do the same by keyboard.
 let dragged = null;
 document.addEventListener("dragstart", (event) => {
   dragged = event.target.closest?.(".order li") ?? null;

@@ -1,4 +1,4 @@
-// The two things on a payer's page that need a script: looking again without loading the page, and Stripe's own form.
+// The scripts of the checkout: refreshing the status without loading the page, and Stripe's own form.
 "use strict";
 
 function lookAgain(place) {
@@ -61,7 +61,7 @@ function stripeForm(form) {
     button.textContent = form.dataset.sending;
     say("");
     const back = new URL(form.dataset.return, location.href).href;
-    // Where it goes through, Stripe sends the browser to the return page; only a refusal comes back here.
+    // On success Stripe redirects the browser to the return page; only a rejection returns here.
     const { error } = await stripe.confirmPayment({ elements, confirmParams: { return_url: back } });
     say(error?.message ?? form.dataset.notLoaded);
     button.disabled = false;
@@ -72,7 +72,7 @@ function stripeForm(form) {
 const waiting = document.querySelector("[data-wait]");
 if (waiting) lookAgain(waiting);
 const form = document.querySelector("#element-form");
-// The provider's script is loaded beside ours: both are there once everything has loaded, or it never will be.
+// The provider's script loads beside ours: after the load event it is either available or has failed.
 if (form) {
   const box = form.querySelector("#payment-element");
   box.textContent = box.dataset.loading;

@@ -270,7 +270,7 @@ async def get_payment(
 ) -> Response:  # fmt: skip
     """Get a payment.
 
-    A publishable key needs the payment's client token and gets only the customer's fields.
+    A publishable key needs the payment's client token and gets only the public fields.
     """
     if caller.key.kind == "publishable" and token is None:
         raise Forbidden("A publishable key needs the payment's clientToken.")

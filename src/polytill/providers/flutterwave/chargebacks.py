@@ -1,16 +1,16 @@
-"""Flutterwave's chargebacks, v3 and v4: what a listing says of one.
+"""Reads Flutterwave's chargebacks, v3 and v4, from listings.
 
-Flutterwave debits and holds the amount when a chargeback is raised (v4: places a lien on it). The merchant accepts it or
-declines it with evidence; then the bank decides. No answer until the deadline loses it. A chargeback that the bank raises
-again at a later stage is a new object with an id of its own.
+Flutterwave debits and holds the amount when a chargeback is raised (v4: places a lien on it). The merchant accepts it
+or declines it with evidence; then the bank decides. Without an answer by the deadline, it is lost. A chargeback that
+the bank raises again at a later stage is a new object with its own id.
 
-Sources: ``GET /v3/chargebacks`` at https://developer.flutterwave.com/reference/endpoints/charge-backs (``page``, ``from``,
-``to``; statuses lost, won, initiated, accepted, declined), with an answer at
+Sources: ``GET /v3/chargebacks`` at https://developer.flutterwave.com/reference/endpoints/charge-backs (``page``,
+``from``, ``to``; statuses lost, won, initiated, accepted, declined), with an answer at
 https://flutterwaveinc.mintlify.app/other-features/chargebacks; what happens to the money at
-https://developer.flutterwave.com/docs/payment-operations/chargebacks; ``GET /chargebacks`` of v4 (``page``, ``size`` 10 to
-50, ``from``, ``to``) at https://flutterwaveinc.mintlify.app/v4-api-reference/chargebacks/list-chargebacks. Neither names a
-currency. The shape of webhooks is not documented, so the listing is the way in; a signed webhook of v4 that holds the
-documented object is read as well.
+https://developer.flutterwave.com/docs/payment-operations/chargebacks; ``GET /chargebacks`` of v4 (``page``, ``size`` 10
+to 50, ``from``, ``to``) at https://flutterwaveinc.mintlify.app/v4-api-reference/chargebacks/list-chargebacks. Neither
+names a currency. The format of webhooks is not documented, so chargebacks are read from the listing. A signed v4
+webhook that holds the documented object is read as well.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from polytill.providers.flutterwave.reading import money_in
 from polytill.providers.outcomes import JsonObject
 from polytill.providers.wire_json import id_in, object_in, objects_in, string_in, text_of
 
-# ``declined``: the merchant declined it, and the bank decides. v4 also knows ``reversed`` and does not say of what: the
-# dispute stays open, and that is logged.
+# ``declined``: the merchant declined it, and the bank decides. v4 also has ``reversed`` without saying what was
+# reversed: the dispute stays open, and the status is logged.
 STATES = {
     "new": "open", "pending": "open", "initiated": "open", "declined": "open", "accepted": "lost", "lost": "lost",
     "won": "won",
 }  # fmt: skip
 CONTESTED = "declined"
 FIRST_STAGE = "new"
-FINEST = 3  # decimals that any currency has
+FINEST = 3  # the most decimals of any currency
 
 
 def read_chargeback(data: JsonObject) -> DisputeFact | None:
-    """A chargeback; None where it has no id, or does not say which charge it is about."""
+    """A chargeback; None if it has no id or does not name its charge."""
     number = id_in(data)
     charge = id_in(data, "transaction_id") or id_in(data, "charge_id")
     reference = string_in(data, "tx_ref")
@@ -57,7 +57,7 @@ def read_chargeback(data: JsonObject) -> DisputeFact | None:
 
 
 def bare(value: Any) -> tuple[int, int] | None:
-    """An amount in major units without a currency, as an integer and its exponent; None where it is no exact amount."""
+    """An amount in major units without a currency, as an integer and its exponent; None if it is not an exact amount."""
     if not isinstance(value, int | str | Decimal) or isinstance(value, bool):
         return None
     for exponent in range(FINEST + 1):
@@ -70,8 +70,8 @@ def bare(value: Any) -> tuple[int, int] | None:
 
 
 def page_of(items: list[JsonObject], following: str | None) -> Page[DisputeFact]:
-    """A page of a listing. One that the merchant contested, and that the bank raised again, has ended without taking
-    anything: the later one is about the same money."""
+    """A page of a listing. A chargeback that the merchant contested and the bank raised again is closed without funds
+    withdrawn: the later one is about the same money."""
     facts = []
     for item in items:
         fact = read_chargeback(item)

@@ -1,10 +1,10 @@
-"""Whether payments can be made with the keys of a Flutterwave account, in v3 and v4. Nothing is created.
+"""Checks whether the keys of a Flutterwave account can take payments, in v3 and v4. Nothing is created.
 
 Sources: developer.flutterwave.com (GET /balances; ``tx_ref``, ``amount`` and ``redirect_url`` of POST /payments are
-required; v4: tokens live at one host for both environments). The sentences for accounts that are not approved are quoted
-from Flutterwave's own trackers: flutterwave-flutter#44, Node-v3#86, flutterwave-flutter#56, Python-v2#71, AndroidSDK#15.
-What to know: no read tells whether an account is approved, so the request is sent without its parameters. Where
-Flutterwave looks at these first, the account's state remains unknown.
+required; v4: one host issues the tokens of both environments). The sentences for accounts that are not approved are
+quoted from Flutterwave's own trackers: flutterwave-flutter#44, Node-v3#86, flutterwave-flutter#56, Python-v2#71,
+AndroidSDK#15. Facts: no read shows whether an account is approved, so a payment is requested without its parameters. If
+Flutterwave validates these first, the state of the account remains unknown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Call = Callable[[str, str, JsonObject | None], Awaitable[Answered]]
 
 
 def is_not_approved(message: str) -> bool:
-    """Whether Flutterwave says that the account may not take payments yet."""
+    """Whether Flutterwave reports that the account may not take payments yet."""
     lower = message.lower()
     return any(sentence in lower for sentence in NOT_APPROVED)
 
@@ -65,8 +65,8 @@ def _not_approved(said: str, environment: Environment | None) -> CredentialTest:
 
 
 def read_listing(answer: Answered, environment: Environment) -> CredentialTest:
-    """v4: what a list says after a token was given. The tokens' host knows the clients of both environments, the API's
-    host only those of its own."""
+    """v4: the result of a listing after a token was issued. The token host knows the clients of both environments, the
+    API host only those of its own."""
     data = answer.data if isinstance(answer, Answer) else {}
     said = text_of(object_in(data, "error").get("message")) or text_of(data.get("message"))
     if isinstance(answer, Answer) and is_not_approved(said):

@@ -1,6 +1,6 @@
-"""Reading what Flutterwave writes: transactions, charges, refunds, deliveries of v3 and v4, and errors.
+"""Reads Flutterwave's transactions, charges, refunds, webhooks of v3 and v4, and errors.
 
-No network and no credentials here; ``flutterwave.py`` asks, this file understands.
+It uses no network and no credentials; ``v3.py`` and ``v4.py`` send the requests.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from polytill.providers.wire_json import (
 # ── Facts ──
 
 MAJOR = 0  # the wire's exponent: amounts are written in major units
-# How a charge without Flutterwave's page is told in its ``meta``: nobody holds a link to it.
+# Marks a charge without Flutterwave's page in its ``meta``: there is no link to it.
 DIRECT = {"polytill_charge": "direct"}
 REDACTED = frozenset({"authorization", "auth_url", "customertoken", "embedtoken", "link", "token"})
 
@@ -66,7 +66,7 @@ V3_WORDS = {
     "success-pending-validation": "pending",  # ACH: not a success
 }
 V4_WORDS = {"succeeded": "succeeded", "failed": "failed", "pending": "pending", "voided": "canceled"}
-# ``completed-mpgs``, ``completed-momo``, … and ``pending-momo`` are told by their first word.
+# The first word decides: ``completed-mpgs``, ``completed-momo``, …, ``pending-momo``.
 REFUND_WORDS = {
     "completed": "succeeded",
     "successful": "succeeded",
@@ -85,8 +85,8 @@ INPUT_MODES = {"pin": Wants.pin, "otp": Wants.otp, "avs_noauth": Wants.address}
 
 
 def about(reference: str, answer: Answer | NotSent | Unknown, direct: bool = False) -> Outcome:
-    """A transaction's outcome, only if the answer is about our reference. ``direct``: nobody holds a link to it, whether
-    or not Flutterwave echoes our ``meta``."""
+    """A transaction's outcome, only if the answer is about our reference. ``direct``: there is no link to it, whether
+    or not Flutterwave returns our ``meta``."""
     if not isinstance(answer, Answer):
         return answer
     data = object_in(answer.data, "data")
@@ -99,7 +99,7 @@ def about(reference: str, answer: Answer | NotSent | Unknown, direct: bool = Fal
 
 
 def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Outcome:
-    """A transaction object, from verify, a listing or a delivery. Only ``status`` counts, no text."""
+    """A transaction from verify, a listing or a webhook. Only ``status`` counts, not a message."""
     status, currency = text_of(data.get("status")), text_of(data.get("currency"))
     number, kept, state = id_in(data), redact(data, REDACTED), words.get(status)
     amount = money_in(data.get("amount"), currency)
@@ -116,13 +116,13 @@ def read_transaction(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> O
     charged = fee_from_wire(data.get("charged_amount"), currency, MAJOR)
     fee = fee_from_wire(data.get("app_fee"), currency, MAJOR)
     paid = charged if charged != amount else None
-    # Who is charged more bears the fee; who was charged less has not paid what was asked.
+    # A customer who is charged more bears the fee. A customer who was charged less has not paid the requested amount.
     amount = charged if charged is not None and charged.minor < amount.minor else amount
     return Succeeded(amount, number, fee, paid, response=kept, saved_method=saved_method(data))
 
 
 def saved_method(data: JsonObject) -> SavedMethod | None:
-    """The card of a paid transaction, where it may be charged again; its e-mail goes with it."""
+    """The card of a paid transaction, if it may be charged again. The charge needs the same e-mail address."""
     card = object_in(data, "card")
     token = token_in(card, "token")
     if token is None:
@@ -139,8 +139,9 @@ def saved_method(data: JsonObject) -> SavedMethod | None:
 
 
 def _fingerprint(card: JsonObject) -> str | None:
-    """Flutterwave has none, and gives a card another token each time: what it tells of the card, as a hash. Two cards with
-    the same first six and last four digits, expiry and country are taken for one, which only matters for one customer."""
+    """A hash of the card's properties: Flutterwave has no fingerprint, and issues another token for a card each time.
+    Two cards with the same first six and last four digits, expiry and country count as one, which only matters for one
+    customer."""
     told = [text_of(card.get(name)).strip() for name in ("first_6digits", "last_4digits", "expiry", "country")]
     if not all(told[:3]):
         return None
@@ -152,7 +153,7 @@ def _is_direct(data: JsonObject) -> bool:
 
 
 def read_charge(answer: Answer) -> Outcome:
-    """What POST /payments (a link) and POST /charges and /tokenized-charges (the next step) answer."""
+    """The outcome in an answer of POST /payments (a link), POST /charges or /tokenized-charges (the next step)."""
     if answer.status >= 300 or answer.data.get("status") != "success":
         return read_error(answer)
     data = object_in(answer.data, "data")
@@ -174,19 +175,20 @@ def read_charge(answer: Answer) -> Outcome:
 
 
 def _step_in(envelope: JsonObject, data: JsonObject) -> JsonObject:
-    """What the payer must do next. It is in ``meta.authorization`` beside the data (cards, mobile money, USSD), inside
-    the data (tokenised charges, NG account, Apple Pay), or there without ``meta``. Source: Node-v3, collections.md."""
+    """What the customer must do next. It is in ``meta.authorization`` next to the data (cards, mobile money, USSD),
+    inside the data (tokenised charges, NG account, Apple Pay), or in either without ``meta``. Source: Node-v3,
+    collections.md."""
     for place in (object_in(envelope, "meta"), object_in(data, "meta"), data, envelope):
         step = object_in(place, "authorization")
         if step:
             return step
-    # ACH and bank debits: only the address of the bank's page. M-Pesa writes "N/A" there.
+    # ACH and bank debits have only the address of the bank's page. M-Pesa writes "N/A" there.
     link, state = string_in(data, "auth_url") or "", V3_WORDS.get(text_of(data.get("status")))
     return {"mode": "redirect", "redirect": link} if state == "pending" and link.startswith("https://") else {}
 
 
 def read_refund(answer: Answer, currency: str, number: str | None = None) -> Outcome:
-    """What POST /transactions/{id}/refund and GET /refunds/{id} answer. They name no currency."""
+    """The outcome in an answer of POST /transactions/{id}/refund or GET /refunds/{id}. These name no currency."""
     data = object_in(answer.data, "data")
     if answer.status >= 300 or answer.data.get("status") != "success" or not data:
         return read_error(answer)
@@ -208,7 +210,7 @@ def read_refund_object(data: JsonObject, currency: str) -> Outcome:
 
 
 def _refund_state(data: JsonObject) -> str | None:
-    # ``completed`` can still carry a payout that failed; meta is an object here and JSON text in a delivery.
+    # ``completed`` can still have a payout that failed. ``meta`` is an object here and JSON text in a webhook.
     meta = data.get("meta")
     if isinstance(meta, str):
         try:
@@ -220,19 +222,19 @@ def _refund_state(data: JsonObject) -> str | None:
     return REFUND_WORDS.get(text_of(data.get("status")).lower().partition("-")[0])
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 
 def read_v3(event: JsonObject, data: JsonObject) -> tuple[str, str, tuple[Fact, ...], str]:
-    """The event's name, the dedupe key, hints of what to ask about, and the action."""
+    """The event's name, the dedupe key, the facts to look up, and the action."""
     kind = string_in(event, "event")
-    if kind is None and "AmountRefunded" in event:  # shape C
+    if kind is None and "AmountRefunded" in event:  # form C
         kind, data = "refund", event
-    elif kind is None and "txRef" in event:  # shape B: the documented object under older names
+    elif kind is None and "txRef" in event:  # form B: the documented object under older names
         kind = string_in(event, "event.type") or "charge"
         renamed = {"tx_ref": event.get("txRef"), "app_fee": event.get("appfee")}
         return _read_v3_charge(kind, {**event, **renamed})
-    elif kind is None:  # a virtual card's debit, and whatever else comes without an envelope
+    elif kind is None:  # a virtual card's debit, or any other event without an envelope
         kind, data = string_in(event, "event.type") or "unknown", event
         return kind, f"{kind}:{id_in(data)}", (), "ignore"
     if kind.startswith("charge."):
@@ -243,13 +245,13 @@ def read_v3(event: JsonObject, data: JsonObject) -> tuple[str, str, tuple[Fact, 
         if fact is None:
             raise ValueError("a refund that names no transaction")
         return kind, f"refund:{fact.provider_refund_id}:{status}", (fact,), "apply"
-    # transfer.* and others: their ids live in another number space.
+    # transfer.* and others: their ids are not transaction ids.
     action = "notify" if kind.startswith("chargeback") else "ignore"
     return kind, f"{kind}:{id_in(data)}:{status}", (), action
 
 
 def refund_fact(data: JsonObject) -> RefundFact | None:
-    """What a v3 refund object says, without a currency; None where it does not say what it is of."""
+    """The fact in a v3 refund object, without a currency; None if it does not name its transaction."""
     refund_id, number = id_in(data), transaction_of(data)
     if refund_id is None or number is None:
         return None
@@ -266,7 +268,7 @@ def _read_v3_charge(kind: str, data: JsonObject) -> tuple[str, str, tuple[Fact, 
 
 
 def read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
-    """The facts of a signed v4 delivery."""
+    """The facts of a signed v4 webhook."""
     if kind.startswith("charge."):
         fact = payment_fact(data, V4_WORDS)
         return (fact,) if fact.reference or fact.provider_transaction_id else ()
@@ -279,7 +281,7 @@ def read_v4(kind: str, data: JsonObject) -> tuple[Fact, ...]:
 
 
 def payment_fact(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> PaymentFact:
-    """What a transaction object says of a payment."""
+    """The fact in a transaction object."""
     reference = string_in(data, "tx_ref") or string_in(data, "reference")
     return PaymentFact(read_transaction(data, words), reference, id_in(data), object_in(data, "meta") or None)
 
@@ -288,13 +290,13 @@ def payment_fact(data: JsonObject, words: Mapping[str, str] = V3_WORDS) -> Payme
 
 
 def read_error(answer: Answer) -> NotSent | Unknown:
-    """An error envelope, sorted by what can have happened over there."""
+    """The outcome of an error envelope, by what can have happened at Flutterwave."""
     message = text_of(answer.data.get("message"))
     lower = message.lower()
     code = text_of(answer.data.get("error_id") or answer.data.get("code")) or None
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
-    if answer.status == 409:  # something else is under way over there
+    if answer.status == 409:  # another request is in progress at Flutterwave
         return Unknown(Reason.conflict, code or "409", message)
     if answer.status < 400 and answer.data.get("status") != "error":
         return Unknown(Reason.unreadable, str(answer.status), "Flutterwave's answer could not be read.")
@@ -313,7 +315,7 @@ def read_error(answer: Answer) -> NotSent | Unknown:
 
 
 def _read_missing(answer: Answer) -> Outcome:
-    """The error of a question about a payment. "Not found" is proof in Flutterwave's own words only."""
+    """The error of a lookup of a payment. "Not found" counts only in Flutterwave's own words."""
     outcome, text = read_error(answer), text_of(answer.data.get("message")).lower()
     in_its_words = text.startswith("transaction not found") or (
         text.startswith("no transaction") and says_none(outcome)
@@ -322,7 +324,7 @@ def _read_missing(answer: Answer) -> Outcome:
 
 
 def says_none(outcome: Outcome | list[JsonObject]) -> bool:
-    """Whether Flutterwave says that there is none of what was asked for."""
+    """Whether Flutterwave reports that nothing was found."""
     text = (outcome.detail or "").lower() if isinstance(outcome, NotSent) else ""
     return text.startswith("no ") and " found" in text
 
@@ -337,12 +339,12 @@ def major_text(money: Money) -> str:
 
 
 def too_fine(money: Money) -> NotSent:
-    """The refusal of an amount that the wire has no place for."""
+    """The rejection of an amount that is too fine for the wire."""
     return NotSent(Reason.validation, detail=f"Flutterwave takes no amount as fine as {money}.")
 
 
 def money_in(value: Any, currency: str, owed: bool = False) -> Money | None:
-    """The money behind a number of major units; None where there is none."""
+    """The money for a number of major units; None if it is not an amount."""
     try:
         return from_wire(value, currency, MAJOR, owed)
     except InvalidAmount:
@@ -350,12 +352,12 @@ def money_in(value: Any, currency: str, owed: bool = False) -> Money | None:
 
 
 def refunded_in(data: JsonObject) -> Any:
-    """The refunded amount, under whichever of its names."""
+    """The refunded amount, under either of its names."""
     return data.get("amount_refunded", data.get("AmountRefunded"))
 
 
 def transaction_of(refund: JsonObject) -> str | None:
-    """The transaction that a refund belongs to."""
+    """The transaction to which a refund belongs."""
     return id_in(refund, "tx_id") or id_in(refund, "TransactionId")
 
 
@@ -368,12 +370,12 @@ def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
 
 
 def not_found(outcome: Outcome) -> bool:
-    """Whether an outcome says that there is no such thing."""
+    """Whether an outcome says that nothing was found."""
     return isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
 
 
 def digits(value: str | None) -> str | None:
-    """The value, if it is a number that may stand in an address."""
+    """The value, if it is a number that may be used in a URL."""
     return value if value and value.isascii() and value.isdigit() else None
 
 

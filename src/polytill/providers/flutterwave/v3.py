@@ -1,9 +1,9 @@
-"""Flutterwave v3, as it speaks in 2026: one host, JSON, major units, webhooks that do not sign their body.
+"""Flutterwave v3 as of 2026: one host, JSON, major units, webhooks that do not sign their body.
 
-Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (v3 pages of Sep 2026, v4 webhook pages).
-What to know: a link has no transaction until somebody pays, and cannot be looked up; one ``tx_ref`` can have
-several transactions, the failed ones first; nothing is idempotent; ``verif-hash`` proves that its sender has
-a word, not what the body says: a v3 delivery is a hint of what to ask. Refund answers name no currency.
+Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (v3 pages of Sep 2026, v4 webhook pages). Facts: a
+link has no transaction until a customer pays, and cannot be looked up. One ``tx_ref`` can have several transactions,
+the failed ones first. Nothing is idempotent. ``verif-hash`` proves that the sender has a shared secret, not what the
+body says, so a v3 webhook only triggers a lookup. Refund answers name no currency.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ from polytill.providers.wire_json import id_in, object_in, refund_note, text_of
 
 LOCAL_FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHERS = ("UGX", "TZS", "RWF", "ZMW", "ZAR", "XAF", "XOF", "MWK", "EGP", "MUR", "ETB", "USD", "EUR", "GBP")
-# Taken as well, by account and country (flutterwave.com, accepted currencies); SLE and STN succeed SLL and STD.
+# Supported as well, by account and country (flutterwave.com, accepted currencies); SLE and STN succeed SLL and STD.
 MORE = frozenset(["BIF", "CAD", "CDF", "CLP", "COP", "CVE", "GMD", "GNF", "INR", "LRD", "MAD", "MZN", "SLE", "STN"])
 OTHER_FEE_PPM = 38_000  # the price of a foreign card
 
-# Our word for a method, and ``payment_options`` by currency ("": in every currency).
+# Our name of a method, and ``payment_options`` by currency ("": in every currency).
 PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
     "card": {"": "card"},
     "bank_transfer": {"": "banktransfer"},
@@ -117,15 +117,15 @@ PAYMENT_OPTIONS: dict[str, dict[str, str]] = {
         "XOF": "mobilemoneyfranco",
     },
 }
-NAIRA_ONLY = ("bank_transfer", "bank_account")  # asked for elsewhere they are refused by the page, not by the API
+NAIRA_ONLY = ("bank_transfer", "bank_account")  # for other currencies the page rejects them, but not the API
 MAX_SESSION_MINUTES = 1440
 
 WHERE_KEYS_ARE = "Flutterwave dashboard → Settings → API keys"
-WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a space at either end would be lost in a header
+WORD = "[!-~]([ -~]{0,198}[!-~])?"  # a header would lose a space at either end
 
 
 class FlutterwaveProvider(Handler):
-    """One practice's Flutterwave account."""
+    """The Flutterwave account of one practice."""
 
     code = "flutterwave"
     name = "Flutterwave"
@@ -195,14 +195,14 @@ class FlutterwaveProvider(Handler):
     redacted = REDACTED
 
     def initialize(self, config: ProviderConfig) -> None:
-        """Remember the address up to /v3, whether or not the catalog's ends with it."""
+        """Set the address up to /v3, whether or not the catalog's ends with it."""
         self._base = config.base_url.rstrip("/").removesuffix("/v3") + "/v3"
-        self._signed_body: bytes | None = None  # the delivery whose signature was found right
+        self._signed_body: bytes | None = None  # the webhook whose signature was valid
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /payments: a link, and no transaction yet. With method details, POST /charges: no page."""
+        """POST /payments: returns a link, and no transaction yet. With method details, POST /charges: no page."""
         try:
             if params.method_details is not None:
                 asked = charge_of(params)
@@ -217,15 +217,15 @@ class FlutterwaveProvider(Handler):
         return read_charge(answer) if isinstance(answer, Answer) else answer
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
-        """GET /transactions/{id}/verify, or verify_by_reference. ``not_found``: nobody paid the link yet."""
+        """GET /transactions/{id}/verify, or verify_by_reference. ``not_found``: nobody has paid the link yet."""
         return await self._verify(params.reference, params.provider_transaction_id, params.direct)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """As ``confirm_payment``: a link cannot be looked up, and nobody holds one whose answer was lost."""
+        """As ``confirm_payment``: a link cannot be looked up, and if the answer was lost, nobody has the link."""
         return await self._verify(params.reference, params.provider_transaction_id, params.direct)
 
     async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
-        """POST /tokenized-charges. Some banks want the payer all the same: a link to come to."""
+        """POST /tokenized-charges. Some banks still require the customer; the answer then holds a link for them."""
         try:
             body = saved_body(params)
         except InvalidAmount:
@@ -233,13 +233,13 @@ class FlutterwaveProvider(Handler):
         return await self._charge("/tokenized-charges", body)
 
     async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
-        """POST /validate-charge: the one-time password that a direct charge has asked for."""
+        """POST /validate-charge: the one-time password that a direct charge requires."""
         body = password_body(params)
         answer = body if isinstance(body, NotSent) else await self._call("POST", "/validate-charge", body)
         return read_validated(answer, params.reference) if isinstance(answer, Answer) else answer
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
-        """POST /transactions/{id}/refund. Our reference travels in ``comments``, to be found again."""
+        """POST /transactions/{id}/refund. ``comments`` contains our reference, so that a lookup finds the refund."""
         currency, number = params.amount.currency, digits(params.provider_transaction_id)
         try:
             amount = major_text(params.amount)
@@ -263,7 +263,7 @@ class FlutterwaveProvider(Handler):
                 return outcome
         found = number or await self._number_of(params.payment_reference)
         if not isinstance(found, str):
-            # A payment that is not found, or not paid, does not prove that nothing was refunded.
+            # A payment that is not found or not paid does not prove that nothing was refunded.
             certain = found.reason in (Reason.not_found, Reason.invalid_state)
             return Unknown(found.reason, found.code, found.detail) if certain else found
         now_s = int(self.world.time_s())
@@ -273,7 +273,7 @@ class FlutterwaveProvider(Handler):
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[PaymentFact] | NotSent | Unknown:
-        """GET /transactions over whole days (UTC). The cursor is the page's number; an empty page is the end."""
+        """GET /transactions for whole days (UTC). The cursor is the page number; an empty page is the end."""
         page = digits(cursor) or "1"
         query = {**days(since_s, until_s), "page": page}
         items = await self._list("/transactions", query)
@@ -286,7 +286,7 @@ class FlutterwaveProvider(Handler):
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[RefundFact] | NotSent | Unknown:
-        """GET /refunds over whole days (UTC), paged like transactions."""
+        """GET /refunds for whole days (UTC), paged like transactions."""
         page = digits(cursor) or "1"
         items = await self._list("/refunds", {**days(since_s, until_s), "page": page})
         if not isinstance(items, list):
@@ -296,7 +296,7 @@ class FlutterwaveProvider(Handler):
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
-        """GET /chargebacks over whole days (UTC), paged like transactions."""
+        """GET /chargebacks for whole days (UTC), paged like transactions."""
         page = digits(cursor) or "1"
         items = await self._list("/chargebacks", {**days(since_s, until_s), "page": page})
         return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
@@ -310,13 +310,13 @@ class FlutterwaveProvider(Handler):
         return Balance(tuple(money for money in held if money is not None))
 
     async def test_credentials(self) -> CredentialTest:
-        """GET /balances, and a payment that can create nothing: ``flutterwave_keys.py``."""
+        """GET /balances, and a payment request that can create nothing: see ``key_test.py``."""
         assert self.config.secret_key is not None
         environment = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
         return await test_keys(self._call, environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """v4: base64 HMAC-SHA256 of the raw body. v3: a shared word. A signature, if there, must be right."""
+        """v4: base64 HMAC-SHA256 of the raw body. v3: a shared secret. A signature that is present must be valid."""
         secrets = [secret.reveal() for secret in self.config.webhook_secrets if secret]
         signed = any(name.lower() == "flutterwave-signature" for name in headers)
         if not signed and self.config.config.get("webhookVersion") != "v4":
@@ -328,7 +328,7 @@ class FlutterwaveProvider(Handler):
         return valid
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery: v4's envelope, or one of v3's three shapes. Only a signed v4 one is believed."""
+        """Read a webhook: v4's envelope, or one of v3's three forms. Only a signed v4 webhook is trusted."""
         event = parse_json(body)
         if not isinstance(event, dict):
             raise ValueError("not a Flutterwave event")
@@ -346,19 +346,20 @@ class FlutterwaveProvider(Handler):
 
     @classmethod
     def methods_in(cls, currency: str) -> tuple[str, ...]:
-        """What the hosted page offers; M-Pesa is Kenya's mobile money, so it is not named twice."""
+        """The methods of the hosted page. M-Pesa is Kenya's mobile money, so it is not listed twice."""
         offered = [name for name, options in PAYMENT_OPTIONS.items() if options.get(currency) or options.get("")]
         hidden = ("mpesa",) if currency == "NGN" else ("mpesa", *NAIRA_ONLY)
         return tuple(name for name in offered if name not in hidden)
 
     @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
-        """An e-mail always; the page asks for the phone itself, a direct charge of mobile money does not."""
+        """Always an e-mail address. The page asks for the phone number itself; a direct charge of mobile money requires
+        it."""
         return charged_fields(currency) if direct else CustomerFields(("email",))
 
     @classmethod
     def charge_details(cls, currency: str, method: str, given: Mapping[str, str]) -> tuple[str, ...] | None:
-        """As ``direct_charges``; Ghana's Vodafone also wants the voucher that its customer dials for."""
+        """As ``direct_charges``. Vodafone in Ghana also requires a voucher, which its customer dials for."""
         needed = DETAILS.get((currency, method))
         return None if needed is None else (*needed, *vouchers(currency, given))
 
@@ -397,7 +398,8 @@ class FlutterwaveProvider(Handler):
         return body
 
     async def _charge(self, path: str, body: JsonObject) -> Outcome:
-        """A charge that moves money at once. After a refusal the reference tells whether there is one."""
+        """Send a charge that moves money immediately. After a rejection, a lookup by the reference shows whether it
+        exists."""
         answer, reference = await self._call("POST", path, body), body["tx_ref"]
         outcome = read_direct(answer, reference) if isinstance(answer, Answer) else answer
         if not isinstance(answer, Answer) or not isinstance(outcome, NotSent) or outcome.reason is Reason.config:
@@ -415,7 +417,7 @@ class FlutterwaveProvider(Handler):
             query = urlencode({"tx_ref": reference})
             outcome = about(reference, await self._call("GET", f"/transactions/verify_by_reference?{query}"), direct)
         if isinstance(outcome, Declined | Pending):
-            # The payer may have tried again on the same link: another transaction may have gone through.
+            # The customer may have tried again on the same link, so another transaction may have succeeded.
             items = await self._list("/transactions", {"tx_ref": reference})
             if not isinstance(items, list):
                 return unless_missing(items)
@@ -440,7 +442,7 @@ class FlutterwaveProvider(Handler):
 
 
 def _without_number(fact: Fact) -> Fact:
-    """v4 names a charge as v3 does not know it: what is asked for here later on goes by v3's numbers."""
+    """v4 has other ids of a charge than v3. Later requests of this handler use v3's numbers."""
     if not isinstance(fact, PaymentFact) or isinstance(fact.outcome, NotSent | Unknown):
         return fact
     return replace(fact, outcome=replace(fact.outcome, provider_transaction_id=None))

@@ -1,10 +1,10 @@
-"""Flutterwave v3's direct charges: mobile money on the payer's phone, cards that were saved with an earlier payment, and
-the one-time passwords that either may ask for.
+"""Flutterwave v3's direct charges: mobile money on the customer's phone, cards saved with an earlier payment, and the
+one-time passwords that either may require.
 
-Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (direct charge and tokenised charge pages).
-What to know: nothing here is idempotent and no reference is refused twice, so a charge whose answer was lost is looked
-up by its reference, and nothing else. Some answers have no data at all, only where the payer must go. Card numbers
-never come here: cards pay on Flutterwave's page.
+Sources: Flutterwave/Node-v3 (Jun 2026), developer.flutterwave.com (direct charge and tokenised charge pages). Facts:
+nothing here is idempotent, and a reference may be used again, so a charge whose answer was lost is only ever looked up
+by its reference. Some answers have no data, only the customer's next action. Card numbers never come here: cards pay on
+Flutterwave's page.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOBILE_MONEY = {
     "RWF": "mobile_money_rwanda",
     "XOF": "mobile_money_franco",
 }
-# What can be charged directly: by currency and method, the details that Flutterwave must be told.
+# Methods for direct charges: by currency and method, the details that Flutterwave requires.
 DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("GHS", "mobile_money"): ("provider",),  # mtn, vodafone, tigo
     ("KES", "mobile_money"): (),
@@ -46,7 +46,7 @@ DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 COUNTRIES = {"NGN": "NG", "GHS": "GH", "KES": "KE", "UGX": "UG", "RWF": "RW", "TZS": "TZ", "ZMW": "ZM", "ZAR": "ZA"}
 
-# Where mobile money is, by currency.
+# The countries of mobile money, by currency.
 PHONES: Mapping[str, tuple[str, ...]] = {
     "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",),
     "XOF": ("CI", "SN", "BF", "BJ", "ML", "NE", "TG", "GW"),
@@ -54,12 +54,12 @@ PHONES: Mapping[str, tuple[str, ...]] = {
 
 
 def charged_fields(currency: str) -> CustomerFields:
-    """What a direct charge needs of its customer: every one goes to a phone."""
+    """The customer fields of a direct charge. Every one goes to a phone."""
     return CustomerFields(("phone", "email"), phone_countries=PHONES.get(currency, ()))
 
 
 def vouchers(currency: str, details: Mapping[str, str]) -> tuple[str, ...]:
-    """The voucher, where the network wants one: Vodafone's customers in Ghana dial *110# for it."""
+    """The voucher, if the network requires one: Vodafone's customers in Ghana dial *110# for it."""
     return ("voucher",) if currency == "GHS" and details.get("provider", "").upper() == "VODAFONE" else ()
 
 
@@ -72,7 +72,7 @@ def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> dic
 
 
 def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
-    """POST /charges: its path and body. ``NotSent`` for what cannot be charged directly."""
+    """POST /charges: its path and body. ``NotSent`` if the method cannot be charged directly."""
     details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
     needed = DETAILS.get((currency, method))
     if needed is None:
@@ -86,8 +86,8 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
         "phone_number": phone.digits if phone else None,
         "network": details.get("provider", "").upper(),
         "country": details.get("country"),
-        "voucher": details.get("voucher"),  # Vodafone Ghana's: the payer makes one on the phone
-        "order_id": params.reference if currency == "RWF" else None,  # required there, and ours to choose
+        "voucher": details.get("voucher"),  # Vodafone Ghana's: the customer requests one on the phone
+        "order_id": params.reference if currency == "RWF" else None,  # required in RWF, and free to choose
         "fullname": params.customer.name,
     }
     return f"/charges?type={MOBILE_MONEY[currency]}", {
@@ -102,12 +102,12 @@ def charge_of(params: CreatePaymentParams) -> tuple[str, JsonObject] | NotSent:
 
 
 def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
-    """POST /tokenized-charges. The e-mail must be the one that the card was saved under."""
+    """The body of POST /tokenized-charges. The e-mail address must be the one with which the card was saved."""
     first, _, last = (params.customer.name or "").partition(" ")
     told = {
         "country": COUNTRIES.get(params.amount.currency),
         "narration": params.description or shown(params.merchant_reference, LONGEST_REFERENCE) or "Payment",
-        "redirect_url": params.return_url,  # where the payer comes back to from 3-D Secure
+        "redirect_url": params.return_url,  # where the customer returns after 3-D Secure
         "first_name": first,
         "last_name": last,
     }
@@ -123,7 +123,7 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
 
 
 def password_body(params: ContinuePaymentParams) -> JsonObject | NotSent:
-    """POST /validate-charge: the one-time password, and Flutterwave's own name of the charge that asked for it."""
+    """The body of POST /validate-charge: the one-time password, and Flutterwave's id of the charge that requires it."""
     password, charge = params.values.get("otp"), params.continuation.get("flw_ref")
     if params.wants is not Wants.otp or not password or not charge:
         text = "Flutterwave takes nothing but a one-time password here, for a charge that it has named."
@@ -136,7 +136,7 @@ def password_body(params: ContinuePaymentParams) -> JsonObject | NotSent:
 
 
 def read_validated(answer: Answer, reference: str) -> Outcome:
-    """What came of a one-time password. A wrong one ends the charge, and a slow bank does not: then it is asked about."""
+    """The outcome of a one-time password. A wrong one ends the charge, a slow bank does not: both are then looked up."""
     if 300 <= answer.status < 500 and answer.status not in (401, 403):
         code = text_of(answer.data.get("code")) or str(answer.status)
         return Unknown(Reason.provider_unavailable, code, "Flutterwave did not take the one-time password.")
@@ -144,10 +144,10 @@ def read_validated(answer: Answer, reference: str) -> Outcome:
 
 
 def read_direct(answer: Answer, reference: str) -> Outcome:
-    """What a direct charge says of itself: where the payer must go, or its end."""
+    """The outcome in the answer of a direct charge: the customer's next action, or its end."""
     about = string_in(object_in(answer.data, "data"), "tx_ref")
     if answer.status < 300 and about not in (None, reference):
         return Unknown(Reason.unreadable, detail="Flutterwave answered about another charge.")
     outcome = read_charge(answer)
-    # Nobody holds a link on which this charge could be tried again.
+    # There is no link on which this charge could be tried again.
     return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome

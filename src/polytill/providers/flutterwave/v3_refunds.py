@@ -1,4 +1,4 @@
-"""Flutterwave v3 tells of a refund whose answer was lost in its list of refunds only: reading that, and finding the one."""
+"""Finds a Flutterwave v3 refund whose answer was lost. Only the list of refunds shows it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def days(since_s: int, until_s: int) -> dict[str, str]:
 
 
 async def refunds_of(get: Get, number: str, params: RefundLookupParams, now_s: int) -> list[JsonObject] | Outcome:
-    """All refunds of a transaction. Every page is read: "not found" must mean that it is not there. One that carries our
-    note is the one, and ends it."""
+    """All refunds of a transaction. Every page is read, because "not found" must mean that there is none. A refund with
+    our note ends the search."""
     since_s = params.created_at_s
     window = days(since_s - 86_400, now_s + 86_400) if since_s else {}
     found: dict[str, JsonObject] = {}
     for page in range(1, MAX_PAGES + 1):
         items, total = await _page(get, urlencode({**window, "page": page}), 1 if page == 1 else PAGE_TRIES)
         if not isinstance(items, list):
-            return unless_missing(items)  # only a list that was read to its end can prove anything
+            return unless_missing(items)  # only a list that was read to its end proves anything
         fresh = {id_in(item) or f"{page}/{place}": item for place, item in enumerate(items)}
         last = page >= total if isinstance(total, int) else fresh.keys() <= found.keys()
         found |= fresh
@@ -48,8 +48,8 @@ async def refunds_of(get: Get, number: str, params: RefundLookupParams, now_s: i
 
 
 async def _page(get: Get, query: str, tries: int) -> tuple[list[JsonObject] | NotSent | Unknown, object]:
-    """The refunds on a page, and how many pages there are. A page that is lost after others is asked for again: where
-    many are read, one of them would always be missing."""
+    """The refunds of a page, and the number of pages. A failed page after the first is requested again: in a long list,
+    one of them would always be missing."""
     items: list[JsonObject] | NotSent | Unknown = Unknown(Reason.unreadable)
     for _ in range(tries):
         answer = await get(f"/refunds?{query}")

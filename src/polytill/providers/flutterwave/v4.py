@@ -1,9 +1,9 @@
-"""Flutterwave v4: charges without a hosted page, access tokens, idempotency keys, signed deliveries.
+"""Flutterwave v4: charges without a hosted page, access tokens, idempotency keys, signed webhooks.
 
-Sources: developer.flutterwave.com (v4 pages, 2025-2026); the list of refunds is from general knowledge.
-What to know: a practice chooses v4 by configuring this provider instead of v3; there is no link, each charge is one try
-and final; a push to a phone can be paid although its answer was lost; a request under a known key is answered as the
-first time. Cards need their numbers encrypted by us, so they are not offered: v3's hosted page takes them.
+Sources: developer.flutterwave.com (v4 pages, 2025-2026); the list of refunds is from general knowledge. Facts: a
+practice chooses v4 by configuring this provider instead of v3. There is no link; each charge is one try and final. A
+push to a phone can be paid although its answer was lost. A repeated request with the same key returns the first answer.
+Cards would require us to encrypt their numbers, so they are not offered; v3's hosted page takes them.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ LIVE, SANDBOX = "f4bexperience.flutterwave.com", "developersandbox-api.flutterwa
 TOKENS = "idp.flutterwave.com"
 TOKEN_PATH = "/realms/flutterwave/protocol/openid-connect/token"  # noqa: S105 — an address
 
-METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")  # our words are Flutterwave's here
-# Where mobile money is, by currency.
+METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")  # our names are Flutterwave's here
+# The countries of mobile money, by currency.
 COUNTRIES: Mapping[str, tuple[str, ...]] = {
     "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",), "TZS": ("TZ",), "ZMW": ("ZM",),
     "XAF": ("CM", "CG", "GA"), "XOF": ("CI", "SN", "BF", "TG", "BJ"),
@@ -67,7 +67,7 @@ CLIENT = r"(?!FLW(PUB|SEC)K)[0-9A-Za-z-]{16,128}"  # sandbox and live look alike
 
 
 class FlutterwaveV4Provider(Handler):
-    """One practice's Flutterwave account, spoken to in v4."""
+    """The Flutterwave account of one practice, with API v4."""
 
     code = "flutterwave_v4"
     name = "Flutterwave v4"
@@ -94,9 +94,9 @@ class FlutterwaveV4Provider(Handler):
         priority=9,
     )
     required_customer_fields = ("email",)
-    further_currencies = frozenset()  # each of its methods belongs to one of the catalog's
+    further_currencies = frozenset()  # each of its methods belongs to one of the catalog's currencies
     idempotency = Idempotency.key
-    idempotency_window_s = 3600  # no page says how long; an hour is what one may count on
+    idempotency_window_s = 3600  # not documented; an hour is safe to assume
     settle_horizon_s = 180.0
     create_moves_money = True
     direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
@@ -111,7 +111,7 @@ class FlutterwaveV4Provider(Handler):
     }
     redacted = reading.REDACTED
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
         """POST /orchestration/direct-charges: customer, method and charge in one call."""
@@ -129,14 +129,14 @@ class FlutterwaveV4Provider(Handler):
         return await self._read(params.reference, params.provider_transaction_id)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """As ``confirm_payment``; where the charge's id was lost, the identical create is repeated under its key."""
+        """As ``confirm_payment``. If the charge's id was lost, the identical create call is repeated under its key."""
         if not params.provider_transaction_id and params.create and params.age_s < self.idempotency_window_s:
-            # That the repeat finds no such address says nothing of the first call.
+            # A 404 for the repeat says nothing about the first call.
             return unproven(await self.create_payment_intent(params.create), REFUSED_AGAIN)
         return await self._read(params.reference, params.provider_transaction_id)
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
-        """POST /refunds, under the refund's own key. Our reference travels in ``meta`` as well."""
+        """POST /refunds, under the refund's own key. ``meta`` contains our reference as well."""
         if not params.provider_transaction_id:
             return NotSent(Reason.invalid_state, "no_charge", "The charge's id is not known.")
         try:
@@ -153,13 +153,13 @@ class FlutterwaveV4Provider(Handler):
         return reading.read_refund(answer, params.amount.currency) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """GET /refunds/{id} where the id is known, else our reference among the charge's refunds."""
+        """GET /refunds/{id} if the id is known, else our reference among the charge's refunds."""
         currency = params.amount.currency
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refunds/{quote(params.provider_refund_id, safe='')}")
             return reading.read_refund(answer, currency) if isinstance(answer, Answer) else answer
         items = await self._refunds_of(params.provider_transaction_id)
-        if isinstance(items, NotSent):  # the question did not get through: that proves nothing of the refund
+        if isinstance(items, NotSent):  # a failed lookup proves nothing about the refund
             return Unknown(items.reason, items.code, items.detail)
         if isinstance(items, Unknown):
             return items
@@ -173,7 +173,7 @@ class FlutterwaveV4Provider(Handler):
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
-        """GET /chargebacks. The cursor is the page's number; an empty page is the end."""
+        """GET /chargebacks. The cursor is the page number; an empty page is the end."""
         page = cursor if cursor and cursor.isdecimal() else "1"
         query = {"from": moment_text(since_s), "to": moment_text(until_s), "page": page, "size": 50}
         answer = await self._call("GET", f"/chargebacks?{urlencode(query)}")
@@ -181,7 +181,7 @@ class FlutterwaveV4Provider(Handler):
         return page_of(items, str(int(page) + 1) if items else None) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token, then a list: ``flutterwave_keys.py``. The tokens' host serves both environments."""
+        """Fetch an access token, then a list: see ``key_test.py``. The token host serves both environments."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             reached = token.reason is Reason.config
@@ -193,22 +193,22 @@ class FlutterwaveV4Provider(Handler):
         return read_listing(answer, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """``flutterwave-signature``: base64 HMAC-SHA256 of the raw body. v3's word alone opens nothing here."""
+        """``flutterwave-signature``: base64 HMAC-SHA256 of the raw body. v3's shared secret alone is rejected."""
         given = header(headers, "flutterwave-signature")
         secrets = (secret.reveal() for secret in self.config.webhook_secrets if secret)
         return any(same(v4_signature(secret, body), given) for secret in secrets)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery."""
+        """Read a webhook."""
         return reading.read_event(body)
 
     def get_public_config(self) -> JsonObject:
-        """A browser needs nothing: there is no page of Flutterwave's."""
+        """Empty: there is no page of Flutterwave."""
         return {}
 
     @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
-        """An e-mail always; for mobile money, which is the usual method outside of Nigeria, also the phone."""
+        """Always an e-mail address; for mobile money, the usual method outside Nigeria, also the phone number."""
         if (method or _usual(currency)) != "mobile_money":
             return CustomerFields(("email",))
         return CustomerFields(("phone", "email"), phone_countries=COUNTRIES.get(currency, ()))
@@ -217,7 +217,7 @@ class FlutterwaveV4Provider(Handler):
 
     def _token_request(self) -> TokenRequest:
         origin = origin_of(self.config.base_url)
-        # Flutterwave gives tokens at a host of its own; whoever stands in for its API gives them there too.
+        # Flutterwave has a separate host for tokens. A simulator issues them at the address of its API.
         theirs = origin in (f"https://{LIVE}", f"https://{SANDBOX}")
         url = f"https://{TOKENS}{TOKEN_PATH}" if theirs else self._base + TOKEN_PATH
         secret = self.config.secret_key
@@ -284,12 +284,12 @@ class FlutterwaveV4Provider(Handler):
         if not charge_id:
             return Unknown(Reason.not_found, "no_charge_id", "Only the delivery can tell what became of the charge.")
         outcome = reading.about(reference, await self._call("GET", f"/charges/{quote(charge_id, safe='')}"))
-        # A charge that has an id is there: not finding it proves nothing.
+        # A charge with an id exists, so "not found" proves nothing.
         lost = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found
         return Unknown(Reason.not_found, "404", "Flutterwave does not find its own charge.") if lost else outcome
 
     async def _refunds_of(self, charge_id: str | None) -> list[JsonObject] | NotSent | Unknown:
-        """All refunds of a charge. Every page is read: "not found" must mean that it is not there."""
+        """All refunds of a charge. Every page is read, because "not found" must mean that there is none."""
         found: list[JsonObject] = []
         for page in range(1, MAX_REFUND_PAGES + 1):
             answer = await self._call("GET", f"/refunds?{urlencode({'page': page, 'size': 50})}")

@@ -1,4 +1,4 @@
-"""What Flutterwave v4's charges, refunds and deliveries mean. What v3 and v4 share stands in ``flutterwave_reading.py``."""
+"""Reads Flutterwave v4's charges, refunds and webhooks. ``reading.py`` holds what v3 and v4 share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from polytill.providers.wire_json import id_in, object_in, objects_in, string_in
 REDACTED = shared.REDACTED | {"access_token", "redirect_url", "client_secret"}
 REFUND_META = "polytill_refund"
 ABOUT_MONEY = ("charge.", "refund.", "chargeback")
-CONFLICT = "10409"  # of a reference that is there already, whatever the status beside it
+CONFLICT = "10409"  # the reference already exists, whatever the status
 
 # ── Response readers ──
 
@@ -46,7 +46,7 @@ def about(reference: str, answer: Answer | NotSent | Unknown) -> Outcome:
 
 
 def read_charge(data: JsonObject) -> Outcome:
-    """A charge: one try. What it waits for stands in ``next_action``."""
+    """A charge, which is one try. ``next_action`` holds what it waits for."""
     outcome = _closed(shared.read_transaction(data, V4_WORDS))
     if not isinstance(outcome, Pending):
         return replace(outcome, response=redact(data, REDACTED)) if hasattr(outcome, "response") else outcome
@@ -64,12 +64,12 @@ def read_charge(data: JsonObject) -> Outcome:
 
 
 def _closed(outcome: Outcome) -> Outcome:
-    # A charge that failed can be tried no more: there is no link behind it.
+    # A failed charge cannot be tried again: it has no link.
     return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome
 
 
 def read_refund(answer: Answer, currency: str) -> Outcome:
-    """What POST /refunds and GET /refunds/{id} answer."""
+    """The outcome in an answer of POST /refunds or GET /refunds/{id}."""
     data = object_in(answer.data, "data")
     if answer.status not in (200, 201) or answer.data.get("status") != "success" or not data:
         return read_error(answer)
@@ -83,7 +83,7 @@ def refund_outcome(data: JsonObject, currency: str) -> Outcome:
 
 
 def could_be(item: JsonObject, params: RefundLookupParams) -> bool:
-    """Whether a refund without our mark may be the one that is looked for."""
+    """Whether a refund without our mark may be the requested one."""
     unmarked = REFUND_META not in object_in(item, "meta") and id_in(item) not in params.known
     value = refunded_in(item)
     amount = money_in(item.get("amount") if value is None else value, params.amount.currency)
@@ -98,11 +98,11 @@ def items_of(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
     return items
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 
 def read_event(body: bytes) -> WebhookResult:
-    """One delivery. ``ValueError`` where it is none."""
+    """Read a webhook. Raises ``ValueError`` if the body is not an event."""
     event = parse_json(body)
     if not isinstance(event, dict):
         raise ValueError("not a Flutterwave event")
@@ -134,7 +134,7 @@ def _marked(fact: Fact, data: JsonObject) -> Fact:
 
 
 def read_error(answer: Answer) -> NotSent | Unknown:
-    """An error envelope, sorted by what can have happened over there."""
+    """The outcome of an error envelope, by what can have happened at Flutterwave."""
     error = object_in(answer.data, "error")
     code, text = text_of(error.get("code")) or str(answer.status), text_of(error.get("message"))
     if answer.status >= 500:
@@ -145,7 +145,9 @@ def read_error(answer: Answer) -> NotSent | Unknown:
         return NotSent(Reason.config, code, text)
     if answer.status == 404:
         return NotSent(Reason.not_found, code, text)
-    if 400 <= answer.status < 500 and not error:  # a gateway's: the call did not get there, and says nothing of others
+    if (
+        400 <= answer.status < 500 and not error
+    ):  # a gateway's answer: the call did not arrive, and the answer says nothing about other calls
         return NotSent(Reason.unreadable, code, "What refused the call does not speak as Flutterwave does.")
     if 400 <= answer.status < 500:
         return NotSent(Reason.validation, code, text)

@@ -1,7 +1,7 @@
-"""Stripe's disputes: what an event or a listing says of one.
+"""Reads Stripe's disputes from events and listings.
 
-The ``warning_`` states are inquiries: a bank's question, for which no funds are withdrawn. The same dispute may become a
-chargeback later. ``prevented``: the network ended it before it became one.
+The ``warning_`` states are inquiries: a bank's question, for which no funds are withdrawn. The same dispute may become
+a chargeback later. ``prevented``: the network ended it before it became one.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ REASONS = {
 
 
 def listed_dispute(data: JsonObject) -> DisputeFact | None:
-    """A dispute out of a listing; None where it cannot be read."""
+    """A dispute from a listing; None if it cannot be read."""
     return dispute_fact("", data, None) if _id_of(data.get("id")) else None
 
 
 def dispute_fact(kind: str, data: JsonObject, reference: str | None) -> DisputeFact:
-    """A dispute, out of an event of a kind or out of a listing. One whose amount cannot be read is a dispute, too."""
+    """A dispute from an event of this kind or from a listing. Its amount may be unreadable."""
     status, reason = text_of(data.get("status")), text_of(data.get("reason"))
     due = object_in(data, "evidence_details").get("due_by")
     is_inquiry = status.startswith("warning_") or status == "prevented"

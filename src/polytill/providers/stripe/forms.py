@@ -1,4 +1,4 @@
-"""What goes to Stripe: the fields of its forms, each in one fixed order, since a lookup sends the very same bytes again."""
+"""The forms sent to Stripe. Their fields have a fixed order, because a lookup sends the same bytes again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EXPAND: Form = [("expand[]", "latest_charge.balance_transaction")]
 
 
 def create_form(params: CreatePaymentParams) -> Form:
-    """A payment that the payer confirms. ``InvalidAmount`` where Stripe has no such amount.
+    """A payment that the customer confirms. Raises ``InvalidAmount`` if Stripe cannot express the amount.
 
-    ``payment_method_types`` is refused since 2026-09-30; without it the account's own settings choose. Only
-    a method that was asked for is named, in the filter of the version that we pin: a payer who chose a card
-    must not end up with a bank debit that takes days. No other field here is unknown to older versions.
+    Stripe rejects ``payment_method_types`` since 2026-09-30; without it the account's own settings decide. Only a
+    requested method is named, in the filter of the API version that we pin: a customer who chose a card must not get a
+    bank debit that takes days. Older versions know every other field here.
     """
-    capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee comes at once
+    capture = "manual" if params.capture == "manual" else "automatic"  # not automatic_async: the fee is in the answer
     form: Form = [
         ("amount", str(wire_amount(params.amount))),
         ("currency", params.amount.currency.lower()),
@@ -37,26 +37,26 @@ def create_form(params: CreatePaymentParams) -> Form:
         form.append(("allowed_payment_method_types[0]", method))
         if method == "card":
             form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
-    else:  # of cards alone it is shown; of any other method it is not refused
+    else:  # shown on statements of cards only; not rejected for any other method
         form += optional("statement_descriptor_suffix", statement_suffix(params.merchant_reference))
     ours = {OUR_PAYMENT: params.payment_id, OUR_ATTEMPT: params.reference}
     return form + metadata({**_noted(params), **ours})
 
 
 def customer_form(params: CreatePaymentParams) -> Form:
-    """The customer for whom the method of a payment will be kept."""
+    """The customer for whom the method of a payment is saved."""
     payer = params.customer
     told = [*optional("email", payer.email), *optional("name", payer.name), *optional("phone", payer.phone)]
     return told + metadata({OUR_PAYMENT: params.payment_id})
 
 
 def keeping(customer_id: str) -> Form:
-    """What a payment says whose method shall be kept."""
+    """The fields of a payment whose method is saved."""
     return [("customer", customer_id), ("setup_future_usage", "off_session")]
 
 
 def charge_form(params: ChargeSavedMethodParams) -> Form:
-    """A payment that is charged at once, while its payer is away. ``InvalidAmount`` as above."""
+    """A payment that is charged immediately while the customer is absent. Raises ``InvalidAmount`` as above."""
     form: Form = [
         ("amount", str(wire_amount(params.amount))),
         ("currency", params.amount.currency.lower()),
@@ -78,15 +78,16 @@ def _noted(params: CreatePaymentParams | ChargeSavedMethodParams) -> dict[str, s
 
 
 def metadata(values: Mapping[str, str]) -> Form:
-    """Names and values, sorted: a database may give the keys back in another order. An empty value would mean "remove"."""
+    """Names and values, sorted, because a database may return the keys in another order. An empty value would mean
+    "remove"."""
     return [(f"metadata[{name}]", values[name]) for name in sorted(values) if values[name] != ""]
 
 
 def optional(name: str, value: str | None) -> Form:
-    """The field, where there is a value."""
+    """The field, if it has a value."""
     return [(name, value)] if value else []
 
 
 def encoded(form: Iterable[tuple[str, str]]) -> str:
-    """The form as it stands in a body or an address."""
+    """The form, encoded for a body or a query."""
     return urlencode(list(form), safe="[]")

@@ -1,9 +1,9 @@
-"""Stripe, as it speaks in 2026: one host, form encoding, JSON back, every POST with an idempotency key.
+"""Stripe as of 2026: one host, form-encoded requests, JSON answers, and an idempotency key on every POST.
 
 Sources: stripe/openapi, stripe-python 16.1, docs.stripe.com (webhooks, idempotent requests, declines, changelog).
-What to know: there is no failed status, a declined intent waits for another try; the lookup of a lost answer
-is the identical request with the same key; a kept 5xx is replayed for a day, so after one we read the list.
-How answers and deliveries are read stands in ``stripe_reading.py``.
+Facts: Stripe has no failed status; a declined intent waits for another try. The lookup of a lost answer is the
+identical request with the same key. A stored 5xx is replayed for a day, so after one the lookup reads the list.
+``reading.py`` reads answers and webhooks.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ from polytill.providers.wire_json import object_in
 # ── Facts ──
 
 API_VERSION = "2026-10-28.endive"
-TOLERANCE_S = 300  # of a signature's age, to both sides
+TOLERANCE_S = 300  # maximum age of a signature, in both directions
 PAGE_SIZE, MAX_PAGES = 100, 50
-# How far the clock of whoever made the call may have been from Stripe's, when we search by time: as a rule, and at worst.
+# How far the caller's clock may have differed from Stripe's, for searches by time: usually, and at most.
 CLOCK_SKEWS_S = (600, 2 * 24 * 3600)
 
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
@@ -79,7 +79,7 @@ WHERE_SECRETS_ARE = "Stripe dashboard → Developers → Webhooks → your endpo
 
 
 class StripeProvider(PaymentElement):
-    """One practice's Stripe account."""
+    """The Stripe account of one practice."""
 
     code = "stripe"
     name = "Stripe"
@@ -91,7 +91,7 @@ class StripeProvider(PaymentElement):
         "secretKey": KeyField(
             "Secret or restricted key", r"(sk|rk)_test_\w{8,}", r"(sk|rk)_live_\w{8,}", help=WHERE_KEYS_ARE
         ),
-        # Not needed to save the keys: Stripe shows it only once the webhook address is registered there.
+        # Not required to save the keys: Stripe shows it only after the webhook address is registered.
         "webhookSecret": KeyField(
             "Webhook signing secret", r"whsec_\S{8,}", r"whsec_\S{8,}", required=False, help=WHERE_SECRETS_ARE
         ),
@@ -107,37 +107,39 @@ class StripeProvider(PaymentElement):
         currencies=terms.BY_CURRENCY,
         priority=30,
     )
-    further_currencies = terms.THREE_DECIMAL  # taken, for accounts of some countries, beside the presentment currencies
+    further_currencies = (
+        terms.THREE_DECIMAL
+    )  # supported for accounts of some countries, beyond the presentment currencies
     idempotency = Idempotency.key
-    idempotency_window_s = 23 * 3600  # Stripe keeps a key for 24 hours at least
+    idempotency_window_s = 23 * 3600  # Stripe stores a key for at least 24 hours
     lookup_repeats_refund = True
     settle_horizon_s = 120.0
     identifiers = terms.IDENTIFIERS
     redacted = reading.REDACTED
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /v1/payment_intents: a client secret for the payer's browser."""
+        """POST /v1/payment_intents: returns a client secret for the customer's browser."""
         answer = await self._create(params)
         return self.read_intent(answer) if isinstance(answer, Answer) else answer
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
-        """GET the intent; with a payment method first POST /confirm, which may move money."""
+        """GET the intent. With a payment method, first POST /confirm, which may move money."""
         intent_id = params.provider_transaction_id
         if not intent_id:
             return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
         if params.payment_method is None:
             return await self._retrieve(intent_id)
-        # Another payment method is another try; the same one twice is a repeat.
+        # Another payment method is another try. The same method is a repeat.
         tried = hashlib.sha256(params.payment_method.encode()).hexdigest()[:24]
         form = [("payment_method", params.payment_method), *optional("return_url", params.return_url)]
         return await self._act(intent_id, "confirm", [*form, *EXPAND], f"{params.reference}-{tried}")
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """GET the intent where its id is known, else the identical create again, else the list."""
+        """GET the intent if its id is known, else repeat the identical create call, else read the list."""
         if params.provider_transaction_id:
-            # Intents are never deleted: one that is missing was another account's, or the other mode's.
+            # Intents are never deleted: a missing one belongs to another account or to the other mode.
             return unproven(await self._retrieve(params.provider_transaction_id))
         if params.create is not None and params.age_s < self.idempotency_window_s:
             answer = await self._create(params.create)
@@ -146,7 +148,7 @@ class StripeProvider(PaymentElement):
                 intent_id = getattr(outcome, "provider_transaction_id", None) if _is_replay(answer) else None
                 return unproven(await self._retrieve(intent_id)) if intent_id else outcome
         first = params.created_at_s or int(self.world.time_s() - params.age_s)
-        # A repeat of the create may have been the one that worked.
+        # A repeat of the create call may have created it.
         last = first + self.idempotency_window_s
         missing: Outcome = NotSent(Reason.not_found)
         for skew_s in CLOCK_SKEWS_S:
@@ -165,7 +167,7 @@ class StripeProvider(PaymentElement):
         return self.read_refund(answer) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """GET the refund where its id is known, else the identical request again, else the list."""
+        """GET the refund if its id is known, else repeat the identical request, else read the list."""
         if params.provider_refund_id:
             return await self._present_refund(params.provider_refund_id)
         if not params.provider_transaction_id:
@@ -185,7 +187,7 @@ class StripeProvider(PaymentElement):
         return reading.read_refund(found) if isinstance(found, dict) else found
 
     async def capture_payment(self, params: OperationParams) -> Outcome:
-        """POST /capture: the amount, or all that is held; the rest is released."""
+        """POST /capture: the amount, or all that is authorized. The rest is released."""
         form: Form = []
         if params.amount is not None:
             try:
@@ -195,11 +197,12 @@ class StripeProvider(PaymentElement):
         return await self._operate(params, "capture", [*form, *EXPAND])
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
-        """POST /cancel: nobody can pay this intent any more, and what is held is released."""
+        """POST /cancel: nobody can pay this intent any more, and an authorized amount is released."""
         return await self._operate(params, "cancel", [])
 
     async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
-        """POST /v1/payment_intents, confirmed at once while the payer is away. Never repeated: a lookup reads the list."""
+        """POST /v1/payment_intents, confirmed immediately while the customer is absent. Never repeated: a lookup reads
+        the list."""
         try:
             form = charge_form(params)
         except InvalidAmount:
@@ -210,14 +213,14 @@ class StripeProvider(PaymentElement):
         return self.read_intent(answer) if answer.status == 200 else reading.read_off_session(answer)
 
     async def detach_saved_method(self, params: DetachSavedMethodParams) -> Detachment:
-        """POST /v1/payment_methods/{id}/detach: the method belongs to no customer any more, and cannot be charged."""
+        """POST /v1/payment_methods/{id}/detach: the method no longer belongs to a customer and cannot be charged."""
         path = f"/v1/payment_methods/{quote(params.token.reveal(), safe='')}/detach"
         return read_detached(await self._call("POST", path, [], f"detach-{self.world.random_bytes(16).hex()}"))
 
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[PaymentFact] | NotSent | Unknown:
-        """Intents over seconds since the epoch, newest first; the cursor is the last id of a page."""
+        """Intents of a period in seconds since the epoch, newest first. The cursor is the last id of a page."""
         query = [*_window(since_s, until_s, cursor), ("expand[]", "data.latest_charge.balance_transaction")]
         found = await self._list("/v1/payment_intents", query)
         if not isinstance(found, tuple):
@@ -228,7 +231,7 @@ class StripeProvider(PaymentElement):
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[RefundFact] | NotSent | Unknown:
-        """Refunds over seconds since the epoch, newest first."""
+        """Refunds of a period in seconds since the epoch, newest first."""
         found = await self._list("/v1/refunds", _window(since_s, until_s, cursor))
         if not isinstance(found, tuple):
             return found
@@ -237,7 +240,7 @@ class StripeProvider(PaymentElement):
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
-        """Disputes over seconds since the epoch, newest first."""
+        """Disputes of a period in seconds since the epoch, newest first."""
         found = await self._list("/v1/disputes", _window(since_s, until_s, cursor))
         if not isinstance(found, tuple):
             return found
@@ -249,7 +252,7 @@ class StripeProvider(PaymentElement):
         return read_balance(answer) if isinstance(answer, Answer) else answer
 
     async def test_credentials(self) -> CredentialTest:
-        """Reads, and requests that can create nothing: ``stripe_keys.py``."""
+        """Sends reads, and requests that can create nothing: see ``key_test.py``."""
         assert self.config.secret_key is not None
         mode = environment_of_key(type(self), "secretKey", self.config.secret_key.reveal())
         return await test_keys(self._call, self.config, mode, self.world.random_bytes(16).hex())
@@ -268,7 +271,7 @@ class StripeProvider(PaymentElement):
         return any(same(right, value) for right in expected for value in given)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery. Neither ``api_version`` nor ``livemode`` need be there."""
+        """Read a webhook. ``api_version`` and ``livemode`` may be missing."""
         event = parse_json(body)
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise ValueError("not a Stripe event")
@@ -279,7 +282,7 @@ class StripeProvider(PaymentElement):
         is_thin = event.get("object") == reading.THIN
         return WebhookResult(
             event_type=event["type"],
-            dedupe_key=f"thin:{event['type']}" if is_thin else event_id,  # one notice for each kind is enough
+            dedupe_key=f"thin:{event['type']}" if is_thin else event_id,  # one notice per event type is enough
             action=action,
             environment=_environment(event),
             event_id=event_id,
@@ -320,13 +323,14 @@ class StripeProvider(PaymentElement):
         return await self._call("POST", "/v1/payment_intents", form, params.reference)
 
     async def _customer(self, params: CreatePaymentParams) -> str | NotSent:
-        """Whom the method is kept for: under a key of its own, so that a lookup finds the same one again."""
+        """The customer for whom the method is saved. It has its own idempotency key, so that a lookup finds the same
+        one."""
         answer = await self._call("POST", "/v1/customers", customer_form(params), f"{params.reference}-customer")
         found = reading.id_of(answer.data.get("id")) if isinstance(answer, Answer) and answer.status == 200 else None
         if found:
             return found
         refused = self.read_error(answer) if isinstance(answer, Answer) else answer
-        if isinstance(refused, NotSent):  # whatever happened to the customer, the payment was not sent
+        if isinstance(refused, NotSent):  # the payment was not sent, whether or not the customer was created
             return refused
         return NotSent(Reason.provider_unavailable, getattr(refused, "code", None), "Stripe made no customer.")
 
@@ -376,7 +380,7 @@ class StripeProvider(PaymentElement):
         return read_list(answer)
 
     async def _find(self, path: str, query: Form, mark: tuple[str, str]) -> JsonObject | Outcome:
-        """The first listed object with our mark in its metadata, through all pages. Lists are current."""
+        """The first listed object with our mark in its metadata, on any page. Lists are current."""
         after: str | None = None
         for _ in range(MAX_PAGES):
             asked = [*query, ("limit", str(PAGE_SIZE)), *optional("starting_after", after)]
@@ -399,7 +403,7 @@ class StripeProvider(PaymentElement):
     # ── Response readers and error mapping ──
 
     def read_intent(self, answer: Answer, intent_id: str | None = None) -> Outcome:
-        """What every call about one intent answers."""
+        """The outcome in any answer about one intent."""
         if answer.status != 200 or answer.data.get("object") != "payment_intent":
             return reading.read_error(answer)
         if intent_id is not None and answer.data.get("id") != intent_id:
@@ -407,7 +411,7 @@ class StripeProvider(PaymentElement):
         return reading.read_intent(answer.data)
 
     def read_refund(self, answer: Answer) -> Outcome:
-        """What every call about one refund answers."""
+        """The outcome in any answer about one refund."""
         if answer.status != 200 or answer.data.get("object") != "refund":
             return reading.read_error(answer)
         return reading.read_refund(answer.data)
@@ -421,12 +425,12 @@ def _window(since_s: int, until_s: int, cursor: str | None) -> Form:
 
 
 def _is_replay(answer: Answer | NotSent | Unknown) -> bool:
-    """Whether this is the first answer once more, as things stood then: it tells the id, not the present."""
+    """Whether this is the first answer, replayed. It holds the id, but not the current state."""
     return isinstance(answer, Answer) and answer.headers.get("idempotent-replayed") == "true"
 
 
 def _first_result_is_lost(answer: Answer | NotSent | Unknown) -> bool:
-    """Whether a repeat cannot say what became of the first request: a kept 5xx, or other bytes than then."""
+    """Whether a repeat cannot return the result of the first request: a stored 5xx, or a request with other bytes."""
     if not isinstance(answer, Answer):
         return False
     replayed = answer.headers.get("idempotent-replayed", "").lower() == "true"

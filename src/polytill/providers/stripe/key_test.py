@@ -1,10 +1,10 @@
-"""Whether payments can be made with the keys of a Stripe account. Nothing is created.
+"""Checks whether the keys of a Stripe account can take payments. Nothing is created.
 
 Sources: docs.stripe.com (API reference: the account object, "retrieve a PaymentIntent" with a publishable key and the
-client secret, error codes; restricted API keys), stripe/openapi (``amount`` and ``currency`` are required).
-What to know: a live account that is not activated has ``charges_enabled: false`` and answers ``testmode_charges_only``;
-a restricted key without a permission is answered 403 and the permission's name, and who may write may read; each key
-is of one account and one mode, so a publishable key finds an intent of its own account only.
+client secret, error codes; restricted API keys), stripe/openapi (``amount`` and ``currency`` are required). Facts: a
+live account that is not activated has ``charges_enabled: false`` and answers ``testmode_charges_only``. A restricted
+key without a permission gets 403 and the permission's name; permission to write includes permission to read. Each key
+belongs to one account and one mode, so a publishable key finds intents of its own account only.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ NO_INTENT = "pi_0"  # an id that no intent has
 _PERMISSION = re.compile(r"'(rak_\w+)'")
 
 Answered = Answer | NotSent | Unknown
-# Method, path, form, idempotency key, and the API key where it is not the secret one.
+# Method, path, form, idempotency key, and the API key if it is not the secret one.
 Call = Callable[[str, str, Form | None, str | None, Secret | None], Awaitable[Answered]]
 Found = tuple[KeyFinding, str]
 
-# The first that is found is told: what makes every payment fail, then what does not.
+# The first finding is reported, so those that make every payment fail come first.
 FATAL = (
     KeyFinding.account_not_activated,
     KeyFinding.no_payments,
@@ -39,8 +39,8 @@ FATAL = (
 
 
 async def test_keys(call: Call, config: ProviderConfig, mode: Environment | None, nonce: str) -> CredentialTest:
-    """GET /v1/balance for the key and its mode, then whatever would make payments fail. ``mode`` is the key's, by its
-    pattern; ``nonce`` makes the idempotency keys of the requests that are refused."""
+    """GET /v1/balance for the key and its mode, then check what would make payments fail. ``mode`` is the key's, by its
+    pattern. ``nonce`` is part of the idempotency keys of the requests that are rejected."""
     key = config.secret_key.reveal() if config.secret_key else ""
     answer = await call("GET", "/v1/balance", None, None, None)
     if not isinstance(answer, Answer):
@@ -78,7 +78,7 @@ async def _account(call: Call) -> list[Found]:
 
 
 async def _permissions(call: Call, nonce: str) -> list[Found]:
-    """Requests without the parameters that they need: 403 without the permission, else 400; nothing is created."""
+    """Requests without their required parameters: 403 without the permission, else 400. Nothing is created."""
     found: list[Found] = []
     for path, finding, what in (
         ("/v1/payment_intents", KeyFinding.no_payments, "create payments"),

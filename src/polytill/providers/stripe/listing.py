@@ -1,4 +1,4 @@
-"""What Stripe's listings and balances say, from JSON."""
+"""Reads Stripe's listings and balances from JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_list(answer: Answer) -> tuple[list[JsonObject], str | None] | NotSent |
 
 
 def read_balance(answer: Answer) -> Balance | NotSent | Unknown:
-    """What GET /v1/balance answers."""
+    """The balance in an answer of GET /v1/balance."""
     available, pending = objects_in(answer.data, "available"), objects_in(answer.data, "pending")
     if answer.status != 200 or available is None or pending is None:
         error = read_error(answer)

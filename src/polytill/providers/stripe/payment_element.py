@@ -1,7 +1,8 @@
-"""What a payer's browser needs for Stripe's Payment Element: Stripe's own script, loaded from Stripe, and its origins.
+"""The settings of Stripe's Payment Element for the customer's browser: Stripe's script, loaded from Stripe, and its
+origins.
 
 Sources: docs.stripe.com/js (always loaded from js.stripe.com, never bundled), docs.stripe.com/security/guide (the
-Content-Security-Policy), @stripe/stripe-js 10.2.1 (the address of the present release train).
+Content-Security-Policy), @stripe/stripe-js 10.2.1 (the address of the current release train).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ POLICY = {
 
 
 class PaymentElement(Handler):
-    """The part of Stripe's handler that the payer's page uses."""
+    """The part of Stripe's handler that the checkout uses."""
 
     def get_public_config(self) -> JsonObject:
-        """The publishable key, the script, and its origins: Stripe's, or those of the address that stands in for it."""
+        """The publishable key, the script, and its origins: Stripe's, or those of a simulator that replaces Stripe."""
         base = self.config.base_url.rstrip("/").removesuffix("/v1")
         if urlsplit(base).hostname in self.hosts:
             return {"publicKey": self.config.public_key, "script": SCRIPT, "policy": POLICY}

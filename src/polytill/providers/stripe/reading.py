@@ -1,7 +1,7 @@
-"""What Stripe's answers and deliveries mean: readers without any state, from JSON to outcomes and facts.
+"""Reads Stripe's answers and webhooks: stateless functions from JSON to outcomes and facts.
 
-A delivery's shape follows the API version of the practice's webhook endpoint, not ours: old shapes are read
-too. No reader raises for what an answer holds; reading a delivery may (``ValueError``).
+A webhook's form follows the API version of the practice's webhook endpoint, not ours, so old forms are read too. No
+reader of an answer raises, for any content. A reader of a webhook may raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _set(words: str, prefix: str = "") -> frozenset[str]:
     return frozenset(prefix + word for word in words.split())
 
 
-# A method can be charged again; the last two hold what whoever has it can act as the payer with.
+# A payment method can be charged again. With the last two, anyone can act as the customer.
 REDACTED = frozenset({"client_secret", "payment_method", "redirect_to_url", "use_stripe_sdk"})
 
 OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = (
@@ -49,7 +49,7 @@ OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = (
     "polytill_refund",
 )  # in metadata
 
-# requires_source and requires_source_action: the same two states before 2019.
+# requires_source and requires_source_action: the names of the same two states before 2019.
 ACTION_WORDS = _set("requires_action requires_source_action")
 PAYER_WORDS = _set("requires_payment_method requires_confirmation requires_source") | ACTION_WORDS
 REFUND_WORDS = {
@@ -69,7 +69,7 @@ DECLINE_REASONS = {
     "payment_intent_authentication_failure",
 }
 _REASON_OF_DECLINE = {code: reason for reason, codes in DECLINE_REASONS.items() for code in codes.split()}
-# Stripe asks that a payer never learns of these. Staff find the true word in the kept answer.
+# Stripe asks that a customer never sees these codes. Staff find the true code in the stored answer.
 HIDDEN_DECLINES = _set("fraudulent lost_card stolen_card merchant_blacklist pickup_card")
 
 REFUSALS = {
@@ -84,7 +84,7 @@ REFUSALS = {
     "secret_key_required more_permissions_required account_invalid",
 }
 _REASON_OF_REFUSAL = {code: reason for reason, codes in REFUSALS.items() for code in codes.split()}
-# The intent is not as we believe: what it is, only reading it again tells.
+# The intent is not in the state that we assume. Only another read shows its state.
 STATE_CODES = _set(REFUSALS[Reason.invalid_state])
 
 INTENT_EVENTS = _set(
@@ -96,14 +96,14 @@ REFUND_EVENTS = _set("refund.created refund.updated refund.failed charge.refund.
 DISPUTE_EVENTS = _set("created updated closed funds_withdrawn funds_reinstated", "charge.dispute.")
 KNOWN_EVENTS = INTENT_EVENTS | SESSION_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS | {"charge.refunded"}
 
-# Until this version, releasing an authorization (a cancel, the rest of a partial capture) made a refund.
+# Before this version, releasing an authorization (a cancel, the rest of a partial capture) created a refund.
 RELEASES_ARE_NO_REFUNDS_SINCE = "2025-03-31"
 
 # ── Response readers ──
 
 
 def read_intent(data: JsonObject) -> Outcome:
-    """A PaymentIntent, from any call or from a listing."""
+    """A PaymentIntent, from any answer or listing."""
     try:
         return intent_outcome(data)
     except InvalidAmount:
@@ -111,12 +111,12 @@ def read_intent(data: JsonObject) -> Outcome:
 
 
 def intent_outcome(data: JsonObject) -> Outcome:
-    """A PaymentIntent's truth. ``InvalidAmount`` where its money cannot be read."""
+    """The state of a PaymentIntent. Raises ``InvalidAmount`` if its amounts cannot be read."""
     status, currency = text_of(data.get("status")), data.get("currency")
     intent_id, kept = id_of(data.get("id")), redact(data, REDACTED)
     amount = money_of(data.get("amount"), currency)
     if status in PAYER_WORDS:
-        # There is no status for a failed try: the intent waits for another one, and says what went wrong.
+        # A failed try has no status of its own: the intent waits for another try and holds the error.
         error = data.get("last_payment_error")
         last = _declined(error, False, intent_id, None) if isinstance(error, dict) and error else None
         return NeedsAction(_next_action(data, status), amount, intent_id, last, kept)
@@ -124,7 +124,7 @@ def intent_outcome(data: JsonObject) -> Outcome:
         return Pending(amount, intent_id, kept)
     if status == "requires_capture":
         held = _given(data, "amount_capturable", amount)
-        taken = _given(data, "amount_received", Money(0, amount.currency))  # captured in parts, and not all of it yet
+        taken = _given(data, "amount_received", Money(0, amount.currency))  # captured in parts, and not completely yet
         return Succeeded(
             held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data),
             captured=taken if taken.minor else None,
@@ -140,7 +140,7 @@ def intent_outcome(data: JsonObject) -> Outcome:
 
 
 def read_refund(data: JsonObject) -> Outcome:
-    """A Refund, from any call or from a listing."""
+    """A Refund, from any answer or listing."""
     refund_id, kept = id_of(data.get("id")), redact(data, REDACTED)
     status = text_of(data.get("status"))
     try:
@@ -189,7 +189,7 @@ def _given(data: JsonObject, name: str, otherwise: Money) -> Money:
 
 
 def _fee_of(intent: JsonObject) -> Money | None:
-    """The fee on the expanded balance transaction, in the currency in which Stripe settles."""
+    """The fee on the expanded balance transaction, in Stripe's settlement currency."""
     charge = object_in(intent, "latest_charge")
     charges = object_in(intent, "charges").get("data")  # until 2022-11-15
     if not charge and isinstance(charges, list) and charges and isinstance(charges[-1], dict):
@@ -199,7 +199,7 @@ def _fee_of(intent: JsonObject) -> Money | None:
     return fee_from_wire(entry.get("fee"), currency, wire_exponent(currency))
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 THIN = "v2.core.event"
 THIN_SAYS_NOTHING = (
@@ -209,12 +209,12 @@ THIN_SAYS_NOTHING = (
 
 
 def read_event(event: JsonObject) -> tuple[tuple[Fact, ...], str, str | None]:
-    """Facts, action and reason of an event. ``ValueError`` where it is of a known kind and cannot be read."""
+    """Facts, action and reason of an event. Raises ``ValueError`` if it is of a known kind and cannot be read."""
     kind = str(event.get("type"))
     if event.get("object") == THIN:
         return (), "notify", THIN_SAYS_NOTHING
     if kind not in KNOWN_EVENTS:
-        # charge.* (the same payment once more), setup_intent.*, payout.* and whatever will come.
+        # charge.* (the same payment again), setup_intent.*, payout.* and any new kind.
         return (), "ignore", "This kind of event changes no payment."
     data = object_in(object_in(event, "data"), "object")
     if not id_of(data.get("id")):
@@ -260,7 +260,7 @@ def _session_fact(kind: str, data: JsonObject) -> PaymentFact | str:
     if word == "expired":
         outcome = Declined(Reason.expired, True, "expired", None, intent_id, kept)
     elif word == "async_payment_failed":
-        # The payer's page is over with this: a further try needs another session.
+        # This ends the customer's page: another try needs another session.
         outcome = Declined(Reason.declined, True, word, None, intent_id, kept)
     else:
         amount = money_of(data.get("amount_total"), data.get("currency"))
@@ -285,7 +285,7 @@ def _refund_fact(data: JsonObject) -> RefundFact:
 
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
-    """A refund out of a listing; None where it cannot be read."""
+    """A refund from a listing; None if it cannot be read."""
     try:
         fact = _refund_fact(data)
     except InvalidAmount:
@@ -294,7 +294,7 @@ def listed_refund(data: JsonObject) -> RefundFact | None:
 
 
 def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
-    """``charge.refunded``: everything that has been given back of a charge until now, not this refund."""
+    """``charge.refunded``: the total refunded of a charge so far, not one refund."""
     if charge.get("captured") is False:
         return "An authorization was released; no money had moved."
     currency = charge.get("currency")
@@ -318,15 +318,15 @@ def _charge_fact(event: JsonObject, charge: JsonObject) -> RefundFact | str:
 
 
 def read_error(answer: Answer) -> Outcome:
-    """An answer that is no object of the asked kind, sorted by what can have happened over there."""
+    """The outcome of an answer without the requested object, by what can have happened at Stripe."""
     status, error = answer.status, object_in(answer.data, "error")
     code, message = code_of(answer), text_of(error.get("message")) or None
     if status >= 500 or status == 424:
         return Unknown(Reason.provider_unavailable, code or str(status), message)
-    if status == 409:  # another call with this key is running
+    if status == 409:  # another call with this key is in progress
         return Unknown(Reason.conflict, code or "409", message)
     if error.get("type") == "idempotency_error":
-        # Our keys are used for one request only: an earlier one with this key did arrive.
+        # Each of our keys is used for one request only, so an earlier request with this key did arrive.
         return Unknown(Reason.duplicate, code or "idempotency_error", message)
     if (status == 402 and error) or (error.get("type") == "card_error" and status == 400):
         intent_id = id_of(error.get("payment_intent"))
@@ -338,9 +338,9 @@ def read_error(answer: Answer) -> Outcome:
     if status == 429:
         return NotSent(Reason.rate_limited, code or "429", message, answer.retry_after_s)
     if status != 404 and not error.get("type"):
-        # A gateway's: the call did not get to Stripe, and says nothing of others.
+        # A gateway's answer: the call did not reach Stripe, and the answer says nothing about other calls.
         return NotSent(Reason.unreadable, str(status), "What refused the call does not speak as Stripe does.")
-    if code == "charge_disputed":  # Stripe refunds nothing that a bank has asked for
+    if code == "charge_disputed":  # Stripe does not refund a disputed payment
         return Declined(Reason.disputed, True, code, message)
     said = (message or "").lower()
     if "exists in live mode" in said or "exists in test mode" in said:
@@ -352,12 +352,13 @@ def read_error(answer: Answer) -> Outcome:
 
 
 def read_off_session(answer: Answer) -> Outcome:
-    """What a charge without its payer answers. A refusal carries the intent, which waits for the payer from then on."""
+    """The outcome of a charge while the customer is absent. A decline holds the intent, which then waits for the
+    customer."""
     error = object_in(answer.data, "error")
     intent = object_in(error, "payment_intent")
     if answer.status != 402 or not intent:
         refused = read_error(answer)
-        # Without an intent there is nothing that the payer could still pay.
+        # Without an intent, there is nothing that the customer could still pay.
         return replace(refused, final=True) if isinstance(refused, Declined) else refused
     waits = read_intent(intent)
     if isinstance(waits, NeedsAction) and waits.last_decline is None:
@@ -367,7 +368,7 @@ def read_off_session(answer: Answer) -> Outcome:
 
 
 def code_of(answer: Answer) -> str | None:
-    """The error's code, where there is one."""
+    """The error's code, if there is one."""
     return text_of(object_in(answer.data, "error").get("code")) or None
 
 
@@ -385,11 +386,11 @@ def _declined(error: JsonObject, final: bool, intent_id: str | None, kept: JsonO
 
 
 def metadata_of(data: JsonObject) -> JsonObject:
-    """The metadata; an empty object where there is none."""
+    """The metadata; empty if there is none."""
     return object_in(data, "metadata")
 
 
 def id_of(value: Any) -> str | None:
-    """The id in a field that holds an id, or the expanded object."""
+    """The id in a field that holds an id or the expanded object."""
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, str) and found else None

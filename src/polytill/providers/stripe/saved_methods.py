@@ -1,9 +1,9 @@
-"""Stripe's saved methods: how the one that was kept with a payment is read.
+"""Reads Stripe's saved methods: the one that was saved with a payment.
 
-Sources: docs.stripe.com (save during payment, off-session payments, declines), stripe/openapi.
-What to know: a method is kept for a customer of the practice's account, so one is made first, under a key of the same
-payment; Stripe then offers only methods that can be charged again. Whoever charges one names both. A bank that wants
-the payer answers 402 with ``authentication_required``: the intent waits for them and for another method, like any other.
+Sources: docs.stripe.com (save during payment, off-session payments, declines), stripe/openapi. Facts: a method is saved
+for a customer of the practice's account, so a customer is created first, under a key of the same payment. Stripe then
+offers only methods that can be charged again. A charge names both. If the bank requires the customer, it answers 402
+with ``authentication_required``: the intent waits for them or for another method, like any other.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from polytill.providers.http import Answer
 from polytill.providers.outcomes import JsonObject, NotSent, SavedMethod, Unknown
 from polytill.providers.wire_json import object_in, string_in, token_in
 
-# Kinds that can be charged again as they are. Others turn into another method first (iDEAL into a SEPA debit).
+# Kinds that can be charged again directly. Others become another method first (iDEAL becomes a SEPA debit).
 REUSABLE = frozenset({"card", "link", "sepa_debit", "bacs_debit", "us_bank_account"})
 
 
 def saved_method(intent: JsonObject) -> SavedMethod | None:
-    """The method that was kept with a payment, where its charge says what it is; None where none was."""
+    """The method that was saved with a payment, if its charge describes it; None if none was saved."""
     details = object_in(object_in(intent, "latest_charge"), "payment_method_details")
     token, customer, kind = token_in(intent, "payment_method"), string_in(intent, "customer"), details.get("type")
     if intent.get("setup_future_usage") != "off_session" or token is None or not customer or kind not in REUSABLE:
@@ -38,7 +38,7 @@ def saved_method(intent: JsonObject) -> SavedMethod | None:
 
 
 def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
-    """What POST /v1/payment_methods/{id}/detach answers. One that is attached to no customer is detached already."""
+    """The result of POST /v1/payment_methods/{id}/detach. A method that belongs to no customer is already detached."""
     if not isinstance(answer, Answer):
         return Detachment("unknown", answer.code)
     told = object_in(answer.data, "error")

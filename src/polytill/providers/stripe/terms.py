@@ -1,4 +1,4 @@
-"""What Stripe charges in, as data: currencies, their exponents on its wire, its minimums, maximum and list prices.
+"""Stripe's terms as data: currencies, their exponents on its wire, its minimums, maximum and list prices.
 
 Sources: docs.stripe.com/currencies and the price pages of 2026.
 """
@@ -22,14 +22,14 @@ PRESENTMENT = (
     "MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD "
     "SHP SLE SRD SZL THB TJS TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW"
 )
-# In major units, as Stripe prints them.
+# In major units, as Stripe publishes them.
 HALF_A_UNIT = "USD ARS AUD BRL CAD CHF COP EUR IDR ILS INR NZD PHP RUB SGD ZAR"
 MINIMUM = {
     **dict.fromkeys(HALF_A_UNIT.split(), "0.50"),
     **{"AED": "2", "CZK": "15", "DKK": "2.50", "GBP": "0.30", "HKD": "4", "HUF": "175", "JPY": "50"},
     **{"KRW": "50", "MXN": "10", "MYR": "2", "NOK": "3", "PLN": "2", "RON": "2", "SEK": "3", "THB": "10"},
 }
-# Digits on the wire: cards may take more, all else takes no more.
+# Digits on the wire. Cards may allow more; no other method does.
 MAXIMUM_DIGITS, MORE_DIGITS = 8, {"IDR": 12, "COP": 10, "INR": 9}
 # Price lists for domestic cards: parts per million and minor units.
 FEES = {
@@ -51,12 +51,12 @@ THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 
 
 def wire_exponent(currency: str) -> int:
-    """Stripe's own list: UGX and ISK count as two-decimal, MGA as zero-decimal, whatever ISO says."""
+    """Stripe's own list: UGX and ISK count as two-decimal, MGA as zero-decimal, unlike in ISO 4217."""
     return 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
 
 
 def wire_amount(money: Money) -> int:
-    """The integer to send. ``InvalidAmount`` where Stripe has none, such as 5.124 KWD or 1.50 MGA."""
+    """The integer to send. Raises ``InvalidAmount`` if Stripe has none, such as 5.124 KWD or 1.50 MGA."""
     value = to_wire(money, wire_exponent(money.currency))
     if money.currency in THREE_DECIMAL and value % 10:
         raise InvalidAmount
@@ -64,7 +64,7 @@ def wire_amount(money: Money) -> int:
 
 
 def money_of(value: Any, currency: Any) -> Money:
-    """The money behind an integer and a lower-case currency. ``InvalidAmount`` where it is none."""
+    """The money for an integer and a lower-case currency. Raises ``InvalidAmount`` if they are invalid."""
     code = str(currency).upper()
     return from_wire(value, code, wire_exponent(code))
 
@@ -81,7 +81,7 @@ def _terms(currency: str) -> CurrencyTerms:
 
 BY_CURRENCY = {code: _terms(code) for code in PRESENTMENT.split() if code in CURRENCIES}
 
-# Where a PaymentIntent as it is kept names itself.
+# The paths of the identifiers in a stored PaymentIntent.
 IDENTIFIERS: IdentifierPaths = {
     IdentifierKind.payment_intent: ("id:pi_",),
     IdentifierKind.session: ("id:cs_",),

@@ -1,4 +1,4 @@
-"""``python -m simulation``: run histories, replay one, or look for planted bugs."""
+"""``python -m simulation``: run histories, replay one, or search for planted bugs."""
 
 from __future__ import annotations
 
@@ -61,10 +61,12 @@ def _planted(name: str, seed: int, bound: int, as_json: bool) -> int:
 
 
 def main(given: list[str]) -> int:
-    """The command. 0: nothing is wrong."""
+    """Run the command. Returns 0 if nothing is wrong."""
     wish = _arguments(given)
     for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)  # also where a shell that put it aside has them ignored
+        signal.signal(
+            stop, signal.default_int_handler
+        )  # a shell that started it in the background can have set them to be ignored
     if wish.seed_file is not None:
         return _file(wish.seed_file)
     seed = wish.seed if wish.seed is not None else secrets.randbelow(10**9)

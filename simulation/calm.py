@@ -1,4 +1,4 @@
-"""How a history ends: no more faults, time passes, what was lost is told or found, and the books must agree."""
+"""The end of a history: no more faults, time passes, lost facts are sent again or found, and the books must agree."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from simulation.history import History
 
 HOUR, DAY = 3600.0, 86_400.0
-# After the last act: time passes in these steps, with a sweep on every node after each.
+# After the last act, time passes in these steps, with a sweep on every node after each.
 SOON = (20.0, 60.0, 150.0, 400.0)
 LATER = (1800.0, 1900.0, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 4 * DAY, 4 * DAY, HOUR, HOUR)
-# A refund that came back unheard is found when its comparison asks again: after two days, a week, two, a month.
+# Reconciliation repeats after two days, a week, two weeks and a month, and then finds a refund reversal without a
+# webhook.
 WEEKS = (2 * DAY, 5 * DAY, 7 * DAY, 17 * DAY)
 
 
 async def come_to_rest(h: History) -> None:
-    """From the last act to the verdict."""
+    """Run from the last act to the verdict."""
     _count_webhook_faults(h)
     h.network.faults.rules.clear()
     h.tell("CALM: faults cleared, clocks right, every node up")
@@ -67,7 +68,7 @@ async def _pass(h: History, seconds: float) -> None:
 
 
 async def _compare(h: History) -> None:
-    """The job that is due every hour, for every practice."""
+    """Run the hourly reconciliation of every practice."""
     life = h.any_life()
     assert life is not None
     for practice in h.plan.profiles:
@@ -79,8 +80,8 @@ async def _compare(h: History) -> None:
 
 
 async def _a_person_decides(h: History) -> bool:
-    """Whether new keys are of the account of the old ones, nobody knows but the practice. Nor that nothing was paid, where
-    its provider cannot be asked. Whether anybody was."""
+    """Resolve what only a practice knows: whether new keys belong to the account of the old ones, and that nothing was
+    paid if its provider has no lookup. Returns whether any case was resolved."""
     asked = await _called_off(h)
     for practice in h.plan.profiles:
         moved = {(m.provider, m.environment.value) for m in h.merchants if m.practice == practice and m.left}
@@ -92,13 +93,13 @@ async def _a_person_decides(h: History) -> bool:
                 asked = True
                 try:
                     await resolve.same_account(life.desk, practice, case["id"], "The provider says so.", "operator")
-                except Conflict:  # ended with another one
+                except Conflict:  # ended together with another case
                     h.tell(f"the case {case['id']} had ended")
     return asked
 
 
 async def _called_off(h: History) -> bool:
-    """Who reads the provider's statement calls off what is not on it. What is on it waits."""
+    """Cancel the charges that are not on the provider's statement. Those on it wait."""
     decided = False
     for practice in h.plan.profiles:
         paid = {
@@ -118,14 +119,14 @@ async def _called_off(h: History) -> bool:
 
 
 def _one_comes_back(h: History) -> bool:
-    """A refund that is done comes back, long after it was compared, and no delivery tells it. Whether there was one."""
+    """Reverse one completed refund long after its reconciliation, without a webhook. Returns whether there was one."""
     for merchant in h.merchants:
         for tx in merchant.account.transactions:
             done = [refund for refund in tx.refunds if refund.status == "succeeded"]
             if not done or merchant.provider not in FIRST or tx.reference in h.other_amount | h.strange:
                 continue
             if any(dispute.paid_by_refund for dispute in tx.disputes):
-                continue  # nobody says what becomes of a lost dispute whose refund failed
+                continue  # the outcome of a lost dispute whose refund failed is not documented
             h.network.faults.rules.append(Fault("late", "*", "webhook", "drop", 1.0, None, 0.0))
             h.network.providers[merchant.provider].fail_refund(merchant.account, tx, done[0])
             h.network.faults.rules.clear()
@@ -142,8 +143,8 @@ def _count_webhook_faults(h: History) -> None:
 
 
 def _resend(h: History) -> None:
-    """What only a delivery can tell is sent once more, as a provider's dashboard does on request; or it is found in the
-    provider's listings, where there are any."""
+    """Send again the facts that only a webhook carries, as a provider's dashboard does on request. With reconciliation,
+    they are found in the provider's listings, if it has any."""
     wanted = [mark.encode() for mark in h.told_only]
     for delivery in list(h.network.deliverer.log):
         lost = delivery.state in ("dropped", "given_up") and not delivery.forged

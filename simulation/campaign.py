@@ -20,7 +20,7 @@ from simulation.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM, STAFF_UN
 from simulation.telling import ALL_PROVIDERS, EDGES, KINDS, STAFF, Tally
 
 BATCH = 50
-ALL_KINDS_FROM = 2000  # so many histories must have seen every kind
+ALL_KINDS_FROM = 2000  # this many histories must have seen every kind
 KINDS_OF_WRONG = {
     "double charges": ("double charge", "a second link"),
     "over-refunds": ("double refund", "the key refund"),
@@ -37,7 +37,7 @@ KINDS_OF_WRONG = {
 
 @dataclass(slots=True)
 class Campaign:
-    """How far a campaign has come. ``first`` is the seed of the first history; each further one adds one."""
+    """The progress of a campaign. ``first`` is the seed of the first history; each further one adds one."""
 
     first: int
     wanted: int
@@ -47,7 +47,7 @@ class Campaign:
     failed: dict[int, list[str]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Keep it, so that it can be resumed."""
+        """Save the campaign, so that it can be resumed."""
         held = {
             "first": self.first, "wanted": self.wanted, "done": self.done, "seconds": self.seconds,
             "tally": self.tally.as_json(), "failed": {str(seed): found for seed, found in self.failed.items()},
@@ -58,13 +58,13 @@ class Campaign:
 
     @classmethod
     def load(cls, path: Path) -> Campaign:
-        """Take it up where it was left."""
+        """Load a saved campaign."""
         held = json.loads(path.read_text())
         failed = {int(seed): found for seed, found in held["failed"].items()}
         return cls(held["first"], held["wanted"], held["done"], held["seconds"], Tally.from_json(held["tally"]), failed)
 
     def wrong(self) -> dict[str, int]:
-        """How many histories had each kind of wrong."""
+        """The number of histories with each kind of problem."""
         score = dict.fromkeys(KINDS_OF_WRONG, 0) | {"other": 0}
         for found in self.failed.values():
             for kind in {_kind_of(text) for text in found}:
@@ -73,23 +73,23 @@ class Campaign:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Everything that histories of these seeds must have seen between them."""
+        """Every kind of event that the histories of these seeds must have seen together."""
         kinds = KINDS + ALL_PROVIDERS if self.first >= ALL_PROVIDERS_FROM else KINDS
         kinds = kinds + EDGES if self.first >= EDGES_FROM else kinds
         return kinds + STAFF if STAFF_FROM <= self.first < STAFF_UNTIL else kinds
 
     @property
     def missing(self) -> list[str]:
-        """Kinds that never happened, where there were histories enough for every one of them."""
+        """The kinds that never happened, once there were enough histories for each of them."""
         return [kind for kind in self.kinds if not self.tally.counts[kind]] if self.done >= ALL_KINDS_FROM else []
 
     @property
     def ok(self) -> bool:
-        """Nothing was wrong, and nothing was left out."""
+        """Whether no history had a problem and no kind is missing."""
         return not self.failed and not self.missing
 
     def as_json(self) -> dict[str, Any]:
-        """The score, for one line."""
+        """The score for one line of JSON."""
         points = len(self.tally.passed)
         return {
             "ok": self.ok, "histories": self.done, "first_seed": self.first, "wrong": self.wrong(),
@@ -110,11 +110,12 @@ Batch = tuple[int, int, dict[str, object], dict[int, list[str]]]
 
 
 def _work(seeds: Any, results: Any) -> None:
-    """A process: takes batches of seeds until there are none left, or nobody is there to take the results."""
+    """A process: runs batches of seeds until none are left or the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
 
     def stop(*_: object) -> None:
-        """In good order, for its databases fill hundreds of megabytes; what nobody takes any more is not waited for."""
+        """Stop in good order, because its databases use hundreds of megabytes. Results that nobody reads are not waited
+        for."""
         results.cancel_join_thread()
         sys.exit(1)
 
@@ -140,7 +141,7 @@ def _batches(first: int, count: int) -> list[tuple[int, int]]:
 
 
 def _results(campaign: Campaign, processes: int, server: str | None) -> Iterator[Batch]:
-    """Batches in the order of their seeds, so that what is done is always one unbroken run of seeds."""
+    """Batches in the order of their seeds, so that the finished seeds are always one unbroken range."""
     todo = _batches(campaign.first + campaign.done, campaign.wanted - campaign.done)
     if processes <= 1:
         with ground_on(server) as laid:
@@ -177,7 +178,7 @@ def _results(campaign: Campaign, processes: int, server: str | None) -> Iterator
 
 
 def carry_on(campaign: Campaign, processes: int, keep: Path | None, say: Any, server: str | None = None) -> bool:
-    """Run what is left of a campaign, on files or on a PostgreSQL ``server``. False where it was stopped early."""
+    """Run the rest of a campaign, on files or on a PostgreSQL ``server``. Returns False if it was stopped early."""
     started, before = time.monotonic(), campaign.seconds
     shown = 0.0
     try:
@@ -199,7 +200,7 @@ def carry_on(campaign: Campaign, processes: int, keep: Path | None, say: Any, se
 
 
 def score(campaign: Campaign) -> list[str]:
-    """The score as a person reads it."""
+    """The score as text."""
     tally = campaign.tally
     lines = [f"{campaign.done} histories from seed {campaign.first} in {campaign.seconds:.0f} s", ""]
     lines += [f"  {number:>8}  {what}" for what, number in campaign.wrong().items()]
@@ -216,14 +217,14 @@ def score(campaign: Campaign) -> list[str]:
 
 
 def replay(seed: int, server: str | None = None) -> tuple[list[str], list[str]]:
-    """One history, told: its lines and what is wrong with it."""
+    """One history in full: its lines and its problems."""
     with ground_on(server) as laid:
         judged = run_history(laid, seed, telling=True)
     return judged.lines, judged.problems
 
 
 def say(line: str) -> None:
-    """A line for whoever watches."""
+    """Print one line."""
     with suppress(BrokenPipeError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

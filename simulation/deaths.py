@@ -1,4 +1,4 @@
-"""How a death is noticed: inside by ``NodeDied``, outside by ``Cut``."""
+"""How a crash is noticed: inside a node by ``NodeDied``, outside by ``Cut``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from polytill.providers.contained import ProcessStopped
 
 
 class NodeDied(ProcessStopped):
-    """The process is gone. Not an ``Exception``: nothing in the product may survive it."""
+    """The process has crashed. Not an ``Exception``: no handler of the product may catch it."""
 
 
 class Cut(Exception):
-    """Whoever asked a node gets no answer: it died, or took too long."""
+    """The client of a node gets no answer: the node crashed or took too long."""

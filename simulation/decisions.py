@@ -1,4 +1,4 @@
-"""What staff said, for the judge: what the rows must hold because of it, beside what the providers prove."""
+"""Decisions by staff, for the judge: what the rows must contain because of them, in addition to the provider's facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Decisions:
-    """The decisions of one practice. Empty where nobody decided anything."""
+    """The decisions of one practice. Empty if there are none."""
 
     def __init__(self, rows: Rows, merchants: list[Merchant], heard: set[str]) -> None:
         self.rows, self.heard = rows, heard
@@ -37,18 +37,18 @@ class Decisions:
         return None
 
     def concern(self, attempt: Row) -> bool:
-        """Whether anything about an attempt was decided."""
+        """Whether any decision is about an attempt."""
         return any(row["attempt_id"] == attempt["id"] for row in self.all)
 
     def taken(self, attempt: Row, held: list[Transaction]) -> list[int]:
-        """What counts as taken of an attempt that has won: as its provider says, else as staff said."""
+        """The captured amounts of a successful attempt: the provider's if it has any, else those of the staff decision."""
         said = self.paid(attempt)
         if said is not None and (said["decided_on"] == "payment" or not any(tx.captured for tx in held)):
             return [said["amount"] or attempt["amount"]]
         return [tx.captured for tx in held if tx.captured]
 
     def is_anothers_money(self, attempt: Row) -> bool:
-        """Whether an attempt is what the provider took where staff had named another transaction."""
+        """Whether an attempt is the provider's actual payment after staff named another transaction."""
         names = {
             tx.id for row in self.all if row["decided_on"] == "payment" and row["payment_id"] == attempt["payment_id"]
             for tx in self.books[row["attempt_id"]] if tx.captured
@@ -56,7 +56,7 @@ class Decisions:
         return attempt["provider_transaction_id"] in names
 
     def beyond_books(self, payment_id: str) -> int:
-        """What the ledger holds at providers because staff said so, and no provider's books hold."""
+        """The amount that the ledger holds at providers because of decisions, beyond the providers' books."""
         total = 0
         for row in self.all:
             if row["payment_id"] != payment_id or not row["is_done"]:
@@ -71,7 +71,7 @@ class Decisions:
         return total
 
     def refunds_said(self, reference: str) -> list[int]:
-        """Refunds that staff said were made, and the provider does not have."""
+        """Refunds that staff marked as made and the provider does not have."""
         return [
             row["amount"] for row in self.all
             if row["attempt_id"] == reference and row["decided_on"] == "refund" and row["is_done"]
@@ -79,8 +79,8 @@ class Decisions:
         ]  # fmt: skip
 
     def _made(self, row: Row) -> bool:
-        """Whether a provider has a refund, under our name or as one of that amount that bears none of ours: it is taken
-        for the one that staff said was made."""
+        """Whether a provider has a refund under our name, or one of that amount under no name of ours, which then
+        counts as the one that staff marked as made."""
         ours = [one["id"] for one in self.rows.of("refunds", row["payment_id"])]
         made = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
         nameless = [one for one in made if not any(name in f"{one.reference} {one.wire}" for name in ours)]
@@ -91,12 +91,12 @@ class Decisions:
         return next(int(a["amount"]) for a in self.rows.tables["payment_attempts"] if a["id"] == attempt_id)
 
     def _is_silent(self, held: list[Transaction]) -> bool:
-        """Whether money was taken of which its provider can tell us nothing any more: its answer and its word were lost."""
+        """Whether money was taken and its provider can no longer report it: the answer and the webhook were lost."""
         paid = [tx for tx in held if tx.captured]
         return bool(paid) and all(tx.provider in PUSHED and str(tx.reference) not in self.heard for tx in paid)
 
     def _is_named(self, row: Row, held: list[Transaction]) -> bool:
-        """Whether staff named what the provider took."""
+        """Whether staff named the provider's actual payment."""
         paid = [tx for tx in held if tx.captured]
         names = {tx.id for tx in paid} | {str(getattr(tx.wire, "receipt", "")) for tx in paid}
         return row["transaction_id"] in names
@@ -104,7 +104,7 @@ class Decisions:
     # ── The verdict ──
 
     def judge(self, history: History) -> Iterator[str]:
-        """What is wrong with the decisions themselves, and with the cases about contradictions."""
+        """The problems of the decisions themselves, and of the review cases about contradictions."""
         for row in self.all:
             said = (row["decided_on"], bool(row["is_done"]), row["transaction_id"])
             if said not in history.said.get(row["subject"], []):
@@ -150,12 +150,13 @@ class Decisions:
         return made is bool(row["is_done"])
 
     def _looks_like_it(self, row: Row) -> bool:
-        """Whether its provider made another refund of the same amount, which may be the one that staff said was not made."""
+        """Whether the provider has a refund of the same amount, possibly the one that staff marked as not made."""
         refunds = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
         return row["decided_on"] == "refund" and any(one.amount == row["amount"] for one in refunds)
 
     def _must_be_told(self, row: Row) -> str | None:
-        """The contradiction that certainly reached us, since the rows hold what only the provider can have said."""
+        """The contradiction that certainly arrived, because the rows contain a fact that only the provider can have
+        sent."""
         held = self.books[row["attempt_id"]]
         if row["decided_on"] == "payment" and any(tx.captured for tx in held):
             again = [a for a in self.rows.of("payment_attempts", row["payment_id"]) if self.is_anothers_money(a)]
@@ -167,7 +168,7 @@ class Decisions:
 
 
 def was_made(what: str, name: str, held: list[Transaction]) -> bool:
-    """Whether a provider's books hold what was asked for."""
+    """Whether a provider's books contain the requested operation."""
     if what == "refund":
         made = [one for tx in held for one in tx.refunds if name in f"{one.reference} {one.wire}"]
         return any(one.status != "failed" for one in made)

@@ -1,4 +1,4 @@
-"""The director: sets every actor going, and the faults, clocks and keys beside them."""
+"""The director: starts every actor, and the faults, clock changes and key changes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from simulation.history import History, Merchant
 
 LEAST_OPERATIONS = 5
-ANOTHER_ACCOUNT = 50  # the versions of its keys are counted from here: a rotation may be under way beside
+ANOTHER_ACCOUNT = 50  # the versions of its keys start here: a rotation can run at the same time
 
 
 async def direct(history: History) -> None:
-    """Everybody acts; done when the last one is. A history has at least five operations and one fault."""
+    """Run every actor; ends with the last one. A history has at least five operations and one fault."""
     plan, director = history.plan, _Director(history, "director")
     acts = [Story(history, str(number)).run() for number in range(1, plan.payments + 1)]
     acts += [director.fault(planned) for planned in plan.faults]
@@ -45,7 +45,7 @@ async def direct(history: History) -> None:
 class _Director(Host):
     def __init__(self, history: History, name: str) -> None:
         super().__init__(history, name)
-        # One person changes keys at a time: two at once may leave those here that end over there.
+        # One person changes keys at a time: two at once can leave keys here that have ended at the provider.
         self.keys_in_hand = asyncio.Lock()
 
     async def fault(self, planned: PlannedFault) -> None:
@@ -66,7 +66,8 @@ class _Director(Host):
         node.skew[0] = 0.0
 
     async def rotation(self, at: float) -> None:
-        """New keys at the provider, then here; deliveries are signed anew; some time later the old keys end."""
+        """New keys at the provider, then here. Webhooks are signed with the new secret; some time later the old keys
+        end."""
         await asyncio.sleep(at)
         async with self.keys_in_hand:
             h, merchant = self.h, self._any_merchant()
@@ -84,7 +85,8 @@ class _Director(Host):
         h.tell(f"the old keys of practice {merchant.practice} at {merchant.provider} end")
 
     async def move(self, at: float) -> None:
-        """A practice opens another account at its provider and pastes those keys; what the old one holds stays there."""
+        """A practice opens another account at its provider and enters its keys. The payments of the old account stay
+        there."""
         await asyncio.sleep(at)
         async with self.keys_in_hand:
             h, old = self.h, self._any_merchant()

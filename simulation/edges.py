@@ -1,6 +1,6 @@
-"""Stories at the edges: disputes, refunds and duplicates of the same money, words that nobody knows, corrected data.
+"""Edge-case stories: disputes, refunds and duplicates of the same money, unknown codes, corrected customer data.
 
-They are told where the seed says so (``plan.EDGES_FROM``). What they lead to is judged by the same books.
+Seeds from ``plan.EDGES_FROM`` on run them. The same books judge their results.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from polytill.simulator.wire import Provider
     from simulation.history import Merchant
 
-# Providers that tell of disputes; those that pay a lost one by a refund; those that tell inquiries apart; and those whose
-# desk refunds nothing while a chargeback is open.
+# Providers that report disputes; those that settle a lost one with a refund; those that report inquiries; and those
+# whose dashboard rejects refunds while a chargeback is open.
 DISPUTED_AT = ("stripe", "paystack", "paypal")
 PAY_BY_REFUND = ("paystack", "paypal")
 INQUIRE = ("stripe", "paypal")
@@ -34,8 +34,8 @@ REASONS = {
     "paystack": ("chargeback", "fraud", "a reason of next year"),
     "paypal": ("MERCHANDISE_OR_SERVICE_NOT_RECEIVED", "UNAUTHORISED", "A_REASON_OF_NEXT_YEAR"),
 }
-CORRECTED = "+254722000001"  # what "+254 (0)722 000 001" is
-# What declines are called here that no version of the product has heard of.
+CORRECTED = "+254722000001"  # the number of "+254 (0)722 000 001"
+# Decline codes that no version of the product knows.
 NEW_WORDS = {
     "stripe": ("a_decline_of_next_year", "Your card was declined."),
     "paystack": ("A decline of next year", "A decline of next year"),
@@ -47,10 +47,10 @@ NEW_WORDS = {
 
 
 class Edges(Host):
-    """What a story can do beside the usual."""
+    """The edge cases that a story can add."""
 
     def declines_in_new_words(self, merchant: Merchant, tx: Transaction) -> None:
-        """The provider declines with a code that nobody knows."""
+        """The provider declines with an unknown code."""
         self.h.count("edge.new_words")
         tx.said = NEW_WORDS[merchant.provider]
         self.h.network.providers[merchant.provider].pay(merchant.account, tx, "decline")
@@ -58,7 +58,7 @@ class Edges(Host):
         self.h.tell(f"{merchant.provider} declines {tx.reference} as {NEW_WORDS[merchant.provider][0]!r}")
 
     async def tries_again(self, practice: int, payment_id: str) -> bool:
-        """A payment failed, and its customer makes a new attempt. Whether there is one."""
+        """After a failed payment, the customer starts a new attempt. Returns whether there is one."""
         typed = self.chance.choice((None, Customer(phone="+254 (0)722 000 001"), Customer("Corrected@Example.com")))
         self.h.count("edge.tries_again" if typed is None else "edge.corrects_data")
         before = await self._attempts(practice, payment_id)
@@ -83,7 +83,7 @@ class Edges(Host):
         return len(oracle.read(self.h, practice, ("payment_attempts",)).of("payment_attempts", payment_id))
 
     async def same_money(self, practice: int, merchant: Merchant, tx: Transaction) -> None:
-        """A dispute, and beside it refunds at the provider and here, in any order."""
+        """A dispute, and refunds at the provider and here at the same time, in any order."""
         h, chance, provider = self.h, self.chance, self.h.network.providers[merchant.provider]
         if chance.random() < 0.3:
             self._refund_at_the_desk(provider, merchant, tx)
@@ -121,7 +121,7 @@ class Edges(Host):
         h.tell(f"provider: {made.kind} {made.id} is {outcome}{', paid by a refund' if made.paid_by_refund else ''}")
 
     async def _is_asked_about(self, practice: int, tx: Transaction, dispute: str) -> None:
-        """Money that an open chargeback is about is not refunded by a request that accepts no risk."""
+        """A request that does not accept the risk refunds no money of an open chargeback."""
 
         def told() -> list[int]:
             rows = oracle.read(self.h, practice, ("disputes",)).tables["disputes"]
@@ -130,7 +130,7 @@ class Edges(Host):
 
         payment_id, key = self._payment_of(tx), self.fresh("unasked")
         if sum(one.captured > 0 for one in self.h.transactions_of(payment_id)) > 1:
-            return  # paid twice: the dispute may be about the money that is no longer the payment's
+            return  # duplicate payment: the dispute can be about the other money
         free = tx.refundable - sum(told()) if told() else None
         answer = await self.ask(
             f"refund all of {payment_id}, which is disputed",
@@ -143,18 +143,18 @@ class Edges(Host):
         chance, code = self.chance, merchant.provider
         kind = chance.choice(("inquiry", "chargeback")) if code in INQUIRE else "chargeback"
         amount = chance.choice((None, None, max(1, tx.refundable // 3)))
-        # Paystack's samples name neither currency nor amount; of such a one the whole payment is disputed.
+        # Paystack's samples name neither currency nor amount. Such a dispute is about the whole payment.
         bare = code == "paystack" and amount is None and not tx.reserved and chance.random() < 0.5
         return DisputeStory(kind, amount, chance.choice(REASONS[code]), bare)
 
     def _refund_at_the_desk(self, provider: Provider, merchant: Merchant, tx: Transaction) -> None:
         if tx.refundable <= 100:
             return
-        # Never as much as is disputed: which of two equal amounts was returned how, a person has to say.
+        # Never the disputed amount: of two equal amounts, only a person can tell which was returned how.
         amount = self.chance.choice((tx.refundable, max(1, tx.refundable // 5)))
         if any(dispute.amount == amount for dispute in tx.disputes):
             amount -= 100
-        self.h.plan.compares = True  # of two refunds of one amount the deliveries may tell one
+        self.h.plan.compares = True  # of two refunds of one amount, the webhooks can report only one
         made = provider.refund_in_dashboard(merchant.account, tx, amount)
         self.h.count("edge.refund_beside_dispute")
         self.h.told_only += marks_of(made)
@@ -164,7 +164,7 @@ class Edges(Host):
         return next(name for name, made in self.h._by_payment.items() if tx in made)
 
     async def refunds_duplicates(self, practice: int) -> None:
-        """Staff refund what was paid twice, whatever else happens to that money."""
+        """Staff refund duplicate payments, regardless of other events about that money."""
         rows = oracle.read(self.h, practice, ("operator_cases",)).tables["operator_cases"]
         for case in [row for row in rows if row["kind"] == "excess" and row["state"] == "open"]:
             accepts = self.chance.random() < 0.5
@@ -179,5 +179,5 @@ class Edges(Host):
 
 
 def marks_of(made: Refund) -> list[str]:
-    """By what a delivery about a refund can be told: its id, or Paystack's other name for it."""
+    """The identifiers of a refund in webhooks: its id, and Paystack's other name for it."""
     return [made.id, *([made.wire["reference"]] if "reference" in made.wire else [])]

@@ -1,4 +1,4 @@
-"""Deliveries that lie: made up by strangers, by another tenant, or by the same practice's sandbox."""
+"""Forged webhooks: from strangers, from another practice, or from the same practice's sandbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
-    """What the provider would say if this had been paid."""
+    """The provider's webhook for this payment as if it had been paid."""
     provider = simulated.name
     claimed = copy.deepcopy(tx)
     claimed.status, claimed.captured, claimed.paid_at = "succeeded", claimed.amount, claimed.created_at
@@ -55,18 +55,20 @@ def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
 
 
 async def attack(history: History, chance: random.Random, merchant: Merchant, tx: Transaction) -> None:
-    """One lie about a payment that nobody has made."""
+    """One forged webhook about an unpaid payment."""
     kinds = ["forged_success", "foreign_signature"]
     profile = history.plan.profiles[merchant.practice]
     if profile.sandbox_beside and merchant.environment is Environment.production:
         kinds += ["sandbox_echo"] * 2
     if merchant.provider in ("flutterwave", "mpesa"):
-        kinds += ["known_word"] * 2  # no body is signed: whoever knows the word, or the address, can say anything
+        kinds += [
+            "known_word"
+        ] * 2  # no body is signed: anyone who knows the secret or the address can send any content
     kind = chance.choice(kinds)
     history.count(f"fault.{kind}")
     account, practice, environment = merchant.account, merchant.practice, merchant.environment
     if kind == "sandbox_echo":
-        # The practice's own developer tries the same reference with the test keys, and "pays" it with a test card.
+        # The practice's own developer uses the same reference with the sandbox keys and pays it with a test card.
         environment = Environment.sandbox
         account = next(
             m.account

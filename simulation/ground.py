@@ -1,7 +1,7 @@
-"""What every history of one process starts from: an installation made once, and copies of its databases.
+"""The starting point of every history of one process: an installation created once, and copies of its databases.
 
-The owner database, the practices and their configurations are made with fixed randomness, so that they are the same in
-every process; a history is handed fresh copies and may do with them what it likes.
+The owner database, the practices and their configurations are created with fixed randomness, so that they are the same
+in every process. Each history gets fresh copies and may change them freely.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ PATHS = {
     "stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3", "paypal": "/paypal",
     "flutterwave_v4": "/flutterwave_v4", "mpesa": "/mpesa",
 }  # fmt: skip
-# Those that the world knew first, and those that joined them: plan.py says in which histories.
+# The first providers of the simulation, and those added later: ``plan.py`` decides in which histories.
 FIRST = ("flutterwave", "paystack", "stripe")
 JOINED = ("flutterwave_v4", "mpesa", "paypal")
 PUSHED = ("flutterwave_v4", "mpesa")  # charges without a page, one try each
 EVERYWHERE = ("KES", "NGN", "USD")
-CURRENCIES = {"paypal": ("USD",), "flutterwave_v4": ("KES", "NGN"), "mpesa": ("KES",)}  # the others take all three
+CURRENCIES = {"paypal": ("USD",), "flutterwave_v4": ("KES", "NGN"), "mpesa": ("KES",)}  # the others accept all three
 PRACTICES = 3
 EXPIRES_S = 1800
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How one practice is set up: its providers by falling priority, its environment, keys of the other one beside."""
+    """The set-up of one practice: its providers by falling priority, its environment, and whether it also has sandbox
+    keys."""
 
     providers: tuple[str, ...]
     environment: Environment
@@ -59,14 +60,14 @@ class Profile:
 
     @property
     def name(self) -> str:
-        """As it stands in a history."""
+        """Its name in a history."""
         return (
             f"{'+'.join(self.providers)} {self.environment.value}{' (sandbox beside)' if self.sandbox_beside else ''}"
         )
 
 
 def currencies_of(provider: str) -> tuple[str, ...]:
-    """What a provider is paid in here."""
+    """The currencies of a provider in the simulation."""
     return CURRENCIES.get(provider, EVERYWHERE)
 
 
@@ -76,13 +77,13 @@ def secret_key(practice: int, provider: str, environment: Environment, version: 
     mark = f"p{practice}{provider.replace('_', '')}v{version}".ljust(32, "0")
     if provider == "flutterwave":
         return f"FLWSECK{'' if live else '_TEST'}-{mark}-X"
-    if provider in JOINED:  # their keys do not tell where they belong
+    if provider in JOINED:  # their keys do not show their environment
         return f"{'live' if live else 'test'}{mark}"
     return f"sk_{'live' if live else 'test'}_{mark}"
 
 
 def webhook_secret(practice: int, provider: str, environment: Environment, version: int = 1) -> str:
-    """What the provider signs deliveries with. Paystack: the secret key itself."""
+    """The secret that the provider signs webhooks with. Paystack: the secret key itself."""
     if provider == "paystack":
         return secret_key(practice, provider, environment, version)
     if provider == "paypal":
@@ -105,15 +106,15 @@ def keys_of(practice: int, provider: str, environment: Environment, version: int
 
 
 class NoNetwork:
-    """Stands where the way to the providers would."""
+    """The transport in place of the network to the providers."""
 
     async def send(self, *call: object) -> tuple[int, dict[str, str], bytes]:
-        """Nobody is there."""
+        """No connection is possible."""
         raise AssertionError("nothing is called while the ground is laid")
 
 
 def settings_for(folder: Path, owner_database_url: str, practice_databases: str) -> Settings:
-    """What every installation of the world is set to."""
+    """The settings of every installation of the simulation."""
     return Settings(
         _env_file=None,
         owner_database_url=owner_database_url,
@@ -126,7 +127,7 @@ def settings_for(folder: Path, owner_database_url: str, practice_databases: str)
 
 
 async def fill_catalog(desk: Desk) -> None:
-    """The providers, as the simulator pretends them."""
+    """Add the simulator's providers to the catalog."""
     for code, path in PATHS.items():
         given = {
             "code": code, "name": code.capitalize(), "api_base_url": SIMULATOR + path,
@@ -136,7 +137,7 @@ async def fill_catalog(desk: Desk) -> None:
 
 
 async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
-    """A practice's configurations; the tokens of its hooks by provider."""
+    """Create a practice's configurations. Returns the tokens of its hooks by provider."""
     tokens = {}
     for place, code in enumerate(profile.providers):
         wish = Wish(
@@ -152,7 +153,7 @@ async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
 
 
 class Ground:
-    """One process's installation. ``folder`` holds what histories use; it is thrown away in the end."""
+    """One process's installation. ``folder`` holds the files of histories; it is deleted at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -195,19 +196,19 @@ class Ground:
         await desk.owner.engine.close()
 
     def _bytes(self, path: Path) -> bytes:
-        # Closing the last connection has put everything into the file itself.
+        # Closing the last connection has written everything into the file itself.
         assert not path.with_name(path.name + "-wal").exists()
         return path.read_bytes()
 
     def practice(self, number: int, profile: Profile) -> bytes:
-        """The database of a practice that is set up like this."""
+        """The database of a practice with this set-up."""
         kept = self._kept.get((number, profile))
         if kept is None:
             kept = self._kept[number, profile] = run(self.loop, self._configured(number, profile))
         return kept
 
     async def _configured(self, number: int, profile: Profile) -> bytes:
-        # Randomness of its own: whichever history needs it first, it comes out the same.
+        # Its own randomness, so that the result does not depend on which history needs it first.
         chance = random.Random(f"{number} {profile.name}")
         desk = self._desk(World(lambda: EPOCH_S - 3600, chance.randbytes))
         path = self.folder / "made" / "practices" / f"{self.names[number]}.db"
@@ -218,14 +219,14 @@ class Ground:
         return self._bytes(path)
 
     def lay(self, profiles: dict[int, Profile]) -> Mapping[str, KeptDatabase]:
-        """The databases of one history as they were made: ``owner``, and those of its practices by their names."""
+        """The databases of one history in their initial state: ``owner``, and those of its practices by name."""
         kept: dict[str, KeptDatabase] = {"owner": self._rewound("owner", len(profiles), self.owners[len(profiles)])}
         for number, profile in profiles.items():
             kept[self.names[number]] = self._rewound(profile, number, self.practice(number, profile))
         return kept
 
     def close(self) -> None:
-        """Let go of every file."""
+        """Close every file."""
         for kept in self._files.values():
             kept.close()
         self.loop.close()
@@ -242,12 +243,12 @@ class Ground:
 
 @contextmanager
 def ground(lay: Callable[[Path], Ground] = Ground) -> Iterator[Ground]:
-    """Lay the ground in memory where there is such a place, else in the temporary folder."""
+    """Create the installation in memory if there is such a folder, else in the temporary folder."""
     memory = Path("/dev/shm")  # noqa: S108 — files that live as long as the campaign
     parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix=f"polytill-world-{os.getpid()}-", dir=parent) as folder:
         laid = lay(Path(folder))
-        gc.freeze()  # what was loaded until now stays: there is no use in looking through it again and again
+        gc.freeze()  # objects loaded until now stay, so the garbage collector need not scan them again
         try:
             yield laid
         finally:

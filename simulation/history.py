@@ -1,4 +1,4 @@
-"""One history: practices, nodes, payers and faults from one seed, run to quiescence, and judged by the books."""
+"""One history: practices, nodes, customers and faults from one seed, run until nothing is pending, judged by the books."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from simulation.wires import WorldNetwork
 
 @dataclass(slots=True)
 class Merchant:
-    """One account at a provider, and whose it is."""
+    """One account at a provider, and its practice."""
 
     practice: int
     provider: str
@@ -38,12 +38,12 @@ class Merchant:
     account: Account
     version: int = 1
     seen: int = 0
-    left: bool = False  # for another account: no new payments, but everything else goes on
+    left: bool = False  # for another account: no new payments, but everything else continues
 
 
 @dataclass(slots=True)
 class Judged:
-    """How a history ended. No problems: every fact of the books is in the rows, and the other way round."""
+    """The result of a history. Without problems, every fact of the books is in the rows and vice versa."""
 
     seed: int
     problems: list[str]
@@ -52,13 +52,13 @@ class Judged:
 
 
 class History:
-    """The state of one run. Everything random in it comes from the seed, in the order in which the loop asks."""
+    """The state of one run. All its randomness comes from the seed, in the order in which the loop requests it."""
 
     def __init__(self, ground: Ground, seed: int, telling: bool) -> None:
         self.ground, self.seed = ground, seed
         self.loop = ground.loop
         self.loop.now = 0.0
-        # Four streams, so that what actors want does not change with how often the product pauses.
+        # Four streams, so that the actors' choices do not change with the number of pauses in the product.
         self.jitter = random.Random(seed ^ 0x71773)
         self.bytes: Callable[[int], bytes] = random.Random(seed ^ 0x5EED).randbytes
         self.lines: list[str] | None = [] if telling else None
@@ -70,18 +70,20 @@ class History:
         self.kept = ground.lay(self.plan.profiles)
         self.network = WorldNetwork(self)
         self.revoked: set[tuple[str, str]] = set()
-        self.handed: set[str] = set()  # references whose link a payer holds
-        self.keys: dict[tuple[int, str], str] = {}  # what an idempotency key has meant
-        self.asked: dict[str, int] = {}  # refunds that hosts asked for, by their key
-        self.other_amount: set[str] = set()  # references that a payer paid with another amount
-        self.agreed: dict[str, float] = {}  # when a payer agreed at PayPal, by reference, while it was open here
-        self.agreed_too_late: set[str] = set()  # and those that were given up long before
-        self.heard: set[str] = set()  # references of which a provider without pages has told us, taken or not
+        self.handed: set[str] = set()  # references whose payment link a customer has
+        self.keys: dict[tuple[int, str], str] = {}  # the payment of each idempotency key
+        self.asked: dict[str, int] = {}  # refunds that hosts requested, by their key
+        self.other_amount: set[str] = set()  # references that a customer paid with another amount
+        self.agreed: dict[
+            str, float
+        ] = {}  # when a customer approved at PayPal, by reference, while the payment was open here
+        self.agreed_too_late: set[str] = set()  # and those approved long after we gave up the payment
+        self.heard: set[str] = set()  # references that a provider without pages has reported, processed or not
         self.rekeyed: set[tuple[int, str]] = set()  # practices whose keys at a provider were changed
-        self.said: dict[str, list[tuple[str, bool, str | None]]] = {}  # what staff tried to decide, by subject
-        self.decided: dict[str, tuple[str, bool, str | None]] = {}  # and what they were told is decided
-        self.strange: set[str] = set()  # references that the practice's software did not make
-        self.told_only: list[str] = []  # ids of what a provider tells by delivery and nothing else
+        self.said: dict[str, list[tuple[str, bool, str | None]]] = {}  # the decisions that staff tried, by subject
+        self.decided: dict[str, tuple[str, bool, str | None]] = {}  # and the decisions that were confirmed to them
+        self.strange: set[str] = set()  # references that the practice's software did not create
+        self.told_only: list[str] = []  # ids of facts that a provider reports only by webhook
         self.hook_names: dict[str, str] = {}
         self.merchants: list[Merchant] = []
         self._by_payment: dict[str, list[Transaction]] = {}
@@ -98,7 +100,7 @@ class History:
             self.open_account(number, code, environment)
 
     def open_account(self, number: int, code: str, environment: Environment, version: int = 1) -> Merchant:
-        """A practice's account at a provider, which knows where its events go."""
+        """Open a practice's account at a provider and register its webhook address."""
         account = self.network.account(code, secret_key(number, code, environment, version))
         merchant = Merchant(number, code, environment, account, version)
         self.merchants.append(merchant)
@@ -106,7 +108,7 @@ class History:
         return merchant
 
     def register(self, merchant: Merchant) -> None:
-        """Tell a provider where an account's events go, and what to sign them with."""
+        """Register an account's webhook address and signing secret at the provider."""
         profile = self.plan.profiles[merchant.practice]
         token = self.ground.tokens[merchant.practice, profile][merchant.provider]
         url = f"http://127.0.0.1:8420/hooks/{token}"
@@ -116,31 +118,31 @@ class History:
             Hook(merchant.provider, merchant.account.key, url, signed_with, refund_events=True)
         )
 
-    # ── Telling ──
+    # ── Reporting ──
 
     def tell(self, line: str) -> None:
-        """One line of the history."""
+        """Add one line to the history."""
         if self.lines is not None:
             self.lines.append(f"{self.loop.now:>12.3f}  {line}")
 
     def count(self, kind: str) -> None:
-        """Something happened."""
+        """Count one event of this kind."""
         self.tally.counts[kind] += 1
 
     def problem(self, text: str) -> None:
-        """Something that must never be."""
+        """Record a problem: something that must never happen."""
         if text not in self.problems:
             self.problems.append(text)
             self.tell(f"PROBLEM {text}")
 
     def unexpected(self, text: str) -> None:
-        """An error that no caller could have caused."""
+        """Record an error that no caller can have caused."""
         self.problem(f"error: {text}")
 
-    # ── Dying ──
+    # ── Crashes ──
 
     def dies_at(self, point: str) -> bool:
-        """Whether the node that passes this point dies there."""
+        """Whether the node that passes this point crashes there."""
         fresh = point not in self._met
         if fresh:
             self._met.add(point)
@@ -154,12 +156,12 @@ class History:
         return False
 
     def any_life(self) -> Life | None:
-        """A node that is up, whichever."""
+        """Any node that is up."""
         up = [life for life in (node.up() for node in self.nodes) if life is not None]
         return self.jitter.choice(up) if up else None
 
     async def sweep(self, life: Life) -> None:
-        """One round of a node's background work."""
+        """One sweep of a node."""
         till = Polytill(life.desk)
         try:
             await lease.renew(life.desk)
@@ -173,7 +175,7 @@ class History:
     # ── Books ──
 
     def look_at_books(self, provider: Provider, key: str | None) -> None:
-        """Called after every call: what it made over there is noted, and a second live link is a problem."""
+        """Called after every call: records its transactions at the provider; a second payable link is a problem."""
         for merchant in self.merchants:
             account = merchant.account
             while merchant.seen < len(account.transactions):
@@ -189,9 +191,10 @@ class History:
             return
         before = self._by_payment.setdefault(payment_id, [])
         for other in before:
-            # A charge without a page is in the payer's hand from the first: on their phone, or as an account to pay to.
+            # A charge without a page reaches the customer at once: on their phone, or as an account to pay into.
             if other.payable and (other.reference in self.handed or other.provider in PUSHED):
-                # An earlier attempt than the link in hand is a call that came late. Ids do not tell: clocks jump.
+                # An earlier attempt than the link that the customer has is a delayed call. Ids do not show the order:
+                # clocks jump.
                 rows = [row for row in attempts if row["payment_id"] == payment_id]
                 number = {row["id"]: row["number"] for row in rows}
                 if number.get(tx.reference, len(rows) + 1) > number.get(other.reference, 0):
@@ -199,7 +202,7 @@ class History:
         before.append(tx)
 
     def transaction(self, practice: int, reference: str) -> tuple[Merchant, Transaction] | None:
-        """The transaction of a reference of ours: the one that can be paid, else the newest."""
+        """The transaction of one of our references: the one that can be paid, else the newest."""
         for merchant in self.merchants:
             if merchant.practice != practice:
                 continue
@@ -210,13 +213,13 @@ class History:
         return None
 
     def transactions_of(self, payment_id: str) -> list[Transaction]:
-        """What was made at any provider for one payment."""
+        """The transactions at all providers for one payment."""
         return self._by_payment.get(payment_id, [])
 
     # ── The run ──
 
     async def live(self) -> None:
-        """From the first act to the verdict."""
+        """Run from the first act to the verdict."""
         self._describe()
         for node in self.nodes:
             node.boot()
@@ -241,7 +244,7 @@ class History:
 
 @contextmanager
 def _overhearing(history: History) -> Iterator[None]:
-    """Errors that the product only logs are heard: some of them are mistakes that would otherwise stay unseen."""
+    """Report errors that the product only logs: some of them are bugs that nothing else would show."""
 
     def hear(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
         name, error = event.get("event"), event.get("error")
@@ -260,7 +263,7 @@ def _overhearing(history: History) -> Iterator[None]:
         structlog.configure(**before)
 
 
-# What can only be a mistake in the product, by the type that is logged.
+# Types of logged errors that can only be bugs of the product.
 _OURS = frozenset(
     {
         "AssertionError", "AttributeError", "KeyError", "TypeError", "ValueError", "IndexError", "StopIteration",
@@ -271,7 +274,7 @@ _OURS = frozenset(
 
 
 def run_history(ground: Ground, seed: int, telling: bool = False) -> Judged:
-    """Run one history; the same seed gives the same history, told or not."""
+    """Run one history. The same seed gives the same history, whether lines are recorded or not."""
     history = History(ground, seed, telling)
     with _overhearing(history):
         try:

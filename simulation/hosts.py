@@ -1,4 +1,4 @@
-"""Hosts: the practices' own software, which asks, retries with the same key when a node dies, and gives up at last."""
+"""Hosts: the practices' own software. It sends requests, retries with the same key after a crash, and finally gives up."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Act = Callable[[Desk], Coroutine[Any, Any, Any]]
 TRIES = 9
-USUAL_REFUND = 50_00  # what is given back again and again, by the host and at the provider
+USUAL_REFUND = 50_00  # the amount that the host and the provider refund repeatedly
 
 
 class Host:
-    """One practice's software, or a part of it. ``chance`` is its own: what it wants depends on nobody else."""
+    """One practice's software, or a part of it. ``chance`` is its own, so its choices depend on nothing else."""
 
     def __init__(self, history: History, name: str) -> None:
         self.h = history
@@ -34,12 +34,12 @@ class Host:
         self._keys = 0
 
     def fresh(self, kind: str) -> str:
-        """An idempotency key that was never used."""
+        """An unused idempotency key."""
         self._keys += 1
         return f"{kind}-{self.name}.{self._keys}"
 
     async def ask(self, what: str, act: Act) -> Any:
-        """Ask until there is an answer, with the same key every time. A refusal comes back as the exception."""
+        """Send a request until there is an answer, always with the same key. A rejection is returned as the exception."""
         h = self.h
         for number in range(TRIES):
             if number:
@@ -72,14 +72,14 @@ class Host:
         return None
 
     def hand(self, taken: Taken) -> None:
-        """The payer gets what there is to act on."""
+        """Give the customer the next action."""
         payable = {a.id for a in taken.attempts if a.state is AttemptState.needs_action and a.next_action is not None}
         if len(payable) > 1:
             self.h.problem(f"a second link for payment {taken.payment.id} beside the one in the payer's hand")
         self.h.handed |= payable
 
     async def look(self, practice: int, payment_id: str) -> Taken | None:
-        """Ask for a payment's present truth."""
+        """Read the current state of a payment."""
         self.h.count("host.confirm")
         answer = await self.ask(
             f"confirm {payment_id}", lambda desk: lookup.confirm(desk, practice, payment_id)
@@ -90,7 +90,7 @@ class Host:
         return None
 
     async def cancel(self, practice: int, payment_id: str) -> None:
-        """Call a payment off."""
+        """Cancel a payment."""
         self.h.count("host.cancel")
         key = self.fresh("cancel")
         await self.ask(
@@ -98,7 +98,7 @@ class Host:
         )
 
     async def capture(self, practice: int, payment_id: str, amount: int | None) -> None:
-        """Take what is held, or part of it."""
+        """Capture an authorized payment, or part of it."""
         self.h.count("host.capture")
         key = self.fresh("capture")
         await self.ask(
@@ -107,7 +107,7 @@ class Host:
         )
 
     async def refund(self, practice: int, payment_id: str, accepts: bool = False) -> None:
-        """Refund some of it; at times two requests at once under one key. ``accepts``: also what is disputed."""
+        """Refund part of a payment, at times with two requests at once under one key. ``accepts``: also disputed money."""
         h, chance = self.h, self.chance
         await asyncio.sleep(chance.uniform(0, 3))
         h.count("host.refund")
@@ -127,7 +127,7 @@ class Host:
         if not made and not accepts and any(getattr(answer, "code", "") == "payment_disputed" for answer in answers):
             h.count("edge.refused_while_disputed")
             accepts = True
-            again = await once()  # the refusal has left the key free
+            again = await once()  # the rejection has left the key unused
             if getattr(again, "code", "") in ("payment_disputed", "idempotency_key_reused"):
                 h.problem(f"the refund {key} was refused although its risk was accepted: {again.code}")
 

@@ -1,7 +1,7 @@
-"""Database files that are used by one history after the other, with their open connections.
+"""Database files that histories use one after another, with their open connections.
 
-To copy a file, open it and prepare the same statements again would cost more than the history itself. A connection
-that a dying node leaves behind is rolled back, which is all that its closing would have done.
+Copying a file, opening it and preparing the same statements again would cost more than the history itself. A connection
+of a crashed node is rolled back, which has the same effect as closing it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ class LivingEngine(Engine, Protocol):
     """An engine that ends with its node."""
 
     def end(self) -> None:
-        """Let go at once, and undo what is not committed."""
+        """End immediately and roll back uncommitted changes."""
 
 
 class KeptDatabase(Protocol):
-    """A database that histories use one after the other, on either engine."""
+    """A database that histories use one after another, on either engine."""
 
     def engine(self, life: Life, prefix: str) -> LivingEngine:
-        """One node's way to it."""
+        """One node's engine for it."""
 
     def rows(self, sql: str) -> list[Any]:
-        """What is committed, read past every node."""
+        """The committed rows, read without a node."""
 
 
-# Written when a database is made, and never again.
+# Written when a database is created, and never again.
 CONSTANT = ("alembic_version", "currencies", "identity")
 
 
 class Kept:
-    """One file, what was in it when it was made, and the connections to it that nobody uses now."""
+    """One file, its initial content, and the idle connections to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,11 +62,11 @@ class Kept:
         return steps
 
     def rows(self, sql: str) -> list[Any]:
-        """What is committed, read past every node."""
+        """The committed rows, read without a node."""
         return self._reader._fetch_now(sql, ())
 
     def rewind(self) -> None:
-        """As it was made."""
+        """Restore the initial content."""
         self._reader._commit_now([Step("PRAGMA defer_foreign_keys = ON", (), None), *self._made])
 
     def take(self) -> sqlite3.Connection:
@@ -81,25 +81,25 @@ class Kept:
         return connection
 
     def close(self) -> None:
-        """Close every connection that nobody uses."""
+        """Close every idle connection."""
         for connection in self.idle:
             connection.close()
         if self._reader._connection is not None:
             self._reader._connection.close()
 
     def give_back(self, connection: sqlite3.Connection) -> None:
-        """The node has ended; what it had not committed is undone."""
+        """Return the connection of an ended node; uncommitted changes are rolled back."""
         if connection.in_transaction:
             connection.rollback()
         self.idle.append(connection)
 
     def engine(self, life: Life, prefix: str) -> LivingEngine:
-        """One node's way to this file."""
+        """One node's engine for this file."""
         return KeptEngine(self, life, prefix)
 
 
 class KeptEngine(SqliteEngine):
-    """The product's engine over a kept file. Work runs in place, so no task of its own has to guard a thread's turn."""
+    """The product's engine over a reused file. Work runs in place, so no separate task has to guard a thread's turn."""
 
     def __init__(self, kept: Kept, life: Life, prefix: str) -> None:
         super().__init__(kept.path, partial(life.hop, prefix))
@@ -117,7 +117,7 @@ class KeptEngine(SqliteEngine):
             return await self._hop(work)
 
     def end(self) -> None:
-        """Let go at once; an open transaction is rolled back."""
+        """End immediately; an open transaction is rolled back."""
         if self._connection is not None:
             self._kept.give_back(self._connection)
             self._connection = None

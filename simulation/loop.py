@@ -1,4 +1,4 @@
-"""An event loop whose time is a number: when nothing is ready, it jumps to the next timer. No sockets, no threads."""
+"""An event loop with virtual time: if nothing is ready, it jumps to the next timer. No sockets, no threads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class NothingToDo(RuntimeError):
-    """Everybody waits and no timer is left: in the real world this process would hang for ever."""
+    """All tasks wait and no timer is left: outside a simulation this process would hang forever."""
 
 
 class _Jump:
-    """Stands where a selector stands: to wait is to move the time."""
+    """A replacement for a selector: waiting advances the time."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -36,7 +36,7 @@ class _Jump:
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer that comes after the earlier ones of the same time. asyncio leaves their order open."""
+    """A timer that comes after earlier ones of the same time. asyncio leaves their order open."""
 
     number: int
 
@@ -70,14 +70,14 @@ class VirtualLoop(BaseEventLoop):
         return timer
 
     def _process_events(self, event_list: list[Any]) -> None:
-        """No sockets, no events."""
+        """There are no sockets, so there are no events."""
 
     def _write_to_self(self) -> None:
-        """Nobody calls from another thread."""
+        """No other thread makes calls."""
 
 
 class _Wait:
-    """Waits for real where a database is at work, and jumps where nothing but time is waited for."""
+    """Waits in real time while a database works, and jumps if all tasks wait only for time."""
 
     def __init__(self, loop: RealLoop, selector: selectors.BaseSelector) -> None:
         self._loop, self._selector = loop, selector
@@ -86,7 +86,7 @@ class _Wait:
         return getattr(self._selector, name)
 
     def select(self, timeout: float | None) -> list[Any]:
-        """Let up to ``timeout`` seconds pass: as they really pass while a database works, else at once."""
+        """Let up to ``timeout`` seconds pass: in real time while a database works, else at once."""
         loop = self._loop
         if loop.at_work:
             started = time.monotonic()
@@ -102,7 +102,8 @@ class _Wait:
 
 
 class RealLoop(asyncio.SelectorEventLoop):
-    """For a database behind a socket: who is served first is up to the server; between its answers the time jumps."""
+    """A loop for a database behind a socket: the server decides the order of answers; between its answers the time
+    jumps."""
 
     def __init__(self) -> None:
         selector = selectors.DefaultSelector()
@@ -118,7 +119,7 @@ class RealLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a database is at work."""
+        """Mark the time in which a database works."""
         self.at_work += 1
         try:
             yield
@@ -130,7 +131,7 @@ WorldLoop = VirtualLoop | RealLoop
 
 
 def run(loop: WorldLoop, main: Any) -> Any:
-    """Run ``main`` to its end on ``loop``, then cancel what is left of it."""
+    """Run ``main`` to its end on ``loop``, then cancel the remaining tasks."""
     try:
         return loop.run_until_complete(main)
     finally:
@@ -138,7 +139,7 @@ def run(loop: WorldLoop, main: Any) -> Any:
             left = [task for task in asyncio.all_tasks(loop) if not task.done()]
             if not left:
                 break
-            # In the order in which they were made, so that the end is as repeatable as the rest.
+            # In the order of their creation, so that the end is as repeatable as the rest.
             for task in sorted(left, key=lambda task: int(task.get_name().rpartition("-")[2])):
                 task.cancel()
             loop.run_until_complete(_settle())

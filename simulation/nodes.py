@@ -1,7 +1,7 @@
-"""Nodes that can die: a service over the files of a history, whose every write and call is a point of death.
+"""Nodes that can crash: a service over the files of a history. Every write and every call is a crash point.
 
-A dead node's tasks never reach the database or the network again; what it had not committed is rolled back when its
-connections close. Which task runs next is decided by seeded delays around its work, and by nothing else.
+A crashed node's tasks never reach the database or the network again. Its uncommitted changes are rolled back when its
+connections close. Only seeded delays around its work decide which task runs next.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _labels: dict[tuple[str, ...], str] = {}
 
 
 def label_of(work: Callable[[], Any]) -> str | None:
-    """What a piece of work writes; None where it only reads."""
+    """What a piece of work writes; None if it only reads."""
     if not isinstance(work, partial):
         return None
     name = work.func.__name__
@@ -49,7 +49,7 @@ def label_of(work: Callable[[], Any]) -> str | None:
 
 
 def label_of_steps(steps: list[Step]) -> str:
-    """What a unit writes."""
+    """What a unit of work writes."""
     texts = tuple(step.sql for step in steps)
     label = _labels.get(texts)
     if label is None:
@@ -69,7 +69,7 @@ class _Cluster(Cluster):
 
 
 class Life:
-    """One process from its start to its death."""
+    """One process from its start to its crash."""
 
     def __init__(self, history: History, name: str, skew: list[float]) -> None:
         self.history = history
@@ -78,7 +78,7 @@ class Life:
         self.loop = history.loop
         self.died: asyncio.Future[None] = self.loop.create_future()
         self.engines: list[LivingEngine] = []
-        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they began
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their start
         self.swept = False
         ground, kept = history.ground, history.kept
         world = World(lambda: EPOCH_S + self.loop.now + skew[0], history.bytes, lambda: self.loop.now)
@@ -89,12 +89,12 @@ class Life:
         self.desk = Desk(ground.settings, world, ground.ring, owner, opening, Registry(), http)
 
     def check(self) -> None:
-        """A dead node does nothing any more."""
+        """Raise ``NodeDied`` if the node has crashed."""
         if not self.alive:
             raise NodeDied
 
     async def hop(self, prefix: str, work: Callable[[], Any]) -> Any:
-        """Run database work here and now, between seeded pauses, with a point of death on both sides of a write."""
+        """Run database work here and now, between seeded pauses, with a crash point before and after a write."""
         history = self.history
         label = label_of(work)
         if history.jitter.random() < (0.12 if label is None else 0.4):
@@ -122,7 +122,7 @@ class Life:
             self.check()
 
     def point(self, when: str, what: str) -> None:
-        """A point of death: go on, or be gone."""
+        """A crash point: continue or crash."""
         history = self.history
         history.tally.passed[f"{when} {what}"] += 1
         if history.dies_at(f"{when} {what}"):
@@ -133,26 +133,26 @@ class Life:
             raise NodeDied
 
     def die(self) -> None:
-        """Gone, at once."""
+        """Crash at once."""
         self.alive = False
         for engine in self.engines:
             engine.end()
         if not self.died.done():
             self.died.set_result(None)
-        # The one that dies is itself among them: it unwinds by its exception, the others at their next step.
+        # The task that crashes is one of them: its exception ends it, and the others end at their next step.
         for task in list(self.tasks):
             if task is not asyncio.current_task():
                 task.cancel()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of this node."""
+        """Start a task of this node."""
         task = self.loop.create_task(work)
         self.tasks[task] = None
         task.add_done_callback(lambda ended: self.tasks.pop(ended, None))
         return task
 
     async def serve(self, act: Callable[[Desk], Coroutine[Any, Any, Any]], patience_s: float) -> Any:
-        """Ask this node for something, as a client would. ``Cut`` where it dies, or takes longer than that."""
+        """Send this node a request, as a client would. ``Cut`` if it crashes or takes longer than the limit."""
         if not self.alive:
             raise Cut("nobody there")
         task = self.start(act(self.desk))
@@ -168,7 +168,7 @@ class Life:
 
 
 class Node:
-    """A place where lives follow each other. ``skew`` is how wrong its clock is, in seconds."""
+    """A place where processes run one after another. ``skew`` is the error of its clock in seconds."""
 
     def __init__(self, history: History, name: str) -> None:
         self.history = history
@@ -178,11 +178,11 @@ class Node:
         self._lives = 0
 
     def up(self) -> Life | None:
-        """The present life, if there is one."""
+        """The running process, if there is one."""
         return self.life if self.life is not None and self.life.alive else None
 
     def boot(self) -> Life:
-        """Start anew, with its background sweeps."""
+        """Start a new process with its background sweeps."""
         self._lives += 1
         self.life = life = Life(self.history, f"{self.name}.{self._lives}", self.skew)
         life.start(self._sweeps(life))
@@ -200,7 +200,7 @@ class Node:
             self.boot()
 
     async def _sweeps(self, life: Life) -> None:
-        # Often at first, then thinning out: long waits in a history must not cost a sweep for every second of them.
+        # Often at first, then less often: long waits in a history must not cost a sweep per second.
         pause = 2.0 + self.history.jitter.random() * 10
         while self.history.active:
             await asyncio.sleep(pause)

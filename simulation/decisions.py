@@ -79,8 +79,8 @@ class Decisions:
         ]  # fmt: skip
 
     def _made(self, row: Row) -> bool:
-        """Whether a provider has a refund under our name, or one of that amount under no name of ours, which then
-        counts as the one that staff marked as made."""
+        """Whether a provider has a refund with this id, or one of that amount with none of our ids, which then counts as
+        the one that staff marked as made."""
         ours = [one["id"] for one in self.rows.of("refunds", row["payment_id"])]
         made = [one for tx in self.books[row["attempt_id"]] for one in tx.refunds]
         nameless = [one for one in made if not any(name in f"{one.reference} {one.wire}" for name in ours)]

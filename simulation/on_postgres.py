@@ -1,7 +1,7 @@
-"""The same histories on a PostgreSQL server: the inputs come from the seed, the schedule is the server's.
+"""The same histories on a PostgreSQL server: the inputs come from the seed, the schedule from the server.
 
-Every write and every call is a point of death here too, but who is served first is real: a seed that fails may have to
-be run several times. Nodes have connections of their own, which end with them.
+Every write and every call is a crash point here, too, but the order of queries is real: a failing seed may need several
+runs. Nodes have their own connections, which end with them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname 
 
 
 class _Beside:
-    """A thread with a loop of its own, for whoever reads past every node and may not let time pass."""
+    """A thread with its own loop, for readers that use no node and may not let time pass."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -60,18 +60,18 @@ class _Beside:
         self._thread.start()
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Wait for it here and now."""
+        """Run the work and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def close(self) -> None:
-        """No more."""
+        """Stop the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
 
 class Reached:
-    """One database of the server: what was in it when it was made, and a way to it past every node."""
+    """One database of the server: its initial content, and a connection to it without a node."""
 
     def __init__(self, beside: _Beside, server_url: str, name: str) -> None:
         self._beside, self._server_url, self.name = beside, server_url, name
@@ -80,21 +80,23 @@ class Reached:
         self._tables = [row["tablename"] for row in found if row["tablename"] not in CONSTANT]
 
     def rows(self, sql: str) -> list[Any]:
-        """What is committed."""
+        """The committed rows."""
         return list(self._beside.do(self._connection.fetch(sql)))
 
     def content(self) -> dict[str, list[Any]]:
-        """Everything that is in it now."""
+        """The current content."""
         return {table: self.rows("SELECT * FROM " + table) for table in self._tables}  # noqa: S608
 
     def rewind(self, content: dict[str, list[Any]]) -> None:
-        """As it was; whoever of an earlier history is still connected is sent away first."""
+        """Restore the initial content. Connections of earlier histories are ended first."""
         self._beside.do(self._rewind(content))
 
     async def _rewind(self, content: dict[str, list[Any]]) -> None:
         await self._connection.fetch(_OTHERS, self.name)
         async with self._connection.transaction():
-            await self._connection.execute("SET LOCAL session_replication_role = replica")  # no foreign keys meanwhile
+            await self._connection.execute(
+                "SET LOCAL session_replication_role = replica"
+            )  # no foreign key checks in this transaction
             await self._connection.execute(";".join("DELETE FROM " + table for table in self._tables))  # noqa: S608
             for table, rows in content.items():
                 for row in rows:
@@ -106,18 +108,18 @@ class Reached:
                     )
 
     def engine(self, life: Life, prefix: str) -> LifeEngine:
-        """One node's way to it."""
+        """One node's engine for it."""
         made = LifeEngine(Budget(self._server_url, CONNECTIONS), self.name, life, prefix)
         life.engines.append(made)
         return made
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         self._beside.do(self._connection.close())
 
 
 class LifeEngine(PostgresEngine):
-    """The product's engine, with a point of death on both sides of a write, and an end with its node."""
+    """The product's engine, with a crash point before and after a write, and an end with its node."""
 
     def __init__(self, budget: Budget, database: str, life: Life, prefix: str) -> None:
         super().__init__(budget, database)
@@ -152,7 +154,7 @@ class LifeEngine(PostgresEngine):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTx]:
-        """See ``PostgresEngine.transaction``. It is one piece of work, with its points of death around its end."""
+        """See ``PostgresEngine.transaction``. It is one piece of work, with its crash points around its end."""
         life = self._life
         life.check()
         assert isinstance(life.loop, RealLoop)
@@ -168,20 +170,20 @@ class LifeEngine(PostgresEngine):
         life.point("after_write", self._prefix + "end of a transaction")
 
     def end(self) -> None:
-        """Let go at once; the server undoes what was not committed."""
+        """End immediately; the server rolls back uncommitted changes."""
         while self._budget._close_least_recent():
             pass
 
 
 class PostgresGround(Ground):
-    """An installation on a server, made once; each history finds its databases as they were made."""
+    """An installation on a server, created once; each history gets its databases in their initial state."""
 
     def __init__(self, folder: Path, server_url: str) -> None:
         self.folder = folder
         self.names: dict[int, str] = {}
         self.tokens: dict[tuple[int, Profile], dict[str, str]] = {}
         self._server_url = server_url
-        chance = random.Random()  # several grounds may lie on one server, each with names of its own
+        chance = random.Random()  # several grounds can share a server, each with its own names
         self._owner = f"polytill_world_{chance.randbytes(6).hex()}"
         self.settings = settings_for(folder, with_database(server_url, self._owner), server_url)
         world = World(lambda: EPOCH_S - 86_400, chance.randbytes)
@@ -226,7 +228,7 @@ class PostgresGround(Ground):
         await self._close(desk)
 
     def lay(self, profiles: dict[int, Profile]) -> Mapping[str, KeptDatabase]:
-        """The databases of one history as they were made."""
+        """The databases of one history in their initial state."""
         for name, database in self._databases.items():
             database.rewind(self._pristine[name])
         for number, profile in profiles.items():
@@ -242,15 +244,15 @@ class PostgresGround(Ground):
         return {"owner": self._databases[self._owner], **{n: d for n, d in self._databases.items() if n != self._owner}}
 
     def close(self) -> None:
-        """Remove the databases and let go of the server."""
+        """Drop the databases and close the connections."""
         for name, database in self._databases.items():
             database.close()
             self._beside.do(drop_postgres_database(self._server_url, name))
         self._beside.close()
-        self._run(asyncio.sleep(0.01))  # connections of the last nodes end in a turn of the loop
+        self._run(asyncio.sleep(0.01))  # connections of the last nodes end in one turn of the loop
         self.loop.close()
 
 
 def ground_on(server_url: str | None) -> AbstractContextManager[Ground]:
-    """The ground on files, or on a server where one is named."""
+    """The ground on files, or on a server if an address is given."""
     return ground(lambda folder: PostgresGround(folder, server_url)) if server_url else ground()

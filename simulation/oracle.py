@@ -22,13 +22,13 @@ TABLES = (
 )  # fmt: skip
 UNDECIDED = ("sent", "unknown", "pending")
 UNDER_WAY_S = 120.0  # no call lasts longer
-KEYS_END_S = 3000.0  # a clock that is wrong by so much may take a key that is still good for one that is not
+KEYS_END_S = 3000.0  # a clock with this error can take a valid key for an expired one
 CLOSED = ("declined", "not_sent", "expired", "canceled")
 
 
 @dataclass(slots=True)
 class Rows:
-    """Everything that one practice's database holds, by table."""
+    """All rows of one practice's database, by table."""
 
     practice: int
     tables: dict[str, list[dict[str, Any]]]
@@ -44,19 +44,19 @@ class Rows:
         return self.by_payment[table].get(payment_id, [])
 
     def cases(self, kind: str) -> set[str]:
-        """What waits for a person, by subject."""
+        """The review cases, by subject."""
         return {row["subject"] for row in self.tables["operator_cases"] if row["kind"] == kind}
 
 
 def read(history: History, practice: int, names: tuple[str, ...] = TABLES) -> Rows:
-    """A practice's database as it is on disk, or some tables of it."""
+    """Read a practice's database from disk, or some of its tables."""
     kept = history.kept[history.ground.names[practice]]
     tables = {name: [dict(row) for row in kept.rows("SELECT * FROM " + name)] for name in names}  # noqa: S608
     return Rows(practice, tables)
 
 
 def judge(history: History) -> list[str]:
-    """Everything that is wrong, now that nothing is under way any more."""
+    """Every problem, once nothing is pending."""
     found: list[str] = []
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
@@ -79,7 +79,7 @@ def judge(history: History) -> list[str]:
 
 
 def unpayable(history: History) -> list[str]:
-    """Soon after the last fault: payments that wait for a payer who has nothing in hand to pay with."""
+    """Soon after the last fault: payments that wait for a customer who has no way to pay."""
     found = []
     for practice in sorted(history.plan.profiles):
         rows = read(history, practice)
@@ -95,14 +95,14 @@ def unpayable(history: History) -> list[str]:
 
 
 def _mismatched(rows: Rows) -> set[str]:
-    """The attempts of which some transaction did not fit."""
+    """The attempts with a transaction of another amount."""
     return {subject.partition(":")[0] for subject in rows.cases("amount_mismatch")}
 
 
 def for_a_person(history: History, rows: Rows) -> set[str]:
-    """The charges that nobody can find: the answer which named them was lost, and their provider's word never reached us,
-    whatever we would have made of it. What is unknown for good is asked of a person. A key of v4's brings the answer
-    again, while it is good and belongs to keys that are."""
+    """The charges that no lookup can find: the answer with their id was lost, and the provider's webhook never arrived
+    in any form. A charge that stays unknown needs a review case. A repeat under v4's key returns the answer again,
+    while the key is valid and belongs to valid credentials."""
     jumped = any(abs(size) > KEYS_END_S for _, size, _ in history.plan.clock_jumps) or history.plan.outage is not None
     lost = {"mpesa"}
     if jumped or (rows.practice, "flutterwave_v4") in history.rekeyed:
@@ -199,15 +199,15 @@ def _books(history: History, rows: Rows, merchants: list[Merchant], said: Decisi
 
 
 def _long_after(agreed_at_s: float | None, attempt: dict[str, Any]) -> bool:
-    """Whether an attempt was last changed when no call that began before an agreement was under way any more."""
+    """Whether an attempt was last changed after every call from before an approval had ended."""
     return agreed_at_s is not None and changed_at_s(attempt) > agreed_at_s + UNDER_WAY_S
 
 
 def changed_at_s(attempt: dict[str, Any]) -> float:
-    """When its row was written last, in the world's seconds, by the clock of whoever wrote it."""
+    """When its row was last written, in the world's seconds, by the clock of the writer."""
     written = datetime.fromisoformat(str(attempt["updated_at"])).replace(
         tzinfo=UTC
-    )  # PostgreSQL says UTC, SQLite nothing
+    )  # PostgreSQL returns UTC, SQLite no time zone
     return written.timestamp() - EPOCH_S
 
 
@@ -269,7 +269,7 @@ def _refunds(rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator
 
 
 def _called_not_sent(rows: Rows, said: Decisions) -> Iterator[str]:
-    """A refund of which it was said that nothing had happened, and which then was there: somebody may have repeated it."""
+    """A refund that was reported as not made and then existed: someone may have repeated it."""
     state = {row["id"]: row["state"] for row in rows.tables["refunds"]}
     for line in rows.tables["audit_log"]:
         if line["action"] in ("refund.not_sent", "refund.declined"):
@@ -288,7 +288,7 @@ def _disputes(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
                     yield f"lost: the dispute {dispute.id} of {tx.reference}"
                     continue
                 told = (dispute.kind, dispute.status, dispute.amount)
-                # An inquiry that ends without money may be called won or closed.
+                # An inquiry that ends without money may be won or closed.
                 ended = dispute.kind == "inquiry" and {row["state"], dispute.status} <= {"won", "closed"}
                 here = (row["kind"], dispute.status if ended else row["state"], row["amount"])
                 if here != told:
@@ -299,7 +299,7 @@ def _disputes(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
 
 
 def _dispute_cases(rows: Rows, name: str, status: str, kind: str) -> Iterator[str]:
-    """The review case of an open dispute is open, of its own kind; it ends with the dispute."""
+    """The review case of an open dispute is open and has the dispute's kind; it ends with the dispute."""
     is_open = {case["kind"] for case in rows.tables["operator_cases"] if case["subject"].startswith(f"{name}:")
                and case["state"] == "open"}  # fmt: skip
     wanted = {"inquiry": "inquiry_open", "chargeback": "dispute_open"}[kind] if status == "open" else None
@@ -309,7 +309,7 @@ def _dispute_cases(rows: Rows, name: str, status: str, kind: str) -> Iterator[st
 
 
 def _dispute_events(rows: Rows) -> Iterator[str]:
-    """What the host application is told of each dispute: each stage once, an inquiry as an inquiry."""
+    """The events about each dispute: each stage once, an inquiry as an inquiry."""
     told: dict[str, list[str]] = defaultdict(list)
     for event in rows.tables["events"]:
         if event["type"].startswith(("dispute.", "inquiry.")):
@@ -328,14 +328,15 @@ def _dispute_events(rows: Rows) -> Iterator[str]:
 
 
 def _findable(history: History, rows: Rows, merchants: list[Merchant], said: Decisions) -> Iterator[str]:
-    """A payment is found by what its provider calls it, and by a number of its own."""
+    """A payment is found by its provider's id and by its own number."""
     known: dict[str, set[str]] = defaultdict(set)
     for row in rows.tables["payment_identifiers"]:
         known[row["attempt_id"]].add(row["value"])
     won = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
     for merchant in merchants:
         for tx in merchant.account.transactions:
-            # Named by staff: under that, and under its provider's own name once that has told it, at times apart.
+            # If staff named it: under that name, and also under its provider's id once the provider has reported it,
+            # possibly on another attempt.
             unheard = tx.provider in PUSHED and tx.reference not in history.heard
             told = unheard or any(tx.id in names for names in known.values())
             is_apart = tx.reference in said.by_subject and told
@@ -348,7 +349,7 @@ def _findable(history: History, rows: Rows, merchants: list[Merchant], said: Dec
 
 
 def _over_returned(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
-    """More was returned than was taken: a person must be told."""
+    """If more was returned than was taken, there must be a review case."""
     told = rows.cases("over_returned") | rows.cases("over_refund")
     attempts = {a["id"] for a in rows.tables["payment_attempts"] if a["state"] == "succeeded"}
     for merchant in merchants:
@@ -407,7 +408,7 @@ def _accounts(
     there = [books[a["id"]] for a in attempts if a["id"] in books]
     net = sum(tx.captured - tx.refunded - tx.lost for tx in there) + said.beyond_books(name)
     fees = {tx.id: tx.fee for tx in there if tx.captured}
-    # A second success costs its own fee, which some providers say only of the payment that is asked about.
+    # A duplicate payment costs its own fee, which some providers report only for the payment of the lookup.
     of_others = sum(fees.values()) - (payment["provider_fee"] or 0)
     if not 0 <= sums["fees"] - (payment["provider_fee"] or 0) <= max(0, of_others):
         yield f"arithmetic: fees of {name} are {sums['fees']}, the payment says {payment['provider_fee']}"

@@ -1,4 +1,4 @@
-"""What a seed decides before the first act: practices, nodes, how many payments, which faults, when nodes die."""
+"""The decisions of a seed before the first act: practices, nodes, number of payments, faults, crashes."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from polytill.domain.states import Environment
 from simulation.ground import FIRST, JOINED, PRACTICES, Profile
 from simulation.telling import CALL_FAULTS, WEBHOOK_FAULTS
 
-# A call that acts late acts before any handler's settle horizon: later would be a provider that breaks its own word.
+# A delayed call takes effect before any handler's settle horizon: later would contradict the provider's documentation.
 LATE_S = (1.0, 3.0, 8.0, 20.0, 45.0)
 SORTS = 32
 SLOW_S = (0.5, 4.0, 25.0, 45.0)
-# Seeds below were drawn when the world knew three providers: their histories stay what they were.
+# Seeds below were drawn when the simulation had three providers. Their histories stay the same.
 ALL_PROVIDERS_FROM = 30_000_000
-# From here on customers, providers and staff do what reports of other systems told of: see ``edges.py``.
+# From here on, customers, providers and staff replay faults from reports about other systems: see ``edges.py``.
 EDGES_FROM = 60_000_000
-# In these every provider may be away for more than an hour, and staff decide what stays unknown: see ``staff.py``.
+# In these, every provider may be down for more than an hour, and staff resolve unknown outcomes: see ``staff.py``.
 STAFF_FROM, STAFF_UNTIL = 65_000_000, 70_000_000
 AWAY = ("error_500", "lose_answer", "timeout")
 OPERATIONS = {"create": 40, "refund": 22, "lookup": 12, "capture": 6, "cancel": 6, "*": 14}
-# PayPal's order is taken by a call of its own, and some give a token first.
+# PayPal's order is captured by a separate call, and some providers issue a token first.
 MORE_OPERATIONS = OPERATIONS | {"confirm": 10, "other": 6}
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a node dies: at the n-th point of all that are passed, or at the n-th kind of point that is new, or at the
-    first point of one of the 32 sorts into which all kinds fall: so the rare ones are not spared."""
+    """When a node crashes: at the n-th crash point, at the n-th new kind of point, or at the first point of one of the
+    32 sorts into which all kinds fall, so that rare ones are included."""
 
     how: str
     number: int
 
     def strikes(self, point: str, passed: int, met: int) -> bool:
-        """Whether this is the moment."""
+        """Whether the node crashes at this point."""
         if self.how == "point":
             return passed == self.number
         if self.how == "new kind of point":
@@ -48,7 +48,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One rule for the network, from a moment on."""
+    """One rule for the network, from a given time on."""
 
     at: float
     provider: str
@@ -61,7 +61,7 @@ class PlannedFault:
 
 @dataclass(slots=True)
 class Plan:
-    """One history's shape."""
+    """The shape of one history."""
 
     profiles: dict[int, Profile]
     nodes: int
@@ -72,13 +72,15 @@ class Plan:
     rotations: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)  # to another account at the same provider
     to_the_end: bool = False
-    edges: bool = False  # disputes and refunds of the same money, words that nobody knows, customers who correct data
-    outage: tuple[float, str] | None = None  # when every provider is away for more than an hour, and how
-    compares: bool = False  # what no delivery has told is found in the provider's listings, instead of being sent again
+    edges: bool = False  # disputes and refunds of the same money, unknown codes, customers who correct their data
+    outage: tuple[float, str] | None = None  # when every provider is down for more than an hour, and with which fault
+    compares: bool = (
+        False  # reconciliation finds the facts that no webhook delivered, instead of webhooks that are sent again
+    )
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
-        """A plan, at random."""
+        """Draw a random plan."""
         chance, all_providers = random.Random(seed), seed >= ALL_PROVIDERS_FROM
         count = chance.choices(range(1, PRACTICES + 1), (60, 28, 12))[0]
         profiles = {number: _profile(chance, all_providers) for number in range(1, count + 1)}
@@ -116,7 +118,7 @@ class Plan:
 def _profile(chance: random.Random, all_providers: bool) -> Profile:
     providers = chance.sample(FIRST, chance.choices((1, 2, 3), (55, 30, 15))[0])
     if all_providers and chance.random() < 0.6:
-        # At most one beside: each mixture is a database that is kept for the next history.
+        # At most one in addition: each combination is a database that is kept for the next history.
         providers = [chance.choice(JOINED)]
         if chance.random() < 0.5:
             beside = chance.choice([code for code in FIRST + JOINED if code not in providers])

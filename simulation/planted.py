@@ -1,4 +1,4 @@
-"""Deliberate mistakes, each one that a payment system has really made: the simulation must find every one of them."""
+"""Deliberate bugs, each one that a payment system has really had: the simulation must find every one of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "planted_at_edges",
     "planted_at_providers",
     "planted_by_staff",
-]  # all of them, once this module is read
+]  # all of them, once this module is imported
 
 # ── Around the call ──
 
@@ -42,7 +42,7 @@ _late: ContextVar[list[Any] | None] = ContextVar("late", default=None)
 
 @bug
 def attempt_written_after_the_call() -> list[Swap]:
-    """The row follows the call: a crash in between leaves money without a row."""
+    """The row is written after the call: a crash in between leaves money without a row."""
     commit, start, create = PracticeDb.commit, create_payments.start, create_payments.create_payment
 
     async def keep_back(self: PracticeDb, unit: Any) -> list[int]:
@@ -77,7 +77,7 @@ def attempt_written_after_the_call() -> list[Swap]:
 
 @bug
 def payment_repeated_after_unknown() -> list[Swap]:
-    """A lost answer is followed by another try under a new reference, at once."""
+    """A lost answer causes another attempt under a new reference at once."""
     start = create_payments.start
 
     async def again(
@@ -94,7 +94,7 @@ def payment_repeated_after_unknown() -> list[Swap]:
 
 @bug
 def failed_without_proof() -> list[Swap]:
-    """A lost answer counts as a no."""
+    """A lost answer counts as a decline."""
     start = create_payments.start
 
     async def gives_up(*args: Any) -> Outcome:
@@ -106,7 +106,7 @@ def failed_without_proof() -> list[Swap]:
 
 @bug
 def failover_while_a_link_lives() -> list[Swap]:
-    """The next provider is asked although the payer can still pay at the first."""
+    """The next provider is called although the customer can still pay at the first."""
     may, decide = create_payments._may_fail_over, settle.decide
 
     def goes_on(payment: Any, attempt: Any, outcome: Outcome, successor: Any = None) -> Any:
@@ -122,7 +122,7 @@ def failover_while_a_link_lives() -> list[Swap]:
 
 @bug
 def idempotency_key_ignored() -> list[Swap]:
-    """Every request makes a payment."""
+    """Every request creates a payment."""
     create = create_payments.create_payment
 
     async def always_new(desk: Any, practice_id: int, request: Any, actor: str) -> Any:
@@ -147,13 +147,13 @@ def lease_not_written() -> list[Swap]:
 
 @bug
 def refund_without_reservation() -> list[Swap]:
-    """Nothing holds the amount while the refund is under way."""
+    """Nothing reserves the amount while the refund is pending."""
     return [(payments, "reserve_refund", lambda *args: None)]
 
 
 @bug
 def refund_repeated_after_unknown() -> list[Swap]:
-    """A lost answer to a refund is followed by another refund."""
+    """A lost answer to a refund causes another refund."""
     call_for = provider_calls.call_for
 
     async def again(desk: Any, db: Any, attempt: Any, verb: str, params: Any) -> Outcome:
@@ -168,7 +168,7 @@ def refund_repeated_after_unknown() -> list[Swap]:
 
 @bug
 def early_not_found_believed() -> list[Swap]:
-    """A refund that is not found at once is called not sent, although the call may still be running."""
+    """A refund that is not found at once counts as not sent, although the call may still be running."""
     return [(create_refunds, "_interpreted", lambda outcome, is_late, repeated: outcome)]
 
 
@@ -185,7 +185,7 @@ def refund_failure_not_given_back() -> list[Swap]:
 
 @bug
 def refund_lookups_forgotten() -> list[Swap]:
-    """Nobody asks what became of a refund."""
+    """No lookup resolves a refund with an unknown outcome."""
     return [(refunds, "overdue", _nothing_due)]
 
 
@@ -198,7 +198,7 @@ async def _nothing_due(*args: Any, **named: Any) -> list[Any]:
 
 @bug
 def out_of_order_regress() -> list[Swap]:
-    """An older delivery takes a success back."""
+    """An older webhook reverses a success."""
     attempt = frozenset({AttemptState.needs_action, AttemptState.pending})
     return [
         (ATTEMPT_NEXT, AttemptState.succeeded, attempt),
@@ -208,13 +208,13 @@ def out_of_order_regress() -> list[Swap]:
 
 @bug
 def other_amount_booked() -> list[Swap]:
-    """Whatever amount was paid counts as the payment."""
+    """Any paid amount counts as the payment."""
     return [(settle, "_fits", lambda *args: True)]
 
 
 @bug
 def second_success_dropped() -> list[Swap]:
-    """The payer paid twice, and nobody learns of it."""
+    """The customer paid twice, and nobody learns of it."""
     succeeded = settle._succeeded
 
     def only_first(payment: Any, attempt: Any, outcome: Any) -> Any:
@@ -226,7 +226,7 @@ def second_success_dropped() -> list[Swap]:
 
 @bug
 def late_success_ignored() -> list[Swap]:
-    """A payment that was canceled stays canceled, paid or not."""
+    """A canceled payment stays canceled, even if it was paid."""
     decide = settle.decide
 
     def final(payment: Any, attempt: Any, outcome: Outcome, *rest: Any) -> Any:
@@ -239,7 +239,7 @@ def late_success_ignored() -> list[Swap]:
 
 @bug
 def no_compare_and_set() -> list[Swap]:
-    """Who writes last wins, whatever was read."""
+    """The last writer wins, whatever it read."""
 
     def blind(write: Any, condition: str) -> Any:
         def written(unit: Any, *rest: Any, **named: Any) -> None:
@@ -257,7 +257,7 @@ def no_compare_and_set() -> list[Swap]:
 
 @bug
 def fee_not_booked() -> list[Swap]:
-    """The ledger does not know what the provider kept."""
+    """The ledger lacks the provider's fee."""
     book = ledger.book
 
     def without_fees(unit: Any, *rest: Any) -> None:
@@ -267,12 +267,12 @@ def fee_not_booked() -> list[Swap]:
     return [(ledger, "book", without_fees)]
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 
 @bug
 def dedupe_by_object() -> list[Swap]:
-    """One delivery per object: its later state is taken for a repeat."""
+    """One webhook per object: its later state is dropped as a duplicate."""
     read = receive._read
 
     def by_object(*args: Any) -> Any:
@@ -287,7 +287,7 @@ def dedupe_by_object() -> list[Swap]:
 
 @bug
 def sandbox_counted_as_live() -> list[Swap]:
-    """A test card pays a real bill."""
+    """A test card pays a production payment."""
     apply = receive._apply
 
     async def blind(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
@@ -299,7 +299,7 @@ def sandbox_counted_as_live() -> list[Swap]:
 
 @bug
 def hints_believed() -> list[Swap]:
-    """What a delivery without a signature over its body says is booked without asking."""
+    """The content of an unsigned webhook is booked without a lookup."""
     apply = receive._apply
 
     async def trusting(desk: Any, db: Any, configuration: Any, event: Any, result: Any) -> None:
@@ -311,13 +311,13 @@ def hints_believed() -> list[Swap]:
 
 @bug
 def deliveries_of_others_applied() -> list[Swap]:
-    """Signatures are not checked: strangers and other practices may say what they like."""
+    """Signatures are not checked: strangers and other practices can send any content."""
     return [(cls, "validate_webhook", lambda self, headers, body: True) for cls in (PaystackProvider, StripeProvider)]
 
 
 @bug
 def settled_in_another_practice() -> list[Swap]:
-    """A delivery is verified for one practice, and applied in the database of another one that is open."""
+    """A webhook is verified for one practice, and applied in the open database of another."""
     apply = receive._apply
 
     async def elsewhere(desk: Any, db: PracticeDb, *rest: Any) -> None:
@@ -329,7 +329,7 @@ def settled_in_another_practice() -> list[Swap]:
 
 @bug
 def stored_deliveries_forgotten() -> list[Swap]:
-    """A delivery whose process died before it was applied is never taken up."""
+    """A webhook whose process crashed before it was applied is never processed."""
     return [(webhook_events, "waiting", _nothing_due), (webhook_events, "by_dedupe_key", _no_row)]
 
 
@@ -339,7 +339,7 @@ async def _no_row(*args: Any) -> None:
 
 @bug
 def dashboard_refund_ignored() -> list[Swap]:
-    """What was given back at the provider itself is none of our business."""
+    """A refund from the provider's dashboard is ignored."""
     apply = settle_refunds.apply_refund_fact
 
     async def only_ours(desk: Any, db: Any, payment: Any, attempt: Any, fact: Any, also: Any) -> list[Any]:
@@ -354,12 +354,12 @@ def dashboard_refund_ignored() -> list[Swap]:
     return [(webhook_refunds, "apply_refund_fact", only_ours)]
 
 
-# ── Looking up ──
+# ── Lookups ──
 
 
 @bug
 def provider_key_for_every_call() -> list[Swap]:
-    """A lookup that repeats the call does so under another key: the provider makes a second payment."""
+    """A lookup that repeats the call uses another key: the provider makes a second payment."""
     params = create_payments.create_params
 
     def under_another(desk: Any, *rest: Any) -> Any:
@@ -370,7 +370,7 @@ def provider_key_for_every_call() -> list[Swap]:
 
 @bug
 def crash_loses_the_attempt() -> list[Swap]:
-    """An attempt whose process died during its call is never looked up."""
+    """An attempt whose process crashed during its call is never looked up."""
     overdue = payments.attempts_overdue
 
     async def without_sent(*args: Any) -> list[Any]:
@@ -388,13 +388,13 @@ def _not_sent(worth: Any) -> Any:
 
 @bug
 def operation_lookups_forgotten() -> list[Swap]:
-    """Nobody asks what became of a capture or a cancel."""
+    """No lookup resolves a capture or a cancel with an unknown outcome."""
     return [(refunds, "operations_overdue", _nothing_due)]
 
 
 @bug
 def old_keys_only() -> list[Swap]:
-    """After a rotation, older payments are asked about with keys that have ended."""
+    """After a rotation, lookups of older payments use keys that have ended."""
     call_with = provider_calls.call_with
 
     async def with_its_own(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
@@ -406,7 +406,7 @@ def old_keys_only() -> list[Swap]:
 
 @bug
 def newest_keys_only() -> list[Swap]:
-    """What was made in an account that the practice has left is asked about in its new one."""
+    """Lookups of payments in an account that the practice has left use its new account."""
     call_with = provider_calls.call_with
 
     async def with_the_newest(desk: Any, db: Any, configuration: Any, attempt: Any, *rest: Any) -> Outcome:
@@ -419,7 +419,7 @@ def newest_keys_only() -> list[Swap]:
 
 @bug
 def comparison_without_disputes() -> list[Swap]:
-    """A dispute whose delivery was lost is never heard of."""
+    """A dispute whose webhook was lost is never found."""
 
     async def compared(*_: Any) -> bool:
         return True
@@ -429,7 +429,7 @@ def comparison_without_disputes() -> list[Swap]:
 
 @bug
 def refunds_never_asked_again() -> list[Swap]:
-    """A refund that comes back after its window was compared, unheard, stays given back."""
+    """A refund reversal without a webhook, after its window was reconciled, is never found."""
 
     async def asked(*_: Any) -> None:
         return None

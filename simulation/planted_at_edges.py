@@ -1,4 +1,4 @@
-"""Deliberate mistakes that reports of other systems told of: each was a fault of somebody's product."""
+"""Deliberate bugs from reports about other systems: each was a fault of a real product."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulation.planting import Swap, bug_at_edges
 
 @bug_at_edges
 def refund_and_dispute_booked_twice() -> list[Swap]:
-    """A lost dispute costs its whole amount, whatever refund has paid it already."""
+    """A lost dispute costs its full amount even if a refund has already paid it."""
 
     def whole(taken: int, refunded: Any, disputed: Any, are_refunded: bool) -> Any:
         lost = [one for one in disputed if one.state is DisputeState.lost and one.amount]
@@ -31,7 +31,7 @@ def refund_and_dispute_booked_twice() -> list[Swap]:
 
 @bug_at_edges
 def disputed_money_refunded_unasked() -> list[Swap]:
-    """What an open chargeback is about is refunded like any other money, and no risk is asked about."""
+    """The money of an open chargeback is refunded like any other, without asking to accept the risk."""
     create: Any = create_refunds.create_refund
 
     async def never_asked(*args: Any) -> Any:
@@ -42,7 +42,7 @@ def disputed_money_refunded_unasked() -> list[Swap]:
 
 @bug_at_edges
 def inquiry_taken_for_chargeback() -> list[Swap]:
-    """A question of the bank is told as a chargeback."""
+    """An inquiry is recorded as a chargeback."""
     apply = settle_disputes._priced
 
     def as_chargeback(attempt: Any, fact: DisputeFact) -> DisputeFact:
@@ -53,7 +53,7 @@ def inquiry_taken_for_chargeback() -> list[Swap]:
 
 @bug_at_edges
 def inquiry_told_as_dispute() -> list[Swap]:
-    """The host application hears of an inquiry as of a dispute."""
+    """The host application receives an inquiry as a dispute."""
     return [(settle_disputes, "_noun", lambda dispute: "dispute")]
 
 
@@ -69,7 +69,7 @@ def dispute_case_never_ends() -> list[Swap]:
 
 @bug_at_edges
 def dispute_without_currency_dropped() -> list[Swap]:
-    """A dispute that names no currency cannot be read."""
+    """A dispute without a currency cannot be read."""
     money = disputes._money
 
     def only_with_currency(data: Any, *rest: Any) -> Any:
@@ -82,7 +82,7 @@ def dispute_without_currency_dropped() -> list[Swap]:
 
 @bug_at_edges
 def escalation_ignored() -> list[Swap]:
-    """An inquiry stays one, also when it has become a chargeback."""
+    """An inquiry that became a chargeback stays an inquiry."""
     make = settle_disputes._dispute
 
     def stays(desk: Any, payment: Any, attempt: Any, before: Any, fact: DisputeFact) -> Any:
@@ -94,7 +94,7 @@ def escalation_ignored() -> list[Swap]:
 
 @bug_at_edges
 def over_return_unseen() -> list[Swap]:
-    """More is returned than was taken, and nobody is told."""
+    """More is returned than was taken, and no review case opens."""
 
     async def unseen(*_: Any) -> None:
         return None
@@ -104,7 +104,7 @@ def over_return_unseen() -> list[Swap]:
 
 @bug_at_edges
 def new_result_code_stays_unknown() -> list[Swap]:
-    """A final decline whose code is new leaves the attempt open."""
+    """A final decline with a new code leaves the attempt open."""
     decide = settle.decide
 
     def only_known(payment: Any, attempt: Any, outcome: Outcome, *rest: Any) -> Any:
@@ -117,12 +117,12 @@ def new_result_code_stays_unknown() -> list[Swap]:
 
 @bug_at_edges
 def corrected_data_not_kept() -> list[Swap]:
-    """The customer types another phone, and the prompt goes to the old one."""
+    """The customer enters another phone number, and the prompt goes to the old one."""
 
     return [(checkout, "_as_corrected", lambda payment, typed: payment)]
 
 
 @bug_at_edges
 def identifiers_not_kept() -> list[Swap]:
-    """What the provider calls a payment is not kept, so nobody finds it by the customer's receipt."""
+    """The provider's identifiers of a payment are not stored, so nobody finds it by the customer's receipt."""
     return [(payment_identifiers, "insert", lambda *args: None)]

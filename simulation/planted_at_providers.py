@@ -1,4 +1,4 @@
-"""Deliberate mistakes in the handlers of providers that joined the world later: found among the seeds that draw them."""
+"""Deliberate bugs in the handlers of providers that were added later: found among the seeds that draw them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulation.planting import Swap, bug_at_providers
 
 @bug_at_providers
 def approval_taken_for_payment() -> list[Swap]:
-    """PayPal's payer has agreed, nobody has captured, and it counts as paid."""
+    """A PayPal payment counts as paid after the customer's approval, without a capture."""
     read = paypal_reading.read_order
 
     def paid(data: JsonObject) -> Outcome:
@@ -31,7 +31,7 @@ def approval_taken_for_payment() -> list[Swap]:
 
 @bug_at_providers
 def approved_order_never_captured() -> list[Swap]:
-    """PayPal is asked how an approved order stands, and it is never captured."""
+    """A PayPal lookup finds an approved order, and it is never captured."""
     confirm = PayPalProvider.confirm_payment
 
     async def only_asks(self: PayPalProvider, params: ConfirmPaymentParams) -> Outcome:
@@ -42,7 +42,7 @@ def approved_order_never_captured() -> list[Swap]:
 
 @bug_at_providers
 def canceled_order_captured() -> list[Swap]:
-    """What was called off here is captured all the same when its payer approves late."""
+    """A canceled payment is captured nevertheless when its customer approves late."""
     confirm = PayPalProvider.confirm_payment
 
     async def captures(self: PayPalProvider, params: ConfirmPaymentParams) -> Outcome:
@@ -66,7 +66,7 @@ def calls_without_request_id() -> list[Swap]:
 
 @bug_at_providers
 def lost_prompt_given_up() -> list[Swap]:
-    """A prompt whose answer was lost counts as never sent, while the payer's phone rings."""
+    """A prompt with a lost answer counts as not sent, while the customer's phone rings."""
     create = MpesaProvider.create_payment_intent
 
     async def gives_up(self: MpesaProvider, params: CreatePaymentParams) -> Outcome:
@@ -78,13 +78,13 @@ def lost_prompt_given_up() -> list[Swap]:
 
 @bug_at_providers
 def callbacks_refused() -> list[Swap]:
-    """What M-Pesa says of a prompt is not taken: where its answer was lost, nobody ever hears of its money."""
+    """M-Pesa's callbacks are rejected: if the answer to a prompt was lost, its money is never found."""
     return [(MpesaProvider, "validate_webhook", lambda self, headers, body: False)]
 
 
 @bug_at_providers
 def callback_believed() -> list[Swap]:
-    """What comes to M-Pesa's address is taken for true, whoever sent it."""
+    """A request to M-Pesa's callback address is trusted, whoever sent it."""
     read = reading.read_callback
 
     def believed(body: bytes) -> WebhookResult:
@@ -95,7 +95,7 @@ def callback_believed() -> list[Swap]:
 
 @bug_at_providers
 def lost_charge_given_up() -> list[Swap]:
-    """A v4 charge whose name was lost counts as never made: the payer is asked to pay twice."""
+    """A v4 charge whose id was lost counts as not made: the customer is prompted to pay twice."""
     lookup = FlutterwaveV4Provider.lookup_payment
 
     async def gives_up(self: FlutterwaveV4Provider, params: LookupParams) -> Outcome:

@@ -1,4 +1,4 @@
-"""Deliberate mistakes about what staff decide: found among the seeds in which they do."""
+"""Deliberate bugs about decisions by staff: found among the seeds with such decisions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from simulation.planting import Swap, bug_of_staff
 
 @bug_of_staff
 def contradiction_not_recorded() -> list[Swap]:
-    """A provider contradicts what staff decided, and nobody hears of it."""
+    """A provider contradicts a decision by staff, and no review case opens."""
     return [(contradictions, "contradict", lambda *_: None)]
 
 
 @bug_of_staff
 def own_success_booked_again() -> list[Swap]:
-    """The provider reports what staff marked as paid under its own id, and it is booked a second time."""
+    """The provider reports the payment that staff marked as paid under its own id, and it is booked a second time."""
 
     async def never_the_same(*_: Any) -> bool:
         return False
@@ -28,13 +28,13 @@ def own_success_booked_again() -> list[Swap]:
 
 @bug_of_staff
 def decision_not_kept() -> list[Swap]:
-    """What staff decided is settled, and not kept."""
+    """A decision by staff is applied, but not stored."""
     return [(staff_decisions, "insert", lambda *_: None)]
 
 
 @bug_of_staff
 def late_refund_not_contradicted() -> list[Swap]:
-    """Staff said that a refund was not made, and its provider's later report of it opens no case."""
+    """Staff marked a refund as not made, and the provider's later report of it opens no case."""
     against = contradictions.refund_against_staff
 
     async def never(db: Any, refund: Any, outcome: Any, becomes: Any) -> Any:
@@ -45,7 +45,7 @@ def late_refund_not_contradicted() -> list[Swap]:
 
 @bug_of_staff
 def one_transaction_pays_two() -> list[Swap]:
-    """A transaction that paid one attempt is taken as the proof of another."""
+    """A transaction that paid one attempt is accepted as the proof of another."""
 
     async def nobody(*_: Any) -> None:
         return None

@@ -1,6 +1,6 @@
-"""Planting: the product with one deliberate mistake in it, and the search for the first history that shows it.
+"""Planting: the product with one deliberate bug, and the search for the first history that shows it.
 
-A bug is a list of swaps: an object (or a dictionary), the name in it, and what stands there instead.
+A bug is a list of swaps: an object (or a dictionary), the name in it, and the replacement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from simulation.plan import ALL_PROVIDERS_FROM, EDGES_FROM, STAFF_FROM
 Swap = tuple[Any, Any, Any]
 BUGS: dict[str, Callable[[], list[Swap]]] = {}
 _OURS = frozenset({"polytill", "simulation"})
-_FIRST_SEED: dict[str, int] = {}  # where the mistake can show at all
+_FIRST_SEED: dict[str, int] = {}  # where the bug can show at all
 
 
 def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
@@ -28,19 +28,19 @@ def bug(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
 
 
 def bug_at_providers(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
-    """Register one that only shows where all providers are drawn."""
+    """Register a bug that shows only in histories with all providers."""
     _FIRST_SEED[make.__name__] = ALL_PROVIDERS_FROM
     return bug(make)
 
 
 def bug_at_edges(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
-    """Register one that only shows in the stories of ``edges.py``."""
+    """Register a bug that shows only in the stories of ``edges.py``."""
     _FIRST_SEED[make.__name__] = EDGES_FROM
     return bug(make)
 
 
 def bug_of_staff(make: Callable[[], list[Swap]]) -> Callable[[], list[Swap]]:
-    """Register one that only shows where staff decide what stays unknown."""
+    """Register a bug that shows only if staff resolve unknown outcomes."""
     _FIRST_SEED[make.__name__] = STAFF_FROM
     return bug(make)
 
@@ -88,14 +88,14 @@ def _set(owner: Any, key: Any, value: Any) -> None:
 
 
 def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
-    """The first seed whose history goes wrong with the bug, and well without it; and what went wrong."""
+    """The first seed whose history has a problem with the bug and none without it, and that problem."""
     first = max(first, _FIRST_SEED.get(name, 0))
     with ground() as laid:
         for seed in range(first, first + bound):
             with planted(name):
                 found = run_history(laid, seed).problems
             if found and found[0].startswith("error: "):
-                # It would be found whatever it did: the product has grown out of it.
+                # Any history would find it, because the swap no longer fits the product.
                 raise ValueError(f"The mistake {name} does not fit the product any more: {found[0]}")
             if found and not run_history(laid, seed).problems:
                 return seed, found[0]

@@ -1,6 +1,6 @@
-"""Staff who decide what stays unknown while every provider is away: from the statement, or wrongly.
+"""Staff who resolve unknown outcomes while every provider is down: from the statement, or wrongly.
 
-Told where the seed says so (``plan.STAFF_FROM``). Afterwards the providers answer again, and confirm or contradict them.
+Seeds from ``plan.STAFF_FROM`` on play them. Afterward, the providers answer again and confirm or contradict them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from simulation.hosts import Host
 if TYPE_CHECKING:
     from simulation.history import History
 
-OUTAGE_S = 4800.0  # a review case opens within the hour, and the nodes look at least every quarter of one
+OUTAGE_S = 4800.0  # a review case opens within an hour, and the nodes check at least every 15 minutes
 TABLES = ("operator_cases", "payment_attempts", "refunds", "payment_operations", "payment_identifiers")
-BY_APPROVAL = ("paypal",)  # what a payer has agreed to there is taken by a call of ours
+BY_APPROVAL = ("paypal",)  # a payment that a customer approved there is captured by our call
 NOTE = "On the provider's statement."
 Row = dict[str, Any]
 
 
 class Staff(Host):
-    """Everybody of all practices who decides review cases."""
+    """All staff of all practices who resolve review cases."""
 
     def __init__(self, history: History) -> None:
         super().__init__(history, "staff")
 
     async def act_blindly(self) -> None:
-        """Refund, capture and cancel while nobody answers: so there is something to decide."""
+        """Refund, capture and cancel while no provider answers, to create unknown outcomes."""
         for practice in sorted(self.h.plan.profiles):
             rows = oracle.read(self.h, practice, ("payments", "payment_attempts"))
             for payment in sorted(rows.tables["payments"], key=lambda row: str(row["id"])):
@@ -49,7 +49,7 @@ class Staff(Host):
                     await self.cancel(practice, payment["id"])
 
     async def decide_all(self) -> None:
-        """Look at every case whose outcome stays unknown, and decide most of them."""
+        """Read every case with an unknown outcome, and resolve most of them."""
         for practice in sorted(self.h.plan.profiles):
             rows = oracle.read(self.h, practice, TABLES)
             for case in sorted(rows.tables["operator_cases"], key=lambda row: str(row["id"])):
@@ -85,9 +85,7 @@ class Staff(Host):
         named = self._named(held) if is_paid and chance.random() < 0.75 else f"TYPED{chance.randrange(10**8)}"
         kind = "paid_wrongly" if not is_paid else "paid" if named in self._names(held) else "other_receipt"
         self.h.count(f"staff.{kind}")
-        if (
-            chance.random() < 0.6
-        ):  # its provider's own word arrives later, at times under another id of the same payment
+        if chance.random() < 0.6:  # its provider's report arrives later, at times under another id of the same payment
             self.h.told_only += [tx.id for tx in held]
         said = ("payment", True, named)
 
@@ -97,7 +95,7 @@ class Staff(Host):
         await self._say(case, attempt["id"], said, f"mark {attempt['id']} as paid by {named}", act)
 
     def _pays_lost(self, practice: int, held: list[Transaction]) -> None:
-        """A link whose answer was lost may have been paid meanwhile: its provider had sent it by e-mail."""
+        """A link with a lost answer may have been paid meanwhile, because its provider sent it by e-mail."""
         for tx in held:
             if tx.payable and tx.provider not in BY_APPROVAL and self.chance.random() < 0.5:
                 [merchant] = [m for m in self.h.merchants if m.practice == practice and tx in m.account.transactions]
@@ -108,7 +106,7 @@ class Staff(Host):
                 return
 
     async def _refused(self, practice: int, case: Row, attempt: Row, why: str, named: str, amount: int) -> None:
-        """What cannot have paid the attempt is refused."""
+        """A transaction that cannot have paid the attempt is rejected."""
 
         async def act(desk: Desk) -> object:
             return await staff_decisions.mark_paid(desk, practice, case["id"], named, amount, NOTE, "staff")
@@ -119,7 +117,7 @@ class Staff(Host):
             self.h.problem(f"attempt {attempt['id']} was marked as paid by {why}")
 
     def _of_another(self, rows: oracle.Rows, attempt: Row) -> str | None:
-        """What a provider calls another payment of the same configuration."""
+        """The provider's id of another payment of the same configuration."""
         others = {
             row["id"] for row in rows.tables["payment_attempts"]
             if row["config_id"] == attempt["config_id"] and row["environment"] == attempt["environment"]
@@ -143,7 +141,7 @@ class Staff(Host):
         return {*(tx.id for tx in paid), *filter(None, receipts)}
 
     def _named(self, held: list[Transaction]) -> str:
-        """As the statement names it: M-Pesa's by its receipt."""
+        """Its name on the statement: for M-Pesa, the receipt."""
         paid = next(tx for tx in held if tx.captured)
         receipt = getattr(paid.wire, "receipt", "")
         return str(receipt) if receipt and self.chance.random() < 0.7 else paid.id
@@ -169,8 +167,8 @@ class Staff(Host):
         for task in [self.h.loop.create_task(one(is_done)) for is_done in both]:
             await task
         if what == "refund":
-            self.h.plan.compares = True  # of two refunds of one amount the deliveries may tell one
-            self.h.told_only.append(row["id"])  # a late word of its provider's is sent again
+            self.h.plan.compares = True  # of two refunds of one amount, the webhooks can report only one
+            self.h.told_only.append(row["id"])  # a late report of its provider is sent again
             made = [one for tx in held for one in tx.refunds if row["id"] in f"{one.reference} {one.wire}"]
             self.h.told_only += [mark for one in made for mark in marks_of(one)]
             if both == [False] and chance.random() < 0.3:
@@ -187,7 +185,7 @@ class Staff(Host):
 
 
 async def outage(history: History, at: float, kind: str) -> None:
-    """Every provider is away for more than an hour, and staff decide meanwhile."""
+    """Every provider is down for more than an hour, and staff resolve cases meanwhile."""
     from polytill.simulator.faults import Fault
 
     await asyncio.sleep(at)

@@ -1,4 +1,4 @@
-"""Stories: one payment each, from the order to the last refund, with everybody who has a hand in it."""
+"""Stories: one payment each, from the order to the last refund, with all its actors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from simulation.hosts import USUAL_REFUND
 if TYPE_CHECKING:
     from simulation.history import Merchant
 
-HOLDING = ("stripe", "paypal")  # those that can hold an amount first
-FIXED_AMOUNT = ("stripe", "paypal", "mpesa")  # nobody can pay another one there
-LISTED_DISPUTES = ("flutterwave", "flutterwave_v4")  # a list tells of them, and no delivery
-SILENT_DISPUTES = tuple(one for one in PUSHED if one not in LISTED_DISPUTES)  # nothing tells of them
+HOLDING = ("stripe", "paypal")  # providers that can authorize an amount first
+FIXED_AMOUNT = ("stripe", "paypal", "mpesa")  # the customer cannot pay another amount there
+LISTED_DISPUTES = ("flutterwave", "flutterwave_v4")  # reported in a list, without a webhook
+SILENT_DISPUTES = tuple(one for one in PUSHED if one not in LISTED_DISPUTES)  # not reported at all
 _OPEN = (PaymentStatus.requires_action, PaymentStatus.processing)
 
 
@@ -30,7 +30,7 @@ class Story(Edges):
     """One payment's story."""
 
     async def run(self, at: float | None = None) -> None:
-        """From the order to the last refund."""
+        """Run from the order to the last refund."""
         await asyncio.sleep(self.chance.uniform(0, 25) if at is None else at)
         h, chance = self.h, self.chance
         practice = chance.choice(sorted(h.plan.profiles))
@@ -94,7 +94,7 @@ class Story(Edges):
             self.h.problem(f"the key {body.idempotency_key} with another body was not refused")
 
     async def _link(self, practice: int, payment_id: str) -> str | None:
-        """The reference behind the link that a payer has been given, waiting a while for one."""
+        """The reference of the customer's payment link; waits for one for a while."""
         for wait in (0.5, 3.0, 15.0, 30.0, 60.0, 90.0):
             taken = await self.look(practice, payment_id)
             if taken is not None:
@@ -104,13 +104,13 @@ class Story(Edges):
                 if taken.payment.status not in _OPEN:
                     return None
             prompts = [tx for tx in self.h.transactions_of(payment_id) if _rings(tx) and tx.payable]
-            if prompts:  # nothing has to be given to them
+            if prompts:  # they need no link
                 self.h.count("payer.prompt")
                 return prompts[-1].reference
             await asyncio.sleep(wait)
         return None
 
-    # ── The payer ──
+    # ── The customer ──
 
     async def _payer(self, practice: int, first: Taken) -> None:
         h, chance, payment_id = self.h, self.chance, first.payment.id
@@ -160,7 +160,7 @@ class Story(Edges):
             await self.look(practice, payment_id)
 
     async def _after_decline(self, practice: int, payment_id: str) -> str | None:
-        """The customer looks, and tries again where they may, at times with data that they have corrected."""
+        """The customer reads the result and tries again if possible, at times with corrected data."""
         found = await self.look(practice, payment_id)
         if found is None or found.payment.status is not PaymentStatus.failed:
             return None
@@ -198,22 +198,22 @@ class Story(Edges):
         h.tell(f"payer of {reference}: {outcome}")
 
     def _agrees(self, practice: int, reference: str) -> None:
-        """Money moves only when it is taken then: it must be, unless the payment was given up long before."""
+        """Money moves only when the approved payment is captured, which is required unless it was given up long before."""
         rows = oracle.read(self.h, practice, ("payment_attempts",)).tables["payment_attempts"]
         [attempt] = [row for row in rows if row["id"] == reference]
         if self.h.plan.clock_jumps:
-            return  # then nobody can tell what was long before
+            return  # then nobody can tell how long before
         if attempt["state"] == "needs_action":
             self.h.agreed[reference] = self.h.loop.now
         elif attempt["state"] in oracle.CLOSED and oracle.changed_at_s(attempt) + oracle.UNDER_WAY_S < self.h.loop.now:
             self.h.agreed_too_late.add(reference)
 
     def _pays_lost(self, practice: int, payment_id: str) -> None:
-        """A link whose answer was lost is paid all the same: nobody should hold it, but facts are facts."""
+        """A link with a lost answer is paid nevertheless: no customer should have it, but the provider's facts count."""
         for tx in self.h.transactions_of(payment_id):
             if tx.payable and tx.reference and tx.reference not in self.h.handed:
                 self.h.count("payer.lost_link")
-                self.h.told_only.append(tx.reference)  # its attempt is over: nobody asks about it any more
+                self.h.told_only.append(tx.reference)  # its attempt has ended: no lookup is made any more
                 self._pays(practice, tx.reference, "success")
 
     def _changes_amount(self, practice: int, reference: str) -> None:
@@ -269,14 +269,14 @@ class Story(Edges):
         for task in [self.h.loop.create_task(work) for work in works]:
             await task
 
-    # ── The provider's own people, and others ──
+    # ── The provider's staff, and others ──
 
     async def _provider_acts(self, practice: int, payment_id: str) -> None:
         h, chance = self.h, self.chance
         await asyncio.sleep(chance.uniform(0, 20))
         paid = [tx for tx in h.transactions_of(payment_id) if tx.captured and tx.reference]
         if not paid or paid[0].reference in h.other_amount or paid[0].provider == "mpesa":
-            return  # what Safaricom's desk does, it tells nobody
+            return  # a refund by Safaricom's staff is not reported
         found = h.transaction(practice, str(paid[0].reference))
         if found is None:
             return
@@ -287,14 +287,15 @@ class Story(Edges):
         choice = chance.choice(("refund", "fail", "dispute", "dispute", "echo"))
         if choice == "refund" and tx.refundable > 100:
             h.count("provider.dashboard_refund")
-            # At times as much as the host asks for at the same moment: neither may be taken for the other.
+            # At times the host requests the same amount at the same time: neither may be taken for the other.
             amount = chance.choice((tx.refundable, tx.refundable // 2, min(USUAL_REFUND, tx.refundable)))
             if amount == USUAL_REFUND:
-                # A delivery without the refund's name may be taken for the other's: what then comes unheard is listed.
+                # A webhook without the refund's name may be applied to the other one. Reconciliation then finds the
+                # rest.
                 h.plan.compares = True
             made = h.network.providers[merchant.provider].refund_in_dashboard(merchant.account, tx, amount)
             h.told_only += marks_of(made)
-            h.tell(f"dashboard: {amount} of {tx.reference} given back")
+            h.tell(f"dashboard: {amount} of {tx.reference} refunded")
         elif choice == "fail":
             await self._refund_fails(merchant, tx)
         elif (
@@ -308,7 +309,7 @@ class Story(Edges):
     async def _refund_fails(self, merchant: Merchant, tx: Transaction) -> None:
         await asyncio.sleep(self.chance.uniform(0, 60))
         if any(dispute.paid_by_refund for dispute in tx.disputes):
-            return  # nobody says what becomes of a lost dispute whose refund failed
+            return  # the outcome of a lost dispute whose refund failed is not documented
         for made in tx.refunds:
             if made.status == "succeeded":
                 self.h.count("provider.refund_fails")
@@ -333,12 +334,12 @@ class Story(Edges):
         h.tell(f"provider: the dispute of {tx.reference} is {outcome}")
 
     async def _forged(self, practice: int, reference: str) -> None:
-        """Before the payer pays, somebody claims that they have."""
+        """Before the customer pays, a forged webhook reports the payment as paid."""
         found = self.h.transaction(practice, reference)
         if found is not None and found[1].payable:
             await forgery.attack(self.h, self.chance, *found)
 
 
 def _rings(tx: Transaction) -> bool:
-    """Whether the payer's phone rings, whatever becomes of the answer."""
+    """Whether the customer's phone rings, even if the answer is lost."""
     return tx.provider == "mpesa" or (tx.provider == "flutterwave_v4" and tx.wire.method["type"] == "mobile_money")

@@ -1,4 +1,4 @@
-"""What happened: counts for the score, and one line per event for whoever reads a history."""
+"""Reporting: counts for the score, and one line per event for the readers of a history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CALL_FAULTS = (
 )  # fmt: skip
 WEBHOOK_FAULTS = ("duplicate", "late", "reorder", "drop", "forge")
 CRASHES = ("before_write", "after_write", "before_call", "after_call")
-# Everything that a campaign must have seen, by the prefix under which it is counted.
+# Everything that a campaign must have seen, by the prefix of its count.
 KINDS: tuple[str, ...] = (
     *(f"call.{kind}" for kind in CALL_FAULTS),
     *(f"webhook.{kind}" for kind in WEBHOOK_FAULTS),
@@ -26,7 +26,7 @@ KINDS: tuple[str, ...] = (
     "provider.dispute_won", "provider.dispute_lost",
     "shape.two_nodes", "shape.several_practices", "shape.stripe", "shape.paystack", "shape.flutterwave",
 )  # fmt: skip
-# And where all providers are drawn from.
+# If all providers are drawn, also these.
 ALL_PROVIDERS = (
     "shape.paypal",
     "shape.flutterwave_v4",
@@ -36,7 +36,7 @@ ALL_PROVIDERS = (
     "person.calls_off",
     "person.knows_the_account",
 )
-# And in the stories of the edges.
+# In the edge-case stories, also these.
 EDGES = tuple(
     f"edge.{kind}"
     for kind in (
@@ -46,7 +46,7 @@ EDGES = tuple(
     )
 )  # fmt: skip
 
-# And where staff decide what stays unknown.
+# If staff resolve unknown outcomes, also these.
 STAFF = tuple(
     f"staff.{kind}"
     for kind in (
@@ -58,7 +58,7 @@ STAFF = tuple(
 
 @dataclass(slots=True)
 class Tally:
-    """How often each thing really happened, and at which points a node could die and did."""
+    """How often each event happened, which crash points nodes met, and at which they crashed."""
 
     histories: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -66,7 +66,7 @@ class Tally:
     crashed: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
-        """Add up two tallies."""
+        """Add another tally to this one."""
         self.histories += other.histories
         self.counts.update(other.counts)
         self.passed.update(other.passed)
@@ -83,7 +83,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, held: dict[str, dict[str, int]]) -> Tally:
-        """What ``as_json`` made."""
+        """The tally from the result of ``as_json``."""
         histories = held["histories"]
         assert isinstance(histories, int)
         return cls(histories, Counter(held["counts"]), Counter(held["passed"]), Counter(held["crashed"]))

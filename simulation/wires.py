@@ -1,7 +1,7 @@
-"""The network of a history: calls reach the pretended providers in the same process, and deliveries come back.
+"""The network of a history: calls reach the simulated providers in the same process, and webhooks come back.
 
-What a fault does to a call is the same as in the simulator over HTTP (``simulator/faults.py``); there a socket breaks,
-here ``ConnectionNotMade`` or ``AnswerLost`` is raised after virtual time has passed.
+A fault does the same to a call as in the simulator over HTTP (``simulator/faults.py``): there a socket breaks, here
+``ConnectionNotMade`` or ``AnswerLost`` is raised after virtual time has passed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
 
 
 class WorldNetwork(Network):
-    """The simulator's network on virtual time: what is to happen later is a timer of the loop."""
+    """The simulator's network on virtual time: later events are timers of the loop."""
 
     def __init__(self, history: History) -> None:
         loop = history.loop
@@ -40,12 +40,12 @@ class WorldNetwork(Network):
         self.deliverer = _Deliverer(self, history)
 
     def after(self, seconds: float, act: Any) -> None:
-        """Run ``act`` when that much virtual time has passed."""
+        """Run ``act`` after this much virtual time."""
         self._loop.call_later(max(seconds, 0.0), act)
 
 
 class _Deliverer(Deliverer):
-    """Deliveries side by side, each after a latency of its own: they overtake each other, and meet."""
+    """Concurrent webhooks, each with its own latency: they overtake each other, and overlap."""
 
     def __init__(self, network: Network, history: History) -> None:
         super().__init__(network)
@@ -76,7 +76,7 @@ class _Deliverer(Deliverer):
 
 
 def _names(delivery: Delivery) -> set[str]:
-    """Our reference in a delivery of a provider without pages: M-Pesa was given it with the address."""
+    """Our reference in a webhook of a provider without pages: M-Pesa received it with the callback address."""
     if delivery.hook.provider == "mpesa":
         return {delivery.hook.url.partition("reference=")[2]}
     data = json.loads(delivery.body).get("data") if delivery.hook.provider == "flutterwave_v4" else None
@@ -86,7 +86,7 @@ def _names(delivery: Delivery) -> set[str]:
 async def deliver(
     history: History, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
 ) -> int | None:
-    """Hand a delivery to any node that is up; the status that the web would answer, None where nobody does."""
+    """Send a webhook to any node that is up. Returns the HTTP status of the endpoint, or None if no node answers."""
     life = history.any_life()
     if life is None:
         return None
@@ -107,7 +107,7 @@ async def deliver(
 
 
 class Wire:
-    """One node's way to the providers."""
+    """One node's transport to the providers."""
 
     def __init__(self, history: History, life: Life) -> None:
         self._history = history
@@ -157,7 +157,7 @@ class Wire:
         if rule.kind in ("error_500", "error_500_after"):
             return _server_error(provider, call, rule)
         faults = self._history.network.faults
-        if rule.kind == "answer":  # in words of a script, also such as nobody knows
+        if rule.kind == "answer":  # a scripted answer, possibly with unknown codes
             if rule.acts:
                 provider.answer(call)
             return rule.scripted()
@@ -171,7 +171,7 @@ class Wire:
         raise AnswerLost(rule.kind)
 
     async def _late(self, provider: Provider, call: Call, rule: Fault) -> Answer:
-        """The provider takes its time, and holds the idempotency key meanwhile."""
+        """The provider answers late and holds the idempotency key meanwhile."""
         history = self._history
         early = provider.enter(call)
         made: list[Answer] = []

@@ -57,6 +57,7 @@ PLACES: tuple[str, ...] = (
     "src/polytill/flows/review/*.py",
     "src/polytill/testing/*.py",
     "src/polytill/testing/*.txt",
+    "simulation/*.py",
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",

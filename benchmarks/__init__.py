@@ -1,1 +1,1 @@
-"""What polytill costs, measured: `./run bench`. How to read the figures stands in docs/performance.md."""
+"""Measurements of what polytill costs: `./run bench`. docs/performance.md explains the figures."""

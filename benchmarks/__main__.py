@@ -30,7 +30,7 @@ Without names everything runs. --quick is a smoke test whose figures mean little
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for; 0 where every benchmark came to its end, whatever its figures."""
+    """Run the requested benchmarks. Returns 0 if every one finished, whatever its figures."""
     options = {word for word in arguments if word.startswith("-")}
     names = [word for word in arguments if not word.startswith("-")]
     if options & {"-h", "--help"}:
@@ -68,7 +68,7 @@ def _run(names: list[str], quick: bool, as_json: bool) -> int:
 
 
 def _ended(*_: object) -> None:
-    # As an exception, so that everything that was started is ended on the way out.
+    # As an exception, so that every started process is ended on the way out.
     raise KeyboardInterrupt
 
 

@@ -1,6 +1,6 @@
-"""Many payments in one practice: the rows that the product writes, by its own functions, written many at once.
+"""Many payments in one practice: the product's own functions write the rows, many at once.
 
-Row by row, as the product has to, 100,000 payments would take the better part of an hour.
+Row by row, as in the product, 100,000 payments would take almost an hour.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ AT_ONCE = 5_000
 
 
 class Rows:
-    """What is written, gathered by statement. Fits where a ``Unit`` does; statements are run in the order in which they
-    were first added."""
+    """Rows grouped by statement. It replaces a ``Unit``; statements run in the order in which they were first added."""
 
     def __init__(self) -> None:
         self.by_statement: dict[str, list[tuple[Any, ...]]] = {}
@@ -34,7 +33,7 @@ class Rows:
         self.by_statement.setdefault(sql, []).append(args)
 
     async def write(self, ground: Ground, db: PracticeDb) -> None:
-        """Write all of it in one transaction."""
+        """Write all rows in one transaction."""
         if isinstance(db.engine, SqliteEngine):
             connection = sqlite3.connect(db.engine.path)
             for sql, rows in self.by_statement.items():
@@ -50,7 +49,7 @@ class Rows:
 
 
 async def one_payment(till: Polytill, program: Program, ground: Ground) -> tuple[PracticeDb, Payment, Attempt]:
-    """One payment through the service: what all others are made like."""
+    """Create one payment through the service: the model of all others."""
     [practice] = ground.practices
     await drive(program.port, payments("bulk", [practice], 1), 201)
     db = await till.desk.opening.practice(practice.id)
@@ -62,6 +61,6 @@ async def one_payment(till: Polytill, program: Program, ground: Ground) -> tuple
 
 
 async def settled_down(db: PracticeDb) -> None:
-    """What PostgreSQL's autovacuum does soon after so many rows were written."""
+    """Do what PostgreSQL's autovacuum does soon after so many rows were written."""
     if db.engine.dialect == "postgresql":
         await db.fetch("VACUUM ANALYZE")

@@ -1,4 +1,4 @@
-"""Events a second to a host that takes a second for each, and the lag of another practice while one hangs there."""
+"""Events per second to a host that takes a second for each, and the delay of another practice while one hangs there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LAGS = 20
 
 @dataclass
 class Host:
-    """The host's endpoint: a second for each event, and no answer at all for one practice while it hangs."""
+    """The host's endpoint: a second for each event, and no answer for one practice while it hangs."""
 
     hangs: bool = False
     came_at_s: dict[str, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ async def _happen(till: Polytill, practice_id: int, count: int, mark: str) -> li
 
 
 async def _measure(settings: Any, count: int) -> dict[str, float]:
-    """One worker; the events of one practice, then one event of another at a time beside a practice that hangs."""
+    """One worker: the events of one practice, then single events of another practice beside one that hangs."""
     async with opened(settings, []) as till, _host() as (host, url):
         await set_destination(till.desk, url, "bench")
         await _happen(till, QUIET, count, "rate")
@@ -103,7 +103,7 @@ async def _work(worker: event_delivery.Deliveries, till: Polytill) -> None:
 
 
 def deliveries(size: Size) -> Result:
-    """Both engines, one worker each."""
+    """Measure both engines, with one worker each."""
     rows, figures, aims = [], {}, []
     for engine in ("postgresql", "sqlite"):
         with ExitStack() as stack:

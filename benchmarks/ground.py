@@ -1,4 +1,4 @@
-"""The installation that every program of a benchmark works on: a hundred practices with two providers each."""
+"""The installation that every program of a benchmark uses: a hundred practices with two providers each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Practice:
 
 @dataclass
 class Ground:
-    """Where everything is; handed to the programs as a JSON file."""
+    """All locations; the programs receive it as a JSON file."""
 
     settings: dict[str, Any]
     postgres_url: str | None
@@ -49,23 +49,23 @@ class Ground:
 
     @classmethod
     def read(cls, path: Path) -> Ground:
-        """What ``write`` wrote."""
+        """Read the file of ``write``."""
         values = json.loads(path.read_text())
         values["practices"] = [Practice(**practice) for practice in values["practices"]]
         return cls(**values)
 
     def write(self, path: Path) -> None:
-        """For a program to read."""
+        """Write the file for a program."""
         path.write_text(json.dumps(asdict(self)))
 
     def opened_settings(self) -> Settings:
-        """The settings as the product takes them."""
+        """The product's settings."""
         return Settings(_env_file=None, **self.settings)  # type: ignore[call-arg]
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """A PostgreSQL server of this run's own, with room for the connections of all programs; its address."""
+    """A private PostgreSQL server with enough connections for all programs. Yields its address."""
     with postgres_server() as server:
         _make_room(server)
         yield server.url
@@ -91,11 +91,11 @@ async def prepare(
         "practice_databases": postgres_url or str(folder / "practices"),
         "keyring": str(ring),
         "allowed_provider_origins": provider,
-        # The budget should cover the practices that are active, with room for two requests of one practice at once.
+        # The budget should cover the active practices, with room for two concurrent requests of one practice.
         "database_connections": practices + 50,
     }
     if not sweeping:
-        # Looking up unpaid payments in the background is another cost than taking one; ``memory`` measures it.
+        # Background lookups of unpaid payments are a separate cost; ``memory`` measures it.
         settings["sweep_interval_s"] = 3600.0
     ground = Ground(settings, postgres_url, provider_port, [])
     opened = ground.opened_settings()
@@ -127,7 +127,7 @@ async def _configure(till: Polytill, practice_id: int) -> Configuration:
     return saved
 
 
-# ── What was written ──
+# ── Written rows ──
 
 _COUNTS = """
 SELECT split_part(p.idempotency_key, '-', 1) AS program, p.status,
@@ -163,7 +163,7 @@ async def _connected(ground: Ground, practice: Practice) -> AsyncIterator[Any]:
 
 
 async def rows_by_program(ground: Ground) -> dict[str, dict[str, int]]:
-    """How many rows each program wrote, by the first word of its idempotency keys."""
+    """The number of rows that each program wrote, by the first word of its idempotency keys."""
     turn = asyncio.Semaphore(8)
     found: dict[str, dict[str, int]] = {}
 
@@ -180,6 +180,6 @@ async def rows_by_program(ground: Ground) -> dict[str, dict[str, int]]:
 
 
 async def columns_by_program(ground: Ground) -> dict[str, str]:
-    """Which columns each program filled, in one practice's database."""
+    """The columns that each program filled, in one practice's database."""
     async with _connected(ground, ground.practices[0]) as connection:
         return {row["program"]: row["names"] for row in await connection.fetch(_COLUMNS)}

@@ -23,12 +23,12 @@ _numbers = count(1)
 
 
 class WrongAnswer(Exception):
-    """A program answered something else than it should; the text quotes it."""
+    """A program returned a wrong answer; the text quotes it."""
 
 
 @dataclass
 class Load:
-    """What the caller saw of one round."""
+    """The caller's figures of one round."""
 
     requests: int
     wall_s: float
@@ -37,7 +37,7 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Requests answered in a second."""
+        """Answered requests per second."""
         return self.requests / self.wall_s
 
     def latency_ms(self, share: float) -> float:
@@ -59,7 +59,7 @@ def payment_body(program: str, number: int) -> dict[str, Any]:
 
 
 def payments(program: str, practices: list[Practice], requests: int) -> Iterator[bytes]:
-    """Requests to take payments, one practice after the other."""
+    """Requests to create payments, one practice after another."""
     for _ in range(requests):
         number = next(_numbers)
         practice = practices[number % len(practices)]
@@ -72,7 +72,7 @@ def payments(program: str, practices: list[Practice], requests: int) -> Iterator
 
 
 def deliveries(practices: list[Practice], taken: list[dict[str, Any]]) -> Iterator[bytes]:
-    """Signed deliveries that tell of success, for payments that were taken, in another order."""
+    """Signed webhooks that report success for created payments, in another order."""
     for payment in sorted(taken, key=lambda payment: payment["id"][::-1]):
         number = int(payment["reference"].rpartition("-")[2])
         practice = practices[number % len(practices)]
@@ -100,7 +100,7 @@ def deliveries(practices: list[Practice], taken: list[dict[str, Any]]) -> Iterat
 
 
 async def drive(port: int, requests: Iterator[bytes], expected: int, keep: bool = False) -> Load:
-    """Send all requests over ``CONCURRENCY`` connections; ``WrongAnswer`` for any status but the expected one."""
+    """Send all requests over ``CONCURRENCY`` connections. ``WrongAnswer`` for any status but the expected one."""
     prepared = iter(list(requests))
     lines = [await Line.to(port) for _ in range(CONCURRENCY)]
     load = Load(0, 0.0, [], [])

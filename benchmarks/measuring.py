@@ -1,4 +1,4 @@
-"""The benchmarks themselves: each starts what it needs, measures processes from outside, and leaves nothing behind."""
+"""The benchmarks: each starts the processes that it needs, measures them from outside, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from benchmarks.results import Aim, Result
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """How much to measure."""
 
     practices: int
     warm_up: int
     payments: int
-    payments_usual: int  # fewer of the slowest program: what is measured is the cost of each
+    payments_usual: int  # fewer for the slowest program: the figure is the cost of each
     rounds: int
     memory_payments: int
     search_payments: int
 
     def of(self, program: str) -> int:
-        """How many payments a round of this program has."""
+        """The number of payments in a round of this program."""
         return self.payments_usual if program == "usual" else self.payments
 
 
@@ -56,7 +56,7 @@ NEEDED_BY_USUAL = ("httpx", "greenlet")
 
 @contextmanager
 def stage(engine: str, size: Size, sweeping: bool = False) -> Iterator[tuple[Ground, Path, ExitStack]]:
-    """A folder, a stand-in provider, the databases, the practices; the stack ends whatever is started later."""
+    """A folder, a stand-in provider, the databases, the practices. The stack ends everything that is started later."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="polytill-bench-")))
         url = stack.enter_context(grounds.postgres()) if engine == "postgresql" else None
@@ -72,14 +72,14 @@ def start(name: str, folder: Path, stack: ExitStack) -> Program:
 
 @dataclass
 class Rounds:
-    """What one program did, round by round."""
+    """One program's figures, round by round."""
 
     cpu_ms: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
     median_latency_ms: list[float] = field(default_factory=list)
 
     def add(self, cpu_s: float, load: Load) -> None:
-        """One more round."""
+        """Add one round."""
         self.cpu_ms.append(cpu_s * 1000 / load.requests)
         self.per_second.append(load.per_second)
         self.median_latency_ms.append(load.latency_ms(0.5))
@@ -163,7 +163,7 @@ def _compared(found: dict[str, Rounds], written: dict[str, dict[str, int]]) -> R
 
 
 def _equal_rows(written: dict[str, dict[str, int]], columns: dict[str, str], expected: dict[str, int]) -> list[str]:
-    """That every program wrote the same rows for each payment; a sentence for the reader."""
+    """Check that every program wrote the same rows for each payment. Returns a sentence for the reader."""
     each: dict[tuple[float, ...], str] = {}
     for name, counts in written.items():
         if counts.get("payments") != expected[name] or counts.get("requires_action") != expected[name]:
@@ -211,7 +211,7 @@ def sqlite(size: Size) -> Result:
 
 
 async def _idle(program: Program) -> float:
-    """CPU of a program that nobody calls, which looks for overdue payments in all practices that it has opened."""
+    """CPU of an idle program that looks for overdue payments in all practices that it has opened."""
     await asyncio.sleep(1)
     before = program.cpu_s()
     await asyncio.sleep(6)
@@ -244,7 +244,7 @@ def memory(size: Size) -> Result:
 
 
 def webhook(size: Size) -> Result:
-    """One signed delivery of a success until it is applied: verified, stored, settled, booked in the ledger."""
+    """One signed webhook of a success until it is applied: verified, stored, settled, booked in the ledger."""
     rounds = Rounds()
 
     async def work(program: Program, ground: Ground) -> dict[str, int]:

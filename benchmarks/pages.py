@@ -1,4 +1,4 @@
-"""Every page's time on the server with many payments in one practice, and how much of it travels to the browser."""
+"""Every page's time on the server with many payments in one practice, and the bytes that the browser receives."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from polytill.web.app import PAGES
 from polytill.web.console.sessions import cookie_name
 
 EMAIL, PASSWORD = "bench@example.com", "correct-horse-battery"
-DAYS = 60  # the payments are spread over so many
-PAID = 0.85  # the share of them that a delivery settles
-ODD = 40  # deliveries that nobody here belongs to, and as many about another amount: they wait for a person
-AT_ONCE = 500  # rows that one transaction sets back
-EACH_OTHER = 4  # payments of each other practice, so that the owner's pages have to look into it
+DAYS = 60  # the payments are spread over this many days
+PAID = 0.85  # the share of them that a webhook settles
+ODD = 40  # webhooks that belong to no payment here, and as many with another amount: they need review
+AT_ONCE = 500  # rows that one transaction backdates
+EACH_OTHER = 4  # payments of each other practice, so that the owner's pages must read it
 ASSETS = ("tokens.css", "app.css", "app.js", "htmx.min.js")
-# Addresses that show no page of their own: they lead on, or are a piece or a file.
+# Addresses without a page of their own: they redirect, or return a fragment or a file.
 NO_PAGES = frozenset(
     """/language/{language} /practice/{practice_id} /practice/{practice_id}/payments.csv
     /practice/{practice_id}/bookings.csv /practice/{rest:path}
     /owner/{rest:path} /owner/welcome/{token} /practice/{practice_id}/welcome/{token}
     /practice/{practice_id}/providers/{code}/delivery""".split()  # noqa: SIM905
 )
-# What payers see, who are not signed in; the addresses of others only lead on.
+# The pages of customers, who are not signed in; the addresses of others only redirect.
 PAYERS = (
     "/pay/{client_token}",
     "/pay/{client_token}/receipt",
@@ -53,7 +53,7 @@ PAYERS = (
     "/pay/link/{link_token}/poster",
 )
 PAYERS_ASSETS = ("tokens.css", "checkout.css", "checkout.js")
-# The same page with another question: pages whose cost hangs on it.
+# The same page with other queries: pages whose cost depends on them.
 ASKED = (
     ("/practice/{practice_id}/payments", "q=nobody at all"), ("/practice/{practice_id}/payments", "status=succeeded"),
     ("/practice/{practice_id}/providers", "amount=5000&currency=NGN"),
@@ -62,7 +62,7 @@ ASKED = (
 
 @dataclass
 class Timed:
-    """One page as it was answered, again and again."""
+    """One page and its repeated answers."""
 
     path: str
     bytes_html: int = 0  # compressed, like the next
@@ -71,12 +71,12 @@ class Timed:
 
     @property
     def median_ms(self) -> float:
-        """The middle one."""
+        """The median."""
         return statistics.median(self.took_ms)
 
 
 def pages(size: Size) -> Result:
-    """Every page over both engines; the goal is 100 ms each, and 100 KB with all that belongs to it."""
+    """Every page over both engines; the goal is 100 ms each, and 100 KB with all its files."""
     figures: dict[str, Any] = {"payments": size.memory_payments, "practices": size.practices}
     found: dict[str, list[Timed]] = {}
     for engine in ("sqlite", "postgresql"):
@@ -108,11 +108,11 @@ def _times(size: Size) -> int:
     return max(5, size.rounds * 3)
 
 
-# ── A practice at work for two months ──
+# ── A practice after two months of work ──
 
 
 async def _fill(ground: Ground, program: Program, size: Size) -> tuple[dict[str, str], dict[str, str]]:
-    """Payments, deliveries, people. Cookies by door, and what stands for each name in an address."""
+    """Payments, webhooks, people. Returns the cookies by login, and the values of the names in addresses."""
     practice, others = ground.practices[:1], ground.practices[1:]
     taken = await drive(program.port, payments("pages", practice, size.memory_payments), 201, keep=True)
     told = [json.loads(body) for body in taken.bodies]
@@ -136,7 +136,7 @@ def _of_nobody(payment: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 async def _spread(db: PracticeDb) -> None:
-    """Set back the moments at which the payments were made, as if they had come one after the other for two months."""
+    """Backdate the payments, as if they had been created one after another over two months."""
     every = await db.fetch("SELECT id, created_at FROM payments ORDER BY id")
     for at in range(0, len(every), AT_ONCE):
         unit = Unit()
@@ -157,7 +157,7 @@ async def _signed_in(desk: Desk, door: str, db: StaffDb) -> str:
 
 
 async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[str, str]:
-    """What stands for each name in an address; makes a payment at the desk and a link on the way."""
+    """The values of the names in addresses. Creates a payment at the desk and a payment link."""
     desk = till.desk
     wish = provider_configs.Wish(
         "manual", environment=Environment.sandbox, is_enabled=True, supported_currencies=["NGN"]
@@ -173,11 +173,11 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
     }  # fmt: skip
 
 
-# ── Measuring ──
+# ── Measurements ──
 
 
 def _addresses() -> list[tuple[str, str]]:
-    """Every address that shows a page, so that none can be forgotten, and the questions."""
+    """Every address with a page, so that none is left out, and the queries."""
     every = {route.path for router in PAGES for route in router.routes if "GET" in route.methods}  # type: ignore[attr-defined]
     shown = sorted(path.replace("{payment_id}/by-hand", "{at_desk}/by-hand") for path in every - NO_PAGES)
     return [*((path, "") for path in (*shown, *PAYERS)), *ASKED]

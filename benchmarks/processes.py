@@ -1,4 +1,4 @@
-"""Programs as processes of their own: started, measured from outside, and always ended."""
+"""Programs as separate processes: started, measured from outside, and always ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_TIMEOUT_S = 120.0
 
 
 class ProgramFailed(Exception):
-    """A program did not come up, or ended before its time; the text says why."""
+    """A program did not start, or ended early; the text gives the reason."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Program:
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def memory_mb(self, what: str = "VmRSS") -> float:
-        """Resident memory, or another line of its status (``VmHWM``: the most there ever was)."""
+        """Resident memory, or another line of its status (``VmHWM``: the maximum so far)."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(what + ":"):
                 return int(line.split()[1]) / 1024
@@ -43,7 +43,7 @@ class Program:
 
 @contextlib.contextmanager
 def running(name: str, folder: Path, *arguments: str) -> Iterator[Program]:
-    """Start ``benchmarks.programs.<name>``; it ends with the block, and with this process however that ends."""
+    """Start ``benchmarks.programs.<name>``. It ends with the block, and with this process however that ends."""
     paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     log = folder / f"{name}.log"
     with log.open("w") as errors:
@@ -51,7 +51,7 @@ def running(name: str, folder: Path, *arguments: str) -> Iterator[Program]:
             [sys.executable, "-m", f"benchmarks.programs.{name}", *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            stdin=subprocess.PIPE,  # the program ends when this pipe does
+            stdin=subprocess.PIPE,  # the program ends when this pipe closes
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -60,7 +60,7 @@ def running(name: str, folder: Path, *arguments: str) -> Iterator[Program]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.strip().isdecimal():
-            process.kill()  # it may hang on its way out
+            process.kill()  # it may hang on exit
             end = " ".join(log.read_text().strip().splitlines()[-3:])
             raise ProgramFailed(f"{name} did not start: {end or line.strip()}")
         yield Program(name, int(line), process)

@@ -1,4 +1,4 @@
-"""What a benchmark answers, and how it is shown."""
+"""The result of a benchmark, and its display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("uvloop", "uvicorn", "httptools", "fastapi", "pydantic", "asyncpg", 
 
 @dataclass
 class Aim:
-    """A figure that the product should keep."""
+    """A goal for a figure of the product."""
 
     what: str
     value: float
@@ -26,7 +26,7 @@ class Aim:
 
     @property
     def kept(self) -> bool:
-        """Whether it does."""
+        """Whether the figure meets the goal."""
         return self.value <= self.most
 
 
@@ -43,7 +43,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
     def as_json(self, seconds: float, quick: bool) -> str:
-        """One line."""
+        """The figures as one line."""
         aims = [{"what": a.what, "value": round(a.value, 3), "most": a.most, "kept": a.kept} for a in self.aims]
         return json.dumps(
             {
@@ -53,7 +53,7 @@ class Result:
         )  # fmt: skip
 
     def show(self, console: Console, seconds: float) -> None:
-        """A table, the aims, the notes."""
+        """A table, the goals, the notes."""
         table = Table(*self.columns, title=f"{self.name}: {self.title}", title_justify="left", title_style="bold")
         for column in table.columns[1:]:
             column.justify = "right"
@@ -69,7 +69,7 @@ class Result:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """The machine of the run."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -80,7 +80,7 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What it ran with."""
+    """The versions of the run."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

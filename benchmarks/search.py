@@ -1,4 +1,4 @@
-"""What staff wait for when they search 100,000 payments, on both engines, and how much the rows to search by weigh."""
+"""The time of staff searches in 100,000 payments, on both engines, and the size of the search rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENGINES = ("sqlite", "postgresql")
 
 
 def search(size: Size) -> Result:
-    """Each way in which staff search, over the API of a running service; the goal is 100 ms each."""
+    """Each kind of staff search, over the API of a running service; the goal is 100 ms each."""
     found: dict[str, dict[str, list[float]]] = {}
     figures: dict[str, Any] = {"payments": size.search_payments}
     for engine in ENGINES:
@@ -58,7 +58,7 @@ def _middle(took: list[float]) -> float:
 
 
 async def _fill(ground: Ground, program: Program, many: int) -> dict[str, str]:
-    """One payment through the service, and its like with other names, numbers and references. What to search for."""
+    """One payment through the service, and copies with other names, numbers and references. Returns what to search for."""
     async with Polytill.open(ground.opened_settings()) as till:
         db, model, attempt = await one_payment(till, program, ground)
         for at in range(0, many, AT_ONCE):

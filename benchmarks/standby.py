@@ -22,12 +22,12 @@ class Standby(PostgresServer):
             file.write(f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
 
     def promote(self) -> None:
-        """Become the primary; returns when it takes writes."""
+        """Become the primary; returns when it accepts writes."""
         self._call("pg_ctl", "promote", "-w", "-t", "30")
 
 
 async def make_synchronous(primary: PostgresServer) -> None:
-    """From now on the primary acknowledges only what the standby holds too."""
+    """From now on, the primary acknowledges only what the standby has as well."""
     connection = await asyncpg.connect(f"{primary.url}/postgres")
     try:
         await connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")

@@ -1,4 +1,4 @@
-"""How long an overview takes: what the ledger booked in a month, with many payments in one practice, on both engines."""
+"""The time of an overview: the ledger's sums of a month, with many payments in one practice, on both engines."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _shown(took: list[float]) -> tuple[str, str]:
 
 
 async def _measured(ground: Ground, program: Program, payments: int, days: int) -> tuple[Timed, float]:
-    """The times of each function, and the seconds that it took to fill the database."""
+    """The times of each function, and the seconds to fill the database."""
     async with Polytill.open(ground.opened_settings()) as till:
         began = time.perf_counter()
         db, model, attempt = await one_payment(till, program, ground)
@@ -112,7 +112,8 @@ async def _times(function: Callable[[], Awaitable[Any]]) -> list[float]:
 
 
 async def _fill(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt, payments: int, days: int) -> int:
-    """Payments of three providers that end with the month, 85 in 100 of them with an amount and a fee. How many those are."""
+    """Payments of three providers that end with the month; 85 in 100 have an amount and a fee. Returns the number of
+    those."""
     chance, booked = random.Random(1), 0
     end = datetime.combine(FIRST, datetime.min.time(), UTC) + timedelta(days=30)
     for first in range(0, payments, AT_ONCE):
@@ -127,7 +128,7 @@ async def _fill(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt
 def _payment(
     rows: Rows, model: Payment, attempt: Attempt, chance: random.Random, number: int, at: datetime
 ) -> bool:  # fmt: skip
-    """One payment as the product leaves it: made, tried, and paid or not. Whether it was paid."""
+    """One payment as the product leaves it: created, attempted, and paid or not. Returns whether it was paid."""
     provider, is_paid = chance.choice(["stripe", "paystack", "mpesa"]), chance.random() < 0.85
     status = (
         PaymentStatus.processing if is_paid else chance.choice([PaymentStatus.failed, PaymentStatus.requires_action])

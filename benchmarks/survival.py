@@ -1,10 +1,10 @@
-"""Real processes that die: ``python -m benchmarks.survival [--kills 100] [--failover] [--owner-outage 30]``.
+"""Crash test with real processes: ``python -m benchmarks.survival [--kills 100] [--failover] [--owner-outage 30]``.
 
 ``serve`` and two workers on private PostgreSQL servers (the owner's; the practices', with a synchronous standby), the
-simulator as provider, payers that pay and staff that give a part back while processes are killed with kill -9, the
-practices' primary is stopped hard and its standby promoted, and the owner database is away for a while. At the end no
-acknowledged payment or refund may be lost, each must be proven, no money may have moved twice, and the ledger must equal
-the provider's books. Ends with one line of JSON.
+simulator as provider, customers who pay and staff who refund a part. Meanwhile, processes are killed with kill -9, the
+practices' primary is stopped hard and its standby promoted, and the owner database is down for a while. At the end, no
+acknowledged payment or refund may be lost, each must be proven, no money may have moved twice, and the ledger must
+equal the provider's books. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from polytill.storage import ledger
 PROVIDERS = ("paystack", "flutterwave", "stripe")  # of one practice each
 PAYERS = 6
 AMOUNT, GIVEN_BACK = 500_000, 120_000
-REFUND_EVERY = 3  # of each payer's payments, so many of which one is given back in part
+REFUND_EVERY = 3  # one in this many payments of each customer is partially refunded
 DRAIN_S = 240.0
 
 
 @dataclass
 class House:
-    """Where everything is, and what was acknowledged."""
+    """The addresses and processes of the installation, and the acknowledged payments and refunds."""
 
     folder: Path
     settings: dict[str, Any]
@@ -76,14 +76,14 @@ class House:
             )  # fmt: skip
 
     def end(self, name: str) -> None:
-        """Kill -9, and nothing else."""
+        """End a process with kill -9 only."""
         process = self.processes.pop(name)
         process.kill()
         process.wait()
 
     async def supervise(self) -> None:
-        """What every installation has: a process that ended by itself (its owner database was away while it started) is
-        started again."""
+        """Restart a process that ended on its own because its owner database was down while it started, as every
+        installation's supervisor does."""
         while True:
             for name, process in list(self.processes.items()):
                 if process.poll() is not None:
@@ -92,7 +92,7 @@ class House:
             await asyncio.sleep(1)
 
     async def ask(self, method: str, path: str, key: str, body: Any = None, idempotency: str | None = None) -> Any:
-        """One request; None where it was not answered, or not with success."""
+        """Send one request. Returns None if it was not answered or not with success."""
         headers = {"Authorization": f"Bearer {key}", **({"Idempotency-Key": idempotency} if idempotency else {})}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
@@ -102,14 +102,14 @@ class House:
         return None
 
     async def act(self, payment: dict[str, Any]) -> None:
-        """The payer pays what can be paid."""
+        """Let the customer pay every payable payment."""
         if payment["nextAction"] is not None:
             reference = payment["attempts"][-1]["reference"]
             async with self.http.post(f"{self.network}/pay/{reference}", json={"outcome": "success"}) as answer:
                 await answer.read()
 
     async def payer(self, number: int, until: asyncio.Event) -> None:
-        """Pays again and again, with the same key until it is acknowledged."""
+        """Pay repeatedly, with the same key until it is acknowledged."""
         count = 0
         while not until.is_set():
             count += 1
@@ -124,7 +124,7 @@ class House:
             await asyncio.sleep(0.05)
 
     async def insist(self, path: str, key: str, body: Any, idempotency: str) -> Any:
-        """The same request under the same key until it is acknowledged."""
+        """Send the same request under the same key until it is acknowledged."""
         while True:
             answer = await self.ask("POST", path, key, body, idempotency)
             if answer is not None:
@@ -132,7 +132,7 @@ class House:
             await asyncio.sleep(0.2)
 
     async def give_back(self, practice_id: int, key: str, payment_id: str) -> None:
-        """A refund in part, where the payment is proven paid by now."""
+        """Make a partial refund if the payment is proven paid by now."""
         path = f"/api/practices/{practice_id}/payments/{payment_id}"
         payment = await self.ask("POST", f"{path}/confirm", key)
         if payment is not None and payment["status"] == "succeeded":
@@ -146,13 +146,13 @@ class House:
         return self.acknowledged_at_s[-1] - since_s
 
     async def longest_gap(self, since_s: float) -> float:
-        """The longest time without an acknowledged payment from a moment until payments flow again now."""
+        """The longest time without an acknowledged payment, from a given time until payments are acknowledged again."""
         await self.recovered(time.monotonic())
         at = [since_s, *(moment for moment in self.acknowledged_at_s if moment > since_s)]
         return max(after - before for before, after in itertools.pairwise(at))
 
     async def drained(self) -> dict[str, str]:
-        """Wait until every acknowledged payment is proven paid; those that are not, with the status last seen."""
+        """Wait until every acknowledged payment is proven paid. Returns those that are not, with their last status."""
         seen: dict[str, str] = {}
         open_ids, give_up_s = set(self.acknowledged), time.monotonic() + DRAIN_S
         while open_ids and time.monotonic() < give_up_s:
@@ -176,8 +176,8 @@ class House:
         return {payment_id: seen.get(payment_id, "never answered") for payment_id in sorted(open_ids)} | open_refunds
 
     async def refunds_open(self) -> dict[str, str]:
-        """The acknowledged refunds of which nothing is proven yet: neither that they succeeded nor that the provider
-        never heard of them (its process died before the call), so that nothing is reserved any more."""
+        """The acknowledged refunds without proof: neither that they succeeded nor that the provider never received them
+        (its process crashed before the call), so that nothing is reserved any more."""
         found: dict[str, str] = {}
         for practice_id, key, payment_id in sorted(self.refunds.values()):
             made = await self.ask("GET", f"/api/practices/{practice_id}/payments/{payment_id}/refunds", key)
@@ -187,7 +187,7 @@ class House:
         return missing | {name: status for name, status in found.items() if status not in ("succeeded", "not_sent")}
 
     async def books(self) -> dict[str, int]:
-        """What the provider holds and what our ledgers say, and payments that were paid more than once."""
+        """The sums in the provider's books and in our ledgers, and payments that were paid more than once."""
         async with self.http.get(f"{self.network}/transactions") as answer:
             held = [tx for tx in await answer.json() if tx["captured"] > 0]
         provider = sum(tx["captured"] - tx["refunded"] for tx in held)
@@ -205,7 +205,7 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house(folder: Path, owner: PostgresServer, first: PostgresServer, second: Standby) -> AsyncIterator[House]:
-    """Everything up, with practices that are configured."""
+    """Start everything, with configured practices."""
     simulator = await start("127.0.0.1", 0)
     ring, port = folder / "keyring", free_port()
     KeyRing.create(ring, World())
@@ -261,7 +261,7 @@ async def _practice(till: Polytill, made: House, code: str) -> None:
 async def suffer(
     made: House, options: argparse.Namespace, owner: PostgresServer, first: PostgresServer, second: Standby
 ) -> dict[str, Any]:  # fmt: skip
-    """Kill, promote, take away, under load; the times until payments were acknowledged again."""
+    """Kill, promote and stop databases under load. Returns the times until payments were acknowledged again."""
     chance = random.Random(options.seed)
     until, times = asyncio.Event(), {"serve": [], "worker": [], "failover": [], "owner": []}  # type: ignore[var-annotated]
     faults = {"provider": "*", "operation": "create", "fault": "lose_answer", "probability": 0.05}
@@ -302,7 +302,8 @@ async def suffer(
 
 
 async def _provider_away(made: House, seconds: float, until: asyncio.Event) -> list[float]:
-    """Every answer of the provider is lost for a while. How long each payment stayed unknown once it answered again."""
+    """Lose every answer of the provider for a while. Returns how long each payment stayed unknown after it answered
+    again."""
     before = set(made.acknowledged)
     async with made.http.post(
         f"{made.network}/faults", json={"provider": "*", "operation": "*", "fault": "lose_answer"}
@@ -331,7 +332,7 @@ def _summary(seen: list[float]) -> dict[str, float]:
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole campaign; its score."""
+    """Run the whole campaign. Returns its score."""
     binaries = find_binaries()
     if binaries is None:
         raise PostgresError(MISSING)
@@ -363,7 +364,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--failover", action="store_true", help="stop the primary hard and promote its standby")

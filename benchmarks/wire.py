@@ -1,6 +1,6 @@
-"""HTTP as small as it can be: a server and a keep-alive connection, for the programs that must cost next to nothing.
+"""Minimal HTTP: a server and a keep-alive connection, for the programs that must cost next to nothing.
 
-Only what both ends here send is understood: a length header, no chunks, one request at a time per connection.
+It understands only what both ends here send: a length header, no chunks, one request at a time per connection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _END = b"\r\n\r\n"
 
 
 def _whole(buffer: bytes) -> tuple[bytes, bytes] | None:
-    """Head and body, once both are there."""
+    """Head and body, once both have arrived."""
     end = buffer.find(_END)
     if end < 0:
         return None
@@ -53,7 +53,7 @@ class Served(asyncio.Protocol):
 
 
 class Line(asyncio.Protocol):
-    """The caller's end: one keep-alive connection, one question at a time."""
+    """The caller's end: one keep-alive connection, one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -89,6 +89,6 @@ class Line(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()

@@ -64,8 +64,8 @@ def planted(name: str) -> Iterator[None]:
 
 
 def _places(owner: Any, key: Any, old: Any) -> list[tuple[Any, Any]]:
-    """Where an object has to be replaced: in the module that defines it, also under every name by which another module has
-    imported it, so that a mistake does not depend on how its function is imported."""
+    """The places of an object to replace: in the module that defines it, and under every name by which another module
+    has imported it, so that a bug does not depend on the import of its function."""
     places = [(owner, key)]
     if isinstance(owner, ModuleType) and getattr(old, "__module__", None) == owner.__name__:
         ours = [module for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in _OURS]

@@ -1,1 +1,1 @@
-"""The programs that are measured, and the stand-in that they call; each runs in a process of its own."""
+"""The measured programs, and the stand-in provider that they call; each runs in its own process."""

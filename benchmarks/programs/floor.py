@@ -1,8 +1,8 @@
 """The floor: the smallest program that writes the same rows with the same SQL and sends the same bytes.
 
-Nothing is written down here of what the product does: one payment is taken with the product itself, its two units, its
-provider call and its answer are recorded, and from then on repeated with other ids, times and values. No validation, no
-authentication, no routing, no sealing, no reading back, no log: raw asyncio, raw asyncpg, one connection per practice.
+It repeats no logic of the product. The product creates one payment; its two units of work, its provider call and its
+answer are recorded, and then repeated with other ids, times and values. No validation, no authentication, no routing,
+no sealing, no reads, no log: raw asyncio, raw asyncpg, one connection per practice.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from polytill.storage.units import Step, as_one_statement, json_text
 from polytill.web import logs
 from polytill.web.api import views
 
-LINES = 16  # kept-alive connections to the provider
+LINES = 16  # keep-alive connections to the provider
 
 
 class Recorder:
-    """A practice's engine that remembers what is committed through it."""
+    """A practice's engine that records its commits."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -53,7 +53,7 @@ class Recorder:
 
 
 class RecordingTransport:
-    """A provider that is not called: it remembers the call."""
+    """A provider that is not called: it records the call."""
 
     def __init__(self) -> None:
         self.call: tuple[str, str, dict[str, str], bytes] | None = None
@@ -97,7 +97,7 @@ class Replay:
 
 
 class Floor:
-    """The program, made from one recorded payment."""
+    """The program, built from one recorded payment."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -106,7 +106,7 @@ class Floor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def record(self) -> None:
-        """Take two payments with the product; the second one, on a warm configuration, is what the floor repeats."""
+        """Create two payments with the product. The floor repeats the second one, which uses a warm configuration."""
         moment = time.time()
         transport = RecordingTransport()
         practice = self._ground.practices[-1]
@@ -146,7 +146,7 @@ class Floor:
         self._call = "\r\n".join([*lines, f"Content-Length: {len(sent)}", "", ""]).encode() + sent
 
     async def open(self) -> None:
-        """A connection per practice with both statements prepared, and lines to the provider."""
+        """A connection per practice with both statements prepared, and connections to the provider."""
         for practice in self._ground.practices:
             await self._open_one(practice)
         self._lines = [await Line.to(self._ground.provider_port) for _ in range(LINES)]
@@ -167,11 +167,11 @@ class Floor:
             at = head.index(b"\r\nIdempotency-Key: ") + 19
             key = head[at : head.index(b"\r\n", at)].decode()
             caller.answer(b"201 Created", await self.pay(body, int(head.split(b"/", 4)[3]), key))
-        except Exception as error:  # nobody may wait for ever because this program has a fault
+        except Exception as error:  # a bug in this program must not leave a caller waiting forever
             caller.answer(b"500 Internal Server Error", repr(error).encode())
 
     async def pay(self, body: bytes, practice: int, key: str) -> bytes:
-        """One payment: the first unit, the call, the second unit; the answer."""
+        """One payment: the first unit of work, the call, the second unit of work, the answer."""
         given = msgspec.json.decode(body)
         payment, attempt = secrets.token_hex(13), secrets.token_hex(13)
         values = {
@@ -195,7 +195,7 @@ class Floor:
 
 
 async def main() -> None:
-    """Record, then serve until told to end."""
+    """Record, then serve until the program is stopped."""
     logs.setup()
     floor = Floor(Ground.read(Path(sys.argv[1])))
     await floor.record()

@@ -1,6 +1,6 @@
-"""The libraries alone: what the floor does, through the framework, the server and the HTTP client that the product uses.
+"""The libraries alone: the floor's work through the framework, the server and the HTTP client that the product uses.
 
-It shows how much of the distance between the floor and the product is theirs, and how much is the product's own.
+It shows how much of the difference between the floor and the product is theirs, and how much is the product's own.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Libraries(Floor):
             await answer.read()
 
     async def create(self, request: Request) -> Response:
-        """Take a payment."""
+        """Create a payment."""
         key = request.headers["idempotency-key"]
         answer = await self.pay(await request.body(), int(request.path_params["practice_id"]), key)
         return Response(answer, 201, media_type="application/json")
 
 
 async def main() -> None:
-    """Record, then serve until told to end."""
+    """Record, then serve until the program is stopped."""
     logs.setup()
     libraries = Libraries(Ground.read(Path(sys.argv[1])))
     await libraries.record()

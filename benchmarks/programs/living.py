@@ -1,4 +1,4 @@
-"""How each of these programs lives: it says its port on standard output and ends when standard input does."""
+"""The life of each of these programs: it prints its port on standard output and ends when standard input closes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def listening() -> socket.socket:
 
 
 def ready(sock: socket.socket) -> None:
-    """Tell whoever started this program where it listens."""
+    """Print the port for the parent process."""
     print(sock.getsockname()[1], flush=True)
 
 
 def until_told(tell: Callable[[], Any]) -> None:
-    """Call ``tell`` on the loop when standard input ends; if that does not help, end all the same."""
+    """Call ``tell`` on the loop when standard input closes; if the program still runs afterward, end it."""
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
@@ -39,7 +39,7 @@ def until_told(tell: Callable[[], Any]) -> None:
 
 
 async def serve_bytes(answering: Answering) -> None:
-    """Serve with the smallest protocol there is."""
+    """Serve with the smallest protocol possible."""
     loop, sock = asyncio.get_running_loop(), listening()
     server = await loop.create_server(lambda: Served(answering), sock=sock)
     done = asyncio.Event()

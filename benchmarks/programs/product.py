@@ -15,7 +15,7 @@ from polytill.web.app import make_app
 
 
 async def main() -> None:
-    """Serve until told to end."""
+    """Serve until the program is stopped."""
     logs.setup()
     async with Polytill.open(Ground.read(Path(sys.argv[1])).opened_settings()) as till:
         await serve_asgi(make_app(till))

@@ -1,4 +1,4 @@
-"""A provider that answers at once: Paystack's initialize and verify, nothing else."""
+"""A provider that answers at once: only Paystack's initialize and verify."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def initialized(reference: str) -> bytes:
 
 
 def verified(reference: str) -> bytes:
-    """The answer to GET /transaction/verify/{reference}: nobody has paid."""
+    """The answer to GET /transaction/verify/{reference}: not paid."""
     return (
         b'{"status":true,"message":"Verification successful","data":{"id":4099260516,"status":"abandoned",'
         b'"reference":"%b","amount":150000,"currency":"NGN","fees":null,"gateway_response":"Not completed"}}'

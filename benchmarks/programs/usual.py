@@ -1,8 +1,8 @@
-"""What a team would usually write: FastAPI, SQLAlchemy's async ORM over asyncpg, a session per request, httpx, pydantic.
+"""The usual implementation: FastAPI, SQLAlchemy's async ORM over asyncpg, a session per request, httpx, pydantic.
 
-Honest work, not a straw man: one engine per practice and one HTTP client for the whole process, both kept warm; two
-short transactions around the call; the key looked up by its hash; secrets sealed with AES-GCM; uvloop and httptools.
-It has no catalog, no routing, no failover, no validation beyond pydantic's, no unknown outcomes, and one log line.
+A fair comparison: one engine per practice and one HTTP client for the whole process, both kept warm; two short
+transactions around the call; the key looked up by its hash; secrets sealed with AES-GCM; uvloop and httptools. It has
+no catalog, no routing, no failover, no validation beyond pydantic's, no unknown outcomes, and one log line.
 """
 
 from __future__ import annotations
@@ -75,18 +75,18 @@ class Payment(PracticeBase):
     """A payment."""
 
     __table__ = schema.practice.tables["payments"]
-    # ``metadata`` is taken in declarative classes.
+    # Declarative classes reserve the name ``metadata``.
     __mapper_args__ = {"properties": {"metadata_": __table__.c.metadata}}  # noqa: RUF012
 
 
 class PaymentAttempt(PracticeBase):
-    """One try at a provider."""
+    """One attempt at a provider."""
 
     __table__ = schema.practice.tables["payment_attempts"]
 
 
 class SearchRow(PracticeBase):
-    """What a payment is searched by."""
+    """The search row of a payment."""
 
     __table__ = schema.practice.tables["payment_search"]
 
@@ -101,13 +101,13 @@ class AuditLine(PracticeBase):
 
 
 class Shape(BaseModel):
-    """camelCase on the wire."""
+    """camelCase in JSON."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", from_attributes=True)
 
 
 class CustomerShape(Shape):
-    """The payer."""
+    """The customer."""
 
     email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
     name: str | None = None
@@ -115,7 +115,7 @@ class CustomerShape(Shape):
 
 
 class PaymentCreate(Shape):
-    """A payment to take."""
+    """The request to create a payment."""
 
     amount: int = Field(gt=0)
     currency: str = Field(min_length=3, max_length=3)
@@ -129,7 +129,7 @@ class PaymentCreate(Shape):
 
 
 class NextActionRead(Shape):
-    """What the payer must do now."""
+    """The next action of the customer."""
 
     type: str
     url: str | None
@@ -138,7 +138,7 @@ class NextActionRead(Shape):
 
 
 class AttemptRead(Shape):
-    """One try at a provider."""
+    """One attempt at a provider."""
 
     id: str
     reference: str
@@ -187,7 +187,7 @@ class PaymentRead(Shape):
     attempts: list[AttemptRead]
 
 
-# ── What the process holds ──
+# ── The state of the process ──
 
 
 class State:
@@ -206,11 +206,11 @@ class State:
         self._engines: list[AsyncEngine] = [self.owner]
 
     def engine(self, database: str, size: int) -> AsyncEngine:
-        """An engine with a pool of its own."""
+        """An engine with its own pool."""
         return create_async_engine(f"{self.address}/{database}", pool_size=size, max_overflow=1)
 
     def sessions(self, database: str) -> async_sessionmaker[AsyncSession]:
-        """The sessions of a practice's database; its engine is made once."""
+        """The sessions of a practice's database; its engine is created once."""
         if database not in self._sessions:
             engine = self.engine(database, 1)
             self._engines.append(engine)
@@ -229,7 +229,7 @@ state: State
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Open and close what the process holds."""
+    """Open and close the state of the process."""
     global state
     state = State(Ground.read(Path(sys.argv[1])))
     yield
@@ -240,7 +240,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Caller(BaseModel):
-    """Who is calling, and the practice's data key."""
+    """The caller and its practice's data key."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     key_id: int
@@ -288,7 +288,7 @@ async def create_payment(
     session: Annotated[AsyncSession, Depends(session_of)],
     idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
 ) -> Any:
-    """Take a payment."""
+    """Create a payment."""
     configuration = (
         await session.scalars(
             select(Configuration)
@@ -401,7 +401,7 @@ def _apply(found: Caller, payment: Payment, attempt: PaymentAttempt, answer: dic
 
 
 class World:
-    """Where nonces come from."""
+    """The source of nonces."""
 
     @staticmethod
     def random_bytes(count: int) -> bytes:

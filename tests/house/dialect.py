@@ -58,6 +58,7 @@ PLACES: tuple[str, ...] = (
     "src/polytill/testing/*.py",
     "src/polytill/testing/*.txt",
     "simulation/*.py",
+    "benchmarks/*.py",
     "docs/glossary.md",
     "README.md",
     "CONTRIBUTING.md",

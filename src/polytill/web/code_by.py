@@ -11,7 +11,8 @@ from polytill.web.i18n import known_sentence, texts
 CodeBy = Annotated[
     Literal["provider", "polytill"] | None,
     Field(
-        description="The source of code and detail: the provider, or polytill (no answer, expired, staff); null without both"
+        description="The source of code and detail: the provider, or polytill (no answer, expired, staff);"
+        " null if there is neither"
     ),
 ]
 

@@ -85,7 +85,10 @@ async def brand_of(desk: Desk, db: PracticeDb) -> Brand:
 
 @router.get("/pay/{clientToken}", response_class=HTMLResponse)
 async def pay_page(request: Request, clientToken: str) -> Response:
-    """Show what is to be paid and how, or the payment's status."""
+    """Show a payment to its customer.
+
+    The amount and the ways to pay, or the payment's status.
+    """
     return await _page(request, clientToken, *await _found(request, clientToken))
 
 
@@ -189,9 +192,10 @@ METHODS = frozenset(texts("en")["method"]) - _SENTENCES
 
 @router.get("/pay/{clientToken}/return", status_code=303, response_class=RedirectResponse)
 async def return_page(request: Request, clientToken: str) -> Response:
-    """Handle the return from the provider. The address can be forged, so the payment is looked up; then redirect.
+    """Handle the return from the provider.
 
-    A page that refreshes itself sends ``n`` and keeps the customer here.
+    The address can be forged, so the payment is looked up before the redirect. A page that refreshes itself sends ``n``
+    and keeps the customer here.
     """
     desk, _, found = await _found(request, clientToken)
     found = await flow.come_back(desk, found)
@@ -235,7 +239,10 @@ def _see_other(target: str) -> Response:
 
 @router.post("/pay/{clientToken}/retry", status_code=303, response_class=RedirectResponse)
 async def retry_page(request: Request, clientToken: str) -> Response:
-    """Start a new attempt unless an earlier one can still be paid; else show the status."""
+    """Retry a payment.
+
+    Starts a new attempt unless an earlier one can still be paid; else shows the status.
+    """
     desk, db, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: typed.get(name, [""])[0].strip() for name in CUSTOMER_FIELDS}
@@ -251,7 +258,10 @@ async def retry_page(request: Request, clientToken: str) -> Response:
 
 @router.post("/pay/{clientToken}/continue", status_code=303, response_class=RedirectResponse)
 async def continue_page(request: Request, clientToken: str) -> Response:
-    """Send the customer's input to the provider without storing it, then show the result."""
+    """Send the customer's input to the provider.
+
+    The input is never stored. The page shows the result.
+    """
     desk, db, found = await _found(request, clientToken)
     typed = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     values = {name: Secret(texts[0].strip()[:100]) for name, texts in typed.items() if texts[0].strip()}
@@ -270,7 +280,10 @@ async def continue_page(request: Request, clientToken: str) -> Response:
 
 @router.get("/pay/{clientToken}/receipt", response_class=HTMLResponse)
 async def receipt_page(request: Request, clientToken: str) -> Response:
-    """Show what was paid, to whom and when, and what was refunded. Only a paid payment has a receipt."""
+    """Show the receipt of a paid payment.
+
+    What was paid, to whom and when, and what was refunded. Payments that are not paid have no receipt.
+    """
     desk, db, found = await _found(request, clientToken)
     payment, paid_at = found.payment, await ledger.paid_at(db, found.payment.id)
     if payment.status is not PaymentStatus.succeeded or paid_at is None:

@@ -47,7 +47,10 @@ async def _behind(request: Request, token: str) -> tuple[Desk, PracticeDb, Payme
 
 @router.get("", response_class=HTMLResponse)
 async def link_page(request: Request, linkToken: str) -> Response:
-    """Show the amount of a link and the customer form. A single-use link that has a payment shows that payment."""
+    """Show a payment link.
+
+    The amount and the customer form. A single-use link that has a payment shows that payment.
+    """
     desk, db, link = await _behind(request, linkToken)
     begun = await link_flow.only_payment(desk, db, link)
     if begun is not None:
@@ -85,7 +88,10 @@ def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
 
 @router.post("", status_code=303, response_class=RedirectResponse)
 async def begin_page(request: Request, linkToken: str) -> Response:
-    """Start a payment. The form's key makes a repeated submission return the same payment."""
+    """Start a payment through a link.
+
+    The form's key makes a repeated submission return the same payment.
+    """
     desk, db, link = await _behind(request, linkToken)
     fields = parse_qs((await read_limited(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
     given = {name: fields.get(name, [""])[0].strip() for name in ("email", "name", "phone", "key", "by")}
@@ -128,7 +134,7 @@ def qr_svg(address: str, *, whole_file: bool) -> str:
 
 @router.get("/qr.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
 async def qr_image(request: Request, linkToken: str) -> Response:
-    """The link's QR code."""
+    """Get a link's QR code as SVG."""
     desk, _, link = await _behind(request, linkToken)
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
     return Response(qr_svg(link_flow.link_address(desk, link), whole_file=True), 200, headers, "image/svg+xml")
@@ -136,7 +142,10 @@ async def qr_image(request: Request, linkToken: str) -> Response:
 
 @router.get("/poster", response_class=HTMLResponse)
 async def poster_page(request: Request, linkToken: str) -> Response:
-    """The QR code with the practice's name and the amount, to print or display."""
+    """Show a link's QR poster.
+
+    The QR code with the practice's name and the amount, to print or display.
+    """
     desk, db, link = await _behind(request, linkToken)
     url = link_flow.link_address(desk, link)
     return show(

@@ -63,6 +63,7 @@ PLACES: tuple[str, ...] = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/api.md",
+    "docs/running.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

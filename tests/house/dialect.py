@@ -64,6 +64,7 @@ PLACES: tuple[str, ...] = (
     "CONTRIBUTING.md",
     "docs/api.md",
     "docs/running.md",
+    "docs/events.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

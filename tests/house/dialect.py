@@ -51,6 +51,7 @@ PLACES: tuple[str, ...] = (
     "src/polytill/web/*.py",
     "src/polytill/cli/*.py",
     "src/polytill/domain/*.py",
+    "src/polytill/providers/*.py",
     "src/polytill/simulator/*.py",
     "src/polytill/flows/recovery/*.py",
     "src/polytill/flows/reconciliation/*.py",

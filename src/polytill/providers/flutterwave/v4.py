@@ -282,7 +282,7 @@ class FlutterwaveV4Provider(Handler):
 
     async def _read(self, reference: str, charge_id: str | None) -> Outcome:
         if not charge_id:
-            return Unknown(Reason.not_found, "no_charge_id", "Only the delivery can tell what became of the charge.")
+            return Unknown(Reason.not_found, "no_charge_id", "Only a webhook can show the result of the charge.")
         outcome = reading.about(reference, await self._call("GET", f"/charges/{quote(charge_id, safe='')}"))
         # A charge with an id exists, so "not found" proves nothing.
         lost = isinstance(outcome, NotSent) and outcome.reason is Reason.not_found

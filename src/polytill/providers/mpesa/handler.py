@@ -1,10 +1,10 @@
-"""M-Pesa (Daraja): a prompt on the payer's phone, answered with their PIN. Kenya, whole shillings, nothing signed.
+"""M-Pesa (Daraja): a prompt on the customer's phone, confirmed with their PIN. Kenya, whole shillings, nothing signed.
 
-Sources: Safaricom's portal texts and the official callback sample, as public repositories quote them.
-What to know: "accepted" means that a prompt was sent, no more; the query by CheckoutRequestID is the only truth, and
-answers HTTP 500 while the payer is still at it; neither the query nor anything else finds a prompt whose
-CheckoutRequestID was lost: only its callback does, so our reference stands in the callback's address. A callback
-proves nothing. Reversals need an initiator and a special permission of Safaricom: refunds are not offered.
+Sources: Safaricom's portal texts and the official callback sample, as public repositories quote them. Facts: "accepted"
+only means that a prompt was sent. The query by CheckoutRequestID is the only reliable source, and answers HTTP 500
+while the customer has not yet responded. If the CheckoutRequestID was lost, neither the query nor anything else finds
+the prompt, only its callback, so the callback's address contains our reference. A callback proves nothing. Reversals
+need an initiator and a special permission of Safaricom: refunds are not offered.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from polytill.providers.wire_amounts import to_wire
 # ── Facts ──
 
 WHOLE_SHILLINGS = 0  # the wire's exponent
-EAST_AFRICA = timedelta(hours=3)  # their clock, all year
+EAST_AFRICA = timedelta(hours=3)  # Safaricom's time zone, without daylight saving
 MAX_ACCOUNT_REFERENCE, MAX_DESCRIPTION = 12, 13
 PHONE = CustomerFields(("phone",), phone_countries=("KE",), phone_pattern="254[17][0-9]{8}")
 PAY_BILL, BUY_GOODS = "CustomerPayBillOnline", "CustomerBuyGoodsOnline"
-NO_PROMPT = "ws_CO_010120200000000000"  # a CheckoutRequestID that no prompt of anybody's has
+NO_PROMPT = "ws_CO_010120200000000000"  # a CheckoutRequestID that no prompt has
 
 WHERE_KEYS_ARE = "Daraja portal → My Apps"
 WORD = r"[0-9A-Za-z]{16,128}"  # sandbox and live keys look alike
 
 
 class MpesaProvider(Handler):
-    """One practice's short code at M-Pesa."""
+    """The M-Pesa short code of one practice."""
 
     code = "mpesa"
     name = "M-Pesa"
@@ -112,15 +112,15 @@ class MpesaProvider(Handler):
     settle_horizon_s = 120.0
     identifiers: ClassVar[Mapping[IdentifierKind, tuple[str, ...]]] = {
         IdentifierKind.reference: ("MerchantRequestID",),
-        # What the customer's SMS shows. Only the callback brings it.
+        # The receipt number in the customer's SMS. Only the callback contains it.
         IdentifierKind.receipt: ("CallbackMetadata.Item[Name=MpesaReceiptNumber].Value",),
     }
     redacted = reading.REDACTED
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST processrequest: a prompt on the payer's phone. ``Pending``: it is theirs to answer."""
+        """POST processrequest: a prompt on the customer's phone. ``Pending``: the customer must respond."""
         phone = params.phone
         if phone is None or not PHONE.takes_phone(phone):
             return NotSent(Reason.validation, "phone", "M-Pesa needs a Kenyan mobile number, like 254712345678.")
@@ -138,12 +138,13 @@ class MpesaProvider(Handler):
         return await self._query(params.provider_transaction_id, params.amount)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """As ``confirm_payment``. Without a CheckoutRequestID nobody can be asked: its callback has to come."""
+        """As ``confirm_payment``. Without a CheckoutRequestID no lookup is possible; only its callback shows the
+        result."""
         return await self._query(params.provider_transaction_id, params.amount)
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token is given for good keys only, and each environment has a host of its own. The short code and
-        passkey go with a status query about a prompt that never was: it prompts nobody and moves nothing."""
+        """Fetch an access token, which only valid keys get; each environment has its own host. Then query the status of
+        a prompt that does not exist, to check the short code and passkey. This prompts nobody and moves no money."""
         token = await fetch_token(self.http, self._token_request())
         if isinstance(token, NotSent):
             reached = token.reason is Reason.config
@@ -169,20 +170,20 @@ class MpesaProvider(Handler):
         return f"Only a payment proves {what}: make a small one before going live."
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Nothing is signed: who knows the address may deliver, and is not believed."""
+        """True: nothing is signed. Anyone who knows the address can send a callback, so its content is not trusted."""
         return True
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a callback: a hint of which prompt to ask about."""
+        """Read a callback. It only names the prompt to look up."""
         return reading.read_callback(body)
 
     def get_public_config(self) -> JsonObject:
-        """A browser needs nothing: the phone is prompted."""
+        """Empty: the customer is prompted on the phone."""
         return {}
 
     @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
-        """The phone that is prompted: a Kenyan mobile number."""
+        """The phone number to prompt: a Kenyan mobile number."""
         return PHONE
 
     # ── Request builders ──
@@ -206,7 +207,7 @@ class MpesaProvider(Handler):
         return self.config.base_url.rstrip("/")
 
     def _signed_in(self) -> JsonObject:
-        """Short code, password and timestamp, which every request begins with."""
+        """The short code, password and timestamp of every request."""
         code, passkey = str(self.config.config.get("shortCode", "")), self.config.config.get("passkey")
         moment = datetime.fromtimestamp(self.world.time_s(), UTC) + EAST_AFRICA
         stamp = moment.strftime("%Y%m%d%H%M%S")
@@ -234,7 +235,7 @@ class MpesaProvider(Handler):
 
     async def _query(self, checkout_id: str | None, amount: Money) -> Outcome:
         if not checkout_id:
-            return Unknown(Reason.not_found, "no_checkout_id", "Only the callback can tell what became of the prompt.")
+            return Unknown(Reason.not_found, "no_checkout_id", "Only the callback can show the result of the prompt.")
         body = {**self._signed_in(), "CheckoutRequestID": checkout_id}
         answer = await self._call("/mpesa/stkpushquery/v1/query", body)
         return reading.read_query(answer, checkout_id, amount) if isinstance(answer, Answer) else answer

@@ -1,4 +1,4 @@
-"""What M-Pesa's answers and callbacks mean: readers without any state, from JSON to outcomes.
+"""Reads M-Pesa's answers and callbacks: stateless functions from JSON to outcomes.
 
 The same result code is a number in a callback and text in a query. Zero is paid, a few codes mean "still running", and
 every other code ends its prompt: Safaricom adds codes without notice, and none of them brings money later.
@@ -25,20 +25,20 @@ PAID = "0"
 # Result codes of a prompt that is still open on the phone. 4999: "The transaction is still under processing".
 RUNNING = frozenset({"4999", "500.001.1001"})
 RUNNING_WORDS = ("being processed", "under processing", "still processing", "in progress")
-REASONS = {  # of result codes that have a reason of their own; any other ends its prompt as declined
+REASONS = {  # of result codes with a specific reason; any other ends its prompt as declined
     "1": Reason.insufficient_funds,
     "17": Reason.declined,
     "26": Reason.declined,
-    "1001": Reason.declined,  # another prompt holds the phone
+    "1001": Reason.declined,  # another prompt is open on the phone
     "1019": Reason.expired,
     "1025": Reason.declined,
     "1032": Reason.canceled,
-    "1037": Reason.declined,  # the phone could not be reached, or nobody answered
+    "1037": Reason.declined,  # the phone could not be reached, or the customer did not respond
     "2001": Reason.incorrect_details,
     "9999": Reason.declined,
 }
-STILL_RUNNING = "500.001.1001"  # and says so: the same code stands for other trouble too
-# Sentences with which a push is rejected before anybody is prompted, sent with HTTP 500 and that same code.
+STILL_RUNNING = "500.001.1001"  # with a text that says so: the same code has other meanings too
+# Messages of a push that was rejected before any prompt, sent with HTTP 500 and that same code.
 REJECTIONS = {
     "wrong credentials": Reason.config,  # of the passkey and the short code
     "merchant does not exist": Reason.config,
@@ -51,14 +51,14 @@ TOO_MANY = "500.003.02"
 
 
 def read_push(answer: Answer, amount: Money) -> Outcome:
-    """What processrequest says: "0" is a prompt that was sent. Any other code with a CheckoutRequestID may have been: the
-    query tells.
+    """The outcome of processrequest. "0" means that a prompt was sent. With any other code and a CheckoutRequestID, one
+    may have been sent: the query shows it.
 
-    Without any id, the request was rejected. Source: the fields of the answer as Safaricom's portal describes them (M-Pesa
-    Express), quoted alike by several public SDKs (mpesa-sdk-kotlin among them): ResponseCode is "the status of the
-    transaction submission. 0 means successful submission and any other code means an error occurred", and MerchantRequestID
-    identifies "any submitted payment request". So an answer with that id, or with a text of success, proves nothing: the
-    outcome is unknown, and its callback or a person decides.
+    Without any id, the request was rejected. Source: the fields of the answer as Safaricom's portal describes them
+    (M-Pesa Express), quoted alike by several public SDKs (mpesa-sdk-kotlin among them): ResponseCode is "the status of
+    the transaction submission. 0 means successful submission and any other code means an error occurred", and
+    MerchantRequestID identifies "any submitted payment request". So an answer with that id, or with a text of success,
+    proves nothing: the outcome is unknown, and its callback or a person decides.
     """
     checkout_id, said = string_in(answer.data, "CheckoutRequestID"), id_in(answer.data, "ResponseCode")
     if answer.status == 200 and said is not None and checkout_id:
@@ -75,17 +75,17 @@ def read_push(answer: Answer, amount: Money) -> Outcome:
 
 
 def read_query(answer: Answer, checkout_id: str, amount: Money) -> Outcome:
-    """What the query says of one prompt. ``amount`` is what the prompt asked for: no answer names it."""
+    """The outcome of a query about one prompt. ``amount`` is the prompt's, because no answer contains it."""
     data = answer.data
     if data.get("errorCode") == STILL_RUNNING and _is_running("", text_of(data.get("errorMessage"))):
         return Pending(amount, checkout_id, redact(data, REDACTED))
     result = id_in(data, "ResultCode")
     if answer.status != 200 or result is None:
         found = read_error(answer)
-        # What is refused here is the question: it proves nothing about the prompt.
+        # The query was rejected. That proves nothing about the prompt.
         heard = answer.status < 500 and found.reason in (Reason.config, Reason.rate_limited)
         return found if heard else _unknown(found)
-    if (said := id_in(data, "ResponseCode")) not in (None, PAID):  # the question was not accepted
+    if (said := id_in(data, "ResponseCode")) not in (None, PAID):  # the query was not accepted
         return Unknown(Reason.unreadable, said, text_of(data.get("ResponseDescription")))
     if string_in(data, "CheckoutRequestID") != checkout_id:
         return Unknown(Reason.unreadable, result, "M-Pesa answered about another prompt.")
@@ -97,13 +97,13 @@ def _unknown(found: NotSent | Unknown) -> Unknown:
 
 
 def _result(code: str, data: JsonObject, checkout_id: str, amount: Money) -> Outcome:
-    """What a result code says of its prompt. A code that is new ends the prompt like any other: only what contradicts
-    itself (another spelling of zero, a text that speaks of success) decides nothing."""
+    """The outcome for a result code. A new code ends the prompt like any other. Only a contradiction (another spelling
+    of zero, a text that reports success) leaves the outcome unknown."""
     text, kept = text_of(data.get("ResultDesc")), redact(data, REDACTED)
     if code == PAID:
         return Succeeded(amount, checkout_id, response=kept)
     if code in REASONS:
-        # A prompt that has ended cannot be answered any more: the customer may have another one.
+        # A prompt that has ended cannot be confirmed any more, so the customer may get another one.
         return Declined(REASONS[code], True, code, text, checkout_id, kept, closed_for_certain=True)
     if _is_running(code, text):
         return Pending(amount, checkout_id, kept)
@@ -125,11 +125,11 @@ def _is_zero(code: str) -> bool:
 
 
 def read_probe(answer: Answer | NotSent | Unknown) -> tuple[bool | None, str]:
-    """What a query about a prompt that never was says of the short code and passkey: rejected (False), not rejected
-    (True), or not to be told (None); and M-Pesa's sentence.
+    """What a query about a prompt that does not exist shows about the short code and passkey: rejected (False), not
+    rejected (True) or unknown (None); and M-Pesa's message.
 
-    No page of Safaricom's says what such a query answers to a wrong passkey. Only the sentences with which a push is
-    rejected for it count as a rejection.
+    Safaricom does not document the answer to a wrong passkey. Only the messages with which a push is rejected for it
+    count as a rejection.
     """
     found = read_error(answer) if isinstance(answer, Answer) else answer
     text = (found.detail or "").strip()
@@ -142,7 +142,7 @@ def read_probe(answer: Answer | NotSent | Unknown) -> tuple[bool | None, str]:
 
 
 def read_callback(body: bytes) -> WebhookResult:
-    """A callback about a prompt, or a result of something else, which is none of ours. ``ValueError`` for nonsense."""
+    """Read a callback about a prompt, or another result, which is ignored. Raises ``ValueError`` if it is neither."""
     event = parse_json(body)
     if not isinstance(event, dict):
         raise ValueError("not an M-Pesa callback")
@@ -180,12 +180,12 @@ def _paid_amount(call: JsonObject) -> Money | None:
 
 
 def refuses_token(answer: Answer) -> bool:
-    """Whether M-Pesa would not hear the call, because its token has ended."""
+    """Whether M-Pesa rejected the call because its token has expired."""
     return answer.status == 401 or text_of(answer.data.get("errorCode")) in TOKEN_REFUSED
 
 
 def read_error(answer: Answer) -> NotSent | Unknown:
-    """An error envelope, sorted by what can have happened over there."""
+    """The outcome of an error envelope, by what can have happened at M-Pesa."""
     code, text = text_of(answer.data.get("errorCode")), text_of(answer.data.get("errorMessage"))
     if code in TOKEN_REFUSED or answer.status in (401, 403):
         return NotSent(Reason.config, code or str(answer.status), text)

@@ -1,7 +1,7 @@
-"""PayPal's disputes: what a webhook, a listing and the details of a dispute say.
+"""Reads PayPal's disputes from webhooks, listings and the details of a dispute.
 
-An inquiry is a question between customer and merchant; at the later stages PayPal or a bank decides, and PayPal holds the
-funds. A dispute that the customer wins is paid by a refund of the capture.
+An inquiry is a question between customer and merchant. At the later stages PayPal or a bank decides, and PayPal holds
+the funds. A dispute that the customer wins is paid by a refund of the capture.
 
 Source: customer_disputes_v1.json of paypal/paypal-rest-api-specifications (Feb 2024), and
 https://developer.paypal.com/docs/api/customer-disputes/v1/.
@@ -20,16 +20,16 @@ from polytill.providers.wire_json import moment_text, object_in, objects_in, str
 
 PATH = "/v1/customer/disputes"
 PAGE_SIZE = 50
-# PayPal lists what changed within the last 180 days, and rejects an earlier ``update_time_after``.
+# PayPal lists changes of the last 180 days, and rejects an earlier ``update_time_after``.
 LONGEST_AGO_S = 180 * 86_400 - 3600
-# How the token of a following page may be called.
+# Possible names of the token of the following page.
 _PAGE_NAMES = ("next_page_token", "page")
 OUTCOMES = {"RESOLVED_BUYER_FAVOUR": "lost", "RESOLVED_SELLER_FAVOUR": "won", "CANCELED_BY_BUYER": "won"}
-# PayPal knows more ends, which do not say whose money it was. Where the movements of money tell it, they decide; else a
-# person does.
+# PayPal has other outcomes, which do not say who received the money. If the movements of money show it, they decide;
+# otherwise a person decides.
 RESOLVED = "RESOLVED"
 OPEN = frozenset({"OPEN", "WAITING_FOR_BUYER_RESPONSE", "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW", "OTHER", ""})
-# The closed lists of a movement of money. Fees are not a part of what was disputed.
+# The closed lists of a movement of money. Fees are not part of the disputed amount.
 SELLER, OTHER_PARTIES = "SELLER", frozenset({"BUYER", "PAYMENT_PROCESSOR"})
 SETTLEMENT, FEES = "DISPUTE_SETTLEMENT", frozenset({"DISPUTE_SETTLEMENT_FEE", "DISPUTE_FEE", "CHARGEBACK_FEE"})
 SIGNS = {"DEBIT": 1, "CREDIT": -1}
@@ -51,7 +51,7 @@ REASONS = {
 
 
 def dispute_in(resource: JsonObject) -> DisputeFact | None:
-    """A dispute; None where it says nothing that is understood."""
+    """A dispute; None if its state is not known."""
     fact = read_dispute(resource)
     outcome = text_of(object_in(resource, "dispute_outcome").get("outcome_code"))
     state = _state(text_of(resource.get("status")), outcome, _taken(resource))
@@ -59,7 +59,7 @@ def dispute_in(resource: JsonObject) -> DisputeFact | None:
 
 
 def read_dispute(resource: JsonObject) -> DisputeFact | None:
-    """A dispute. One whose status or end is not known is open as far as we know. None where it has no id."""
+    """A dispute. If its status or outcome is not known, it counts as open. None if it has no id."""
     dispute_id = string_in(resource, "dispute_id")
     if dispute_id is None:
         return None
@@ -69,7 +69,7 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
     taken = _taken(resource)
     state = _state(status, outcome, taken)
     disputed = reading.money_in(resource.get("dispute_amount"))
-    # A lost one may have cost a part of what was disputed.
+    # A lost dispute may have cost only a part of the disputed amount.
     given = reading.money_in(end.get("amount_refunded")) or (taken if taken and taken.minor else None)
     is_inquiry = text_of(resource.get("dispute_life_cycle_stage")) == INQUIRY
     return DisputeFact(
@@ -92,7 +92,7 @@ def _was_debited(resource: JsonObject) -> bool:
 
 
 def _state(status: str, outcome: str, taken: Money | None) -> str | None:
-    """Open, won, lost or closed; None where PayPal's words do not tell."""
+    """Open, won, lost or closed; None if PayPal's codes do not show it."""
     if outcome in OUTCOMES:
         return OUTCOMES[outcome]
     if status != RESOLVED:
@@ -105,8 +105,8 @@ def _state(status: str, outcome: str, taken: Money | None) -> str | None:
 
 
 def _taken(resource: JsonObject) -> Money | None:
-    """What a dispute has cost the merchant up to now, without fees. None where PayPal names no movement of money, or one
-    that cannot be read: a part that is left out would make a lost dispute look won."""
+    """The cost of a dispute for the merchant so far, without fees. None if PayPal lists no movement of money or one
+    that cannot be read: without that part, a lost dispute could look won."""
     total = reading.money_in(resource.get("dispute_amount"))
     if total is None or not (moves := objects_in(resource, "money_movements")):
         return None
@@ -127,7 +127,7 @@ def _taken(resource: JsonObject) -> Money | None:
 
 
 def query(since_s: int, until_s: int, now_s: int, cursor: str | None) -> str:
-    """The query for a page of the disputes that changed between two moments."""
+    """The query for a page of the disputes that changed in a period."""
     if cursor is not None:
         return cursor
     after = moment_text(max(since_s, now_s - LONGEST_AGO_S))
@@ -136,14 +136,14 @@ def query(since_s: int, until_s: int, now_s: int, cursor: str | None) -> str:
 
 
 def items_in(page: JsonObject) -> list[JsonObject] | None:
-    """The entries of a page; None where it is no page. An empty one may have links only."""
+    """The entries of a page; None if it is not a page. An empty page may have only links."""
     items = objects_in(page, "items")
     is_empty = page.get("items") is None and objects_in(page, "links") is not None
     return [] if items is None and is_empty else items
 
 
 def next_query(page: JsonObject) -> str | None:
-    """The query of the following page, out of the link to it; None at the end. Only its query is followed, never its host."""
+    """The query of the following page, from its link; None at the end. Only the link's query is used, never its host."""
     for link in objects_in(page, "links") or []:
         if link.get("rel") != "next":
             continue

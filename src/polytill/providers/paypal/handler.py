@@ -1,10 +1,10 @@
-"""PayPal, Orders v2: two hosts, an access token before each call, decimal strings, RSA over the deliveries.
+"""PayPal, Orders v2: two hosts, an access token for each call, decimal strings, RSA signatures on webhooks.
 
-Sources: paypal/paypal-rest-api-specifications (Feb 2024), developer.paypal.com.
-What to know: approval is not payment, the server has to capture, and asking how a payment stands does that, as often
-as it is asked: an order lets itself be captured once; a COMPLETED order can hold a capture that is PENDING; the order's id is the
-payment's name here, captures and refunds are read from it; an order cannot be closed, it dies by itself.
-Readers stand in ``paypal_reading.py``, webhooks in ``paypal_webhooks.py``, disputes in ``paypal_disputes.py``.
+Sources: paypal/paypal-rest-api-specifications (Feb 2024), developer.paypal.com. Facts: approval is not payment; the
+server must capture. A confirmation does that, however often it is repeated, because an order can be captured only once.
+A COMPLETED order can hold a capture that is PENDING. The order's id is the payment's id here; captures and refunds are
+read from the order. An order cannot be closed; it expires on its own. ``reading.py`` reads answers, ``webhooks.py``
+webhooks, and ``disputes.py`` disputes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _step(currency: str) -> int:
     return amount_step(currency, 0 if currency in WHOLE_UNITS else PLACES)
 
 
-# Only the American fee's fixed part is known here.
+# Only the fixed part of the US fee is known here.
 OTHERS = (
     "AUD",
     "BRL",
@@ -101,7 +101,7 @@ LONGEST_TEXT = 127
 
 
 class PayPalProvider(Handler):
-    """One practice's PayPal business account."""
+    """The PayPal business account of one practice."""
 
     code = "paypal"
     name = "PayPal"
@@ -129,7 +129,7 @@ class PayPalProvider(Handler):
     )
     idempotency = Idempotency.key
     idempotency_window_s = 6 * 3600
-    further_currencies = frozenset()  # the catalog has all of developer.paypal.com, currency codes
+    further_currencies = frozenset()  # the catalog has all currencies of developer.paypal.com, currency codes
     disputes_are_refunded = True
     disputes_listed_by_change = True
     settle_horizon_s = 120.0
@@ -137,31 +137,33 @@ class PayPalProvider(Handler):
 
     @classmethod
     def read_identifiers(cls, response: Any) -> Identifiers:
-        """An order with what is in it, or a capture or an authorization by itself: all of them call their id ``id``."""
+        """The identifiers of an order and its parts, or of a single capture or authorization: all of these name theirs
+        ``id``."""
         return reading.read_identifiers(response)
 
     def initialize(self, config: ProviderConfig) -> None:
-        """No certificate has been fetched yet."""
+        """Start without a certificate."""
         self._certificate: tuple[str, bytes] | None = None
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /v2/checkout/orders: an address at which the payer approves."""
+        """POST /v2/checkout/orders: returns an address at which the customer approves."""
         try:
             body = self._order_body(params)
         except InvalidAmount:
             return too_fine(params.amount)
         answer = await self._call("POST", "/v2/checkout/orders", body, params.reference)
-        # An order that was made all the same holds nothing without its payer's approval, and nobody has its address.
+        # If the order was created all the same, it holds nothing without an approval, and nobody has its address.
         return reading.read_order_answer(reading.as_rejection(answer)) if isinstance(answer, Answer) else answer
 
     async def confirm_payment(self, params: ConfirmPaymentParams) -> Outcome:
-        """GET the order. What the payer has approved is captured or held now: an order allows that once."""
+        """GET the order. If the customer has approved it, capture or authorize it: an order allows that once."""
         return await self._settled(params.reference, params.provider_transaction_id, params.only_ask)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """As ``confirm_payment``; where the order's id was lost, the identical create is repeated under its request id."""
+        """As ``confirm_payment``. If the order's id was lost, the identical create call is repeated under its request
+        id."""
         if params.provider_transaction_id:
             return await self._settled(params.reference, params.provider_transaction_id)
         if params.create is not None and params.age_s < self.idempotency_window_s:
@@ -169,7 +171,7 @@ class PayPalProvider(Handler):
         return NotSent(Reason.not_found, detail="The order's answer was lost: nobody holds its address.")
 
     async def capture_payment(self, params: OperationParams) -> Outcome:
-        """POST /v2/payments/authorizations/{id}/capture. What is not captured is released."""
+        """POST /v2/payments/authorizations/{id}/capture. The rest is released."""
         order = await self._order(params.provider_transaction_id)
         held = reading.authorization_of(order) if isinstance(order, dict) else order
         if not isinstance(held, str) or not isinstance(order, dict):
@@ -190,7 +192,7 @@ class PayPalProvider(Handler):
         return await self._as_it_stands(order, rejected, outcome)
 
     async def cancel_payment(self, params: OperationParams) -> Outcome:
-        """POST /v2/payments/authorizations/{id}/void. An order that holds nothing cannot be closed."""
+        """POST /v2/payments/authorizations/{id}/void. An order without an authorization cannot be closed."""
         order = await self._order(params.provider_transaction_id)
         held = reading.authorization_of(order) if isinstance(order, dict) else order
         if not isinstance(held, str) or not isinstance(order, dict):
@@ -201,7 +203,7 @@ class PayPalProvider(Handler):
         if not isinstance(answer, Answer):
             return answer
         outcome = reading.read_part(answer, reading.read_authorization, string_in(order, "id"))
-        if isinstance(outcome, Declined) and answer.status >= 400:  # the void was declined, and voids nothing
+        if isinstance(outcome, Declined) and answer.status >= 400:  # the void was declined and had no effect
             outcome = NotSent(Reason.invalid_state, outcome.code, outcome.detail)
         return await self._as_it_stands(order, answer, outcome)
 
@@ -221,7 +223,7 @@ class PayPalProvider(Handler):
         return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """GET /v2/payments/refunds/{id} where the id is known, else our reference among the order's refunds."""
+        """GET /v2/payments/refunds/{id} if the id is known, else our reference among the order's refunds."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/v2/payments/refunds/{quote(params.provider_refund_id, safe='')}")
             return reading.read_part(answer, reading.read_refund) if isinstance(answer, Answer) else answer
@@ -240,8 +242,8 @@ class PayPalProvider(Handler):
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
-        """GET /v1/customer/disputes by when they last changed, and the details of each: the listing does not name the
-        payment. The cursor is the query of the following page."""
+        """GET /v1/customer/disputes by their last change, and the details of each, because the listing does not name
+        the payment. The cursor is the query of the following page."""
         query = disputes.query(since_s, until_s, int(self.world.time_s()), cursor)
         answer = await self._call("GET", f"{disputes.PATH}?{query}")
         if not isinstance(answer, Answer):
@@ -262,7 +264,7 @@ class PayPalProvider(Handler):
         return read_page(facts, disputes.next_query(answer.data))
 
     async def test_credentials(self) -> CredentialTest:
-        """An access token, its scopes, and a read: ``paypal_keys.py``. Each environment has a host of its own."""
+        """Fetch an access token and its scopes, then read: see ``key_test.py``. Each environment has its own host."""
 
         async def get(path: str, token: Secret) -> Answer | NotSent | Unknown:
             headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
@@ -271,7 +273,7 @@ class PayPalProvider(Handler):
         return await test_keys(self.http, self._token_request(), get, self.config.environment)
 
     async def fetch_webhook_key(self, headers: Mapping[str, str]) -> None:
-        """GET the certificate that a delivery names, and remember it: from PayPal's API over https only, without any key."""
+        """GET the certificate that a webhook names, and cache it: only from PayPal's API over https, without any key."""
         url = webhooks.certificate_url(headers, self.config.base_url)
         if url is None:
             return
@@ -290,7 +292,7 @@ class PayPalProvider(Handler):
             self._certificate = (url, found.reveal().encode())
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """RSA over transmission id, time, our webhook id and the raw body's CRC, by the certificate that was fetched."""
+        """RSA over transmission id, time, our webhook id and the raw body's CRC, with the fetched certificate."""
         if self._certificate is None or webhooks.certificate_url(headers, self.config.base_url) != self._certificate[0]:
             return False
         now = datetime.fromtimestamp(self.world.time_s(), UTC)
@@ -298,7 +300,7 @@ class PayPalProvider(Handler):
         return any(webhooks.is_signed(headers, body, webhook_id, self._certificate[1], now) for webhook_id in ids)
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery. An approval is a hint to ask, and asking captures."""
+        """Read a webhook. An approval only triggers a lookup, and that lookup captures."""
         return webhooks.read_event(body)
 
     # ── Request builders ──
@@ -353,8 +355,8 @@ class PayPalProvider(Handler):
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
 
     async def _as_it_stands(self, order: JsonObject, answer: Answer, outcome: Outcome) -> Outcome:
-        """A hold that is not as we believe (captured, voided or expired already): what it is, the order tells. One that
-        still stands was left alone, and the rejection says why."""
+        """The outcome of a call about an authorization that may be in another state (captured, voided or expired
+        already): the order shows it. If the authorization is unchanged, the rejection is the outcome."""
         if isinstance(outcome, Succeeded) and reading.payments_of(order, "captures"):  # captured in part before
             again = await self._order(string_in(order, "id"))
             if isinstance(again, dict):
@@ -377,7 +379,8 @@ class PayPalProvider(Handler):
             return reading.read_order(order)
         act = "authorize" if order.get("intent") == "AUTHORIZE" else "capture"
         path = f"/v2/checkout/orders/{quote(order_id, safe='')}/{act}"
-        # No request id: the order itself allows this once. Under one, the first decline or 500 would come back for ever.
+        # No request id, because the order itself allows this once. With one, the first decline or 500 would be replayed
+        # forever.
         answer = await self._call("POST", path, {})
         if not isinstance(answer, Answer):
             return answer
@@ -389,13 +392,13 @@ class PayPalProvider(Handler):
             return outcome
         if meaning_of(outcome.code or "") is Meaning.payer_first:
             return NeedsAction(reading.approval_in(order), reading.asked_of(order), order_id)
-        again = await self._order(order_id)  # somebody may have been faster, or it is not as we believe
+        again = await self._order(order_id)  # another call may have been faster, or the order is in another state
         return reading.read_rejected(again, outcome, order) if isinstance(again, dict) else again
 
 
 def _invoice(params: CreatePaymentParams) -> str | None:
-    """What PayPal shows to the buyer and in its reports. It refuses an invoice number that it has seen, and a host may give
-    one reference to several payments: so the end of the attempt's own id stands behind it."""
+    """The invoice number, which PayPal shows to the buyer and in its reports. PayPal rejects a number that it has seen,
+    and a host may use one reference for several payments, so the end of the attempt's id follows the reference."""
     own = f"-{params.reference[-8:]}"
     told_as = shown(params.merchant_reference, LONGEST_TEXT - len(own))
     return told_as + own if told_as else None

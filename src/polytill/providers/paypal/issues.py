@@ -1,8 +1,8 @@
-"""Every issue with which PayPal rejects a call, sorted by what it means for the payment.
+"""All issues with which PayPal rejects a call, sorted by their meaning for the payment.
 
-Source: the error schemas of Orders v2 and Payments v2 in paypal/paypal-rest-api-specifications (Feb 2024). A test holds
-that each issue of those files stands here exactly once. PayPal adds issues without notice: one that is not here is
-rejected as ``Meaning.rejected``, and at a capture the order itself is read again and decides.
+Source: the error schemas of Orders v2 and Payments v2 in paypal/paypal-rest-api-specifications (Feb 2024). A test
+checks that this file lists each issue of those files exactly once. PayPal adds issues without notice: an issue that is
+not listed counts as ``Meaning.rejected``, and for a capture the order itself is read again and decides.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from polytill.providers.outcomes import Reason
 
 
 class Meaning(StrEnum):
-    """What a rejected call says of the payment."""
+    """What a rejected call means for the payment."""
 
     declined = "declined"  # this order will not be paid
-    payer_again = "payer_again"  # declined, and the payer may choose something else on the same order
-    payer_first = "payer_first"  # the payer has to approve (again) before it can be taken
-    done = "done"  # what was asked for has come about already
-    running = "running"  # another request about it is under way
-    state = "state"  # the object is not in a state for this
+    payer_again = "payer_again"  # declined; the customer may choose another method on the same order
+    payer_first = "payer_first"  # the customer must approve (again) before a capture
+    done = "done"  # the request has already taken effect
+    running = "running"  # another request about it is in progress
+    state = "state"  # the object is in a state that does not allow this
     account = "account"  # the practice's account, its permissions or its set-up
     currency = "currency"
     funds = "funds"  # the practice's balance does not cover a refund
-    rejected = "rejected"  # the request as it stands
+    rejected = "rejected"  # the request is invalid
 
 
 _SORTED = {
@@ -92,7 +92,7 @@ _SORTED = {
 }
 ISSUES = {issue: meaning for meaning, issues in _SORTED.items() for issue in issues.split()}
 
-# Reasons of their own among the declines.
+# Declines with a specific reason.
 _DECLINES = {
     "CARD_EXPIRED": Reason.expired_card,
     "REFERENCED_CARD_EXPIRED": Reason.expired_card,
@@ -111,7 +111,7 @@ _REASONS = {
 
 
 def meaning_of(issue: str) -> Meaning:
-    """What an issue means; ``rejected`` for one that is new."""
+    """The meaning of an issue; ``rejected`` for a new one."""
     return ISSUES.get(issue, Meaning.rejected)
 
 
@@ -121,5 +121,5 @@ def decline_reason(issue: str) -> Reason:
 
 
 def rejection_reason(issue: str) -> Reason:
-    """The reason of a rejection that is no decline."""
+    """The reason of a rejection that is not a decline."""
     return _REASONS.get(meaning_of(issue), Reason.validation)

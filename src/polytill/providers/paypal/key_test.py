@@ -1,10 +1,10 @@
-"""Whether payments can be made with the keys of a PayPal app. Nothing is created.
+"""Checks whether the keys of a PayPal app can take payments. Nothing is created.
 
 Sources: developer.paypal.com (authentication: the token's answer names its scopes; API responses: 403 NOT_AUTHORIZED),
-paypal/paypal-rest-api-specifications (payments_payment_v2.json: a refund needs the scope ``…/payments/refund``; the
-scopes of an order are not named in that answer, so a read of an order that is not there tells).
-What to know: sandbox and live are two hosts, and an app of one is an unknown client to the other. Whether the account
-itself may receive money (PAYEE_ACCOUNT_RESTRICTED) is told by an order only.
+paypal/paypal-rest-api-specifications (payments_payment_v2.json: a refund needs the scope ``…/payments/refund``; that
+answer does not name the scopes of an order, so a read of an order that does not exist shows the permission). Facts:
+sandbox and live are two hosts, and an app of one is an unknown client to the other. Only an order shows whether the
+account itself may receive money (PAYEE_ACCOUNT_RESTRICTED).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ Get = Callable[[str, Secret], Awaitable[Answer | NotSent | Unknown]]
 
 
 async def test_keys(http: Http, request: TokenRequest, get: Get, environment: Environment) -> CredentialTest:
-    """A fresh token with its scopes, then GET of an order that is not there: 404 by who may read orders, else 403."""
+    """Fetch a new token with its scopes, then GET an order that does not exist: 404 if the app may read orders, else
+    403.
+    """
     answer = await http.send(request.method, request.url, request.headers, request.body)
     if not isinstance(answer, Answer):
         return CredentialTest(False, answer.detail or "PayPal could not be reached.", reached=False)

@@ -1,4 +1,4 @@
-"""What PayPal's orders, captures, authorizations and refunds mean: readers without any state, from JSON to outcomes."""
+"""Reads PayPal's orders, captures, authorizations and refunds: stateless functions from JSON to outcomes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from polytill.providers.wire_json import object_in, objects_in, string_in, text_
 # ── Facts ──
 
 REDACTED = frozenset({"access_token", "id_token", "links", "payer", "payment_source"})
-WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal takes no decimals of these, whatever ISO says
+WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})  # PayPal accepts no decimals of these, unlike ISO 4217
 PLACES = 2
 
 _UNITS = "purchase_units.payments"
@@ -53,7 +53,7 @@ ORDER_WORDS = frozenset({*WAITING, "APPROVED", "COMPLETED", "VOIDED"})
 
 
 def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
-    """The order in an answer, only if it is the one that was asked about."""
+    """The order in an answer, only if it is the requested one."""
     if answer.status not in (200, 201) or not string_in(answer.data, "id"):
         found = read_error(answer)
         return found if isinstance(found, NotSent | Unknown) else Unknown(found.reason, found.code, found.detail)
@@ -63,14 +63,15 @@ def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
 
 
 def read_order_answer(answer: Answer) -> Outcome:
-    """What making, capturing or authorizing an order answers."""
+    """The outcome in an answer about creating, capturing or authorizing an order."""
     if answer.status not in (200, 201) or not string_in(answer.data, "id"):
         return read_error(answer)
     return read_order(answer.data)
 
 
 def read_order(data: JsonObject) -> Outcome:
-    """An order: its captures tell of money, its authorizations of a hold, its status of neither."""
+    """The outcome of an order. Its captures show payments, its authorizations show held amounts, its status shows
+    neither."""
     status, order_id = text_of(data.get("status")), string_in(data, "id")
     captures, holds = payments_of(data, "captures"), payments_of(data, "authorizations")
     if status in WAITING or (status == "APPROVED" and not captures and not holds):
@@ -89,7 +90,7 @@ def read_order(data: JsonObject) -> Outcome:
 
 
 def read_identifiers(data: Any) -> Identifiers:
-    """What a kept order, capture or authorization is called."""
+    """The identifiers of a stored order, capture or authorization."""
     if not isinstance(data, dict):
         return {}
     own = IdentifierKind.capture
@@ -103,15 +104,15 @@ def read_identifiers(data: Any) -> Identifiers:
 
 
 def refund_reference(refund: JsonObject) -> str | None:
-    """Our id of a refund. One that was made elsewhere has none, or the invoice number of its payment (``paypal.py``)."""
+    """Our id of a refund. A refund from elsewhere has none, or the invoice number of its payment (``handler.py``)."""
     invoice, ours = string_in(refund, "invoice_id"), string_in(refund, "custom_id")
     is_payments = invoice is not None and ours is not None and invoice.endswith(f"-{ours[-8:]}")
     return None if is_payments else invoice
 
 
 def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
-    """An authorization that was captured in parts: what they come to, and what is still held. None where one capture
-    tells it all."""
+    """An authorization that was captured in parts: their total, and the amount that is still authorized. None if one
+    capture is all there is."""
     done = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
     holds = payments_of(order, "authorizations")
     amounts = [money_in(one.get("amount")) for one in done]
@@ -136,7 +137,7 @@ def read_parts(order: JsonObject, order_id: str | None) -> Succeeded | None:
 
 
 def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
-    """A capture, under the name of its order where that is known."""
+    """A capture, under the id of its order if known."""
     status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
     name = order_id or string_in(data, "id")
     if status in CAPTURED and amount is not None:
@@ -149,7 +150,7 @@ def read_capture(data: JsonObject, order_id: str | None = None) -> Succeeded | P
 
 
 def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeeded | Pending | Declined | Unknown:
-    """An authorization: a hold, no money."""
+    """An authorization: the amount is held, and no money has moved."""
     status, amount, kept = text_of(data.get("status")), money_in(data.get("amount")), redact(data, REDACTED)
     name = order_id or string_in(data, "id")
     if status == "CREATED" and amount is not None:
@@ -177,10 +178,10 @@ def read_refund(data: JsonObject, _: str | None = None) -> Outcome:
 
 
 def read_rejected(order: JsonObject, refusal: NotSent, asked: JsonObject) -> Outcome:
-    """What a capture or authorization that PayPal rejected means, by the order as it stands afterwards.
+    """The outcome of a capture or authorization that PayPal rejected, by the order's state after it.
 
-    An order that is still approved holds nothing, and only we can take it: rejected, it is declined for good, whatever
-    the issue. ``asked`` is the order as it was read before, with the payer's link.
+    An order that is still approved holds nothing, and only we can capture it: the rejection is a final decline, for any
+    issue. ``asked`` is the order as it was read before, with the customer's link.
     """
     found = read_order(order)
     if not isinstance(found, NeedsAction):
@@ -193,8 +194,8 @@ def read_rejected(order: JsonObject, refusal: NotSent, asked: JsonObject) -> Out
 
 
 def read_declined(order: JsonObject | NotSent | Unknown, declined: Declined) -> Outcome:
-    """What a decline that came with HTTP 500 means, by the order as it stands afterwards: a decline only where that was
-    read and holds nothing that was not there before."""
+    """The outcome of a decline with HTTP 500, by the order's state after it. It is a decline only if the order was read
+    and holds nothing new."""
     if not isinstance(order, dict):
         return Unknown(order.reason, order.code, order.detail)
     found = read_order(order)
@@ -208,7 +209,7 @@ def _reason_of(refusal: NotSent) -> Reason:
 
 
 def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
-    """Whether a refund without our mark may be the one that is looked for."""
+    """Whether a refund without our mark may be the requested one."""
     unmarked = not refund_reference(refund) and string_in(refund, "id") not in params.known
     return unmarked and money_in(refund.get("amount")) in (params.amount, None)
 
@@ -216,7 +217,7 @@ def could_be(refund: JsonObject, params: RefundLookupParams) -> bool:
 def read_part(
     answer: Answer, read: Callable[[JsonObject, str | None], Outcome], order_id: str | None = None
 ) -> Outcome:
-    """An answer that is a capture, an authorization or a refund by itself."""
+    """The outcome of an answer that is a single capture, authorization or refund."""
     if answer.status not in (200, 201) or not string_in(answer.data, "id"):
         return read_error(answer)
     return read(answer.data, order_id)
@@ -226,12 +227,12 @@ def read_part(
 
 
 def payments_of(order: JsonObject, kind: str) -> list[JsonObject]:
-    """Its captures, authorizations or refunds."""
+    """The order's captures, authorizations or refunds."""
     return objects_in(object_in(_unit(order), "payments"), kind) or []
 
 
 def capture_of(order: JsonObject, wanted: Money | None = None) -> str | None:
-    """The id of the capture that can be refunded; of several, one that is large enough and has most of it left."""
+    """The id of the capture to refund; of several, one that is large enough and has most of it left."""
     found = [one for one in payments_of(order, "captures") if one.get("status") in CAPTURED]
     words = ("COMPLETED", "PARTIALLY_REFUNDED")
     for word in words if wanted is not None and len(found) > 1 else ():
@@ -243,22 +244,22 @@ def capture_of(order: JsonObject, wanted: Money | None = None) -> str | None:
 
 
 def authorization_of(order: JsonObject) -> str | None:
-    """The id of the hold."""
+    """The id of the authorization."""
     return next((string_in(one, "id") for one in payments_of(order, "authorizations")), None)
 
 
 def reference_of(order: JsonObject) -> str | None:
-    """Our reference, which PayPal echoes."""
+    """Our reference, which PayPal returns."""
     return string_in(_unit(order), "custom_id")
 
 
 def asked_of(order: JsonObject) -> Money | None:
-    """What the order asks for."""
+    """The amount of the order."""
     return money_in(_unit(order).get("amount"))
 
 
 def approval_in(order: JsonObject) -> NextAction | None:
-    """The address at which the payer approves; None where there is none."""
+    """The address at which the customer approves; None if there is none."""
     for link in objects_in(order, "links") or []:
         url = string_in(link, "href")
         if link.get("rel") in ("payer-action", "approve") and url:
@@ -285,7 +286,7 @@ def _why(data: JsonObject) -> Any:
 
 
 def read_error(answer: Answer) -> NotSent | Unknown | Declined:
-    """An error envelope, sorted by what can have happened over there."""
+    """The outcome of an error envelope, by what can have happened at PayPal."""
     data = answer.data
     issue = next((text_of(one.get("issue")) for one in objects_in(data, "details") or []), "")
     code = issue or text_of(data.get("name")) or text_of(data.get("error")) or str(answer.status)
@@ -295,7 +296,7 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
         return Unknown(Reason.provider_unavailable, code, text)
     if answer.status == 409:
         return Unknown(Reason.conflict, code, text)
-    if issue == "DUPLICATE_INVOICE_ID":  # a refund's own name is used for it alone: an earlier request did arrive
+    if issue == "DUPLICATE_INVOICE_ID":  # each refund has its own id, so an earlier request did arrive
         return Unknown(Reason.duplicate, code, text)
     if answer.status in (401, 403):
         return NotSent(Reason.config, code, text)
@@ -309,7 +310,7 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
     if meaning is Meaning.running:
         return Unknown(Reason.conflict, code, text)
     if answer.status in (400, 422) and not (issue or data.get("name")):
-        # A gateway's: the call did not get to PayPal, and says nothing of others.
+        # A gateway's answer: the call did not reach PayPal, and the answer says nothing about other calls.
         return NotSent(Reason.unreadable, code, "What refused the call does not speak as PayPal does.")
     if answer.status in (400, 422):
         return NotSent(rejection_reason(issue), code, text)
@@ -317,12 +318,12 @@ def read_error(answer: Answer) -> NotSent | Unknown | Declined:
 
 
 def as_rejection(answer: Answer) -> Answer:
-    """An answer with HTTP 500 whose body is certainly a rejection by PayPal: the same as the 422 that it should have been.
-    Any other answer as it is.
+    """An answer with HTTP 500 whose body is certainly a rejection by PayPal, as the 422 that it should have been. Any
+    other answer is returned unchanged.
 
     PayPal's error schemas have ``details`` in rejections only, and ``INTERNAL_SERVER_ERROR`` has none (Orders v2 and
-    Payments v2, Feb 2024). So the body of a rejection, with PayPal's correlation id and nothing but known issues, is one
-    whatever its status. The order is read again before it counts.
+    Payments v2, Feb 2024). So a body with PayPal's correlation id and only known issues is a rejection with any status.
+    The order is read again before it counts.
     """
     issues = [text_of(one.get("issue")) for one in objects_in(answer.data, "details") or []]
     is_known = bool(issues) and all(issue in ISSUES for issue in issues)
@@ -331,7 +332,7 @@ def as_rejection(answer: Answer) -> Answer:
 
 
 def read_no_list(answer: Answer) -> NotSent | Unknown:
-    """The error of a listing that was not answered."""
+    """The error of a listing that failed."""
     error = read_error(answer)
     return error if isinstance(error, NotSent | Unknown) else Unknown(error.reason, error.code, error.detail)
 
@@ -345,18 +346,18 @@ def is_rejected(answer: Answer, outcome: Outcome) -> bool:
 
 
 def money_text(money: Money) -> str:
-    """An amount as PayPal writes it: exactly the decimals that it knows."""
+    """An amount as PayPal writes it: with exactly the decimals that PayPal supports."""
     places = 0 if money.currency in WHOLE_UNITS else PLACES
     return format(Decimal(to_wire(money, places)).scaleb(-places), "f")
 
 
 def amount_of(money: Money) -> JsonObject:
-    """An amount as an object. ``InvalidAmount`` where it is too fine."""
+    """An amount as an object. Raises ``InvalidAmount`` if it is too fine."""
     return {"currency_code": money.currency, "value": money_text(money)}
 
 
 def money_in(value: Any) -> Money | None:
-    """The money in an amount object; None where there is none."""
+    """The money in an amount object; None if there is none."""
     if not isinstance(value, dict) or not isinstance(value.get("value"), str):
         return None
     try:
@@ -366,5 +367,5 @@ def money_in(value: Any) -> Money | None:
 
 
 def too_fine(money: Money | None) -> NotSent:
-    """The refusal of an amount that the wire has no place for."""
+    """The rejection of an amount that is too fine for the wire."""
     return NotSent(Reason.validation, detail=f"PayPal takes no amount as fine as {money}.")

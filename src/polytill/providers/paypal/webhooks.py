@@ -1,8 +1,8 @@
-"""PayPal's deliveries: whose signature stands under one, and what it says.
+"""Verifies and reads PayPal's webhooks.
 
-The signature covers the CRC of the body, so it must be checked over the raw bytes. The certificate's address comes with
-the delivery, so it is worth something only where PayPal's API hands out certificates and nothing else, over https: other
-pages of PayPal's may show what a stranger wrote.
+The signature covers the CRC of the body, so it must be checked over the raw bytes. The webhook names the address of the
+certificate, so only certificate addresses of PayPal's API over https are accepted: other pages of PayPal may show what
+a stranger wrote.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ TAKEN_BACK = (
 
 
 def certificate_url(headers: Mapping[str, str], base_url: str) -> str | None:
-    """Where the certificate is, if that may be believed: at PayPal's API over https, or where the API itself is asked.
-    None, too, where what else a signature takes is not there: then nobody needs to be asked."""
+    """The certificate's address, if it is trusted: at PayPal's API over https, or at the API address of this
+    configuration. None also if another part of the signature is missing, so that no request is made."""
     if _signed_parts(headers) is None:
         return None
     url = header(headers, "paypal-cert-url") or ""
@@ -64,7 +64,7 @@ def certificate_url(headers: Mapping[str, str], base_url: str) -> str | None:
 
 
 def _signed_parts(headers: Mapping[str, str]) -> tuple[str, str, str] | None:
-    """Transmission id, time and signature of a delivery; None where one is missing."""
+    """Transmission id, time and signature of a webhook; None if one is missing."""
     sent_id, sent_at = header(headers, "paypal-transmission-id"), header(headers, "paypal-transmission-time")
     signature = header(headers, "paypal-transmission-sig")
     if not (sent_id and sent_at and signature) or header(headers, "paypal-auth-algo") != ALGORITHM:
@@ -73,7 +73,7 @@ def _signed_parts(headers: Mapping[str, str]) -> tuple[str, str, str] | None:
 
 
 def is_signed(headers: Mapping[str, str], body: bytes, webhook_id: str, certificate: bytes, now: datetime) -> bool:
-    """Whether this certificate's owner signed this body for this webhook id. Never raises."""
+    """Whether the owner of this certificate signed this body for this webhook id. Never raises."""
     parts = _signed_parts(headers)
     if parts is None or not webhook_id or not certificate.startswith(PEM):
         return False
@@ -92,11 +92,11 @@ def is_signed(headers: Mapping[str, str], body: bytes, webhook_id: str, certific
     return True
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 
 def read_event(body: bytes) -> WebhookResult:
-    """One delivery. ``ValueError`` where it is none."""
+    """Read a webhook. Raises ``ValueError`` if the body is not an event."""
     event = parse_json(body)
     if not isinstance(event, dict):
         raise ValueError("not a PayPal event")
@@ -104,10 +104,10 @@ def read_event(body: bytes) -> WebhookResult:
     if event_id is None or kind is None or not isinstance(resource, dict):
         raise ValueError("not a PayPal event")
     fact = _fact_in(kind, resource)
-    # An approval is not yet money: whoever asks the order now captures it.
+    # An approval is not a payment. The lookup that follows captures it.
     ask = isinstance(fact, PaymentFact) and (isinstance(fact.outcome, NeedsAction) or _is_part(kind, resource))
     kept = redact(event, reading.REDACTED - {"links"})  # a refund names its capture only in a link
-    # News about money that cannot be understood are put before a person; all else changes nothing here.
+    # An event about money that cannot be read needs review. Any other changes nothing here.
     action = "apply" if fact else "notify" if kind.startswith(ABOUT_MONEY) else "ignore"
     reason = (TAKEN_BACK if kind == REVERSED else NOT_READ) if action == "notify" else None
     return WebhookResult(kind, event_id, action, None, event_id, (fact,) if fact else (), ask, reason, kept)
@@ -117,9 +117,9 @@ def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
     if kind.startswith("CHECKOUT.ORDER."):
         return PaymentFact(reading.read_order(resource), reading.reference_of(resource), string_in(resource, "id"))
     if kind == REVERSED:
-        # Told as a refund that PayPal made; what a dispute took is the same money,
-        # and is booked once (``flows/payments/returned_amounts.py``).
-        # As the capture itself it does not say which return of money it is.
+        # This is read as a refund by PayPal. If a dispute took the same money, it is booked once
+        # (``flows/payments/returned_amounts.py``). An event with the capture itself does not identify the return of
+        # money.
         reversal = replace(_refund_in(resource), is_reversal=True)
         return reversal if _is_refund(resource) and reversal.provider_refund_id else None
     if kind == "PAYMENT.CAPTURE.REFUNDED" or kind.startswith("PAYMENT.REFUND."):
@@ -132,7 +132,7 @@ def _fact_in(kind: str, resource: JsonObject) -> Fact | None:
 
 
 def _is_part(kind: str, resource: JsonObject) -> bool:
-    """Whether it is about one capture of an authorization, which may have several: the order tells what they come to."""
+    """Whether it is about one capture of an authorization, which may have several: the order shows their total."""
     related = object_in(object_in(resource, "supplementary_data"), "related_ids")
     return kind == "PAYMENT.CAPTURE.COMPLETED" and "authorization_id" in related
 
@@ -140,7 +140,7 @@ def _is_part(kind: str, resource: JsonObject) -> bool:
 def _payment_in(resource: JsonObject, outcome: Succeeded | Pending | Declined | Unknown) -> PaymentFact | None:
     reference, order_id = string_in(resource, "custom_id"), _order_of(resource)
     if reference and not order_id:
-        # The order's id is the payment's name: where it is not told, the known one must not be lost.
+        # The order's id is the payment's id. If the webhook does not name it, the known one must not be lost.
         known = outcome if isinstance(outcome, Unknown) else replace(outcome, provider_transaction_id=None)
         return PaymentFact(known, reference)
     name = order_id or string_in(resource, "id")

@@ -1,9 +1,10 @@
 """Paystack's direct charges: /charge and its steps, without Paystack's page, and the charge of a saved card.
 
 Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), nanafox/paystack_sdk (live behavior).
-What to know: one charge is one reference for ever: a wrong PIN or OTP ends it, and the payer begins anew under another.
-``data.status`` says what comes next; HTTP 200 with ``failed`` in it is usual. A charge that was begun this way says so
-in its metadata, since nothing else in ``verify`` does. Card numbers never come here: cards pay on Paystack's page.
+Facts: a reference belongs to one charge forever. A wrong PIN or OTP ends the charge, and the customer starts again
+under another reference. ``data.status`` names the next step; HTTP 200 with ``failed`` in it is usual. The metadata
+marks a direct charge, because nothing else in ``verify`` does. Card numbers never come here: cards pay on Paystack's
+page.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from polytill.providers.wire_json import object_in, text_of
 
 LONGEST_REFERENCE = 200
 
-# What can be charged directly: by currency and method, the details that Paystack must be told.
+# Methods for direct charges: by currency and method, the details that Paystack requires.
 DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("NGN", "ussd"): ("type",),  # the bank's own code: 737, 919, 822, 966
     ("NGN", "bank_transfer"): (),
@@ -51,7 +52,7 @@ DETAILS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 ALSO_TAKEN = {"bank_transfer": ("account_expires_at",), "mobile_money": ("phone",)}
 
-# What the payer is asked for: where the answer goes, and the names of its parts (ours, Paystack's).
+# For each payment input: where it is sent, and the names of its parts (ours, Paystack's).
 STEPS: Mapping[Wants, tuple[str, Mapping[str, str]]] = {
     Wants.pin: ("/charge/submit_pin", {"pin": "pin"}),
     Wants.otp: ("/charge/submit_otp", {"otp": "otp"}),
@@ -63,23 +64,23 @@ STEPS: Mapping[Wants, tuple[str, Mapping[str, str]]] = {
     ),
 }
 
-PHONES = {"GHS": ("GH",), "KES": ("KE",)}  # where mobile money is
+PHONES = {"GHS": ("GH",), "KES": ("KE",)}  # the countries of mobile money
 
 # ── Request builders ──
 
 
 def charged_fields(currency: str) -> CustomerFields:
-    """What a direct charge of mobile money needs of its customer."""
+    """The customer fields of a direct charge of mobile money."""
     return CustomerFields(("phone", "email"), phone_countries=PHONES.get(currency, ()))
 
 
 def wire_phone(phone: Phone, currency: str) -> str:
-    """As Paystack's own examples write it: ``0551234987`` in Ghana, ``+254710000000`` elsewhere."""
+    """The number as Paystack's own examples write it: ``0551234987`` in Ghana, ``+254710000000`` elsewhere."""
     return phone.national if currency == "GHS" and phone.country_code == "233" else phone.e164
 
 
 def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> JsonObject:
-    """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a field of its own."""
+    """The host's metadata with the merchant's reference, which Paystack's dashboard shows as a separate field."""
     told_as = shown(params.merchant_reference, LONGEST_REFERENCE)
     kept: JsonObject = dict(noted(dict(params.metadata), told_as))
     if told_as and "custom_fields" not in kept:
@@ -88,7 +89,8 @@ def noted_metadata(params: CreatePaymentParams | ChargeSavedMethodParams) -> Jso
 
 
 def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
-    """POST /charge. ``NotSent`` for what cannot be charged directly; ``InvalidAmount`` as for any payment."""
+    """The body of POST /charge. ``NotSent`` if the method cannot be charged directly. Raises ``InvalidAmount`` as for
+    any payment."""
     details, method, currency = params.method_details or {}, params.method or "", params.amount.currency
     needed = DETAILS.get((currency, method))
     if needed is None:
@@ -114,7 +116,7 @@ def charge_body(params: CreatePaymentParams) -> JsonObject | NotSent:
 
 
 def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
-    """POST /transaction/charge_authorization. ``InvalidAmount`` as for any payment."""
+    """The body of POST /transaction/charge_authorization. Raises ``InvalidAmount`` as for any payment."""
     return {
         "authorization_code": params.token.reveal(),
         "email": params.customer.email,
@@ -126,14 +128,16 @@ def saved_body(params: ChargeSavedMethodParams) -> JsonObject:
 
 
 def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:
-    """Where the payer's answer goes, and its body."""
+    """Where the customer's input is sent, and its body."""
     path, names = STEPS[params.wants]
     missing = [ours for ours in names if not params.values.get(ours, Secret(""))]
     if missing:
         return NotSent(Reason.validation, missing[0], f"Paystack asks for the {missing[0]}.")
     values = {theirs: params.values[ours].reveal() for ours, theirs in names.items()}
     if params.wants is Wants.phone and (phone := stored_phone(values["phone"], params.amount.currency)):
-        values["phone"] = phone.national if phone.country_code == "234" else phone.digits  # as its examples write it
+        values["phone"] = (
+            phone.national if phone.country_code == "234" else phone.digits
+        )  # as Paystack's examples write it
     return path, {**values, "reference": params.reference}
 
 
@@ -141,26 +145,27 @@ def step(params: ContinuePaymentParams) -> tuple[str, JsonObject] | NotSent:
 
 
 def read_step(answer: Answer, reference: str) -> Outcome:
-    """What a charge says of itself: its next step, or its end."""
+    """The outcome in the answer of a charge: its next step, or its end."""
     data = object_in(answer.data, "data")
     if answer.status < 400 and text_of(data.get("reference")) not in ("", reference):
         return Unknown(Reason.unreadable, detail="Paystack answered about another charge.")
     if asked_the_bank(answer):
         return bank_silent(answer)
     outcome = read_charge(answer)
-    # Nobody holds a link on which this charge could be tried again.
+    # There is no link on which this charge could be tried again.
     return replace(outcome, final=True) if isinstance(outcome, Declined) else outcome
 
 
 def read_progress(outcome: Outcome) -> Outcome:
-    """What ``GET /charge/{reference}`` says while nothing is decided: ``pending`` does not take the payer's code away."""
+    """The outcome of ``GET /charge/{reference}`` before a decision: ``pending`` does not invalidate the customer's
+    code."""
     if isinstance(outcome, Pending):
         return NeedsAction(None, outcome.amount, outcome.provider_transaction_id, response=outcome.response)
     return outcome
 
 
 def read_detached(answer: Answer | NotSent | Unknown) -> Detachment:
-    """What POST /customer/authorization/deactivate answers. One that is not active any more is detached already."""
+    """The result of POST /customer/authorization/deactivate. An authorization that is inactive is already detached."""
     if not isinstance(answer, Answer):
         return Detachment("unknown", answer.code)
     message = text_of(answer.data.get("message")).lower()

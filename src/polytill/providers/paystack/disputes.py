@@ -1,6 +1,6 @@
-"""Paystack's disputes: what a delivery or a listing says of one.
+"""Reads Paystack's disputes from webhooks and listings.
 
-A lost dispute is paid by a refund out of the transaction, which Paystack lists with the dispute's number beside it.
+A lost dispute is paid by a refund of the transaction, which Paystack lists with the dispute's number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from polytill.providers.outcomes import JsonObject
 from polytill.providers.wire_amounts import from_wire
 from polytill.providers.wire_json import id_in, object_in, string_in, text_of
 
-WIRE_EXPONENT = 2  # times 100 whatever the currency
+WIRE_EXPONENT = 2  # times 100 in every currency
 RESOLUTIONS = {"merchant-accepted": "lost", "auto-accepted": "lost", "declined": "won"}
 STATUSES = frozenset({"awaiting-merchant-feedback", "awaiting-bank-feedback", "pending", "resolved", "archived"})
 # Archived without a resolution: the dispute has ended, and no funds were withdrawn.
@@ -24,8 +24,8 @@ REASONS = {"fraud": DisputeReason.fraudulent, "other": DisputeReason.other}
 
 
 def dispute_fact(data: JsonObject) -> DisputeFact:
-    """A dispute. ``ValueError`` where it has no id. Its amount and currency may be null: the transaction's are meant then,
-    and where that names no currency either, the attempt's."""
+    """A dispute. Raises ``ValueError`` if it has no id. Its amount and currency may be null. Then the transaction's
+    apply and, if that has no currency either, the attempt's."""
     transaction, dispute_id = object_in(data, "transaction"), id_in(data)
     if dispute_id is None:
         raise ValueError("a dispute without an id")
@@ -39,7 +39,7 @@ def dispute_fact(data: JsonObject) -> DisputeFact:
         state=state,
         provider_state=RESOLUTIONS.get(resolution) or (ARCHIVED if state == "closed" else open_as),
         provider_dispute_id=dispute_id,
-        # data.transaction_reference is null in real deliveries.
+        # data.transaction_reference is null in real webhooks.
         payment_reference=string_in(transaction, "reference") or string_in(data, "transaction_reference"),
         provider_transaction_id=id_in(transaction),
         amount=amount,
@@ -53,7 +53,7 @@ def dispute_fact(data: JsonObject) -> DisputeFact:
 
 
 def listed_dispute(data: JsonObject) -> DisputeFact | None:
-    """A dispute out of a listing; None where it cannot be read, or does not say which payment it is about."""
+    """A dispute from a listing; None if it cannot be read or does not name its payment."""
     try:
         fact = dispute_fact(data)
     except ValueError:
@@ -62,7 +62,7 @@ def listed_dispute(data: JsonObject) -> DisputeFact | None:
 
 
 def dispute_of(refund: JsonObject) -> str | None:
-    """The number of the dispute that a refund has paid: bare, or of an object that it is put in."""
+    """The number of the dispute that a refund paid, as a plain value or in an object."""
     return id_in(refund, "dispute") or id_in(object_in(refund, "dispute"))
 
 

@@ -1,9 +1,9 @@
-"""Paystack, as it speaks in 2026: one host, JSON, every amount times 100, webhooks signed with the API key.
+"""Paystack as of 2026: one host, JSON, every amount times 100, webhooks signed with the API key.
 
-Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), support.paystack.com.
-What to know: ``verify`` by our own reference is the lookup; ``abandoned`` means not paid yet; an unpaid link
-cannot be had again; refunds have no idempotency, so a lost answer is looked up in the transaction's refunds.
-How answers and deliveries are read stands in ``paystack_reading.py``.
+Sources: PaystackOSS/openapi (Oct 2025), PaystackOSS/doc-code-snippets (Feb 2026), support.paystack.com. Facts:
+``verify`` by our own reference is the lookup. ``abandoned`` means not paid yet. An unpaid link cannot be retrieved
+again. Refunds have no idempotency, so a lost answer is looked up in the transaction's refunds. ``reading.py`` reads
+answers and webhooks.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ from polytill.providers.wire_json import moment_text, object_in, refund_note
 # ── Facts ──
 
 PAGE_SIZE, MAX_PAGES = 100, 50
-CHANNELS = ("card", "bank_transfer", "bank", "ussd", "mobile_money", "qr")  # our words are Paystack's here
-# Which of them a payer is offered: everything in Naira only.
+CHANNELS = ("card", "bank_transfer", "bank", "ussd", "mobile_money", "qr")  # our names are Paystack's here
+# The methods offered to customers. All of them are available only for naira.
 CHANNELS_IN: dict[str, tuple[str, ...]] = {
     "NGN": CHANNELS,
     "GHS": ("card", "mobile_money", "bank_transfer"),
@@ -83,7 +83,7 @@ WHERE_KEYS_ARE = "Paystack dashboard → Settings → API Keys & Webhooks"
 
 
 class PaystackProvider(Handler):
-    """One practice's Paystack account."""
+    """The Paystack account of one practice."""
 
     code = "paystack"
     name = "Paystack"
@@ -129,10 +129,10 @@ class PaystackProvider(Handler):
     }
     redacted = reading.REDACTED
 
-    # ── Public verbs ──
+    # ── Public methods ──
 
     async def create_payment_intent(self, params: CreatePaymentParams) -> Outcome:
-        """POST /transaction/initialize: a link and an access code. With method details, POST /charge: no page."""
+        """POST /transaction/initialize: returns a link and an access code. With method details, POST /charge: no page."""
         direct = params.method_details is not None
         try:
             body = charge.charge_body(params) if direct else self._initialize_body(params)
@@ -150,18 +150,18 @@ class PaystackProvider(Handler):
         return await self._verify(params.reference, params.direct)
 
     async def lookup_payment(self, params: LookupParams) -> Outcome:
-        """Verify by our own reference. Found but unpaid is ``NeedsAction(None)``: its link is gone."""
+        """Verify by our own reference. Found but unpaid is ``NeedsAction(None)``: its link is lost."""
         return await self._verify(params.reference, params.direct)
 
     async def continue_payment(self, params: ContinuePaymentParams) -> Outcome:
-        """POST /charge/submit_…. A wrong PIN or OTP is refused, and ends the charge."""
+        """POST /charge/submit_…. A wrong PIN or OTP is rejected and ends the charge."""
         asked = charge.step(params)
         if isinstance(asked, NotSent):
             return asked
         return await self._charged(await self._call("POST", *asked), params.reference)
 
     async def charge_saved_method(self, params: ChargeSavedMethodParams) -> Outcome:
-        """POST /transaction/charge_authorization. ``paused``: the payer must come and confirm, at the address given."""
+        """POST /transaction/charge_authorization. ``paused``: the customer must confirm, at the address in the answer."""
         try:
             body = charge.saved_body(params)
         except InvalidAmount:
@@ -175,7 +175,8 @@ class PaystackProvider(Handler):
         return charge.read_detached(await self._call("POST", "/customer/authorization/deactivate", body))
 
     async def refund_payment(self, params: RefundParams) -> Outcome:
-        """POST /refund. Our reference travels in ``merchant_note``, so that a lost answer can be found."""
+        """POST /refund. ``merchant_note`` contains our reference, so that a lookup finds a refund whose answer was
+        lost."""
         try:
             body = self._refund_body(params)
         except InvalidAmount:
@@ -184,7 +185,8 @@ class PaystackProvider(Handler):
         return self.read_refund(answer) if isinstance(answer, Answer) else answer
 
     async def lookup_refund(self, params: RefundLookupParams) -> Outcome:
-        """GET /refund/{id} where the id is known, else the transaction's refunds: our note, or one without a note of ours."""
+        """GET /refund/{id} if the id is known, else the refunds of the transaction: by our note, or without a note of
+        polytill."""
         if params.provider_refund_id:
             answer = await self._call("GET", f"/refund/{quote(params.provider_refund_id, safe='')}")
             if not isinstance(answer, Answer):
@@ -194,7 +196,7 @@ class PaystackProvider(Handler):
             return Unknown(Reason.not_found, detail="The transaction's number is not known yet.")
         items = await self._refunds_of(params.provider_transaction_id)
         if not isinstance(items, list):
-            return unless_missing(items)  # only a list that was read to its end can prove anything
+            return unless_missing(items)  # only a list that was read to its end proves anything
         found = [item for item in items if reading.is_refund(item, params)]
         if not found:
             return NotSent(Reason.not_found, detail="The transaction has no such refund.")
@@ -205,7 +207,8 @@ class PaystackProvider(Handler):
     async def list_transactions(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[PaymentFact] | NotSent | Unknown:
-        """GET /transaction over seconds since the epoch, newest first, 100 to a page; the cursor is the page's number."""
+        """GET /transaction of a period in seconds since the epoch, newest first, 100 per page. The cursor is the page
+        number."""
         found = await self._list("/transaction", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
@@ -215,7 +218,7 @@ class PaystackProvider(Handler):
     async def list_refunds(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[RefundFact] | NotSent | Unknown:
-        """GET /refund over seconds since the epoch, paged like transactions."""
+        """GET /refund of a period in seconds since the epoch, paged like transactions."""
         found = await self._list("/refund", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
@@ -224,7 +227,7 @@ class PaystackProvider(Handler):
     async def list_disputes(
         self, since_s: int, until_s: int, cursor: str | None = None
     ) -> Page[DisputeFact] | NotSent | Unknown:
-        """GET /dispute over seconds since the epoch, paged like transactions."""
+        """GET /dispute of a period in seconds since the epoch, paged like transactions."""
         found = await self._list("/dispute", since_s, until_s, cursor)
         if not isinstance(found, tuple):
             return found
@@ -237,7 +240,7 @@ class PaystackProvider(Handler):
         return reading.read_balance(items) if isinstance(items, list) else items
 
     async def test_credentials(self) -> CredentialTest:
-        """GET /balance, and an initialize that can create nothing: ``paystack_keys.py``."""
+        """GET /balance, and an initialize that can create nothing: see ``key_test.py``."""
         return await test_keys(self._call, self.config.environment)
 
     def validate_webhook(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -248,7 +251,7 @@ class PaystackProvider(Handler):
         )
 
     def process_webhook(self, body: bytes) -> WebhookResult:
-        """Read a delivery. There is no event id, and no event for a failed try."""
+        """Read a webhook. Paystack sends no event id, and no event for a failed try."""
         event = parse_json(body)
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             raise ValueError("not a Paystack event")
@@ -270,12 +273,13 @@ class PaystackProvider(Handler):
 
     @classmethod
     def methods_in(cls, currency: str) -> tuple[str, ...]:
-        """Cards everywhere, the rest by country."""
+        """Cards everywhere, the others by country."""
         return CHANNELS_IN.get(currency, ("card",))
 
     @classmethod
     def customer_fields(cls, currency: str, method: str | None = None, direct: bool = False) -> CustomerFields:
-        """An e-mail always; the page asks for the phone itself, a direct charge of mobile money does not."""
+        """Always an e-mail address. The page asks for the phone number itself; a direct charge of mobile money requires
+        it."""
         return charge.charged_fields(currency) if direct and method == "mobile_money" else CustomerFields(("email",))
 
     # ── Request builders ──
@@ -330,12 +334,12 @@ class PaystackProvider(Handler):
         items = reading.read_list(answer)
         if not isinstance(items, list):
             return items
-        # Pages may be shorter than was asked for: how many there are is told.
+        # Pages may be shorter than requested, so the number of pages decides as well.
         goes_on = len(items) == PAGE_SIZE or reading.page_count(answer) > page
         return items, str(page + 1) if goes_on and items else None
 
     async def _refunds_of(self, transaction_id: str) -> list[JsonObject] | NotSent | Unknown:
-        """Every refund of a transaction: one that stands on a page not read would be taken for one never made."""
+        """All refunds of a transaction. A refund on an unread page would count as one that was never made."""
         items: list[JsonObject] = []
         for page in range(1, MAX_PAGES + 1):
             found = await self._page("/refund", {"transaction": transaction_id}, page)
@@ -356,18 +360,19 @@ class PaystackProvider(Handler):
         if data.get("reference") != reference:
             return Unknown(Reason.unreadable, detail="Paystack answered about another reference.")
         outcome = self.read_transaction(data)
-        direct = direct or reading.is_direct(data)  # metadata may come back as 0, "" or null
+        direct = direct or reading.is_direct(data)  # metadata may be returned as 0, "" or null
         if direct and isinstance(outcome, Declined):
             return replace(outcome, final=True)
         undecided = isinstance(outcome, NeedsAction | Pending)
         return await self._progress(reference, outcome) if undecided and direct else outcome
 
     async def _charged(self, answer: Answer | NotSent | Unknown, reference: str) -> Outcome:
-        """What a charge or a step of one came to. After a refusal the reference tells whether there is a charge."""
+        """The outcome of a charge or of one of its steps. After a rejection, a lookup by the reference shows whether it
+        exists."""
         outcome = charge.read_step(answer, reference) if isinstance(answer, Answer) else answer
         if isinstance(outcome, Succeeded) and isinstance(answer, Answer):
-            # Where the payer bears the fee, what was asked for is told by verify alone. That verify could not be asked
-            # takes nothing back: the card was charged.
+            # If the customer bears the fee, only verify shows the requested amount. If verify fails, the outcome is
+            # unknown, because the card was charged.
             is_told = object_in(answer.data, "data").get("requested_amount") is not None
             return outcome if is_told else unproven(await self._verify(reference, direct=True))
         if not (isinstance(answer, Answer) and isinstance(outcome, NotSent) and outcome.reason is Reason.validation):
@@ -379,7 +384,7 @@ class PaystackProvider(Handler):
         return truth
 
     async def _progress(self, reference: str, found: Outcome) -> Outcome:
-        """A direct charge that was found under way: which step it waits for. That no step can be told takes nothing back."""
+        """The step that a direct charge in progress waits for. If the step is not known, the outcome stays as found."""
         answer = await self._call("GET", f"/charge/{quote(reference, safe='')}")
         if not isinstance(answer, Answer):
             return found

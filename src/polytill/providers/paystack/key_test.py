@@ -1,10 +1,9 @@
-"""Whether payments can be made with the keys of a Paystack account. Nothing is created.
+"""Checks whether the keys of a Paystack account can take payments. Nothing is created.
 
-Sources: paystack.com/docs (GET /balance; ``email`` and ``amount`` of POST /transaction/initialize are required; its list
-of errors names the key of a disabled business). That sentence, "Merchant may be inactive", is quoted from initialize by
-several public projects, of test accounts too.
-What to know: no read tells whether an account is active, so the request is sent without its parameters. Where Paystack
-looks at these first, the account's state remains unknown.
+Sources: paystack.com/docs (GET /balance; ``email`` and ``amount`` of POST /transaction/initialize are required; its
+list of errors names the key of a disabled business). That sentence, "Merchant may be inactive", is quoted from
+initialize by several public projects, of test accounts too. Facts: no read shows whether an account is active, so an
+initialize is sent without its parameters. If Paystack validates these first, the state of the account remains unknown.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Call = Callable[[str, str, JsonObject | None], Awaitable[Answer | NotSent | Unkn
 
 
 def is_inactive(message: str) -> bool:
-    """Whether Paystack says that the account is not active."""
+    """Whether Paystack reports that the account is not active."""
     lower = message.lower()
     return any(sentence in lower for sentence in INACTIVE)
 

@@ -1,7 +1,7 @@
-"""What Paystack's answers and deliveries mean: readers without any state, from JSON to outcomes and facts.
+"""Reads Paystack's answers and webhooks: stateless functions from JSON to outcomes and facts.
 
-Types wobble on this wire: amounts and ids come as numbers or as strings, metadata as 0, "", null, JSON text
-or an object. No reader raises for what an answer holds; reading a delivery may (``ValueError``).
+Types vary: amounts and ids are numbers or strings, metadata is 0, "", null, JSON text or an object. No reader of an
+answer raises, for any content. A reader of a webhook may raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from polytill.providers.wire_json import (
 
 # ── Facts ──
 
-WIRE_EXPONENT = 2  # times 100 whatever the currency, also XOF and RWF, which have no minor unit
+WIRE_EXPONENT = 2  # times 100 in every currency, also XOF and RWF, which have no minor unit
 
-# How a charge without Paystack's page is told in its metadata: nobody holds a link to it.
+# Marks a charge without Paystack's page in its metadata: there is no link to it.
 DIRECT = {"polytill_charge": "direct"}
 
 REDACTED = frozenset({"access_code", "authorization_code", "authorization_url"})
@@ -75,7 +75,7 @@ REFUND_WORDS = {
 
 
 def read_transaction(data: JsonObject) -> Outcome:
-    """A transaction object, from verify, a listing or a webhook."""
+    """A transaction from verify, a listing or a webhook."""
     status, currency = str(data.get("status")), str(data.get("currency"))
     transaction_id, kept = id_in(data), redact(data, REDACTED)
     try:
@@ -83,9 +83,9 @@ def read_transaction(data: JsonObject) -> Outcome:
         asked = from_wire(data.get("requested_amount") or data.get("amount"), currency, WIRE_EXPONENT)
     except InvalidAmount:
         return Unknown(Reason.unreadable, status, "Paystack's amount could not be read.")
-    if status in ("success", "reversed"):  # reversed: paid, later refunded in full or lost to a dispute
+    if status in ("success", "reversed"):  # reversed: paid, and later refunded in full or lost to a dispute
         fee = fee_from_wire(data.get("fees"), currency, WIRE_EXPONENT)
-        # Who pays more than was asked bears the fee; who paid less has not paid what was asked.
+        # A customer who pays more than requested bears the fee. One who pays less has not paid the requested amount.
         amount, paid = min(asked, charged, key=lambda money: money.minor), charged if charged != asked else None
         return Succeeded(amount, transaction_id, fee, paid, response=kept, saved_method=saved_method(data))
     if status == "abandoned":
@@ -99,7 +99,7 @@ def read_transaction(data: JsonObject) -> Outcome:
 
 
 def read_charge(answer: Answer) -> Outcome:
-    """What initialize, /charge, /charge/{reference} and charge_authorization answer."""
+    """The outcome in an answer of initialize, /charge, /charge/{reference} or charge_authorization."""
     data = answer.data.get("data")
     if answer.status >= 400 or not isinstance(data, dict):
         return read_error(answer)
@@ -145,7 +145,7 @@ def _offline(data: JsonObject) -> PayOffline:
 
 
 def saved_method(data: JsonObject) -> SavedMethod | None:
-    """The authorization of a paid transaction, if it may be charged again; its e-mail goes with it."""
+    """The authorization of a paid transaction, if it may be charged again. The charge needs the same e-mail address."""
     held = object_in(data, "authorization")
     token = token_in(held, "authorization_code")
     if held.get("reusable") is not True or token is None:
@@ -167,7 +167,7 @@ def is_direct(data: JsonObject) -> bool:
 
 
 def read_refund(answer: Answer) -> Outcome:
-    """What POST /refund and GET /refund/{id} answer."""
+    """The outcome in an answer of POST /refund or GET /refund/{id}."""
     data = answer.data.get("data")
     if asked_the_bank(answer):
         return bank_silent(answer)
@@ -177,7 +177,7 @@ def read_refund(answer: Answer) -> Outcome:
 
 
 def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
-    """What GET /refund/{id} answers, if it is about that one."""
+    """The outcome of GET /refund/{id}, if it is about that refund."""
     outcome = read_refund(answer)
     told = id_in(object_in(answer.data, "data"))
     if told not in (None, refund_id) and not isinstance(outcome, NotSent | Unknown):
@@ -186,7 +186,7 @@ def read_present_refund(answer: Answer, refund_id: str) -> Outcome:
 
 
 def page_count(answer: Answer) -> int:
-    """How many pages a listing has, as far as it says so: 0 where it does not."""
+    """The number of pages of a listing; 0 if the answer does not contain it."""
     told = text_of(object_in(answer.data, "meta").get("pageCount"))
     return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
 
@@ -201,7 +201,7 @@ def read_list(answer: Answer) -> list[JsonObject] | NotSent | Unknown:
 
 
 def read_balance(items: list[JsonObject]) -> Balance:
-    """What GET /balance lists. A currency that is not known here is left out."""
+    """The balance in an answer of GET /balance. A currency that is not known here is left out."""
     held = []
     for item in items:
         with suppress(InvalidAmount):
@@ -210,7 +210,8 @@ def read_balance(items: list[JsonObject]) -> Balance:
 
 
 def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
-    """Whether a listed refund is the one that is looked for: ours by its note; else by its amount, if it is nobody's."""
+    """Whether a listed refund is the requested one: ours by its note; otherwise by its amount, if it is not assigned
+    yet."""
     noted = noted_reference(data.get("merchant_note"))
     if _transaction_of(data) not in (None, wanted.provider_transaction_id):
         return False
@@ -221,7 +222,7 @@ def is_refund(data: JsonObject, wanted: RefundLookupParams) -> bool:
 
 
 def _transaction_of(data: JsonObject) -> str | None:
-    """The transaction's number: bare, or of an object that it is put in."""
+    """The transaction's number, as a plain value or in an object."""
     return id_in(data, "transaction") or id_in(object_in(data, "transaction"))
 
 
@@ -247,14 +248,14 @@ def refund_outcome(data: JsonObject) -> Outcome:
     return Unknown(Reason.unreadable, str(data.get("status")))
 
 
-# ── Deliveries ──
+# ── Webhooks ──
 
 # The rest of the dedupe key, the facts, the action, the reason.
 Reading = tuple[str, tuple[Fact, ...], str, str | None]
 
 
 def read_event(kind: str, data: JsonObject) -> Reading:
-    """An event's ``data``. ``InvalidAmount`` where money that it must name cannot be read."""
+    """Read an event's ``data``. Raises ``InvalidAmount`` if a required amount cannot be read."""
     if kind == "charge.success":
         fact = payment_fact(data)
         key = fact.provider_transaction_id or fact.reference
@@ -265,7 +266,7 @@ def read_event(kind: str, data: JsonObject) -> Reading:
         return _read_refund_event(kind, data)
     if kind.startswith("charge.dispute."):
         dispute = dispute_fact(data)
-        # One that decides nothing yet must not stand in the way of the one that does.
+        # An event without a decision must not have the same dedupe key as the one with it.
         undecided = (
             f":{text_of(data.get('resolution'))}" if dispute.state == "open" and kind.endswith("resolve") else ""
         )
@@ -277,12 +278,12 @@ def read_event(kind: str, data: JsonObject) -> Reading:
     if kind == "bank.transfer.rejected":
         transfer = object_in(data, "bank_transfer")
         return text_of(transfer.get("transaction_id")), (), "notify", text_of(transfer.get("message_type"))
-    # transfer.*, subscription.*, invoice.* and whatever comes: not payments of ours, however alike they look.
+    # transfer.*, subscription.*, invoice.* and any new kind: not our payments, even if they look alike.
     return id_in(data) or text_of(data.get("reference")), (), "ignore", None
 
 
 def payment_fact(data: JsonObject) -> PaymentFact:
-    """A transaction object as a fact."""
+    """The fact in a transaction object."""
     return PaymentFact(read_transaction(data), string_in(data, "reference"), id_in(data), _metadata(data))
 
 
@@ -310,7 +311,7 @@ def _read_refund_event(kind: str, data: JsonObject) -> Reading:
 
 
 def listed_refund(data: JsonObject) -> RefundFact | None:
-    """A refund out of a listing, with the dispute that it has paid; None where it does not say what it is of."""
+    """A refund from a listing, with the dispute that it paid; None if it does not name its transaction."""
     state, number = REFUND_WORDS.get(text_of(data.get("status")), "unknown"), _transaction_of(data)
     ours, kept = noted_reference(data.get("merchant_note")), redact(data, REDACTED)
     if number is None or id_in(data) is None:
@@ -330,7 +331,7 @@ def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
     if kind == "preauthorization.reserve.success":
         outcome = Succeeded(amount, transaction_id, authorized_only=True, response=kept)
     elif kind == "preauthorization.capture.success":
-        # data.fees is 0 here; the fee that was taken stands on the transaction.
+        # data.fees is 0 here; the transaction holds the actual fee.
         fee = fee_from_wire(inner.get("fees"), amount.currency, WIRE_EXPONENT)
         outcome = Succeeded(amount, transaction_id, fee, response=kept)
     elif kind == "preauthorization.release.success":
@@ -345,16 +346,16 @@ def _read_preauthorization(kind: str, data: JsonObject) -> Reading:
 
 
 def read_error(answer: Answer) -> Outcome:
-    """An error envelope, sorted by what can have happened over there."""
+    """The outcome of an error envelope, by what can have happened at Paystack."""
     message = text_of(answer.data.get("message"))
     lower = message.lower()
     code = text_of(answer.data.get("code")) or None
     if answer.status >= 500:
         return Unknown(Reason.provider_unavailable, code or str(answer.status), message)
-    if answer.status == 409:  # something else is under way over there
+    if answer.status == 409:  # another request is in progress at Paystack
         return Unknown(Reason.conflict, code or "409", message)
     if code == "duplicate_reference" or "duplicate transaction reference" in lower:
-        # Our references are used once: the first call with this one did arrive.
+        # Our references are used once, so the first call with this one did arrive.
         return Unknown(Reason.duplicate, "duplicate_reference", message)
     if code == "transaction_not_found" or answer.status == 404 or "reference not found" in lower:
         return NotSent(Reason.not_found, code, message)
@@ -368,24 +369,24 @@ def read_error(answer: Answer) -> Outcome:
         return Declined(Reason.disputed, True, code, message)
     if answer.status == 422:
         return NotSent(Reason.invalid_state, code, message)
-    # "No", and yet something is there: which of the two holds, only asking again tells.
+    # The answer reports a failure and yet contains data. Only another lookup can decide.
     if answer.status < 400 and (answer.data.get("status") is not False or answer.data.get("data")):
         return Unknown(Reason.unreadable, str(answer.status), "Paystack's answer could not be read.")
     return NotSent(Reason.validation, code, message)
 
 
 def asked_the_bank(answer: Answer) -> bool:
-    """Whether a refusal came from behind Paystack: what was done there is not told."""
+    """Whether the bank or processor behind Paystack rejected the charge. The answer does not show what was done there."""
     return 400 <= answer.status < 500 and answer.data.get("type") in ("processor_error", "api_error")
 
 
 def bank_silent(answer: Answer) -> Unknown:
-    """What is known after such a refusal."""
+    """The outcome of such a rejection."""
     return Unknown(Reason.provider_unavailable, text_of(answer.data.get("code")) or str(answer.status))
 
 
 def read_missing(answer: Answer) -> Outcome:
-    """The error of a question about a reference. "Not found" is proof in Paystack's own words only."""
+    """The error of a lookup by reference. "Not found" counts only in Paystack's own words."""
     text = text_of(answer.data.get("message")).lower()
     words = ("transaction reference not found", "transaction not found")
     in_its_words = answer.data.get("code") == "transaction_not_found" or text.startswith(words)

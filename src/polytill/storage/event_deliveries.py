@@ -3,6 +3,7 @@ ended."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,14 +129,20 @@ def due_now(unit: Writes, now: datetime, address_changed: bool) -> None:
     unit.add(f"UPDATE event_deliveries SET {sets} WHERE state = 'pending'", now)  # noqa: S608
 
 
-def set_right(unit: Writes, due_after: datetime, now: datetime, claimed_after: datetime, until: datetime) -> None:
-    """Make due what a clock that ran ahead planned as due and nobody tried; shorten the claims that it made."""
+def set_right(
+    unit: Writes, due_after: Sequence[datetime], now: datetime, claimed_after: datetime, until: datetime
+) -> None:
+    """Make due what a clock that ran ahead planned later than a correct clock does, and shorten the claims that it made.
+
+    ``due_after``: the latest time of the next try, by the number of tries so far.
+    """
+    late = " OR ".join(f"(tries = {tries} AND next_try_at > ${tries + 4})" for tries in range(len(due_after)))
     unit.add(
-        "UPDATE event_deliveries SET"
-        " next_try_at = CASE WHEN tries = 0 AND next_try_at > $1 THEN $2 ELSE next_try_at END,"
-        " claimed_until = CASE WHEN claimed_until > $3 THEN $4 ELSE claimed_until END"
-        " WHERE state = 'pending' AND ((tries = 0 AND next_try_at > $1) OR claimed_until > $3)",
-        due_after, now, claimed_after, until,
+        "UPDATE event_deliveries SET"  # noqa: S608
+        f" next_try_at = CASE WHEN {late} THEN $1 ELSE next_try_at END,"
+        " claimed_until = CASE WHEN claimed_until > $2 THEN $3 ELSE claimed_until END"
+        f" WHERE state = 'pending' AND ({late} OR claimed_until > $2)",
+        now, claimed_after, until, *due_after,
     )  # fmt: skip
 
 

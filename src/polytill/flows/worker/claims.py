@@ -16,9 +16,9 @@ from polytill.flows.context import Desk, log
 from polytill.flows.presence import LEASE_S, LIVE_S
 from polytill.flows.schedule import CLOCKS_APART_S
 from polytill.flows.server_clock import MARGIN_S
-from polytill.flows.worker.event_delivery import CLAIM_MARGIN_S
+from polytill.flows.worker import event_delivery
 from polytill.flows.worker.sweep import GRACE_S, visit
-from polytill.storage import event_deliveries, leases, nodes
+from polytill.storage import leases, nodes
 from polytill.storage.units import Unit
 
 CLAIM_S = 15.0
@@ -168,11 +168,7 @@ async def keep_time(desk: Desk) -> None:
         leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
         await desk.owner.commit(unit)
         _set_right(unit, desk, MARGIN_S)
-        claim_s = desk.settings.event_timeout_s + CLAIM_MARGIN_S
-        event_deliveries.set_right(
-            unit, desk.shared_after(MARGIN_S), desk.shared_after(0), desk.shared_after(claim_s + MARGIN_S),
-            desk.shared_after(claim_s),
-        )  # fmt: skip
+        event_delivery.set_right(unit, desk, MARGIN_S)
         await desk.owner.commit(unit)
         clock.back_s = 0.0
 
@@ -188,6 +184,7 @@ async def hold_everyone(desk: Desk) -> None:
     await keep_time(desk)
     unit = Unit()
     _set_right(unit, desk, CLOCKS_APART_S)
+    event_delivery.set_right(unit, desk, CLOCKS_APART_S)
     leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
     await desk.owner.commit(unit)
 

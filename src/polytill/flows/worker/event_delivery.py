@@ -233,3 +233,12 @@ async def deliver(desk: Desk) -> int:
         return await turn(going, desk)
     finally:
         await going.leave()
+
+
+def set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
+    """Make due what a clock that ran ahead has put off beyond any pause, and shorten the claims that it made."""
+    claim_s = desk.settings.event_timeout_s + CLAIM_MARGIN_S
+    due_after = [desk.shared_after(pause_s * (1 + JITTER) + margin_s) for pause_s in (0, *RETRY_S)]
+    event_deliveries.set_right(
+        unit, due_after, desk.shared_after(0), desk.shared_after(claim_s + margin_s), desk.shared_after(claim_s)
+    )  # fmt: skip

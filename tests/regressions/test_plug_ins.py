@@ -5,6 +5,7 @@ Source: a reviewer who wrote plug-ins for Mollie and Razorpay (findings F1, F2, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from polytill.providers.outcomes import Declined, Reason
 from polytill.providers.registry import BUILT_IN, HandlerMissing, Registry
 from polytill.storage import webhook_events
 from polytill.storage.units import Unit
+from polytill.testing.conformance.scaffold import rendered
 from tests.flows import scenes
 from tests.flows.scenes import LINK, Scene, paid
 from tests.flows.scripted import HANDLERS, Scripted
@@ -257,6 +259,12 @@ async def test_the_platforms_pages_and_health_name_the_refused_ones(
         assert "ModuleNotFoundError (mollie)" in page.text
         # F11: a currency that is no longer ISO's ended the page of its provider with a 500.
         assert (await browser.get("/owner/catalog/stripe")).status == 200
+
+
+def test_a_generated_package_says_no_article_before_its_name() -> None:
+    """F27: "not a Acme event". No name is known to the template, so neither is the article."""
+    for file, text in rendered("acme").items():
+        assert re.search(r"\ban? (Acme|acme)", text, re.IGNORECASE) is None, file
 
 
 # ── Webhooks ──

@@ -250,6 +250,7 @@ async def test_a_contradiction_opens_a_case_and_reverses_nothing(
     is_final = isinstance(outcome, Declined) and outcome.final
     if source == "lookup" or not (is_final or says == "other_amount"):  # by webhook, anything else may be old
         scene.wire.always("confirm", outcome)
+        scene.wire.always("lookup", NotSent(Reason.not_found))  # nor is it found by our reference
         await scene.later(3600)
         await scene.later(3600)
     else:

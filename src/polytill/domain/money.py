@@ -9,8 +9,10 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
 
-# The largest amount accepted anywhere: far above any real payment, and far below a 64-bit integer, so that sums over a
-# practice's whole history cannot overflow a BIGINT column.
+# The largest amount accepted anywhere: far above any real payment. A sum over a practice's whole history in one currency fits
+# 64 bits while it is below 9,223 payments of this size (92 quadrillion of a currency with two decimals), which no real
+# practice reaches. Beyond it SQLite's SUM and PostgreSQL's CAST to BIGINT raise an error instead of returning a wrong sum,
+# and only for the practice that has stored such amounts.
 MAX_MINOR = 10**15
 
 # Arithmetic that raises an error where it would have to round.

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from polytill.domain.errors import NotNow, invalid
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.domain.states import ATTEMPT_CLOSED, Environment
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, Environment
 from polytill.flows.context import Desk, log
 from polytill.flows.handler_guard import (
     answered_wrongly,
@@ -255,7 +255,7 @@ async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str |
     payment = await payments.by_id(db, attempt.payment_id)
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
-        only_ask=attempt.state in ATTEMPT_CLOSED, direct=payment is not None and charges_at_once(payment),
+        only_ask=attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON, direct=payment is not None and charges_at_once(payment),
     )  # fmt: skip
     return await call_for(desk, db, attempt, "confirm_payment", params)
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from polytill.domain.money import Money
-from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, AttemptState, PaymentStatus
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_LIVE, ATTEMPT_WON, AttemptState, PaymentStatus
 from polytill.flows.context import Desk, log
 from polytill.flows.next_action import charges_at_once, still_asked
 from polytill.flows.payments import capture_cancel, contradictions
@@ -159,11 +159,15 @@ async def _settled(
 async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -> Outcome:
     amount = Money(attempt.amount, attempt.currency)
     if attempt.state not in (AttemptState.sent, AttemptState.unknown):
-        closed = attempt.state in ATTEMPT_CLOSED
+        ended = attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON
         confirm_params = ConfirmPaymentParams(
-            attempt.id, attempt.provider_transaction_id, amount, only_ask=closed, direct=charges_at_once(payment)
+            attempt.id, attempt.provider_transaction_id, amount, only_ask=ended, direct=charges_at_once(payment)
         )  # fmt: skip
-        return await call_for(desk, db, attempt, "confirm_payment", confirm_params)
+        outcome = await call_for(desk, db, attempt, "confirm_payment", confirm_params)
+        is_missing = isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.not_found
+        if is_missing and await contradictions.paid_by_staff(db, attempt) is not None:
+            return await _by_our_reference(desk, db, payment, attempt, outcome)
+        return outcome
     practice = await desk.opening.entry(db.practice_id)
     # A saved method is never charged by a repeated call, not even with the same key: its lookup only reads.
     first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
@@ -173,6 +177,20 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
         direct=charges_at_once(payment),
     )  # fmt: skip
     return await call_for(desk, db, attempt, "lookup_payment", params)
+
+
+async def _by_our_reference(
+    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, missing: Outcome
+) -> Outcome:
+    """What the provider says of our reference, where it does not find the id that staff gave: that may be another id of the
+    same payment (of its charge or capture). ``missing`` where it finds nothing by either. The first call is not repeated.
+    """
+    params = LookupParams(
+        attempt.id, None, Money(attempt.amount, attempt.currency), None, desk.age_s(attempt.id, attempt.created_at),
+        int(attempt.created_at.timestamp()), direct=charges_at_once(payment),
+    )  # fmt: skip
+    found = await call_for(desk, db, attempt, "lookup_payment", params)
+    return missing if isinstance(found, NotSent) and found.reason is Reason.not_found else found
 
 
 def _interpreted(

@@ -1,7 +1,7 @@
 """Staff decide outcomes that stay unknown: that a payment was paid, and whether a refund, capture or cancel was done.
 
 Each decision settles through the same flow as a provider's answer, with ``staff`` as its source, and is stored in
-``staff_decisions`` with the note. ``staff_word.py`` compares it with what the provider reports later.
+``staff_decisions`` with the note. ``payments/contradictions.py`` compares it with what the provider reports later.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from polytill.flows.webhooks.apply import (
     notice,
     wait,
 )
-from polytill.flows.webhooks.read import facts_of, unreadable, why_unreadable
+from polytill.flows.webhooks.read import facts_of, kept_body, sent_again, unreadable, why_unreadable
 from polytill.flows.webhooks.refunds import apply_refund
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
@@ -170,10 +170,11 @@ def _read(
 ) -> tuple[WebhookEvent, WebhookResult]:
     try:
         result = facts_of(handler, body)
+        kept: object = result.body
     except BaseException as error:
         if not ends_only_itself(error):
             raise
-        result = unreadable(handler, body, error)
+        result, kept = unreadable(handler, body, error), kept_body(handler, body)
     mismatch = result.environment is not None and result.environment is not environment
     state = EventState.ignored if result.action == "ignore" and not mismatch else EventState.received
     event = WebhookEvent(
@@ -185,7 +186,7 @@ def _read(
         dedupe_key=unsigned.short_key(result.dedupe_key),
         event_type=result.event_type[:200],
         state=state,
-        body=result.body,
+        body=kept,
         must_fetch=result.must_fetch,
         received_at=desk.world.now(),
         reason=result.reason,
@@ -203,7 +204,7 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
         await finish(desk, db, event, EventState.parked, event.reason or "handler_missing")
         return
     try:
-        result = facts_of(handler, to_json(event.body))
+        result = facts_of(handler, sent_again(event.body))
     except BaseException as error:
         if not ends_only_itself(error):
             raise

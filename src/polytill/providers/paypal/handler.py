@@ -354,6 +354,14 @@ class PayPalProvider(Handler):
         answer = await self._call("GET", f"/v2/checkout/orders/{quote(order_id, safe='')}")
         return reading.order_in(answer, order_id) if isinstance(answer, Answer) else answer
 
+    async def _order_of_capture(self, capture_id: str, missing: NotSent) -> JsonObject | NotSent | Unknown:
+        """The order of a capture: staff may have named a payment by what PayPal's pages show, which is its capture."""
+        answer = await self._call("GET", f"/v2/payments/captures/{quote(capture_id, safe='')}")
+        if not isinstance(answer, Answer):
+            return answer
+        order_id = reading.order_of_capture(answer)
+        return await self._order(order_id) if order_id else missing
+
     async def _as_it_stands(self, order: JsonObject, answer: Answer, outcome: Outcome) -> Outcome:
         """The outcome of a call about an authorization that may be in another state (captured, voided or expired
         already): the order shows it. If the authorization is unchanged, the rejection is the outcome."""
@@ -371,6 +379,8 @@ class PayPalProvider(Handler):
 
     async def _settled(self, reference: str, order_id: str | None, only_ask: bool = False) -> Outcome:
         order = await self._order(order_id)
+        if order_id and only_ask and isinstance(order, NotSent) and order.reason is Reason.not_found:
+            order = await self._order_of_capture(order_id, order)
         if not isinstance(order, dict) or order_id is None:
             return order if isinstance(order, NotSent | Unknown) else _nothing("order")
         if reading.reference_of(order) not in (reference, None):

@@ -62,6 +62,12 @@ def order_in(answer: Answer, order_id: str) -> JsonObject | NotSent | Unknown:
     return answer.data
 
 
+def order_of_capture(answer: Answer) -> str | None:
+    """The id of the order that a capture belongs to; None where there is no such capture."""
+    related = object_in(object_in(answer.data, "supplementary_data"), "related_ids")
+    return string_in(related, "order_id") if answer.status == 200 else None
+
+
 def read_order_answer(answer: Answer) -> Outcome:
     """The outcome in an answer about creating, capturing or authorizing an order."""
     if answer.status not in (200, 201) or not string_in(answer.data, "id"):

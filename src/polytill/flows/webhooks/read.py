@@ -8,9 +8,10 @@ from urllib.parse import quote, unquote_plus
 
 from polytill.domain.secret import without_secrets
 from polytill.flows.handler_guard import answered_wrongly, handler_failed
-from polytill.providers.contract import REMOVED, Handler, WebhookProof, WebhookResult, redact
+from polytill.providers.contract import Handler, WebhookProof, WebhookResult, redact
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.well_formed import wrong_in
+from polytill.providers.wire_json import REMOVED
 
 
 class WrongAnswer(Exception):

@@ -25,7 +25,7 @@ BENCHMARKS = {**PAYMENTS, "pages": pages, "search": search, "sums": sums, "event
 USAGE = f"""\
 usage: ./run bench [--quick] [--json] [{" | ".join(BENCHMARKS)} ...]
 
-Without names everything runs. --quick is a smoke test whose figures mean little; --json prints one line each.
+Without names, all benchmarks run. --quick is a smoke test with rough figures. --json prints one line for each benchmark.
 """
 
 
@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> int:
     unknown = [*sorted(options - {"--quick", "--json"}), *(name for name in names if name not in BENCHMARKS)]
     if unknown:
         known = ", ".join(BENCHMARKS)
-        print(f"polytill: there is no benchmark {unknown[0]!r}; there are {known}.", file=sys.stderr)
+        print(f"polytill: there is no benchmark {unknown[0]!r}. Benchmarks: {known}.", file=sys.stderr)
         return 2
     if sys.platform != "linux":
-        print("polytill: the benchmarks read CPU times and memory as Linux tells them.", file=sys.stderr)
+        print("polytill: the benchmarks need Linux to read CPU times and memory.", file=sys.stderr)
         return 2
     return _run(names or list(BENCHMARKS), quick="--quick" in options, as_json="--json" in options)
 

@@ -292,7 +292,7 @@ async def suffer(
             during = len(made.acknowledged) - before
             await asyncio.to_thread(owner.start)
             times["owner"].append(await made.recovered(time.monotonic()))
-            print(f"while the owner database was away: {during} payments acknowledged")
+            print(f"{during} payments were acknowledged while the owner database was down")
         if options.provider_outage:
             times["resolution"] = await _provider_away(made, options.provider_outage, until)
     finally:
@@ -369,7 +369,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--failover", action="store_true", help="stop the primary hard and promote its standby")
     parser.add_argument("--owner-outage", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--provider-outage", type=float, default=0.0, metavar="SECONDS", help="lose every answer of it")
+    parser.add_argument(
+        "--provider-outage", type=float, default=0.0, metavar="SECONDS", help="lose every answer of the provider"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     score = asyncio.run(run(parser.parse_args()))
     print(json.dumps(score))

@@ -16,15 +16,19 @@ from simulation.planting import find
 
 def _arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m simulation", description=__doc__)
-    parser.add_argument("--histories", type=int, default=1000, help="how many (one: it is told in full)")
-    parser.add_argument("--seed", type=int, help="the first seed; without it, a fresh one")
-    parser.add_argument("--seed-file", type=Path, help="replay the seeds in this file, one a line (# comments)")
+    parser.add_argument("--histories", type=int, default=1000, help="number of histories (1: print it in full)")
+    parser.add_argument("--seed", type=int, help="the first seed (default: random)")
+    parser.add_argument("--seed-file", type=Path, help="replay the seeds in this file, one per line (# comments)")
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--server", metavar="URL", help="play on this PostgreSQL server, as a superuser")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="keep the campaign here, and take it up again")
+    parser.add_argument("--server", metavar="URL", help="run on this PostgreSQL server; the user must be a superuser")
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="save the campaign in this file, and resume it from there"
+    )
     parser.add_argument("--json", action="store_true", help="end with the score as one line of JSON")
     parser.add_argument("--planted", metavar="NAME", help="plant a bug (or `all`, one by one) and find it")
-    parser.add_argument("--bound", type=int, default=3000, help="within how many histories a planted bug must be found")
+    parser.add_argument(
+        "--bound", type=int, default=3000, help="number of histories in which a planted bug must be found"
+    )
     return parser.parse_args(given)
 
 
@@ -34,7 +38,7 @@ def _one(seed: int, server: str | None = None) -> int:
         say(line)
     for text in problems:
         say(f"WRONG: {text}")
-    say(f"--seed {seed}: {'nothing is wrong' if not problems else f'{len(problems)} things are wrong'}")
+    say(f"--seed {seed}: {'nothing is wrong' if not problems else f'{len(problems)} problems'}")
     return 1 if problems else 0
 
 
@@ -46,7 +50,7 @@ def _file(path: Path) -> int:
 def _planted(name: str, seed: int, bound: int, as_json: bool) -> int:
     names = sorted(BUGS) if name == "all" else [name]
     if not set(names) <= set(BUGS):
-        say(f"There is no planted bug {name!r}; there are: {', '.join(sorted(BUGS))}")
+        say(f"There is no planted bug {name!r}. Planted bugs: {', '.join(sorted(BUGS))}")
         return 2
     found = {}
     for bug in names:
@@ -73,7 +77,7 @@ def main(given: list[str]) -> int:
     if wish.planted is not None:
         return _planted(wish.planted, seed, wish.bound, wish.json)
     if wish.server is not None and wish.processes > 1:
-        say("On one server there is one process: its databases belong to one history at a time.")
+        say("Use one process with --server: its databases belong to one history at a time.")
         return 2
     if wish.histories == 1 and wish.resume is None:
         return _one(seed, wish.server)

@@ -193,7 +193,7 @@ def carry_on(campaign: Campaign, processes: int, keep: Path | None, say: Any, se
                 say(f"seed {seed}: {found[0]}")
             if time.monotonic() - shown > 5:
                 shown = time.monotonic()
-                say(f"{campaign.done} of {campaign.wanted} histories, {len(campaign.failed)} with something wrong")
+                say(f"{campaign.done} of {campaign.wanted} histories, {len(campaign.failed)} with problems")
     except KeyboardInterrupt:
         return False
     return True
@@ -204,13 +204,13 @@ def score(campaign: Campaign) -> list[str]:
     tally = campaign.tally
     lines = [f"{campaign.done} histories from seed {campaign.first} in {campaign.seconds:.0f} s", ""]
     lines += [f"  {number:>8}  {what}" for what, number in campaign.wrong().items()]
-    lines += ["", "What really happened:"]
+    lines += ["", "Events:"]
     lines += [f"  {tally.counts[kind]:>8}  {kind}" for kind in campaign.kinds]
     never = sorted(set(tally.passed) - set(tally.crashed))
-    lines += ["", f"Points where a node could die: {len(tally.passed)}; where one did: {len(tally.crashed)}"]
+    lines += ["", f"Crash points: {len(tally.passed)}; with a crash: {len(tally.crashed)}"]
     lines += [f"  never: {point} (passed {tally.passed[point]} times)" for point in never[:20]]
     if campaign.missing:
-        lines += ["", f"FAILED: these never happened: {', '.join(campaign.missing)}"]
+        lines += ["", f"FAILED: kinds that never happened: {', '.join(campaign.missing)}"]
     for seed in sorted(campaign.failed)[:20]:
         lines += [f"FAILED: python -m simulation --seed {seed} --histories 1"]
     return lines

@@ -96,7 +96,7 @@ def find(name: str, first: int, bound: int) -> tuple[int, str] | None:
                 found = run_history(laid, seed).problems
             if found and found[0].startswith("error: "):
                 # Any history would find it, because the swap no longer fits the product.
-                raise ValueError(f"The mistake {name} does not fit the product any more: {found[0]}")
+                raise ValueError(f"The bug {name} no longer fits the product: {found[0]}")
             if found and not run_history(laid, seed).problems:
                 return seed, found[0]
     return None

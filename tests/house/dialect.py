@@ -66,6 +66,9 @@ PLACES: tuple[str, ...] = (
     "docs/api.md",
     "docs/running.md",
     "docs/events.md",
+    "docs/checkout.md",
+    "docs/pages.md",
+    "docs/performance.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

@@ -69,6 +69,8 @@ PLACES: tuple[str, ...] = (
     "docs/checkout.md",
     "docs/pages.md",
     "docs/performance.md",
+    "docs/world.md",
+    "docs/seed.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""polytill: payments for multi-tenant software. ``Polytill`` in ``polytill.app`` is the face for embedding."""
+"""polytill: payments for multi-tenant software. ``polytill.app.Polytill`` is the entry point for embedding."""
 
 from polytill.app import Polytill
 from polytill.settings import Settings

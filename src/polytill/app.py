@@ -1,4 +1,4 @@
-"""The embeddable face: wires storage, handlers and flows together, and lends them to the web, the CLI and the worker.
+"""The entry point for embedding: connects storage, handlers and flows for the web, the CLI and the worker.
 
 async with Polytill.open(Settings()) as till:
     taken = await till.pay(practice_id, PaymentRequest(...), actor="my app")
@@ -39,7 +39,7 @@ from polytill.storage.sqlite import Hop, thread_hop
 
 
 class Polytill:
-    """One installation, opened. ``desk`` is what the flows need; the methods are the common ways in."""
+    """One opened installation. Flows need its ``desk``; the methods are the common operations."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -55,7 +55,7 @@ class Polytill:
         transport: Transport | None = None,
         hop: Hop = thread_hop,
     ) -> AsyncIterator[Polytill]:
-        """Open an installation whose databases are migrated. ``OperatorError`` says what is missing."""
+        """Open an installation whose databases are migrated. ``OperatorError`` names what is missing."""
         settings = settings or Settings()
         world = world or World()
         ring = KeyRing.read(settings.keyring)
@@ -74,7 +74,7 @@ class Polytill:
             desk.host_transport = to_host
             till = cls(desk)
             till._report_plug_ins()
-            await till.watch_clock()  # before the first lease is written by ours
+            await till.watch_clock()  # before this process writes its first lease
             try:
                 yield till
             finally:
@@ -97,29 +97,31 @@ class Polytill:
         self, name: str, currency: str, *, cluster: str = "default", country: str | None = None,
         time_zone: str | None = None, external_id: str | None = None, actor: str = "embedded",
     ) -> tuple[PracticeEntry, str]:  # fmt: skip
-        """Onboard a practice; its directory entry and first key.
+        """Onboard a practice. Return its directory entry and first key.
 
         ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency. ``external_id`` is
-        your own identifier of it: unique, so that a repeated call is a ``Conflict`` and makes no second practice.
+        your own identifier of the practice. It is unique: a repeated call raises ``Conflict`` and creates no second
+        practice.
         """
         return await admin_practices.create_practice(
             self.desk, name, currency, cluster, actor, country=country, time_zone=time_zone, external_id=external_id
         )
 
     async def pay(self, practice_id: int, request: PaymentRequest, *, actor: str = "embedded") -> Taken:
-        """Take a payment."""
+        """Create a payment."""
         return await create_payment(self.desk, practice_id, request, actor)
 
     async def confirm(self, practice_id: int, payment_id: str) -> Taken:
-        """Ask the provider for the truth about a payment."""
+        """Look up a payment at its provider now, and settle by the answer."""
         return await lookup.confirm(self.desk, practice_id, payment_id)
 
     async def refund(
         self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, reason: str | None = None,
         actor: str = "embedded", accept_dispute_risk: bool = False,
     ) -> Refund:  # fmt: skip
-        """Refund part (minor units) or all of what is left. ``key`` makes a repeat harmless. What an open chargeback is
-        about is refunded only with ``accept_dispute_risk``: if the dispute is lost, the customer is paid twice."""
+        """Refund an amount (minor units) or everything that is left. A repeated call with the same ``key`` returns the
+        first refund. A payment with an open chargeback is refunded only with ``accept_dispute_risk``: if the dispute is
+        lost, the customer is paid twice."""
         request_hash = f"{payment_id}:{amount}:{reason}"
         made, _ = await create_refund(
             self.desk, practice_id, payment_id, amount, reason, key, request_hash, actor, accept_dispute_risk
@@ -127,25 +129,27 @@ class Polytill:
         return made
 
     async def capture(self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None) -> Taken:
-        """Take an amount that is held."""
+        """Capture an authorized payment, in full or an amount in minor units."""
         return await capture_cancel.capture(
             self.desk, practice_id, payment_id, amount, key, f"{payment_id}:{amount}", "embedded"
         )
 
     async def sweep(self, everyone: bool = False) -> int:
-        """Visit the practices that hold a lease, or every practice: look up what is overdue, tell the platform."""
+        """Sweep the practices that hold a lease, or every practice, once, and deliver events. Return the number of
+        processed items."""
         done = await claims.sweep(self.desk, everyone) + await event_delivery.deliver(self.desk)
         self._tell_clock()
         return done
 
     async def migrate_fleet(self, actor: str) -> bool:
-        """Begin to bring every practice to the present schema, beside everything else; False where that is under way."""
+        """Start the migration of every practice to the current schema in the background. False if one is running
+        already."""
         run = await fleet.begin(self.desk, actor)
         if run is None:
             return False
-        await self._stop_migrating()  # one whose claim has ended
+        await self._stop_migrating()  # an earlier run of this process, whose claim has expired
         self._migration = asyncio.create_task(self._migrate(run, actor))
-        await asyncio.sleep(0)  # a task that is cancelled before it begins gives nothing back
+        await asyncio.sleep(0)  # a task that is canceled before it starts releases nothing
         return True
 
     async def _migrate(self, run: str, actor: str) -> None:
@@ -161,8 +165,8 @@ class Polytill:
                 await self._migration
 
     async def watch_clock(self) -> None:
-        """Compare our clock with the owner database's server's, if it is time to, and say where they differ."""
-        with suppress(NotNow):  # whatever else needs that database says that it is away
+        """Compare our clock with the clock of the owner database's server, if it is time to, and log a difference."""
+        with suppress(NotNow):  # other work reports that the database is away
             await claims.keep_time(self.desk)
         self._tell_clock()
 
@@ -177,13 +181,14 @@ class Polytill:
             log.warning("clock_differs", seconds=round(ahead_s, 1))
 
     async def learn(self) -> None:
-        """Read what any practice needs of the owner database, if it has changed, so that all go on while that is away."""
+        """Read everything that practices need from the owner database, if it has changed, to serve them while it is
+        away."""
         await self.desk.opening.learn()
         await self.desk.catalog()
 
     async def renew_for_ever(self, kind: str = "serve", runs_worker: bool = False) -> None:
-        """Keep the leases of this process, its place among the nodes, its copy of the directory, an eye on its clock, and no
-        connection that nobody uses, until it is cancelled."""
+        """Renew the leases of this process, its announcement, its copy of the directory and its clock, and close idle
+        connections, until it is canceled."""
         idle, clock = self._repeat("idle", self.desk.opening.close_idle), self._repeat("clock", self.watch_clock)
         backlog = self._repeat("backlog", partial(read_backlog, self.desk), pause_s=BACKLOG_EVERY_S)
         here = presence.Presence(self.desk, kind, runs_worker)
@@ -202,10 +207,10 @@ class Polytill:
                 await here.leave()
 
     async def visit_for_ever(self) -> None:
-        """A worker's life: rounds of visits and deliveries to the platform, until it is cancelled."""
+        """Run a worker until it is canceled: sweeps of practices and event deliveries."""
         going, sending = claims.Rounds(self.desk), event_delivery.Deliveries(self.desk)
         log.info("worker_started", worker=going.worker)
-        # Before the first claim is judged by it; where the server is away, nothing can be claimed either.
+        # Before the clock decides the first claim. While the server is away, nothing can be claimed either.
         await self._repeat("clock", self._learn_time, once=True)
         await self._repeat("everyone", partial(claims.hold_everyone, self.desk), once=True)
         try:
@@ -215,14 +220,14 @@ class Polytill:
                 await self._repeat("rounds", partial(claims.turn, going, self.desk))
         finally:
             for worker in (going, sending):
-                with suppress(PolytillError):  # the claims end by themselves
+                with suppress(PolytillError):  # the claims expire
                     await worker.leave()
 
     async def _repeat(
         self, name: str, work: Callable[[], Coroutine[Any, Any, object]], once: bool = False,
         pause_s: float | None = None,
     ) -> None:  # fmt: skip
-        """Do a thing again and again, whatever becomes of one time; or until it has worked once."""
+        """Repeat ``work`` until it is canceled, whatever fails; with ``once``, until it has succeeded once."""
         while True:
             try:
                 await work()
@@ -237,7 +242,7 @@ class Polytill:
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run ``work`` beside the block. It is cancelled with the end of the block, and waited for."""
+    """Run ``work`` beside the block. At the end of the block it is canceled and awaited."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -248,11 +253,12 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def migrate_owner(settings: Settings) -> list[str]:
-    """Make the owner database where there is none, with a key ring where that is missing too, and bring it to the present
-    schema. ``OperatorError`` where the database has a ring already and the file is not that one: nothing is changed then."""
+    """Create the owner database and the key ring if they do not exist, and migrate the database to the current schema.
+    Return the applied revisions. ``OperatorError`` if the database has a ring and the file is not that one: nothing
+    changes then."""
     url, world, path = settings.owner_database_url.get_secret_value(), World(), settings.keyring
     if path.exists():
-        KeyRing.read(path)  # before a database is made for it
+        KeyRing.read(path)  # before a database is created for it
     await create_owner(url)
     owner = await open_owner(url, settings.database_connections)
     made = False
@@ -260,7 +266,7 @@ async def migrate_owner(settings: Settings) -> list[str]:
         if not path.exists():
             if await migrating.current(owner) is not None:
                 raise OperatorError(
-                    f"The key ring {path} does not exist, and this owner database has one already; copy the file from"
+                    f"The key ring {path} does not exist, but this owner database already has one. Copy the file from"
                     " another node or a backup."
                 )
             if (why := why_not_first(settings)) is not None:
@@ -274,7 +280,7 @@ async def migrate_owner(settings: Settings) -> list[str]:
         try:
             await key_ring.record_first(owner, opening, ring, world.now())
         except KeyRingDiffers:
-            if made:  # another node was first: what it has made is the ring of this installation
+            if made:  # another node was first: its ring is the ring of this installation
                 path.unlink()
             raise
         finally:
@@ -285,19 +291,19 @@ async def migrate_owner(settings: Settings) -> list[str]:
 
 
 async def why_no_ring(settings: Settings) -> str | None:
-    """One sentence where a new key ring could be a second one of this installation; None where it is certainly the first.
+    """Return one sentence if a new key ring could be this installation's second; None if it is certainly the first.
 
-    ``NotNow`` where the server of the owner database cannot be reached: nobody can tell then.
+    ``NotNow`` if the server of the owner database cannot be reached, because then it is not known.
     """
     url = settings.owner_database_url.get_secret_value()
     if not is_postgres(url) and not sqlite_path(url).exists():
-        # The file may be away for a while only, and the practices beside it were sealed with a ring.
+        # The file may be missing only for a while, and the practices beside it were sealed with a ring.
         return why_not_first(settings)
     owner = await open_owner(url, 2)
     try:
         if await migrating.current(owner) is None:
             return None
-        return "The owner database has a key ring already; copy the file from another node."
+        return "The owner database already has a key ring. Copy the file from another node."
     except DatabaseMissing:
         return why_not_first(settings)
     finally:
@@ -305,11 +311,11 @@ async def why_no_ring(settings: Settings) -> str | None:
 
 
 def why_not_first(settings: Settings) -> str | None:
-    """One sentence where SQLite files of practices exist, so that there was a key ring before."""
+    """Return one sentence if SQLite files of practices exist, because then there was a key ring before."""
     place = settings.practice_databases.get_secret_value()
     if is_postgres(place) or not any(Path(place).glob(f"{DATABASE_PREFIX}*.db")):
         return None
     return (
         f"The key ring {settings.keyring} does not exist, but {place} holds databases of practices that were sealed with"
-        " one; restore the file, or copy it from another node or a backup."
+        " one. Restore the file, or copy it from another node or a backup."
     )

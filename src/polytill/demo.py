@@ -1,7 +1,7 @@
-"""``polytill demo``: a whole installation in one process, with the provider simulator, doing the main job for real.
+"""``polytill demo``: a complete installation in one process, with the provider simulator, that takes payments.
 
-Everything goes over the service's own HTTP API, as a platform would do it; the payers act on the simulator. Only this
-module registers hook addresses at the simulator: the flows know nothing of simulators.
+Everything goes through the service's own HTTP API, as a platform would do it; customers act on the simulator. Only this
+module registers webhook addresses at the simulator: the flows know no simulator.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PATHS = {
     "paypal": "/paypal",
 }
 PRACTICES = (("Lagos Family Clinic", "NGN"), ("Boston Dental", "USD"), ("Nairobi Eye Centre", "KES"))
-# Which provider each practice uses, and for which currencies.
+# The providers of each practice, with their currencies.
 SET_UP = {
     "Lagos Family Clinic": {"paystack": ["NGN"], "flutterwave": ["NGN"]},
     "Boston Dental": {"stripe": ["USD"]},
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass
 class Demo:
-    """A running demo: where it is, the keys to it, and what happened in it."""
+    """A running demo: its addresses, its keys, and its results."""
 
     till: Polytill
     url: str
@@ -85,24 +85,24 @@ class Demo:
     rows: list[Row] = field(default_factory=list)
 
     async def call(self, method: str, path: str, key: str, body: Any = None, idempotency: str = "") -> Any:
-        """One request to the service; an unexpected status is the end of the demo."""
+        """Send one request to the service. An error status ends the demo."""
         headers = {"Authorization": f"Bearer {key}"} | ({"Idempotency-Key": idempotency} if idempotency else {})
         async with self.http.request(method, self.url + path, json=body, headers=headers) as response:
             answer = await response.json(content_type=None)
             if response.status >= 400:
-                raise OperatorError(f"{method} {path} was answered {response.status}: {answer.get('detail')}")
+                raise OperatorError(f"{method} {path} returned {response.status}: {answer.get('detail')}")
             return answer
 
     async def network(self, path: str, body: Any) -> Any:
-        """One control call to the simulator."""
+        """Send one control call to the simulator."""
         async with self.http.post(f"{self.simulator_url}/_network{path}", json=body) as response:
             if response.status >= 400:
-                raise OperatorError(f"The simulator answered {response.status} to {path}.")
+                raise OperatorError(f"The simulator returned {response.status} for {path}.")
             return await response.json(content_type=None)
 
     async def register_hook(self, db: PracticeDb, entry: ProviderEntry, configuration: Configuration) -> None:
-        """Tell the simulator where an account's events go. Called after every configuration that is saved, which stays
-        saved where the simulator knows no such account: then there are no events either."""
+        """Register the webhook address of an account at the simulator. Called after every saved configuration. If the
+        simulator does not know the account, the configuration stays saved, and no webhooks arrive."""
         for kept in (configuration.active, *configuration.others):
             if not (entry.base_url(kept.environment.value) or "").startswith(self.simulator_url):
                 continue
@@ -126,7 +126,7 @@ class Demo:
 
 
 def settings_for(folder: Path, port: int, simulator_url: str) -> Settings:
-    """The demo's installation: SQLite files in ``folder``, keys allowed to go to its simulator only."""
+    """Return the demo's settings: SQLite files in ``folder``, and keys that may be sent only to its simulator."""
     return Settings(
         owner_database_url=f"sqlite:///{folder}/owner.db",
         practice_databases=str(folder / "practices"),
@@ -144,11 +144,11 @@ def _free(port: int, what: str) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError:
-        raise OperatorError(f"Port {port} for {what} is in use; choose another with --port.") from None
+        raise OperatorError(f"Port {port} for {what} is in use. Choose another one with --port.") from None
 
 
 def _fresh_folder(folder: Path) -> None:
-    """Clear what an earlier demo left. Nothing that the demo did not make is touched."""
+    """Delete the files of an earlier demo, and no other files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("owner.db", "owner.db-wal", "owner.db-shm", "keyring", "demo.json"):
         (folder / name).unlink(missing_ok=True)
@@ -185,9 +185,9 @@ async def _serving(till: Polytill, listening: socket.socket) -> AsyncIterator[as
 
 
 async def run(console: Console, folder: Path, port: int, once: bool, resume: bool, simulator: str | None) -> bool:
-    """The whole demo. Whether every step came out as it should."""
+    """Run the whole demo. Return whether every step had the expected result."""
     if resume and not (folder / "demo.json").exists():
-        raise OperatorError(f"There is no demo in {folder} to resume; run it once without --resume.")
+        raise OperatorError(f"There is no demo in {folder} to resume. Run the demo once without --resume.")
     listening = _free(port, "the service")
     async with _simulator(simulator, port + 9) as simulator_url, aiohttp.ClientSession() as http:
         if not resume:
@@ -209,7 +209,7 @@ async def run(console: Console, folder: Path, port: int, once: bool, resume: boo
                 _print_addresses(console, demo, folder, once)
                 ok = all(row.ok for row in demo.rows)
                 if not once:
-                    async with jobs(till):  # as in ``serve``; only now, so that nobody waits for them
+                    async with jobs(till):  # as in ``serve``; this late, so that nothing waits for them
                         await serving
     return ok
 
@@ -249,7 +249,7 @@ def _write(demo: Demo, folder: Path) -> None:
 
 
 def made_up_keys(code: str) -> dict[str, str]:
-    """Fresh keys of the right form for a provider; each pair is an account of its own at the simulator."""
+    """Return new keys of the right form for a provider; each pair is an account of its own at the simulator."""
     mark = secrets.token_hex(20)
     if code == "stripe":
         return {
@@ -282,7 +282,7 @@ async def _seed(demo: Demo, folder: Path, console: Console) -> None:
 
 
 async def _invite(demo: Demo) -> None:
-    """One admin of the owner, and one of the first practice, each with a password made up here."""
+    """Invite one admin of the owner, and one of the first practice, each with a generated password."""
     desk, first = demo.till.desk, demo.practices[0]
     staff_of = (
         ("owner", desk.owner, "Olu Owner"),
@@ -320,7 +320,7 @@ async def _create(demo: Demo, practice: dict[str, Any], provider: str, amount: i
 
 
 async def _until(demo: Demo, practice: dict[str, Any], payment_id: str, **wanted: Any) -> Any:
-    """The payment once its fields are as wanted, or as it is when patience ends: webhooks take their time."""
+    """Return the payment as soon as its fields have these values, or as it is after a time limit: webhooks take time."""
     path = f"/api/practices/{practice['id']}/payments/{payment_id}"
     deadline = asyncio.get_running_loop().time() + WAIT_S
     while True:
@@ -355,7 +355,7 @@ async def _declined(demo: Demo, practice: dict[str, Any], provider: str, amount:
     await _payer(demo, payment, "decline")
     payment = await _until(demo, practice, payment["id"], failureReason="declined")
     ok = payment["failureReason"] is not None and payment["status"] == "requires_action"
-    _note(demo, practice, payment, f"declined ({payment['failureReason']}); the payer may try again", ok)
+    _note(demo, practice, payment, f"declined ({payment['failureReason']}); the customer may try again", ok)
 
 
 async def _refunded(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> None:
@@ -367,7 +367,7 @@ async def _refunded(demo: Demo, practice: dict[str, Any], provider: str, amount:
     await demo.call("POST", path, practice["key"], {"amount": half, "reason": "Half the visit"}, secrets.token_hex(8))
     payment = await _until(demo, practice, payment["id"], amountRefunded=half)
     ok = payment["status"] == "succeeded" and payment["amountRefunded"] == half
-    _note(demo, practice, payment, f"paid, then {Money(half, currency)} given back", ok)
+    _note(demo, practice, payment, f"paid, then {Money(half, currency)} refunded", ok)
 
 
 async def _lost_and_found(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> None:
@@ -388,13 +388,13 @@ async def _lost_and_found(demo: Demo, practice: dict[str, Any], provider: str, a
 
 
 def _print_table(console: Console, demo: Demo) -> None:
-    table = Table(title="What happened", title_justify="left")
+    table = Table(title="Payments", title_justify="left")
     table.add_column("practice")
     table.add_column("provider", no_wrap=True)
     table.add_column("amount", justify="right", no_wrap=True)
-    table.add_column("what happened", min_width=24)
+    table.add_column("result", min_width=24)
     table.add_column("status", no_wrap=True)
-    table.add_column("right?", justify="center", no_wrap=True)
+    table.add_column("ok", justify="center", no_wrap=True)
     for row in demo.rows:
         mark = Text("yes", "green") if row.ok else Text("NO", "bold red")
         table.add_row(row.practice, row.provider, row.amount, row.story, row.status, mark)
@@ -404,7 +404,8 @@ def _print_table(console: Console, demo: Demo) -> None:
 def _print_addresses(console: Console, demo: Demo, folder: Path, once: bool) -> None:
     console.print(f"service    {demo.url}  (API as a page: {demo.url}/docs)", highlight=False)
     console.print(
-        f"simulator  {demo.simulator_url}  (its books: {demo.simulator_url}/_network/transactions)", highlight=False
+        f"simulator  {demo.simulator_url}  (its transactions: {demo.simulator_url}/_network/transactions)",
+        highlight=False,
     )
     console.print(f"keys       {folder / 'demo.json'}", highlight=False)
     for person in demo.people:

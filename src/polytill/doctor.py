@@ -1,4 +1,4 @@
-"""What is missing or unsafe about an installation, in sentences."""
+"""``polytill doctor``: what is missing or unsafe in an installation, in sentences."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from polytill.settings import Settings
 from polytill.storage import files, leases, migrating, nodes, practices
 from polytill.storage.opening import OWNER_CONNECTIONS, is_postgres
 
-# A worker that lives visits whatever is due within seconds.
+# A running worker sweeps every due practice within seconds.
 LATE_S = 120.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence; ``bad`` where something cannot work or is not safe."""
+    """One sentence; ``bad`` if something does not work or is not safe."""
 
     bad: bool
     sentence: str
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Everything that can be found out without changing anything."""
+    """Run every check. Nothing is changed."""
     findings = _settings(settings)
     try:
         KeyRing.read(settings.keyring)
@@ -58,15 +58,17 @@ def _settings(settings: Settings) -> list[Finding]:
     findings = []
     public = urlsplit(settings.public_url)
     if public.hostname in LOOPBACK:
-        findings.append(Finding(False, "POLYTILL_PUBLIC_URL is this machine: no provider can deliver webhooks to it."))
+        findings.append(
+            Finding(False, "POLYTILL_PUBLIC_URL is a local address, so no provider can send webhooks to it.")
+        )
     elif public.scheme != "https":
-        findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https: payers and webhooks would travel in clear."))
+        findings.append(Finding(True, "POLYTILL_PUBLIC_URL is not https, so payments would not be encrypted."))
     if public.path.strip("/"):
-        said = f"POLYTILL_PUBLIC_URL has the path {public.path}: the API works below it, pages need the root of a host."
+        said = f"POLYTILL_PUBLIC_URL has the path {public.path}. Remove it: pages work only at the root of a host."
         findings.append(Finding(True, said))
     for origin in sorted(settings.allowed_provider_origins):
         bad = urlsplit(origin).hostname not in LOOPBACK
-        findings.append(Finding(bad, f"Keys may be sent to {origin}, which is no provider's own host."))
+        findings.append(Finding(bad, f"Keys may be sent to {origin}, which is not a host of a provider."))
     owner_on_server = is_postgres(settings.owner_database_url.get_secret_value())
     if owner_on_server != is_postgres(settings.practice_databases.get_secret_value()):
         findings.append(Finding(False, "The owner database and the practices' databases are on different engines."))
@@ -77,7 +79,7 @@ async def _catalog(desk: Desk) -> list[Finding]:
     findings = []
     catalog = await desk.catalog()
     if not catalog:
-        findings.append(Finding(True, "The catalog is empty; run `polytill catalog add stripe paystack flutterwave`."))
+        findings.append(Finding(True, "The catalog is empty. Run `polytill catalog add stripe paystack flutterwave`."))
     for entry in catalog.values():
         if entry.status == "inactive":
             continue
@@ -89,14 +91,14 @@ async def _catalog(desk: Desk) -> list[Finding]:
         for environment in ("sandbox", "production"):
             url = entry.base_url(environment) or handler.catalog.api_base_url
             if not may_receive_keys(url, handler.hosts, desk.settings.allowed_provider_origins):
-                findings.append(Finding(True, f"{entry.name}'s {environment} address may not be sent keys: {url}"))
+                findings.append(Finding(True, f"{entry.name}'s {environment} address must not receive keys: {url}"))
     return findings
 
 
 def _plug_ins(desk: Desk) -> list[Finding]:
-    """Each plug-in that is installed: what it brings, or why it was refused."""
+    """Return a finding for each installed plug-in: that it is loaded, or why it was rejected."""
     return [
-        Finding(True, f"The plug-in {one.code} ({one.distribution or one.path}) is refused: {one.refused}")
+        Finding(True, f"The plug-in {one.code} ({one.distribution or one.path}) was rejected: {one.refused}")
         if one.refused
         else Finding(False, f"The plug-in {one.code} ({one.distribution or one.path}) is loaded from {one.path}.")
         for one in desk.registry.plug_ins()
@@ -109,11 +111,11 @@ async def _practices(desk: Desk) -> list[Finding]:
     for entry in await practices.listed(desk.owner, limit=1_000_000):
         if entry.state == "provisioning":
             findings.append(
-                Finding(True, f"Practice {entry.id} was left half-made; its database is {entry.database_name}.")
+                Finding(True, f"Practice {entry.id} was not created completely. Its database is {entry.database_name}.")
             )
         elif entry.schema_version != head:
             findings.append(
-                Finding(True, f"Practice {entry.id} is at schema {entry.schema_version}; run `polytill migrate`.")
+                Finding(True, f"Practice {entry.id} is at schema {entry.schema_version}. Run `polytill migrate`.")
             )
         else:
             try:
@@ -130,8 +132,8 @@ async def _clock(desk: Desk) -> list[Finding]:
         return []
     which = "ahead of" if ahead_s > 0 else "behind"
     sentence = (
-        f"This machine's clock is {abs(ahead_s):.1f} seconds {which} the owner database server's: set right whichever of"
-        " them is wrong (NTP), and run `polytill doctor` on every machine that serves or works."
+        f"This machine's clock is {abs(ahead_s):.1f} seconds {which} the owner database server's. Correct the wrong one"
+        " (NTP), and run `polytill doctor` on every machine that runs polytill."
     )
     return [Finding(abs(ahead_s) > CLAIM_S, sentence)]
 
@@ -141,7 +143,7 @@ async def _work(desk: Desk) -> list[Finding]:
     if not waiting:
         return []
     who = "1 practice has" if waiting == 1 else f"{waiting} practices have"
-    return [Finding(True, f"{who} waited for more than two minutes: is a worker running (`polytill worker`)?")]
+    return [Finding(True, f"{who} waited for more than two minutes. Check that a worker runs (`polytill worker`).")]
 
 
 async def _events(desk: Desk) -> list[Finding]:
@@ -150,8 +152,8 @@ async def _events(desk: Desk) -> list[Finding]:
     if backlog.abandoned:
         what = "1 event was" if backlog.abandoned == 1 else f"{backlog.abandoned} events were"
         sentence = (
-            f"{what} never delivered to the host: all tries failed. Deliver them again"
-            ' (POST /api/owner/event-deliveries/replay) or resolve them on the page "Waiting".'
+            f"{what} not delivered to the host: all tries failed. Deliver them again"
+            ' (POST /api/owner/event-deliveries/replay) or resolve them on the page "Needs attention".'
         )
         findings.append(Finding(True, sentence))
     since = backlog.retrying_since
@@ -164,7 +166,7 @@ async def _events(desk: Desk) -> list[Finding]:
 
 
 async def _connections(desk: Desk) -> list[Finding]:
-    """Servers that one process alone could fill. How many processes there are, nobody here knows."""
+    """Find servers that one process alone could fill. The number of processes is not known here."""
     findings = []
     owners_place = _place(desk.settings.owner_database_url.get_secret_value())
     for name in ("default", *(row.name for row in await practices.clusters(desk.owner))):
@@ -173,13 +175,13 @@ async def _connections(desk: Desk) -> list[Finding]:
             await cluster.check()
             room = await cluster.room()
         except PolytillError as error:
-            findings.append(Finding(True, f"No practice can be made on the cluster {name}: {error.detail}"))
+            findings.append(Finding(True, f"No practice can be created on the cluster {name}: {error.detail}"))
             continue
         ours = desk.settings.database_connections + OWNER_CONNECTIONS * (_place(cluster.location) == owners_place)
         if room is not None and ours > room:
             sentence = (
-                f"The server of the cluster {name} takes {room} connections in all, and each process of ours up to {ours}:"
-                " lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
+                f"The server of the cluster {name} accepts {room} connections, and each polytill process opens up to {ours}."
+                " Lower POLYTILL_DATABASE_CONNECTIONS, or raise the server's max_connections."
             )
             findings.append(Finding(False, sentence))
     return findings
@@ -188,7 +190,7 @@ async def _connections(desk: Desk) -> list[Finding]:
 async def _nodes(desk: Desk) -> list[Finding]:
     live = await nodes.live(desk.owner, desk.shared_after(0))
     if live and not any(node.runs_worker for node in live):
-        return [Finding(True, "Processes serve, and none of them runs a worker: start `polytill worker`.")]
+        return [Finding(True, "No worker runs. Start `polytill worker`.")]
     return []
 
 
@@ -196,25 +198,25 @@ async def _files(desk: Desk) -> list[Finding]:
     findings = []
     place = desk.settings.practice_databases.get_secret_value()
     if files.is_full(place):
-        findings.append(Finding(True, "The disk of the practices' SQLite files is full."))
+        findings.append(Finding(True, "The disk of the practices' SQLite files is full. Free some space."))
     limit = files.raise_limit()
     if is_postgres(place):
         if desk.settings.database_connections + OWNER_CONNECTIONS > limit // 2:
             sentence = (
-                f"{limit} files may be open (ulimit -n); the connections to databases may take more than half of them."
+                f"{limit} files may be open (ulimit -n), and connections may need more than half: raise the limit."
             )
             findings.append(Finding(False, sentence))
     else:
         count = len(await practices.listed(desk.owner, limit=1_000_000))
         if count > files.sqlite_files() and files.sqlite_files() < files.MOST_FILES:
             sentence = (
-                f"{files.sqlite_files()} of {count} practices can be open at once, as {limit} files may be open"
-                " (ulimit -n): raise that limit."
+                f"{files.sqlite_files()} of {count} practices can be open at once, because {limit} files may be open"
+                " (ulimit -n). Raise the limit."
             )
             findings.append(Finding(False, sentence))
     return findings
 
 
 def _place(url: str) -> str:
-    """Host and port."""
+    """Return host and port."""
     return urlsplit(url).netloc.rpartition("@")[2]

@@ -13,43 +13,51 @@ from polytill.providers.http import origin_of
 
 
 class Settings(BaseSettings):
-    """Everything that an installation may set. The defaults run on SQLite files under ``var/``."""
+    """All settings of an installation. The defaults use SQLite files under ``var/``."""
 
     model_config = SettingsConfigDict(
         env_prefix="POLYTILL_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     owner_database_url: SecretStr = Field(
-        SecretStr("sqlite:///var/owner.db"), description="sqlite:///path or postgresql://user:password@host/database"
+        SecretStr("sqlite:///var/owner.db"),
+        description="Owner database: sqlite:///path or postgresql://user:password@host/database",
     )
     practice_databases: SecretStr = Field(
-        SecretStr("var/practices"), description="A directory for SQLite files, or a PostgreSQL server URL"
+        SecretStr("var/practices"),
+        description="Practice databases: a directory of SQLite files, or the URL of a PostgreSQL server",
     )
     keyring: Path = Field(Path("var/keyring"), description="File of key-encryption keys, mode 0600")
-    public_url: str = Field("http://127.0.0.1:8420", description="Where payers and providers reach this service")
-    bind: str = Field("127.0.0.1:8420", description="host:port to listen on")
-    metrics_bind: str = Field("", description="host:port for Prometheus metrics; empty turns them off")
-    # Origins besides the providers' own hosts that may be sent keys: a simulator, a test double, a proxy of yours.
+    public_url: str = Field(
+        "http://127.0.0.1:8420", description="Public URL of this service, for customers and webhooks"
+    )
+    bind: str = Field("127.0.0.1:8420", description="Listen address, host:port")
+    metrics_bind: str = Field(
+        "", description="Listen address of the Prometheus metrics, host:port; empty turns them off"
+    )
+    # Origins besides the providers' own hosts that may receive keys: a simulator, a test double, your proxy.
     allowed_provider_origins: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(), description="Comma-separated origins that may receive keys besides the providers' own hosts"
+        frozenset(), description="Comma-separated origins that may receive keys, besides the providers' own hosts"
     )
-    # Dotted paths that a catalog row of type ``custom`` may name. A row never chooses code on its own.
+    # Dotted paths that a catalog row of type ``custom`` may name. A row alone never chooses code.
     handler_modules: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(), description="Comma-separated dotted paths that a custom catalog entry may name"
+        frozenset(), description="Comma-separated dotted paths of handlers that a custom catalog entry may use"
     )
-    database_connections: int = Field(100, ge=2, le=5000, description="Connections to each PostgreSQL server")
-    provider_timeout_s: float = Field(30.0, gt=0, le=120, description="How long to wait for a provider's answer")
-    payment_expires_s: int = Field(24 * 3600, ge=60, description="After how long an unpaid payment expires")
+    database_connections: int = Field(100, ge=2, le=5000, description="Maximum connections to each PostgreSQL server")
+    provider_timeout_s: float = Field(30.0, gt=0, le=120, description="Seconds to wait for a provider's answer")
+    payment_expires_s: int = Field(24 * 3600, ge=60, description="Seconds until an unpaid payment expires")
     rotation_overlap_s: int = Field(
-        72 * 3600, ge=0, description="How long superseded webhook secrets are still honoured"
+        72 * 3600, ge=0, description="Seconds during which a replaced webhook secret is still accepted"
     )
-    event_timeout_s: float = Field(10.0, gt=0, le=60, description="How long to wait for the host's answer to an event")
-    event_deliveries_at_once: int = Field(200, ge=1, le=2000, description="How many events one worker sends at once")
+    event_timeout_s: float = Field(10.0, gt=0, le=60, description="Seconds to wait for the host's answer to an event")
+    event_deliveries_at_once: int = Field(
+        200, ge=1, le=2000, description="Maximum events that one worker sends at once"
+    )
     event_secret_overlap_s: int = Field(
-        24 * 3600, ge=0, description="How long a replaced event secret signs beside the new one"
+        24 * 3600, ge=0, description="Seconds during which a replaced event secret still signs events"
     )
-    sweep_interval_s: float = Field(2.0, gt=0, description="How often overdue attempts and refunds are looked up")
-    worker_visits: int = Field(16, ge=1, le=500, description="How many practices one worker visits at once")
+    sweep_interval_s: float = Field(2.0, gt=0, description="Seconds between two sweeps of a practice with open work")
+    worker_visits: int = Field(16, ge=1, le=500, description="Maximum practices that one worker sweeps at once")
 
     @field_validator("owner_database_url")
     @classmethod
@@ -75,7 +83,7 @@ class Settings(BaseSettings):
     def _origins(cls, value: frozenset[str]) -> frozenset[str]:
         for origin in value:
             if origin_of(origin) != origin:
-                raise ValueError(f"{origin!r} is not an origin such as http://127.0.0.1:8429")
+                raise ValueError(f"{origin!r} is not an origin, such as http://127.0.0.1:8429")
         return value
 
     @field_validator("public_url")

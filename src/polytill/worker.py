@@ -1,11 +1,11 @@
-"""The worker: rounds of visits by claims, and jobs by the clock on DBOS. Embedded in ``serve`` where the databases are
-SQLite files; on PostgreSQL any number of ``polytill worker`` processes.
+"""The worker: sweeps by claims, and scheduled jobs on DBOS. Embedded in ``serve`` if the databases are SQLite files; on
+PostgreSQL any number of ``polytill worker`` processes.
 
-A visit is found by its practice's lease and held by a claim (``flows/worker/claims.py``): claims are taken and given back for
-many practices at once, where a durable workflow costs about six milliseconds for each, and a claim of a dead worker
-ends by itself, where a workflow of a dead executor waits until someone resumes it. DBOS does what it is good at: jobs
-that are due by the clock once for all workers together, and their fan-out over the fleet. Its workflows are handed ids
-only, and each is a repeatable sweep, so one that died with its process is done by the next.
+A sweep is found by its practice's lease and held by a claim (``flows/worker/claims.py``). Claims are taken and released
+for many practices at once, while a durable workflow costs about six milliseconds for each. A claim of a crashed worker
+expires, while a workflow of a crashed executor waits until someone resumes it. DBOS runs the scheduled jobs, once for
+all workers together, and distributes them over the practices. Its workflows get ids only, and each is repeatable, so
+the next one does the work of one that died with its process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from polytill.storage import durable, leases, practices
 Result = TypeVar("Result")
 
 LISTINGS = "listings"
-# Pinned: what is enqueued are names and ids, so workers of different versions do each other's jobs.
+# Pinned: queued jobs contain names and ids only, so workers of different versions can run each other's jobs.
 APPLICATION_VERSION = "1"
 KEPT = timedelta(days=3)
 CLEANED_AT_ONCE = 500
@@ -36,15 +36,15 @@ CLEANED_AT_ONCE = 500
 
 @contextlib.asynccontextmanager
 async def working(till: Polytill) -> AsyncIterator[None]:
-    """Do all background work beside the block."""
+    """Run all background work beside the block."""
     async with jobs(till), beside(till.renew_for_ever("worker", runs_worker=True)), beside(till.visit_for_ever()):
         yield
 
 
 @contextlib.asynccontextmanager
 async def jobs(till: Polytill) -> AsyncIterator[None]:
-    """Run the jobs that are due by the clock beside the block. Each runs once for all workers together."""
-    # Imported here: 37 MB and nine threads, which a service without an embedded worker does without.
+    """Run the scheduled jobs beside the block. Each runs once for all workers together."""
+    # Imported here: 37 MB and nine threads, which a service without an embedded worker saves.
     from dbos import DBOS, DBOSPortableJSONSerializer
 
     kept = durable.system_database(till.desk.settings.owner_database_url.get_secret_value())
@@ -71,10 +71,10 @@ async def jobs(till: Polytill) -> AsyncIterator[None]:
 
 
 def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
-    """Make the workflows known to DBOS, launch it, and say when each is due.
+    """Register the workflows at DBOS, launch it, and set their schedules.
 
-    All of DBOS lives in threads of its own, and what a workflow does is handed to our loop: launched inside a loop, it
-    takes over that loop's threads, which our databases need, and shuts them down with itself.
+    DBOS runs in threads of its own, and each workflow passes its work to our loop. If DBOS is launched inside a loop,
+    it takes over that loop's threads, which our databases need, and shuts them down with itself.
     """
     from dbos import DBOS, SetWorkflowID
 
@@ -106,7 +106,7 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
     @DBOS.workflow(name="clean_up")
     def clean_up(at: Any, _: Any) -> None:
-        # Outside of the workflow's own context, or what was listed would be noted as a step of it.
+        # Outside of the workflow's own context, or DBOS would record the list as a step of it.
         Context().run(_clean_up, _moment(at))
 
     DBOS.launch()
@@ -125,12 +125,12 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _moment(at: Any) -> datetime:
-    """The portable serializer hands a moment over as text."""
+    """Return a time that the portable serializer may pass as text."""
     return at if isinstance(at, datetime) else datetime.fromisoformat(str(at)).astimezone(UTC)
 
 
 def _clean_up(at: datetime) -> None:
-    """Forget DBOS's notes of workflows that are long over, or that died with their process."""
+    """Delete DBOS's records of workflows that ended long ago, or that died with their process."""
     from dbos import DBOS
 
     while True:

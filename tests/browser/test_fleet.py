@@ -50,7 +50,7 @@ async def test_migrating_all_practices(house: Installation, size: str, tmp_path:
             await expect(page.get_by_text(said("practices.behind"), exact=True)).to_have_count(3)
             await seen.look("owner-fleet")
             await fleet.carry_out(desk, run, "elsewhere")
-            await expect(page.get_by_text("The database refused the step")).to_be_visible()
+            await expect(page.get_by_text("the step after practice_0")).to_be_visible()
             await seen.look("owner-fleet-failed")
             await mend(house.till, 2)
             await page.get_by_role("button", name=said("fleet.again")).click()

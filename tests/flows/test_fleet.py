@@ -63,7 +63,7 @@ async def test_a_broken_practice_stops_none_of_the_others(till: Polytill, newer:
     assert [one.practice_id for one in found.failures] == [2, 3]
     refused, not_known = found.failures
     assert (refused.code, refused.name) == ("refused", "Practice 2")
-    assert refused.detail.startswith("The database refused the step after practice_0")
+    assert "the step after practice_0" in refused.detail
     assert "practice_4711, which this version of polytill does not know" in not_known.detail
     for practice_id in (1, 4):
         assert (await desk.opening.entry(practice_id)).schema_version == NEWER

@@ -1,9 +1,9 @@
-"""The directory of practices and API keys as this process knows it, so that it serves every practice while the owner database
-is away, and not only those that it has served before.
+"""The directory of practices and API keys as this process knows it. With it, a process serves every practice while the
+owner database is away, and not only those that it has served before.
 
-A row is at most a second old, and older only while the owner database cannot be reached. It is read again in whole, page by
-page, when something has changed there. A row that is known to have changed since it was read is never used: the practice may
-be suspended or elsewhere, the key revoked.
+A row is at most a second old, and older only while the owner database cannot be reached. After a change there, the
+whole directory is read again, page by page. A row that is known to have changed since it was read is never used: the
+practice may be suspended or moved, or the key revoked.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from polytill.storage.people import ApiKey
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.watch import OwnerWatch
 
-# About a kilobyte each. Beyond it a process knows the practices and keys that it has served.
+# About a kilobyte each. Beyond these limits, a process knows only the practices and keys that it has served.
 MOST_PRACTICES, MOST_KEYS = 20_000, 60_000
 PAGE = 1_000
 READ_EVERY_S = 10.0
-SHARE = 0.02  # of the time: a directory that takes long to read is read less often
+SHARE = 0.02  # the largest part of the time for reads: a directory that takes long to read is read less often
 
 
 class Directory:
-    """One process's copy."""
+    """One process's copy of the directory."""
 
     def __init__(self, owner: OwnerDb, world: World) -> None:
         self._owner = owner
@@ -34,19 +34,20 @@ class Directory:
         self._keys: dict[str, tuple[ApiKey, int]] = {}
         self._revoked: set[int] = set()
         self._changed_here = 0
-        self._forgotten: set[int] = set()  # while the directory is being read
+        self._forgotten: set[int] = set()  # the practices that changed here while the directory was being read
         self._read_generation = -1
         self._read_again_at_s = float("-inf")
 
     async def entry(self, practice_id: int) -> PracticeEntry:
-        """One practice; ``NotFound`` where there is none, ``NotNow`` where nobody can tell."""
+        """Return one practice. ``NotFound`` if there is none, ``NotNow`` if the owner database is away and no copy is
+        usable."""
         generation, changes = await self.watch.generation(), self._changed_here
         cached = self._entries.get(practice_id)
         if cached and generation == cached[1]:
             return cached[0]
         usable = cached is not None and not self.watch.changed_since("practice", str(practice_id), cached[1])
         if cached and usable and self.watch.away:
-            return cached[0]  # asking might take as long as a connection does
+            return cached[0]  # a query might wait as long as a connection attempt
         try:
             entry = await practices.by_id(self._owner, practice_id)
         except NotNow:
@@ -56,27 +57,27 @@ class Directory:
         if entry is None or entry.state == "provisioning":
             self.forget(practice_id)
             raise NotFound("There is no such practice.")
-        if changes == self._changed_here:  # else it was changed here while it was being read
+        if changes == self._changed_here:  # else it was changed here during the read
             self._entries[practice_id] = (entry, generation)
         return entry
 
     def forget(self, practice_id: int) -> None:
-        """It was changed here: read it again next time."""
+        """Read this practice again next time, because it was changed here."""
         self._changed_here += 1
         self._forgotten.add(practice_id)
         self._entries.pop(practice_id, None)
 
     def key(self, key_hash: str) -> tuple[ApiKey, int] | None:
-        """A key, and the generation under which it was read; for while the owner database is away."""
+        """Return a key with the generation under which it was read, for use while the owner database is away."""
         found = self._keys.get(key_hash)
         return None if found is None or found[0].id in self._revoked else found
 
     def key_revoked(self, key_id: int) -> None:
-        """It was revoked here: it ends at once."""
+        """End a key at once, because it was revoked here."""
         self._revoked.add(key_id)
 
     def known(self) -> list[PracticeEntry]:
-        """The practices that can be served without the owner database."""
+        """Return the practices that can be served without the owner database."""
         changed = self.watch.changed_since
         return [
             entry for entry, generation in self._entries.values()
@@ -84,7 +85,7 @@ class Directory:
         ]  # fmt: skip
 
     async def read(self) -> bool:
-        """Read everything, if something has changed since and it is time to; whether it was read."""
+        """Read everything if the owner database has changed and the read is due. Return whether it was read."""
         generation, began_s = await self.watch.generation(), self._world.elapsed_s()
         if generation == self._read_generation or began_s < self._read_again_at_s or self.watch.away:
             return False

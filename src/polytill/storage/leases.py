@@ -27,7 +27,7 @@ def end(unit: Writes, practice_id: int, lapsed_before: datetime) -> None:
 
 
 def hold_all(unit: Writes, until: datetime) -> None:
-    """A lease for every practice without one, so that each is visited once more, whatever was forgotten."""
+    """Write a lease for every practice without one, so that each is visited once more."""
     unit.add(
         "INSERT INTO practice_leases (practice_id, lease_until)"
         " SELECT id, $1 FROM practices WHERE state <> 'provisioning' ON CONFLICT (practice_id) DO NOTHING",
@@ -36,9 +36,9 @@ def hold_all(unit: Writes, until: datetime) -> None:
 
 
 def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: datetime) -> None:
-    """End claims, and make visits due, that a clock far ahead has put off to a time that no correct clock writes: until
-    then nobody else would visit these practices. This is not checked in each claim, because a worker whose own clock is
-    far behind would then take all practices from the others all the time."""
+    """End claims, and make visits due, that a clock far ahead has put off to a time that no correct clock writes:
+    otherwise nobody else would visit these practices before that time. This is not checked in each claim, because a
+    worker whose own clock is far behind would then take all practices from the others all the time."""
     unit.add(
         "UPDATE practice_leases SET claimed_by = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_by END,"
         " claimed_until = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_until END,"
@@ -53,9 +53,9 @@ def cut_claims(unit: Writes, claimed_after: datetime, until: datetime) -> None:
     unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_until > $1", claimed_after, until)
 
 
-# ── Claims: who visits a practice now ──
+# ── Claims: the worker that visits a practice now ──
 
-# One statement decides it on both engines: of two workers that see a practice free, the second touches no row.
+# One statement decides it on both engines: of two workers that see a practice as free, the second affects no row.
 _FREE = "(claimed_until IS NULL OR claimed_until < $3)"
 
 
@@ -70,12 +70,12 @@ def claim(unit: Writes, worker: str, until: datetime, now: datetime, due_before:
 
 
 def prolong(unit: Writes, worker: str, until: datetime) -> None:
-    """Keep every claim of a worker that is at work."""
+    """Prolong every claim of a worker that is running."""
     unit.add("UPDATE practice_leases SET claimed_until = $2 WHERE claimed_by = $1", worker, until)
 
 
 def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime) -> None:
-    """End a visit and say when the next one is due. Touches nothing where another worker has taken over."""
+    """End a visit and set when the next one is due. Affects nothing if another worker has taken over."""
     unit.add(
         "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL, visit_due_at = $3"
         " WHERE practice_id = $1 AND claimed_by = $2",
@@ -84,7 +84,7 @@ def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime)
 
 
 def release_all(unit: Writes, worker: str) -> None:
-    """Give back what a worker holds; it is due when it was due."""
+    """Release all claims of a worker. The due times stay."""
     unit.add(
         "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by = $1", worker
     )  # fmt: skip
@@ -100,7 +100,7 @@ async def claimed(owner: OwnerDb, worker: str) -> dict[int, datetime]:
 
 
 async def overdue(owner: OwnerDb, due_before: datetime, now: datetime) -> int:
-    """How many practices have waited for a visit since before a moment, and have no visitor now."""
+    """The number of practices that have waited for a visit since before a time and that nobody visits now."""
     row = await owner.one(
         "SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1"
         " AND (claimed_until IS NULL OR claimed_until < $2)",

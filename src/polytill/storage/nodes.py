@@ -35,12 +35,12 @@ def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:
 
 
 def forget_lapsed(unit: Writes, before: datetime) -> None:
-    """Delete the rows of processes that crashed before a moment."""
+    """Delete the rows of processes that crashed before a time."""
     unit.add("DELETE FROM nodes WHERE live_until < $1", before)
 
 
 async def lapsed(owner: OwnerDb, before: datetime) -> dict[str, datetime]:
-    """The processes whose announcement ended before a moment, without having left in good order, and when it did."""
+    """Return the processes whose announcement ended before a time without a clean stop, and when it ended."""
     rows = await owner.fetch("SELECT id, live_until FROM nodes WHERE live_until < $1 ORDER BY id", before)
     return {str(row["id"]): until for row in rows if (until := moment(row["live_until"])) is not None}
 

@@ -209,10 +209,12 @@ class Opening:
         return self._rows[0]
 
     async def _cluster_row(self, name: str) -> practices.ClusterRow | None:
-        """``NotNow`` where it is known to have changed and cannot be read: its practices may be elsewhere by now."""
+        """Return a cluster's row; ``NotNow`` if it has changed and cannot be read: its practices may have moved."""
         row = (await self._cluster_rows()).get(name)
         if self._rows is not None and self.watch.changed_since("cluster", name, self._rows[1][0]):
-            raise DatabaseUnavailable(f"The address of the cluster {name!r} has changed and cannot be read just now.")
+            raise DatabaseUnavailable(
+                f"The address of the cluster {name!r} has changed and cannot be read now. Try again later."
+            )
         return row
 
     async def _location_version(self, cluster: str) -> str:

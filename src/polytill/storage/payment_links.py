@@ -88,7 +88,7 @@ def close(unit: Writes, link_id: str, now: datetime) -> None:
 def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None:
     """Start a payment with a link that is open at this time and unchanged since it was read. ``Stale`` otherwise,
     because the counts that were read hold only for an unchanged link."""
-    later = max(now, link.updated_at + timedelta(microseconds=1))  # no two uses leave the same time behind
+    later = max(now, link.updated_at + timedelta(microseconds=1))  # so that no two uses leave the same time
     unit.add(
         "UPDATE payment_links SET updated_at = $3"
         " WHERE id = $1 AND state = 'open' AND expires_at > $2 AND updated_at = $4",

@@ -154,7 +154,7 @@ class Budget:
         return connection
 
     async def _connected(self, database: str) -> Any:
-        """A new connection. If the server is full, close a few of ours and try again in a moment."""
+        """Open a new connection. If the server is full, close a few idle ones and try again after a short time."""
         loop = asyncio.get_running_loop()
         until_s, pause_s = loop.time() + self._wait_s, PAUSE_S
         while True:

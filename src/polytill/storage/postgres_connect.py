@@ -56,7 +56,7 @@ _NOT_LET_IN = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecifi
 
 
 def translated(error: BaseException) -> BaseException:
-    """An error of the driver as one of ours. Unknown errors are returned as they are."""
+    """Return a driver's error as one of our classes. Unknown errors are returned as they are."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Duplicate(error.constraint_name or "")
     if isinstance(error, asyncpg.CheckViolationError):

@@ -135,8 +135,8 @@ def _operation(row: Any) -> Operation:
 
 
 def insert(unit: Writes, refund: Refund) -> None:
-    """A new refund. One of ours is committed before its call is made. ``Duplicate`` if its idempotency key is used
-    already."""
+    """A new refund. One that is requested here is committed before its call is made. ``Duplicate`` if its idempotency
+    key is used already."""
     unit.add(
         "INSERT INTO refunds (id, payment_id, practice_id, environment, attempt_id, state, amount, currency, reason,"
         " origin, provider_refund_id, provider_response, booked, booked_excess, idempotency_key, request_hash,"

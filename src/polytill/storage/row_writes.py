@@ -1,13 +1,14 @@
-"""Which rows a statement writes and reads, as far as its text and its arguments say: no unit touches a row twice.
+"""The rows that a statement writes and reads, from its text and its arguments, so that no unit writes a row twice.
 
-PostgreSQL runs the steps of a unit on one snapshot. Of two steps that write one row it loses one without an error, and a
-step does not see what an earlier one has written; SQLite runs them one after the other. So each step must be about other
-rows than the writes before it, and that must be certain from what it compares: both compare a column, which neither
-changes, with different values. A step of which that cannot be said counts as one that may touch every row of its table.
+PostgreSQL runs the steps of a unit on one snapshot. If two steps write one row, it loses one write without an error,
+and a step does not see an earlier step's writes. SQLite runs the steps one after the other. So each step must be about
+other rows than the writes before it, and this must be certain from its conditions: both steps compare a column, which
+neither changes, with different values. A step without this certainty counts as one that may touch every row of its
+table.
 
-What is compared is read from the SQL, because a declaration beside the SQL could say something else than it does. The
-dialect is small: INSERT with named columns, UPDATE and DELETE of one table, SELECT as a check. Any other statement is a
-``ValueError``. Each text is parsed once; afterwards a step costs a few dictionary look-ups.
+Conditions are read from the SQL, because a separate declaration could differ from the SQL. The dialect is small: INSERT
+with named columns, UPDATE and DELETE of one table, SELECT as a check. Any other statement is a ``ValueError``. Each
+text is parsed once; afterwards a step costs a few dictionary lookups.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ _WHERE = re.compile(r"\bWHERE\b", re.IGNORECASE)
 _AND = re.compile(r"\bAND\b", re.IGNORECASE)
 _NO_CONJUNCTION = re.compile(r"\b(?:OR|CASE|BETWEEN)\b", re.IGNORECASE)
 _SELECT = re.compile(r"\bSELECT\b", re.IGNORECASE)
-# A subquery of one table, whose condition says which rows it reads.
+# A subquery of one table, whose condition determines the rows that it reads.
 _LOOK_UP = re.compile(r"\(SELECT\s+([\w\s,]*?)\s+FROM\s+(\w+)\s+WHERE\s+([^().]*)\)", re.IGNORECASE)
 _SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
 _ALL_COLUMNS = re.compile(r"(?:SELECT\s+|\.)\*", re.IGNORECASE)
-# None of ours needs them, and each would hide what the rest of the text is about.
+# No statement needs these, and each would hide the meaning of the rest of the text.
 _UNREADABLE = re.compile(
     r"--|/\*|\"|\bRETURNING\b|\bUSING\b|\bON\s+CONFLICT\s+ON\b|\bFROM\s+\w+(?:\s+(?:AS\s+)?\w+)?\s*,", re.IGNORECASE
 )
 
-# What a column is compared with: the number of a parameter, or a value that stands in the text.
+# The value that a column is compared with: the number of a parameter, or a literal in the text.
 Term = tuple[int, None] | tuple[None, str | int]
 Values = dict[str, Any]
 
 
 class StepsOverlapError(RuntimeError):
-    """A mistake of the code that fills a unit: a step may write or read a row that an earlier step writes."""
+    """A step may write or read a row that an earlier step writes: a mistake of the code that fills the unit."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,31 +57,31 @@ class Read:
     """A table that subqueries of a statement read."""
 
     table: str
-    row: dict[str, Term]  # columns with the values that every row has that can count
-    words: frozenset[str] | None  # every word, the columns that they read among them; None: all columns
+    row: dict[str, Term]  # columns with the values that every row must have to count
+    words: frozenset[str] | None  # every word, including the columns that they read; None: all columns
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Shape:
-    """What a statement's text says about its rows. One object for each text."""
+    """The rows of a statement, from its text. One object for each text."""
 
     verb: str  # INSERT, UPDATE, DELETE or SELECT
-    table: str  # that it writes; empty where it only reads
-    # Columns with the values that they certainly have in these rows, before the statement and after it. With ``<>`` before
-    # the column: a value that it has not.
+    table: str  # the table that it writes; empty if it only reads
+    # Columns with the values that these rows certainly have, before the statement and after it. ``<>`` before the
+    # column means a value that the column does not have.
     rows: tuple[dict[str, Term], ...]
     reads: tuple[Read, ...]
     changes: frozenset[str] = frozenset()  # columns of existing rows that may have another value afterwards
-    is_new: bool = False  # it writes no row that was there before
-    has_new_id: bool = False  # and the database gives each an id, so that no other step can ask for it
+    is_new: bool = False  # it writes no row that existed before
+    has_new_id: bool = False  # and the database assigns each id, so that no other step can name one
 
     @property
     def is_of_one_key(self) -> bool:
-        """Whether two statements with this text are about different rows if any of their values differs."""
+        """Return whether two statements with this text are about different rows if any of their values differs."""
         return len(self.rows) == 1 and not any(column.startswith("<>") for column in self.rows[0])
 
     def is_seen_by(self, read: Read) -> bool:
-        """Whether a later step that reads this can tell that this statement has run, as far as columns say it."""
+        """Return whether a later step that reads this could see that this statement has run."""
         return self.verb != "UPDATE" or read.words is None or not self.changes.isdisjoint(read.words)
 
 
@@ -97,7 +98,7 @@ class Written:
         self._tables: dict[str, dict[Shape, dict[tuple[Any, ...], Values]]] = {}
 
     def add(self, sql: str, args: tuple[Any, ...]) -> None:
-        """Note a statement's rows. ``StepsOverlapError`` where an earlier one may write what it writes or reads."""
+        """Record a statement's rows. ``StepsOverlapError`` if an earlier statement may write what it writes or reads."""
         shape = shape_of(sql)
         for read in shape.reads:
             if read.table in self._tables and (before := self._seen(read, _values(read.row, args))) is not None:
@@ -125,9 +126,9 @@ class Written:
 
 def _overlapping(earlier: dict[Shape, dict[tuple[Any, ...], Values]], shape: Shape, rows: list[Values]) -> Shape | None:
     if shape.is_new:
-        return None  # no earlier step can be about it, and a key that is taken is a Duplicate on both engines
+        return None  # no earlier step can be about it, and a taken key is ``Duplicate`` on both engines
     for other, known in earlier.items():
-        if shape is other and shape.is_of_one_key:  # many rows by one text: without comparing each with each
+        if shape is other and shape.is_of_one_key:  # many rows by one text: no comparison of each with each
             if tuple(rows[0].values()) in known:
                 return other
             continue
@@ -141,7 +142,7 @@ def _overlapping(earlier: dict[Shape, dict[tuple[Any, ...], Values]], shape: Sha
 
 
 def _differ(one: Values, other: Values, changes: frozenset[str]) -> bool:
-    """Whether no row can be one of both: an unchanged column has two values, or a value that the other excludes."""
+    """Return whether no row can belong to both: an unchanged column has two values, or a value that the other excludes."""
     for column in one.keys() & other.keys():
         if column in changes or column.startswith("<>"):
             continue
@@ -158,13 +159,13 @@ def _excludes(one: Values, other: Values, changes: frozenset[str]) -> bool:
 
 
 def _comparable(one: Any, other: Any) -> bool:
-    """Whether the databases compare two values as Python does: to SQLite, the text 1 can be the number 1."""
+    """Return whether the databases compare two values as Python does: to SQLite, the text 1 can be the number 1."""
     return one is None or other is None or isinstance(one, str) is isinstance(other, str)
 
 
 @lru_cache(maxsize=1024)
 def shape_of(sql: str) -> Shape:
-    """What a statement writes and reads. ``ValueError`` where it is none that a unit can have."""
+    """Return what a statement writes and reads. ``ValueError`` if a unit cannot have such a statement."""
     literals: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:
@@ -181,7 +182,7 @@ def shape_of(sql: str) -> Shape:
         if match := _UPDATE.match(text):
             assigned, condition = _parted(_flat(text[match.end() :]), _WHERE)
             changes = _assigned(assigned)
-            if not _SOURCE.search(assigned):  # what stands in parentheses is gone by now
+            if not _SOURCE.search(assigned):  # parentheses and their contents were removed before
                 return Shape("UPDATE", match[1], (_kept(_compared(condition, literals), changes),), reads, changes)
         if match := _DELETE.match(text):
             return Shape("DELETE", match[1], (_compared(_flat(text[match.end() :]), literals),), reads)
@@ -189,7 +190,7 @@ def shape_of(sql: str) -> Shape:
 
 
 def _reads(text: str, literals: list[str]) -> tuple[Read, ...]:
-    """What the subqueries read: those that look up rows of one table each for itself, all others together."""
+    """Return the reads of the subqueries: lookups in one table separately, all others together."""
     start = _SELECT.search(text)
     if start is None:
         return ()
@@ -213,7 +214,7 @@ def _insert(text: str, match: re.Match[str], literals: list[str], reads: tuple[R
     upsert = _UPSERT.search(rest)
     if upsert is None:
         return Shape("INSERT", match[1], tuple(rows), reads, is_new=True, has_new_id="id" not in columns)
-    # A row that exists already has only the columns of the conflict in common with the one that was to be inserted.
+    # An existing row shares only the columns of the conflict with the row that was to be inserted.
     changes = _assigned(_parted(_flat(rest[upsert.end() :]), _WHERE)[0])
     others = frozenset(columns) - {column.strip() for column in upsert[1].split(",")}
     return Shape("INSERT", match[1], tuple(_kept(row, changes | others) for row in rows), reads, changes)
@@ -231,7 +232,7 @@ def _kept(row: dict[str, Term], changes: frozenset[str]) -> dict[str, Term]:
 
 
 def _groups(text: str) -> list[str]:
-    """What stands in the outer parentheses of ``(…), (…)``."""
+    """Return the contents of the outer parentheses of ``(…), (…)``."""
     groups, depth, start = [], 0, 0
     for at, sign in enumerate(text):
         if sign == "(":
@@ -247,7 +248,7 @@ def _groups(text: str) -> list[str]:
 
 
 def _terms(text: str, literals: list[str]) -> list[Term | None]:
-    """The expressions of a list, as far as they are parameters or plain values."""
+    """Return the expressions of a list that are parameters or plain values."""
     blanked = _blanked(text)
     ends = [at for at, sign in enumerate(blanked) if sign == ","] + [len(text)]
     starts = [0, *(end + 1 for end in ends)]
@@ -263,7 +264,7 @@ def _term(text: str, literals: list[str]) -> Term | None:
 
 
 def _compared(condition: str, literals: list[str]) -> dict[str, Term]:
-    """The columns that must have one value in each row, whatever else a condition without parentheses asks for."""
+    """Return the columns that must have one value in each row, whatever else a condition without parentheses requires."""
     if _NO_CONJUNCTION.search(condition):
         return {}
     found: dict[str, Term] = {}
@@ -274,7 +275,7 @@ def _compared(condition: str, literals: list[str]) -> dict[str, Term]:
 
 
 def _assigned(text: str) -> frozenset[str]:
-    """The columns of a SET list. ``ValueError`` where a part of it is no plain assignment."""
+    """Return the columns of a SET list. ``ValueError`` if a part of it is not a plain assignment."""
     matches = [_COLUMN.match(part.strip()) for part in text.split(",")]
     if not all(matches):
         raise ValueError(f"A unit cannot have this assignment: {text.strip()[:60]}")
@@ -282,14 +283,14 @@ def _assigned(text: str) -> frozenset[str]:
 
 
 def _flat(text: str) -> str:
-    """A text with a mark instead of what stands in parentheses: ``f(x)`` is no column."""
+    """Return a text with a mark in place of parentheses and their contents: ``f(x)`` is not a column."""
     while (shorter := _NESTED.sub("?", text)) != text:
         text = shorter
     return text
 
 
 def _blanked(text: str) -> str:
-    """The same, in its length."""
+    """Do the same without a change of its length."""
     while (same := _NESTED.sub(lambda match: " " * len(match[0]), text)) != text:
         text = same
     return text

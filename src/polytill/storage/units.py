@@ -1,10 +1,10 @@
-"""Units of work: statements that stand or fall together, in one text for both engines.
+"""Units of work: statements that are committed together or not at all, in one text for both engines.
 
-A ``Unit`` is handed around, filled with steps, and committed: one thread hop on SQLite (the steps in order between
-BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). PostgreSQL runs all steps on
-one snapshot, so no step may read or write a row that an earlier step writes: ``Unit.add`` rejects such a step with
-``StepsOverlapError``, on both engines (``row_writes``). Every value is therefore computed beforehand, and ``expect=1``
-(compare-and-set) is what makes a stale value harmless. The steps of an interactive transaction (``SqliteTx``,
+A ``Unit`` is passed to storage functions, which add steps, and then committed: one thread hop on SQLite (the steps in
+order between BEGIN IMMEDIATE and COMMIT), one statement on PostgreSQL (the steps as data-modifying CTEs). PostgreSQL
+runs all steps on one snapshot, so no step may read or write a row that an earlier step writes: ``Unit.add`` rejects
+such a step with ``StepsOverlapError``, on both engines (``row_writes``). Every value is therefore computed beforehand,
+and ``expect=1`` (compare-and-set) makes a stale value harmless. The steps of an interactive transaction (``SqliteTx``,
 ``PostgresTx``) run one after the other on both engines, so they need no such check.
 """
 
@@ -23,21 +23,22 @@ from polytill.storage.row_writes import Written
 
 
 class Step(NamedTuple):
-    """One statement with ``$1`` parameters. ``expect`` rows must be touched, or the whole unit is undone (``Stale``)."""
+    """One statement with ``$1`` parameters. It must affect ``expect`` rows, or the whole unit is rolled back
+    (``Stale``)."""
 
     sql: str
     args: tuple[Any, ...]
     expect: int | None
 
 
-# What this task has begun and not committed yet. A provider is never called while any of it is open.
+# The units that this task has filled and not committed yet. No provider is called while one of them is open.
 _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
-# By weak reference: a unit that nobody will commit any more, since its flow was ended by an exception, is gone.
+# Weak references: an exception may end a flow, and then nobody commits its unit any more.
 _open_steps: ContextVar[tuple[weakref.ref[Steps], ...]] = ContextVar("open_steps", default=())
 
 
 def work_is_open() -> bool:
-    """Whether this task has a unit with uncommitted steps, or stands inside a transaction."""
+    """Return whether this task has a unit with uncommitted steps, or an open transaction."""
     return _open_transactions.get() > 0 or bool(_still_open())
 
 
@@ -46,12 +47,12 @@ def _still_open() -> tuple[weakref.ref[Steps], ...]:
 
 
 def mark_open(change: int) -> None:
-    """Counts a transaction in (+1) and out (-1) of this task."""
+    """Count a transaction of this task in (+1) or out (-1)."""
     _open_transactions.set(_open_transactions.get() + change)
 
 
 class Steps:
-    """A queue of statements: what a unit and an open transaction have in common."""
+    """A queue of statements: the base of a unit and of an open transaction."""
 
     __slots__ = ("__weakref__", "steps")
 
@@ -59,19 +60,19 @@ class Steps:
         self.steps: list[Step] = []
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
-        """Add a statement. With ``expect=1`` it must touch exactly one row."""
+        """Add a statement. With ``expect=1`` it must affect exactly one row."""
         if not self.steps:
             _open_steps.set((*_still_open(), weakref.ref(self)))
         self.steps.append(Step(sql, args, expect))
 
     def take(self) -> list[Step]:
-        """The steps, for an engine to run; the queue is empty afterwards."""
+        """Return the steps for an engine to run; the queue is empty afterwards."""
         steps, self.steps = self.steps, []
         return steps
 
 
 class Unit(Steps):
-    """Steps that stand or fall together. Filled by ``storage`` functions, committed by a flow."""
+    """Steps that are committed together. ``storage`` functions fill it, a flow commits it."""
 
     __slots__ = ("_written",)
 
@@ -80,15 +81,15 @@ class Unit(Steps):
         self._written = Written()
 
     def add(self, sql: str, *args: Any, expect: int | None = None) -> None:
-        """Add a statement. With ``expect=1`` it must touch exactly one row.
+        """Add a statement. With ``expect=1`` it must affect exactly one row.
 
-        ``StepsOverlapError`` where it may write or read a row that an earlier step writes: a mistake of the caller.
+        ``StepsOverlapError`` if it may write or read a row that an earlier step writes: a mistake of the caller.
         """
         self._written.add(sql, args)
         super().add(sql, *args, expect=expect)
 
     def take(self) -> list[Step]:
-        """The steps, for an engine to run; the unit is empty and can be filled again afterwards."""
+        """Return the steps for an engine to run; the unit is empty and can be filled again afterwards."""
         self._written = Written()
         return super().take()
 
@@ -98,10 +99,10 @@ _PARAMETER = re.compile(r"\$(\d+)")
 
 @lru_cache(maxsize=512)
 def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
-    """Steps (text, number of arguments, expected rows) as one PostgreSQL statement.
+    """Return steps (text, number of arguments, expected rows) as one PostgreSQL statement.
 
-    Every step becomes a CTE; the final SELECT counts their rows. A step that touches another number of rows than it must
-    divides by zero, which undoes the statement as a whole: the shortest way to say "all or nothing" without a function.
+    Every step becomes a CTE; the final SELECT counts their rows. If a step affects another number of rows than
+    expected, the statement divides by zero and is rolled back: the shortest "all or nothing" without a function.
     """
     ctes, counts, offset = [], [], 0
     for number, (sql, arguments, expect) in enumerate(shape):
@@ -118,27 +119,27 @@ def as_one_statement(shape: tuple[tuple[str, int, int | None], ...]) -> str:
 
 
 def moment(value: Any) -> datetime | None:
-    """A timestamp column as an aware moment: SQLite keeps UTC text, PostgreSQL a timestamptz."""
+    """Return a timestamp column as an aware datetime: SQLite stores UTC text, PostgreSQL a timestamptz."""
     if value is None or isinstance(value, datetime):
         return value
     return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
 def moment_text(value: datetime) -> str:
-    """How SQLite keeps a moment: UTC, microseconds, sortable as text, same shape as CURRENT_TIMESTAMP."""
+    """Return a time as SQLite stores it: UTC, microseconds, sortable as text, same shape as CURRENT_TIMESTAMP."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def json_text(value: Any) -> str | None:
-    """A JSON column's value; None stays NULL."""
+    """Return a JSON column's value; None stays NULL."""
     return None if value is None else _encode(value).decode()
 
 
 def json_value(value: Any) -> Any:
-    """A JSON column as Python values (both engines hand over text)."""
+    """Return a JSON column as Python values (both engines return text)."""
     return None if value is None else _decode(value)
 
 
-# With ``float`` as its hook a number that no double holds is infinite, instead of a row that nobody can read.
+# With ``float`` as its hook, a number that no double holds is infinite, instead of an unreadable row.
 _decode = msgspec.json.Decoder(float_hook=float).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode

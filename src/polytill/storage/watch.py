@@ -1,7 +1,8 @@
-"""Whether anything in the owner database has changed, and what: one small query per second answers it for every cache.
+"""Detects changes of the owner database, and what has changed, with one small query per second for every cache.
 
-Every change there adds an audit entry in its own transaction, so the newest entries are the database's version, and they name
-what has changed. A hundred of them are read, because an entry with a lower number may become visible after one with a higher.
+Every change there adds an audit entry in its own transaction, so the newest entries are the database's version, and
+they name what has changed. A hundred of them are read, because an entry with a lower number may become visible after
+one with a higher number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from polytill.storage.databases import OwnerDb
 from polytill.storage.units import json_value
 
 INTERVAL_S = 1.0
-RENEWED_S = 60.0  # a manual change without an audit entry is noticed by then
+RENEWED_S = 60.0  # a manual change without an audit entry is noticed after this time
 LINES = 100
 MOST_CHANGES = 10_000
 _NEWEST = (
@@ -25,7 +26,8 @@ _NEWEST = (
 
 
 class OwnerWatch:
-    """``generation()`` increases when the owner database has changed. While it cannot be reached, it stays."""
+    """The version of the owner database: ``generation()`` increases with each change. It stays while the database is
+    away."""
 
     def __init__(self, owner: OwnerDb, world: World) -> None:
         self._owner = owner
@@ -34,12 +36,14 @@ class OwnerWatch:
         self._seen: frozenset[int] | None = None
         self._asked_at_s = float("-inf")
         self._risen_at_s = float("-inf")
-        self._changed: dict[tuple[str, str], int] = {}  # what, by the generation under which its change was seen
-        self._everything_at = 0  # the generation since which nobody knows what has changed
-        self.away = False  # whether the owner database could not be reached when it was asked last
+        self._changed: dict[
+            tuple[str, str], int
+        ] = {}  # (kind, name) of a change, and the generation under which it was seen
+        self._everything_at = 0  # the generation since which anything may have changed
+        self.away = False  # whether the last query could not reach the owner database
 
     async def generation(self) -> int:
-        """Anything read under another generation is out of date."""
+        """Return the current generation. Anything read under another generation is out of date."""
         now = self._world.time_s()
         if not 0 <= now - self._asked_at_s < INTERVAL_S:
             before, self._asked_at_s = self._asked_at_s, now  # other callers use the known value meanwhile
@@ -61,8 +65,9 @@ class OwnerWatch:
         return self._generation
 
     def changed_since(self, kind: str, name: str, generation: int) -> bool:
-        """Whether a ``practice``, ``key``, ``cluster`` or ``provider`` is known to have changed, or may have, since it was
-        read under this generation: then what was read must not be used, even while the owner database is away."""
+        """Return whether a ``practice``, ``key``, ``cluster`` or ``provider`` has changed, or may have, since it was
+        read under this generation. A copy that may have changed must not be used, even while the owner database is
+        away."""
         return max(self._everything_at, self._changed.get((kind, name), 0)) > generation
 
     def _note(self, before: frozenset[int], seen: frozenset[int], rows: Iterable[Any]) -> None:

@@ -105,8 +105,8 @@ async def by_dedupe_key(
 async def hints_since(
     db: PracticeDb, config_id: int, environment: Environment, payment_id: str | None, since: datetime
 ) -> int:
-    """How many unsigned webhooks arrived since a given time: about what one payment's webhooks named, or about no
-    payment of ours."""
+    """How many unsigned webhooks arrived since a given time: about a reference in one payment's webhooks, or about no
+    known payment."""
     named = f"payment_id = $4 AND dedupe_key LIKE '{NAMED}%'"
     about, args = ("payment_id IS NULL", []) if payment_id is None else (named, [payment_id])
     row = await db.one(
@@ -147,7 +147,7 @@ async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 
 
 
 async def without_payment(db: PracticeDb, config_id: int) -> list[WebhookEvent]:
-    """Parked webhooks of a configuration that named no payment of ours when they arrived."""
+    """Parked webhooks of a configuration that named no known payment when they arrived."""
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM webhook_events WHERE state = 'parked' AND reason = 'unknown_reference'"  # noqa: S608
         " AND config_id = $1 ORDER BY id DESC LIMIT 50",

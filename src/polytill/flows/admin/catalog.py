@@ -1,4 +1,4 @@
-"""The owner's catalog: seeding, adding, changing, deprecating. What a row says never chooses code or where keys go."""
+"""The owner's catalog: seeding, adding, changing, deprecating. A row never chooses code or the destination of keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from polytill.storage.databases import Tx
 
 
 def entry_from_handler(handler: type[Handler]) -> ProviderEntry:
-    """A catalog entry with everything that the handler knows of its provider."""
+    """Return a catalog entry with everything that the handler knows of its provider."""
     facts = handler.catalog
     return ProviderEntry(
         code=handler.code,
@@ -50,7 +50,7 @@ def _support(code: str, terms: CurrencyTerms) -> CurrencySupport:
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """Which providers were added to the catalog, which were there, and why the others could not be."""
+    """The result of a seeding: providers that were added, that existed, and that failed, with the reason."""
 
     added: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
@@ -58,10 +58,10 @@ class Seeded:
 
 
 async def seed(desk: Desk, codes: list[str] | None = None, actor: str = "cli") -> Seeded:
-    """Add providers with everything that their handlers know; what is in the catalog already is left alone.
+    """Add providers with everything that their handlers know. Existing entries stay as they are.
 
-    Without ``codes``, those that a fresh installation has: built-in handlers that the catalog lacks, and the plug-ins
-    where the catalog is new. One that fails keeps no other away.
+    Without ``codes``, those of a fresh installation: built-in handlers that the catalog lacks, and plug-ins if the
+    catalog is new. A failure does not stop the others.
     """
     have = await catalog.all_entries(desk.owner)
     if codes is None:
@@ -89,16 +89,16 @@ async def _insert(desk: Desk, entry: ProviderEntry, actor: str) -> None:
             await catalog.insert(tx, entry, now)
             audit.append(tx, now, actor, "provider.added", entry.code, {"status": entry.status})
     except Duplicate:
-        raise Conflict(f"The catalog has a provider {entry.code!r} already.", code="duplicate_code") from None
+        raise Conflict(f"The catalog already has a provider {entry.code!r}.", code="duplicate_code") from None
     desk.forget_catalog()
 
 
 async def add(desk: Desk, given: dict[str, Any], currencies: list[str] | None, actor: str) -> ProviderEntry:
-    """A new provider. What the request leaves out comes from the handler, where one is installed."""
+    """Add a new provider. Values that the request leaves out come from the handler, if one is installed."""
     code = given["code"]
     handler, missing = _handler(desk, code, given.get("integration_type") or "built_in", given.get("handler_module"))
     if handler is None and (given.get("status") or "active") != "inactive":
-        detail = f"{missing} Until there is a handler, a provider can only be added with status inactive."
+        detail = f"{missing} Without a handler, a provider can only be added with status inactive."
         where = "/handlerModule" if given.get("integration_type") == "custom" else "/code"
         raise Invalid([FieldError(where, detail)], code="handler_missing")
     entry = entry_from_handler(handler) if handler else ProviderEntry(code=code, name=given["name"])
@@ -137,7 +137,7 @@ def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> N
     if handler is not None and entry.supported_payment_methods is not None:
         unknown = [m for m in entry.supported_payment_methods if m not in handler.catalog.methods]
         errors += [
-            FieldError("/supportedPaymentMethods", f"{entry.name}'s handler knows no method {m!r}.") for m in unknown
+            FieldError("/supportedPaymentMethods", f"{entry.name}'s handler has no method {m!r}.") for m in unknown
         ]
     if handler is not None and entry.supported_features is not None:
         real = features_of(handler)
@@ -160,20 +160,20 @@ def _check(desk: Desk, entry: ProviderEntry, handler: type[Handler] | None) -> N
 
 
 def not_taken(entry: ProviderEntry, currency: str, pointer: str) -> FieldError:
-    """The error of a currency that the provider cannot take."""
+    """Return the error for a currency that the provider does not support."""
     about = {"currency": currency, "provider": entry.name}
     return FieldError(pointer, f"{entry.name} does not support {currency!r}.", "no_such_currency", about)
 
 
 def _check_taken(entry: ProviderEntry, handler: type[Handler] | None, added: list[str]) -> None:
-    """Refuse currencies that the provider cannot take (``Handler.takes_currency``)."""
+    """Reject currencies that the provider does not support (``Handler.takes_currency``)."""
     foreign = [code for code in added if code in CURRENCIES and not takes(handler, code)]
     if foreign:
         raise Invalid([not_taken(entry, code, "/supportedCurrencies") for code in foreign])
 
 
 async def _locked(tx: Tx, code: str) -> ProviderEntry:
-    # The row's copy of its currencies is computed from what is read here: two writers at once take turns.
+    # The row's copy of its currencies is computed from this read: two writers at once take turns.
     await catalog.lock(tx, code)
     entry = (await catalog.all_entries(tx)).get(code)
     if entry is None:
@@ -184,7 +184,7 @@ async def _locked(tx: Tx, code: str) -> ProviderEntry:
 async def change(
     desk: Desk, code: str, given: dict[str, Any], currencies: list[str] | None, actor: str
 ) -> ProviderEntry:
-    """Change some columns. ``supportedCurrencies`` makes, keeps and switches off rows of the currency table."""
+    """Change some columns. ``supportedCurrencies`` creates, keeps and deactivates rows of the currency table."""
     async with desk.owner.transaction() as tx:
         before = await _locked(tx, code)
         after = replace(before, **given)
@@ -226,12 +226,12 @@ def _with_currencies(
 
 
 async def deprecate(desk: Desk, code: str, actor: str) -> ProviderEntry:
-    """What deleting means: nobody configures it anew, and money already taken keeps its way back."""
+    """Deprecate a provider, in place of deletion: no new configurations, but refunds of existing payments still work."""
     return await change(desk, code, {"status": "deprecated"}, None, actor)
 
 
 async def put_currency(desk: Desk, code: str, support: CurrencySupport, actor: str) -> CurrencySupport:
-    """Make or replace one currency's terms."""
+    """Create or replace one currency's terms."""
     async with desk.owner.transaction() as tx:
         entry = await _locked(tx, code)
         after = replace(entry, currencies={**entry.currencies, support.currency_code: support})
@@ -248,7 +248,7 @@ async def put_currency(desk: Desk, code: str, support: CurrencySupport, actor: s
 
 
 async def remove_currency(desk: Desk, code: str, currency_code: str, actor: str) -> None:
-    """Forget one currency's terms."""
+    """Delete one currency's terms."""
     async with desk.owner.transaction() as tx:
         entry = await _locked(tx, code)
         if currency_code not in entry.currencies:

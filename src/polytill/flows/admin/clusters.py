@@ -1,4 +1,4 @@
-"""PostgreSQL servers on which practices are placed: checked before they are saved, changed, closed and removed."""
+"""PostgreSQL servers for practice databases: checked before they are saved, changed, closed and removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_SUCH = "There is no cluster named {name!r}."
 
 
 async def check(url: Secret) -> None:
-    """``Invalid`` with one sentence, without the password, where practices cannot be made on this server now."""
+    """``Invalid`` with one sentence, without the password, if practices cannot be created on this server now."""
     if (wrong := wrong_with_server(url.reveal())) is not None:
         raise invalid("/url", wrong, reason="cluster_address")
     try:
@@ -27,9 +27,9 @@ async def check(url: Secret) -> None:
 
 
 async def add(desk: Desk, name: str, url: Secret, actor: str) -> None:
-    """Register a server that works. Its address holds a password: it is kept sealed."""
+    """Register a server that works. Its address contains a password, so it is stored sealed."""
     if name == DEFAULT:
-        raise Conflict(f"There is a cluster named {name!r} already.", code="duplicate_name")
+        raise Conflict(f"A cluster named {name!r} already exists.", code="duplicate_name")
     await check(url)
     await key_ring.may_seal(desk)
     now = desk.world.now()
@@ -39,7 +39,7 @@ async def add(desk: Desk, name: str, url: Secret, actor: str) -> None:
     try:
         await desk.owner.commit(unit)
     except Duplicate:
-        raise Conflict(f"There is a cluster named {name!r} already.", code="duplicate_name") from None
+        raise Conflict(f"A cluster named {name!r} already exists.", code="duplicate_name") from None
     desk.opening.forget_clusters()
 
 
@@ -69,7 +69,7 @@ async def change(desk: Desk, name: str, url: Secret | None, is_active: bool | No
 
 
 async def remove(desk: Desk, name: str, actor: str) -> None:
-    """Forget a cluster without practices; ``Conflict`` where there are some."""
+    """Delete a cluster without practices; ``Conflict`` if it has practices."""
     _not_the_default(name)
     async with desk.owner.transaction() as tx:
         count = await practices.remove_cluster(tx, name)
@@ -79,14 +79,14 @@ async def remove(desk: Desk, name: str, actor: str) -> None:
         raise NotFound(_NO_SUCH.format(name=name))
     if count:
         what = "1 practice is" if count == 1 else f"{count} practices are"
-        raise Conflict(f"{what} on the cluster {name!r}; it stays.", code="cluster_in_use")
+        raise Conflict(f"{what} on the cluster {name!r}, so it cannot be removed.", code="cluster_in_use")
     desk.opening.forget_clusters()
 
 
 def _not_the_default(name: str) -> None:
     if name == DEFAULT:
         raise Conflict(
-            "The default cluster is set by POLYTILL_PRACTICE_DATABASES; change the setting.", code="default_cluster"
+            "The default cluster is set by POLYTILL_PRACTICE_DATABASES. Change the setting.", code="default_cluster"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where events are delivered, the secrets that sign them, and what the owner decides about those that never arrived."""
+"""The destination of events, the secrets that sign them, and the owner's decisions about abandoned events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polytill.storage.event_deliveries import Backlog, Destination
 from polytill.storage.units import Unit
 
 PLACE = Place("event_destinations", "1", "secret")
-# A destination that has refused an event for so long is reported as failing.
+# A destination that has rejected an event for this long is reported as failing.
 FAILING = timedelta(hours=1)
 BACKLOG_EVERY_S = 10.0
 
@@ -24,19 +24,19 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 async def current(desk: Desk) -> Destination | None:
-    """Where events are delivered now; None where nothing is set."""
+    """Return the destination of events; None if none is set."""
     return await event_deliveries.destination(desk.owner, desk.shared_after(0))
 
 
 def secrets_of(desk: Desk, destination: Destination) -> list[Secret]:
-    """The secrets that sign now, the current one first."""
+    """Return the secrets that sign now, the current one first."""
     return [desk.opening.open_owners(sealed, PLACE) for sealed in destination.sealed_secrets]
 
 
 async def set_destination(desk: Desk, url: str, actor: str) -> str:
-    """Set where events are delivered; the new secret to verify them with, shown this once.
+    """Set the destination of events. Return the new secret to verify them with, which is shown only once.
 
-    Everything pending goes there at once. The secret that was replaced signs as well for a while.
+    Everything pending goes there at once. The replaced secret signs as well for a while.
     """
     origin = origin_of(url)
     if origin is None or (origin.startswith("http://") and urlsplit(origin).hostname not in _THIS_MACHINE):
@@ -58,7 +58,7 @@ async def set_destination(desk: Desk, url: str, actor: str) -> str:
 
 
 async def remove_destination(desk: Desk, actor: str) -> None:
-    """Deliver nothing any more. What was pending stays in the feed, and is delivered only where it is replayed."""
+    """Stop all deliveries. Pending events stay in the feed, and are delivered only if they are replayed."""
     unit = Unit()
     event_deliveries.remove_destination(unit)
     audit.append(unit, desk.world.now(), actor, "events.destination_removed", "owner", None)
@@ -80,7 +80,7 @@ async def replay(desk: Desk, position: int, actor: str) -> None:
 
 
 async def replay_abandoned(desk: Desk, actor: str) -> int:
-    """Deliver every abandoned event once more. How many there were."""
+    """Deliver every abandoned event once more. Return the number of events."""
     unit = Unit()
     event_deliveries.plan_abandoned(unit, desk.shared_after(0))
     count = (await desk.owner.commit(unit))[0]
@@ -91,7 +91,7 @@ async def replay_abandoned(desk: Desk, actor: str) -> int:
 
 
 async def resolve(desk: Desk, position: int, actor: str) -> None:
-    """Close the review case of an abandoned event: the host has it from the feed, or does not need it."""
+    """Resolve an abandoned event: the host has read it from the feed, or does not need it."""
     now = desk.world.now()
     unit = Unit()
     event_deliveries.resolve(unit, position, now)
@@ -102,17 +102,18 @@ async def resolve(desk: Desk, position: int, actor: str) -> None:
         raise Conflict("There is no abandoned delivery of this event.", code="not_abandoned") from None
 
 
-# ── What the owner is shown ──
+# ── For the owner's pages ──
 
 
 async def read_backlog(desk: Desk) -> Backlog:
-    """What has not been delivered, read now and remembered for this process's metrics."""
+    """Read the number of undelivered events, and keep it for this process's metrics."""
     desk.event_backlog = await event_deliveries.backlog(desk.owner)
     return desk.event_backlog
 
 
 def state_of(backlog: Backlog, now: datetime) -> str:
-    """The destination in one word: none, active, or failing (abandoned events, or one that has been refused for long)."""
+    """Return the state of the destination: none, active, or failing (abandoned events, or one that was rejected for
+    long)."""
     if not backlog.has_destination:
         return "none"
     refused = backlog.retrying_since is not None and now - backlog.retrying_since > FAILING

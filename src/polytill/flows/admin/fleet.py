@@ -1,7 +1,7 @@
-"""All practices are brought to the present schema, by one process at a time; one that is broken stops none of the others.
+"""The migration of all practices to the current schema, by one process at a time. A failure does not stop the others.
 
-Whoever begins holds the one row of ``fleet_migration`` while it lives. When its process dies, that claim ends by itself,
-and the migration is simply begun again: each step of each practice is one transaction, and what is done is done.
+The process that runs it holds the one row of ``fleet_migration``. If the process dies, its claim expires, and the
+migration is started again: each step of each practice is one transaction, and finished steps stay.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ AT_ONCE = 4
 async def migrate_each(
     desk: Desk, practice_ids: Iterable[int], actor: str
 ) -> AsyncGenerator[list[tuple[int, str | None]]]:
-    """Migrate practices, a few at a time. What was done since, with the sentence that says why a practice could not be;
-    every few seconds at least, though nothing was."""
+    """Migrate practices, a few at a time. Yield the practices that were finished since the last time, each with the
+    sentence that explains its failure; at least every few seconds, also if there are none."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(practice_id: int) -> tuple[int, str | None]:
@@ -44,12 +44,12 @@ async def migrate_each(
 
 
 async def _migrated(desk: Desk, practice_id: int, actor: str) -> str | None:
-    """None where the practice is at the present schema now; else why it is not."""
+    """Migrate one practice. Return None on success, else the reason of the failure."""
     unit = Unit()
     try:
         await migrate_practice(desk, practice_id, actor)
     except Exception as error:
-        # A database's own sentence may quote a row; only ours are kept.
+        # A database's error message may quote a row; only our sentences are stored.
         ours = isinstance(error, PolytillError)
         code = error.code if ours else "refused"  # type: ignore[attr-defined]
         detail = error.detail if ours else await _refused(desk, practice_id, error)  # type: ignore[attr-defined]
@@ -64,15 +64,15 @@ async def _migrated(desk: Desk, practice_id: int, actor: str) -> str | None:
 
 async def _refused(desk: Desk, practice_id: int, error: Exception) -> str:
     at = None
-    with contextlib.suppress(Exception):  # the sentence is for a database that may not answer at all
+    with contextlib.suppress(Exception):  # the database may not answer at all
         async with desk.opening.at_any_schema(practice_id) as db:
             at = await migrating.current(db)
     step = f"the step after {at}" if at else "a step"
-    return f"The database refused {step} ({type(error).__name__})."
+    return f"The database rejected {step} ({type(error).__name__})."
 
 
 async def begin(desk: Desk, actor: str) -> str | None:
-    """Claim the migration of all practices that stand behind; the run's name. None where somebody is at it already."""
+    """Claim the migration of all practices with an older schema. Return the run's name; None if another run is active."""
     run, now = desk.world.random_bytes(8).hex(), desk.world.now()
     waiting = await fleet.behind(desk.owner, migrating.head("practice"))
     unit = Unit()
@@ -86,8 +86,8 @@ async def begin(desk: Desk, actor: str) -> str | None:
 
 
 async def carry_out(desk: Desk, run: str, actor: str) -> None:
-    """Migrate every practice that stands behind, to the end or until this is cancelled; ``Stale`` where another run has
-    taken over meanwhile."""
+    """Migrate every practice with an older schema, until the end or until this is canceled; ``Stale`` if another run
+    has taken over meanwhile."""
     unit = Unit()
     try:
         waiting = await fleet.behind(desk.owner, migrating.head("practice"))
@@ -105,7 +105,7 @@ async def carry_out(desk: Desk, run: str, actor: str) -> None:
         fleet.give_up(unit, run, desk.shared_after(-1.0))
         raise
     finally:
-        with contextlib.suppress(PolytillError):  # the claim ends by itself
+        with contextlib.suppress(PolytillError):  # the claim expires
             await desk.owner.commit(unit)
 
 

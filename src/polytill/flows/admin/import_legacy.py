@@ -1,10 +1,11 @@
-"""Bringing practices over: what a platform kept in one JSON field per practice becomes sealed configurations.
+"""Import of existing practices: a platform's JSON field of each practice becomes sealed configurations.
 
-The whole file is checked before anything is written. What is there already stays as it is, so that an import that was
-interrupted is finished by running it again, and keys that staff have pasted since are not overwritten. Nor does what
-arrives take over: where a currency has its default, that stays.
+The whole file is checked before anything is written. Existing data stays as it is: an interrupted import is completed
+by running it again, and keys that staff have pasted since are not overwritten. Nor does an imported configuration
+become the default of a currency that has one.
 
-A practice is found by its external id, or by its id here; a name identifies nobody, since two clinics may share one.
+A practice is identified by its external id, or by its id here. A name identifies no practice, since two clinics may
+share one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _FILE = {
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One practice of the file: which one it is (None: it has to be made), and what is wished for it."""
+    """One practice of the file: the existing practice (None: it must be created), and the data to import."""
 
     name: str
     currency: str
@@ -73,9 +74,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What became of it. ``key`` is the first key of a practice that was made: shown once.
+    """The result of one import. ``key`` is the first key of a created practice: it is shown only once.
 
-    ``not_default``: what was added, and not as the default that it was, since one of its currencies has another.
+    ``not_default``: configurations that were added, but not as the default, since one of their currencies has another.
     """
 
     practice_id: int
@@ -95,7 +96,8 @@ async def plan(desk: Desk, file: bytes) -> list[Arrival]:
     errors = [
         # The library's message quotes the value, which may be a secret.
         FieldError(
-            "".join(f"/{part}" for part in problem.instance_path), f"This does not fit ({problem.schema_path[-1]})."
+            "".join(f"/{part}" for part in problem.instance_path),
+            f"This value is not valid ({problem.schema_path[-1]}).",
         )
         for problem in jsonschema_rs.validator_for(_FILE).iter_errors(entries)
     ]
@@ -114,7 +116,7 @@ async def plan(desk: Desk, file: bytes) -> list[Arrival]:
 
 
 def _external_id(at: str, entry: dict[str, Any], errors: list[FieldError]) -> str | None:
-    """A row's external id as we keep it; numbers, as most databases have them, as text."""
+    """Return a row's external id in its stored form; a number, as in most databases, becomes text."""
     if "externalId" not in entry:
         return None
     try:
@@ -125,7 +127,7 @@ def _external_id(at: str, entry: dict[str, Any], errors: list[FieldError]) -> st
 
 
 def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: list[FieldError]) -> None:
-    """Two rows of one practice are refused: which of the two is right, nobody here knows."""
+    """Reject two rows of one practice, because nothing here shows which of them is right."""
     first: dict[str | int, int] = {}
     for number, (entry, arrival) in enumerate(zip(entries, arrivals, strict=True)):
         own = arrival.there.id if arrival.there else None
@@ -133,7 +135,9 @@ def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: 
         before = next((first[one] for one in names if one in first), None)
         if before is not None:
             by = f"externalId {arrival.external_id!r}" if arrival.external_id else f"id {entry['id']}"
-            errors.append(FieldError(f"/{number}", f"The row /{before} is of the same practice ({by})."))
+            errors.append(
+                FieldError(f"/{number}", f"The row /{before} is about the same practice ({by}). Keep one of them.")
+            )
         for one in names:
             first.setdefault(one, number)
 
@@ -145,13 +149,15 @@ async def _planned(
     name, currency = entry.get("name", ""), entry.get("defaultCurrency", "")
     there = _there(at, entry, external_id, known, errors)
     if there is not None and currency and currency != there.default_currency:
-        detail = f"Practice {there.id} has the default currency {there.default_currency}: is this another practice?"
+        detail = f"Practice {there.id} has the default currency {there.default_currency}. Check externalId."
         errors.append(FieldError(f"{at}/defaultCurrency", detail))
     if there is None and "externalId" in entry and "id" not in entry:
         if not name:
-            errors.append(FieldError(f"{at}/name", "No practice has this external id yet, and a new one needs a name."))
+            errors.append(FieldError(f"{at}/name", "No practice has this external id, and a new one needs a name."))
         if currency not in CURRENCIES:
-            detail = f"{currency} is not an ISO 4217 currency." if currency else "A new practice needs one."
+            detail = (
+                f"{currency} is not an ISO 4217 currency." if currency else "A new practice needs a default currency."
+            )
             errors.append(FieldError(f"{at}/defaultCurrency", detail))
     country, time_zone = entry.get("country"), entry.get("timeZone")
     if country is not None and country not in COUNTRIES:
@@ -170,9 +176,9 @@ async def _planned(
 def _there(
     at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry], errors: list[FieldError]
 ) -> PracticeEntry | None:
-    """The practice that a row names, by its external id or by its id here; None where it has to be made."""
+    """Return the practice of a row, by its external id or its id here; None if it must be created."""
     if "id" not in entry and "externalId" not in entry:
-        detail = "Say which practice this is: externalId is your own identifier of it. A name identifies no practice."
+        detail = "Set externalId, your own identifier of the practice. A name is not enough."
         errors.append(FieldError(f"{at}/externalId", detail))
         return None
     by_external = next((one for one in known if external_id and one.external_id == external_id), None)
@@ -182,7 +188,7 @@ def _there(
     if found is None:
         errors.append(FieldError(f"{at}/id", f"There is no practice {entry['id']}."))
     elif by_external is not None and by_external.id != found.id:
-        detail = f"Practice {by_external.id} has this external id, and not practice {found.id}."
+        detail = f"This external id belongs to practice {by_external.id}, not to {found.id}."
         errors.append(FieldError(f"{at}/externalId", detail))
     elif external_id and found.external_id not in (None, external_id):
         errors.append(FieldError(f"{at}/externalId", f"Practice {found.id} has another external id."))
@@ -202,7 +208,7 @@ def _wish(code: str, given: dict[str, Any]) -> configuring.Wish:
 
 
 async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
-    """Make the practice where it is not there yet, and add the configurations that it lacks."""
+    """Create the practice if it does not exist, and add the configurations that it lacks."""
     entry, key = arrival.there, None
     if entry is None:
         entry, first = await create_practice(
@@ -226,7 +232,7 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
 
 
 async def _has_default(desk: Desk, db: PracticeDb, wish: configuring.Wish) -> bool:
-    """Whether any currency of what arrives has its default already, in that environment."""
+    """Return whether any currency of the imported configuration has a default already, in that environment."""
     entry = (await desk.catalog()).get(wish.provider_code)
     supported = entry.supported_currencies if entry else []
     currencies = supported if wish.supported_currencies is None else wish.supported_currencies

@@ -1,8 +1,8 @@
-"""Makes rows of earlier versions findable: numbers, identifiers, search rows, keys of saved methods, and e-mails in
+"""Makes rows of earlier versions searchable: numbers, identifiers, search rows, keys of saved methods, and e-mails in
 their normal form.
 
-Text cannot be folded in SQL, so this is code, in short transactions: after a migration until nothing is left, and on each
-visit of a worker for what a node of the earlier version has written meanwhile.
+Text cannot be folded in SQL, so this is code, in short transactions: after a migration until nothing is left, and in
+each sweep of a worker for rows that a node of the earlier version has written meanwhile.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from polytill.storage.units import Unit
 BATCH = 100
 SEARCH_ROWS = 200
 TRIES = 8
-BLOCKS = 8  # at most so many in one visit
+BLOCKS = 8  # the limit for one sweep
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A payment with its attempts and what they are called."""
+    """A payment with its attempts and their identifiers."""
 
     payment: Payment
     attempts: list[tuple[Attempt, Identifiers]]
 
 
 async def index_all(desk: Desk, db: PracticeDb) -> int:
-    """Everything of a practice that is not findable yet. How many rows that were."""
+    """Index all rows of a practice that are not searchable yet. Return the number of rows."""
     done = await fold_emails(desk, db)
     while found := await index_some(desk, db):
         done += found
@@ -56,7 +56,7 @@ async def index_all(desk: Desk, db: PracticeDb) -> int:
 
 
 async def _search_rows(db: PracticeDb) -> int:
-    """Make the search rows that are missing: a migration that changes their form drops them."""
+    """Create missing search rows: a migration that changes their form drops them."""
     done, last = 0, ""
     while True:
         found, after = await payment_search.payments_without(db, last, SEARCH_ROWS)
@@ -69,7 +69,8 @@ async def _search_rows(db: PracticeDb) -> int:
 
 
 async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
-    """Group search rows that are in no block yet. How many blocks were made; none where another node is at it."""
+    """Group search rows that are in no block yet. Return the number of new blocks; it stops if another node does the
+    same."""
     done = 0
     for environment in await search_blocks.with_enough(db):
         while done < most and (rows := await search_blocks.waiting(db, environment)):
@@ -84,11 +85,11 @@ async def close_blocks(db: PracticeDb, most: int = BLOCKS) -> int:
 
 
 async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
-    """A few payments and saved methods that an earlier version has written."""
+    """Index a few payments and saved methods that an earlier version has written."""
     waiting = [await _row(desk, db, payment) for payment in await payments.without_number(db, limit)]
     try:
         done = await _write(desk, db, waiting)
-    except (Duplicate, Stale):  # a number is taken, or another node is at it: one after the other
+    except (Duplicate, Stale):  # a number is taken, or another node does the same: one after the other
         done = sum([await _written(desk, db, row) for row in waiting])
     without_keys = await saved_methods.without_keys(db, limit)
     unit = Unit()
@@ -101,7 +102,7 @@ async def index_some(desk: Desk, db: PracticeDb, limit: int = BATCH) -> int:
 
 
 async def _name_others(db: PracticeDb, limit: int) -> int:
-    """Search keys of a few refunds and disputes that an earlier version has written."""
+    """Set the search keys of a few refunds and disputes that an earlier version has written."""
     of_refunds, of_disputes = (
         await refunds.without_search_keys(db, limit),
         await disputes.without_search_keys(db, limit),
@@ -116,7 +117,7 @@ async def _name_others(db: PracticeDb, limit: int) -> int:
 
 
 async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:
-    """People's e-mails in the form in which they are compared now. Two that have become one are left to an admin."""
+    """Write people's e-mails in the current form for comparison. If two become equal, an admin must resolve it."""
     done = 0
     for person in await staff.listed(db):
         if person.email == normalized(person.email):
@@ -135,7 +136,7 @@ async def _row(desk: Desk, db: PracticeDb, payment: Payment) -> _Row:
     attempts = await payments.attempts_of(db, payment.id)
     found = []
     for attempt in attempts:
-        # The payment keeps one answer: that of the attempt whose transaction it has.
+        # The payment has one set of identifiers: those of the attempt whose transaction it has.
         own = payment.provider_transaction_id == attempt.provider_transaction_id
         response = payment.provider_response if own and payment.provider_code == attempt.provider_code else None
         handler = await handler_of(desk, attempt.provider_code)

@@ -1,6 +1,6 @@
-"""Putting a new key-encryption key to work: every data key is wrapped anew, every secret of the owner's sealed anew.
+"""Rotation of the key-encryption key: every data key is wrapped again, every secret of the owner is sealed again.
 
-No practice database is touched, and payments go on: a node that has the new key in its ring opens old and new alike.
+No practice database changes, and payments continue: a node with the new key in its ring opens old and new secrets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from polytill.storage.units import Unit
 
 
 async def rewrap(desk: Desk, practice_id: int, actor: str) -> bool:
-    """Wrap one practice's data key by the ring's first key; False where it was already."""
+    """Wrap one practice's data key with the ring's first key. Return False if it was already."""
     entry = await practices.by_id(desk.owner, practice_id)
     if entry is None or not entry.wrapped_data_key:
         return False
@@ -31,9 +31,9 @@ async def rewrap(desk: Desk, practice_id: int, actor: str) -> bool:
 
 
 async def reseal_owners(desk: Desk, actor: str) -> int:
-    """Seal the owner database's own secrets (servers' addresses, the key that signs events) anew. How many there are.
+    """Seal the owner database's own secrets (servers' addresses, the key that signs events) again. Return their number.
 
-    ``Stale`` where one was changed meanwhile; nothing is written then, and it can be asked again.
+    ``Stale`` if one was changed meanwhile: nothing is written then, and the call can be repeated.
     """
     now = desk.world.now()
     unit = Unit()
@@ -56,13 +56,13 @@ async def reseal_owners(desk: Desk, actor: str) -> int:
 
 
 async def rotate(desk: Desk, actor: str) -> tuple[int, int]:
-    """Everything, as often as it takes: how many practices were rewrapped, and how many were there."""
+    """Rotate everything, repeated if necessary. Return the number of rewrapped practices, and of all practices."""
     await reseal_owners(desk, actor)
     entries = await practices.listed(desk.owner, limit=1_000_000)
     done = 0
     for entry in entries:
         try:
             done += await rewrap(desk, entry.id, actor)
-        except Stale:  # another process has just done it
+        except Stale:  # another process has just rotated this practice
             continue
     return done, len(entries)

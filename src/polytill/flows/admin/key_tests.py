@@ -1,4 +1,4 @@
-"""Whether keys have the right shape, and whether their provider accepts them: before going live, and by hand."""
+"""Tests of provider keys: their shape, and whether the provider accepts them, before going live and on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINES = 200
 
 @dataclass(frozen=True, slots=True)
 class LastTest:
-    """When keys of one environment were last tested, whether payments can be made with them, and what was found."""
+    """The last test of one environment's keys: its time, whether payments can be made with them, and the finding."""
 
     at: datetime
     ok: bool
@@ -36,19 +36,19 @@ class LastTest:
 async def tested(
     desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet
 ) -> CredentialTest:
-    """Ask the provider whether one set of keys works. ``reached`` is false where it did not say."""
+    """Test one set of keys at the provider. ``reached`` is false if it did not answer."""
     handler = build(desk, db, entry, configuration, credentials)
     if isinstance(handler, NotSent):
         return CredentialTest(False, handler.detail or "The provider cannot be called.")
     result = await call_test(handler)
     if result.ok and result.environment is not None and result.environment is not credentials.environment:
-        detail = f"The keys work, but they are of {result.environment.value}, not of {credentials.environment.value}."
+        detail = f"The keys work, but for {result.environment.value}, not for {credentials.environment.value}."
         return CredentialTest(False, detail, result.environment, finding=KeyFinding.wrong_environment)
     return result
 
 
 def note(unit: Writes, now: datetime, actor: str, code: str, environment: Environment, result: CredentialTest) -> None:
-    """Keep that keys of this environment were tested."""
+    """Record a test of the keys of this environment."""
     detail = {"ok": result.ok, "environment": environment.value, "reached": result.reached}
     if result.finding is not None:
         detail["finding"] = result.finding.value
@@ -56,7 +56,7 @@ def note(unit: Writes, now: datetime, actor: str, code: str, environment: Enviro
 
 
 async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
-    """The newest test of each environment's keys, by environment. One that did not reach the provider is none."""
+    """Return the newest test of each environment's keys. A test that did not reach the provider does not count."""
     found: dict[str, LastTest] = {}
     for line in await audit.listed(db, code, limit=_LINES):
         detail = line["detail"] or {}
@@ -67,18 +67,18 @@ async def last_tests(db: PracticeDb, code: str) -> dict[str, LastTest]:
 
 
 def _finding(name: object) -> KeyFinding | None:
-    return next((known for known in KeyFinding if known == name), None)  # None: nothing, or a later version's
+    return next((known for known in KeyFinding if known == name), None)  # None: no finding, or one of a later version
 
 
 def _is_surely(pattern: str, text: str) -> bool:
-    """Whether a key has a shape that no other text of its length has: one with a prefix of its own."""
+    """Return whether a key has a distinctive shape: a prefix of its own."""
     return bool(re.fullmatch(pattern, text)) and not re.fullmatch(pattern, "z" * len(text))
 
 
 def wrong_key(
     handler: type[Handler], provider: str, name: str, environment: Environment, text: str
 ) -> list[FieldError]:
-    """Why a key does not fit its field: of the other environment, of another field, or of no known shape."""
+    """Return why a key does not fit its field: it is of the other environment, of another field, or of no known shape."""
     spec = handler.keys[name]
     here, there = spec.sandbox, spec.production
     if environment is Environment.production:
@@ -90,7 +90,7 @@ def wrong_key(
             detail = f"This is the {in_sentence(its.label)}. It belongs in another field."
             about = {"provider": provider, "key": its.label}
             return [FieldError(f"/{name}", detail, "key_in_wrong_field", about)]
-    if re.fullmatch(here, text):  # a shape that many texts have
+    if re.fullmatch(here, text):  # many texts have this shape
         return []
     if re.fullmatch(there, text):
         kind = "live" if environment is Environment.sandbox else "test"
@@ -101,7 +101,7 @@ def wrong_key(
 
 
 def wrong_settings(handler: type[Handler], environment: Environment, given: Mapping[str, Any]) -> list[FieldError]:
-    """Settings that are of the other environment (``Handler.settings_by_environment``)."""
+    """Return errors for settings that are of the other environment (``Handler.settings_by_environment``)."""
     errors = []
     for name, patterns in handler.settings_by_environment.items():
         here, there = patterns if environment is Environment.sandbox else reversed(patterns)

@@ -1,4 +1,4 @@
-"""A practice comes into being: a directory row, a database of its own, a data key, an API key. Half-way leaves nothing."""
+"""Onboarding of practices: a directory row, a database, a data key, an API key. A failure half-way leaves nothing."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PRACTICE_SCOPES = ["read", "payments", "refunds", "configure"]
 
 
 def new_key(desk: Desk, kind: str) -> tuple[str, str]:
-    """A fresh API key and the hash under which it is found. 256 random bits need no slow hash."""
+    """Return a new API key and its hash. 256 random bits need no slow hash."""
     prefix = {"owner": "pt_owner_", "practice": "pt_practice_", "publishable": "pt_pub_"}[kind]
     key = prefix + base64.b32encode(desk.world.random_bytes(32)).decode().rstrip("=").lower()
     return key, key_hash(key)
 
 
 def key_hash(key: str) -> str:
-    """How a key is found in the table."""
+    """Return the hash under which a key is stored."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def create_key(
     desk: Desk, kind: str, practice_id: int | None, name: str, scopes: list[str] | None, actor: str
 ) -> str:
-    """Make an API key. It is shown once, here."""
+    """Create an API key, which is shown only once."""
     if practice_id is not None:
         await desk.opening.entry(practice_id)
     name = _name(name, "name of the key")
@@ -96,10 +96,10 @@ async def create_practice(
     desk: Desk, name: str, currency: str, cluster: str, actor: str, *, country: str | None = None,
     time_zone: str | None = None, external_id: str | None = None,
 ) -> tuple[PracticeEntry, str]:  # fmt: skip
-    """Onboard a practice: its database made, migrated, sealed and registered; its first key.
+    """Onboard a practice: create, migrate, seal and register its database, and create its first key.
 
-    Country and time zone that are not given are derived from the currency and the country. ``Conflict`` where another
-    practice has the external id; nothing was made then.
+    Country and time zone default to those of the currency and the country. ``Conflict`` if another practice has the
+    external id; nothing is created then.
     """
     name = _name(name)
     _check_settings(currency, country, time_zone)
@@ -107,7 +107,7 @@ async def create_practice(
     external_id = _read_external_id(external_id)
     place = await desk.opening.open_to_new(cluster)
     await key_ring.may_seal(desk)
-    await place.check()  # before a row is written that would be left behind where the server does not work
+    await place.check()  # before a row is written that would be left behind if the server does not work
     now = desk.world.now()
     database_name = f"{practices.DATABASE_PREFIX}{desk.world.random_bytes(8).hex()}"
     try:
@@ -143,12 +143,12 @@ async def create_practice(
 
 
 async def _undone(desk: Desk, practice_id: int, cluster: str, database_name: str) -> bool:
-    """Take back what was made; False where the practice turns out to be in use, and its database has to stay.
+    """Undo an onboarding. Return False if the practice is in use, so that its database must stay.
 
-    What fails here is logged, so that the first error is the one that is seen.
+    Failures here are logged, so that the caller gets the first error.
     """
     try:
-        async with desk.owner.transaction() as tx:  # the row is gone only once the database is
+        async with desk.owner.transaction() as tx:  # the row is deleted only after the database
             if not await practices.forget(tx, practice_id):
                 return False
             await (await desk.opening.cluster(cluster)).drop(database_name)
@@ -158,7 +158,7 @@ async def _undone(desk: Desk, practice_id: int, cluster: str, database_name: str
 
 
 async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
-    """Take back what an onboarding left whose process died. How many there were."""
+    """Undo onboardings whose process died half-way. Return their number."""
     before = desk.world.after(-older_than_s)
     cleared = 0
     for entry in await practices.listed(desk.owner, limit=1_000_000):
@@ -172,11 +172,11 @@ async def change_practice(
     country: str | None = None, time_zone: str | None = None, by_own_staff: bool = False,
     external_id: str | EllipsisType | None = ...,
 ) -> PracticeEntry:  # fmt: skip
-    """Rename, change the default currency, country or time zone, suspend or resume. None leaves a value as it is; for the
-    external id ``...`` does, and None removes it.
+    """Rename a practice, change its default currency, country or time zone, suspend or resume it. None leaves a value
+    as it is; for the external id ``...`` does, and None removes it.
 
     The practice's own row is written first. A changed time zone applies to all days, past ones included. ``Conflict``
-    where another practice has the external id.
+    if another practice has the external id.
     """
     desk.opening.forget(practice_id)
     before = await desk.opening.entry(practice_id)
@@ -200,7 +200,7 @@ async def change_practice(
         own = Unit()
         home = Locality(after.country, after.time_zone)
         people.update_practice(own, practice_id, after.name, CURRENCIES[after.default_currency].numeric, home, now)
-        if by_own_staff:  # a number of a person means something in their own practice's log alone
+        if by_own_staff:  # the number of a person is meaningful only in the log of their own practice
             audit.append(own, now, actor, "practice.changed", str(practice_id), detail)
             actor = f"practice:{practice_id}"
         await db.commit(own)
@@ -216,13 +216,13 @@ async def change_practice(
 
 
 async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str]:
-    """Bring one practice's database to the present schema; the revisions that were applied."""
+    """Migrate one practice's database to the current schema. Return the applied revisions."""
     async with desk.opening.at_any_schema(practice_id) as db:
         done = await migrating.migrate(db, "practice")
         await index_all(desk, db)
     entry = await practices.by_id(desk.owner, practice_id)
     if not done and entry is not None and entry.schema_version == migrating.head("practice"):
-        return done  # nothing was done: no audit line, which would empty every node's caches
+        return done  # nothing was done: no audit entry, which would empty every node's caches
     unit = Unit()
     now = desk.world.now()
     practices.set_schema_version(unit, practice_id, migrating.head("practice"), now)
@@ -233,7 +233,7 @@ async def migrate_practice(desk: Desk, practice_id: int, actor: str) -> list[str
 
 
 async def revoke_key(desk: Desk, key_id: int, practice_id: int | None, actor: str) -> None:
-    """End a key; ``Stale`` where there is no such key, or not of this practice."""
+    """Revoke a key; ``Stale`` if there is no such key, or if it is not of this practice."""
     now = desk.world.now()
     unit = Unit()
     people.revoke_key(unit, key_id, practice_id, now)

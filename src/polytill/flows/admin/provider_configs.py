@@ -1,7 +1,7 @@
-"""A practice sets up a provider: fields checked, keys of the right kind and environment, secrets sealed, one transaction.
+"""Provider configurations of a practice: fields and keys are checked, secrets sealed, all in one transaction.
 
-Keys are checked by pattern here; whether the provider accepts them is asked by ``test_configuration``, outside of any
-transaction, so that a provider's outage never stops a practice from saving.
+Keys are checked by pattern here. ``test_configuration`` tests them at the provider, outside of any transaction, so that
+a provider's outage never stops a practice from saving.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class LiveKeysRefused(Conflict):
 
 NEW_ALLOWED = frozenset({"active", "beta"})
 
-# Wire name of a credential, and its column.
+# API name of a credential, and its column.
 CREDENTIALS = {"publicKey": "public_key", "secretKey": "secret_key", "webhookSecret": "webhook_secret"}
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Credentials as a caller gives them; None leaves one as it is (or unset)."""
+    """Credentials from a request; None leaves one as it is (or unset)."""
 
     public_key: str | None = None
     secret_key: Secret | None = None
@@ -54,13 +54,13 @@ class Keys:
     config: dict[str, Any] | None = None
 
     def given(self) -> bool:
-        """Whether there is anything here at all."""
+        """Whether any credential is given."""
         return any(v is not None for v in (self.public_key, self.secret_key, self.webhook_secret, self.config))
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a caller wants of a configuration. None: leave it, or take the default for a new one."""
+    """The requested values of a configuration. None: leave the value, or take the default for a new configuration."""
 
     provider_code: str
     environment: Environment | None = None
@@ -80,7 +80,7 @@ async def _provider(desk: Desk, code: str, existing: Configuration | None) -> tu
     if entry is None:
         raise invalid("/providerCode", f"The catalog has no provider {code!r}.", code="unknown_provider")
     if existing is None and entry.status not in NEW_ALLOWED:
-        detail = f"{entry.name} cannot be newly configured (catalog status {entry.status})."
+        detail = f"{entry.name} accepts no new configurations (catalog status {entry.status})."
         raise invalid("/providerCode", detail, code="catalog_status")
     try:
         return entry, handler_class(desk, entry)
@@ -91,7 +91,7 @@ async def _provider(desk: Desk, code: str, existing: Configuration | None) -> tu
 def check_keys(
     handler: type[Handler], entry: ProviderEntry, environment: Environment, keys: Keys, held: Opened | None
 ) -> Opened:
-    """The complete, checked set of credentials for one environment: what is given, over what is held already."""
+    """Return the complete, checked credentials for one environment: the given ones, completed by those that are stored."""
     errors: list[FieldError] = []
     values: dict[str, str | None] = {}
     required = {
@@ -150,10 +150,10 @@ def _checked_config(
     validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)
     for problem in validator.iter_errors(given):
         if _kind_of(problem) == "required" and not problem.instance_path:
-            continue  # named above
+            continue  # reported above
         path = "".join(f"/{part}" for part in problem.instance_path)
         # The library's message quotes the value, which may be a secret.
-        errors.append(FieldError(f"/config{path}", f"This does not fit the provider's settings ({_kind_of(problem)})."))
+        errors.append(FieldError(f"/config{path}", f"The provider does not accept this value ({_kind_of(problem)})."))
     errors += key_tests.wrong_settings(handler, environment, given)
     return {
         name: Secret(str(value)) if properties.get(name, {}).get("secret") else value for name, value in given.items()
@@ -185,16 +185,16 @@ def _checked_currencies(entry: ProviderEntry, wanted: list[str] | None, existing
 
 
 async def check_new(desk: Desk, wish: Wish) -> Wish:
-    """Every check of a configuration that is not there yet, without a practice. The wish with its environment.
+    """Do every check of a new configuration, without a practice. Return the values with their environment.
 
-    Where no environment is said, the secret key's pattern says it.
+    If no environment is given, the pattern of the secret key decides it.
     """
     entry, handler = await _provider(desk, wish.provider_code, None)
     environment = wish.environment
     if environment is None and wish.keys.secret_key is not None:
         environment = environment_of_key(handler, "secretKey", wish.keys.secret_key.reveal())
     if environment is None:
-        raise invalid("/environment", "The keys do not tell the environment; say sandbox or production.")
+        raise invalid("/environment", "The keys do not show their environment. Send sandbox or production.")
     check_keys(handler, entry, environment, wish.keys, None)
     _checked_currencies(entry, wish.supported_currencies, None)
     return replace(wish, environment=environment)
@@ -206,14 +206,14 @@ async def check_new(desk: Desk, wish: Wish) -> Wish:
 async def configure(
     desk: Desk, practice_id: int, wish: Wish, actor: str, patch: bool = False
 ) -> tuple[Configuration, bool]:
-    """Make, replace or (``patch``) change a configuration. Whether it is new is the second value."""
+    """Create, replace or (``patch``) change a configuration. Return it, and whether it is new."""
     db = await desk.opening.practice(practice_id)
     if patch and wish.environment is not None and not wish.keys.given():
         await activate(desk, practice_id, wish.provider_code, wish.environment, actor)
         wish = replace(wish, environment=None)
     try:
         entry, fresh = await _configured(desk, db, wish, actor, patch)
-    except Duplicate:  # another made it just now: this one changes what is there
+    except Duplicate:  # another request just created it: this one changes it
         entry, fresh = await _configured(desk, db, wish, actor, patch)
     desk.forget(practice_id)
     snapshot = await desk.configured(db)
@@ -299,7 +299,8 @@ def _keep_previous(tx: Tx, existing: Configuration, saved: Configuration, now: d
 
 
 async def _move_defaults(tx: Tx, saved: Configuration) -> None:
-    """``isDefault`` makes this configuration the default of each of its currencies; who was, is not any more."""
+    """If ``isDefault`` is set, make this configuration the default of each of its currencies, in place of the previous
+    one."""
     provider_configs.clear_defaults(tx, saved.id)
     if saved.is_default:
         for currency in saved.supported_currencies:
@@ -310,7 +311,7 @@ async def _move_defaults(tx: Tx, saved: Configuration) -> None:
 async def prepare_credentials(
     desk: Desk, practice_id: int, code: str, environment: Environment, keys: Keys, actor: str
 ) -> Configuration:
-    """Keep keys for an environment. For the active one they take over at once; for the other they wait."""
+    """Store keys for an environment. Those of the active one are used at once; those of the other wait for the switch."""
     db, existing = await existing_configuration(desk, practice_id, code)
     if environment is existing.environment:
         wish = Wish(code, environment, keys)
@@ -321,7 +322,7 @@ async def prepare_credentials(
     async with db.transaction() as tx:
         existing = await _locked(tx, code)
         if environment is existing.environment:
-            raise Stale  # somebody switched to it just now
+            raise Stale  # somebody just switched to it
         opened.version = max(s.version for s in (existing.active, *existing.others)) + 1
         sealed = seal_credentials(db.data_key, code, opened, "prepared", desk.world)
         provider_configs.supersede_prepared(tx, existing.id, environment, now)
@@ -336,17 +337,17 @@ async def prepare_credentials(
 
 
 async def activate(desk: Desk, practice_id: int, code: str, environment: Environment, actor: str) -> Configuration:
-    """See ``switch``, without the test's result."""
+    """Do what ``switch`` does, without the test's result."""
     return (await switch(desk, practice_id, code, environment, actor))[0]
 
 
 async def switch(
     desk: Desk, practice_id: int, code: str, environment: Environment, actor: str
 ) -> tuple[Configuration, CredentialTest | None]:
-    """Switch to the environment whose keys were prepared; the present ones wait beside.
+    """Switch to the environment whose keys were prepared; the current keys are kept for the way back.
 
-    Live keys are tested first: keys that the provider refuses are never switched to. A provider that cannot be reached
-    stops nobody; the test that is returned says so. None: nothing was tested.
+    Live keys are tested first, and keys that the provider rejects are never used. An unreachable provider does not stop
+    the switch; the returned test reports it. None: nothing was tested.
     """
     db, existing = await existing_configuration(desk, practice_id, code)
     if environment is existing.environment:
@@ -378,23 +379,23 @@ async def switch(
 
 
 def _prepared(existing: Configuration, environment: Environment, version: int | None = None) -> CredentialSet:
-    """The keys that wait for this environment; ``Stale`` where they are not the ones that were tested."""
+    """Return the prepared keys of this environment; ``Stale`` if they are not the ones that were tested."""
     found = next((s for s in existing.others if s.state == "prepared" and s.environment is environment), None)
     if found is None:
-        raise Conflict(f"There are no keys for {environment.value} yet; save them first.", code="no_credentials")
+        raise Conflict(f"There are no keys for {environment.value} yet. Save them first.", code="no_credentials")
     if version not in (None, found.version):
         raise Stale
     return found
 
 
 async def existing_configuration(desk: Desk, practice_id: int, code: str) -> tuple[PracticeDb, Configuration]:
-    """A configuration as it stands in the database now; ``NotFound`` where there is none."""
+    """Return a configuration from the database; ``NotFound`` if there is none."""
     db = await desk.opening.practice(practice_id)
     return db, _there(await provider_configs.all_of(db), code)
 
 
 async def _locked(tx: Tx, code: str) -> Configuration:
-    """A configuration that nobody else changes until the transaction ends."""
+    """Return a configuration that nobody else can change until the transaction ends."""
     await provider_configs.lock(tx, code)
     return _there(await provider_configs.all_of(tx), code)
 
@@ -407,7 +408,7 @@ def _there(found: dict[str, Configuration], code: str) -> Configuration:
 
 
 async def remove(desk: Desk, practice_id: int, code: str, actor: str) -> None:
-    """No new payments this way. The row and its keys stay, so that old payments can still be refunded."""
+    """Remove a configuration for new payments. The row and its keys stay, so that old payments can still be refunded."""
     db = await desk.opening.practice(practice_id)
     now = desk.world.now()
     async with db.transaction() as tx:
@@ -420,7 +421,7 @@ async def remove(desk: Desk, practice_id: int, code: str, actor: str) -> None:
 
 
 async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str) -> tuple[CredentialTest, datetime]:
-    """Ask the provider whether the active keys work, and note when."""
+    """Test the active keys at the provider, and record the time."""
     db, existing = await existing_configuration(desk, practice_id, code)
     entry, _ = await _provider(desk, code, existing)
     result = await key_tests.tested(desk, db, entry, existing, existing.active)
@@ -433,7 +434,7 @@ async def test_configuration(desk: Desk, practice_id: int, code: str, actor: str
 
 
 def credential_view(db: PracticeDb, configuration: Configuration, kept: CredentialSet) -> dict[str, Any]:
-    """One set as it may be shown: secrets only as whether they are there, and their last four characters."""
+    """Return one set of credentials for display: of a secret only whether it is set, and its last four characters."""
     opened = open_credentials(db.data_key, configuration.provider_code, kept)
     shown: dict[str, Any] = {"publicKey": opened.public_key}
     for name, secret in (("secretKey", opened.secret_key), ("webhookSecret", opened.webhook_secret)):

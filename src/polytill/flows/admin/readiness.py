@@ -1,7 +1,7 @@
-"""Whether this process can serve: green while known practices can be, with what does not work beside; red where nothing can.
+"""Readiness of this process: green while it can serve known practices, with a list of faults; red if it can serve none.
 
-A load balancer takes a node out that is red. An owner database that is away must not do that: practices that are known
-here take payments as long as their leases hold, or this process's announcement does (``flows/lease.py``).
+A load balancer removes a red node. An unreachable owner database must not cause that: practices that are known here
+take payments as long as their leases hold, or this process's announcement does (``flows/lease.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REASONS = (OWNER_AWAY, LEASES_ENDED, NO_WORKER, DISK_FULL, KEY_RING)
 
 @dataclass(frozen=True, slots=True)
 class Red:
-    """Why nothing can be served."""
+    """The reason why nothing can be served."""
 
     code: str
     sentence: str
@@ -29,7 +29,7 @@ class Red:
 
 @dataclass(slots=True)
 class Readiness:
-    """What was found."""
+    """The result of the check."""
 
     degraded: list[str] = field(default_factory=list)
     red: Red | None = None
@@ -37,12 +37,12 @@ class Readiness:
 
     @property
     def status(self) -> str:
-        """``ready``, or ``degraded`` where something beside does not work."""
+        """``ready``, or ``degraded`` if there is a fault that does not stop serving."""
         return "degraded" if self.degraded else "ready"
 
 
 async def look(desk: Desk) -> Readiness:
-    """Ask the owner database, and look at the key ring and the disk of SQLite files."""
+    """Check the owner database, the key ring and the disk of SQLite files."""
     found = Readiness()
     try:
         await key_ring.check(desk.owner, desk.ring)
@@ -57,7 +57,7 @@ async def look(desk: Desk) -> Readiness:
         found.degraded.append(OWNER_AWAY)
         found.practices = lease.servable(desk)
         if not found.practices and desk.opening.directory.known():
-            found.degraded.append(LEASES_ENDED)  # what is known can still be read
+            found.degraded.append(LEASES_ENDED)  # known practices can still be read
         elif not found.practices:
             found.red = Red(
                 "database_unavailable", "The owner database cannot be reached, and no practice is known here."

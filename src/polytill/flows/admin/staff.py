@@ -1,7 +1,7 @@
-"""People and their way in: invitations, passwords, sessions. The same for owner staff and for practice staff.
+"""Staff accounts: invitations, passwords, sessions. The same code serves owner staff and practice staff.
 
-A token is shown once and kept as its hash. What fails is answered alike whoever it was that was asked for, and costs
-the same time: a stranger learns neither who has an account nor which practices exist.
+A token is shown once and stored as its hash. Failures have the same answer and cost the same time, whether the account
+exists or not: a stranger learns neither who has an account nor which practices exist.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A fresh session: the token for the cookie, and whose it is."""
+    """A new session: the token for the cookie, and the person."""
 
     token: Secret
     person: Person
@@ -53,27 +53,27 @@ def _token(desk: Desk) -> tuple[Secret, str]:
 
 
 def token_hash(token: str) -> str:
-    """How a session or a link is found. 256 random bits need no slow hash."""
+    """Return the hash of a session's or a link's token. 256 random bits need no slow hash."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def form_token(token: str) -> str:
-    """What every form of a session carries, so that no other site can send one."""
+    """Return the token in every form of a session, so that no other site can send one."""
     return hmac.new(token.encode("utf-8", "surrogatepass"), b"form", hashlib.sha256).hexdigest()
 
 
 def normalized(email: str) -> str:
-    """An e-mail address as it is compared, and as it is stored with a person."""
+    """Return an e-mail address in the form in which it is compared and stored with a person."""
     return email_key(email)
 
 
 def place_of(db: StaffDb) -> str:
-    """How a database's people are named to people: the owner's, or a practice's."""
+    """Return the name of a database's staff area: the owner's, or a practice's."""
     return f"practice:{db.practice_id}" if isinstance(db, PracticeDb) else "owner"
 
 
 def door_of(db: StaffDb) -> str:
-    """The address under which a database's people work."""
+    """Return the address of a database's staff pages."""
     return f"/practice/{db.practice_id}" if isinstance(db, PracticeDb) else "/owner"
 
 
@@ -81,9 +81,9 @@ def door_of(db: StaffDb) -> str:
 
 
 async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, actor: str) -> str:
-    """Make a person; the address where they choose their password, good for three days and once."""
+    """Create a person. Return the address where they choose their password, valid for three days and once."""
     typed, email = email.strip(), normalized(email)
-    if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form leaves out what nobody sees
+    if len(email) > 254 or not _EMAIL.fullmatch(typed):  # before the normal form removes invisible characters
         raise invalid("/email", "This is not an e-mail address.", reason="not_an_email")
     if role not in ROLES:
         raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
@@ -99,21 +99,21 @@ async def invite(desk: Desk, db: StaffDb, email: str, name: str, role: str, acto
         await db.commit(unit)
     except Duplicate:
         raise Conflict(
-            f"There is a person with the e-mail {email} already.", code="duplicate_email", email=email
+            f"A person with the e-mail {email} already exists.", code="duplicate_email", email=email
         ) from None
     return await link(desk, db, email, actor)
 
 
 async def invite_first(desk: Desk, db: PracticeDb, email: str, name: str, actor: str) -> str:
-    """The owner invites a practice's first admin. ``Conflict`` once there is anybody: from then on the practice does."""
+    """Invite a practice's first admin as the owner. ``Conflict`` if the practice has people: then its admins invite."""
     if await staff.listed(db):
-        detail = "This practice has people already. Its own admins invite the others."
+        detail = "This practice already has staff. Its own admins invite the others."
         raise Conflict(detail, code="has_people")
     return await invite(desk, db, email, name, "admin", actor)
 
 
 async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
-    """The address where a person chooses a new password. Earlier links end; sessions go on until it is used."""
+    """Return the address where a person chooses a new password. Earlier links end; sessions last until it is used."""
     person = await existing(db, email)
     token, hashed = _token(desk)
     now = desk.world.now()
@@ -127,7 +127,7 @@ async def link(desk: Desk, db: StaffDb, email: str, actor: str) -> str:
 
 
 async def existing(db: StaffDb, email: str) -> Person:
-    """A person by e-mail; ``NotFound`` where there is none."""
+    """Return a person by e-mail; ``NotFound`` if there is none."""
     found = await staff.by_email(db, normalized(email))
     if found is None:
         raise NotFound("There is no such person.")
@@ -135,13 +135,14 @@ async def existing(db: StaffDb, email: str) -> Person:
 
 
 async def change(desk: Desk, db: StaffDb, email: str, role: str | None, is_active: bool | None, actor: str) -> Person:
-    """Another role, or in or out; signed out everywhere. Nobody does it to themselves: an admin always remains."""
+    """Change a person's role, or deactivate or activate them, and end their sessions. Nobody can do this to themselves,
+    so an admin always remains."""
     before = await existing(db, email)
     after_role, after_active = role or before.role, before.is_active if is_active is None else is_active
     if after_role not in ROLES:
         raise invalid("/role", "The role must be admin or viewer.", reason="no_role")
     if actor == f"user:{before.id}":
-        raise Conflict("Nobody changes their own role. Ask another admin.", code="own_role")
+        raise Conflict("You cannot change your own role. Ask another admin.", code="own_role")
     now = desk.world.now()
     unit = Unit()
     staff.change(unit, before.id, after_role, after_active, now)
@@ -161,7 +162,7 @@ async def end_sessions(desk: Desk, db: StaffDb, email: str, actor: str) -> None:
 
 
 async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
-    """Who is signed in, by the person's id."""
+    """Return who is signed in, by the person's id."""
     return await staff.present(db, desk.world.after(-ABSOLUTE_S), desk.world.after(-IDLE_S))
 
 
@@ -171,25 +172,27 @@ async def present(desk: Desk, db: StaffDb) -> dict[int, Presence]:
 def _checked(password: str, person: Person) -> str:
     if len(password) < SHORTEST:
         raise invalid(
-            "/password", f"A password has at least {SHORTEST} characters.", reason="password_short", n=SHORTEST
+            "/password", f"A password must have at least {SHORTEST} characters.", reason="password_short", n=SHORTEST
         )
     if len(password) > LONGEST:
-        raise invalid("/password", f"A password has at most {LONGEST} characters.", reason="password_long", n=LONGEST)
+        raise invalid(
+            "/password", f"A password must have at most {LONGEST} characters.", reason="password_long", n=LONGEST
+        )
     if normalized(password) == person.email:
         raise invalid("/password", "The password must not be the e-mail address.", reason="password_is_email")
     return password
 
 
 async def whose_link(desk: Desk, db: StaffDb, token: str) -> Person:
-    """Whom a link is for; ``NotFound`` where it was used, has expired or never was."""
+    """Return the person of a link; ``NotFound`` if it was used, has expired or never existed."""
     found = await staff.by_link(db, token_hash(token), desk.world.now())
     if found is None:
-        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone")
+        raise NotFound("This link was used or has expired. Request a new one.", reason="link_gone")
     return found
 
 
 async def choose_password(desk: Desk, db: StaffDb, token: str, password: str) -> SignedIn:
-    """Use a link up: a new password, every older session ended, this browser signed in."""
+    """Use a link: set a new password, end every older session, and sign this browser in."""
     person = await whose_link(desk, db, token)
     hashed = await asyncio.to_thread(_hasher.hash, _checked(password, person))
     unit = Unit()
@@ -200,15 +203,15 @@ async def choose_password(desk: Desk, db: StaffDb, token: str, password: str) ->
     try:
         await db.commit(unit)
     except Stale:
-        raise NotFound("This link has been used or has expired. Ask for a new one.", reason="link_gone") from None
+        raise NotFound("This link was used or has expired. Request a new one.", reason="link_gone") from None
     return await _begin(desk, db, person)
 
 
 async def change_password(desk: Desk, db: StaffDb, session: Session, old: str, new: str, address: str) -> SignedIn:
-    """A new password by who knows the old one. Every session ends; this browser gets a fresh one."""
+    """Change a password, with the old one as proof. Every session ends; this browser gets a new one."""
     person = await _proven(desk, db, session.person.email, old, address)
     if person is None:
-        raise invalid("/old", "This is not your present password.", reason="not_present_password")
+        raise invalid("/old", "This is not your current password.", reason="not_present_password")
     hashed = await asyncio.to_thread(_hasher.hash, _checked(new, person))
     unit = Unit()
     staff.set_password(unit, person.id, hashed, desk.world.now())
@@ -227,14 +230,14 @@ def _who(desk: Desk, what: str) -> str:
 
 
 async def _proven(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> Person | None:
-    """The person whose password this is. ``TooMany`` after too many failures, whether there is such a person or not."""
+    """Return the person with this password. ``TooMany`` after too many failures, whether the person exists or not."""
     counted_in: StaffDb = db if db is not None else desk.owner
     place = place_of(db) if db is not None else "nowhere"
     email_hash, address_hash = _who(desk, f"{place} {normalized(email)}"), _who(desk, address)
     since = desk.world.after(-WINDOW_S)
     tried = await staff.failures(counted_in, email_hash, address_hash, since)
     if tried.pair >= TRIES_OF_PAIR or tried.email >= TRIES_OF_EMAIL or tried.address >= TRIES_OF_ADDRESS:
-        raise TooMany("Signing in failed too often. Wait a quarter of an hour, then try again.")
+        raise TooMany("Too many failed sign-ins. Wait 15 minutes, then try again.")
     found = await staff.by_email(db, normalized(email)) if db is not None else None
     hashed = found[1] if found and found[1] and found[0].is_active else None
     if await asyncio.to_thread(_fits, hashed, password[:LONGEST]) and found and hashed:
@@ -248,7 +251,7 @@ async def _proven(desk: Desk, db: StaffDb | None, email: str, password: str, add
 
 @cache
 def _nobodys() -> str:
-    """What a stranger's password is checked against: "no such person" takes as long as "wrong password"."""
+    """Return a hash to check a stranger's password against: "no such person" takes as long as "wrong password"."""
     return _hasher.hash("nobody has this password")
 
 
@@ -261,10 +264,10 @@ def _fits(hashed: str | None, password: str) -> bool:
 
 
 async def sign_in(desk: Desk, db: StaffDb | None, email: str, password: str, address: str) -> SignedIn:
-    """A session for who knows the password. ``db`` is None for a practice that does not exist: it fails alike."""
+    """Create a session if the password is right. ``db`` is None for a practice that does not exist: it fails alike."""
     person = await _proven(desk, db, email, password, address)
     if person is None or db is None:
-        raise Unauthorized("The e-mail or the password is not right.")
+        raise Unauthorized("The e-mail or the password is wrong.")
     return await _begin(desk, db, person)
 
 
@@ -279,7 +282,7 @@ async def _begin(desk: Desk, db: StaffDb, person: Person) -> SignedIn:
 
 
 async def session_of(desk: Desk, db: StaffDb, token: str) -> Session | None:
-    """The session of a cookie while it lasts: two hours idle, twelve hours in all."""
+    """Return the session of a cookie while it is valid: two hours idle, twelve hours in all."""
     found = await staff.session(db, token_hash(token))
     now = desk.world.now()
     if found is None or (now - found.created_at).total_seconds() > ABSOLUTE_S:
@@ -295,7 +298,7 @@ async def session_of(desk: Desk, db: StaffDb, token: str) -> Session | None:
 
 
 async def sign_out(desk: Desk, db: StaffDb, session: Session) -> None:
-    """This browser's session ends at the server."""
+    """End this browser's session at the server."""
     unit = Unit()
     staff.end_session(unit, session.id)
     await db.commit(unit)

@@ -1,8 +1,8 @@
-"""Going round: a worker claims practices that are due, visits each, and says when the next visit is due.
+"""Claims and sweeps: a worker claims practices that are due, sweeps each, and sets the time of the next sweep.
 
-A claim is short and kept while its worker lives. What a worker had in hand when it died is due again as soon as its
-claims have ended: every visit is a repeatable sweep, so nothing needs to be resumed. Any number of workers share the
-practices by the claims alone. No payment waits for any of this.
+A claim is short and prolonged while its worker lives. The practices of a crashed worker are due again as soon as its
+claims have ended: every sweep is repeatable, so nothing needs to be resumed. Any number of workers share the practices
+by claims alone. No payment waits for any of this.
 """
 
 from __future__ import annotations
@@ -23,37 +23,38 @@ from polytill.storage.units import Unit
 
 CLAIM_S = 15.0
 PROLONG_S = 5.0
-# A practice where a visit found nothing to do is visited less often.
+# A practice whose sweep found nothing to do is swept less often.
 QUIET_FACTOR = 5
-# Hands that are kept waiting are replaced meanwhile, so many of them: nobody knows that a provider hangs before it has all.
+# Slots that wait for a slow provider are replaced, up to this share: a hanging provider may take all slots before it is
+# noticed.
 REPLACED_SHARE = 0.75
-# However much there is to do, a turn comes to an end.
+# A turn ends after this time, however much there is to do.
 LONGEST_TURN_S = 60.0
 LAPSED_EVERY_S = 10.0
-MISSED_EVERY_S = 300.0  # processes that die one after the other do not have every practice visited for each of them
+MISSED_EVERY_S = 300.0  # several crashes within this time make every practice due only once
 EVERY_PRACTICE = 1_000_000
 WHENEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Rounds:
-    """One worker's visits that are under way, and its claims."""
+    """The sweeps that one worker is running, and its claims."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.worker = desk.world.random_bytes(8).hex()
         self._visits: dict[int, asyncio.Task[int]] = {}
-        self._in_hand: dict[int, datetime] = {}  # claimed, and not yet begun
+        self._in_hand: dict[int, datetime] = {}  # claimed, and not started yet
         self._prolonged_at_s = desk.world.time_s()
 
     @property
     def under_way(self) -> int:
-        """How many practices are being visited."""
+        """The number of practices that are being swept."""
         return len(self._visits)
 
     async def claim(self, due_before: datetime, limit: int) -> dict[int, datetime]:
-        """Take practices that nobody visits, with the end of the lease of each."""
+        """Claim practices that are due. Return the claimed ones, with the end of the lease of each."""
         if limit < 1:
-            return {}  # before a unit is filled: one left open is inherited by every visit, and none may call then
+            return {}  # before a unit is filled: every sweep would inherit an open one, and could not call a provider then
         unit = Unit()
         until, now = self._desk.shared_after(CLAIM_S), self._desk.shared_after(0)
         leases.claim(unit, self.worker, until, now, due_before, limit)
@@ -64,18 +65,18 @@ class Rounds:
         return dict(self._in_hand)
 
     def begin(self, practice_id: int, lease_until: datetime) -> None:
-        """Visit a practice that was claimed, if the claim has not ended since."""
+        """Start the sweep of a claimed practice, if the claim has not ended since."""
         if self._in_hand.pop(practice_id, None) is not None:
             self._visits[practice_id] = asyncio.create_task(visit(self._desk, practice_id, lease_until))
 
     async def turn(self) -> int:
-        """End the visits that are done and keep the claims of the others. How many things were done."""
+        """Finish the sweeps that are done and prolong the claims of the others. Return the number of processed items."""
         done = await self._finish()
         await self._keep()
         return done
 
     async def pause(self, longest_s: float) -> bool:
-        """Wait until a visit is done, or so long. Whether one is done."""
+        """Wait until a sweep is done, or for this time. Return whether one is done."""
         if not self._visits:
             return False
         visits = self._visits.values()
@@ -83,7 +84,7 @@ class Rounds:
         return bool(done)
 
     async def leave(self) -> None:
-        """Stop what is under way, as a crash would, and give all claims back."""
+        """Stop the running sweeps, as a crash would, and release all claims."""
         for task in self._visits.values():
             task.cancel()
         await asyncio.gather(*self._visits.values(), return_exceptions=True)
@@ -104,8 +105,8 @@ class Rounds:
         held = await leases.claimed(self._desk.owner, self.worker)
         self._in_hand = {practice_id: until for practice_id, until in self._in_hand.items() if practice_id in held}
         for practice_id in self._visits.keys() - held.keys():
-            # Its claim ended while the owner database could not be reached, and another worker has it now; or the
-            # lease is done and the visit with it. A visit that is stopped half-way is taken up by the next one.
+            # Its claim ended while the owner database could not be reached, and another worker has it now; or the lease
+            # has ended, and the sweep with it. The next sweep continues the work of one that was stopped half-way.
             self._visits[practice_id].cancel()
 
     async def _finish(self) -> int:
@@ -119,7 +120,7 @@ class Rounds:
             done += found
             pause_s = self._desk.settings.sweep_interval_s * (1 if found else QUIET_FACTOR)
             leases.release(unit, self.worker, practice_id, self._desk.shared_after(pause_s))
-        await self._desk.owner.commit(unit)  # before they are forgotten: a claim that cannot be released is kept
+        await self._desk.owner.commit(unit)  # before they are deleted here: a claim that cannot be released is kept
         for practice_id in ended:
             del self._visits[practice_id]
         return done
@@ -138,7 +139,7 @@ def _found(practice_id: int, task: asyncio.Task[int]) -> int:
 
 
 async def sweep(desk: Desk, everyone: bool = False) -> int:
-    """Visit each practice that holds a lease, or every practice, once and now, one after the other."""
+    """Sweep each practice with a lease, or every practice, once and now, one after the other."""
     await keep_time(desk)
     if everyone:
         await hold_everyone(desk)
@@ -155,8 +156,8 @@ async def sweep(desk: Desk, everyone: bool = False) -> int:
 
 
 async def keep_time(desk: Desk) -> None:
-    """Ask the owner database's server what time it is, if it is time to, and set right what went by another time: a standby
-    that has taken over may be behind. ``NotNow`` while it is away: what is claimed then would be claimed by a guess."""
+    """Read the time of the owner database's server, if the next read is due, and correct times that were written by
+    another clock: a standby that took over may be behind. ``NotNow`` while it is away: claims need a known time."""
     clock = desk.server_clock
     jumps = clock.jumps
     await clock.ask(desk.owner, desk.world)
@@ -164,7 +165,7 @@ async def keep_time(desk: Desk) -> None:
         lease.doubt(desk)
     if clock.back_s:
         unit = Unit()
-        # Whoever is at work keeps what it holds; other claims end when they should.
+        # Running workers keep their claims; other claims end when they should.
         leases.cut_claims(unit, desk.shared_after(CLAIM_S + MARGIN_S), desk.shared_after(CLAIM_S))
         await desk.owner.commit(unit)
         _set_right(unit, desk, MARGIN_S)
@@ -180,19 +181,22 @@ def _set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
 
 
 async def hold_everyone(desk: Desk) -> None:
-    """Have every practice visited, whether anything can be open there or not, and whatever a wrong clock has put off."""
+    """Make every practice due for a sweep, whether it has open work or not, and whatever a wrong clock has put off."""
     await keep_time(desk)
     unit = Unit()
     _set_right(unit, desk, CLOCKS_APART_S)
     event_delivery.set_right(unit, desk, CLOCKS_APART_S)
-    leases.hold_all(unit, desk.shared_after(-GRACE_S))  # nobody counts on these: one visit is enough
+    leases.hold_all(unit, desk.shared_after(-GRACE_S))  # no process relies on these leases: one sweep is enough
     await desk.owner.commit(unit)
 
 
 class Lapsed:
-    """The processes that died, as one worker sees them. Each may have begun payments at any practice while the owner database
-    was away (``flows/lease.py``), so every practice is visited once when it is missed, and once more when its announcement no
-    longer counts as a lease: until then it may only have been cut off, and be at work still."""
+    """The crashed processes, as one worker knows them.
+
+    Each may have started payments at any practice while the owner database was away (``flows/lease.py``). So every
+    practice is swept once when the process is missed, and once more when its announcement no longer counts as a lease:
+    before that time, it may only be cut off and still be running.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -200,14 +204,14 @@ class Lapsed:
         self._looked_at_s = self._missed_at_s = float("-inf")
 
     async def look(self) -> bool:
-        """Have every practice visited where a process died; whether one did."""
+        """Make every practice due if a process has crashed. Return whether one has."""
         desk, elapsed_s = self._desk, self._desk.world.elapsed_s()
         if elapsed_s - self._looked_at_s < LAPSED_EVERY_S:
             return False
         lapsed = await nodes.lapsed(desk.owner, desk.shared_after(0))
         self._looked_at_s = elapsed_s
-        self._missed &= lapsed.keys()  # one that came back is missed again when it dies
-        # By both clocks, as a lease is: a time that has jumped ahead does not forget a process that may be at work.
+        self._missed &= lapsed.keys()  # a process that returned is missed again when it crashes
+        # By both clocks, as with leases: a clock that jumped ahead must not delete a process that may still be running.
         over = desk.surely_past(LEASE_S - LIVE_S + GRACE_S)
         ended = {one for one, until in lapsed.items() if until < over}
         news = ended | (lapsed.keys() - self._missed)
@@ -223,9 +227,9 @@ class Lapsed:
 
 
 async def turn(rounds: Rounds, desk: Desk) -> None:
-    """One turn of a worker that goes round for ever: end what is done, begin what is due, and go on while all hands are
-    full: most visits are short, and a hand that waited for the next turn would stand idle for most of the time."""
-    pause_s = min(desk.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are kept meanwhile
+    """Run one turn of a continuous worker: finish what is done, start what is due, and repeat while all slots are in
+    use. Most sweeps are short, and a slot that waited for the next turn would be idle most of the time."""
+    pause_s = min(desk.settings.sweep_interval_s / 2, PROLONG_S)  # the claims are prolonged meanwhile
     until_s = desk.world.elapsed_s() + LONGEST_TURN_S
     while await _hands_full(rounds, desk) and desk.world.elapsed_s() < until_s:
         if not await rounds.pause(pause_s):
@@ -233,7 +237,7 @@ async def turn(rounds: Rounds, desk: Desk) -> None:
 
 
 async def _hands_full(rounds: Rounds, desk: Desk) -> bool:
-    """End what is done and begin what is due. Whether no hand is left free, so that more may be due."""
+    """Finish what is done and start what is due. Return whether no slot is free, so that more may be due."""
     await rounds.turn()
     hands = desk.settings.worker_visits
     hands += min(desk.patience.kept_waiting(desk.world.elapsed_s()), max(1, int(hands * REPLACED_SHARE)))

@@ -1,8 +1,8 @@
-"""Deliveries of events to the host: many at once, signed, each payment's in their order, and none delays another.
+"""Event deliveries to the host: many at once, signed, in order for each payment, and no practice delays another.
 
-A worker claims what is due for a little longer than one try takes; claims of a worker that died end by themselves. The
-slots of a worker are shared: a practice has at most a part of them, one whose deliveries fail only a few, and a delivery
-that takes long makes place for others meanwhile. Signatures follow https://www.standardwebhooks.com.
+A worker claims due deliveries for a little longer than one try takes; the claims of a crashed worker expire. The slots
+of a worker are shared: a practice has at most a part of them, a practice with failing deliveries only a few, and a slow
+delivery makes room for others. Signatures follow https://www.standardwebhooks.com.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from polytill.storage.units import Unit
 
 # Pauses before the next try, from seconds (a deployment of the host) to a day: ten further tries in about three days.
 RETRY_S = (5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
-JITTER = 0.2  # of a pause, up or down: a host that comes back is not sent everything in one moment
+JITTER = 0.2  # of a pause, up or down: a recovered host must not get everything at the same time
 CLAIM_MARGIN_S = 20.0
-# Of the slots that other practices leave, one practice takes at most this part; where its last try failed, so many.
+# One practice takes at most this part of the slots that other practices leave; after a failed try, this number.
 SHARE = 0.75
 FAILING_PRACTICE = 4
-# A delivery that has taken so long makes place for another one, up to so many times the slots.
+# A delivery that has taken this long makes room for another one, up to this many times the slots.
 SLOW_S = 2.0
 REPLACED = 4
 DESTINATION_READ_S = 0.5
 PAUSE_S = 0.25
-CLAIMS_A_ROUND = 10  # a claim waits for this part of the slots to be free, or for the pause
-GATHER_S = 0.02  # several tries that end together are written together
+CLAIMS_A_ROUND = 10  # a claim waits until this part of the slots is free, or for the pause
+GATHER_S = 0.02  # tries that end within this time are written together
 WRITTEN_AT_ONCE = 20
-LONGEST_S = 60.0  # one turn, however much there is to do
+LONGEST_S = 60.0  # of one turn, however much there is to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _UnderWay:
 
 
 class Deliveries:
-    """What one worker is sending."""
+    """The deliveries that one worker is sending."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -67,11 +67,12 @@ class Deliveries:
 
     @property
     def under_way(self) -> int:
-        """How many deliveries are being sent."""
+        """The number of deliveries that are being sent."""
         return len(self._tasks)
 
     async def turn(self) -> int:
-        """Write how tries ended, and begin what is due and finds a slot. How many tries ended."""
+        """Write the results of finished tries, and start due deliveries in free slots. Return the number of finished
+        tries."""
         ended = await self._finish()
         if await self._changed():
             await self._leave_address()
@@ -80,14 +81,14 @@ class Deliveries:
         return ended
 
     async def pause(self, longest_s: float = PAUSE_S) -> None:
-        """Wait until a try has ended, or so long."""
+        """Wait until a try has finished, or for this time."""
         if self._tasks:
             done, _ = await asyncio.wait(self._tasks, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
             if done and len(self._tasks) > len(done):
                 await asyncio.wait(self._tasks, timeout=GATHER_S)
 
     async def leave(self) -> None:
-        """Stop what is under way, as a crash would, and end its claims so that another worker can go on at once."""
+        """Stop the running tries, as a crash would, and end their claims so that another worker can continue at once."""
         tasks, self._tasks = self._tasks, {}
         for task in tasks:
             task.cancel()
@@ -100,7 +101,7 @@ class Deliveries:
     # ── The destination ──
 
     async def _changed(self) -> bool:
-        """Read the destination, if it is time to. Whether what is under way goes to another address."""
+        """Read the destination if the read is due. Return whether the running tries go to another address."""
         now_s = self._desk.world.elapsed_s()
         if now_s - self._read_at_s < DESTINATION_READ_S:
             return False
@@ -113,11 +114,11 @@ class Deliveries:
         return before is not None and (found is None or found.url != before.url)
 
     async def _leave_address(self) -> None:
-        # The rows were made due for the new address, or are gone, by whoever changed it.
+        # The change of the address has made the rows due for the new one, or deleted them.
         await self.leave()
         self._failing.clear()
 
-    # ── Beginning ──
+    # ── Starting ──
 
     def _free(self) -> int:
         slots, now_s = self._desk.settings.event_deliveries_at_once, self._desk.world.elapsed_s()
@@ -125,7 +126,7 @@ class Deliveries:
         return min(slots - quick, REPLACED * slots - len(self._tasks))
 
     def _rooms(self) -> dict[int, int]:
-        """How many more deliveries may begin, of each practice that has some under way or whose last one failed."""
+        """Return how many more deliveries may start, for each practice with running ones or whose last one failed."""
         sent = Counter(one.claimed.event.practice_id for one in self._tasks.values())
         slots, total = self._desk.settings.event_deliveries_at_once, len(self._tasks)
         rooms = {}
@@ -171,7 +172,7 @@ class Deliveries:
             error = str(failure) or type(failure).__name__
         except TimeoutError:
             error = "TimeoutError"
-        except Exception as failure:  # whatever is wrong with one event keeps no other from being sent
+        except Exception as failure:  # a fault of one event must not stop the others
             error = type(failure).__name__
         if status is not None and 200 <= status < 300:
             return Tried(claim_id, event.position, "delivered", status, None, None)
@@ -185,7 +186,8 @@ class Deliveries:
         return Tried(claim_id, event.position, "pending", status, error, desk.shared_after(pause_s))
 
     def _headers(self, event: Event, body: bytes) -> dict[str, str]:
-        # By the clock that all processes share: a receiver refuses what is minutes off, and ours may be wrong.
+        # By the clock that all processes share: receivers reject a timestamp that is minutes off, and our clock may be
+        # wrong.
         now = self._desk.shared_after(0)
         return {
             "Content-Type": "application/json",
@@ -194,7 +196,7 @@ class Deliveries:
             "webhook-signature": " ".join(signer.sign(event.event_id, now, body.decode()) for signer in self._signers),
         }
 
-    # ── Ending ──
+    # ── Finishing ──
 
     async def _finish(self) -> int:
         ended = [task for task in self._tasks if task.done()]
@@ -204,7 +206,7 @@ class Deliveries:
             unit = Unit()
             for task in some:
                 self._note(unit, task, now)
-            await self._desk.owner.commit(unit)  # before they are forgotten: what cannot be written is kept
+            await self._desk.owner.commit(unit)  # before they are deleted here: results that cannot be written are kept
             for task in some:
                 del self._tasks[task]
         return len(ended)
@@ -217,7 +219,7 @@ class Deliveries:
 
 
 async def turn(going: Deliveries, desk: Desk) -> int:
-    """One turn of a worker that delivers for ever: go on while something is under way."""
+    """Run one turn of continuous deliveries: repeat while any delivery is being sent."""
     until_s = desk.world.elapsed_s() + LONGEST_S
     done = await going.turn()
     while going.under_way and desk.world.elapsed_s() < until_s:
@@ -227,7 +229,7 @@ async def turn(going: Deliveries, desk: Desk) -> int:
 
 
 async def deliver(desk: Desk) -> int:
-    """Send what is due now, and wait for the answers. How many tries were made."""
+    """Send everything that is due now, and wait for the answers. Return the number of tries."""
     going = Deliveries(desk)
     try:
         return await turn(going, desk)

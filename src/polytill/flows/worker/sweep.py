@@ -1,4 +1,4 @@
-"""A worker's visit to one practice: look up what is overdue, forward its events, and let go of a lease that is done."""
+"""A worker's sweep of one practice: look up what is overdue, forward its events, and end a lease without open work."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from polytill.flows.recovery.lookup import sweep
 from polytill.storage import leases, payments, saved_methods
 from polytill.storage.units import Unit
 
-# Another node's clock may be behind ours, and a payment that began under its lease may still be on its way to the disk.
+# Another node's clock may be behind ours, and a payment that started under its lease may not be on disk yet.
 GRACE_S = 60.0
 _visits = itertools.count(1)  # of this process, to tell their log lines apart
 
 
 async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> int:
-    """Everything that is due in one practice. How many things were looked at."""
-    # Every log line of this visit has its name, as those of a request have the request's id.
+    """Do everything that is due in one practice. Return the number of processed items."""
+    # Every log line of this sweep has its number, as those of a request have the request's id.
     structlog.contextvars.bind_contextvars(visit=next(_visits), practiceId=practice_id)
     db = await desk.opening.practice(practice_id)
     done = 0
     try:
-        done += await forward(desk, db)  # before any provider is waited for
+        done += await forward(desk, db)  # before any wait for a provider
     except NotNow:
         raise
     except Exception as error:
-        # What cannot be told keeps nothing from being found out. It is tried once more below.
+        # A failure to forward events must not stop the lookups. It is tried again below.
         log.error("not_forwarded", practice=practice_id, error=type(error).__name__)
     done += await sweep(desk, practice_id)
     done += await index_some(desk, db)
@@ -42,7 +42,7 @@ async def visit(desk: Desk, practice_id: int, lease_until: datetime | None) -> i
     lapsed_before = desk.surely_past(GRACE_S)
     open_here = await payments.anything_open(db) or await saved_methods.anything_to_detach(db)
     if lease_until is not None and lease_until < lapsed_before and not open_here:
-        # A payment that starts meanwhile has renewed the lease first, and then nothing is ended here.
+        # A payment that starts meanwhile has renewed the lease first: then nothing is ended here.
         unit = Unit()
         leases.end(unit, practice_id, lapsed_before)
         await desk.owner.commit(unit)

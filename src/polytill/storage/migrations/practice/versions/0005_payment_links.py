@@ -1,4 +1,4 @@
-"""Payment links and the payments made through them; a practice's colour on its payers' pages."""
+"""Payment links and the payments made through them; a practice's color on its payers' pages."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from polytill.app import Polytill
-from polytill.domain.errors import NotNow
+from polytill.domain.errors import NotFound, NotNow
 from polytill.domain.secret import Secret
 from polytill.domain.states import EventState, PaymentStatus
 from polytill.flows import lease, presence
@@ -343,3 +343,15 @@ async def test_a_lease_is_not_asked_for_while_the_owner_database_is_known_to_be_
     scene.wire.says("create", paid())
     assert (await elsewhere.pay(scene.practice_id)).payment.amount_captured == 1000
     assert (asked, desk.owed_leases) == ([], {scene.practice_id})
+
+
+async def test_ids_that_never_existed_leave_nothing_behind(elsewhere: Elsewhere) -> None:
+    """The sign-in page takes any id: each counted as a change, was kept, and kept rows that were being read from the cache."""
+    opening = elsewhere.desk.opening
+    directory_of = opening.directory
+    changes = directory_of._changed_here
+    for practice_id in range(1_000, 1_050):
+        with pytest.raises(NotFound):
+            await opening.entry(practice_id)
+    assert (directory_of._changed_here, directory_of._forgotten) == (changes, set())
+    assert (await opening.entry(elsewhere.scene.practice_id)).state == "active"

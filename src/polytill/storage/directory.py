@@ -55,7 +55,8 @@ class Directory:
                 return cached[0]
             raise
         if entry is None or entry.state == "provisioning":
-            self.forget(practice_id)
+            if practice_id in self._entries:  # an id that never existed is no change: anybody can ask for one
+                self.forget(practice_id)
             raise NotFound("There is no such practice.")
         if changes == self._changed_here:  # else it was changed here during the read
             self._entries[practice_id] = (entry, generation)

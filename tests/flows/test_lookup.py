@@ -18,6 +18,7 @@ from polytill.flows.recovery import checkout, lookup
 from polytill.flows.review import resolve
 from polytill.flows.schedule import after_sent, next_lookup
 from polytill.flows.webhooks import receive
+from polytill.providers.contained import ProcessStopped
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import (
     NOTHING_TO_CLOSE,
@@ -139,10 +140,10 @@ async def test_a_process_that_died_before_the_answer(scene: Scene) -> None:
     await scene.configure()
 
     async def dies(_: Any) -> Any:
-        raise asyncio.CancelledError  # as if the process ended here
+        raise ProcessStopped
 
     scene.wire.says("create", dies)
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ProcessStopped):
         await scene.pay("one")
     [row] = await scene.db.fetch("SELECT id FROM payments")
     [attempt] = await scene.attempts(row["id"])

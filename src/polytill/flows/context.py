@@ -73,7 +73,7 @@ class Health:
 
 @dataclass(slots=True)
 class Desk:
-    """One process's tools. Snapshots are at most one second old; a change made in this process replaces them at once."""
+    """One process's tools. Snapshots are at most one second old; a change in this process replaces them at once."""
 
     settings: Settings
     world: World
@@ -106,8 +106,7 @@ class Desk:
     patience: Patience = field(default_factory=Patience)
     unread_entries: int = 0  # entries in providers' listings that this process could not read
     server_clock: ServerClock = field(default_factory=ServerClock)
-    # The transport for event deliveries. It has its own time limit, so that host and providers never wait for each
-    # other.
+    # The transport for event deliveries, with its own time limit, so that host and providers never wait for each other.
     host_transport: Transport | None = None
     event_backlog: Backlog = field(default_factory=Backlog)  # as last read by this process
     # Called after a configuration was saved over the API. The demo uses it to register hook addresses at its simulator.
@@ -118,7 +117,7 @@ class Desk:
         return self.server_clock.shared_now(self.world) + timedelta(seconds=seconds)
 
     def surely_past(self, seconds: float) -> datetime:
-        """A time that is at least that many seconds ago both by our own clock and by the one that all processes share."""
+        """A time that is at least that many seconds ago by our own clock and by the one that all processes share."""
         return min(self.world.now(), self.shared_after(0)) - timedelta(seconds=seconds)
 
     def open_for_s(self, subject: str, since: datetime) -> float:

@@ -1,8 +1,7 @@
-"""Events for the host: written together with the change they report, then forwarded in order from each practice's
-outbox to one feed.
+"""Events for the host: written together with their change, then forwarded from each practice's outbox to one feed.
 
-Every step is idempotent: an event keeps its id, and the feed accepts each id once. ``event_delivery.py`` sends the
-events from the feed.
+Forwarding keeps a practice's order. Each step is idempotent, because an event keeps its id and the feed accepts each id
+once. ``event_delivery.py`` sends the events from the feed.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ def tell(
 ) -> None:  # fmt: skip
     """Add an event about a payment to the unit that makes it true.
 
-    ``unless_case``: kind and subject of the case that the same unit opens. If that case is already open, no event is
-    added.
+    ``unless_case``: kind and subject of the case that the same unit opens. No event is added if that case exists.
     """
     content = {
         "paymentId": payment.id, "number": payment.number, "reference": payment.reference,

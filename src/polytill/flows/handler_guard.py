@@ -1,4 +1,4 @@
-"""Guards against bugs in handlers: logs them, checks the types of their answers, and removes keys from those answers."""
+"""Guards against bugs in handlers: logs them, checks the types of their answers, and removes keys from the answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answered_wrongly(handler: Handler | type[Handler], verb: str, wrong: str) ->
 def declared(
     handler: Handler | type[Handler], name: str, kind: type | tuple[type, ...], instead: Any, *given: Any
 ) -> Any:
-    """The answer of a synchronous handler method, of type ``kind``. ``instead`` if it raises or answers another type."""
+    """The answer of a synchronous handler method, of type ``kind``; ``instead`` if it raises or answers another type."""
     try:
         answer = getattr(handler, name)(*given)
     except BaseException as error:
@@ -48,7 +48,7 @@ def declared(
 
 
 def understood(handler: Handler, verb: str, outcome: object) -> Outcome:
-    """A handler's outcome, safe to store. An outcome or field of a wrong type proves nothing about money: ``Unknown``."""
+    """A handler's outcome, safe to store. One with a wrong type in it proves nothing about money: ``Unknown``."""
     if not isinstance(outcome, Outcome):
         answered_wrongly(handler, verb, f"no outcome: {type(outcome).__name__}")
         return Unknown(Reason.unreadable, type(outcome).__name__, "The provider's handler answered with no outcome.")
@@ -93,8 +93,7 @@ def own_copy(params: Any) -> Any:
 
 
 def without_keys(handler: Handler, outcome: Outcome) -> Outcome:
-    """An outcome without keys in the texts that are stored and shown: a provider or a handler may quote the key in
-    them."""
+    """An outcome without keys in the texts that are stored and shown, because a provider or a handler may quote one."""
     secrets = _secrets_of(handler)
     if isinstance(outcome, Declined | NotSent | Unknown):
         outcome = replace(outcome, code=clean(handler, outcome.code), detail=clean(handler, outcome.detail))

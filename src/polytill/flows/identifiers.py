@@ -77,7 +77,7 @@ def identifiers_of(handler: type[Handler] | None, transaction_id: str | None, re
 
 
 async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, fact: Fact) -> Attempt | None:
-    """The attempt that a fact is about: by our reference, by the reference of a refund of it, or by the provider's ids."""
+    """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
     reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
     if reference:
         found = await payments.attempt_by_id(db, str(reference))

@@ -23,7 +23,7 @@ MARGIN_S = 5.0
 
 
 async def ensure(desk: Desk, practice_id: int) -> None:
-    """Hold a valid lease for this practice. Raises ``NotNow`` otherwise: every payment must be reachable for a worker."""
+    """Hold a valid lease for this practice, so that a worker can reach its payments. ``NotNow`` if that is impossible."""
     now_s = desk.world.elapsed_s()
     if now_s < desk.leased_until_s.get(practice_id, 0.0) - MARGIN_S:
         return
@@ -53,8 +53,7 @@ async def _write(desk: Desk, practice_id: int) -> None:
 
 
 def doubt(desk: Desk) -> None:
-    """Discard all leases of this process after the shared time jumped: each is written again before a payment relies on
-    it."""
+    """Discard all leases of this process after the shared time jumped. Each is written again before it is relied on."""
     for practice_id in desk.leased_until_s:
         desk.leased_until_s[practice_id] = float("-inf")
     desk.announced_until_s = float("-inf")

@@ -1,5 +1,4 @@
-"""How far a listing was reconciled, and which earlier periods are incomplete because of rows that a newer version
-wrote.
+"""How far a listing was reconciled, and which earlier periods are incomplete: a newer version wrote rows in them.
 
 Such a period stays open until all of it can be read, however long that takes; later periods are reconciled meanwhile.
 Only the start of the first open period is stored. This process remembers what it did after that start; another process

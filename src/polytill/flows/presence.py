@@ -48,8 +48,7 @@ class Presence:
         return f"{self.kind} on {platform.node()}, process {os.getpid()}"
 
     async def beat(self) -> None:
-        """Read the key ring again if it has changed, announce, and compare with the recorded ring. Called every few
-        seconds."""
+        """Read the key ring again if it has changed, announce, and compare with the recorded ring, every few seconds."""
         desk = self.desk
         if self._left:
             return

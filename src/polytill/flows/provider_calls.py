@@ -1,4 +1,4 @@
-"""The only way to call a handler: builds one with a practice's credentials and calls it while no transaction is open."""
+"""The only way to call a handler: builds it with a practice's credentials and calls it outside of transactions."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ async def call_for(desk: Desk, db: PracticeDb, attempt: Attempt, verb: str, para
 
 
 async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str | None) -> Outcome:
-    """The provider's own current answer about a payment. ``hinted_id``: the provider's id from a webhook or a listing."""
+    """The provider's own current answer about a payment. ``hinted_id``: its id in a webhook or a listing."""
     payment = await payments.by_id(db, attempt.payment_id)
     params = ConfirmPaymentParams(
         attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
@@ -310,8 +310,7 @@ def _made_with_or_after(configuration: Configuration, attempt: Attempt) -> list[
 
 
 def _finds_nothing(outcome: Outcome, verb: str) -> TypeGuard[NotSent | Unknown]:
-    """Whether the answer may come from another account: a lookup reports "not found" with or without taking it as
-    proof."""
+    """Whether another account may have answered: a lookup reports "not found" with or without taking it as proof."""
     is_missing = isinstance(outcome, Unknown) and outcome.reason is Reason.not_found
     return isinstance(outcome, NotSent) or (is_missing and verb in LOOKUPS)
 
@@ -338,8 +337,7 @@ async def listing_page(
     desk: Desk, db: PracticeDb, configuration: Configuration, credentials: CredentialSet, verb: str, since: datetime,
     until: datetime, cursor: str | None,
 ) -> Page[Any] | NotSent | Unknown | None:  # fmt: skip
-    """One page of the provider's listing, by one set of keys. None if the provider lists nothing, or its answer is
-    invalid."""
+    """One page of the provider's listing, by one set of keys. None if it lists nothing, or its answer is invalid."""
     if work_is_open():
         raise TransactionOpen
     entry = (await desk.catalog()).get(configuration.provider_code)

@@ -25,8 +25,7 @@ def after_sent(now: datetime, provider_timeout_s: float) -> datetime:
 
 
 def never_after(now: datetime) -> datetime:
-    """The latest time that a correct clock schedules. A later time was written by a wrong clock, and its task is
-    overdue."""
+    """The latest time that a correct clock schedules. A later time is a wrong clock's, and its task is overdue."""
     return now + timedelta(seconds=_LATE_CHECKS_S[-1] + CLOCKS_APART_S)
 
 

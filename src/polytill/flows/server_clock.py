@@ -52,8 +52,7 @@ class ServerClock:
             self.back_s = max(self.back_s, -jump_s)
 
     def ahead_s(self, world: World) -> float | None:
-        """Seconds by which our own clock is ahead of the server's (negative: behind). None if there is nothing to
-        compare."""
+        """Seconds by which our own clock is ahead of the server's (negative: behind). None if no time was read."""
         return None if self._zero_s is None else world.time_s() - self._zero_s - world.elapsed_s()
 
     def surely_ahead_s(self, world: World) -> float:
@@ -69,7 +68,7 @@ class ServerClock:
         return datetime.fromtimestamp(self._zero_s + world.elapsed_s(), UTC)
 
     def to_say(self, world: World) -> float | None:
-        """Seconds by which our clock is wrong, if that must be logged now: when first detected, then every ten minutes."""
+        """Seconds by which our clock is wrong, if it is time to log that: when first detected, then every ten minutes."""
         ahead_s = self.surely_ahead_s(world)
         if not ahead_s:
             self._said_at_s = float("-inf")

@@ -153,8 +153,7 @@ async def noted_attempt(
 
 
 def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any]:
-    """The facts that a person needs to ask the provider: its answer, the subject of the lookups, their number and
-    times."""
+    """The facts that a person needs to ask the provider: its answer, the subject, number and times of the lookups."""
     return {
         "attempt": attempt.id, "since": wire_time(since), "provider": attempt.provider_code,
         "transaction": attempt.provider_transaction_id, "reason": attempt.reason, "code": attempt.raw_code,

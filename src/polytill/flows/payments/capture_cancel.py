@@ -209,8 +209,7 @@ async def _send(
 async def _end_here(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, operation: Operation, outcome: Outcome
 ) -> Taken:
-    """Cancel a payment that no customer has started to pay. If one has started since the lookup, the cancel is
-    declined."""
+    """Cancel a payment that no customer has started to pay. Declined if one has started since the lookup."""
     payment, attempt = await settle(desk, db, payment, attempt, outcome, "answer", unless_moved=True)
     with suppress(Stale):  # a worker has already ended the operation
         await _end(desk, db, payment, attempt, operation)
@@ -292,8 +291,7 @@ async def _settle(
 
 
 def _with_words(operation: Operation, outcome: Outcome) -> Operation:
-    """A capture or cancel with the provider's latest message. A lookup without an answer does not replace an earlier
-    message."""
+    """A capture or cancel with the provider's latest message. A lookup without an answer does not replace it."""
     told = outcome.last_decline if isinstance(outcome, NeedsAction) else outcome
     if not isinstance(told, Declined | NotSent | Unknown):
         return replace(operation, reason=None, raw_code=None, detail=None)

@@ -66,7 +66,7 @@ async def against_staff(
 
 
 def _may_contradict(payment: Payment, attempt: Attempt, outcome: Outcome) -> bool:
-    """Whether an outcome does not fit an attempt, whoever decided it. Pure, so that a fitting outcome costs no query."""
+    """Whether an outcome does not fit an attempt, whoever decided it. Pure: an outcome that fits costs no query."""
     is_taken = isinstance(outcome, Succeeded) and not outcome.authorized_only
     if attempt.state is AttemptState.succeeded:
         if isinstance(outcome, Succeeded) and is_taken:
@@ -189,7 +189,7 @@ async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_p
     """An attempt with the provider's own id, if a fact is about the transaction that staff marked as paid and names it
     by another id than they did (staff may have used its receipt, for example). Any other attempt is returned unchanged.
 
-    If not ``is_proven``, the fact is unsigned, and the provider is asked first.
+    ``is_proven``: if False, the fact only triggers a lookup, and the provider's answer counts.
     """
     if not isinstance(fact, PaymentFact) or attempt.state is not AttemptState.succeeded:
         return attempt
@@ -233,7 +233,7 @@ async def _is_same(desk: Desk, attempt: Attempt, decision: StaffDecision, named:
 async def refund_against_staff(
     db: PracticeDb, refund: Refund, outcome: Outcome, becomes: RefundState | None
 ) -> Contradiction | None:
-    """How an outcome of a refund contradicts a staff decision about it. ``becomes``: its next state; None if unchanged."""
+    """How a refund's outcome contradicts a staff decision about it. ``becomes``: its next state; None if unchanged."""
     came_back = refund.state in REFUND_VOID and becomes in REFUND_DONE
     is_missing = refund.state in REFUND_DONE and isinstance(outcome, NotSent)
     if not came_back and not is_missing:
@@ -247,8 +247,7 @@ async def refund_against_staff(
 async def adopted_against_staff(
     db: PracticeDb, known: list[Refund], attempt: Attempt, amount: int, outcome: Outcome
 ) -> Contradiction | None:
-    """The same for a refund that a provider reports without our reference: it may be the one that staff decided was not
-    made."""
+    """The same for a refund that is reported without our reference: staff may have decided that it was not made."""
     for refund in known:
         if refund.attempt_id == attempt.id and refund.amount == amount and refund.state in REFUND_VOID:
             decision = await _about_refund(db, attempt.id, refund.id)

@@ -223,7 +223,7 @@ async def attempt_in_turn(
         if successor is None:
             break
         if await payments.attempt_by_id(db, successor.id) is None:
-            # Another task has moved this attempt during its call. No provider is called for an attempt that is not
+            # Another task has moved this attempt during its call. No provider is called for a successor that is not
             # stored.
             return await taken(db, payment)
         attempt = successor
@@ -346,8 +346,7 @@ def new_attempt(desk: Desk, payment: Payment, configuration: Configuration, numb
 
 
 def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) -> Attempt | None:
-    """A further attempt at the same provider under a new reference; None if there are too many or the payment has
-    expired."""
+    """A further attempt at the same provider under a new reference; None after too many, or after the expiry."""
     now = desk.world.now()
     if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
         return None

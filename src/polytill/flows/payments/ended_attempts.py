@@ -1,5 +1,4 @@
-"""Whether a provider's "canceled" or "expired" ends the payment, or only one attempt, so that the customer may try
-again."""
+"""Whether a provider's "canceled" or "expired" ends the payment, or only an attempt, so that another may follow."""
 
 from __future__ import annotations
 

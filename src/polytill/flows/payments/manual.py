@@ -20,8 +20,7 @@ from polytill.storage.units import Unit
 async def confirm_by_hand(
     desk: Desk, practice_id: int, payment_id: str, amount: int, note: str, proof: str | None, actor: str
 ) -> Taken:
-    """Book a payment that staff have seen arrive. ``note`` describes what they saw, ``proof`` names a receipt or
-    statement.
+    """Book a payment that staff have seen arrive. ``note``: what they saw; ``proof``: a receipt or statement.
 
     ``amount`` (minor units) is counted by the caller and must equal the payment's amount, as a second check. A payment
     that is already confirmed stays unchanged. ``Conflict`` if the provider, not staff, knows whether it was paid.

@@ -1,8 +1,7 @@
 """Payment links: staff request an amount, and anybody who opens the link can pay it.
 
 A single-use link has one payment, created by its first customer and shown to all others: two payments of one link can
-never both be payable. That payment stays payable as long as the link. A reusable link creates a payment for each
-customer.
+never both be payable. That payment stays payable as long as the link. A reusable link creates one for each customer.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ async def link_behind(desk: Desk, token: str) -> tuple[PracticeDb, PaymentLink]:
 
 
 async def close_link(desk: Desk, practice_id: int, link_id: str, actor: str) -> PaymentLink:
-    """Close a link: no payment can start through it any more. A payment that has started must be canceled separately."""
+    """Close a link: no payment can start through it any more. A payment that has started is canceled separately."""
     db, link = await find_link(desk, practice_id, link_id)
     if link.state == "open":
         now = desk.world.now()
@@ -140,7 +139,7 @@ async def way_back(desk: Desk, db: PracticeDb, found: Taken) -> str | None:
 
 
 async def ways(desk: Desk, db: PracticeDb, link: PaymentLink) -> list[Way]:
-    """The providers that can take a link's payment now, best first; only the first of those that need the same fields."""
+    """The providers that can take a link's payment now, best first; of those that need the same fields only the first."""
     wanted = Wanted(link.currency, link.amount, environment=link.environment)
     return ways_of(route(await candidates(desk, await desk.configured(db), link.currency), wanted))
 
@@ -153,7 +152,7 @@ def _key(link: PaymentLink, payer_key: str) -> str:
 
 
 class _OutOfDate(Exception):
-    """Another payment has started through the link since it was read, or something else changed; nothing was written."""
+    """Another payment has started through the link since it was read, or something else changed. Nothing was written."""
 
 
 async def begin(

@@ -53,8 +53,7 @@ class Shares:
 
 
 def share(taken: int, refunded: Iterable[Refund], disputed: Iterable[Dispute], are_refunded: bool) -> Shares:
-    """The part of each dispute that is booked beside the refunds of the same attempt, of which ``taken`` was captured.
-    Pure."""
+    """The booked part of each dispute beside the refunds of the same attempt, of which ``taken`` was captured. Pure."""
     done = [r for r in refunded if r.state in REFUND_DONE]
     lost = sorted(
         (d for d in disputed if d.state is DisputeState.lost and d.amount), key=lambda d: d.provider_dispute_id
@@ -228,8 +227,7 @@ async def follow_case(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, holds: bool,
     detail: dict[str, Any], news: News | None = None,
 ) -> None:  # fmt: skip
-    """Open a case while a condition holds, once; close it when it no longer holds, by a staff decision (``news``) or by
-    facts.
+    """Open a case once while a condition holds; close it afterwards, by a staff decision (``news``) or by facts.
 
     A case is reopened if the condition holds again; a case that a person has resolved, only if its figures changed.
     """

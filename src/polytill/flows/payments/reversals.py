@@ -54,7 +54,7 @@ def still_taken(made: Iterable[Refund], disputed: Iterable[Dispute]) -> list[Ref
 
 
 async def as_it_stands(db: PracticeDb, attempt: Attempt, fact: RefundFact) -> RefundFact:
-    """Mark a reversal that is reported after its money was returned as undone: it is recorded, and nothing is booked."""
+    """Mark a reversal as undone if it is reported after its money was returned: it is recorded and never booked."""
     if not fact.is_reversal or fact.state != "succeeded" or fact.amount is None:
         return fact
     made = [r for r in await refunds.of_payment(db, attempt.payment_id) if r.attempt_id == attempt.id]

@@ -1,8 +1,8 @@
-"""Who takes a payment: one pure function over what is configured, one total order, and a reason for everyone else.
+"""Payment routing: one pure function over the configurations, one total order, and a reason for every exclusion.
 
-In: enabled here, allowed by the catalog's status, handler installed, the right environment, currency (for the catalog
-and for this practice), payment method, capture mode, customer fields, minimum and maximum. Order: the practice's
-default for the currency, its priority, the owner's recommendation, the owner's priority, the code.
+Conditions: enabled here, allowed by the catalog's status, handler installed, the right environment, currency (for the
+catalog and for this practice), payment method, capture mode, customer fields, minimum and maximum. Order: the
+practice's default for the currency, its priority, the owner's recommendation, the owner's priority, the code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polytill.domain.states import Environment
 from polytill.providers.customer_fields import NOTHING, CustomerFields
 from polytill.storage.catalog import CurrencySupport
 
-# Why the first one is first, and why others are out: closed lists, so that pages can say it in the reader's language.
+# The reasons for the first place and for exclusion: closed lists, so that pages can translate them.
 WHY = frozenset({"nobody", "asked_for", "default", "only", "priority", "recommended", "catalog_priority", "code"})
 EXCLUDED = frozenset(
     {
@@ -40,7 +40,7 @@ def _not_charged_directly(method: str, given: Mapping[str, str]) -> tuple[str, .
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One configuration, with what the catalog and the handler say of its provider."""
+    """One configuration, with the declarations of its provider's catalog entry and handler."""
 
     code: str
     name: str
@@ -57,7 +57,7 @@ class Candidate:
     priority: int
     catalog_priority: int
     charges_saved: bool = False
-    amount_step: int = 1  # minor units; every amount that it takes is a multiple
+    amount_step: int = 1  # minor units; the provider accepts only multiples of it
     # As ``Handler.customer_fields`` and ``charge_details``, in the wanted currency.
     customer_fields: Callable[[str | None, bool], CustomerFields] = _no_fields
     charge_details: Callable[[str, Mapping[str, str]], tuple[str, ...] | None] = _not_charged_directly
@@ -65,7 +65,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a payment needs. None: not asked yet, so it rules nobody out (previews)."""
+    """The requirements of a payment. None: not known yet, so it excludes no provider (previews)."""
 
     currency: str
     amount: int | None = None
@@ -76,28 +76,28 @@ class Wanted:
     provider_code: str | None = None
     saved_method: str | None = None  # the part of the request that saves a method or charges one
     details: Mapping[str, str] | None = None  # of a direct charge
-    phone: Phone | None = None  # that would be charged
+    phone: Phone | None = None  # the number to charge
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Why a provider is out. ``pointer`` names the part of the request that could change that, where there is one."""
+    """Why a provider is excluded. ``pointer`` names the part of the request that could change that, if there is one."""
 
     code: str
     reason: str
     detail: str
     pointer: str | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)  # what stands in the sentence
+    about: Mapping[str, Any] = field(default_factory=dict)  # values for the sentence
 
     @property
     def error(self) -> FieldError:
-        """The same, for whoever sent the request."""
+        """The same as an API error."""
         return FieldError(self.pointer or "/", f"{self.code}: {self.detail}", self.reason, self.about)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who may take the payment, in order, why the first one, and why nobody else."""
+    """The providers that may take the payment, in order, why the first is first, and why each other is excluded."""
 
     ranked: tuple[Candidate, ...]
     why: str  # from WHY
@@ -106,7 +106,7 @@ class Route:
 
 
 def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
-    """Rank the candidates for a payment. The same input gives the same answer, whatever the order it comes in."""
+    """Rank the candidates for a payment. The result does not depend on the order of the input."""
     everyone = sorted(candidates, key=lambda c: c.code)
     environment = wanted.environment or _environment(everyone, wanted.currency)
     ranked, excluded = [], []
@@ -121,13 +121,13 @@ def route(candidates: Iterable[Candidate], wanted: Wanted) -> Route:
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str]:
-    """What candidates are ordered by: default, priority here, recommendation, priority in the catalog, code."""
+    """The sort key of a candidate: default, priority here, recommendation, priority in the catalog, code."""
     recommended = candidate.support is not None and candidate.support.is_recommended
     return (not candidate.is_default, -candidate.priority, not recommended, -candidate.catalog_priority, candidate.code)
 
 
 def _environment(everyone: list[Candidate], currency: str) -> Environment:
-    # A practice that is live for a currency must never have a real payment taken by a test account.
+    # If a practice is live for a currency, a test account must never take a real payment.
     live = any(
         c.is_enabled and c.environment is Environment.production and currency in c.practice_currencies for c in everyone
     )
@@ -218,7 +218,7 @@ def _why_first(ranked: list[Candidate], wanted: Wanted) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A provider that could take a payment, and what it needs to know of the customer."""
+    """A provider that could take a payment, and the customer fields that it needs."""
 
     code: str
     name: str
@@ -226,7 +226,7 @@ class Way:
 
 
 def ways_of(found: Route, method: str | None = None, direct: bool = False) -> list[Way]:
-    """Who could take a payment, best first; of those that need the same fields only the first."""
+    """The providers that could take a payment, best first; of those that need the same fields only the first."""
     ways: dict[CustomerFields, Way] = {}
     for candidate in found.ranked:
         fields = candidate.customer_fields(method, direct)

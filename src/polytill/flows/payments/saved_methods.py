@@ -1,6 +1,6 @@
-"""Methods that payers let us charge again: kept with the payment that saved them, charged by a later one, forgotten.
+"""Saved methods: stored with the payment that saved them, charged by later payments, removed and detached.
 
-Whoever has a token has the payer's consent: it is sealed at once, opened only for the call, and shown nowhere.
+A token carries the payer's consent to be charged. It is sealed at once, opened only for the call, and never shown.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.saved_methods import KeptMethod
 from polytill.storage.units import Unit
 
-# When a removed copy is detached again after a try without an answer: from a minute to a day, as long as it takes.
+# The delay before a removed copy is detached again after a try without an answer: from a minute to a day, without end.
 DETACH_AGAIN_S = (60, 300, 1800, 7200, 6 * 3600, 24 * 3600)
 
 
 def keep(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, saved: SavedMethod, now: datetime
 ) -> None:
-    """Keep the method of a payment that asked for it, in the unit that books the payment's money."""
+    """Store the method of a payment that requested it, in the unit that books the payment's money."""
     method_id, customer = new_id(desk.world), _customer_of(payment)
     place = saved_methods.token_place(method_id, attempt.environment)
     kept = KeptMethod(
@@ -45,10 +45,10 @@ def keep(
 
 
 def customer_key(email: str | None, phone: Phone | None = None) -> str | None:
-    """Who a customer is, for saved methods: the e-mail in the form in which e-mails are equal, else the phone number in
-    E.164. Customers are never identified by their card or name alone."""
+    """The identity of a customer for saved methods: the e-mail in its comparable form, else the phone number in E.164.
+    A card or a name alone never identifies a customer."""
     if email is not None:
-        with suppress(InvalidContact):  # kept by an earlier version, which accepted more
+        with suppress(InvalidContact):  # stored by an earlier version, which accepted more
             email = read_email(email)
     return (email_key(email) if email else "") or phone or None
 
@@ -58,13 +58,13 @@ def _customer_of(payment: Payment) -> str | None:
 
 
 def same_card(method_id: str, config_id: int, fingerprint: str | None, customer: str | None) -> str:
-    """What all copies of one customer's card at one account share. Without a fingerprint or a known customer a copy is a
-    method of its own."""
+    """The key that all copies of one customer's card at one account share. Without a fingerprint or a known customer, a
+    copy is a separate method."""
     return f"{config_id}:{fingerprint}:{customer}" if fingerprint and customer else method_id
 
 
 async def wanted(db: PracticeDb, method_id: str, email: str | None) -> KeptMethod:
-    """The method that a payment wants to charge. ``Invalid`` where there is none, or it is another payer's."""
+    """The method that a payment is to charge. ``Invalid`` if it does not exist or belongs to another payer."""
     kept = await saved_methods.by_id(db, method_id)
     if kept is None or kept.removed_at is not None:
         raise invalid("/savedMethod", "There is no such saved method.")
@@ -76,7 +76,7 @@ async def wanted(db: PracticeDb, method_id: str, email: str | None) -> KeptMetho
 async def charge_params(db: PracticeDb, payment: Payment, attempt: Attempt) -> ChargeSavedMethodParams | NotSent:
     """The charge of an attempt, with the token opened for it."""
     named = await saved_methods.by_id(db, payment.saved_method_id or "")
-    # The newest copy: its expiry and token are the freshest. A named copy that was removed ends the method for it.
+    # The newest copy has the latest expiry and token. If the named copy was removed, the method is not charged.
     kept = (await saved_methods.copies(db, named))[-1] if named and named.removed_at is None else None
     token = saved_methods.open_token(db.data_key, kept) if kept else None
     if kept is None or token is None:
@@ -95,13 +95,13 @@ async def charge_params(db: PracticeDb, payment: Payment, attempt: Attempt) -> C
 
 
 def merchant_reference(payment: Payment, attempt: Attempt) -> str | None:
-    """What the provider is told as the merchant's own reference: the host's, or else the payment's number for people. None
-    for an attempt of a version that sent none: its call is repeated as it was."""
+    """The merchant's reference that is sent to the provider: the host's, or else the payment's number. None for an
+    attempt of a version that sent none, so that its call is repeated unchanged."""
     return (payment.reference or payment.number) if attempt.wire_format else None
 
 
 async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:
-    """The method that a payment saved, or was charged to, as long as it is not removed."""
+    """The method that a payment saved or charged; None once it is removed."""
     if payment.saved_method_id is not None:
         kept = await saved_methods.by_id(db, payment.saved_method_id)
     elif payment.save_method:
@@ -114,7 +114,7 @@ async def method_of(db: PracticeDb, payment: Payment) -> KeptMethod | None:
 
 
 async def shown(db: PracticeDb, found: list[KeptMethod]) -> list[KeptMethod]:
-    """Methods as they are shown: under the id of the oldest copy, with what the newest one says of the card."""
+    """Methods for display: the id of the oldest copy, with the newest copy's card details."""
     methods = []
     for kept in found:
         every = await saved_methods.copies(db, kept)
@@ -125,9 +125,9 @@ async def shown(db: PracticeDb, found: list[KeptMethod]) -> list[KeptMethod]:
 
 
 async def remove(desk: Desk, practice_id: int, method_id: str, actor: str) -> None:
-    """Remove a method with all its copies: nothing here can charge it again. What was charged stays as it is.
+    """Remove a method with all its copies: nothing here can charge it again. Past charges stay unchanged.
 
-    Where the provider can detach a copy, that is asked for at once, and again later until there is an answer.
+    If the provider can detach a copy, that is requested at once, and again later until there is an answer.
     """
     db = await desk.opening.practice(practice_id)
     kept = await saved_methods.by_id(db, method_id)
@@ -152,13 +152,13 @@ async def _detaches(desk: Desk, provider_code: str) -> bool:
     try:
         return entry is not None and handler_class(desk, entry).detach_saved_method is not None
     except HandlerMissing:
-        return True  # it may be loaded later, and the copies are not forgotten until then
+        return True  # it may be loaded later; until then the copies are not deleted
 
 
 async def detach_due(desk: Desk, db: PracticeDb) -> int:
-    """Detach removed copies at their providers, as far as a try is due. How many tries were made.
+    """Detach removed copies at their providers whose next try is due. Returns the number of tries.
 
-    Detaching a copy twice changes nothing, so a try whose answer was lost is simply made again.
+    Detaching a copy is idempotent, so a try whose answer was lost is repeated.
     """
     tried = 0
     for one in await saved_methods.to_detach(db, desk.shared_after(0)):
@@ -168,7 +168,7 @@ async def detach_due(desk: Desk, db: PracticeDb) -> int:
         try:
             await db.commit(unit)
         except Stale:
-            continue  # another worker has begun it
+            continue  # another worker has started it
         tried += 1
         place = saved_methods.token_place(one.id, one.environment)
         params = DetachSavedMethodParams(db.data_key.open(one.sealed_token, place), one.provider_customer_id)

@@ -1,7 +1,7 @@
-"""A link that was paid twice: one attempt of ours, two transactions of the provider's that both went through.
+"""Second transactions: a link that was paid twice, with one attempt here and two successes at the provider.
 
-Where a provider lets a payer try again under one reference (Flutterwave), nothing keeps a second success away. It becomes
-an attempt of its own, since refunds need a name to go back under, and settles as what it is: an excess.
+If a provider lets a payer try again under one reference (Flutterwave), a second success cannot be prevented. It becomes
+its own attempt, because a refund needs a reference to it, and settles as a duplicate payment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from polytill.storage.units import Unit
 
 
 def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
-    """Whether a success is told of another transaction than the one that paid this attempt."""
+    """Whether a success is about another transaction than the one that paid this attempt."""
     is_paid = attempt.state is AttemptState.succeeded and attempt.provider_transaction_id is not None
     other = fact.provider_transaction_id not in (None, attempt.provider_transaction_id)
     return is_paid and other and isinstance(fact.outcome, Succeeded)
@@ -35,10 +35,10 @@ def is_another(attempt: Attempt, fact: PaymentFact) -> bool:
 async def book(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: PaymentFact, source: str
 ) -> Unknown | NotSent | None:
-    """Ask the provider about that other transaction, and book what it says. Why not, where it could not be asked."""
+    """Look up the other transaction and book the result. Returns the outcome if the lookup failed, else None."""
     named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
     assert named is not None
-    # Counted before anything is asked: of two who hear of it at once, one has its number, and the other begins anew.
+    # Counted before the lookup: of two concurrent tasks, one gets the number, and the other starts again.
     number = len(await payments.attempts_of(db, payment.id)) + 1
     again = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
     if again is not None and (again.state is AttemptState.succeeded or again.payment_id != payment.id):
@@ -56,7 +56,7 @@ async def book(
     else:
         try:
             await _book_as_its_own(desk, db, payment, attempt, outcome, number, source)
-        except Duplicate:  # another delivery of it came first
+        except Duplicate:  # another webhook about it was first
             return Unknown(Reason.conflict)
     return None
 
@@ -64,15 +64,15 @@ async def book(
 async def _book_as_its_own(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded, number: int, source: str
 ) -> None:
-    """Another transaction that paid an attempt's link becomes an attempt in the unit that books it: the provider has
-    never heard of this one's id, and can be asked about the transaction alone."""
+    """Store another transaction that paid an attempt's link as an attempt of its own, in the unit that books it. The
+    provider does not know the new attempt's id, so lookups use the transaction's id alone."""
     now = desk.world.now()
     again = replace(
         attempt, id=new_id(desk.world), number=number, state=AttemptState.sent, created_at=now, updated_at=now,
         provider_transaction_id=outcome.provider_transaction_id, lookups=0,
     )  # fmt: skip
     detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
-    # Staff may have given a wrong id for the one payment that there is: they see that before they refund a duplicate.
+    # Staff may have given a wrong id for the only payment; the case shows that before they refund a duplicate payment.
     against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old=False)
 
     def also(unit: Unit) -> None:
@@ -83,7 +83,7 @@ async def _book_as_its_own(
 
 
 async def _not_booked(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Succeeded) -> None:
-    """It was paid again with another amount than was asked for: a person has to look."""
+    """Open a review case for a second transaction of another amount than requested."""
     unit = Unit()
     subject = f"{attempt.id}:{outcome.provider_transaction_id}"
     detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}

@@ -1,8 +1,8 @@
-"""The one place where a payment's money state changes: by a provider's answer, a webhook, or a lookup.
+"""Settles payments: the only place that changes a payment's money state, by a provider's answer, a webhook or a lookup.
 
-``decide`` is pure: what an outcome means for a payment and an attempt. ``settle`` writes it as one unit, compare-and-set
-on both rows; where another writer came first it reads again and decides anew. A provider's fact is never refused: what
-does not fit is booked as what it is, and put before a person.
+``decide`` is pure: it gives the meaning of an outcome for a payment and an attempt. ``settle`` writes it as one unit,
+compare-and-set on both rows; if another writer was first, it reads again and decides again. A provider's fact is never
+rejected: one that does not fit is booked for what it is and opens a review case.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _CLOSED_AS = {Reason.canceled: AttemptState.canceled, Reason.expired: AttemptSta
 
 @dataclass(slots=True)
 class Case:
-    """Something that a person has to look at."""
+    """A review case to open."""
 
     kind: str
     subject: str
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass(slots=True)
 class Verdict:
-    """What an outcome means. ``attempt`` None: nothing changes."""
+    """The meaning of an outcome. ``attempt`` None: nothing changes."""
 
     attempt: Attempt | None = None
     change: Change | None = None
@@ -68,14 +68,14 @@ class Verdict:
     cases: list[Case] = field(default_factory=list)
     action: NextAction | None = None
     uses_successor: bool = False
-    told_all: bool = True  # False: the money is there, and asking once more tells its fee, or the method to keep
+    told_all: bool = True  # False: paid, and one more lookup may return the fee or the method to save
 
 
 # ── Deciding ──
 
 
 def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Attempt | None = None) -> Verdict:
-    """What an outcome means for a payment and one of its attempts. Pure."""
+    """The meaning of an outcome for a payment and one of its attempts. Pure."""
     match outcome:
         case Succeeded(authorized_only=True):
             return _authorized(payment, attempt, outcome)
@@ -90,7 +90,7 @@ def decide(payment: Payment, attempt: Attempt, outcome: Outcome, successor: Atte
         case NotSent():
             return _closed(payment, attempt, AttemptState.not_sent, outcome, successor)
         case Unknown():
-            # Time alone does not find this out.
+            # Further lookups alone never resolve this.
             detail = {"attempt": attempt.id, "provider": attempt.provider_code}
             cases = [Case(OTHER_ACCOUNT, attempt.id, detail)] if outcome.code == OTHER_ACCOUNT else []
             if attempt.state is not AttemptState.sent:
@@ -113,7 +113,7 @@ def _with(attempt: Attempt, state: AttemptState, outcome: Outcome) -> Attempt:
         last = outcome.last_decline
         changed.reason, changed.raw_code, changed.detail = last.reason.value, last.code, last.detail
     elif isinstance(outcome, Succeeded) or attempt.state is AttemptState.unknown:
-        # Why an earlier answer was lost says nothing once the outcome is known. A decline stays beside an open payment.
+        # The reason of a lost answer is obsolete once the outcome is known. An open payment keeps its last decline.
         changed.reason = changed.raw_code = changed.detail = None
     return changed
 
@@ -127,7 +127,7 @@ def _fits(payment: Payment, attempt: Attempt, amount: Money) -> bool:
 
 
 def mismatch(attempt: Attempt, amount: Money) -> dict[str, Any]:
-    """What a person and the host are told of money that does not fit its attempt."""
+    """The detail of a case and event about an amount that does not fit its attempt."""
     return {
         "attempt": attempt.id,
         "expected": {"amount": attempt.amount, "currency": attempt.currency},
@@ -136,7 +136,7 @@ def mismatch(attempt: Attempt, amount: Money) -> dict[str, Any]:
 
 
 def _mismatch(attempt: Attempt, outcome: Succeeded) -> Verdict:
-    # Each transaction for itself: that another one does not fit either is news, also after the first was put away.
+    # One case per transaction: another one that does not fit opens a new case, also after the first was resolved.
     named = outcome.provider_transaction_id or attempt.provider_transaction_id
     subject = f"{attempt.id}:{named}" if named else attempt.id
     return Verdict(cases=[Case("amount_mismatch", subject, mismatch(attempt, outcome.amount))])
@@ -148,7 +148,7 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
     if not _fits(payment, attempt, outcome.amount):
         return _mismatch(attempt, outcome)
     is_rest = payment.status is PaymentStatus.authorized and attempt.state is AttemptState.authorized
-    before = payment.amount_captured if is_rest else 0  # captures of the same authorization that are booked already
+    before = payment.amount_captured if is_rest else 0  # captures of the same authorization that are already booked
     amount, provider = outcome.amount.minor - before, f"provider:{attempt.provider_code}"
     if amount < 0:
         return _mismatch(attempt, outcome)
@@ -158,7 +158,7 @@ def _succeeded(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdic
     if payment.status is PaymentStatus.succeeded or (
         payment.status is PaymentStatus.authorized and attempt.state is not AttemptState.authorized
     ):
-        # Another attempt has won already: the payer paid twice. Booked apart, and a person gives it back.
+        # Another attempt has already succeeded: a duplicate payment. It is booked separately, and a person refunds it.
         case = Case("excess", attempt.id, {"attempt": attempt.id, "amount": amount, "currency": attempt.currency})
         return Verdict(changed, None, [Entry("excess", provider, "excess", amount, attempt.currency), *fee], [case])
     entries = [*([partial_captures.taken(payment, attempt, amount)] if amount else []), *fee]
@@ -185,7 +185,7 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         return Verdict(_with(attempt, attempt.state, outcome), *more)
     if outcome.fee is None or payment.provider_fee is not None or not is_the_one:
         return Verdict()
-    # Nothing but the fee is news; the lookups end with it.
+    # Only the fee is new, and ends the lookups.
     change = Change(
         payment.status, provider_response=outcome.response, provider_fee=outcome.fee.minor,
         provider_fee_currency=outcome.fee.currency,
@@ -221,7 +221,7 @@ def _authorized(payment: Payment, attempt: Attempt, outcome: Succeeded) -> Verdi
 def _moved(
     payment: Payment, attempt: Attempt, outcome: NeedsAction | Pending, state: AttemptState, status: PaymentStatus
 ) -> Verdict:
-    """The attempt is under way: the payer must act, or the provider is working."""
+    """The attempt is in progress: the payer must act, or the provider is processing."""
     stays = attempt.state is state
     if not stays and state not in ATTEMPT_NEXT[attempt.state]:
         return Verdict()
@@ -260,14 +260,15 @@ def _closed(
     is_authorization = (
         payment.status is PaymentStatus.authorized
         and attempt.state is AttemptState.authorized
-        and payment.provider_transaction_id in (None, attempt.provider_transaction_id)  # not a second hold beside it
+        and payment.provider_transaction_id
+        in (None, attempt.provider_transaction_id)  # not a second authorization beside it
     )
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing) and not is_authorization:
         return Verdict(changed)
     if successor is not None and not is_authorization:
         return Verdict(changed, Change(PaymentStatus.processing), uses_successor=True)
     response = outcome.response if isinstance(outcome, Declined) else None
-    if is_authorization and payment.amount_captured:  # the rest is released: what was taken of it stays
+    if is_authorization and payment.amount_captured:  # the rest is released; the captured part stays
         done = replace(attempt, state=AttemptState.succeeded)
         return Verdict(done, Change(PaymentStatus.succeeded, provider_response=response, clear_reasons=True))
     if state in (AttemptState.canceled, AttemptState.expired):
@@ -294,27 +295,27 @@ async def settle(
     is_new: bool = False,
     decided: OperatorCase | None = None,
 ) -> tuple[Payment, Attempt]:
-    """Write what an outcome means, with ledger, audit and cases, as one unit. Both rows as they stand afterwards.
+    """Write the meaning of an outcome, with ledger, audit and cases, as one unit. Returns both rows as updated.
 
-    ``successor`` is the next attempt, put on disk if this one turns out closed. ``also`` adds steps to the same unit
-    (the webhook event that brought the fact, the capture that was asked for), also where nothing else changes.
-    ``unless_moved``: the outcome was concluded from the attempt's state; where another has moved it, nothing is written.
-    ``unless_closed``: only where another has closed it meanwhile, nothing is written.
-    ``is_new``: the unit puts the attempt on disk, too. ``Duplicate`` where another has its number.
-    ``decided``: the case that ``also`` resolves, as staff decided.
+    - ``successor``: the next attempt, stored if this one is closed for certain.
+    - ``also``: further steps of the unit (the webhook event of the fact, the requested capture), even without a change.
+    - ``unless_moved``: the outcome depends on the attempt's state; write nothing if another writer has moved it.
+    - ``unless_closed``: write nothing only if another writer has closed the attempt meanwhile.
+    - ``is_new``: the unit stores the attempt, too. ``Duplicate`` if its number is taken.
+    - ``decided``: the case that ``also`` resolves, as staff decided.
     """
     read, concluded_from = attempt, attempt.state
     for _ in range(TRIES):
         outcome = await as_end(desk, db, payment, attempt, outcome)
         verdict = decide(payment, attempt, outcome, successor)
         if isinstance(outcome, NotSent) and attempt.state is not concluded_from:
-            verdict = Verdict()  # others have asked about it since, and to ask may have been to repeat the call
+            verdict = Verdict()  # others have looked it up since, which may have repeated the call
         if isinstance(outcome, NeedsAction) and source != "answer" and _has_gone_on(read, attempt):
-            verdict = Verdict()  # it may be about a step that the payer has done by now
+            verdict = Verdict()  # it may be about a step that the payer has completed since
         may_be_old = source == "webhook" or attempt.state is not concluded_from
         against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old)
         asked = source == "lookup" and attempt.state is concluded_from
-        # Read before the unit is begun: who breaks off here leaves no work open.
+        # Read before the unit starts, so that an exception here leaves no work open.
         queue = await noted_attempt(desk, db, payment, attempt, verdict.attempt, outcome, asked, decided)
         named = await identified(desk, attempt, outcome)
         now = desk.world.now()
@@ -338,7 +339,7 @@ async def settle(
         queue(unit)
         try:
             await db.commit(unit)
-        except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another put its successor on disk first
+        except (Stale, CheckRefused, Duplicate) as refused:  # Duplicate: another task stored its successor first
             if is_new and isinstance(refused, Duplicate):
                 raise
             payment, attempt = await _again(db, payment, attempt)
@@ -355,7 +356,7 @@ async def settle(
 
 
 def _has_gone_on(read: Attempt, attempt: Attempt) -> bool:
-    """Whether an attempt's next step is another one than it was when the attempt was read."""
+    """Whether an attempt's next action has changed since the attempt was read."""
     if read.state is not AttemptState.needs_action:
         return False
     return (read.state, read.next_action) != (attempt.state, attempt.next_action)
@@ -364,8 +365,8 @@ def _has_gone_on(read: Attempt, attempt: Attempt) -> bool:
 async def reopen(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, source: str, also: Callable[[Unit], None]
 ) -> Payment:
-    """A payment that failed is tried again: its next attempt is put on disk. ``Stale`` where it is no longer failed,
-    ``Duplicate`` where another was first; only the caller knows that every earlier attempt is closed for certain."""
+    """Try a failed payment again: store its next attempt. ``Stale`` if it is no longer failed, ``Duplicate`` if another
+    task was first. The caller must know that every earlier attempt is closed for certain."""
     now = desk.world.now()
     change = Change(PaymentStatus.processing, provider_code=attempt.provider_code, clear_reasons=True)
     unit = Unit()
@@ -378,7 +379,7 @@ async def reopen(
 
 
 async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Payment, Attempt]:
-    """Both rows as they stand now; a new attempt is not on disk yet."""
+    """Both rows as they are now; a new attempt is not stored yet."""
     fresh = await payments.by_id(db, payment.id)
     assert fresh is not None
     return fresh, await payments.attempt_by_id(db, attempt.id) or attempt

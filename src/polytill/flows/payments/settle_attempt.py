@@ -1,4 +1,4 @@
-"""The attempt's half of ``settle``: its row after a fact, and when its provider is asked about it the next time."""
+"""The attempt's part of ``settle``: its row after a fact, and its next lookup."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
 from polytill.storage.units import Unit
 
-# How often the provider is asked for the fee or the method to keep once the money is there.
+# The number of lookups for the fee or the method to save after the payment was received.
 ASKED_FOR_THE_REST = 3
 
 
 def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
-    """Nothing is new: when to ask the next time. What is still to be told of money that is there is not given up for one
-    answer that was lost."""
+    """Schedule the next lookup if nothing has changed. One lost answer does not end the lookups for details that a
+    received payment still lacks."""
     lookups, state = attempt.lookups + 1, attempt.state
     if state is AttemptState.succeeded and isinstance(outcome, Unknown) and lookups < ASKED_FOR_THE_REST:
         next_at = next_lookup(AttemptState.pending, lookups, now)
@@ -37,7 +37,7 @@ def timed(
     desk: Desk, db: PracticeDb, payment: Payment, before: Attempt, changed: Attempt, now: datetime,
     action: NextAction | None, told_all: bool,
 ) -> None:  # fmt: skip
-    """Set on an attempt that has changed when it is asked about next, and what its payer must do."""
+    """Set the next lookup and the payer's next action on an attempt that has changed."""
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0
     changed.next_lookup_at = next_lookup(changed.state, changed.lookups, now)
@@ -51,7 +51,7 @@ def timed(
 
 
 def _by_expiry(payment: Payment, state: AttemptState, next_at: datetime | None, now: datetime) -> datetime | None:
-    """A link is asked about again when its payment expires at the latest: it is closed then, not up to an hour later."""
+    """A link is looked up no later than its payment's expiry, so that it is closed then, not up to an hour later."""
     if state is AttemptState.needs_action and next_at and payment.expires_at and now < payment.expires_at:
         return min(next_at, payment.expires_at)
     return next_at

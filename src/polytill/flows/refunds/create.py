@@ -1,4 +1,4 @@
-"""Giving money back: reserve, call, record. The reservation is held by the database, the outcome by ``settle``."""
+"""Creates refunds: reserve, call, settle. The database holds the reservation; ``settle`` records the outcome."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-# The code of the refusal to refund what an open chargeback is about.
+# The error code of a refund of an amount under an open chargeback.
 DISPUTED = "payment_disputed"
 
 
@@ -41,13 +41,13 @@ async def create_refund(
     desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
     actor: str, accept_dispute_risk: bool = False,
 ) -> tuple[Refund, bool]:  # fmt: skip
-    """Refund part or all of what is left. Whether the key was known is the second value.
+    """Refund part or all of the refundable amount. The second value tells whether the key was known.
 
-    What an open chargeback is about is refunded only with ``accept_dispute_risk``: a lost dispute pays the customer the
-    same money again, and a refund does not end the dispute.
+    An amount under an open chargeback is refunded only with ``accept_dispute_risk``: a lost dispute pays the customer
+    the same money again, and a refund does not end the dispute.
 
-    Decided anew where it could not be put on disk as it was decided: less may be left by now, or as much as was asked
-    for all the same (another refund failed meanwhile, or the server let another transaction go first).
+    Decides again if the refund could not be stored as decided: less may be refundable by now, or the full amount after
+    all (another refund failed meanwhile, or the server let another transaction go first).
     """
     for _ in range(TRIES):
         db, payment = await find(desk, practice_id, payment_id)
@@ -61,7 +61,7 @@ async def create_refund(
         except Stale:
             continue
         except Conflict:
-            # Of two at once under one key, the second may see what the first has reserved before it sees its key.
+            # Of two concurrent requests under one key, the second may see the first one's reservation before its key.
             known = await refunds.by_key(db, key)
             if known is None:
                 raise
@@ -132,7 +132,7 @@ def _replayed(refund: Refund, request_hash: str) -> Refund:
 
 
 async def can_refund(desk: Desk, attempt: Attempt) -> None:
-    """``Conflict`` where the attempt's provider has no refunds, ``NotNow`` where its handler is missing."""
+    """``Conflict`` if the attempt's provider has no refunds, ``NotNow`` if its handler is missing."""
     handler = await handler_of(desk, attempt)
     if handler is None:
         raise handler_is_missing(attempt.provider_code)
@@ -141,7 +141,7 @@ async def can_refund(desk: Desk, attempt: Attempt) -> None:
 
 
 async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
-    """Call the provider for a refund that is on disk, and settle by its answer."""
+    """Call the provider for a stored refund, and settle by its answer."""
     params = RefundParams(
         refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
         _is_full(payment, attempt, refund), refund.reason,
@@ -151,12 +151,12 @@ async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, r
 
 
 def _is_full(payment: Payment, attempt: Attempt, refund: Refund) -> bool:
-    """Whether it gives back everything that its attempt has taken."""
+    """Whether it refunds everything that its attempt has taken."""
     return refund.amount == (attempt.amount if refund.returns_excess else payment.amount_captured)
 
 
 async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "lookup") -> Refund:
-    """Ask the provider what became of a refund, and settle by its answer."""
+    """Look up the outcome of a refund, and settle by the answer."""
     refund, outcome = await ask(desk, db, refund, source)
     return await settle_refund(desk, db, refund, outcome, source)
 
@@ -164,11 +164,11 @@ async def refresh(desk: Desk, db: PracticeDb, refund: Refund, source: str = "loo
 async def ask(
     desk: Desk, db: PracticeDb, refund: Refund, source: str, called: str | None = None
 ) -> tuple[Refund, Outcome]:
-    """A refund as it stands now, and what the provider says of it. ``Unknown`` where its answer proves nothing.
+    """A refund as it is now, and the provider's answer about it. ``Unknown`` if the answer proves nothing.
 
-    ``called`` is the provider's id as a delivery gives it. To ask without an id may mean to repeat the call: one that is
-    still on its way is called unknown first (if it then ends without having got there, that proves nothing any more),
-    and one that was not sent is not asked about, for somebody was told so and may have asked for another.
+    ``called``: the provider's id from a webhook. A lookup without an id may repeat the call. So a refund whose call is
+    in progress first becomes unknown (if that call then reports "not sent", this proves nothing any more). One that was
+    not sent is not looked up, because somebody was told so and may have requested another.
     """
     fresh = await refunds.by_id(db, refund.id)
     assert fresh is not None
@@ -193,7 +193,7 @@ async def ask(
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     if handler is None:
         return refund, Unknown(Reason.config)
-    # Its maker's clock may have been wrong, and so may ours: the horizon counts from when this process found it open.
+    # Our clock, or the one that wrote the refund, may be wrong: the horizon counts from this process's first look.
     is_late = desk.open_for_s(refund.id, refund.updated_at) >= desk.horizon_s(handler)
     repeated = handler.lookup_repeats_refund and refund_id is None and age_s < handler.idempotency_window_s
     return refund, _interpreted(outcome, is_late, repeated)
@@ -202,7 +202,7 @@ async def ask(
 async def fetched_refund(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, hint: RefundFact
 ) -> RefundFact | Unknown | NotSent:
-    """What the provider itself says of a refund that is none of ours, by its id, else as the only one of its amount."""
+    """The provider's answer about a refund that was not made here, by its id, else as the only one of its amount."""
     known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
     params = RefundLookupParams(
         "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
@@ -218,13 +218,13 @@ async def fetched_refund(
 
 
 def _interpreted(outcome: Outcome, is_late: bool, repeated: bool) -> Outcome:
-    """What the answer to a lookup proves. A question that did not get through proves nothing."""
+    """What a lookup's answer proves. A lookup that did not get through proves nothing."""
     if not isinstance(outcome, NotSent):
         return outcome
     if repeated and outcome.reason in REFUSED_AGAIN:
-        # The identical request was refused: had the first one worked, its result had come back.
+        # The identical request was rejected: if the first one had worked, its result would have been returned.
         return outcome
-    # A refund moves money: "not found" proves nothing while the first call may still be running over there.
+    # A refund moves money: "not found" proves nothing while the first call may still be running at the provider.
     if outcome.reason is Reason.not_found and is_late:
         return outcome
     return Unknown(outcome.reason, outcome.code, outcome.detail)
@@ -237,7 +237,7 @@ async def listed(desk: Desk, practice_id: int, payment_id: str) -> list[Refund]:
 
 
 async def refresh_by_id(desk: Desk, practice_id: int, payment_id: str, refund_id: str) -> Refund:
-    """One refund, after asking the provider where its outcome is open."""
+    """One refund, after a lookup if its outcome is open."""
     db, _ = await find(desk, practice_id, payment_id)
     refund = await refunds.by_id(db, refund_id)
     if refund is None or refund.payment_id != payment_id:

@@ -1,4 +1,4 @@
-"""The dispute part of ``settle``: what is known of a dispute, what a lost one costs, and the review cases and events of it.
+"""The dispute part of ``settle``: the state of a dispute, the loss from a lost one, and its review cases and events.
 
 An inquiry is a question without funds withdrawn. It has a case and events of its own, and may become a chargeback.
 """
@@ -30,7 +30,7 @@ from polytill.storage.payments import Attempt, Payment
 from polytill.storage.refunds import DISPUTE_WON
 from polytill.storage.units import Unit
 
-# The cases of a dispute that is open, by kind: both end with it.
+# The cases of an open dispute, by kind: both end with the dispute.
 OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.chargeback: ("dispute_open", "open")}
 
 
@@ -38,10 +38,10 @@ async def apply_dispute_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also,
     is_current: bool = False,
 ) -> None:  # fmt: skip
-    """Record a dispute about an attempt of a payment; what a lost one took of a success is booked.
+    """Record a dispute about an attempt of a payment, and book what a lost one took.
 
-    ``is_current``: the provider says so now (a listing), which an older delivery does not: one that was decided, and is
-    decided otherwise by now, is then booked as it is.
+    ``is_current``: the fact is the provider's current state (from a listing), unlike an older webhook. If it differs
+    from the recorded end of a dispute, it is booked.
     """
     fact = _priced(attempt, fact)
     for _ in range(TRIES):
@@ -60,13 +60,13 @@ async def apply_dispute_fact(
         try:
             await db.commit(unit)
             return
-        except (Stale, CheckRefused, Duplicate):  # Duplicate: other news of it came first
+        except (Stale, CheckRefused, Duplicate):  # Duplicate: another fact about it was first
             continue
     raise Stale
 
 
 def _priced(attempt: Attempt, fact: DisputeFact) -> DisputeFact:
-    """A fact whose amount came without a currency is in its attempt's."""
+    """A fact with its amount in its attempt's currency, if the amount came without one."""
     if fact.amount is not None or fact.bare_amount is None:
         return fact
     with suppress(InvalidAmount):
@@ -76,7 +76,7 @@ def _priced(attempt: Attempt, fact: DisputeFact) -> DisputeFact:
 
 
 async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) -> Attempt:
-    """The attempt whose money it is about. Two that were paid under one reference are told apart by the provider's id."""
+    """The attempt whose money is disputed. The provider's id tells apart two that were paid under one reference."""
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return attempt
@@ -93,7 +93,7 @@ async def _write(
     if _is_outdated(before, fact, is_current):
         if before is not None and state is not DisputeState.open:
             await _other_end(desk, db, unit, payment, before, state)
-        return  # decided once; an older delivery changes nothing
+        return  # already ended; an older webhook changes nothing
     dispute = _dispute(desk, payment, attempt, before, fact)
     owner = attempt
     if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
@@ -109,7 +109,7 @@ async def _write(
 
 
 def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) -> bool:
-    """Whether a dispute has ended, and this tells of it as open, or as ended otherwise and does not say so of now."""
+    """Whether a dispute has ended, and the fact reports it as open, or reports another end without ``is_current``."""
     if before is None:
         return False
     state = DisputeState(fact.state)
@@ -119,9 +119,9 @@ def _is_outdated(before: Dispute | None, fact: DisputeFact, is_current: bool) ->
 
 
 async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
-    """Book back what was taken for a dispute that ended in the practice's favour, and that the provider shows as returned.
+    """Reverse the reversals of a dispute that ended in the practice's favor, if its money is shown as returned.
 
-    Before the dispute itself is written: news that a crash cut short in between are applied again.
+    Runs before the dispute itself is written, so that after a crash in between the fact is applied again.
     """
     if dispute.state not in reversals.IN_FAVOUR:
         return
@@ -136,15 +136,15 @@ async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
 
 
 def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | None, fact: DisputeFact) -> Dispute:
-    """The dispute as it is known from now on. News of one that is open may come in any order: what an older delivery
-    does not say, or says of an earlier stage, changes nothing."""
+    """The dispute in its next state. Facts about an open dispute may arrive in any order: an older webhook that omits a
+    value, or reports an earlier stage, does not overwrite what is known."""
     now, state = desk.world.now(), DisputeState(fact.state)
     amount = fact.amount.minor if fact.amount else None
     kind, withdrawn, due_at = DisputeKind(fact.kind), fact.funds_withdrawn, fact.due_at
     reason = DisputeReason(fact.reason) if fact.reason else None
     provider_reason, owner, funds_returned = fact.provider_reason, attempt.id, fact.funds_returned
     if before is not None:
-        # What was lost is lost once: a repeat tells no other amount, only one that was missing.
+        # A loss counts once: a repeat does not change the amount, but adds one that was missing.
         has_ended = before.state is not DisputeState.open and before.state is state
         if amount is None or (has_ended and before.amount is not None):
             amount = before.amount
@@ -152,11 +152,11 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
             kind = before.kind
         if state is DisputeState.open:
             withdrawn = withdrawn or before.funds_withdrawn
-        elif has_ended:  # one that does not show the money again leaves what was shown
+        elif has_ended:  # a fact that does not show the returned money does not delete the earlier one that did
             funds_returned = funds_returned or before.funds_returned
         due_at, reason = due_at or before.due_at, reason or before.reason
         provider_reason = provider_reason or before.provider_reason
-        # Of whom it was booked as lost stays written, too.
+        # The attempt whose loss was booked does not change, either.
         owner = before.attempt_id if before.booked and before.attempt_id else owner
     return Dispute(
         before.id if before else new_id(desk.world), payment.id, payment.practice_id, payment.environment,
@@ -172,7 +172,7 @@ def _dispute(desk: Desk, payment: Payment, attempt: Attempt, before: Dispute | N
 async def _follow(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute | None, dispute: Dispute
 ) -> None:
-    """Open and end the cases of a dispute that has changed, and tell the host application."""
+    """Open and close the cases of a dispute that has changed, and add its event."""
     is_news = before is None or before.state is not dispute.state
     escalated = before is not None and before.kind is not dispute.kind
     detail, name = view(dispute), dispute.provider_dispute_id
@@ -200,7 +200,7 @@ async def _follow(
 
 
 def view(dispute: Dispute) -> dict[str, Any]:
-    """A dispute as cases and events tell it, and the API: amounts in minor units of ``currency``."""
+    """A dispute in cases, events and the API: amounts in minor units of ``currency``."""
     return {
         "dispute": dispute.provider_dispute_id, "kind": dispute.kind.value, "state": dispute.state.value,
         "providerState": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
@@ -210,19 +210,19 @@ def view(dispute: Dispute) -> dict[str, Any]:
 
 
 def _differs(before: Dispute, dispute: Dispute) -> bool:
-    """Whether something changed that a host or a person would act on."""
+    """Whether a value changed on which a host or a person acts."""
     then, now = view(before), view(dispute)
     return any(then[name] != now[name] for name in ("amount", "dueAt", "fundsWithdrawn"))
 
 
 def _noun(dispute: Dispute) -> str:
-    """An inquiry is told as one, unless it took money."""
+    """The name in events: an inquiry, unless it took money."""
     is_inquiry = dispute.kind is DisputeKind.inquiry and dispute.state is not DisputeState.lost
     return "inquiry" if is_inquiry else "dispute"
 
 
 def _event(dispute: Dispute) -> str:
-    """The type of the event: ``inquiry.opened`` and ``.closed``; ``dispute.opened``, ``.won``, ``.lost`` and ``.closed``."""
+    """The event's type: ``inquiry.opened`` and ``.closed``; ``dispute.opened``, ``.won``, ``.lost`` and ``.closed``."""
     noun = _noun(dispute)
     if dispute.state is DisputeState.open:
         return f"{noun}.opened"
@@ -234,7 +234,7 @@ def _audited(dispute: Dispute) -> str:
 
 
 async def confirm_end(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
-    """The provider says now that a dispute ended as it is known: a case about another end is over."""
+    """Close the cases about another end of a dispute, because the provider now confirms the recorded one."""
     unit = Unit()
     await _end_others(desk, db, unit, dispute)
     if unit.steps:
@@ -242,7 +242,7 @@ async def confirm_end(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
 
 
 async def _end_others(desk: Desk, db: PracticeDb, unit: Unit, dispute: Dispute) -> None:
-    """End the cases about the end of a dispute, now that it is certain; that it is lost stays for a person to read."""
+    """Close the cases about a dispute's end once it is certain. The case of a loss stays open until staff resolve it."""
     name, why = dispute.provider_dispute_id, f"dispute_{dispute.state.value}"
     for state in (DisputeState.won, DisputeState.lost, DisputeState.closed):
         if state is not DisputeState.lost or state is not dispute.state:
@@ -252,7 +252,7 @@ async def _end_others(desk: Desk, db: PracticeDb, unit: Unit, dispute: Dispute) 
 async def _open_again(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, detail: dict[str, Any]
 ) -> None:
-    """Open a case; one that ended because the dispute had another end meanwhile is opened again."""
+    """Open a case, or reopen one that was closed because the dispute had another end meanwhile."""
     known = next(iter(await cases.listed(db, "resolved", kind, subject=subject)), None)
     if known is None or not str(known.detail["resolution"]["action"]).startswith("dispute_"):
         open_case(desk, unit, payment, kind, subject, detail)
@@ -271,7 +271,7 @@ async def _end_case(desk: Desk, db: PracticeDb, unit: Unit, kind: str, subject: 
 async def _other_end(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Dispute, state: DisputeState
 ) -> None:
-    """What was decided is decided otherwise, as on an appeal: which of the two came last is not told. A person looks."""
+    """Open a case if a dispute gets another end, as on an appeal: nothing tells which end came last."""
     detail = {**view(before), "state": state.value, "was": before.state.value}
     subject = f"{before.provider_dispute_id}:{state.value}"
     await _open_again(desk, db, unit, payment, f"dispute_{state.value}", subject, detail)
@@ -281,7 +281,7 @@ async def count_dispute(
     desk: Desk, db: PracticeDb, case: OperatorCase, before: Dispute, counted_as: CountedAs,
     resolution: dict[str, Any], actor: str,
 ) -> None:  # fmt: skip
-    """Book a lost dispute as staff decided that it counts beside the refunds; ends the case where nothing is left open."""
+    """Book a lost dispute as staff decided that it counts beside the refunds. Closes the case if all is clear then."""
     payment = await payments.by_id(db, before.payment_id)
     attempt = await payments.attempt_by_id(db, case.subject)
     assert payment is not None

@@ -1,7 +1,7 @@
-"""Refunds that a provider lists and we do not know: made in its dashboard, and their delivery lost or never switched on.
+"""Refunds that only the provider knows: made in its dashboard, and their webhook lost or not turned on.
 
-As with payments, a listing is only a hint: what is booked is what the provider says of the one refund when it is asked.
-Refunds that we know as done are asked about again later, for they may come back.
+As with payments, a listing only triggers a lookup: the provider's answer about the one refund is booked. Refunds that
+are known as done are looked up again later, because they may be reversed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
-# The ages at which a refund that is done is asked about again: a closed card sends the money back within days, and Stripe
-# speaks of up to 30 of them (https://docs.stripe.com/refunds).
+# The ages at which a refund that is done is looked up again: a closed card returns the money within days, and Stripe
+# mentions up to 30 of them (https://docs.stripe.com/refunds).
 ASKED_AGAIN_AT = (timedelta(days=2), timedelta(days=7), timedelta(days=14), timedelta(days=31))
 
 
 class _UnderWay(Exception):
-    """The call of a refund of the same payment has not been answered yet."""
+    """The call of a refund of the same payment is still in progress."""
 
 
 async def lists_refunds(desk: Desk, attempt: Attempt) -> bool:
-    """Whether the provider that an attempt was made at lists refunds."""
+    """Whether an attempt's provider lists refunds."""
     handler = await handler_of(desk, attempt)
     return handler is not None and handler.list_refunds is not None
 
@@ -50,8 +50,8 @@ async def compare_refunds(
     until: datetime,
     looks: Looks,
 ) -> list[RefundFact] | None:
-    """Look at each refund that is listed between two moments. Those that are not settled, for the provider says nothing
-    certain of them; None where it lists nothing now, or the call of a refund that may be one of them is under way."""
+    """Reconcile each refund that is listed in a period. Returns those without a certain answer from the provider. None
+    if the provider lists nothing now, or the call of a refund that may be one of them is in progress."""
     handler = handler_class(desk, (await desk.catalog())[configuration.provider_code])
     if handler.list_refunds is None:
         return []
@@ -73,7 +73,7 @@ async def compare_refunds(
 async def tell_unsettled(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, fact: RefundFact
 ) -> bool:
-    """Put a refund before a person that the provider has listed for long, and says nothing certain of."""
+    """Open a review case for a refund that was listed long ago and about which nothing is certain yet."""
     attempt = await attempt_listed(db, configuration, environment, fact)
     payment = await payments.by_id(db, attempt.payment_id) if attempt else None
     if payment is None:
@@ -89,8 +89,8 @@ async def ask_again(
     desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime,
     looks: Looks, asked: set[str],
 ) -> None:  # fmt: skip
-    """Ask about each refund that is done and came of age between two moments. Only that it came back is news. ``asked``:
-    those that were asked about already, when the same time was compared before; the others are added."""
+    """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
+    anything. ``asked``: refunds already looked up for the same period; this call adds the others."""
     for age in ASKED_AGAIN_AT:
         for refund_id in await refunds.done_between(db, configuration.id, environment, since - age, until - age):
             if refund_id not in asked:
@@ -113,21 +113,21 @@ async def _look_at(
 ) -> bool:
     attempt = await attempt_listed(db, configuration, environment, fact)
     if attempt is None:
-        return True  # of a payment that is none of ours
+        return True  # the payment was not made here
     ours = await refunds.of_payment(db, attempt.payment_id)
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(fact.state)
     the_one = next((refund for refund in ours if refund.provider_refund_id == fact.provider_refund_id), None)
     if the_one is not None and fact.provider_dispute_id is not None and the_one.provider_dispute_id is None:
         await learn_dispute(desk, db, the_one, fact.provider_dispute_id)
     if the_one is not None and fact.state == "unknown" and the_one.state is not RefundState.sent:
-        await refunding.refresh(desk, db, the_one)  # its words are kept, and a case opens in time
+        await refunding.refresh(desk, db, the_one)  # its message is stored, and a case opens in time
         return True
     if the_one is not None and (agreeing is None or the_one.state in agreeing):
         return True
     if any(refund.state is RefundState.sent for refund in ours):
-        raise _UnderWay  # it may be this one
+        raise _UnderWay  # it may be the listed refund
     for refund in ours:
-        # It may be this one, whose answer was lost, or whose end was told without a name.
+        # It may be the listed refund: its answer was lost, or its end was reported without an id.
         if refund is the_one or (refund.provider_refund_id is None and refund.state not in REFUND_VOID):
             await refunding.refresh(desk, db, refund)
     ours = await refunds.of_payment(db, attempt.payment_id)
@@ -141,8 +141,8 @@ async def _look_at(
     if isinstance(told, Unknown | NotSent):
         return False
     if attempt.state is not AttemptState.succeeded:
-        # Of money that is not booked, though its payment was compared before this: what became of it is not known yet;
-        # or the provider's own word is that it was not paid, or with another amount, of which a person is told.
+        # The payment's money is not booked, although the payment was reconciled before. Either its outcome is still
+        # unknown; or the provider's own answer is that it was not paid, or with another amount, which has a case.
         if attempt.state in (AttemptState.sent, AttemptState.unknown):
             return False
         paid = await fetched(desk, db, attempt, fact.provider_transaction_id)
@@ -152,9 +152,9 @@ async def _look_at(
         if attempt.state is not AttemptState.succeeded:
             return True
     if told.amount is None:
-        return True  # it failed, and is none of ours: nothing was given back
+        return True  # it failed, and was not made here: nothing was refunded
     for refund in await apply_refund_fact(desk, db, payment, attempt, told, no_delivery):
-        # One that was taken for over, or several that it may be: the provider says which, and what became of it.
+        # The listed refund was recorded as ended, or may be one of several: the provider tells which, and its outcome.
         called = told.provider_refund_id if told.reference == refund.id else None
         refund, outcome = await refunding.ask(desk, db, refund, "lookup", called)
         await settle_refund(desk, db, refund, outcome, "lookup")
@@ -163,6 +163,6 @@ async def _look_at(
 
 
 def _is_it(refund: Refund, told: RefundFact) -> bool:
-    """Whether what is told of a refund is known of this one."""
+    """Whether a refund already has what a fact reports."""
     agreeing = {"succeeded": REFUND_DONE, "failed": REFUND_VOID}.get(told.state)
     return refund.provider_refund_id == told.provider_refund_id and (agreeing is None or refund.state in agreeing)

@@ -1,8 +1,9 @@
-"""The refund half of ``settle``: what a fact means for a refund, its payment's amounts, and the ledger.
+"""The refund part of ``settle``: what a fact changes in a refund, its payment's amounts, and the ledger.
 
-A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. What
-a provider refunds beyond what was captured is booked apart (``excess_refunded``). Which of it is the same money as a
-lost dispute, and whether more was returned than was captured, is decided in ``flows/payments/returned_amounts.py``.
+A refund holds a reservation, or is booked, or holds nothing; a change of state moves its amount between the three. An
+amount that a provider refunds beyond the captured amount is booked apart (``excess_refunded``).
+``flows/payments/returned_amounts.py`` decides how much of it is the same money as a lost dispute, and whether more was
+returned than captured.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from polytill.storage.refunds import DISPUTE_WON, Refund, excess_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
-# The provider took these on, and gave nothing back in the end.
+# The provider accepted these, and refunded nothing in the end.
 CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
 OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
 
 
 def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
-    """The state that an outcome leads to; None where it is no news. Pure."""
+    """The state that an outcome leads to; None if nothing changes. Pure."""
     state: RefundState
     match outcome:
         case Succeeded():
@@ -65,8 +66,8 @@ async def settle_refund(
     desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None,
     decided: OperatorCase | None = None,
 ) -> Refund:  # fmt: skip
-    """Write what an outcome means for a refund, as one unit. The refund as it stands afterwards. ``decided``: the case that
-    ``also`` resolves, as staff decided."""
+    """Write the meaning of an outcome for a refund, as one unit. Returns the refund as it is afterwards. ``decided``:
+    the case that ``also`` resolves, as staff decided."""
     seen, is_anothers = refund.state, False
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
@@ -104,7 +105,7 @@ async def settle_refund(
             await db.commit(unit)
         except (Stale, CheckRefused, Duplicate) as refused:
             if isinstance(refused, Duplicate) and not isinstance(outcome, NotSent | Unknown):
-                # What it was told to be is booked already, as another refund: it cannot be this one, too.
+                # The refund in the answer is already booked as another refund: it cannot be this one, too.
                 is_anothers, outcome = True, replace(outcome, provider_transaction_id=None)
             fresh = await refunds.by_id(db, refund.id)
             assert fresh is not None
@@ -128,8 +129,8 @@ async def settle_refund(
 
 
 def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
-    """The further refund that an answer about one that is done tells of, under another id than the one it is known by: a
-    refund of the same amount was made in the dashboard meanwhile, and taken for ours."""
+    """The further refund that an answer about a done refund reports, under another id than the stored one: somebody
+    made a refund of the same amount in the dashboard meanwhile, and it was mistaken for ours."""
     if refund.state not in REFUND_DONE or not isinstance(outcome, Succeeded | Pending) or outcome.amount is None:
         return None
     told, known = outcome.provider_transaction_id, refund.provider_refund_id
@@ -140,9 +141,9 @@ def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
 
 
 def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
-    """Whether a refund has moved on since this was told: an answer to its own call that was read late, or a delivery that
-    was applied beside a later one. It does not bring a refund that has ended to life again; and "not sent" of a call that
-    others have asked about since says nothing, for they may have repeated it."""
+    """Whether a refund has changed since this outcome was observed: its own call's answer was read late, or a webhook
+    was applied in parallel with a later one. It does not restore a refund that has ended. "Not sent" proves nothing
+    about a call that others have looked up since, because they may have repeated it."""
     if isinstance(outcome, NotSent) and seen is not refund.state:
         return True
     answered = getattr(outcome, "provider_transaction_id", None)
@@ -163,7 +164,7 @@ def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
 
 
 def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
-    """What is kept of an answer that moves nothing: the provider's id, or its words and when to ask again."""
+    """Store what an answer without a change of state tells: the provider's id, or its message and the next lookup."""
     learnt = getattr(outcome, "provider_transaction_id", None)
     if learnt is not None and refund.provider_refund_id is None:
         same = replace(refund, provider_refund_id=learnt, updated_at=now)
@@ -178,9 +179,9 @@ async def _move(
     desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str,
     adopted: bool = False,
 ) -> None:  # fmt: skip
-    """The amounts, the refund row, the ledger and the audit line of one change of state.
+    """Write the amounts, the refund row, the ledger and the audit line of one change of state.
 
-    ``adopted``: the row is new, and nothing about the payment may have changed since it was read.
+    ``adopted``: the row is new, and the payment must not have changed since it was read.
     """
     change = Change(payment.status)
     entries: list[Entry] = []
@@ -204,7 +205,7 @@ async def _move(
             open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
     now, depends = after.updated_at, adopted
     if entries:
-        # What of the attempt's disputes is the same money may be another amount by this.
+        # This may change how much of the attempt's disputes is the same money.
         current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
         by = after.created_by if after.state in REFUND_DONE else source
         news = News(by, current, after)
@@ -230,7 +231,7 @@ async def _move(
 
 
 async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dispute_id: str) -> None:
-    """A refund turns out to be how the provider paid a dispute: the same money, which is booked once."""
+    """Record that the provider paid a dispute by this refund: the same money, which is booked once."""
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
         attempt = await payments.attempt_by_id(db, refund.attempt_id)
@@ -255,32 +256,32 @@ async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dis
     raise Stale
 
 
-# ── Facts that a delivery brings ──
+# ── Facts from a webhook ──
 
 
 def _matching(known: list[Refund], attempt: Attempt, fact: RefundFact) -> list[Refund]:
-    """The refunds of ours that a fact about an attempt may be about: by our reference, by the provider's id, else those
-    of the attempt by amount and state."""
+    """Our refunds that a fact about an attempt may be about: by our reference, by the provider's id, else those of the
+    attempt by amount and state."""
     if exact := [r for r in known if _names(fact, r)]:
         return exact
-    if fact.is_reversal:  # the provider made it, so it is none that was asked for here
+    if fact.is_reversal:  # the provider made it, so it was not requested here
         return []
     assert fact.amount is not None
     same = [r for r in known if r.attempt_id == attempt.id and r.amount == fact.amount.minor]
     waiting = [r for r in same if r.state in REFUND_RESERVES]
     done = [r for r in same if r.state in REFUND_DONE]
     if fact.provider_refund_id is None:
-        # Without a name it may repeat what is known of another one, or be older than its end, or be none of these.
+        # Without an id, the fact may repeat what another refund already has, be older than its end, or be about none.
         return [*waiting, *done, *(r for r in same if r.state in CAME_TO_NOTHING)]
     waiting, done = ([r for r in some if r.provider_refund_id is None] for some in (waiting, done))
-    # One that is known from a fact without a name has none yet: this is it.
+    # A refund that is known from a fact without an id has none yet: it is this one.
     return [*waiting, *done] if fact.state == "failed" else waiting or done[:1]
 
 
 def _names(fact: RefundFact, refund: Refund) -> bool:
-    """Whether a fact says that it is about this refund: by the provider's id, else by our reference. Where a refund made
-    in the dashboard was taken for ours, ours is done under that one's id, and comes under another: it is then the one
-    that is not known yet. One that is not over may have got another id on its way."""
+    """Whether a fact names this refund: by the provider's id, else by our reference. If a refund made in the dashboard
+    was mistaken for one made here, that row is done under the dashboard refund's id. A fact with another id is then
+    about the refund that is still unknown. A refund that has not ended may have got another id on the way."""
     named, known = fact.provider_refund_id, refund.provider_refund_id
     is_ours = fact.reference == refund.id
     if named and known and named != known:
@@ -289,18 +290,18 @@ def _names(fact: RefundFact, refund: Refund) -> bool:
 
 
 def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
-    """Whether only the provider can say which of these a delivery is about, and whether it is about any."""
+    """Whether only the provider can tell which of these a webhook is about, and whether it is about any."""
     if fact.state == reversals.UNDONE:
         return False
     if len(matching) > 1:
         return True
     if fact.state == "failed":
-        # It may be about a refund that was made in the provider's dashboard. To believe it of one of ours would set
-        # that one's amount free, and invite a second refund. One that was adopted holds no amount of ours, and where it
-        # is the only one of its amount, nothing else can be meant.
+        # It may be about a refund that was made in the provider's dashboard. If we applied it to one made here, the
+        # amount of that one would be released, and a second refund be possible. An adopted refund holds no reservation;
+        # if it is the only one of its amount, nothing else can be meant.
         return any(not _names(fact, r) and r.origin != "provider" for r in matching)
-    # One that is over: is the delivery older than its end, or has it come to life? And a success without a name may
-    # be one that is known, or a further one of the same amount.
+    # For a refund that has ended: is the webhook older than the end, or was the refund restored? A success without an
+    # id may be a known refund, or a further one of the same amount.
     is_over = any(r.state in REFUND_VOID for r in matching)
     return is_over or (fact.state == "succeeded" and not fact.named and any(r.state in REFUND_DONE for r in matching))
 
@@ -308,10 +309,10 @@ def _must_ask(matching: list[Refund], fact: RefundFact) -> bool:
 async def apply_refund_fact(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> list[Refund]:
-    """Settle the one refund that a fact is about, or adopt it. Those that are to be looked up instead are answered.
+    """Settle the one refund that a fact is about, or adopt it. Returns the refunds that must be looked up instead.
 
-    Where a total exceeds what is certain, what is not is looked up first: a refund of ours whose outcome is open may be
-    in it or not, and so may one that came to nothing, if the delivery is older than its end.
+    If a total exceeds what is certain, the uncertain refunds are looked up first: the total may include one whose
+    outcome is open here, and one that failed if the webhook is older than its end.
     """
     for _ in range(TRIES):
         fresh = await payments.by_id(db, payment.id)
@@ -327,7 +328,7 @@ async def apply_refund_fact(
             return []
         known = await refunds.of_payment(db, payment.id)
         amount = fact.amount
-        if amount is None:  # a cumulative fact: only what exceeds everything that we know of is new
+        if amount is None:  # a cumulative fact: only the amount beyond all known refunds is new
             assert fact.total is not None
             known = [r for r in known if r.attempt_id == attempt.id]
             expected = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
@@ -353,7 +354,7 @@ async def apply_refund_fact(
         try:
             await _adopt(desk, db, fresh, attempt, fact, amount.minor, outcome, also)
         except (Stale, CheckRefused, Duplicate):
-            continue  # another delivery about this payment was first: look again at what is known
+            continue  # another webhook about this payment was first: read again what is known
         return []
     raise Stale
 
@@ -361,7 +362,7 @@ async def apply_refund_fact(
 async def apply_to_the_end(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, also: Also
 ) -> None:
-    """``apply_refund_fact`` where nobody can be asked about others any more: a person decides what stays unclear."""
+    """``apply_refund_fact`` if no further lookup can help: a review case opens for what stays unclear."""
     if not await apply_refund_fact(desk, db, payment, attempt, fact, also):
         return
     detail = {"refund": fact.provider_refund_id, "given_back": fact.amount.minor if fact.amount else None}
@@ -391,13 +392,13 @@ async def _adopt(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome,
     also: Also,
 ) -> None:  # fmt: skip
-    """A refund that was made in the provider's own dashboard becomes a row of ours and is booked, as one unit: a crash
-    in between would leave a row that later totals count, and that nobody books. It reserves nothing."""
+    """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
+    a row that later totals count, but that is never booked. It reserves nothing."""
     now = desk.world.now()
     refund_id = new_id(desk.world)
     key = f"provider:{refund_id}"
     if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
-        # Of a second success: it touches nothing of what the payment itself has captured.
+        # Of a duplicate payment: it changes nothing that the payment itself has captured.
         key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
     refund = Refund(
         id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,

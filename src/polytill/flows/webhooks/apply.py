@@ -1,4 +1,4 @@
-"""What a stored delivery is about, and what becomes of it: applied, ignored, left for later, or parked for a person."""
+"""The steps after reading a stored webhook: it is applied, ignored, left for later, or parked for review."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
-# How old a delivery that had to wait is when it is taken up again, by how often it was tried: a provider may be away for
-# hours. After the last time a person has to look at it.
+# The age at which a webhook that had to wait is applied again, by its number of tries: a provider may be away for
+# hours. After the last try a person must read it.
 TAKEN_UP_AT_S = (5, 10, 20, 40, 70, 120, 300, 600, 1_200, 2_400, 4_800, 9_600)
 MAX_TRIES = len(TAKEN_UP_AT_S)
-# Why news of a refund or of a lost dispute wait: the payment's own money is not known of yet.
+# A refund or a lost dispute waits for this reason: the payment's own money is not booked yet.
 NOT_CAPTURED = "payment_not_captured"
 
 
@@ -35,7 +35,7 @@ async def finish(
     payment_id: str | None = None,
     also: Callable[[Unit], None] | None = None,
 ) -> None:
-    """Write what became of it; the platform hears of one that is parked. ``also`` adds steps to the same unit."""
+    """Write the result of a webhook, with an event if it is parked. ``also`` adds steps to the same unit."""
     unit = Unit()
     if also is not None:
         also(unit)
@@ -53,7 +53,7 @@ async def finish(
 
 
 def finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Unit], None]:
-    """The step that marks it applied, for the unit that applies it."""
+    """The step that marks it as applied, for the unit that applies it."""
 
     def also(unit: Unit) -> None:
         webhook_events.finish(unit, event, EventState.applied, None, payment_id, desk.world.now())
@@ -62,7 +62,7 @@ def finishing(desk: Desk, event: WebhookEvent, payment_id: str) -> Callable[[Uni
 
 
 async def wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str | None, reason: str) -> None:
-    """Leave a delivery to be taken up again; after many tries it is parked."""
+    """Leave a webhook to be applied again later; after ``MAX_TRIES`` tries it is parked."""
     state = EventState.received if event.tries + 1 < MAX_TRIES else EventState.parked
     await finish(desk, db, event, state, reason, payment_id)
 
@@ -70,7 +70,7 @@ async def wait(desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str 
 async def in_other_currency(
     desk: Desk, db: PracticeDb, event: WebhookEvent, payment: Payment, fact: RefundFact | DisputeFact
 ) -> bool:
-    """Whether news is in another currency than its payment. It is parked then, for a person; nothing is booked."""
+    """Whether a fact is in another currency than its payment. If so, parks the webhook with a case; nothing is booked."""
     if isinstance(fact, RefundFact):
         told, name = fact.amount or fact.total, fact.provider_refund_id or fact.reference or "total"
     else:
@@ -88,8 +88,8 @@ async def in_other_currency(
 async def attempt_hinted(
     db: PracticeDb, config_id: int, environment: Environment, facts: Sequence[Fact]
 ) -> Attempt | None:
-    """The attempt that a hint is about. None also where this version cannot read it: the hint is stored all the same, and
-    taken up until it can."""
+    """The attempt that an unsigned webhook is about. Also None if this version cannot read it: the webhook is stored
+    anyway, and applied again until it can be read."""
     try:
         return await attempt_of(db, config_id, environment, facts[0]) if facts else None
     except UnreadableRow as error:
@@ -98,13 +98,13 @@ async def attempt_hinted(
 
 
 async def may_go_on(db: PracticeDb, event: WebhookEvent) -> bool:
-    """Whether the fact in hand is applied, and the next one's turn has come."""
+    """Whether the current fact is applied, and the next one may be."""
     stored = await webhook_events.by_id(db, event.id)
     return stored is None or (stored.state, stored.reason) == (EventState.received, webhook_events.HAS_MORE)
 
 
 async def notice(desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult) -> None:
-    """A delivery that changes nothing and that a person must read: it opens a review case."""
+    """Open a review case for a webhook that changes nothing but that a person must read."""
     unit = Unit()
     now = desk.world.now()
     detail = {"event": event.id, "type": event.event_type, "reason": result.reason}

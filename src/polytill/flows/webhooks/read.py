@@ -1,4 +1,4 @@
-"""What a handler reads in a webhook, and what is kept of one that it cannot read."""
+"""Reads a webhook by its handler; one that cannot be read is stored for later."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from polytill.providers.wire_json import REMOVED
 
 
 class WrongAnswer(Exception):
-    """A handler read a webhook, and what it says is not what the contract declares."""
+    """A handler read a webhook, and its result does not conform to the contract."""
 
 
 def facts_of(handler: Handler, body: bytes) -> WebhookResult:
-    """What a webhook says, read by its handler; ``WrongAnswer`` where that is not what the contract declares."""
+    """The facts of a webhook, read by its handler; ``WrongAnswer`` if the result does not conform to the contract."""
     result = handler.process_webhook(body)
     if wrong := wrong_in(result, WebhookResult):
         answered_wrongly(handler, "process_webhook", wrong)
@@ -28,17 +28,16 @@ def facts_of(handler: Handler, body: bytes) -> WebhookResult:
 
 
 def unreadable(handler: Handler, body: bytes, error: BaseException) -> WebhookResult:
-    """A webhook that cannot be read, for example by this version: it is stored for a person, and for a later version."""
+    """The result for a webhook that this version cannot read: it is parked for review or a later version."""
     key = f"unreadable:{hashlib.sha256(body).hexdigest()}"
-    # Where nothing is signed, anybody may have made it up: it counts with the hints, which are bounded.
+    # Without a signature anybody may have sent it, so it counts as an unsigned webhook; their number is limited.
     is_hint = handler.webhook_proof is not WebhookProof.signature
     return WebhookResult("unreadable", key, "park", must_fetch=is_hint, reason=why_unreadable(handler, error))
 
 
 def kept_body(handler: Handler, body: bytes) -> Any:
-    """What is stored of a webhook that cannot be read: its JSON, or the text of anything else, such as a form. Without
-    the handler's redacted fields; None where they cannot be removed, or where it is not text.
-    """
+    """The body to store of a webhook that cannot be read, without the handler's redacted fields: its JSON, or the text
+    of anything else, such as a form. None if they cannot be removed, or if it is not text."""
     try:
         event = parse_json(body)
     except ValueError:
@@ -66,7 +65,7 @@ def _is_redacted(field: str, redacted: frozenset[str]) -> bool:
 
 
 def sent_again(kept: Any) -> bytes:
-    """The body of a stored webhook, to be read again: text as it was sent, and JSON."""
+    """The body of a stored webhook, to be read again: text as it was sent, or JSON."""
     return kept.encode("utf-8") if isinstance(kept, str) else to_json(kept)
 
 
@@ -74,7 +73,7 @@ def why_unreadable(handler: Handler, error: BaseException) -> str:
     """The reason that is stored with a webhook that cannot be read."""
     if isinstance(error, WrongAnswer):
         return f"unreadable: {error}"
-    if not isinstance(error, ValueError):  # a mistake of the handler; the text of a foreign error may quote the body
+    if not isinstance(error, ValueError):  # a bug in the handler; the text of a foreign error may quote the body
         handler_failed(handler.code, "process_webhook", error)
         return f"unreadable: {type(error).__name__}"
     return without_secrets(f"unreadable: {str(error) or type(error).__name__}"[:200])

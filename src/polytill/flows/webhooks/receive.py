@@ -1,7 +1,7 @@
-"""Deliveries from providers: found by token, verified over raw bytes, stored once, then applied through ``settle``.
+"""Webhooks: found by token, verified over raw bytes, stored once, then applied through ``settle``.
 
-An unverified delivery writes nothing and calls nobody. What cannot be applied is parked with a reason and can be
-replayed. Where a provider signs nothing, the delivery is a hint: the provider is asked, and only its answer is believed.
+An unverified webhook writes nothing and triggers no call. One that cannot be applied is parked with a reason and can be
+replayed. If a provider does not sign, the webhook only triggers a lookup, and only the provider's answer is applied.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ HOOK = b"hook"
 
 
 def new_hook_token(desk: Desk, practice_id: int) -> str:
-    """The address part under which one configuration's deliveries arrive."""
+    """The address part of one configuration's webhooks."""
     return address(HOOK, practice_id, desk.world.random_bytes(12), desk.ring.derived("addresses")[0])
 
 
 async def receive(
     desk: Desk, token: str, headers: Mapping[str, str], body: bytes, reference: str | None = None
 ) -> WebhookEvent | None:
-    """Store and apply one delivery. ``NotFound`` for an unknown token, ``Unauthorized`` where nothing verifies.
+    """Store and apply one webhook. ``NotFound`` for an unknown token, ``Unauthorized`` if verification fails.
 
-    ``reference`` stands in the address where a call asked for that; it is heard only where nothing is signed.
+    ``reference``: from the address, if a call asked the provider to add it. Only used if the provider does not sign.
     """
     found = desk.ring.read_address(HOOK, token)
     if found is None:
@@ -105,18 +105,18 @@ async def receive(
             known = await webhook_events.by_dedupe_key(db, configuration.id, environment, event.dedupe_key)
             if known is None or known.state is not EventState.received:
                 return known
-            event = known  # stored, and never applied: its process died, or it had to wait
+            event = known  # stored but not applied: its process died, or it had to wait
     if event.state is EventState.received:
         try:
             await asyncio.shield(_apply(desk, db, configuration, event, result))
         except Exception as error:
-            # It is stored, so the provider is told "200"; the sweep takes it up again.
+            # The webhook is stored, so the provider gets a 200; the sweep applies it again.
             log.error("delivery_not_applied", practice=db.practice_id, delivery=event.id, error=type(error).__name__)
     return event
 
 
 async def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
-    """What the provider of a webhook wants to read in the response."""
+    """The body that the provider of a webhook expects in the response."""
     entry = (await desk.catalog()).get(event.provider_code)
     try:
         return handler_class(desk, entry).webhook_answer if entry else {}
@@ -125,7 +125,7 @@ async def wanted_answer(desk: Desk, event: WebhookEvent) -> JsonObject:
 
 
 def _naming(body: bytes, reference: str) -> bytes:
-    """A delivery's body with the reference that stood in its address; one that is no JSON object stays as it is."""
+    """A webhook's body with the reference from its address; unchanged if it is not a JSON object."""
     try:
         event = parse_json(body)
     except ValueError:
@@ -136,9 +136,9 @@ def _naming(body: bytes, reference: str) -> bytes:
 async def _verified(
     desk: Desk, db: PracticeDb, configuration: Configuration, headers: Mapping[str, str], body: bytes
 ) -> tuple[Environment, Handler]:
-    """The environment whose secrets admit this webhook, the active one first, and its handler.
+    """The environment whose secrets verify this webhook, the active one first, and its handler.
 
-    ``NotNow`` where it could not be checked: the provider keeps the webhook and sends it again.
+    ``NotNow`` if it could not be checked: the provider then sends it again.
     """
     entry = (await desk.catalog()).get(configuration.provider_code)
     active = configuration.environment
@@ -195,7 +195,7 @@ def _read(
 
 
 async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
-    """Apply a delivery that is stored already: read again from what was kept."""
+    """Apply a stored webhook: read its stored body again."""
     configuration = await configuration_of(desk, db, event.config_id)
     entry = (await desk.catalog()).get(event.provider_code)
     credentials = configuration.newest(event.environment) if configuration else None
@@ -214,8 +214,7 @@ async def apply_stored(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
 
 
 async def take_up(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
-    """Apply a stored delivery whose time has come. Where that fails, it was a try, too: it waits longer, and in the end
-    stands where a person looks."""
+    """Apply a stored webhook that is due. A failure counts as a try, too: the next one is later, the last one parks it."""
     try:
         await apply_stored(desk, db, event)
     except Exception as error:
@@ -224,7 +223,7 @@ async def take_up(desk: Desk, db: PracticeDb, event: WebhookEvent) -> None:
 
 
 async def replay(desk: Desk, practice_id: int, event_id: str) -> WebhookEvent:
-    """Take up a stored delivery once more. One of another environment or that cannot be read stays parked."""
+    """Apply a stored webhook once more. One of another environment, or that cannot be read, stays parked."""
     db = await desk.opening.practice(practice_id)
     event = await webhook_events.by_id(db, event_id)
     if event is None:
@@ -275,23 +274,23 @@ async def _apply(
         event.has_more = fact is not result.facts[-1]
         await _apply_fact(desk, db, event, result, fact, payment, attempt)
         if event.has_more and not await may_go_on(db, event):
-            return  # it is taken up again as a whole
+            return  # it is applied again as a whole
 
 
 async def _is_anothers(
     desk: Desk, db: PracticeDb, configuration: Configuration, event: WebhookEvent, attempt: Attempt, fact: PaymentFact
 ) -> bool:
-    """Whether a delivery names one attempt by our reference and another by the provider's id: it is about neither.
+    """Whether a webhook names one attempt by our reference and another by the provider's id: then it is about neither.
 
-    Where nothing but the address vouches for it (M-Pesa), it must also fit all that is known of the attempt: asked
-    about the provider's id that it brings, the provider would answer of somebody else's money.
+    If only the address authenticates it (M-Pesa), it must also fit everything known of the attempt: a lookup by the
+    provider's id from the webhook could otherwise return somebody else's payment.
     """
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return False
     owner = await payments.attempt_of_provider(db, configuration.id, event.environment, named)
     if owner is not None and owner.id != attempt.id:
-        # A second success under one reference has an attempt of its own, beside the one that the reference names.
+        # A second success under one reference has its own attempt, beside the one that the reference names.
         return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded
     entry = (await desk.catalog()).get(configuration.provider_code)
     if entry is None or handler_class(desk, entry).webhook_proof is not WebhookProof.address:
@@ -313,16 +312,16 @@ async def _apply_fact(
         outcome: Outcome = fact.outcome
         strange = is_unclear(outcome)
         if result.must_fetch or strange or (_is_hold(outcome) and attempt.state in ATTEMPT_CLOSED):
-            # News of a hold may come long after its end: that it was held once says nothing of whether it is now. And
-            # what cannot be understood here, the provider's own answer may say in known words.
+            # A fact about an authorization may arrive long after its end, and does not prove that it is still held. For
+            # an answer that cannot be understood, a lookup may return known terms.
             outcome = await fetched(desk, db, attempt, fact.provider_transaction_id)
             outcome = still_asked(db, payment, attempt, outcome)
         if isinstance(outcome, Unknown | NotSent):
             if is_unclear(outcome) and attempt.state in MAY_BE_UNCLEAR:
-                await settle(desk, db, payment, attempt, outcome, "lookup")  # its words are kept, a case may open
+                await settle(desk, db, payment, attempt, outcome, "lookup")  # its message is stored, a case may open
             await wait(desk, db, event, payment.id, outcome.reason.value)
             return
-        # Of another amount than was asked for it is parked below, and not finished before.
+        # A webhook of another amount than requested is parked below, so it is not finished here.
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
         with_names = await naming(desk, attempt, fact, outcome, also) if result.must_fetch else also
         payment, settled = await settle(
@@ -338,11 +337,9 @@ async def _apply_fact(
         )
         is_open = settled.state not in (AttemptState.succeeded, AttemptState.authorized)
         if is_other or (isinstance(outcome, Succeeded) and is_open):
-            # Another amount than was asked for: a case says so, and the delivery stands where a person looks for it.
+            # Another amount than requested: a case opens, and the webhook is parked.
             await finish(desk, db, event, EventState.parked, "amount_mismatch", payment.id)
-        elif second_transactions.is_another(
-            settled, asked
-        ):  # another transaction has paid it while this one was asked about
+        elif second_transactions.is_another(settled, asked):  # another transaction has paid it during the lookup
             await _book_another(desk, db, event, payment, settled, asked)
         return
     if not result.must_fetch and await in_other_currency(desk, db, event, payment, fact):
@@ -354,7 +351,7 @@ async def _apply_fact(
         else:
             await wait(desk, db, event, payment.id, NOT_CAPTURED)
     elif result.must_fetch:
-        # A dispute cannot be asked for, and whoever knows the address may have made this one up.
+        # A dispute cannot be looked up, and anybody who knows the address may have sent this.
         await finish(desk, db, event, EventState.parked, "not_proven", payment.id)
     elif not await apply_dispute(desk, db, payment, attempt, fact, also, event):
         await wait(desk, db, event, payment.id, NOT_CAPTURED)
@@ -368,9 +365,9 @@ async def apply_dispute(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Callable[[Unit], None],
     event: WebhookEvent | None = None, is_current: bool = False,
 ) -> bool:  # fmt: skip
-    """Apply what is told of a dispute, by a delivery (``event``, which ``also`` finishes) or by a listing (``is_current``).
+    """Apply a fact about a dispute, from a webhook (``event``, which ``also`` finishes) or a listing (``is_current``).
 
-    False where it is lost, and the money that it took is not known of yet: it stands as open until that is.
+    False if the dispute is lost but its payment's money is not booked yet: until then it is recorded as open.
     """
     attempt = await attempt_disputed(db, attempt, fact)
     if fact.state == DisputeState.lost:
@@ -385,7 +382,7 @@ async def apply_dispute(
 async def _learn_of(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, event: WebhookEvent | None
 ) -> tuple[Payment, Attempt]:
-    """News of what became of an attempt's money may come before those of the money itself: the provider is asked then."""
+    """Look up the payment first: a fact about a refund or dispute may arrive before the one about its payment."""
     if has_money(payment, attempt):
         return payment, attempt
     outcome = still_asked(db, payment, attempt, await fetched(desk, db, attempt, None))
@@ -409,7 +406,7 @@ async def _book_another(
 async def take_up_after(
     desk: Desk, db: PracticeDb, before: Attempt, after: Attempt, but: WebhookEvent | None = None
 ) -> None:
-    """Apply the deliveries that an attempt's change lets through. ``but``: the one in hand."""
+    """Apply the webhooks that can be applied after an attempt's change. ``but``: the current one."""
     if after.state is AttemptState.succeeded and before.state is not AttemptState.succeeded:
         await _take_up_waiting(desk, db, after.payment_id, but)
     learnt = after.provider_transaction_id
@@ -418,7 +415,7 @@ async def take_up_after(
 
 
 async def _take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: WebhookEvent | None) -> None:
-    """The payment's money is there now: deliveries that waited for it, or were parked for want of it, can be applied."""
+    """Apply the webhooks that waited, or were parked, because the payment's money was not booked yet."""
     for state in (EventState.received, EventState.parked):
         for waiting in await webhook_events.listed(db, state.value, payment_id):
             for_want_of_it = state is EventState.received or waiting.reason == NOT_CAPTURED
@@ -427,7 +424,7 @@ async def _take_up_waiting(desk: Desk, db: PracticeDb, payment_id: str, but: Web
 
 
 async def _take_up_parked(desk: Desk, db: PracticeDb, config_id: int, learnt: str) -> None:
-    """The provider's id of an attempt has become known: deliveries that named nothing else can be applied now."""
+    """Apply the parked webhooks that name only the provider's id of an attempt, now that the id is known."""
     for parked in await webhook_events.without_payment(db, config_id):
         if learnt in str(parked.body):
             await apply_stored(desk, db, parked)

@@ -1,4 +1,4 @@
-"""Deliveries about refunds: which refund one is about, and what the provider itself says where that is not certain."""
+"""Webhooks about refunds: finds the refund that one is about, and looks it up at the provider if in doubt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
-# A list is asked for this much wider than our own clock says.
+# Margin on both sides of a listing's period, because the provider's clock may differ from ours.
 CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
@@ -34,7 +34,7 @@ async def apply_refund(
     desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult,
     fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
-    """Apply what a delivery says of a refund of ``payment``, whose money is there; ``also`` finishes the delivery."""
+    """Apply a webhook about a refund of ``payment``, whose money is booked; ``also`` finishes the webhook."""
     if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
         if about or fact.provider_refund_id is None:
@@ -61,7 +61,7 @@ async def apply_refund(
 async def _apply_total(
     desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment, attempt: Attempt
 ) -> None:
-    """A sum of refunds of some moment: which of ours were in it nobody can tell. The provider's list names each."""
+    """Apply a total of refunds at some time, which does not tell the refunds in it. The provider's list names each."""
     known = [r for r in await refunds.of_payment(db, payment.id) if r.attempt_id == attempt.id]
     sure = sum(r.amount for r in known if r.state in REFUND_DONE or r.state is RefundState.pending)
     if fact.total is not None and fact.total.minor > sure:
@@ -78,7 +78,7 @@ async def _apply_total(
 
 
 async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: RefundFact) -> list[Refund]:
-    """Our refunds that a hint is about; those whose answer was lost are looked up first, for they may be it."""
+    """Our refunds that an unsigned webhook is about. First looks up those whose answer was lost: they may be it."""
     for refund in await refunds.of_payment(db, payment.id):
         if refund.state is RefundState.unknown and refund.provider_refund_id is None:
             await refunding.refresh(desk, db, refund, "webhook")
@@ -89,10 +89,10 @@ async def _refunds_about(desk: Desk, db: PracticeDb, payment: Payment, fact: Ref
 async def _look_up(
     desk: Desk, db: PracticeDb, event: WebhookEvent, payment_id: str, about: list[Refund], fact: RefundFact
 ) -> bool:
-    """Ask about refunds one by one. A delivery whose news none of them bears out yet is taken up again later.
+    """Look up refunds one by one. A webhook that no answer confirms yet is applied again later.
 
-    True, and the delivery is not finished, where its success is no news of any of them: it is about a refund that we do
-    not know; or it names none, and is a repeat or older than the end of one.
+    Returns True, with the webhook unfinished, if its success is not news about any of them: it is about a refund that
+    is unknown here; or it has no id, and is a repeat or older than a refund's end.
     """
     answers = []
     for refund in about:
@@ -111,8 +111,8 @@ async def _look_up(
         named = fact.provider_refund_id
         its = [r for r in settled if named is None or r.provider_refund_id in (None, named)]
         if about and not its and fact.state == "succeeded":
-            return True  # each of them is another one
-        outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself says so by now
+            return True  # it is about none of them
+        outdated = all(isinstance(answer, Declined) for _, answer in answers)  # the provider itself reports this by now
         done = borne_out is None or outdated or not its or any(r.state in borne_out for r in its)
         if fact.state == "unknown":
             done = bool(answers) and not any(isinstance(answer, Unknown) for _, answer in answers)
@@ -124,7 +124,7 @@ async def _look_up(
 
 
 def _source(answer: Outcome) -> str:
-    """What counts as a lookup: words that cannot be understood are kept with the refund, as those of a sweep are."""
+    """Count an answer that cannot be understood as a lookup, so that its message is stored with the refund."""
     return "lookup" if is_unclear(answer) else "webhook"
 
 
@@ -132,16 +132,16 @@ async def _apply_other_refund(
     desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment,
     attempt: Attempt, also: Callable[[Unit], None],
 ) -> None:  # fmt: skip
-    """A success that is of none of ours, now that all is certain: adopt the provider's own refund, if there is one.
+    """Adopt the provider's own refund, if there is one, for a success that is certainly about no refund made here.
 
-    Where the provider cannot be asked for it, a person decides.
+    If the provider cannot be asked, a review case opens.
     """
     tells_all = fact.total is not None or fact.provider_refund_id is not None
     if tells_all and not await apply_refund_fact(desk, db, payment, attempt, fact, also):
         return
     handler = await handler_of(desk, attempt)
     if fact.amount is None or handler is None or handler.idempotency == "key":
-        # To ask for a refund without its id would be to repeat a request that was never made.
+        # A lookup without the refund's id would repeat a request that was never made.
         unit = Unit()
         total = fact.total or fact.amount
         detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}

@@ -1,12 +1,11 @@
-"""Deliveries that prove nothing by themselves: whoever knows the address can send any number of them.
+"""Unsigned webhooks prove nothing: anybody who knows the address can send any number of them.
 
-Such a hint can only make us ask the provider, so a few questions per object and pause are enough for however many hints:
-the first ones of a pause are asked about at once (a decline and the success after it), all others of it together once it
-is over. What a later hint tells is thus
-never lost, because the provider is asked after it came. Rows and calls stay bounded whatever is sent.
+One can only trigger a lookup, so a few lookups per object and pause are enough for any number of webhooks: the first
+ones of a pause trigger one each at once (a decline and the success after it), all others together one after the pause.
+No later webhook is lost, because a lookup follows it. The number of rows and calls is limited whatever is sent.
 
-A hint of something else than the payment itself (a refund; another transaction under the same reference, which may have
-paid a link twice) is asked about apart from it. Such names can be invented without end, so they are counted for an hour.
+A webhook about something else than the payment itself (a refund; another transaction under the same reference, which
+may have paid a link twice) gets a separate lookup. Such names can be invented without end, so there is an hourly limit.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from polytill.storage.payments import Attempt
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 
-# As long as the sweep leaves a stored delivery alone: what waits for the end of a pause is asked about after it.
+# As long as the sweep ignores a stored webhook: one that waits for the end of a pause is looked up after it.
 PAUSE_S = 5.0
 AT_ONCE = 3
 AN_HOUR = timedelta(hours=1)
-# New objects within an hour: refunds and other transactions of one payment, and whatever belongs to no payment of ours.
+# New objects per hour: refunds and other transactions of one payment, and objects that belong to no known payment.
 OF_A_PAYMENT, OF_NO_PAYMENT = 50, 200
-# Of one payment, the newest hints that are done with are kept.
+# The number of finished unsigned webhooks that are kept per payment, newest first.
 KEPT = 20
 MAX_KEY_LENGTH = 300
 
@@ -39,9 +38,9 @@ MAX_KEY_LENGTH = 300
 async def store(
     db: PracticeDb, hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt | None
 ) -> tuple[WebhookEvent, bool]:
-    """Store a hint. The delivery as it is kept, and whether it is to be applied now rather than after the pause.
+    """Store an unsigned webhook. Returns it as stored, and whether to apply it now rather than after the pause.
 
-    ``TooMany`` where somebody names ever new objects: the provider delivers a real one again.
+    ``TooMany`` if somebody keeps naming new objects: the provider sends a genuine webhook again.
     """
     if attempt is None:
         return await _of_no_payment(db, hint)
@@ -62,18 +61,18 @@ async def store(
 
 
 def _subject(hint: WebhookEvent, facts: Sequence[Fact], attempt: Attempt) -> str:
-    """What hints are taken together by."""
+    """The key by which unsigned webhooks are grouped."""
     if not all(isinstance(fact, PaymentFact) for fact in facts):
         return webhook_events.NAMED + hint.dedupe_key
     known = attempt.provider_transaction_id
     others = {fact.provider_transaction_id or known for fact in facts} - {known}
     if known is None or not others:
-        return f"hint:{attempt.id}"  # whatever it says: what is asked for is the payment as it is now
+        return f"hint:{attempt.id}"  # whatever it contains, the lookup is of the payment's current state
     return webhook_events.NAMED + short_key(":".join([attempt.id, *sorted(map(str, others))]))
 
 
 def short_key(key: str) -> str:
-    """A key that an index takes, however long the names in it are that somebody sent."""
+    """A key that fits into an index, however long the names from the sender are."""
     if len(key) <= MAX_KEY_LENGTH:
         return key
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

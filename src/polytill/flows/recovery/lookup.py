@@ -250,7 +250,7 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
         concluded = (isinstance(outcome, Declined) and outcome.final) or isinstance(outcome, NotSent)
         if concluded:
             # Closed at the provider, or not closable: a late success would still be settled.
-            outcome = Declined(Reason.expired, True, "expired", "The payment expired before it was paid.")
+            outcome = Declined(Reason.expired, True, "expired", "Nobody paid in time.")
         payment, _ = await settle(desk, db, payment, attempt, outcome, "expiry", unless_moved=concluded)
     return payment
 

@@ -103,6 +103,8 @@ PLACES: tuple[str, ...] = (
     "docs/performance.md",
     "docs/world.md",
     "docs/seed.md",
+    "docs/regressions.md",
+    "CHANGELOG.md",
 )
 # The glossary names them in its column "not", which is its last one.
 _NOT_COLUMN = re.compile(r"^\|.*\|([^|]*)\|\s*$", re.MULTILINE)

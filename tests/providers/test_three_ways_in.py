@@ -167,7 +167,9 @@ def test_what_the_command_writes_runs(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     command = ["-m", "polytill", "new-provider", "swift_pay", "--folder", str(folder)]
     told = run(sys.executable, *command, folder=tmp_path, path=str(ROOT / "src"))
-    assert told.count("Wrote ") == 4
+    made = sorted(folder.iterdir())
+    assert [path.name for path in made if str(path) in told] == [path.name for path in made]
+    assert len(made) == 4
     assert "swift_pay" in (folder / "pyproject.toml").read_text()
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", "."]
     assert "65 passed" in run(sys.executable, *tests, "test_swift_pay.py", folder=folder, path=str(ROOT / "src"))

@@ -180,7 +180,7 @@ def _books(history: History, rows: Rows, merchants: list[Merchant], said: Decisi
         if attempt["environment"] != merchant.environment.value or attempt["provider_code"] != merchant.provider:
             yield f"wrong environment: {tx.reference}"
         if tx.captured and (tx.reference in history.other_amount or tx.captured > attempt["amount"]):
-            if attempt["state"] == "succeeded" or attempt["id"] not in mismatched:
+            if attempt["state"] == "succeeded" or attempt["id"] not in mismatched | unfindable:
                 yield f"another amount was paid for {tx.reference}, and it is {attempt['state']}"
         elif tx.captured and attempt["id"] not in unfindable:
             paid[str(tx.reference)] += 1

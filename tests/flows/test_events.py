@@ -11,7 +11,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from polytill.domain.errors import NotNow
-from polytill.flows import lease
+from polytill.flows import lease, presence
 from polytill.flows.worker import sweep
 from polytill.storage import leases, payments
 from tests.installation import Installation
@@ -164,6 +164,9 @@ async def test_no_payment_without_a_lease(installation: Installation, monkeypatc
         raise NotNow
 
     monkeypatch.setattr(lease, "_write", down)
+    # Nor does an announcement of this process count as one.
+    monkeypatch.setattr(presence, "LEASE_S", float("-inf"))
+    desk.announced_until_s = float("-inf")
     body = {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}}
     path = f"/api/practices/{practice_id}/payments"
     refused = await installation.call("POST", path, key, body, idempotency="one")

@@ -67,8 +67,14 @@ class Decisions:
             elif row["decided_on"] == "capture" and not any(tx.captured for tx in held):
                 total += amount or self._amount(row["attempt_id"])
             elif row["decided_on"] == "refund" and not self._made(row):
-                total -= amount
+                total -= amount - self._of_a_dispute(row, amount)
         return total
+
+    def _of_a_dispute(self, row: Row, amount: int) -> int:
+        """How much of a refund that staff marked as made is the money of a lost dispute, until they say that it is not."""
+        if row["attempt_id"] not in self.rows.cases("refund_or_dispute"):
+            return 0
+        return min(amount, sum(tx.lost for tx in self.books[row["attempt_id"]]))
 
     def refunds_said(self, reference: str) -> list[int]:
         """Refunds that staff marked as made and the provider does not have."""

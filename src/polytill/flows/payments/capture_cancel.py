@@ -112,7 +112,7 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
-            "What became of this payment is not known yet; it can be canceled once that is found out.",
+            "The outcome of this payment is not known yet. It can be canceled once it is known.",
             code="outcome_unknown",
         )
     return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)

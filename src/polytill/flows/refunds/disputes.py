@@ -123,7 +123,7 @@ async def _undo_reversals(desk: Desk, db: PracticeDb, dispute: Dispute) -> None:
 
     Runs before the dispute itself is written, so that after a crash in between the fact is applied again.
     """
-    if dispute.state not in reversals.IN_FAVOUR:
+    if dispute.state not in reversals.IN_FAVOR:
         return
     made = [r for r in await refunds.of_payment(db, dispute.payment_id) if r.attempt_id == dispute.attempt_id]
     others = [d for d in await disputes.of_payment(db, dispute.payment_id) if d.attempt_id == dispute.attempt_id]

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from polytill.domain.secret import without_secrets
-from polytill.flows.handler_guard import answered_wrongly, handler_failed
+from polytill.flows.handler_guard import answered_wrongly, clean, handler_failed
 from polytill.providers.contract import Handler, WebhookProof, WebhookResult, redact
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.well_formed import wrong_in
@@ -48,8 +48,8 @@ def kept_body(handler: Handler, body: bytes) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    # Only what can be a form or a document, and nothing that looks like a key: anybody can send such a body.
-    if not ("=" in text or text.lstrip().startswith(("<", "[", '"'))) or without_secrets(text) != text:
+    # Anybody can send such a body: store only what can be a form or a document, and none that contains a key.
+    if not ("=" in text or text.lstrip().startswith(("<", "[", '"'))) or clean(handler, text) != text:
         return None
     if "\0" in text:  # PostgreSQL cannot store it
         return None

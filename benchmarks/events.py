@@ -63,9 +63,7 @@ async def _happen(till: Polytill, practice_id: int, count: int, mark: str) -> li
     made = [f"{mark}-{practice_id}-{number}" for number in range(count)]
     async with till.desk.owner.transaction() as tx:
         for name in made:
-            event = Event(
-                name, practice_id, Environment.sandbox, "payment.succeeded", name, {}, till.desk.world.now()
-            )  # fmt: skip
+            event = Event(name, practice_id, Environment.sandbox, "payment.succeeded", name, {}, till.desk.world.now())
             position = await events.feed(tx, event, till.desk.owner.engine.dialect)
             assert position is not None
             event_deliveries.plan(tx, replace(event, position=position), till.desk.shared_after(-1))
@@ -115,6 +113,10 @@ def deliveries(size: Size) -> Result:
         aims.append(Aim(f"{engine}: seconds for 100 events, answered in one second each", 100 / found["per_second"], 1))
         aims.append(Aim(f"{engine}: longest lag of another practice's event, seconds", found["lag_most_s"], 5))
     return Result(
-        "events", "one worker, a host that answers in one second; then one practice's events hang there",
-        ["engine", "events/s", "lag of another practice, s", "longest, s"], rows, figures, aims,
-    )  # fmt: skip
+        "events",
+        "one worker, a host that answers in one second; then one practice's events hang there",
+        ["engine", "events/s", "lag of another practice, s", "longest, s"],
+        rows,
+        figures,
+        aims,
+    )

@@ -78,9 +78,7 @@ def _make_room(server: PostgresServer) -> None:
     server.start()
 
 
-async def prepare(
-    folder: Path, postgres_url: str | None, provider_port: int, practices: int, sweeping: bool
-) -> Ground:  # fmt: skip
+async def prepare(folder: Path, postgres_url: str | None, provider_port: int, practices: int, sweeping: bool) -> Ground:
     """Migrate, seed the catalog, onboard the practices, configure Paystack (the default) and Flutterwave for each."""
     ring = folder / "keyring"
     KeyRing.create(ring, World())

@@ -145,17 +145,27 @@ def _compared(found: dict[str, Rounds], written: dict[str, dict[str, int]]) -> R
         each = sum(counts.get(table, 0) for table in ("payments", "attempts", "audit", "ledger"))
         rows.append(
             [
-                name, f"{figures['cpu_ms']:.3f}", f"{figures['cpu_ms_least']:.3f}", f"{ratio:.2f}",
-                f"{figures['per_second']:.0f}", f"{figures['latency_ms']:.1f}",
+                name,
+                f"{figures['cpu_ms']:.3f}",
+                f"{figures['cpu_ms_least']:.3f}",
+                f"{ratio:.2f}",
+                f"{figures['per_second']:.0f}",
+                f"{figures['latency_ms']:.1f}",
                 f"{each / max(1, counts.get('payments', 0)):.0f}",
             ]
-        )  # fmt: skip
+        )
     aims.append(Aim("CPU of the product / the floor", ratios["floor"], 2.0))
     if "usual" in ratios:
         aims.append(Aim("CPU of the product / the usual program", ratios["usual"], 0.2))
     columns = [
-        "program", "CPU ms per payment", "best round", "product / this", "payments/s", "median latency ms", "rows each",
-    ]  # fmt: skip
+        "program",
+        "CPU ms per payment",
+        "best round",
+        "product / this",
+        "payments/s",
+        "median latency ms",
+        "rows each",
+    ]
     figures = {name: rounds.figures() for name, rounds in found.items()}
     figures["product_over"] = {name: round(ratio, 3) for name, ratio in ratios.items() if name != "product"}
     title = f"one payment on PostgreSQL, {CONCURRENCY} at a time"
@@ -230,9 +240,11 @@ def memory(size: Size) -> Result:
             idle_ms = await _idle(program)
             await _round(program, ground, size.memory_payments - size.warm_up, None)
             return {
-                "start_mb": round(at_start, 1), "after_mb": round(program.memory_mb(), 1),
-                "most_mb": round(program.memory_mb("VmHWM"), 1), "idle_ms_per_s": round(idle_ms, 1),
-            }  # fmt: skip
+                "start_mb": round(at_start, 1),
+                "after_mb": round(program.memory_mb(), 1),
+                "most_mb": round(program.memory_mb("VmHWM"), 1),
+                "idle_ms_per_s": round(idle_ms, 1),
+            }
 
         found = figures[engine] = _alone(engine, size, work, sweeping=True)
         rows.append([engine, *(f"{found[name]:.0f}" for name in ("start_mb", "after_mb", "most_mb", "idle_ms_per_s"))])

@@ -55,9 +55,10 @@ PAYERS = (
 PAYERS_ASSETS = ("tokens.css", "checkout.css", "checkout.js")
 # The same page with other queries: pages whose cost depends on them.
 ASKED = (
-    ("/practice/{practice_id}/payments", "q=nobody at all"), ("/practice/{practice_id}/payments", "status=succeeded"),
+    ("/practice/{practice_id}/payments", "q=nobody at all"),
+    ("/practice/{practice_id}/payments", "status=succeeded"),
     ("/practice/{practice_id}/providers", "amount=5000&currency=NGN"),
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -167,10 +168,15 @@ async def _names(till: Polytill, db: PracticeDb, paid: dict[str, Any]) -> dict[s
     link = await create_link(desk, db.practice_id, LinkWish(500_000, "NGN", "Deposit"), "benchmark")
     opened = await cases.listed(db, "open", None, None, 1)
     return {
-        "practice_id": str(db.practice_id), "payment_id": paid["id"], "client_token": paid["clientToken"],
-        "at_desk": at_desk.payment.id, "link_token": link_token(desk, link), "case_id": opened[0].id,
-        "code": "paystack", "person_id": "1",
-    }  # fmt: skip
+        "practice_id": str(db.practice_id),
+        "payment_id": paid["id"],
+        "client_token": paid["clientToken"],
+        "at_desk": at_desk.payment.id,
+        "link_token": link_token(desk, link),
+        "case_id": opened[0].id,
+        "code": "paystack",
+        "person_id": "1",
+    }
 
 
 # ── Measurements ──

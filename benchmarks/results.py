@@ -47,10 +47,16 @@ class Result:
         aims = [{"what": a.what, "value": round(a.value, 3), "most": a.most, "kept": a.kept} for a in self.aims]
         return json.dumps(
             {
-                "benchmark": self.name, "quick": quick, "seconds": round(seconds, 1), **self.figures, "aims": aims,
-                "notes": self.notes, "machine": machine(), "versions": versions(),
+                "benchmark": self.name,
+                "quick": quick,
+                "seconds": round(seconds, 1),
+                **self.figures,
+                "aims": aims,
+                "notes": self.notes,
+                "machine": machine(),
+                "versions": versions(),
             }
-        )  # fmt: skip
+        )
 
     def show(self, console: Console, seconds: float) -> None:
         """A table, the goals, the notes."""

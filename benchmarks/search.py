@@ -69,28 +69,46 @@ async def _fill(ground: Ground, program: Program, many: int) -> dict[str, str]:
     middle = many // 2
     like = _like(model, attempt, middle)
     return {
-        "words in any order": "okafor ngozi", "a name nobody has": "nobody at all", "a word of most": "example",
-        "part of a reference": f"44-{middle:06d}"[1:], "a phone number": f"0712 {middle:06d}"[:11],
-        "an amount": f"{1 + middle % 5_000:,}.56", "last four digits of a phone": f"{middle:06d}"[-4:],
-        "last four digits of a card": f"{middle % 10_000:04d}", "a payment's number": like[0].number or "",
-        "an attempt's id": like[1].id, "a receipt number": f"RCP{middle:08d}",
+        "words in any order": "okafor ngozi",
+        "a name nobody has": "nobody at all",
+        "a word of most": "example",
+        "part of a reference": f"44-{middle:06d}"[1:],
+        "a phone number": f"0712 {middle:06d}"[:11],
+        "an amount": f"{1 + middle % 5_000:,}.56",
+        "last four digits of a phone": f"{middle:06d}"[-4:],
+        "last four digits of a card": f"{middle % 10_000:04d}",
+        "a payment's number": like[0].number or "",
+        "an attempt's id": like[1].id,
+        "a receipt number": f"RCP{middle:08d}",
         "a word and a receipt": f"{FIRST[middle % len(FIRST)]} RCP{middle:08d}",
-    }  # fmt: skip
+    }
 
 
 def _like(model: Payment, attempt: Attempt, number: int) -> tuple[Payment, Attempt]:
     first, last = FIRST[number % len(FIRST)], LAST[number // 3 % len(LAST)]
     made = model.created_at - timedelta(seconds=40 * number + 1)
     payment = replace(
-        model, id=f"{model.id[:8]}{number:018d}", number=f"{10_000_000 + number}", amount=(1 + number % 5_000) * 100 + 56,
-        customer_name=f"{first} {last}", customer_email=f"{first}.{last}{number % 977}@example.org",
-        customer_phone=f"+254712{number:06d}", reference=f"INV-2044-{number:06d}", description="Consultation and dressing",
-        idempotency_key=f"like-{number}", created_at=made, updated_at=made,
-    )  # fmt: skip
+        model,
+        id=f"{model.id[:8]}{number:018d}",
+        number=f"{10_000_000 + number}",
+        amount=(1 + number % 5_000) * 100 + 56,
+        customer_name=f"{first} {last}",
+        customer_email=f"{first}.{last}{number % 977}@example.org",
+        customer_phone=f"+254712{number:06d}",
+        reference=f"INV-2044-{number:06d}",
+        description="Consultation and dressing",
+        idempotency_key=f"like-{number}",
+        created_at=made,
+        updated_at=made,
+    )
     return payment, replace(
-        attempt, id=f"{attempt.id[:7]}a{number:018d}", payment_id=payment.id, next_lookup_at=None, created_at=made,
+        attempt,
+        id=f"{attempt.id[:7]}a{number:018d}",
+        payment_id=payment.id,
+        next_lookup_at=None,
+        created_at=made,
         provider_transaction_id=f"tx{number:010d}",
-    )  # fmt: skip
+    )
 
 
 async def _insert(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt, numbers: range) -> None:
@@ -101,9 +119,10 @@ async def _insert(ground: Ground, db: PracticeDb, model: Payment, attempt: Attem
         payment_rows.insert_attempt(rows, own)
         payment_search.insert(rows, payment_search.row_of(payment))
         called = {
-            IdentifierKind.transaction: (f"tx{number:010d}",), IdentifierKind.receipt: (f"RCP{number:08d}",),
+            IdentifierKind.transaction: (f"tx{number:010d}",),
+            IdentifierKind.receipt: (f"RCP{number:08d}",),
             IdentifierKind.card_last4: (f"{number % 10_000:04d}",),
-        }  # fmt: skip
+        }
         payment_identifiers.insert(rows, own, called, payment.created_at)
     await rows.write(ground, db)
 

@@ -65,10 +65,14 @@ def sums(size: Size) -> Result:
         + "."
     ]
     return Result(
-        "sums", f"overview of a month with {size.search_payments:,} payments",
-        ["payments: function", "SQLite ms", "worst", "PostgreSQL ms", "worst"], rows, figures,
-        [Aim("ms of the slowest overview", slowest, MOST_MS)], notes,
-    )  # fmt: skip
+        "sums",
+        f"overview of a month with {size.search_payments:,} payments",
+        ["payments: function", "SQLite ms", "worst", "PostgreSQL ms", "worst"],
+        rows,
+        figures,
+        [Aim("ms of the slowest overview", slowest, MOST_MS)],
+        notes,
+    )
 
 
 def _shown(took: list[float]) -> tuple[str, str]:
@@ -125,34 +129,52 @@ async def _fill(ground: Ground, db: PracticeDb, model: Payment, attempt: Attempt
     return booked
 
 
-def _payment(
-    rows: Rows, model: Payment, attempt: Attempt, chance: random.Random, number: int, at: datetime
-) -> bool:  # fmt: skip
+def _payment(rows: Rows, model: Payment, attempt: Attempt, chance: random.Random, number: int, at: datetime) -> bool:
     """One payment as the product leaves it: created, attempted, and paid or not. Returns whether it was paid."""
     provider, is_paid = chance.choice(["stripe", "paystack", "mpesa"]), chance.random() < 0.85
     status = (
         PaymentStatus.processing if is_paid else chance.choice([PaymentStatus.failed, PaymentStatus.requires_action])
     )
     payment = replace(
-        model, id=f"01bench{number:019d}", number=f"{10_000_000 + number}", status=status, amount=AMOUNT, currency="NGN",
-        payment_method=chance.choice(["card", "mobile_money", None]), provider_code=provider,
-        idempotency_key=f"bulk-{number}", created_at=at, updated_at=at,
-    )  # fmt: skip
+        model,
+        id=f"01bench{number:019d}",
+        number=f"{10_000_000 + number}",
+        status=status,
+        amount=AMOUNT,
+        currency="NGN",
+        payment_method=chance.choice(["card", "mobile_money", None]),
+        provider_code=provider,
+        idempotency_key=f"bulk-{number}",
+        created_at=at,
+        updated_at=at,
+    )
     payment_rows.insert(rows, payment)
     state = AttemptState.succeeded if is_paid else AttemptState.declined
     payment_rows.insert_attempt(
         rows,
         replace(
-            attempt, id=f"01benca{number:019d}", payment_id=payment.id, provider_code=provider, amount=AMOUNT,
-            currency="NGN", state=state, next_lookup_at=None, provider_transaction_id=f"tx{number}", created_at=at,
+            attempt,
+            id=f"01benca{number:019d}",
+            payment_id=payment.id,
+            provider_code=provider,
+            amount=AMOUNT,
+            currency="NGN",
+            state=state,
+            next_lookup_at=None,
+            provider_transaction_id=f"tx{number}",
+            created_at=at,
             updated_at=at,
         ),
-    )  # fmt: skip
+    )
     if is_paid:
         change = Change(
-            PaymentStatus.succeeded, add_authorized=AMOUNT, add_captured=AMOUNT, provider_transaction_id=f"tx{number}",
-            provider_fee=FEE, provider_fee_currency="NGN",
-        )  # fmt: skip
+            PaymentStatus.succeeded,
+            add_authorized=AMOUNT,
+            add_captured=AMOUNT,
+            provider_transaction_id=f"tx{number}",
+            provider_fee=FEE,
+            provider_fee_currency="NGN",
+        )
         payment_rows.change(rows, payment, change, at)
         account = f"provider:{provider}"
         for entry in (Entry("payment", account, "payments", AMOUNT, "NGN"), Entry("fee", "fees", account, FEE, "NGN")):

@@ -72,8 +72,12 @@ class House:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "polytill", name.partition("-")[0]],
-                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def end(self, name: str) -> None:
         """End a process with kill -9 only."""
@@ -213,10 +217,14 @@ async def house(folder: Path, owner: PostgresServer, first: PostgresServer, seco
     settings = {
         "owner_database_url": f"{owner.url}/owner",
         "practice_databases": f"postgresql://polytill@{hosts}?target_session_attrs=read-write",
-        "keyring": str(ring), "allowed_provider_origins": simulator.url, "bind": f"127.0.0.1:{port}",
-        "public_url": f"http://127.0.0.1:{port}", "provider_timeout_s": 3.0, "sweep_interval_s": 0.5,
+        "keyring": str(ring),
+        "allowed_provider_origins": simulator.url,
+        "bind": f"127.0.0.1:{port}",
+        "public_url": f"http://127.0.0.1:{port}",
+        "provider_timeout_s": 3.0,
+        "sweep_interval_s": 0.5,
         "database_connections": 40,
-    }  # fmt: skip
+    }
     opened = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
     await migrate_owner(opened)
     timeout = aiohttp.ClientTimeout(total=10)
@@ -260,7 +268,7 @@ async def _practice(till: Polytill, made: House, code: str) -> None:
 
 async def suffer(
     made: House, options: argparse.Namespace, owner: PostgresServer, first: PostgresServer, second: Standby
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Kill, promote and stop databases under load. Returns the times until payments were acknowledged again."""
     chance = random.Random(options.seed)
     until, times = asyncio.Event(), {"serve": [], "worker": [], "failover": [], "owner": []}  # type: ignore[var-annotated]
@@ -351,13 +359,22 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             drained_s = time.monotonic()
             unproven = await made.drained()
             score = {
-                "kills": options.kills, "failover": options.failover, "ownerOutageS": options.owner_outage,
-                "providerOutageS": options.provider_outage, "seed": options.seed,
-                "acknowledged": len(made.acknowledged), "refunds": len(made.refunds),
-                "refundsNeverSent": made.never_sent, "refused": made.refused, "restarted": made.restarted,
-                "unproven": unproven, "recovery": times, "loadS": round(drained_s - began_s, 1),
-                "drainS": round(time.monotonic() - drained_s, 1), **await made.books(),
-            }  # fmt: skip
+                "kills": options.kills,
+                "failover": options.failover,
+                "ownerOutageS": options.owner_outage,
+                "providerOutageS": options.provider_outage,
+                "seed": options.seed,
+                "acknowledged": len(made.acknowledged),
+                "refunds": len(made.refunds),
+                "refundsNeverSent": made.never_sent,
+                "refused": made.refused,
+                "restarted": made.restarted,
+                "unproven": unproven,
+                "recovery": times,
+                "loadS": round(drained_s - began_s, 1),
+                "drainS": round(time.monotonic() - drained_s, 1),
+                **await made.books(),
+            }
             score["held"] = not unproven and score["provider"] == score["ledger"] and not score["paidTwice"]
             score["held"] = score["held"] and not score["refundedTwice"]
             return score

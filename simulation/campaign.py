@@ -49,9 +49,13 @@ class Campaign:
     def save(self, path: Path) -> None:
         """Save the campaign, so that it can be resumed."""
         held = {
-            "first": self.first, "wanted": self.wanted, "done": self.done, "seconds": self.seconds,
-            "tally": self.tally.as_json(), "failed": {str(seed): found for seed, found in self.failed.items()},
-        }  # fmt: skip
+            "first": self.first,
+            "wanted": self.wanted,
+            "done": self.done,
+            "seconds": self.seconds,
+            "tally": self.tally.as_json(),
+            "failed": {str(seed): found for seed, found in self.failed.items()},
+        }
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(held) + "\n")
         partial.replace(path)
@@ -92,11 +96,16 @@ class Campaign:
         """The score for one line of JSON."""
         points = len(self.tally.passed)
         return {
-            "ok": self.ok, "histories": self.done, "first_seed": self.first, "wrong": self.wrong(),
-            "failing_seeds": sorted(self.failed), "kinds_at_zero": self.missing,
+            "ok": self.ok,
+            "histories": self.done,
+            "first_seed": self.first,
+            "wrong": self.wrong(),
+            "failing_seeds": sorted(self.failed),
+            "kinds_at_zero": self.missing,
             "crash_points": {"met": points, "crashed": len(self.tally.crashed)},
-            "counts": dict(sorted(self.tally.counts.items())), "seconds": round(self.seconds, 1),
-        }  # fmt: skip
+            "counts": dict(sorted(self.tally.counts.items())),
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def _kind_of(text: str) -> str:

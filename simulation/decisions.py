@@ -50,9 +50,12 @@ class Decisions:
     def is_anothers_money(self, attempt: Row) -> bool:
         """Whether an attempt is the provider's actual payment after staff named another transaction."""
         names = {
-            tx.id for row in self.all if row["decided_on"] == "payment" and row["payment_id"] == attempt["payment_id"]
-            for tx in self.books[row["attempt_id"]] if tx.captured
-        }  # fmt: skip
+            tx.id
+            for row in self.all
+            if row["decided_on"] == "payment" and row["payment_id"] == attempt["payment_id"]
+            for tx in self.books[row["attempt_id"]]
+            if tx.captured
+        }
         return attempt["provider_transaction_id"] in names
 
     def beyond_books(self, payment_id: str) -> int:
@@ -79,10 +82,13 @@ class Decisions:
     def refunds_said(self, reference: str) -> list[int]:
         """Refunds that staff marked as made and the provider does not have."""
         return [
-            row["amount"] for row in self.all
-            if row["attempt_id"] == reference and row["decided_on"] == "refund" and row["is_done"]
+            row["amount"]
+            for row in self.all
+            if row["attempt_id"] == reference
+            and row["decided_on"] == "refund"
+            and row["is_done"]
             and not self._made(row)
-        ]  # fmt: skip
+        ]
 
     def _made(self, row: Row) -> bool:
         """Whether a provider has a refund with this id, or one of that amount with none of our ids, which then counts as
@@ -115,8 +121,11 @@ class Decisions:
             said = (row["decided_on"], bool(row["is_done"]), row["transaction_id"])
             if said not in history.said.get(row["subject"], []):
                 yield f"made up: nobody decided {said} about {row['subject']}"
-        practice = {row["id"] for name in ("payment_attempts", "refunds", "payment_operations")
-                    for row in self.rows.tables[name]}  # fmt: skip
+        practice = {
+            row["id"]
+            for name in ("payment_attempts", "refunds", "payment_operations")
+            for row in self.rows.tables[name]
+        }
         for subject in history.decided.keys() & practice:
             if subject not in self.by_subject:
                 yield f"lost: the decision {history.decided[subject]} about {subject}"
@@ -125,8 +134,11 @@ class Decisions:
 
     def _states(self) -> Iterator[str]:
         """A decision that something was done is never reversed."""
-        states = {row["id"]: row["state"] for name in ("payment_attempts", "payment_operations")
-                  for row in self.rows.tables[name]}  # fmt: skip
+        states = {
+            row["id"]: row["state"]
+            for name in ("payment_attempts", "payment_operations")
+            for row in self.rows.tables[name]
+        }
         for row in self.all:
             if row["is_done"] and row["decided_on"] == "payment" and states[row["subject"]] != "succeeded":
                 yield f"reversed: {row['subject']} was marked as paid and is {states[row['subject']]}"
@@ -134,8 +146,11 @@ class Decisions:
                 yield f"reversed: {row['attempt_id']} was captured, as staff said, and is {states[row['attempt_id']]}"
 
     def _contradictions(self) -> Iterator[str]:
-        known = {case["subject"]: json.loads(case["detail"]) for case in self.rows.tables["operator_cases"]
-                 if case["kind"] == "staff_contradicted"}  # fmt: skip
+        known = {
+            case["subject"]: json.loads(case["detail"])
+            for case in self.rows.tables["operator_cases"]
+            if case["kind"] == "staff_contradicted"
+        }
         told = [event for event in self.rows.tables["events"] if event["type"] == "payment.staff_contradicted"]
         if len(told) != len(known):
             yield f"contradictions: {len(known)} cases, and the host application was told {len(told)} times"

@@ -51,9 +51,14 @@ class _Director(Host):
     async def fault(self, planned: PlannedFault) -> None:
         await asyncio.sleep(planned.at)
         rule = Fault(
-            self.h.network.faults.next_id(), planned.provider, planned.operation, planned.kind, planned.probability,
-            planned.count, planned.delay,
-        )  # fmt: skip
+            self.h.network.faults.next_id(),
+            planned.provider,
+            planned.operation,
+            planned.kind,
+            planned.probability,
+            planned.count,
+            planned.delay,
+        )
         self.h.network.faults.rules.append(rule)
 
     async def clock(self, at: float, jump: float, lasts: float) -> None:

@@ -36,9 +36,13 @@ def success(simulated: Provider, account: Account, tx: Transaction) -> bytes:
         claimed.wire.status = "succeeded"
         shape = stripe_shapes.intent_json(account, claimed) | {"amount_received": claimed.amount}
         event = {
-            "id": f"evt_made_up_{claimed.reference}", "object": "event", "type": "payment_intent.succeeded",
-            "livemode": stripe_shapes.live(account), "created": int(claimed.created_at), "data": {"object": shape},
-        }  # fmt: skip
+            "id": f"evt_made_up_{claimed.reference}",
+            "object": "event",
+            "type": "payment_intent.succeeded",
+            "livemode": stripe_shapes.live(account),
+            "created": int(claimed.created_at),
+            "data": {"object": shape},
+        }
     elif isinstance(simulated, FlutterwaveV4):
         claimed.wire.response = "approved"
         event = simulated.charge_event(claimed)

@@ -36,9 +36,13 @@ from simulation.loop import VirtualLoop, WorldLoop, run
 EPOCH_S = 1_790_000_000.0
 SIMULATOR = "http://network.invalid"
 PATHS = {
-    "stripe": "/stripe", "paystack": "/paystack", "flutterwave": "/flutterwave/v3", "paypal": "/paypal",
-    "flutterwave_v4": "/flutterwave_v4", "mpesa": "/mpesa",
-}  # fmt: skip
+    "stripe": "/stripe",
+    "paystack": "/paystack",
+    "flutterwave": "/flutterwave/v3",
+    "paypal": "/paypal",
+    "flutterwave_v4": "/flutterwave_v4",
+    "mpesa": "/mpesa",
+}
 # The first providers of the simulation, and those added later: ``plan.py`` decides in which histories.
 FIRST = ("flutterwave", "paystack", "stripe")
 JOINED = ("flutterwave_v4", "mpesa", "paypal")
@@ -130,9 +134,11 @@ async def fill_catalog(desk: Desk) -> None:
     """Add the simulator's providers to the catalog."""
     for code, path in PATHS.items():
         given = {
-            "code": code, "name": code.capitalize(), "api_base_url": SIMULATOR + path,
+            "code": code,
+            "name": code.capitalize(),
+            "api_base_url": SIMULATOR + path,
             "sandbox_api_base_url": SIMULATOR + path,
-        }  # fmt: skip
+        }
         await catalog.add(desk, given, list(currencies_of(code)), "world")
 
 
@@ -141,9 +147,13 @@ async def set_up(desk: Desk, number: int, profile: Profile) -> dict[str, str]:
     tokens = {}
     for place, code in enumerate(profile.providers):
         wish = Wish(
-            code, profile.environment, keys_of(number, code, profile.environment), is_enabled=True,
-            supported_currencies=list(currencies_of(code)), priority=10 - place,
-        )  # fmt: skip
+            code,
+            profile.environment,
+            keys_of(number, code, profile.environment),
+            is_enabled=True,
+            supported_currencies=list(currencies_of(code)),
+            priority=10 - place,
+        )
         saved, _ = await provider_configs.configure(desk, number, wish, "world")
         tokens[code] = saved.hook_token
         if profile.sandbox_beside:

@@ -81,9 +81,7 @@ class Host:
     async def look(self, practice: int, payment_id: str) -> Taken | None:
         """Read the current state of a payment."""
         self.h.count("host.confirm")
-        answer = await self.ask(
-            f"confirm {payment_id}", lambda desk: lookup.confirm(desk, practice, payment_id)
-        )  # fmt: skip
+        answer = await self.ask(f"confirm {payment_id}", lambda desk: lookup.confirm(desk, practice, payment_id))
         if isinstance(answer, Taken):
             self.hand(answer)
             return answer

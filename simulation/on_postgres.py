@@ -29,17 +29,7 @@ from polytill.storage.postgres import Budget, PostgresEngine, PostgresTx
 from polytill.storage.postgres_connect import with_database
 from polytill.storage.sqlite import inline_hop
 from polytill.storage.units import Step
-from simulation.ground import (
-    EPOCH_S,
-    PRACTICES,
-    Ground,
-    NoNetwork,
-    Profile,
-    fill_catalog,
-    ground,
-    set_up,
-    settings_for,
-)
+from simulation.ground import EPOCH_S, PRACTICES, Ground, NoNetwork, Profile, fill_catalog, ground, set_up, settings_for
 from simulation.keeping import CONSTANT, KeptDatabase
 from simulation.loop import RealLoop, run
 from simulation.nodes import label_of_steps

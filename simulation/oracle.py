@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from simulation.history import History, Merchant
 
 TABLES = (
-    "payments", "payment_attempts", "refunds", "payment_operations", "disputes", "ledger_lines", "webhook_events",
-    "operator_cases", "audit_log", "payment_identifiers", "events", "staff_decisions",
-)  # fmt: skip
+    "payments",
+    "payment_attempts",
+    "refunds",
+    "payment_operations",
+    "disputes",
+    "ledger_lines",
+    "webhook_events",
+    "operator_cases",
+    "audit_log",
+    "payment_identifiers",
+    "events",
+    "staff_decisions",
+)
 UNDECIDED = ("sent", "unknown", "pending")
 UNDER_WAY_S = 120.0  # no call lasts longer
 KEYS_END_S = 3000.0  # a clock with this error can take a valid key for an expired one
@@ -300,8 +310,11 @@ def _disputes(rows: Rows, merchants: list[Merchant]) -> Iterator[str]:
 
 def _dispute_cases(rows: Rows, name: str, status: str, kind: str) -> Iterator[str]:
     """The review case of an open dispute is open and has the dispute's kind; it ends with the dispute."""
-    is_open = {case["kind"] for case in rows.tables["operator_cases"] if case["subject"].startswith(f"{name}:")
-               and case["state"] == "open"}  # fmt: skip
+    is_open = {
+        case["kind"]
+        for case in rows.tables["operator_cases"]
+        if case["subject"].startswith(f"{name}:") and case["state"] == "open"
+    }
     wanted = {"inquiry": "inquiry_open", "chargeback": "dispute_open"}[kind] if status == "open" else None
     for one in ("inquiry_open", "dispute_open"):
         if (one in is_open) is not (one == wanted):

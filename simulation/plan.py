@@ -135,14 +135,24 @@ def _call_fault(chance: random.Random, all_providers: bool) -> PlannedFault:
     delay = {"act_late": chance.choice(LATE_S), "slow": chance.choice(SLOW_S)}.get(kind, 0.0)
     often = chance.choice((1, 1, 2, 3))
     return PlannedFault(
-        chance.choice((0.0, 0.0, chance.uniform(0, 40))), "*", operation, kind, chance.choice((1.0, 1.0, 0.4)), often,
+        chance.choice((0.0, 0.0, chance.uniform(0, 40))),
+        "*",
+        operation,
+        kind,
+        chance.choice((1.0, 1.0, 0.4)),
+        often,
         delay,
-    )  # fmt: skip
+    )
 
 
 def _webhook_fault(chance: random.Random) -> PlannedFault:
     kind = chance.choice(WEBHOOK_FAULTS)
     return PlannedFault(
-        chance.choice((0.0, chance.uniform(0, 40))), "*", "webhook", kind, chance.choice((1.0, 0.5)),
-        chance.choice((1, 2, 5)), chance.choice((2.0, 10.0, 90.0)),
-    )  # fmt: skip
+        chance.choice((0.0, chance.uniform(0, 40))),
+        "*",
+        "webhook",
+        kind,
+        chance.choice((1.0, 0.5)),
+        chance.choice((1, 2, 5)),
+        chance.choice((2.0, 10.0, 90.0)),
+    )

@@ -80,9 +80,7 @@ def payment_repeated_after_unknown() -> list[Swap]:
     """A lost answer causes another attempt under a new reference at once."""
     start = create_payments.start
 
-    async def again(
-        desk: Any, db: Any, merchant: Any, payment: Any, attempt: Any, configuration: Any
-    ) -> Outcome:  # fmt: skip
+    async def again(desk: Any, db: Any, merchant: Any, payment: Any, attempt: Any, configuration: Any) -> Outcome:
         outcome = await start(desk, db, merchant, payment, attempt, configuration)
         if isinstance(outcome, Unknown):
             fresh = replace(attempt, id=new_id(desk.world))
@@ -376,10 +374,7 @@ def crash_loses_the_attempt() -> list[Swap]:
     async def without_sent(*args: Any) -> list[Any]:
         return [attempt for attempt in await overdue(*args) if attempt.state is not AttemptState.sent]
 
-    return [
-        (payments, "attempts_overdue", without_sent),
-        (lookup, "_worth_asking", _not_sent(lookup._worth_asking)),
-    ]
+    return [(payments, "attempts_overdue", without_sent), (lookup, "_worth_asking", _not_sent(lookup._worth_asking))]
 
 
 def _not_sent(worth: Any) -> Any:

@@ -70,9 +70,11 @@ def _places(owner: Any, key: Any, old: Any) -> list[tuple[Any, Any]]:
     if isinstance(owner, ModuleType) and getattr(old, "__module__", None) == owner.__name__:
         ours = [module for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in _OURS]
         places += [
-            (module, name) for module in ours for name, value in vars(module).items()
+            (module, name)
+            for module in ours
+            for name, value in vars(module).items()
             if value is old and (module, name) != (owner, key)
-        ]  # fmt: skip
+        ]
     return places
 
 

@@ -119,21 +119,28 @@ class Staff(Host):
     def _of_another(self, rows: oracle.Rows, attempt: Row) -> str | None:
         """The provider's id of another payment of the same configuration."""
         others = {
-            row["id"] for row in rows.tables["payment_attempts"]
-            if row["config_id"] == attempt["config_id"] and row["environment"] == attempt["environment"]
-            and row["id"] != attempt["id"] and row["state"] == "succeeded"
-        }  # fmt: skip
+            row["id"]
+            for row in rows.tables["payment_attempts"]
+            if row["config_id"] == attempt["config_id"]
+            and row["environment"] == attempt["environment"]
+            and row["id"] != attempt["id"]
+            and row["state"] == "succeeded"
+        }
         found = [
-            row["value"] for row in rows.tables["payment_identifiers"]
+            row["value"]
+            for row in rows.tables["payment_identifiers"]
             if row["attempt_id"] in others and row["kind"] == "transaction"
-        ]  # fmt: skip
+        ]
         return sorted(found)[0] if found else None
 
     def _held(self, practice: int, reference: str) -> list[Transaction]:
         return [
-            tx for merchant in self.h.merchants if merchant.practice == practice
-            for tx in merchant.account.transactions if tx.reference == reference
-        ]  # fmt: skip
+            tx
+            for merchant in self.h.merchants
+            if merchant.practice == practice
+            for tx in merchant.account.transactions
+            if tx.reference == reference
+        ]
 
     def _names(self, held: list[Transaction]) -> set[str]:
         paid = [tx for tx in held if tx.captured]
@@ -190,8 +197,9 @@ async def outage(history: History, at: float, kind: str) -> None:
 
     await asyncio.sleep(at)
     away = [
-        Fault("outage", "*", "*", kind, 1.0, None, 0.0), Fault("outage of webhooks", "*", "webhook", "drop", 1.0, None, 0.0),
-    ]  # fmt: skip
+        Fault("outage", "*", "*", kind, 1.0, None, 0.0),
+        Fault("outage of webhooks", "*", "webhook", "drop", 1.0, None, 0.0),
+    ]
     rules = history.network.faults.rules
     rules[:0] = away
     history.tell(f"every provider is away ({kind})")

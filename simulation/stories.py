@@ -41,10 +41,14 @@ class Story(Edges):
         key = self.fresh("key")
         taken_in = sorted({code for one in ((pinned,) if pinned else providers) for code in currencies_of(one)})
         body = PaymentRequest(
-            chance.randrange(100_00, 90_000_00, 100), chance.choice(taken_in), key, f"body of {key}",
-            customer=Customer("payer@example.com", "Ada Payer", "254712345678"), provider_code=pinned,
+            chance.randrange(100_00, 90_000_00, 100),
+            chance.choice(taken_in),
+            key,
+            f"body of {key}",
+            customer=Customer("payer@example.com", "Ada Payer", "254712345678"),
+            provider_code=pinned,
             capture="manual" if manual else "automatic",
-        )  # fmt: skip
+        )
         first = await self._created(practice, body)
         if first is None:
             return

@@ -6,9 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 CALL_FAULTS = (
-    "refuse", "lose_answer", "act_late", "timeout", "error_500", "error_500_after", "rate_limit", "slow", "truncate",
+    "refuse",
+    "lose_answer",
+    "act_late",
+    "timeout",
+    "error_500",
+    "error_500_after",
+    "rate_limit",
+    "slow",
+    "truncate",
     "not_json",
-)  # fmt: skip
+)
 WEBHOOK_FAULTS = ("duplicate", "late", "reorder", "drop", "forge")
 CRASHES = ("before_write", "after_write", "before_call", "after_call")
 # Everything that a campaign must have seen, by the prefix of its count.
@@ -40,20 +48,37 @@ ALL_PROVIDERS = (
 EDGES = tuple(
     f"edge.{kind}"
     for kind in (
-        "new_words", "tries_again", "corrects_data", "inquiry", "chargeback", "escalated", "refund_beside_dispute",
-        "refused_while_disputed", "paid_by_refund", "refund_duplicate", "inquiry_closed", "chargeback_won",
+        "new_words",
+        "tries_again",
+        "corrects_data",
+        "inquiry",
+        "chargeback",
+        "escalated",
+        "refund_beside_dispute",
+        "refused_while_disputed",
+        "paid_by_refund",
+        "refund_duplicate",
+        "inquiry_closed",
+        "chargeback_won",
         "chargeback_lost",
     )
-)  # fmt: skip
+)
 
 # If staff resolve unknown outcomes, also these.
 STAFF = tuple(
     f"staff.{kind}"
     for kind in (
-        "paid", "paid_wrongly", "other_receipt", "refused", "done", "done_wrongly", "not_done", "not_done_wrongly",
+        "paid",
+        "paid_wrongly",
+        "other_receipt",
+        "refused",
+        "done",
+        "done_wrongly",
+        "not_done",
+        "not_done_wrongly",
         "refunds_again",
     )
-)  # fmt: skip
+)
 
 
 @dataclass(slots=True)

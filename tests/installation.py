@@ -48,10 +48,7 @@ TEST_KEYS: dict[str, dict[str, str]] = {
         "secretKey": "client-secret-0123456789abcdef",
         "webhookSecret": "flw-v4-hash-1",
     },
-    "mpesa": {
-        "publicKey": "consumerkey0123456789abcdef",
-        "secretKey": "consumersecret0123456789abcdef",
-    },
+    "mpesa": {"publicKey": "consumerkey0123456789abcdef", "secretKey": "consumersecret0123456789abcdef"},
     "paypal": {
         "publicKey": "client-0123456789abcdef",
         "secretKey": "client-secret-0123456789abcdef",
@@ -133,9 +130,16 @@ class Installation:
     practices: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def call(
-        self, method: str, path: str, key: str | None = None, body: Any = None, *, idempotency: str | None = None,
-        raw: bytes | None = None, headers: dict[str, str] | list[tuple[str, str]] | None = None,
-    ) -> Answered:  # fmt: skip
+        self,
+        method: str,
+        path: str,
+        key: str | None = None,
+        body: Any = None,
+        *,
+        idempotency: str | None = None,
+        raw: bytes | None = None,
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    ) -> Answered:
         """One request to the service. ``raw`` sends bytes as they are."""
         sent = CIMultiDict(headers or {})
         if key:
@@ -180,9 +184,13 @@ class Installation:
         """Configure a provider with test keys, and register its hook address at the simulator."""
         given = keys or TEST_KEYS[code]
         body = {
-            "providerCode": code, "environment": "sandbox", "isEnabled": True, "supportedCurrencies": currencies,
-            **given, **more,
-        }  # fmt: skip
+            "providerCode": code,
+            "environment": "sandbox",
+            "isEnabled": True,
+            "supportedCurrencies": currencies,
+            **given,
+            **more,
+        }
         made = await self.call("POST", f"/api/practices/{practice_id}/payment-providers", key, body)
         assert made.status in (200, 201), made.body
         secret = given.get("webhookSecret") or given["secretKey"]
@@ -193,17 +201,25 @@ class Installation:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, postgres_url: str | None = None, *, world: World | None = None, codes: list[str] | None = None,
+    folder: Path,
+    postgres_url: str | None = None,
+    *,
+    world: World | None = None,
+    codes: list[str] | None = None,
     **options: Any,
-) -> AsyncIterator[Installation]:  # fmt: skip
+) -> AsyncIterator[Installation]:
     """The service and the simulator on loopback ports, with the catalog pointing at the simulator."""
     simulator = await start("127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     settings = fresh_settings(
-        folder, postgres_url, public_url=url, allowed_provider_origins=frozenset({simulator.url}),
-        provider_timeout_s=options.pop("provider_timeout_s", 5.0), **options,
-    )  # fmt: skip
+        folder,
+        postgres_url,
+        public_url=url,
+        allowed_provider_origins=frozenset({simulator.url}),
+        provider_timeout_s=options.pop("provider_timeout_s", 5.0),
+        **options,
+    )
     async with opened(settings, codes, world=world) as till, aiohttp.ClientSession() as http:
         for code in BASES.keys() & await till.desk.catalog():
             base = simulator.url + BASES[code]

@@ -121,20 +121,35 @@ class Floor:
                 key = f"recording-{number}-{secrets.token_hex(4)}"
                 body = payment_body("recording", 987654)
                 request = PaymentRequest(
-                    body["amount"], body["currency"], key, secrets.token_hex(32), customer=Customer(**CUSTOMER),
-                    description=body["description"], reference=body["reference"], metadata=body["metadata"],
+                    body["amount"],
+                    body["currency"],
+                    key,
+                    secrets.token_hex(32),
+                    customer=Customer(**CUSTOMER),
+                    description=body["description"],
+                    reference=body["reference"],
+                    metadata=body["metadata"],
                     return_url=body["returnUrl"],
-                )  # fmt: skip
+                )
                 taken = await till.pay(practice.id, request, actor="key:1")
             answer = bytes(views.answer(views.payment_view(till.desk, db, taken)).body)
         assert len(recorder.units) == 2
         payment, attempt = taken.payment.id, taken.attempts[-1].id
         known = {
-            payment: "payment", attempt: "attempt", practice.id: "practice", key: "key", body["amount"]: "amount",
-            body["currency"]: "currency", body["reference"]: "reference", body["description"]: "description",
-            CUSTOMER["email"]: "email", CUSTOMER["name"]: "name", json_text(body["metadata"]): "metadata",
-            body["returnUrl"]: "returnUrl", taken.payment.number: "number",
-        }  # fmt: skip
+            payment: "payment",
+            attempt: "attempt",
+            practice.id: "practice",
+            key: "key",
+            body["amount"]: "amount",
+            body["currency"]: "currency",
+            body["reference"]: "reference",
+            body["description"]: "description",
+            CUSTOMER["email"]: "email",
+            CUSTOMER["name"]: "name",
+            json_text(body["metadata"]): "metadata",
+            body["returnUrl"]: "returnUrl",
+            taken.payment.number: "number",
+        }
         now = datetime.fromtimestamp(moment, UTC)
         self._first, self._second = (Replay(unit, known, attempt, now) for unit in recorder.units)
         self._payment, self._attempt = payment.encode(), attempt.encode()
@@ -175,9 +190,15 @@ class Floor:
         given = msgspec.json.decode(body)
         payment, attempt = secrets.token_hex(13), secrets.token_hex(13)
         values = {
-            **given, **given["customer"], "payment": payment, "attempt": attempt, "practice": practice,
-            "key": key, "metadata": json_text(given["metadata"]), "number": str(10**8 + secrets.randbelow(9 * 10**8)),
-        }  # fmt: skip
+            **given,
+            **given["customer"],
+            "payment": payment,
+            "attempt": attempt,
+            "practice": practice,
+            "key": key,
+            "metadata": json_text(given["metadata"]),
+            "number": str(10**8 + secrets.randbelow(9 * 10**8)),
+        }
         lock, first, second = self._connections[practice]
         async with lock:
             await first.fetchrow(*self._first.arguments(values))

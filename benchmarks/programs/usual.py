@@ -267,9 +267,11 @@ async def caller(practice_id: int, authorization: Annotated[str, Header()]) -> C
     if "payments" not in key.scopes or practice.state != "active":
         raise HTTPException(403, "Not allowed")
     return Caller(
-        key_id=key.id, practice_id=practice.id, database=practice.database_name,
+        key_id=key.id,
+        practice_id=practice.id,
+        database=practice.database_name,
         data_key=state.ring.unwrap(practice.id, practice.wrapped_data_key),
-    )  # fmt: skip
+    )
 
 
 async def session_of(found: Annotated[Caller, Depends(caller)]) -> AsyncIterator[AsyncSession]:
@@ -326,9 +328,12 @@ async def create_payment(
 
 def _opened(found: Caller, configuration: Configuration, name: str) -> str:
     place = Place(
-        "practice_payment_providers", configuration.provider_code, name, configuration.environment,
+        "practice_payment_providers",
+        configuration.provider_code,
+        name,
+        configuration.environment,
         configuration.credential_version,
-    )  # fmt: skip
+    )
     return found.data_key.open(getattr(configuration, name), place).reveal()
 
 
@@ -339,11 +344,14 @@ async def _initialize(
         "/transaction/initialize",
         headers={"Authorization": f"Bearer {_opened(found, configuration, 'secret_key')}"},
         json={
-            "email": payment.customer_email, "amount": payment.amount, "currency": payment.currency,
-            "reference": attempt.id, "callback_url": f"https://pay.example/pay/{payment.id}/return",
+            "email": payment.customer_email,
+            "amount": payment.amount,
+            "currency": payment.currency,
+            "reference": attempt.id,
+            "callback_url": f"https://pay.example/pay/{payment.id}/return",
             "metadata": {**(payment.metadata_ or {}), "payment_id": payment.id},
         },
-    )  # fmt: skip
+    )
     response.raise_for_status()
     data: dict[str, Any] = response.json()["data"]
     return data
@@ -367,22 +375,45 @@ def _new_payment(
 
 def _new_attempt(payment: Payment, configuration: Configuration, now: datetime) -> PaymentAttempt:
     return PaymentAttempt(
-        id=secrets.token_hex(13), payment_id=payment.id, practice_id=payment.practice_id,
-        environment=payment.environment, number=1, provider_code=configuration.provider_code,
-        config_id=configuration.id, credential_version=configuration.credential_version, state="sent",
-        amount=payment.amount, currency=payment.currency, next_lookup_at=now + timedelta(seconds=40), lookups=0,
-        created_at=now, updated_at=now,
-    )  # fmt: skip
+        id=secrets.token_hex(13),
+        payment_id=payment.id,
+        practice_id=payment.practice_id,
+        environment=payment.environment,
+        number=1,
+        provider_code=configuration.provider_code,
+        config_id=configuration.id,
+        credential_version=configuration.credential_version,
+        state="sent",
+        amount=payment.amount,
+        currency=payment.currency,
+        next_lookup_at=now + timedelta(seconds=40),
+        lookups=0,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def _search_row(payment: Payment) -> SearchRow:
-    texts = (payment.customer_name, payment.customer_email, payment.description, payment.currency, payment.number,
-             payment.reference, payment.id[-12:], payment.customer_phone)  # fmt: skip
+    texts = (
+        payment.customer_name,
+        payment.customer_email,
+        payment.description,
+        payment.currency,
+        payment.number,
+        payment.reference,
+        payment.id[-12:],
+        payment.customer_phone,
+    )
     return SearchRow(
-        environment=payment.environment, created_at=payment.created_at, payment_id=payment.id, block=0,
-        major_units=f"{payment.amount / 100:g}", email=(payment.customer_email or "").lower(),
-        reference=(payment.reference or "").lower(), body=" ".join(text for text in texts if text).lower(),
-    )  # fmt: skip
+        environment=payment.environment,
+        created_at=payment.created_at,
+        payment_id=payment.id,
+        block=0,
+        major_units=f"{payment.amount / 100:g}",
+        email=(payment.customer_email or "").lower(),
+        reference=(payment.reference or "").lower(),
+        body=" ".join(text for text in texts if text).lower(),
+    )
 
 
 def _audit(actor: str, action: str, payment: Payment, detail: dict[str, Any]) -> AuditLine:

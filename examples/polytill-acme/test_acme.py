@@ -23,8 +23,12 @@ def payment(status: str, **more: Any) -> dict[str, Any]:
 
 
 REFUND = {
-    "id": "<refund id>", "reference": "<refund>", "status": "done", "amount": "<amount>", "currency": "<Currency>",
-}  # fmt: skip
+    "id": "<refund id>",
+    "reference": "<refund>",
+    "status": "done",
+    "amount": "<amount>",
+    "currency": "<Currency>",
+}
 NOT_FOUND = Sample({"error": {"code": "not_found"}}, 404)
 PAID = payment("paid")
 

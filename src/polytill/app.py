@@ -94,9 +94,16 @@ class Polytill:
                 log.info("plug_in_loaded", code=one.code, distribution=one.distribution)
 
     async def create_practice(
-        self, name: str, currency: str, *, cluster: str = "default", country: str | None = None,
-        time_zone: str | None = None, external_id: str | None = None, actor: str = "embedded",
-    ) -> tuple[PracticeEntry, str]:  # fmt: skip
+        self,
+        name: str,
+        currency: str,
+        *,
+        cluster: str = "default",
+        country: str | None = None,
+        time_zone: str | None = None,
+        external_id: str | None = None,
+        actor: str = "embedded",
+    ) -> tuple[PracticeEntry, str]:
         """Onboard a practice. Return its directory entry and first key.
 
         ``country`` (ISO 3166-1 alpha-2) and ``time_zone`` (IANA) default to those of the currency. ``external_id`` is
@@ -116,9 +123,16 @@ class Polytill:
         return await lookup.confirm(self.desk, practice_id, payment_id)
 
     async def refund(
-        self, practice_id: int, payment_id: str, *, key: str, amount: int | None = None, reason: str | None = None,
-        actor: str = "embedded", accept_dispute_risk: bool = False,
-    ) -> Refund:  # fmt: skip
+        self,
+        practice_id: int,
+        payment_id: str,
+        *,
+        key: str,
+        amount: int | None = None,
+        reason: str | None = None,
+        actor: str = "embedded",
+        accept_dispute_risk: bool = False,
+    ) -> Refund:
         """Refund an amount (minor units) or everything that is left. A repeated call with the same ``key`` returns the
         first refund. A payment with an open chargeback is refunded only with ``accept_dispute_risk``: if the dispute is
         lost, the customer is paid twice."""
@@ -224,9 +238,12 @@ class Polytill:
                     await worker.leave()
 
     async def _repeat(
-        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], once: bool = False,
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, object]],
+        once: bool = False,
         pause_s: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Repeat ``work`` until it is canceled, whatever fails; with ``once``, until it has succeeded once."""
         while True:
             try:

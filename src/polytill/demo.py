@@ -252,14 +252,14 @@ def made_up_keys(code: str) -> dict[str, str]:
     """Return new keys of the right form for a provider; each pair is an account of its own at the simulator."""
     mark = secrets.token_hex(20)
     if code == "stripe":
-        return {
-            "publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}", "webhookSecret": f"whsec_{mark}",
-        }  # fmt: skip
+        return {"publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}", "webhookSecret": f"whsec_{mark}"}
     if code == "paystack":
         return {"publicKey": f"pk_test_{mark}", "secretKey": f"sk_test_{mark}"}
     return {
-        "publicKey": f"FLWPUBK_TEST-{mark}-X", "secretKey": f"FLWSECK_TEST-{mark}-X", "webhookSecret": f"hash-{mark}",
-    }  # fmt: skip
+        "publicKey": f"FLWPUBK_TEST-{mark}-X",
+        "secretKey": f"FLWSECK_TEST-{mark}-X",
+        "webhookSecret": f"hash-{mark}",
+    }
 
 
 async def _seed(demo: Demo, folder: Path, console: Console) -> None:
@@ -273,9 +273,12 @@ async def _seed(demo: Demo, folder: Path, console: Console) -> None:
             demo.practices.append(practice)
             for code, currencies in SET_UP[name].items():
                 body = {
-                    "providerCode": code, "environment": "sandbox", "isEnabled": True,
-                    "supportedCurrencies": currencies, **made_up_keys(code),
-                }  # fmt: skip
+                    "providerCode": code,
+                    "environment": "sandbox",
+                    "isEnabled": True,
+                    "supportedCurrencies": currencies,
+                    **made_up_keys(code),
+                }
                 await demo.call("POST", f"/api/practices/{practice['id']}/payment-providers", practice["key"], body)
     await _invite(demo)
     _write(demo, folder)
@@ -312,9 +315,12 @@ async def _take_payments(demo: Demo, console: Console) -> None:
 
 async def _create(demo: Demo, practice: dict[str, Any], provider: str, amount: int, currency: str) -> Any:
     body = {
-        "amount": amount, "currency": currency, "providerCode": provider, "description": "Consultation",
+        "amount": amount,
+        "currency": currency,
+        "providerCode": provider,
+        "description": "Consultation",
         "customer": {"email": "payer@example.com", "name": "Ada Payer"},
-    }  # fmt: skip
+    }
     path = f"/api/practices/{practice['id']}/payments"
     return await demo.call("POST", path, practice["key"], body, secrets.token_hex(8))
 

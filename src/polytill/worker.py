@@ -112,9 +112,11 @@ def _launch(till: Polytill, loop: asyncio.AbstractEventLoop) -> None:
     DBOS.launch()
     DBOS.register_queue(LISTINGS, worker_concurrency=2, polling_interval_sec=5.0)
     due = {
-        compare_busy: "0 17 * * * *", compare_all: "0 47 2 * * *", visit_everyone: "0 37 * * * *",
+        compare_busy: "0 17 * * * *",
+        compare_all: "0 47 2 * * *",
+        visit_everyone: "0 37 * * * *",
         clean_up: "0 7 * * * *",
-    }  # fmt: skip
+    }
     DBOS.apply_schedules(
         [
             {"schedule_name": work.__name__, "workflow_fn": work, "schedule": cron, "context": None}

@@ -58,9 +58,11 @@ async def stage(house: Installation, clock: Clock) -> Practice:
             await clinic.call("POST", f"/payments/{given_up['id']}/cancel", idempotency=fresh())
         clock.advance(24 * 3600)
     for amount, name, what in (
-        (500_000, "Ada Obi", "Consultation"), (1_250_000, "Chidi Okeke", "Root canal"),
-        (320_000, "Ngozi Adichie-Okonkwo of the Very Long Family Name", LONG), (75_000, "Tunde Bello", "Cleaning"),
-    ):  # fmt: skip
+        (500_000, "Ada Obi", "Consultation"),
+        (1_250_000, "Chidi Okeke", "Root canal"),
+        (320_000, "Ngozi Adichie-Okonkwo of the Very Long Family Name", LONG),
+        (75_000, "Tunde Bello", "Cleaning"),
+    ):
         email = f"{name.split()[0].lower()}.today@example.com"
         await clinic.paid(amount, customer={"email": email, "name": name}, description=what[:500])
     declined = (await clinic.create(640_000, customer={"email": "sade@example.com", "name": "Sade Adu"})).body

@@ -207,9 +207,10 @@ async def test_other_languages_and_long_words(house: Installation, browser: Brow
     made = (await practice.create(10**13, description="W" * 300)).body
     async with payer(browser, house) as who:
         for path, name in (
-            (f"{scenes['open']}?lang=sw", "open-sw"), (f"{scenes['declined']}?lang=fr", "declined-fr"),
+            (f"{scenes['open']}?lang=sw", "open-sw"),
+            (f"{scenes['declined']}?lang=fr", "declined-fr"),
             (f"/pay/{made['clientToken']}?lang=fr", "long-words"),
-        ):  # fmt: skip
+        ):
             await who.open(path)
             await who.fine()
             await who.picture(name)

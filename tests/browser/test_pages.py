@@ -178,11 +178,17 @@ async def test_the_owners_console(
         await seen.sign_in("/owner", "olu@example.com")
         await seen.look("owner")
         for name, path in (
-            ("owner-catalog", "/catalog"), ("owner-provider", "/catalog/paystack"), ("owner-provider-large", "/catalog/stripe"),
-            ("owner-provider-new", "/catalog/new?code=stripe"), ("owner-practices", "/practices"),
-            ("owner-practice", f"/practices/{clinic.id}"), ("owner-practice-new", "/practices/new"),
-            ("owner-waiting", "/waiting"), ("owner-activity", "/activity"), ("owner-people", "/people"),
-        ):  # fmt: skip
+            ("owner-catalog", "/catalog"),
+            ("owner-provider", "/catalog/paystack"),
+            ("owner-provider-large", "/catalog/stripe"),
+            ("owner-provider-new", "/catalog/new?code=stripe"),
+            ("owner-practices", "/practices"),
+            ("owner-practice", f"/practices/{clinic.id}"),
+            ("owner-practice-new", "/practices/new"),
+            ("owner-waiting", "/waiting"),
+            ("owner-activity", "/activity"),
+            ("owner-people", "/people"),
+        ):
             await seen.go(f"/owner{path}")
             await seen.look(name)
         await seen.go("/owner/catalog/paystack")

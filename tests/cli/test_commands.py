@@ -29,13 +29,22 @@ def polytill(folder: Path, *arguments: str, **more: str) -> subprocess.Completed
     """Run the command line in an empty folder, with no settings but these."""
     code = "from polytill.cli import main; main()"
     environment = {
-        "PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path), "NO_COLOR": "1",
-        "COLUMNS": "200", **more,
-    }  # fmt: skip
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "PYTHONPATH": ":".join(sys.path),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+        **more,
+    }
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)

@@ -29,14 +29,21 @@ class Running:
         self.folder, self.errors = folder, folder / "errors.log"
         code = "from polytill.cli import main; main()"
         environment = {
-            "PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path), "PYTHONUNBUFFERED": "1",
-        }  # fmt: skip
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "PYTHONPATH": ":".join(sys.path),
+            "PYTHONUNBUFFERED": "1",
+        }
         arguments = ["demo", "--port", str(free_port()), "--folder", str(folder / "demo")]
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE,
-                stderr=errors, text=True,
-            )  # fmt: skip
+                [sys.executable, "-c", code, *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert self.process.stdout is not None
         assert any("Serving until Ctrl-C." in line for line in self.process.stdout), self.errors.read_text()
         self.told: dict[str, Any] = json.loads((folder / "demo" / "demo.json").read_text())

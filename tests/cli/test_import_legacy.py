@@ -28,12 +28,17 @@ def file_of(*entries: dict[str, Any]) -> bytes:
 async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) -> None:
     there, _ = await till.create_practice("Old Clinic", "USD")
     given = file_of(
-        {"externalId": "lagos", "name": "Lagos", "defaultCurrency": "NGN", "paymentProviders": {
-            "paystack": {**LIVE, "isEnabled": True, "isDefault": True, "supportedCurrencies": ["NGN"]},
-            "flutterwave": TEST_KEYS["flutterwave"],
-        }},
+        {
+            "externalId": "lagos",
+            "name": "Lagos",
+            "defaultCurrency": "NGN",
+            "paymentProviders": {
+                "paystack": {**LIVE, "isEnabled": True, "isDefault": True, "supportedCurrencies": ["NGN"]},
+                "flutterwave": TEST_KEYS["flutterwave"],
+            },
+        },
         {"id": there.id, "paymentProviders": {"stripe": TEST_KEYS["stripe"]}},
-    )  # fmt: skip
+    )
     arrivals = await import_legacy.plan(till.desk, given)
     first, second = [await import_legacy.bring(till.desk, arrival, "test") for arrival in arrivals]
     assert (first.added, first.kept, first.key is not None) == (["paystack", "flutterwave"], [], True)
@@ -60,17 +65,24 @@ async def test_a_default_that_is_there_stays(till: Polytill) -> None:
     keys = configuring.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
     wish = configuring.Wish("flutterwave", Environment.sandbox, keys, True, True, ["NGN"])
     await configuring.configure(till.desk, there.id, wish, "staff")
-    given = file_of({"id": there.id, "paymentProviders": {
-        "paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "isDefault": True},
-        "stripe": {**TEST_KEYS["stripe"], "isEnabled": True, "isDefault": True, "supportedCurrencies": ["USD"]},
-    }})  # fmt: skip
+    given = file_of(
+        {
+            "id": there.id,
+            "paymentProviders": {
+                "paystack": {**TEST_KEYS["paystack"], "isEnabled": True, "isDefault": True},
+                "stripe": {**TEST_KEYS["stripe"], "isEnabled": True, "isDefault": True, "supportedCurrencies": ["USD"]},
+            },
+        }
+    )
     [arrival] = await import_legacy.plan(till.desk, given)
     done = await import_legacy.bring(till.desk, arrival, "test")
     db = await till.desk.opening.practice(there.id)
     held = await provider_configs.all_of(db)
     assert {code: one.is_default for code, one in held.items()} == {
-        "flutterwave": True, "paystack": False, "stripe": True,
-    }  # fmt: skip
+        "flutterwave": True,
+        "paystack": False,
+        "stripe": True,
+    }
     defaults = await provider_configs.defaults(db)
     assert defaults[Environment.sandbox, "NGN"] == held["flutterwave"].id
     assert (done.added, done.not_default) == (["paystack", "stripe"], ["paystack"])

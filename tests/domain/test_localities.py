@@ -87,7 +87,7 @@ def test_every_currency_has_a_place() -> None:
         ("Pacific/Apia", date(2011, 12, 30), "2011-12-30T10:00", 0),  # a day that there never was
         ("UTC", date(2026, 5, 5), "2026-05-05T00:00", 24),
     ],
-)  # fmt: skip
+)
 def test_where_a_day_begins(zone: str, day: date, starts: str, hours: float) -> None:
     rules = zone_of(zone)
     found, following = starts_of([day], rules)

@@ -17,14 +17,23 @@ def test_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "pointer"),
     [
-        ("order[0]", "/metadata/order[0]"), ("]", "/metadata/]"), ("", "/metadata/"), (" ", "/metadata/ "),
-        (" a", "/metadata/ a"), ("a/b]", "/metadata/a~1b]"), ("a\x00", "/metadata/a\x00"), ("a\u202eb", "/metadata/a\u202eb"),
-        ("x" * 41, "/metadata/" + "x" * 41), ("payment_id", "/metadata/payment_id"),
-        ("Payment_ID", "/metadata/Payment_ID"), ("cancel_action", "/metadata/cancel_action"),
-        ("attempt_id", "/metadata/attempt_id"), ("polytill_attempt", "/metadata/polytill_attempt"),
+        ("order[0]", "/metadata/order[0]"),
+        ("]", "/metadata/]"),
+        ("", "/metadata/"),
+        (" ", "/metadata/ "),
+        (" a", "/metadata/ a"),
+        ("a/b]", "/metadata/a~1b]"),
+        ("a\x00", "/metadata/a\x00"),
+        ("a\u202eb", "/metadata/a\u202eb"),
+        ("x" * 41, "/metadata/" + "x" * 41),
+        ("payment_id", "/metadata/payment_id"),
+        ("Payment_ID", "/metadata/Payment_ID"),
+        ("cancel_action", "/metadata/cancel_action"),
+        ("attempt_id", "/metadata/attempt_id"),
+        ("polytill_attempt", "/metadata/polytill_attempt"),
         ("authorization", "/metadata/authorization"),
     ],
-)  # fmt: skip
+)
 def test_refused_names(name: str, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         read_metadata({"good": "x", name: "x"})

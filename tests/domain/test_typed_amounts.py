@@ -51,10 +51,13 @@ def test_what_is_one_amount_is_taken(text: str, currency: str, minor: int | None
 @pytest.mark.parametrize(
     ("text", "currency", "low", "high"),
     [
-        ("1,500", "NGN", 150, 150_000), ("1.500", "NGN", 150, 150_000), ("12.340", "EUR", 1234, 1_234_000),
-        ("999,000", "USD", 99_900, 99_900_000), ("₦1,500", "NGN", 150, 150_000),
+        ("1,500", "NGN", 150, 150_000),
+        ("1.500", "NGN", 150, 150_000),
+        ("12.340", "EUR", 1234, 1_234_000),
+        ("999,000", "USD", 99_900, 99_900_000),
+        ("₦1,500", "NGN", 150, 150_000),
     ],
-)  # fmt: skip
+)
 def test_what_could_be_two_amounts_is_rejected_with_both(text: str, currency: str, low: int, high: int) -> None:
     for language in LANGUAGES:
         with pytest.raises(TypedAmountError) as raised:
@@ -171,9 +174,19 @@ def test_an_amount_is_taken_only_where_it_is_the_only_reading(text: str, code: s
 
 @pytest.mark.parametrize(
     ("text", "ppm"),
-    [("2.9", 29_000), ("2,9", 29_000), ("2,9 %", 29_000), (f"2,9{NBSP}%", 29_000), ("٢٫٩٪", 29_000), ("0", 0), ("100", 1_000_000),
-     ("1.500", 15_000), (".5", 5_000), ("0.0001", 1)],
-)  # fmt: skip
+    [
+        ("2.9", 29_000),
+        ("2,9", 29_000),
+        ("2,9 %", 29_000),
+        (f"2,9{NBSP}%", 29_000),
+        ("٢٫٩٪", 29_000),
+        ("0", 0),
+        ("100", 1_000_000),
+        ("1.500", 15_000),
+        (".5", 5_000),
+        ("0.0001", 1),
+    ],
+)
 def test_percentages(text: str, ppm: int) -> None:
     assert typed_percentage(text) == ppm
 

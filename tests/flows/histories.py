@@ -132,9 +132,13 @@ async def play(scene: Scene, seed: int, steps: int = 40) -> History:
         actions = [history.pay, history.pay, history.pay_twice]
         if history.succeeded:
             actions += [
-                history.refund, history.refund, history.refund_fails, history.refund_at_provider, history.dispute,
+                history.refund,
+                history.refund,
+                history.refund_fails,
+                history.refund_at_provider,
+                history.dispute,
                 history.refund_duplicate,
-            ]  # fmt: skip
+            ]
         action = history.chance.choice(actions) if step > 3 else history.pay_twice
         try:
             await action()

@@ -54,9 +54,7 @@ def keys(mark: str = "1", mode: str = "test") -> Keys:
 def refund_in(state: RefundState) -> Refund:
     """A refund of 100 in this state, on no database."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    return Refund(
-        "r", "p", 1, Environment.sandbox, "a", state, 100, "NGN", None, "api", "k", "h", "test", now, now
-    )  # fmt: skip
+    return Refund("r", "p", 1, Environment.sandbox, "a", state, 100, "NGN", None, "api", "k", "h", "test", now, now)
 
 
 @dataclass
@@ -97,9 +95,13 @@ class Scene:
     async def pay(self, key: str | None = None, amount: int = 1000, body: str = "body", **more: Any) -> Taken:
         """Take a payment."""
         request = PaymentRequest(
-            amount, more.pop("currency", "NGN"), key or f"key-{next(_numbers)}", body,
-            customer=Customer("ada@example.com"), **more,
-        )  # fmt: skip
+            amount,
+            more.pop("currency", "NGN"),
+            key or f"key-{next(_numbers)}",
+            body,
+            customer=Customer("ada@example.com"),
+            **more,
+        )
         return await self.till.pay(self.practice_id, request)
 
     async def succeeded(self, amount: int = 1000, fee: int | None = 15, **more: Any) -> Payment:
@@ -155,12 +157,13 @@ class Scene:
             lost_twice = sum(d.booked for d in disputed) - payment.amount_lost
             assert lost_twice >= 0
             assert booked == {
-                "payments": -payment.amount_captured, "disputes": payment.amount_lost,
+                "payments": -payment.amount_captured,
+                "disputes": payment.amount_lost,
                 "refunds": payment.amount_refunded + payment.excess_refunded - returned,
-                "excess": returned + lost_twice + sum(
-                    line["amount"] for line in lines if (line["account"], line["fact"]) == ("excess", "excess")
-                ),
-            }  # fmt: skip
+                "excess": returned
+                + lost_twice
+                + sum(line["amount"] for line in lines if (line["account"], line["fact"]) == ("excess", "excess")),
+            }
             reserved = sum(r.amount for r in given if r.reserves and r.state in ("sent", "pending", "unknown"))
             assert payment.refund_reserved == reserved
 
@@ -173,9 +176,11 @@ async def scene(folder: Path, engine_url: str | None) -> AsyncIterator[Scene]:
     async with opened(settings, [], world=World(clock, elapsed_s=clock), transport=wire) as till:
         for code, handler in HANDLERS.items():
             given = {
-                "code": code, "name": handler.name, "integration_type": "custom",
+                "code": code,
+                "name": handler.name,
+                "integration_type": "custom",
                 "handler_module": f"{handler.__module__}.{handler.__name__}",
-            }  # fmt: skip
+            }
             await catalog.add(till.desk, given, None, "test")
         entry, _ = await till.create_practice("Clinic", "NGN")
         made = Scene(till, wire, clock, entry.id, await till.desk.opening.practice(entry.id))

@@ -50,10 +50,14 @@ class Scripted(Handler):
         "additionalProperties": False,
     }
     catalog = CatalogEntry(
-        "Says what it is told", "https://scripted.example", "https://scripted.example/docs", "https://scripted.example",
-        "https://scripted.example", ("card", "bank_transfer"),
+        "Says what it is told",
+        "https://scripted.example",
+        "https://scripted.example/docs",
+        "https://scripted.example",
+        "https://scripted.example",
+        ("card", "bank_transfer"),
         {"NGN": CurrencyTerms(15_000, 0, 100, 10**9), "USD": CurrencyTerms()},
-    )  # fmt: skip
+    )
     settle_horizon_s = 120.0
     direct_charges: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {("NGN", "bank_transfer"): ("bank",)}
 
@@ -118,9 +122,14 @@ class Other(Scripted):
     name = "Other"
     hosts = frozenset({"other.example"})
     catalog = CatalogEntry(
-        "Second", "https://other.example", "https://other.example", "https://other.example", "https://other.example",
-        ("card",), {"NGN": CurrencyTerms()},
-    )  # fmt: skip
+        "Second",
+        "https://other.example",
+        "https://other.example",
+        "https://other.example",
+        "https://other.example",
+        ("card",),
+        {"NGN": CurrencyTerms()},
+    )
 
 
 class Mover(Scripted):

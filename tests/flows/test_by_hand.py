@@ -25,9 +25,12 @@ BANK = {"bank": "Example Bank", "accountName": "Clinic", "accountNumber": "01234
 async def clinic(till: Polytill, config: dict[str, str] | None = None) -> int:
     practice, _ = await till.create_practice("Clinic", "NGN")
     wish = Wish(
-        "manual", Environment.sandbox, Keys(config=BANK if config is None else config), is_enabled=True,
+        "manual",
+        Environment.sandbox,
+        Keys(config=BANK if config is None else config),
+        is_enabled=True,
         supported_currencies=["NGN"],
-    )  # fmt: skip
+    )
     await provider_configs.configure(till.desk, practice.id, wish, "test")
     return practice.id
 

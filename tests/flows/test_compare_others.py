@@ -307,9 +307,12 @@ async def test_a_listing_that_is_too_long_does_not_stop_the_comparison(
 
 def dispute(payment: Any, state: str, amount: Money | None = None) -> DisputeFact:
     return DisputeFact(
-        state, provider_state=state, provider_dispute_id="d1", provider_transaction_id=payment.provider_transaction_id,
+        state,
+        provider_state=state,
+        provider_dispute_id="d1",
+        provider_transaction_id=payment.provider_transaction_id,
         amount=amount or Money(1000, "NGN"),
-    )  # fmt: skip
+    )
 
 
 async def disputed(scene: Scene, payment: Any) -> list[tuple[str, int | None]]:
@@ -432,9 +435,7 @@ async def test_what_happens_in_an_account_that_was_left_is_still_found(scene: Sc
     assert {call.key for call in scene.wire.of("lookup_refund")} == {"sk_test_1"}
 
 
-async def test_replaced_keys_that_are_refused_stop_nothing_and_are_spared_for_a_day(
-    scene: Scene, lists: Lists
-) -> None:  # fmt: skip
+async def test_replaced_keys_that_are_refused_stop_nothing_and_are_spared_for_a_day(scene: Scene, lists: Lists) -> None:
     await scene.configure()
     await scene.configure("scripted", keys("2"))
     lists.refused.add("sk_test_1")

@@ -286,8 +286,10 @@ async def test_two_who_save_at_once(scene: Scene) -> None:
     assert saved.active.version == 3
     assert saved.priority == 8
     assert {opened(scene, s).secret_key for s in (saved.active, *saved.others)} == {
-        Secret("sk_test_1"), Secret("sk_test_2"), Secret("sk_test_3"),
-    }  # fmt: skip
+        Secret("sk_test_1"),
+        Secret("sk_test_2"),
+        Secret("sk_test_3"),
+    }
 
 
 async def test_a_wish_alone(scene: Scene) -> None:

@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from polytill.domain.money import Money
-from polytill.domain.states import (
-    ATTEMPT_CLOSED,
-    ATTEMPT_NEXT,
-    PAYMENT_NEXT,
-    AttemptState,
-    Environment,
-    PaymentStatus,
-)
+from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, PAYMENT_NEXT, AttemptState, Environment, PaymentStatus
 from polytill.flows.payments.settle import Verdict, decide
 from polytill.providers.outcomes import (
     Declined,

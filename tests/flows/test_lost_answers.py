@@ -72,9 +72,14 @@ class Provider:
             }
         asked = self.known[reference]
         data = {
-            "id": 7, "status": "abandoned", "reference": reference, "amount": asked["amount"],
-            "currency": asked["currency"], "domain": "test", "fees": None,
-        }  # fmt: skip
+            "id": 7,
+            "status": "abandoned",
+            "reference": reference,
+            "amount": asked["amount"],
+            "currency": asked["currency"],
+            "domain": "test",
+            "fees": None,
+        }
         return 200, {"status": True, "message": "ok", "data": data}
 
     def flutterwave(self, method: str, url: Any, headers: Mapping[str, str], body: bytes) -> tuple[int, Any]:
@@ -92,10 +97,15 @@ class Provider:
             assert made[0] == body, "other bytes under the same key"
             asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
             intent = {
-                "id": made[1], "object": "payment_intent", "status": "requires_payment_method", "livemode": False,
-                "amount": int(asked["amount"]), "currency": asked["currency"], "client_secret": f"{made[1]}_secret_x",
+                "id": made[1],
+                "object": "payment_intent",
+                "status": "requires_payment_method",
+                "livemode": False,
+                "amount": int(asked["amount"]),
+                "currency": asked["currency"],
+                "client_secret": f"{made[1]}_secret_x",
                 "metadata": {},
-            }  # fmt: skip
+            }
             return 200, intent
         return 200, {"object": "list", "data": [], "has_more": False}
 

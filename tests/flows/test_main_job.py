@@ -12,9 +12,12 @@ async def test_paystack_payment_webhook_refund(installation: Installation) -> No
     await installation.configure(practice_id, key, "paystack", ["NGN"])
     base = f"/api/practices/{practice_id}"
     made = await installation.call(
-        "POST", f"{base}/payments", key, {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}},
+        "POST",
+        f"{base}/payments",
+        key,
+        {"amount": 500_000, "currency": "NGN", "customer": {"email": "ada@example.com"}},
         idempotency="first",
-    )  # fmt: skip
+    )
     assert made.status == 201, made.body
     assert made.body["status"] == "requires_action"
     assert made.body["nextAction"]["type"] == "redirect"

@@ -403,8 +403,10 @@ async def test_a_named_delivery_that_is_about_none_of_those_asked_is_still_appli
     fact = RefundFact("succeeded", None, "re_3", None, payment.provider_transaction_id, Money(300, "NGN"))
     await scene.delivery(configuration, fact)
     assert await refunds_of(scene, payment) == [
-        ("api", "succeeded", "re_1"), ("api", "succeeded", "re_2"), ("provider", "succeeded", "re_3"),
-    ]  # fmt: skip
+        ("api", "succeeded", "re_1"),
+        ("api", "succeeded", "re_2"),
+        ("provider", "succeeded", "re_3"),
+    ]
     [event] = await webhook_events.listed(scene.db)
     assert event.state == "applied"
 

@@ -273,5 +273,6 @@ async def test_only_one_operation_is_open_at_a_time(scene: Scene, answer: str, f
         with pytest.raises(Conflict) as caught:
             await cancel(scene, payment, "later")
         assert (caught.value.code, str(caught.value)) == (
-            "operation_under_way", "A capture or cancel of this payment is under way.",
-        )  # fmt: skip
+            "operation_under_way",
+            "A capture or cancel of this payment is under way.",
+        )

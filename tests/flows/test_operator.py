@@ -44,8 +44,10 @@ async def test_an_excess_is_given_back_in_one_step(scene: Scene) -> None:
     assert (found.case.resolved_by, found.case.detail["resolution"]["refund"]) == ("ada", found.refunds[0].id)
     assert found.payment is not None
     assert (found.payment.amount_captured, found.payment.amount_refunded, found.payment.excess_refunded) == (
-        1000, 0, 1000,
-    )  # fmt: skip
+        1000,
+        0,
+        1000,
+    )
     [call] = scene.wire.of("refund")
     assert (call.params.payment_reference, call.params.provider_transaction_id) == (case.subject, "tx-a")
     assert await cases.listed(scene.db) == [], "no other case comes of it"
@@ -316,9 +318,13 @@ async def bank_takes(
 ) -> None:
     [first, *_] = await scene.attempts(payment_id)
     lost = DisputeFact(
-        "lost", "lost", f"d-{transaction}", payment_reference=first.id, provider_transaction_id=transaction,
+        "lost",
+        "lost",
+        f"d-{transaction}",
+        payment_reference=first.id,
+        provider_transaction_id=transaction,
         amount=Money(amount, "NGN"),
-    )  # fmt: skip
+    )
     await scene.delivery(configuration, lost)
 
 

@@ -144,10 +144,17 @@ FAILOVER = [(REFUSED, True), (NotSent(Reason.config), True), (Lost(ConnectionNot
 NO_FAILOVER = [
     (outcome, False)
     for outcome in (
-        LINK, Pending(None, "t"), paid(), held(), Unknown(Reason.timeout), Lost(AnswerLost("x")), RuntimeError("x"),
-        Declined(Reason.declined, False), NeedsAction(None),
+        LINK,
+        Pending(None, "t"),
+        paid(),
+        held(),
+        Unknown(Reason.timeout),
+        Lost(AnswerLost("x")),
+        RuntimeError("x"),
+        Declined(Reason.declined, False),
+        NeedsAction(None),
     )
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("answer", "over"), FAILOVER + NO_FAILOVER, ids=lambda v: type(v).__name__)
@@ -387,5 +394,6 @@ def test_where_time_is_virtual_so_is_the_limit_of_a_verb() -> None:
     outcome = run(loop, call(handler, "lookup_payment"))
     loop.close()
     assert (outcome, loop.now) == (
-        Unknown(Reason.timeout, "no_end", outcome.detail), pytest.approx(provider_calls.LONGEST_VERB_S)
-    )  # fmt: skip
+        Unknown(Reason.timeout, "no_end", outcome.detail),
+        pytest.approx(provider_calls.LONGEST_VERB_S),
+    )

@@ -41,9 +41,11 @@ async def refunded(scene: Scene, amount: int, answer: Any) -> Any:
 
 def of(payment: Any, state: str, amount: int | None = None, total: int | None = None) -> RefundFact:
     return RefundFact(
-        state, provider_transaction_id=payment.provider_transaction_id,
-        amount=None if amount is None else Money(amount, "NGN"), total=None if total is None else Money(total, "NGN"),
-    )  # fmt: skip
+        state,
+        provider_transaction_id=payment.provider_transaction_id,
+        amount=None if amount is None else Money(amount, "NGN"),
+        total=None if total is None else Money(total, "NGN"),
+    )
 
 
 async def states(scene: Scene, payment: Any) -> list[tuple[str, str, int]]:
@@ -168,7 +170,7 @@ async def test_a_failure_without_a_name_is_of_the_refund_that_the_provider_says(
 @pytest.mark.parametrize(("before", "answer"), [("failed", FAILED), ("succeeded", given(500))])
 async def test_a_dashboard_refund_without_a_name_is_found_beside_one_of_ours(
     scene: Scene, before: str, answer: Any
-) -> None:  # fmt: skip
+) -> None:
     configuration, payment = await refunded(scene, 500, given(500))
     if before == "failed":
         scene.wire.says("lookup_refund", FAILED)

@@ -292,7 +292,7 @@ async def test_a_refund_that_fails_after_all_lowers_the_total(scene: Scene) -> N
 @pytest.mark.parametrize("told", ["succeeded", "pending"])
 async def test_older_news_of_a_refund_that_has_failed_changes_nothing(
     scene: Scene, told: str, name: str | None
-) -> None:  # fmt: skip
+) -> None:
     configuration = await scene.configure()
     payment = await scene.succeeded()
     await refunded(scene, payment, 700, given(700))

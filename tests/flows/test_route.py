@@ -20,16 +20,31 @@ from polytill.storage.catalog import CurrencySupport
 SANDBOX, LIVE = Environment.sandbox, Environment.production
 EMAIL, PHONE = CustomerFields(("email",)), CustomerFields(("phone",))
 NEEDS = {
-    "EMAIL": EMAIL, "PHONE": PHONE, "EITHER": CustomerFields(one_of=("email", "phone")),
-    "KENYAN": CustomerFields(("phone",), phone_countries=("KE",)), "ALL": frozenset({"email", "phone"}),
-    "KENYAN_NUMBER": Phone("+254712345678"), "UGANDAN": Phone("+256712345678"),
-}  # fmt: skip
+    "EMAIL": EMAIL,
+    "PHONE": PHONE,
+    "EITHER": CustomerFields(one_of=("email", "phone")),
+    "KENYAN": CustomerFields(("phone",), phone_countries=("KE",)),
+    "ALL": frozenset({"email", "phone"}),
+    "KENYAN_NUMBER": Phone("+254712345678"),
+    "UGANDAN": Phone("+256712345678"),
+}
 ANY = Candidate(
-    code="able", name="Able", config_id=1, environment=SANDBOX, is_enabled=True, catalog_status="active",
-    handler_missing=None, practice_currencies=frozenset({"NGN"}), support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
-    methods=frozenset({"card"}), captures_manually=True, customer_fields=lambda *_: EMAIL, is_default=False,
-    priority=0, catalog_priority=0,
-)  # fmt: skip
+    code="able",
+    name="Able",
+    config_id=1,
+    environment=SANDBOX,
+    is_enabled=True,
+    catalog_status="active",
+    handler_missing=None,
+    practice_currencies=frozenset({"NGN"}),
+    support=CurrencySupport("NGN", False, 0, 0, 100, 1000),
+    methods=frozenset({"card"}),
+    captures_manually=True,
+    customer_fields=lambda *_: EMAIL,
+    is_default=False,
+    priority=0,
+    catalog_priority=0,
+)
 FULL = Wanted("NGN", 500, "card", "manual", frozenset({"email"}))
 
 # What is changed of the candidate | what is changed of the request | the reason | the pointer
@@ -166,16 +181,24 @@ def test_a_live_practice_never_pays_into_a_test_account() -> None:
 
 
 candidates = st.builds(
-    Candidate, code=st.sampled_from("abcdef"), name=st.just("N"), config_id=st.just(1),
-    environment=st.sampled_from(Environment), is_enabled=st.booleans(),
+    Candidate,
+    code=st.sampled_from("abcdef"),
+    name=st.just("N"),
+    config_id=st.just(1),
+    environment=st.sampled_from(Environment),
+    is_enabled=st.booleans(),
     catalog_status=st.sampled_from(["active", "beta", "deprecated", "inactive", None]),
     handler_missing=st.sampled_from([None, None, "gone"]),
     practice_currencies=st.frozensets(st.sampled_from(["NGN", "GHS"])),
-    support=st.none() | st.builds(CurrencySupport, st.just("NGN"), st.booleans(), max_amount=st.none() | st.integers(1, 900)),
-    methods=st.frozensets(st.sampled_from(["card", "ussd"])), captures_manually=st.booleans(),
-    customer_fields=st.sampled_from([lambda *_: EMAIL, lambda *_: PHONE]), is_default=st.booleans(),
-    priority=st.integers(0, 2), catalog_priority=st.integers(0, 2),
-)  # fmt: skip
+    support=st.none()
+    | st.builds(CurrencySupport, st.just("NGN"), st.booleans(), max_amount=st.none() | st.integers(1, 900)),
+    methods=st.frozensets(st.sampled_from(["card", "ussd"])),
+    captures_manually=st.booleans(),
+    customer_fields=st.sampled_from([lambda *_: EMAIL, lambda *_: PHONE]),
+    is_default=st.booleans(),
+    priority=st.integers(0, 2),
+    catalog_priority=st.integers(0, 2),
+)
 
 
 @given(st.lists(candidates, unique_by=lambda c: c.code), st.data())

@@ -59,12 +59,13 @@ async def test_the_token_opens_at_its_own_row_only(scene: Scene) -> None:
     assert token.reveal() == "token-of-ada"
     assert "token-of-ada" not in str(one.sealed_token)
     assert (one.kind, one.brand, one.last4, one.expires, one.customer_email) == (
-        "card", "visa", "4242", "2031-08", "ada@example.com",
-    )  # fmt: skip
-    for moved in (
-        replace(one, sealed_token=two.sealed_token),
-        replace(one, environment=Environment.production),
-    ):
+        "card",
+        "visa",
+        "4242",
+        "2031-08",
+        "ada@example.com",
+    )
+    for moved in (replace(one, sealed_token=two.sealed_token), replace(one, environment=Environment.production)):
         with pytest.raises(SealBroken):
             saved_methods.open_token(scene.db.data_key, moved)
 

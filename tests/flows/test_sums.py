@@ -64,18 +64,27 @@ async def ledger_of(scene: Scene, zone: ZoneInfo) -> list[Line]:
         assert isinstance(at, datetime)
         day = at.astimezone(zone).date()
         found.append(
-            Line(day, r["currency"], r["account"], r["fact"], r["amount"], r["payment_id"], providers[r["entry_id"]],
-                 r["payment_method"] or "")
-        )  # fmt: skip
+            Line(
+                day,
+                r["currency"],
+                r["account"],
+                r["fact"],
+                r["amount"],
+                r["payment_id"],
+                providers[r["entry_id"]],
+                r["payment_method"] or "",
+            )
+        )
     return found
 
 
 def total(lines: list[Line], account: str, **narrowed: Any) -> int:
     """The balance of an account, or of all accounts whose name begins so."""
     return sum(
-        line.amount for line in lines
+        line.amount
+        for line in lines
         if line.account.startswith(account) and all(getattr(line, name) == v for name, v in narrowed.items())
-    )  # fmt: skip
+    )
 
 
 def minor(text: str, currency: str) -> int:

@@ -160,10 +160,13 @@ async def test_what_a_delivery_settles_while_it_is_asked_about_is_no_case(scene:
     facts = {
         "lookup": PaymentFact(paid(transaction="tx-l"), taken.attempts[0].id, "tx-l"),
         "lookup_refund": RefundFact(
-            "succeeded", back.id, "r1", provider_transaction_id=payment.provider_transaction_id,
+            "succeeded",
+            back.id,
+            "r1",
+            provider_transaction_id=payment.provider_transaction_id,
             amount=Money(400, "NGN"),
         ),
-    }  # fmt: skip
+    }
     for verb, fact in facts.items():
 
         async def meanwhile(_: Any, fact: Any = fact) -> Unknown:

@@ -142,9 +142,15 @@ class Stripe(Wire):
 
     def answer(self, method: str, url: SplitResult, body: bytes) -> Said | Exception:
         intent = {
-            "id": "pi_1", "object": "payment_intent", "status": "requires_payment_method", "livemode": False,
-            "amount": 25_000, "currency": "usd", "client_secret": "pi_1_secret_x", "metadata": {},
-        }  # fmt: skip
+            "id": "pi_1",
+            "object": "payment_intent",
+            "status": "requires_payment_method",
+            "livemode": False,
+            "amount": 25_000,
+            "currency": "usd",
+            "client_secret": "pi_1_secret_x",
+            "metadata": {},
+        }
         if url.path.endswith("/cancel"):
             self.is_paid = True  # the payer was faster; then the line goes down
             text = "You cannot cancel this PaymentIntent because it has a status of succeeded."

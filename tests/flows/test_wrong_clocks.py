@@ -50,9 +50,16 @@ class Stripe:
         if path == "/v1/refunds":
             raise AnswerLost("trouble on the way back")
         intent = {
-            "id": "pi_0", "object": "payment_intent", "status": "succeeded", "livemode": False, "amount": 50_000,
-            "amount_received": 50_000, "currency": "usd", "client_secret": "pi_0_secret_x", "metadata": {},
-        }  # fmt: skip
+            "id": "pi_0",
+            "object": "payment_intent",
+            "status": "succeeded",
+            "livemode": False,
+            "amount": 50_000,
+            "amount_received": 50_000,
+            "currency": "usd",
+            "client_secret": "pi_0_secret_x",
+            "metadata": {},
+        }
         return 200, {}, json.dumps(intent).encode()
 
 

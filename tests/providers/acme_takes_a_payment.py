@@ -51,9 +51,13 @@ async def pay(settings: Settings, url: str) -> dict[str, Any]:
         BOOKS[taken.attempts[0].id]["status"] = "paid"
         after = await till.confirm(practice.id, taken.payment.id)
         return {
-            "handler": entry.handler_module, "type": entry.integration_type, "first": taken.payment.status.value,
-            "then": after.payment.status.value, "captured": after.payment.amount_captured, "wire": len(BOOKS),
-        }  # fmt: skip
+            "handler": entry.handler_module,
+            "type": entry.integration_type,
+            "first": taken.payment.status.value,
+            "then": after.payment.status.value,
+            "captured": after.payment.amount_captured,
+            "wire": len(BOOKS),
+        }
 
 
 async def main(folder: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ REFUSED = {
         "allowed_payment_method_types[0]": "newer than localstripe",
     },
     ("POST", "/v1/payment_intents/*/confirm"): {
-        "return_url": "where a bank sends the payer back to; localstripe redirects nobody",
+        "return_url": "where a bank sends the payer back to; localstripe redirects nobody"
     },
     ("GET", "/v1/payment_intents"): {
         "created[gte]": "localstripe lists everything",

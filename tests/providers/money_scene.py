@@ -107,9 +107,14 @@ class MoneyScene:
     async def paid(self, amount: int, capture: str = "automatic", **more: Any) -> Payment:
         """A payment that was made, or is held."""
         request = PaymentRequest(
-            amount, self.currency, f"key-{next(_numbers)}", "body", capture=capture,
-            customer=Customer("ada@example.com", "Ada", PHONES.get(self.currency, "+254712345678")), **more,
-        )  # fmt: skip
+            amount,
+            self.currency,
+            f"key-{next(_numbers)}",
+            "body",
+            capture=capture,
+            customer=Customer("ada@example.com", "Ada", PHONES.get(self.currency, "+254712345678")),
+            **more,
+        )
         taken = await self.till.pay(self.practice_id, request)
         reference = (await payments.attempts_of(self.db, taken.payment.id))[-1].id
         tx = next(tx for tx in reversed(self.account.transactions) if tx.reference == reference)
@@ -158,9 +163,10 @@ class MoneyScene:
         """What the ledger says that the provider holds of a payment, before fees."""
         lines = await ledger.of_payment(self.db, payment.id)
         return sum(
-            line["amount"] for line in lines
+            line["amount"]
+            for line in lines
             if line["account"].startswith("provider:") and not str(line["fact"]).startswith("fee")
-        )  # fmt: skip
+        )
 
     def truly_held(self, payment: Payment) -> int:
         """And what the provider's own books say."""
@@ -192,14 +198,20 @@ async def money_scene(
         wish = Wish(code, Environment.sandbox, keys, is_enabled=True, supported_currencies=[currency], **more)
         saved, _ = await provider_configs.configure(till.desk, entry.id, wish, "test", False)
         scene = MoneyScene(
-            till, wire, clock, entry.id, await till.desk.opening.practice(entry.id), code, currency, saved.hook_token,
-            saved, given["secretKey"],
-        )  # fmt: skip
+            till,
+            wire,
+            clock,
+            entry.id,
+            await till.desk.opening.practice(entry.id),
+            code,
+            currency,
+            saved.hook_token,
+            saved,
+            given["secretKey"],
+        )
 
         def tell(hook: Hook, event: str, body: bytes) -> None:
-            headers = {
-                "Content-Type": "application/json", **scene.provider.sign(hook.account, hook.secret, body),
-            }  # fmt: skip
+            headers = {"Content-Type": "application/json", **scene.provider.sign(hook.account, hook.secret, body)}
             scene.outbox.append(News(event, body, headers))
 
         wire.network.deliverer.deliver = tell  # type: ignore[method-assign]

@@ -9,13 +9,7 @@ from polytill.domain.clock import World
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.providers.contract import (
-    Balance,
-    Handler,
-    Page,
-    ProviderConfig,
-    RefundFact,
-)
+from polytill.providers.contract import Balance, Handler, Page, ProviderConfig, RefundFact
 from polytill.providers.features import FEATURES, features_of
 from polytill.providers.http import Http, may_receive_keys
 from polytill.providers.outcomes import NotSent, Unknown
@@ -106,17 +100,19 @@ async def test_balance(code: str) -> None:
 
 async def test_disputes_are_listed() -> None:
     dispute = {
-        "id": "dp_1", "status": "needs_response", "amount": 1000, "currency": "usd", "charge": "ch_1",
+        "id": "dp_1",
+        "status": "needs_response",
+        "amount": 1000,
+        "currency": "usd",
+        "charge": "ch_1",
         "payment_intent": "pi_1",
-    }  # fmt: skip
+    }
     stripe, asked = made("stripe", 200, {"data": [dispute, {"id": None}], "has_more": False})
     page = await stripe.list_disputes(1, 2)
     assert isinstance(page, Page)
     assert [(fact.provider_dispute_id, fact.amount) for fact in page.facts] == [("dp_1", Money(1000, "USD"))]
     assert (page.next, page.unread) == (None, 1), "what cannot be read is counted"
-    assert asked.asked == [
-        "GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100",
-    ]
+    assert asked.asked == ["GET https://api.stripe.com/v1/disputes?created[gte]=1&created[lte]=2&limit=100"]
     one = {"id": 5, "currency": "NGN", "resolution": None, "transaction": {"id": 9, "reference": "r", "amount": 10000}}
     paystack, _ = made("paystack", 200, {"status": True, "data": [one, {"id": 6}]})
     page = await paystack.list_disputes(1, 2)

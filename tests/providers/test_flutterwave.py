@@ -27,15 +27,7 @@ from polytill.providers.contract import (
 from polytill.providers.flutterwave.reading import read_charge
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http, parse_json
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NextKind,
-    NotSent,
-    Pending,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Succeeded, Unknown
 from polytill.providers.wire_amounts import fee_from_wire
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "flutterwave"

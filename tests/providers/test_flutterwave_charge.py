@@ -43,8 +43,12 @@ _numbers = count(1)
 
 
 PHONES = {
-    "GHS": "+233551234987", "KES": "+254712345678", "UGX": "+256772123456", "RWF": "+250788123456", "XOF": "+2250700123456",
-}  # fmt: skip
+    "GHS": "+233551234987",
+    "KES": "+254712345678",
+    "UGX": "+256772123456",
+    "RWF": "+250788123456",
+    "XOF": "+2250700123456",
+}
 
 
 class House:
@@ -57,9 +61,14 @@ class House:
 
     async def begin(self, amount: Money, **details: str) -> tuple[str, Outcome]:
         params = CreatePaymentParams(
-            f"att-{next(_numbers)}", "pay-1", amount, Customer("ada@example.com", phone=PHONES.get(amount.currency)),
-            "https://x.example", "mobile_money", method_details=details,
-        )  # fmt: skip
+            f"att-{next(_numbers)}",
+            "pay-1",
+            amount,
+            Customer("ada@example.com", phone=PHONES.get(amount.currency)),
+            "https://x.example",
+            "mobile_money",
+            method_details=details,
+        )
         return params.reference, await self.handler.create_payment_intent(params)
 
     async def ask(self, reference: str, amount: Money = NGN) -> Outcome:
@@ -169,9 +178,14 @@ def typed(reference: str, asked: Outcome, password: str, amount: Money = XOF) ->
     assert asked.action is not None
     assert (asked.action.kind, asked.action.wants, asked.action.url) == (NextKind.input, Wants.otp, None)
     return ContinuePaymentParams(
-        reference, asked.provider_transaction_id, amount, Wants.otp, {"otp": Secret(password)}, "op-1",
+        reference,
+        asked.provider_transaction_id,
+        amount,
+        Wants.otp,
+        {"otp": Secret(password)},
+        "op-1",
         asked.action.continuation or {},
-    )  # fmt: skip
+    )
 
 
 async def test_a_wallet_that_wants_a_password(house: House) -> None:

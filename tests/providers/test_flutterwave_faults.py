@@ -29,16 +29,7 @@ from polytill.providers.contract import (
 from polytill.providers.flutterwave.reading import read_charge
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, AnswerLost, ConnectionNotMade, Http, parse_json
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NotSent,
-    Outcome,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "flutterwave"
 RESPONSES = [json.loads(path.read_text()) for path in sorted((ROOT / "responses").glob("*.json"))]
@@ -234,10 +225,7 @@ def test_a_delivery_is_read_or_refused(document: Any) -> None:
 
 
 @patient
-@given(
-    st.binary(max_size=200),
-    st.dictionaries(st.text(max_size=30) | st.just("flutterwave-signature"), st.text()),
-)
+@given(st.binary(max_size=200), st.dictionaries(st.text(max_size=30) | st.just("flutterwave-signature"), st.text()))
 def test_no_header_is_an_exception(body: bytes, headers: dict[str, str]) -> None:
     assert handler().validate_webhook(headers, body) is False
     assert handler().validate_webhook({"verif-hash": "x", **headers}, body) is False

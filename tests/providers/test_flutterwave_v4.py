@@ -65,9 +65,12 @@ def handler(*answers: tuple[int, Any], word: str = "flw-secret-hash", base: str 
 
 def create(**changes: Any) -> CreatePaymentParams:
     values: dict[str, Any] = {
-        "reference": REFERENCE, "payment_id": "pay-1", "amount": NGN, "return_url": "https://shop.example/back",
+        "reference": REFERENCE,
+        "payment_id": "pay-1",
+        "amount": NGN,
+        "return_url": "https://shop.example/back",
         "customer": Customer("ada@example.com", "Ada Obi", "+254 708 374 149"),
-    }  # fmt: skip
+    }
     return CreatePaymentParams(**values | changes)
 
 
@@ -129,17 +132,28 @@ async def test_create_sends_exactly_this() -> None:
     assert token[3] == b"client_id=client-0123456789&client_secret=secret-0123456789&grant_type=client_credentials"
     assert made[:2] == ("POST", f"{BASE}/orchestration/direct-charges")
     assert made[2] == {
-        "Authorization": "Bearer tok-1", "Accept": "application/json", "Content-Type": "application/json",
-        "X-Idempotency-Key": REFERENCE, "X-Trace-Id": REFERENCE,
-    }  # fmt: skip
+        "Authorization": "Bearer tok-1",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "X-Idempotency-Key": REFERENCE,
+        "X-Trace-Id": REFERENCE,
+    }
     assert script.sent() == {
-        "amount": 75.5, "currency": "KES", "reference": REFERENCE, "redirect_url": "https://shop.example/back",
-        "customer": {"email": "ada@example.com", "name": {"first": "Ada", "last": "Obi"},
-                     "phone": {"country_code": "254", "number": "708374149"}},
-        "payment_method": {"type": "mobile_money", "mobile_money": {
-            "country_code": "254", "phone_number": "708374149", "network": "MPESA"}},
+        "amount": 75.5,
+        "currency": "KES",
+        "reference": REFERENCE,
+        "redirect_url": "https://shop.example/back",
+        "customer": {
+            "email": "ada@example.com",
+            "name": {"first": "Ada", "last": "Obi"},
+            "phone": {"country_code": "254", "number": "708374149"},
+        },
+        "payment_method": {
+            "type": "mobile_money",
+            "mobile_money": {"country_code": "254", "phone_number": "708374149", "network": "MPESA"},
+        },
         "meta": {"payment_id": "pay-1"},
-    }  # fmt: skip
+    }
     assert b'"amount":75.50' in (made[3] or b"")
 
 
@@ -208,9 +222,11 @@ async def test_refunds() -> None:
     assert (outcome.amount, outcome.provider_transaction_id) == (NGN, "rfd_1")
     assert script.requests[-1][2]["X-Idempotency-Key"] == "re-000001-000002"
     assert script.sent() == {
-        "charge_id": "chg_1", "amount": 75.5, "reason": "requested_by_customer",
+        "charge_id": "chg_1",
+        "amount": 75.5,
+        "reason": "requested_by_customer",
         "meta": {"polytill_refund": "re-000001-000002"},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -249,6 +265,4 @@ async def test_a_reference_that_is_taken_proves_nothing(status: int) -> None:
 
 
 def test_what_it_can_do() -> None:
-    assert features_of(FlutterwaveV4Provider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "list_disputes",
-    ]  # fmt: skip
+    assert features_of(FlutterwaveV4Provider) == ["payments", "webhooks", "refunds", "partial_refunds", "list_disputes"]

@@ -31,16 +31,7 @@ from polytill.providers.features import features_of
 from polytill.providers.flutterwave.reading import read_charge
 from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NextKind,
-    NotSent,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
 
 KEY = "FLWSECK_TEST-0123456789abcdef-X"
 WORD = "flw-secret-hash-9f8e7d6c5b4a"
@@ -305,10 +296,7 @@ async def test_a_link_that_nobody_paid_is_not_found() -> None:
         assert isinstance(outcome, NotSent)
         assert outcome.reason is Reason.not_found
     # A number that is not theirs says nothing about our reference: that is asked too.
-    assert script.paths()[2:] == [
-        "/transactions/5/verify",
-        "/transactions/verify_by_reference?tx_ref=ref-000001",
-    ]
+    assert script.paths()[2:] == ["/transactions/5/verify", "/transactions/verify_by_reference?tx_ref=ref-000001"]
 
 
 FAILED = transaction(id=1, status="failed", processor_response="Do Not Honour")
@@ -412,11 +400,7 @@ async def test_strange_fees_do_not_stand_in_the_way(odd: Any) -> None:
 
 @pytest.mark.parametrize(("mode", "wants"), [("pin", "pin"), ("otp", "otp"), ("avs_noauth", "address")])
 def test_a_charge_that_wants_something_more(mode: str, wants: str) -> None:
-    answer = {
-        "status": "success",
-        "data": transaction(status="pending"),
-        "meta": {"authorization": {"mode": mode}},
-    }
+    answer = {"status": "success", "data": transaction(status="pending"), "meta": {"authorization": {"mode": mode}}}
     outcome = read_charge(Answer(200, answer))
     assert isinstance(outcome, NeedsAction)
     assert outcome.action is not None
@@ -458,12 +442,7 @@ async def test_refund_without_a_number_verifies_first() -> None:
     outcome = await handler(script).refund_payment(params)
     assert script.requests == [
         ("GET", "/transactions/verify_by_reference?tx_ref=ref-000001", READ, None),
-        (
-            "POST",
-            "/transactions/288200108/refund",
-            WRITE,
-            b'{"amount":"50.00","comments":"polytill refund re-1"}',
-        ),
+        ("POST", "/transactions/288200108/refund", WRITE, b'{"amount":"50.00","comments":"polytill refund re-1"}'),
     ]
     assert isinstance(outcome, Succeeded)
 
@@ -514,12 +493,7 @@ async def test_refund_states(status: Any, meta: Any, kind: type) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"tx_id": 5},
-        {"amount_refunded": None},
-        {"amount_refunded": 50.555},
-        {"currency": "UGX", "amount_refunded": 1.5},
-    ],
+    [{"tx_id": 5}, {"amount_refunded": None}, {"amount_refunded": 50.555}, {"currency": "UGX", "amount_refunded": 1.5}],
 )
 async def test_a_refund_answer_that_does_not_fit_is_unknown(changes: dict[str, Any]) -> None:
     assert isinstance(await handler(Script(ok(refund(**changes)))).refund_payment(ASK), Unknown)
@@ -654,9 +628,7 @@ async def test_a_payment_that_is_not_found_is_no_proof_about_its_refund(answers:
 async def test_list_transactions() -> None:
     script = Script(ok([transaction(meta={"payment_id": "pay-1"}), 7, {"amount": 1}, FAILED]))
     facts = await handler(script).list_transactions(NOW, NOW + 86_400, "3")
-    assert script.requests == [
-        ("GET", "/transactions?from=2026-11-22&to=2026-11-23&page=3", READ, None),
-    ]
+    assert script.requests == [("GET", "/transactions?from=2026-11-22&to=2026-11-23&page=3", READ, None)]
     assert isinstance(facts, Page)
     assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts.facts] == [
         ("ref-000001", "288200108", {"payment_id": "pay-1"}),
@@ -674,8 +646,9 @@ async def test_credentials(data: Any) -> None:
     right = await provider.test_credentials()
     # The payment has none of the parameters that Flutterwave requires: nothing can come of it.
     assert [(one[0], one[1], one[3]) for one in script.requests] == [
-        ("GET", "/balances", None), ("POST", "/payments", b"{}"),
-    ]  # fmt: skip
+        ("GET", "/balances", None),
+        ("POST", "/payments", b"{}"),
+    ]
     assert (right.ok, right.environment) == (True, Environment.sandbox)
     for _ in range(3):
         wrong = await provider.test_credentials()
@@ -690,29 +663,14 @@ async def test_credentials(data: Any) -> None:
         (403, {"status": "error", "message": "No"}, NotSent, Reason.config),
         (400, {"status": "error", "message": "customer.email is required"}, NotSent, Reason.validation),
         (200, {"status": "error", "message": "customer.email is required"}, NotSent, Reason.validation),
-        (
-            400,
-            {"status": "error", "message": "Currency not supported"},
-            NotSent,
-            Reason.currency_not_supported,
-        ),
+        (400, {"status": "error", "message": "Currency not supported"}, NotSent, Reason.currency_not_supported),
         (400, {"status": "error", "message": "Insufficient funds"}, NotSent, Reason.insufficient_funds),
         (409, {"status": "error", "message": "already refunded"}, Unknown, Reason.conflict),
         (404, {"status": "error", "message": "Transaction not found"}, NotSent, Reason.not_found),
-        (
-            400,
-            {"status": "error", "message": "No transaction was found for this id"},
-            NotSent,
-            Reason.not_found,
-        ),
+        (400, {"status": "error", "message": "No transaction was found for this id"}, NotSent, Reason.not_found),
         (408, {}, Unknown, Reason.provider_unavailable),
         (500, {"status": "error", "error_id": "ERRNO1"}, Unknown, Reason.provider_unavailable),
-        (
-            503,
-            {"status": "error", "message": "No transaction was found"},
-            Unknown,
-            Reason.provider_unavailable,
-        ),
+        (503, {"status": "error", "message": "No transaction was found"}, Unknown, Reason.provider_unavailable),
         (200, {}, Unknown, Reason.unreadable),
         (200, {"status": "success"}, Unknown, Reason.unreadable),
         (200, {"status": True}, Unknown, Reason.unreadable),
@@ -798,8 +756,7 @@ def test_a_v3_shape_is_never_believed_even_when_signed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [("failed", Declined), ("pending", Pending), ("voided", Declined), ("successful", Unknown)],
+    ("status", "kind"), [("failed", Declined), ("pending", Pending), ("voided", Declined), ("successful", Unknown)]
 )
 def test_v4_statuses(status: str, kind: type) -> None:
     body = V4.replace(b"succeeded", status.encode())
@@ -811,11 +768,7 @@ def test_v4_statuses(status: str, kind: type) -> None:
 @pytest.mark.parametrize(
     ("event", "action", "key"),
     [
-        (
-            {"event": "transfer.completed", "data": {"id": 5, "status": "X"}},
-            "ignore",
-            "transfer.completed:5:X",
-        ),
+        ({"event": "transfer.completed", "data": {"id": 5, "status": "X"}}, "ignore", "transfer.completed:5:X"),
         ({"event": "subscription.cancelled", "data": {"id": 5}}, "ignore", "subscription.cancelled:5:"),
         ({"event": "chargeback.created", "data": {"id": 5}}, "notify", "chargeback.created:5:"),
         ({"event": "bvn.completed"}, "ignore", "bvn.completed:None:"),
@@ -834,11 +787,7 @@ def test_a_refund_delivery_carries_our_reference_back() -> None:
     noted = json.dumps(body | {"comments": "polytill refund re-1 Out of stock"}).encode()
     (fact,) = handler(Script()).process_webhook(noted).facts
     assert isinstance(fact, RefundFact)
-    assert (fact.reference, fact.provider_refund_id, fact.provider_transaction_id) == (
-        "re-1",
-        "5",
-        "288200108",
-    )
+    assert (fact.reference, fact.provider_refund_id, fact.provider_transaction_id) == ("re-1", "5", "288200108")
     enveloped = json.dumps({"event": "refund.completed", "data": body}).encode()
     assert handler(Script()).process_webhook(enveloped).dedupe_key == "refund:5:completed"
 
@@ -930,9 +879,16 @@ def test_any_printable_word_is_a_secret_hash(value: str, good: bool) -> None:
 
 def test_what_is_declared() -> None:
     assert features_of(FlutterwaveProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "direct_charges", "saved_methods", "list_transactions",
-        "list_disputes", "balance",
-    ]  # fmt: skip
+        "payments",
+        "webhooks",
+        "refunds",
+        "partial_refunds",
+        "direct_charges",
+        "saved_methods",
+        "list_transactions",
+        "list_disputes",
+        "balance",
+    ]
     assert FlutterwaveProvider.idempotency == "none"
     assert FlutterwaveProvider.settle_horizon_s > 28
     catalog = FlutterwaveProvider.catalog

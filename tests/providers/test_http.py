@@ -110,10 +110,7 @@ async def one(serve: Serve, method: str = "POST", answer_timeout_s: float = 5.0)
 
 
 async def test_the_bytes_arrive_as_they_are() -> None:
-    async with (
-        serving(says(b'{"amount":75.50,"n":1}', "201 Created", "X-Thing: y")) as server,
-        sending() as http,
-    ):
+    async with serving(says(b'{"amount":75.50,"n":1}', "201 Created", "X-Thing: y")) as server, sending() as http:
         answer = await http.send("POST", server.url + "/v3/pay%2Fx?a=b%20c", HEADERS, b'{"amount":"75.50"}')
         await http.send("GET", server.url + "/", HEADERS)
     assert isinstance(answer, Answer)

@@ -29,13 +29,23 @@ from polytill.storage.payments import Payment
 WHOLE, PART, LESS = 9_000, 3_000, 2_000
 # The provider, and a currency with 0, 2 or 3 decimals.
 ACCOUNTS = [
-    ("stripe", "JPY"), ("stripe", "KWD"), ("paystack", "XOF"), ("flutterwave", "UGX"), ("flutterwave_v4", "UGX"),
+    ("stripe", "JPY"),
+    ("stripe", "KWD"),
+    ("paystack", "XOF"),
+    ("flutterwave", "UGX"),
+    ("flutterwave_v4", "UGX"),
     ("paypal", "JPY"),
-]  # fmt: skip
+]
 REFUNDS: list[tuple[str, ...]] = [
-    (), ("here",), ("dashboard",), ("here", "dashboard"), ("dashboard", "here"), ("dashboard", "less"), ("here", "here"),
+    (),
+    ("here",),
+    ("dashboard",),
+    ("here", "dashboard"),
+    ("dashboard", "here"),
+    ("dashboard", "less"),
+    ("here", "here"),
     ("all",),
-]  # fmt: skip
+]
 DISPUTES: list[tuple[str, ...]] = [
     (opened, *ended)
     for opened in ("open", "open_part", "inquiry")

@@ -64,17 +64,24 @@ def handler(*answers: Any, **config: Any) -> tuple[MpesaProvider, Script]:
     script = Script(*answers)
     told = {"shortCode": "174379", "passkey": Secret(PASSKEY), **config}
     settings = ProviderConfig(
-        Environment.sandbox, BASE, "consumerkey0123456", Secret("consumersecret0123"), config=told,
+        Environment.sandbox,
+        BASE,
+        "consumerkey0123456",
+        Secret("consumersecret0123"),
+        config=told,
         webhook_url="https://till.example/hooks/abc",
-    )  # fmt: skip
+    )
     return MpesaProvider(settings, Http(script), World(time_s=lambda: float(NOW))), script
 
 
 def create(**changes: Any) -> CreatePaymentParams:
     values: dict[str, Any] = {
-        "reference": "01jdq3k5-attempt-000001", "payment_id": "pay-1", "amount": KES,
-        "customer": Customer(phone="+254 708 374 149"), "return_url": "https://shop.example/back",
-    }  # fmt: skip
+        "reference": "01jdq3k5-attempt-000001",
+        "payment_id": "pay-1",
+        "amount": KES,
+        "customer": Customer(phone="+254 708 374 149"),
+        "return_url": "https://shop.example/back",
+    }
     return CreatePaymentParams(**values | changes)
 
 
@@ -190,8 +197,10 @@ async def test_a_till_is_paid_for_goods() -> None:
     await provider.create_payment_intent(create())
     sent = json.loads(script.requests[1][3] or b"")
     assert (sent["TransactionType"], sent["PartyB"], sent["BusinessShortCode"]) == (
-        "CustomerBuyGoodsOnline", "5550001", "174379",
-    )  # fmt: skip
+        "CustomerBuyGoodsOnline",
+        "5550001",
+        "174379",
+    )
     assert sent["TransactionDesc"] == "Payment"
 
 
@@ -232,10 +241,14 @@ async def test_the_same_code_with_other_words_is_unknown(text: str) -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("1", Reason.insufficient_funds), ("1019", Reason.expired), ("1032", Reason.canceled),
-        ("1037", Reason.declined), ("2001", Reason.incorrect_details), ("1001", Reason.declined),
+        ("1", Reason.insufficient_funds),
+        ("1019", Reason.expired),
+        ("1032", Reason.canceled),
+        ("1037", Reason.declined),
+        ("2001", Reason.incorrect_details),
+        ("1001", Reason.declined),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("as_number", [True, False])
 async def test_codes_are_text_or_numbers(code: str, reason: Reason, as_number: bool) -> None:
     data = {"CheckoutRequestID": PROMPT, "ResultCode": int(code) if as_number else code, "ResultDesc": "words"}

@@ -96,10 +96,22 @@ async def test_many_who_wait_fetch_once() -> None:
     assert all(getattr(one, "status", None) == 200 for one in found[1:])
 
 
-@pytest.mark.parametrize(("expires_in", "later_s", "fetched"), [
-    (600, 539, 1), (600, 540, 2), ("3599", 3500, 1), (None, 0, 2), ("soon", 0, 2), (60, 0, 2), (-5, 0, 2),
-    (10**12, 23 * 3600, 1), (10**12, 25 * 3600, 2), (600, -1, 2), (True, 0, 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("expires_in", "later_s", "fetched"),
+    [
+        (600, 539, 1),
+        (600, 540, 2),
+        ("3599", 3500, 1),
+        (None, 0, 2),
+        ("soon", 0, 2),
+        (60, 0, 2),
+        (-5, 0, 2),
+        (10**12, 23 * 3600, 1),
+        (10**12, 25 * 3600, 2),
+        (600, -1, 2),
+        (True, 0, 2),
+    ],
+)
 async def test_a_token_is_kept_until_shortly_before_its_end(expires_in: Any, later_s: int, fetched: int) -> None:
     provider, clock = Provider(expires_in), Clock()
     practice = Practice(Http(provider), clock=clock)

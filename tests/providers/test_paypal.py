@@ -75,9 +75,12 @@ def handler(*answers: tuple[int, Any], webhook_id: str = "8PT597110X687430LKGECA
 
 def create(**changes: Any) -> CreatePaymentParams:
     values: dict[str, Any] = {
-        "reference": "ref-000001", "payment_id": "pay-1", "amount": USD, "customer": Customer(),
+        "reference": "ref-000001",
+        "payment_id": "pay-1",
+        "amount": USD,
+        "customer": Customer(),
         "return_url": "https://shop.example/back",
-    }  # fmt: skip
+    }
     return CreatePaymentParams(**values | changes)
 
 
@@ -128,10 +131,14 @@ async def test_signed_delivery(delivery: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changed", "answer"),
     [
-        ({}, (404, b"")), ({}, (200, b"<html>")), ({}, (200, b"")), ({"PAYPAL-AUTH-ALGO": "none"}, None),
-        ({"PAYPAL-TRANSMISSION-TIME": "2026-11-22T20:09:11Z"}, None), ({"PAYPAL-TRANSMISSION-SIG": "%%"}, None),
+        ({}, (404, b"")),
+        ({}, (200, b"<html>")),
+        ({}, (200, b"")),
+        ({"PAYPAL-AUTH-ALGO": "none"}, None),
+        ({"PAYPAL-TRANSMISSION-TIME": "2026-11-22T20:09:11Z"}, None),
+        ({"PAYPAL-TRANSMISSION-SIG": "%%"}, None),
     ],
-)  # fmt: skip
+)
 async def test_a_bad_certificate_or_header_is_refused(changed: dict[str, str], answer: Any) -> None:
     delivery = json.loads((ROOT / "signed/PAYMENT.CAPTURE.COMPLETED.valid.json").read_text())
     headers, provider = {**delivery["headers"], **changed}, handler()[0]
@@ -206,8 +213,10 @@ def test_delivery_is_read(entry: dict[str, Any]) -> None:
     assert hashlib.sha256(body).hexdigest() == entry["body_sha256"]
     result = handler()[0].process_webhook(body)
     assert (result.event_id, result.dedupe_key, result.event_type) == (
-        expected["event_id"], expected["dedupe_key"], expected["event_type"],
-    )  # fmt: skip
+        expected["event_id"],
+        expected["dedupe_key"],
+        expected["event_type"],
+    )
     [fact] = result.facts
     assert isinstance(fact, PaymentFact)
     outcome: Any = fact.outcome
@@ -232,22 +241,28 @@ def test_a_capture_is_told_under_its_order() -> None:
     named = {"supplementary_data": {"related_ids": {"order_id": ORDER}}, "custom_id": "ref-000001"}
     fact = told("PAYMENT.CAPTURE.COMPLETED", part("COMPLETED", **named))
     assert (fact.reference, fact.provider_transaction_id, fact.outcome.provider_transaction_id) == (
-        "ref-000001", ORDER, ORDER,
-    )  # fmt: skip
+        "ref-000001",
+        ORDER,
+        ORDER,
+    )
     # Without the order, the capture's own id must not take the place of the order's.
     fact = told("PAYMENT.CAPTURE.COMPLETED", part("COMPLETED", custom_id="ref-000001"))
     assert (fact.reference, fact.provider_transaction_id, fact.outcome.provider_transaction_id) == (
-        "ref-000001", None, None,
-    )  # fmt: skip
+        "ref-000001",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "status", "expected"),
     [
-        ("PAYMENT.CAPTURE.PENDING", "PENDING", Pending), ("PAYMENT.CAPTURE.DENIED", "DECLINED", Declined),
-        ("PAYMENT.AUTHORIZATION.CREATED", "CREATED", Succeeded), ("PAYMENT.AUTHORIZATION.VOIDED", "VOIDED", Declined),
+        ("PAYMENT.CAPTURE.PENDING", "PENDING", Pending),
+        ("PAYMENT.CAPTURE.DENIED", "DECLINED", Declined),
+        ("PAYMENT.AUTHORIZATION.CREATED", "CREATED", Succeeded),
+        ("PAYMENT.AUTHORIZATION.VOIDED", "VOIDED", Declined),
     ],
-)  # fmt: skip
+)
 def test_payments_are_told(kind: str, status: str, expected: type) -> None:
     fact = told(kind, part(status, custom_id="ref-000001"))
     assert isinstance(fact, PaymentFact)
@@ -260,14 +275,22 @@ def test_a_refund_names_its_capture_in_a_link() -> None:
     fact = told("PAYMENT.CAPTURE.REFUNDED", part("COMPLETED", "REF1", "40.00", invoice_id="re-1", links=links))
     assert isinstance(fact, RefundFact)
     assert (fact.state, fact.reference, fact.provider_refund_id, fact.provider_charge_id, fact.amount) == (
-        "succeeded", "re-1", "REF1", "CAP1", Money(4_000, "USD"),
-    )  # fmt: skip
+        "succeeded",
+        "re-1",
+        "REF1",
+        "CAP1",
+        Money(4_000, "USD"),
+    )
 
 
 def test_disputes_and_the_rest() -> None:
     about = [{"seller_transaction_id": "CAP1", "custom": "ref-000001"}]
-    resource = {"dispute_id": "PP-D-1", "status": "RESOLVED", "disputed_transactions": about,
-                "dispute_outcome": {"outcome_code": "RESOLVED_BUYER_FAVOUR"}}  # fmt: skip
+    resource = {
+        "dispute_id": "PP-D-1",
+        "status": "RESOLVED",
+        "disputed_transactions": about,
+        "dispute_outcome": {"outcome_code": "RESOLVED_BUYER_FAVOUR"},
+    }
     fact = told("CUSTOMER.DISPUTE.RESOLVED", resource)
     assert isinstance(fact, DisputeFact)
     assert (fact.state, fact.payment_reference, fact.provider_charge_id) == ("lost", "ref-000001", "CAP1")
@@ -277,15 +300,20 @@ def test_disputes_and_the_rest() -> None:
 @pytest.mark.parametrize(
     ("end", "given", "state", "amount"),
     [
-        ("RESOLVED_BUYER_FAVOUR", "40.00", "lost", 4_000), ("RESOLVED_BUYER_FAVOUR", None, "lost", 10_000),
-        ("RESOLVED_SELLER_FAVOUR", "40.00", "won", 10_000), (None, None, "open", 10_000), ("NONE", None, "open", 10_000),
+        ("RESOLVED_BUYER_FAVOUR", "40.00", "lost", 4_000),
+        ("RESOLVED_BUYER_FAVOUR", None, "lost", 10_000),
+        ("RESOLVED_SELLER_FAVOUR", "40.00", "won", 10_000),
+        (None, None, "open", 10_000),
+        ("NONE", None, "open", 10_000),
     ],
-)  # fmt: skip
+)
 def test_a_lost_dispute_costs_what_was_given_back(end: str | None, given: str | None, state: str, amount: int) -> None:
     resource: dict[str, Any] = {
-        "dispute_id": "PP-D-1", "status": "UNDER_REVIEW" if state == "open" else "RESOLVED",
-        "dispute_amount": {"value": "100.00", "currency_code": "USD"}, "dispute_outcome": {},
-    }  # fmt: skip
+        "dispute_id": "PP-D-1",
+        "status": "UNDER_REVIEW" if state == "open" else "RESOLVED",
+        "dispute_amount": {"value": "100.00", "currency_code": "USD"},
+        "dispute_outcome": {},
+    }
     if end:
         resource["dispute_outcome"]["outcome_code"] = end
     if given:
@@ -312,28 +340,43 @@ async def test_create_sends_exactly_this() -> None:
     assert headers["Authorization"] == f"Basic {shown}"
     assert there == "/v2/checkout/orders"
     assert create_headers == {
-        "Authorization": "Bearer tok-1", "Accept": "application/json", "Content-Type": "application/json",
-        "Prefer": "return=representation", "PayPal-Request-Id": "ref-000001",
-    }  # fmt: skip
-    page = {"return_url": "https://shop.example/back", "cancel_url": "https://shop.example/back",
-            "user_action": "PAY_NOW", "brand_name": "Boston Dental"}  # fmt: skip
+        "Authorization": "Bearer tok-1",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "Prefer": "return=representation",
+        "PayPal-Request-Id": "ref-000001",
+    }
+    page = {
+        "return_url": "https://shop.example/back",
+        "cancel_url": "https://shop.example/back",
+        "user_action": "PAY_NOW",
+        "brand_name": "Boston Dental",
+    }
     assert script.sent() == {
         "intent": "CAPTURE",
         "purchase_units": [
-            {"reference_id": "ref-000001", "custom_id": "ref-000001", "description": "Visit",
-             "amount": {"currency_code": "USD", "value": "100.00"}}
+            {
+                "reference_id": "ref-000001",
+                "custom_id": "ref-000001",
+                "description": "Visit",
+                "amount": {"currency_code": "USD", "value": "100.00"},
+            }
         ],
         "payment_source": {"paypal": {"experience_context": page}},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     ("money", "value"),
     [
-        (Money(1, "USD"), "0.01"), (Money(500, "JPY"), "500"), (Money(50_000, "HUF"), "500"),
-        (Money(50_000, "TWD"), "500"), (Money(50_050, "HUF"), None), (Money(1, "TWD"), None),
+        (Money(1, "USD"), "0.01"),
+        (Money(500, "JPY"), "500"),
+        (Money(50_000, "HUF"), "500"),
+        (Money(50_000, "TWD"), "500"),
+        (Money(50_050, "HUF"), None),
+        (Money(1, "TWD"), None),
     ],
-)  # fmt: skip
+)
 async def test_decimals_are_paypals(money: Money, value: str | None) -> None:
     provider, script = handler((200, order("CREATED")))
     outcome = await provider.create_payment_intent(create(amount=money))
@@ -438,8 +481,11 @@ async def test_a_refund_is_of_the_capture() -> None:
     assert (outcome.provider_transaction_id, outcome.amount) == ("REF1", Money(4_000, "USD"))
     assert script.calls()[-1] == "POST /v2/payments/captures/CAP1/refund"
     assert script.requests[-1][2]["PayPal-Request-Id"] == "re-1"
-    assert script.sent() == {"amount": {"currency_code": "USD", "value": "40.00"}, "custom_id": "ref-000001",
-                             "invoice_id": "re-1"}  # fmt: skip
+    assert script.sent() == {
+        "amount": {"currency_code": "USD", "value": "40.00"},
+        "custom_id": "ref-000001",
+        "invoice_id": "re-1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -474,6 +520,11 @@ async def test_a_lost_refund_is_read_from_the_order() -> None:
 
 def test_what_it_can_do() -> None:
     assert features_of(PayPalProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel",
+        "payments",
+        "webhooks",
+        "refunds",
+        "partial_refunds",
+        "manual_capture",
+        "cancel",
         "list_disputes",
-    ]  # fmt: skip
+    ]

@@ -188,11 +188,9 @@ def holds(name: str, value: Any, result: WebhookResult, facts: dict[str, Any], w
         simple["due_at"] = dispute.due_at
     if name in simple:
         return bool(simple[name] == value) and (name != "livemode" or result.environment is not None)
-    money = {
-        "fee": paid and paid.fee,
-        "charged": paid and paid.charged,
-        "refund_amount": refund and refund.amount,
-    }[name]
+    money = {"fee": paid and paid.fee, "charged": paid and paid.charged, "refund_amount": refund and refund.amount}[
+        name
+    ]
     return same_amount(money, value)
 
 

@@ -51,9 +51,14 @@ class House:
 
     async def begin(self, amount: Money, method: str, **details: str) -> tuple[CreatePaymentParams, Any]:
         params = CreatePaymentParams(
-            f"att-{next(_numbers)}", "pay-1", amount, Customer("ada@example.com", phone="0551234987"),
-            "https://x.example", method, method_details=details,
-        )  # fmt: skip
+            f"att-{next(_numbers)}",
+            "pay-1",
+            amount,
+            Customer("ada@example.com", phone="0551234987"),
+            "https://x.example",
+            method,
+            method_details=details,
+        )
         return params, await self.handler.create_payment_intent(params)
 
     async def goes_on(self, params: CreatePaymentParams, wants: Wants, **values: str) -> Any:
@@ -238,9 +243,16 @@ async def test_a_refusal_by_the_bank_proves_nothing(house: House, kind: str) -> 
 )
 def test_only_a_reusable_card_is_saved(change: dict[str, Any], saved: bool) -> None:
     held = {
-        "authorization_code": "AUTH_1", "reusable": True, "exp_month": 8, "exp_year": "2030", "brand": "visa",
-        "last4": "4081", "channel": "card", "signature": "SIG_1", **change,
-    }  # fmt: skip
+        "authorization_code": "AUTH_1",
+        "reusable": True,
+        "exp_month": 8,
+        "exp_year": "2030",
+        "brand": "visa",
+        "last4": "4081",
+        "channel": "card",
+        "signature": "SIG_1",
+        **change,
+    }
     data = {"status": "success", "amount": 100, "currency": "NGN", "id": 1, "authorization": held}
     outcome = PaystackProvider.read_transaction(data)
     assert isinstance(outcome, Succeeded)
@@ -263,9 +275,13 @@ def test_a_direct_charge_is_known_by_its_metadata(metadata: Any) -> None:
 async def test_a_charge_that_was_found_stays_found(status: str, answer: tuple[int, Any]) -> None:
     """``verify`` knows it; that ``/charge`` cannot tell its step proves nothing about its money."""
     data = {
-        "reference": "att-9", "id": 9, "status": status, "amount": 500_000, "currency": "NGN",
+        "reference": "att-9",
+        "id": 9,
+        "status": status,
+        "amount": 500_000,
+        "currency": "NGN",
         "metadata": {"polytill_charge": "direct"},
-    }  # fmt: skip
+    }
 
     class Knowing:
         async def send(self, method: str, url: str, *_: Any) -> Any:

@@ -27,16 +27,7 @@ from polytill.providers.contract import (
     WebhookResult,
 )
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NotSent,
-    Outcome,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paystack.handler import PaystackProvider
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "providers" / "paystack"
@@ -227,10 +218,7 @@ def test_a_delivery_is_read_or_refused(document: Any) -> None:
 
 
 @patient
-@given(
-    st.binary(max_size=200),
-    st.dictionaries(st.text(max_size=30) | st.just("x-paystack-signature"), st.text()),
-)
+@given(st.binary(max_size=200), st.dictionaries(st.text(max_size=30) | st.just("x-paystack-signature"), st.text()))
 def test_no_header_is_an_exception(body: bytes, headers: dict[str, str]) -> None:
     assert handler().validate_webhook(headers, body) is False
     try:

@@ -25,16 +25,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.features import features_of
 from polytill.providers.http import Http
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NextKind,
-    NotSent,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paystack.handler import PaystackProvider
 
 KEY = "sk_test_0123456789abcdef0123456789abcdef01234567"
@@ -109,22 +100,14 @@ async def test_create_sends_exactly_this() -> None:
     ]
     assert isinstance(outcome, NeedsAction)
     assert outcome.action is not None
-    assert (outcome.action.kind, outcome.action.url) == (
-        NextKind.redirect,
-        "https://checkout.paystack.com/abc",
-    )
+    assert (outcome.action.kind, outcome.action.url) == (NextKind.redirect, "https://checkout.paystack.com/abc")
     assert outcome.action.provider_token == Secret("abc")
     assert outcome.response == {"authorization_url": "[removed]", "access_code": "[removed]"}
 
 
 @pytest.mark.parametrize(
     ("amount", "wire"),
-    [
-        (Money(1000, "XOF"), 100000),
-        (Money(1, "RWF"), 100),
-        (Money(5, "NGN"), 5),
-        (Money(10**15, "NGN"), 10**15),
-    ],
+    [(Money(1000, "XOF"), 100000), (Money(1, "RWF"), 100), (Money(5, "NGN"), 5), (Money(10**15, "NGN"), 10**15)],
 )
 async def test_every_amount_is_times_a_hundred(amount: Money, wire: int) -> None:
     script = Script(ok({"authorization_url": "https://x"}), ok({"id": 1, "amount": wire, "status": "pending"}))
@@ -222,13 +205,7 @@ async def test_a_success_without_a_readable_amount_is_unknown(amount: Any) -> No
 
 
 def refund(**changes: Any) -> dict[str, Any]:
-    return {
-        "id": 3018284,
-        "transaction": 4099260516,
-        "status": "pending",
-        "amount": 5000,
-        "currency": "NGN",
-    } | changes
+    return {"id": 3018284, "transaction": 4099260516, "status": "pending", "amount": 5000, "currency": "NGN"} | changes
 
 
 LOST = RefundLookupParams("re-1", "ref-000001", "4099260516", None, Money(5000, "NGN"), False)
@@ -331,8 +308,7 @@ async def test_a_refund_that_paid_a_dispute_names_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [(500, {}), (502, {"status": False}), (200, {"status": True}), (200, {"status": True, "data": {}})],
+    "answer", [(500, {}), (502, {"status": False}), (200, {"status": True}), (200, {"status": True, "data": {}})]
 )
 async def test_a_refund_list_that_cannot_be_read_proves_nothing(answer: tuple[int, Any]) -> None:
     assert isinstance(await handler(Script(answer)).lookup_refund(LOST), Unknown)
@@ -345,12 +321,7 @@ async def test_list_transactions() -> None:
     script = Script(ok([transaction(metadata='{"payment_id":"pay-1"}'), 7, transaction(id=2, metadata=0)]))
     facts = await handler(script).list_transactions(1795378150, 1795464550, "3")
     assert script.requests == [
-        (
-            "GET",
-            "/transaction?from=2026-11-22T20%3A09%3A10Z&to=2026-11-23T20%3A09%3A10Z&perPage=100&page=3",
-            READ,
-            None,
-        )
+        ("GET", "/transaction?from=2026-11-22T20%3A09%3A10Z&to=2026-11-23T20%3A09%3A10Z&perPage=100&page=3", READ, None)
     ]
     assert isinstance(facts, Page)
     assert [(fact.reference, fact.provider_transaction_id, fact.metadata) for fact in facts.facts] == [
@@ -417,11 +388,7 @@ def body(event: str, **data: Any) -> bytes:
 def test_a_refund_event_carries_our_reference_back() -> None:
     note = "polytill refund re-1 by staff@example.com"
     delivery = body(
-        "refund.processed",
-        amount="5000",
-        currency="NGN",
-        transaction_reference="ref-000001",
-        merchant_note=note,
+        "refund.processed", amount="5000", currency="NGN", transaction_reference="ref-000001", merchant_note=note
     )
     (fact,) = handler(Script()).process_webhook(delivery).facts
     assert isinstance(fact, RefundFact)
@@ -499,9 +466,7 @@ def test_a_previous_key_still_opens_during_rotation() -> None:
 
     headers = {"X-PAYSTACK-SIGNATURE": hex_hmac("sk_test_old", delivery, "sha512")}
     config = ProviderConfig(
-        Environment.sandbox,
-        "https://api.paystack.co",
-        webhook_secrets=(Secret(KEY), Secret("sk_test_old")),
+        Environment.sandbox, "https://api.paystack.co", webhook_secrets=(Secret(KEY), Secret("sk_test_old"))
     )
     provider = PaystackProvider(config, Http(Script()), World())
     assert provider.validate_webhook(headers, delivery)
@@ -530,10 +495,16 @@ def test_keys_tell_their_environment(field: str, value: str, environment: Enviro
 
 def test_what_is_declared() -> None:
     assert features_of(PaystackProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "direct_charges", "saved_methods",
-        "list_transactions", "list_disputes",
+        "payments",
+        "webhooks",
+        "refunds",
+        "partial_refunds",
+        "direct_charges",
+        "saved_methods",
+        "list_transactions",
+        "list_disputes",
         "balance",
-    ]  # fmt: skip
+    ]
     assert PaystackProvider.idempotency == "reference"
     provider = handler(Script())
     assert provider.get_public_config() == {"publicKey": "pk_test_12345678"}

@@ -163,12 +163,7 @@ def test_delivery_is_read(entry: dict[str, Any]) -> None:
         assert holds(name, value, result, json.loads(body)["data"]["object"]), name
 
 
-KINDS = {
-    "payment": PaymentFact,
-    "checkout_session": PaymentFact,
-    "refund": RefundFact,
-    "dispute": DisputeFact,
-}
+KINDS = {"payment": PaymentFact, "checkout_session": PaymentFact, "refund": RefundFact, "dispute": DisputeFact}
 
 
 def holds(name: str, value: Any, result: WebhookResult, wire: dict[str, Any]) -> bool:

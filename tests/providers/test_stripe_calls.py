@@ -30,16 +30,7 @@ from polytill.providers.contract import (
 )
 from polytill.providers.features import features_of
 from polytill.providers.http import AnswerLost, ConnectionNotMade, Http
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NextKind,
-    NotSent,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NextKind, NotSent, Pending, Reason, Succeeded, Unknown
 from polytill.providers.stripe.handler import API_VERSION, MAX_PAGES, StripeProvider
 from polytill.providers.stripe.terms import money_of, wire_amount, wire_exponent
 
@@ -322,8 +313,10 @@ async def test_lookup_after_a_replayed_failure_reads_the_list_to_its_end() -> No
     outcome = await handler(script).lookup_payment(lookup())
     assert isinstance(outcome, Pending)
     assert [call.split("?")[0] for call in script.calls] == [
-        "POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/payment_intents",
-    ]  # fmt: skip
+        "POST /v1/payment_intents",
+        "GET /v1/payment_intents",
+        "GET /v1/payment_intents",
+    ]
     window = {"created[gte]": [str(NOW - 630)], "created[lte]": [str(NOW - 30 + 23 * 3600 + 600)], "limit": ["100"]}
     assert script.query(1) == window
     assert script.query(2) == {**window, "starting_after": ["pi_9"]}
@@ -619,11 +612,20 @@ async def test_listing() -> None:
 @pytest.mark.parametrize(
     ("major", "currency", "wire"),
     [
-        ("10.50", "USD", 1050), ("0.50", "EUR", 50), ("500", "JPY", 500), ("5", "UGX", 500), ("1500", "ISK", 150000),
-        ("5.120", "KWD", 5120), ("5.120", "TND", 5120), ("250", "XOF", 250), ("7", "MGA", 7), ("100.25", "HUF", 10025),
-        ("12", "RWF", 12), ("99.99", "TWD", 9999),
+        ("10.50", "USD", 1050),
+        ("0.50", "EUR", 50),
+        ("500", "JPY", 500),
+        ("5", "UGX", 500),
+        ("1500", "ISK", 150000),
+        ("5.120", "KWD", 5120),
+        ("5.120", "TND", 5120),
+        ("250", "XOF", 250),
+        ("7", "MGA", 7),
+        ("100.25", "HUF", 10025),
+        ("12", "RWF", 12),
+        ("99.99", "TWD", 9999),
     ],
-)  # fmt: skip
+)
 def test_amounts(major: str, currency: str, wire: int) -> None:
     money = Money(from_major(major, currency), currency)
     assert wire_amount(money) == wire
@@ -678,9 +680,17 @@ def test_catalog() -> None:
         assert len(str(wire_amount(Money(one.max_minor or 0, code)))) <= digits
     assert "card" in StripeProvider.catalog.methods
     assert features_of(StripeProvider) == [
-        "payments", "webhooks", "refunds", "partial_refunds", "manual_capture", "cancel", "saved_methods", "list_transactions",
-        "list_disputes", "balance",
-    ]  # fmt: skip
+        "payments",
+        "webhooks",
+        "refunds",
+        "partial_refunds",
+        "manual_capture",
+        "cancel",
+        "saved_methods",
+        "list_transactions",
+        "list_disputes",
+        "balance",
+    ]
 
 
 def test_keys() -> None:

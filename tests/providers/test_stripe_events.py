@@ -69,9 +69,14 @@ def test_intent_events() -> None:
 
 def test_events_of_checkout_sessions() -> None:
     session = {
-        "id": "cs_1", "client_reference_id": "att-1", "payment_intent": "pi_1", "amount_total": 1050,
-        "currency": "usd", "payment_status": "unpaid", "mode": "payment",
-    }  # fmt: skip
+        "id": "cs_1",
+        "client_reference_id": "att-1",
+        "payment_intent": "pi_1",
+        "amount_total": 1050,
+        "currency": "usd",
+        "payment_status": "unpaid",
+        "mode": "payment",
+    }
     name = "checkout.session."
     assert isinstance(fact_of(name + "completed", session).outcome, Pending)
     paid = {**session, "payment_status": "paid"}
@@ -92,8 +97,13 @@ def test_events_of_checkout_sessions() -> None:
 
 def test_events_of_refunds() -> None:
     for kind in ("refund.created", "refund.updated", "refund.failed", "charge.refund.updated"):
-        for word, state in (("pending", "pending"), ("failed", "failed"), ("canceled", "failed"),
-                            ("requires_action", "requires_action"), ("succeeded", "succeeded")):  # fmt: skip
+        for word, state in (
+            ("pending", "pending"),
+            ("failed", "failed"),
+            ("canceled", "failed"),
+            ("requires_action", "requires_action"),
+            ("succeeded", "succeeded"),
+        ):
             fact = fact_of(kind, refund(word))
             assert isinstance(fact, RefundFact)
             assert (fact.state, fact.reference, fact.provider_refund_id) == (state, "ref-1", "re_1")
@@ -103,9 +113,14 @@ def test_events_of_refunds() -> None:
 
 def test_what_was_refunded_of_a_charge() -> None:
     charge = {
-        "id": "ch_1", "payment_intent": {"id": "pi_1"}, "currency": "usd", "amount": 1000, "amount_captured": 700,
-        "amount_refunded": 500, "captured": True,
-    }  # fmt: skip
+        "id": "ch_1",
+        "payment_intent": {"id": "pi_1"},
+        "currency": "usd",
+        "amount": 1000,
+        "amount_captured": 700,
+        "amount_refunded": 500,
+        "captured": True,
+    }
     assert fact_of("charge.refunded", charge).total == Money(500, "USD")
     fact = fact_of("charge.refunded", charge, api_version="2025-03-31.basil")
     assert (fact.total, fact.provider_transaction_id) == (Money(500, "USD"), "pi_1")
@@ -142,13 +157,27 @@ def test_what_was_refunded_of_a_charge() -> None:
 )
 def test_disputes(word: str, status: str, moves: Any, state: str, withdrawn: bool) -> None:
     data = {
-        "id": "dp_1", "amount": 1000, "currency": "eur", "status": status, "charge": "ch_1", "payment_intent": "pi_1",
-        "balance_transactions": moves, "evidence_details": {"due_by": 1_649_116_799},
-    }  # fmt: skip
+        "id": "dp_1",
+        "amount": 1000,
+        "currency": "eur",
+        "status": status,
+        "charge": "ch_1",
+        "payment_intent": "pi_1",
+        "balance_transactions": moves,
+        "evidence_details": {"due_by": 1_649_116_799},
+    }
     assert fact_of(f"charge.dispute.{word}", data) == DisputeFact(
-        state, status, "dp_1", None, "pi_1", "ch_1", Money(1000, "EUR"), withdrawn, "2022-04-04T23:59:59Z",
+        state,
+        status,
+        "dp_1",
+        None,
+        "pi_1",
+        "ch_1",
+        Money(1000, "EUR"),
+        withdrawn,
+        "2022-04-04T23:59:59Z",
         "inquiry" if status.startswith("warning_") or status == "prevented" else "chargeback",
-    )  # fmt: skip
+    )
 
 
 def test_environment_of_a_delivery() -> None:
@@ -172,14 +201,21 @@ def test_other_events_are_ignored(kind: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"\xff", b"null", b"[]", b"{}", b'{"type":"a"}', b'{"id":"evt_1"}', b'{"id":5,"type":"a"}',
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"type":"a"}',
+        b'{"id":"evt_1"}',
+        b'{"id":5,"type":"a"}',
         b'{"id":"evt_1","type":"payment_intent.succeeded"}',
         b'{"id":"evt_1","type":"payment_intent.succeeded","data":{"object":{}}}',
         b'{"id":"evt_1","type":"refund.updated","data":{"object":{"id":"re_1","status":"succeeded","amount":1.5}}}',
         b'{"id":"evt_1","type":"charge.refunded","data":{"object":{"id":"ch_1","currency":"usd"}}}',
         b"[" * 100_000,
     ],
-)  # fmt: skip
+)
 def test_bodies_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         handler().process_webhook(body)

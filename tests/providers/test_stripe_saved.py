@@ -33,15 +33,24 @@ CARD = {"brand": "visa", "last4": "4242", "exp_month": 8, "exp_year": 2031, "fin
 
 def intent(status: str, **more: Any) -> Json:
     return {
-        "id": "pi_1", "object": "payment_intent", "amount": 1050, "currency": "usd", "status": status,
-        "client_secret": "pi_1_secret_x", "metadata": {"polytill_attempt": "att-2"}, **more,
-    }  # fmt: skip
+        "id": "pi_1",
+        "object": "payment_intent",
+        "amount": 1050,
+        "currency": "usd",
+        "status": status,
+        "client_secret": "pi_1_secret_x",
+        "metadata": {"polytill_attempt": "att-2"},
+        **more,
+    }
 
 
 KEPT = intent(
-    "succeeded", customer="cus_1", payment_method="pm_1kept", setup_future_usage="off_session",
+    "succeeded",
+    customer="cus_1",
+    payment_method="pm_1kept",
+    setup_future_usage="off_session",
     latest_charge={"id": "ch_1", "payment_method_details": {"type": "card", "card": CARD}},
-)  # fmt: skip
+)
 
 
 class Script:
@@ -100,10 +109,13 @@ async def test_the_kept_method_is_read_with_what_the_payer_knows_it_by() -> None
 @pytest.mark.parametrize(
     "change",
     [
-        {"setup_future_usage": None}, {"customer": None}, {"payment_method": "[removed]"}, {"latest_charge": "ch_1"},
+        {"setup_future_usage": None},
+        {"customer": None},
+        {"payment_method": "[removed]"},
+        {"latest_charge": "ch_1"},
         {"latest_charge": {"payment_method_details": {"type": "ideal", "ideal": {"bank": "ing"}}}},
     ],
-)  # fmt: skip
+)
 async def test_nothing_is_saved_that_could_not_be_charged(change: Json) -> None:
     found = await handler(Script((200, {**KEPT, **change})))._retrieve("pi_1")
     assert isinstance(found, Succeeded)
@@ -120,15 +132,23 @@ async def test_a_saved_method_is_charged_in_one_request() -> None:
         (
             "POST /v1/payment_intents",
             [
-                ("amount", "1050"), ("currency", "usd"), ("capture_method", "automatic"), ("customer", "cus_1"),
-                ("payment_method", "pm_1kept"), ("off_session", "true"), ("confirm", "true"),
-                ("description", "Visit"), ("receipt_email", "ada@example.com"),
-                ("metadata[polytill_attempt]", "att-2"), ("metadata[polytill_payment]", "pay-2"),
-                ("metadata[room]", "4"), ("expand[]", "latest_charge.balance_transaction"),
+                ("amount", "1050"),
+                ("currency", "usd"),
+                ("capture_method", "automatic"),
+                ("customer", "cus_1"),
+                ("payment_method", "pm_1kept"),
+                ("off_session", "true"),
+                ("confirm", "true"),
+                ("description", "Visit"),
+                ("receipt_email", "ada@example.com"),
+                ("metadata[polytill_attempt]", "att-2"),
+                ("metadata[polytill_payment]", "pay-2"),
+                ("metadata[room]", "4"),
+                ("expand[]", "latest_charge.balance_transaction"),
             ],
             "att-2",
         )
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

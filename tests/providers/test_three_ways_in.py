@@ -77,9 +77,13 @@ def test_it_takes_a_payment(clean: tuple[Path, Path], tmp_path: Path) -> None:
     python, _ = clean
     told = run(python, str(Path(__file__).with_name("acme_takes_a_payment.py")), str(tmp_path), folder=tmp_path)
     assert json.loads(told.splitlines()[-1]) == {
-        "handler": "polytill_acme.AcmeProvider", "type": "plugin", "first": "requires_action", "then": "succeeded",
-        "captured": 12_345, "wire": 1,
-    }  # fmt: skip
+        "handler": "polytill_acme.AcmeProvider",
+        "type": "plugin",
+        "first": "requires_action",
+        "then": "succeeded",
+        "captured": 12_345,
+        "wire": 1,
+    }
 
 
 class Broken:

@@ -53,10 +53,14 @@ def made(code: str, *answers: tuple[Any, ...]) -> tuple[Any, Script]:
     """A provider's handler over prepared answers, and what it asks for."""
     cls, script = BUILT_IN[code], Script(*answers)
     config = ProviderConfig(
-        Environment.sandbox, cls.catalog.sandbox_api_base_url, "pk_test_0123456789", Secret("sk_test_0123456789abcdef"),
-        (Secret("whsec_0123456789"),), {"shortCode": "174379", "passkey": Secret("0123456789abcdef")},
+        Environment.sandbox,
+        cls.catalog.sandbox_api_base_url,
+        "pk_test_0123456789",
+        Secret("sk_test_0123456789abcdef"),
+        (Secret("whsec_0123456789"),),
+        {"shortCode": "174379", "passkey": Secret("0123456789abcdef")},
         "https://till.example/hooks/abc",
-    )  # fmt: skip
+    )
     return cls(config, Http(script), World()), script
 
 
@@ -301,9 +305,12 @@ async def test_slow_down_says_how_long(code: str, headers: dict[str, str], waits
 def creation(code: str) -> CreatePaymentParams:
     currency = "KES" if code == "mpesa" else "NGN"
     return CreatePaymentParams(
-        REFERENCE, "pay-1", Money(10_000, currency), Customer("a@example.com", phone="254708374149"),
+        REFERENCE,
+        "pay-1",
+        Money(10_000, currency),
+        Customer("a@example.com", phone="254708374149"),
         "https://shop.example/back",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

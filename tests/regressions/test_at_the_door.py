@@ -24,9 +24,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # ── Blank is absent ──
 
 OPTIONAL = (
-    "paymentMethod", "description", "reference", "providerCode", "returnUrl", "environment", "savedMethod", "capture",
-    "metadata", "methodDetails",
-)  # fmt: skip
+    "paymentMethod",
+    "description",
+    "reference",
+    "providerCode",
+    "returnUrl",
+    "environment",
+    "savedMethod",
+    "capture",
+    "metadata",
+    "methodDetails",
+)
 
 
 async def test_a_blank_optional_field_is_absent(shared: Installation) -> None:
@@ -58,9 +66,13 @@ async def test_what_is_required_cannot_be_blank(shared: Installation) -> None:
 
 @pytest.mark.parametrize(
     ("code", "currency", "amount", "whole", "example"),
-    [("mpesa", "KES", 150_050, 150_000, "1.00 KES"), ("paypal", "HUF", 500_001, 500_000, "1.00 HUF"),
-     ("paypal", "TWD", 50_001, 50_000, "1.00 TWD"), ("stripe", "MGA", 1_000_050, 1_000_000, "1.00 MGA")],
-)  # fmt: skip
+    [
+        ("mpesa", "KES", 150_050, 150_000, "1.00 KES"),
+        ("paypal", "HUF", 500_001, 500_000, "1.00 HUF"),
+        ("paypal", "TWD", 50_001, 50_000, "1.00 TWD"),
+        ("stripe", "MGA", 1_000_050, 1_000_000, "1.00 MGA"),
+    ],
+)
 async def test_an_amount_that_the_provider_has_not_is_refused_before_anything_is_written(
     shared: Installation, code: str, currency: str, amount: int, whole: int, example: str
 ) -> None:
@@ -110,12 +122,24 @@ async def test_a_refund_or_capture_of_such_an_amount_is_refused(shared: Installa
 
 @pytest.mark.parametrize(
     ("code", "currency", "more", "landline", "mobile"),
-    [("flutterwave_v4", "KES", {}, "+254 20 271 2345", "0712345678"),
-     ("flutterwave", "GHS", {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mtn"}},
-      "030 212 3456", "0244123456"),
-     ("paystack", "GHS", {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mtn"}},
-      "030 212 3456", "0244123456")],
-)  # fmt: skip
+    [
+        ("flutterwave_v4", "KES", {}, "+254 20 271 2345", "0712345678"),
+        (
+            "flutterwave",
+            "GHS",
+            {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mtn"}},
+            "030 212 3456",
+            "0244123456",
+        ),
+        (
+            "paystack",
+            "GHS",
+            {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mtn"}},
+            "030 212 3456",
+            "0244123456",
+        ),
+    ],
+)
 async def test_mobile_money_is_not_asked_of_a_landline(
     shared: Installation, code: str, currency: str, more: Json, landline: str, mobile: str
 ) -> None:

@@ -58,9 +58,10 @@ async def test_parts_are_booked_as_they_are_taken(scene: Scene, ending: str) -> 
     await scene.till.refund(scene.practice_id, payment.id, key="k", amount=2_000)
     assert (await scene.payment(payment.id)).amount_refunded == 2_000
     end = {
-        "captured": paid(10_000, fee=None), "released": Declined(Reason.canceled, True, "canceled", None, "tx-1"),
+        "captured": paid(10_000, fee=None),
+        "released": Declined(Reason.canceled, True, "canceled", None, "tx-1"),
         "less": paid(7_000, fee=None),
-    }[ending]  # fmt: skip
+    }[ending]
     fresh = await _told(scene, configuration, payment, end)
     whole = 10_000 if ending == "captured" else 7_000
     assert (fresh.status, fresh.amount_captured, fresh.amount_refunded) == (PaymentStatus.succeeded, whole, 2_000)
@@ -110,10 +111,14 @@ async def test_what_is_left_is_what_a_capture_takes(scene: Scene) -> None:
 def test_stripes_intent_between_two_captures() -> None:
     outcome = read_intent(
         {
-            "id": "pi_1", "status": "requires_capture", "currency": "usd", "amount": 10_000, "amount_capturable": 3_000,
+            "id": "pi_1",
+            "status": "requires_capture",
+            "currency": "usd",
+            "amount": 10_000,
+            "amount_capturable": 3_000,
             "amount_received": 7_000,
         }
-    )  # fmt: skip
+    )
     assert isinstance(outcome, Succeeded)
     assert (outcome.amount, outcome.captured, outcome.authorized_only) == (Money(3000, "USD"), Money(7000, "USD"), True)
 
@@ -148,9 +153,13 @@ def test_paypals_order_with_several_captures(hold: str, amounts: tuple[str, ...]
 
 def test_one_capture_of_an_authorization_makes_us_ask_for_all() -> None:
     resource = {
-        "id": "C1", "status": "COMPLETED", "amount": {"currency_code": "USD", "value": "70.00"}, "custom_id": "a1",
-        "final_capture": False, "supplementary_data": {"related_ids": {"order_id": "O", "authorization_id": "A"}},
-    }  # fmt: skip
+        "id": "C1",
+        "status": "COMPLETED",
+        "amount": {"currency_code": "USD", "value": "70.00"},
+        "custom_id": "a1",
+        "final_capture": False,
+        "supplementary_data": {"related_ids": {"order_id": "O", "authorization_id": "A"}},
+    }
 
     event = {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": resource}
     assert read_event(to_json(event)).must_fetch

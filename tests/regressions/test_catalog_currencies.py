@@ -20,8 +20,13 @@ from tests.web.support import Practice
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IMPOSSIBLE = {
-    "stripe": "GHS", "paystack": "JPY", "flutterwave": "JPY", "flutterwave_v4": "USD", "mpesa": "JPY", "paypal": "NGN",
-}  # fmt: skip
+    "stripe": "GHS",
+    "paystack": "JPY",
+    "flutterwave": "JPY",
+    "flutterwave_v4": "USD",
+    "mpesa": "JPY",
+    "paypal": "NGN",
+}
 # Beside the catalog's.
 POSSIBLE = {"stripe": "KWD", "paystack": "EGP", "flutterwave": "INR", "manual": "JPY"}
 DOOR = "/api/owner/payment-providers"

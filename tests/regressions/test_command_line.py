@@ -108,10 +108,13 @@ def hardened() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         run_sql(
             server,
-            f"CREATE ROLE locked LOGIN SUPERUSER PASSWORD '{PASSWORD}'", f"CREATE ROLE poor LOGIN PASSWORD '{PASSWORD}'",
-            "CREATE DATABASE closed", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
-            "CREATE DATABASE narrow OWNER poor", "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC",
-        )  # fmt: skip
+            f"CREATE ROLE locked LOGIN SUPERUSER PASSWORD '{PASSWORD}'",
+            f"CREATE ROLE poor LOGIN PASSWORD '{PASSWORD}'",
+            "CREATE DATABASE closed",
+            "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+            "CREATE DATABASE narrow OWNER poor",
+            "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC",
+        )
         rules = server.data_folder / "pg_hba.conf"
         asked = "".join(f"host all {role} 127.0.0.1/32 scram-sha-256\n" for role in ("locked", "poor"))
         rules.write_text(asked + rules.read_text())
@@ -137,13 +140,16 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "malformed": (lambda host: f"postgresql:/locked:{PASSWORD}@{host}/owner", "starts with"),
     "no port": (lambda host: f"postgresql://locked:{PASSWORD}@127.0.0.1:x/owner", "port"),
     "slash in password": (lambda host: f"postgresql://locked:hun/{PASSWORD}@{host}/owner", "address"),
-    "wrong password": (lambda host: f"postgresql://locked:{PASSWORD}x@{host}/owner", "rejects the user or the password"),
+    "wrong password": (
+        lambda host: f"postgresql://locked:{PASSWORD}x@{host}/owner",
+        "rejects the user or the password",
+    ),
     "unknown user": (lambda host: f"postgresql://nobody_x:{PASSWORD}@{host}/owner", "rejects the"),
     "no CONNECT": (lambda host: f"postgresql://poor:{PASSWORD}@{host}/closed", "lacks the right CONNECT"),
     "no database": (lambda host: f"postgresql://poor:{PASSWORD}@{host}/nowhere", ""),
     "unknown SSL mode": (lambda host: f"postgresql://locked:{PASSWORD}@{host}/owner?sslmode=nonsense", "options"),
     "no SSL": (lambda host: f"postgresql://locked:{PASSWORD}@{host}/owner?sslmode=require", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.postgres
@@ -170,10 +176,14 @@ def test_faults_of_the_practices_server(shell: Shell, hardened: PostgresServer) 
     assert shell.run("migrate", **good)[0] == 0
     assert shell.run("practices", "create", "Clinic", "NGN", **good)[0] == 0
     of_practice = [
-        ("people", "list", "--practice", "1"), ("people", "create", "ada@example.com", "--practice", "1"),
-        ("cases", "list", "--practice", "1"), ("cases", "resolve", "1", "c", "look_up"),
-        ("practices", "change", "1", "--name", "B"), ("migrate",), ("doctor",),
-    ]  # fmt: skip
+        ("people", "list", "--practice", "1"),
+        ("people", "create", "ada@example.com", "--practice", "1"),
+        ("cases", "list", "--practice", "1"),
+        ("cases", "resolve", "1", "c", "look_up"),
+        ("practices", "change", "1", "--name", "B"),
+        ("migrate",),
+        ("doctor",),
+    ]
     faults = {
         "cannot be reached": f"postgresql://locked:{PASSWORD}@127.0.0.1:1",
         "password": f"postgresql://locked:{PASSWORD}x@{host}",
@@ -211,14 +221,17 @@ def test_clusters_on_the_command_line(shell: Shell, hardened: PostgresServer) ->
     host = f"127.0.0.1:{hardened.port}"
     good = f"postgresql://locked:{PASSWORD}@{host}"
     settings = {
-        "POLYTILL_OWNER_DATABASE_URL": f"{good}/owner_{secrets.token_hex(4)}", "POLYTILL_PRACTICE_DATABASES": good,
-    }  # fmt: skip
+        "POLYTILL_OWNER_DATABASE_URL": f"{good}/owner_{secrets.token_hex(4)}",
+        "POLYTILL_PRACTICE_DATABASES": good,
+    }
     assert shell.run("migrate", **settings)[0] == 0
     refused = {
-        f"postgresql://locked:{PASSWORD}x@{host}": "password", f"postgresql://poor:{PASSWORD}@{host}": "CONNECT",
-        f"postgresql://u:{PASSWORD}@127.0.0.1:1": "cannot be reached", f"postgresql:/u:{PASSWORD}@{host}": "starts with",
+        f"postgresql://locked:{PASSWORD}x@{host}": "password",
+        f"postgresql://poor:{PASSWORD}@{host}": "CONNECT",
+        f"postgresql://u:{PASSWORD}@127.0.0.1:1": "cannot be reached",
+        f"postgresql:/u:{PASSWORD}@{host}": "starts with",
         "": "POLYTILL_CLUSTER_URL",
-    }  # fmt: skip
+    }
     for url, words in refused.items():
         assert words in shell.fails("clusters", "add", "second", given=f"{url}\n"), url
     assert [row[0] for row in listed(shell)] == ["default"]
@@ -273,17 +286,27 @@ def test_an_address_in_the_wrong_place_is_not_repeated(shell: Shell, url: str) -
 
 NUMBER, TEXT = ["99999999999999999999999", "2147483648", "0"], ["\udcff", "", " ", "\x1b[31mred", "a" * 201]
 WRONG: list[tuple[tuple[str, ...], list[str]]] = [
-    (("practices", "change", "?", "--name", "B"), NUMBER), (("practices", "test-keys", "?", "paystack"), NUMBER),
-    (("cases", "list", "--practice", "?"), NUMBER), (("cases", "resolve", "?", "c", "look_up"), NUMBER),
-    (("people", "list", "--practice", "?"), NUMBER), (("people", "create", "a@example.com", "--practice", "?"), NUMBER),
-    (("keys", "create", "--practice", "?"), NUMBER), (("keys", "create", "--owner", "--name", "?"), TEXT),
-    (("practices", "create", "?", "NGN"), TEXT), (("practices", "change", "1", "--name", "?"), TEXT),
-    (("practices", "change", "1", "--currency", "?"), TEXT), (("practices", "create", "A", "?"), TEXT),
-    (("practices", "create", "A", "NGN", "--cluster", "?"), TEXT), (("practices", "test-keys", "1", "?"), TEXT),
-    (("people", "create", "?", "--owner"), TEXT), (("cases", "resolve", "1", "?", "look_up"), TEXT),
+    (("practices", "change", "?", "--name", "B"), NUMBER),
+    (("practices", "test-keys", "?", "paystack"), NUMBER),
+    (("cases", "list", "--practice", "?"), NUMBER),
+    (("cases", "resolve", "?", "c", "look_up"), NUMBER),
+    (("people", "list", "--practice", "?"), NUMBER),
+    (("people", "create", "a@example.com", "--practice", "?"), NUMBER),
+    (("keys", "create", "--practice", "?"), NUMBER),
+    (("keys", "create", "--owner", "--name", "?"), TEXT),
+    (("practices", "create", "?", "NGN"), TEXT),
+    (("practices", "change", "1", "--name", "?"), TEXT),
+    (("practices", "change", "1", "--currency", "?"), TEXT),
+    (("practices", "create", "A", "?"), TEXT),
+    (("practices", "create", "A", "NGN", "--cluster", "?"), TEXT),
+    (("practices", "test-keys", "1", "?"), TEXT),
+    (("people", "create", "?", "--owner"), TEXT),
+    (("cases", "resolve", "1", "?", "look_up"), TEXT),
     (("people", "create", "a@example.com", "--owner", "--name", "?"), ["\udcff", "\x1b[31mred", "a" * 201]),
-    (("catalog", "add", "?"), TEXT), (("clusters", "close", "?"), TEXT), (("import-legacy", "?"), ["\udcff", "nowhere", "."]),
-]  # fmt: skip
+    (("catalog", "add", "?"), TEXT),
+    (("clusters", "close", "?"), TEXT),
+    (("import-legacy", "?"), ["\udcff", "nowhere", "."]),
+]
 
 
 def test_a_wrong_argument_is_one_sentence_and_changes_nothing(shell: Shell) -> None:

@@ -45,9 +45,12 @@ async def test_the_three_calls(installation: Installation) -> None:
             (path, key, 200),
             (path, None, 401),
             (path, "pt_pub_wrong", 401),
-            (path.replace("NGN", "XXX").replace("available", "available?currency=x").replace("?clientToken", "?no"),
-             key, (422, 403)),
-        ):  # fmt: skip
+            (
+                path.replace("NGN", "XXX").replace("available", "available?currency=x").replace("?clientToken", "?no"),
+                key,
+                (422, 403),
+            ),
+        ):
             found = await installation.call("GET", practice.base + where, sent, headers=SHOP)
             assert found.status == status or found.status in (status if isinstance(status, tuple) else ()), found.body
             assert found.headers["Access-Control-Allow-Origin"] == "*"
@@ -80,12 +83,17 @@ async def test_nothing_else(installation: Installation) -> None:
     key = await _publishable(practice)
     made = (await practice.create()).body
     for method, path in (
-        ("GET", f"{practice.base}/payments"), ("GET", f"{practice.base}/payment-providers"),
-        ("GET", f"/pay/{made['clientToken']}"), ("GET", "/healthz"), ("GET", "/openapi.json"),
-        ("GET", "/api/owner/practices"), ("POST", f"{practice.base}/payments/{made['id']}/confirm"),
-        ("GET", "/static/checkout.css"), ("GET", f"/practice/{practice.id}/login"),
+        ("GET", f"{practice.base}/payments"),
+        ("GET", f"{practice.base}/payment-providers"),
+        ("GET", f"/pay/{made['clientToken']}"),
+        ("GET", "/healthz"),
+        ("GET", "/openapi.json"),
+        ("GET", "/api/owner/practices"),
+        ("POST", f"{practice.base}/payments/{made['id']}/confirm"),
+        ("GET", "/static/checkout.css"),
+        ("GET", f"/practice/{practice.id}/login"),
         ("POST", f"{practice.base}/payments/{made['id']}"),
-    ):  # fmt: skip
+    ):
         asked = await installation.call("OPTIONS", path, headers={**ASKS, "Access-Control-Request-Method": method})
         found = await installation.call(method, path, key, headers=SHOP)
         assert "Access-Control-Allow-Origin" not in found.headers, path

@@ -27,9 +27,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MPESA = {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}
 ASKED = {"amount": 150_000, "currency": "KES", "description": "Consultation"}
 SPELLINGS = (
-    "+254 712 345 678", "+254 0712 345 678", "+254(0)712345678", "00254712345678", "712345678", "0712.345.678",
-    "\u202a+254712345678\u202c", "0712-345-678", "[0712] 345/678", "\uff10712345678",
-)  # fmt: skip
+    "+254 712 345 678",
+    "+254 0712 345 678",
+    "+254(0)712345678",
+    "00254712345678",
+    "712345678",
+    "0712.345.678",
+    "\u202a+254712345678\u202c",
+    "0712-345-678",
+    "[0712] 345/678",
+    "\uff10712345678",
+)
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -154,17 +162,21 @@ async def test_every_spelling_reaches_mpesa(shared: Installation, typed: str, se
     ("code", "more", "place", "digits"),
     [
         (
-            "flutterwave_v4", {"paymentMethod": "mobile_money"}, ("customer", "phone"),
+            "flutterwave_v4",
+            {"paymentMethod": "mobile_money"},
+            ("customer", "phone"),
             {"country_code": "254", "number": "712345678"},
         ),
         ("flutterwave", {}, ("customer", "phonenumber"), "254712345678"),
         ("flutterwave", {"paymentMethod": "mpesa", "methodDetails": {}}, ("phone_number",), "254712345678"),
         (
-            "paystack", {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mpesa"}},
-            ("mobile_money", "phone"), "+254712345678",
+            "paystack",
+            {"paymentMethod": "mobile_money", "methodDetails": {"provider": "mpesa"}},
+            ("mobile_money", "phone"),
+            "+254712345678",
         ),
     ],
-)  # fmt: skip
+)
 async def test_each_provider_gets_its_digits(
     shared: Installation, code: str, more: Json, place: tuple[str, ...], digits: Any, sent: list[tuple[str, Json]]
 ) -> None:
@@ -219,10 +231,17 @@ async def test_metadata_that_a_provider_refuses_is_refused_here(shared: Installa
 async def test_a_refused_request_leaves_its_key_free(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack")
     for wrong in (
-        {"customer": {"email": "ada"}}, {"customer": {}}, {"customer": {"email": "a@b.de", "phone": "12"}},
-        {"metadata": {"a[0]": "x"}}, {"amount": 1}, {"currency": "EUR"}, {"savedMethod": "0" * 26},
-        {"paymentMethod": "ussd", "methodDetails": {}}, {"providerCode": "stripe"}, {"capture": "manual"},
-    ):  # fmt: skip
+        {"customer": {"email": "ada"}},
+        {"customer": {}},
+        {"customer": {"email": "a@b.de", "phone": "12"}},
+        {"metadata": {"a[0]": "x"}},
+        {"amount": 1},
+        {"currency": "EUR"},
+        {"savedMethod": "0" * 26},
+        {"paymentMethod": "ussd", "methodDetails": {}},
+        {"providerCode": "stripe"},
+        {"capture": "manual"},
+    ):
         key = fresh()
         is_problem(await practice.create(**{"amount": 500_000, **wrong}, idempotency=key), 422)  # type: ignore[arg-type]
         assert (await practice.create(idempotency=key)).status == 201, wrong
@@ -248,9 +267,15 @@ async def test_what_is_refused_later_leaves_its_key_free(shared: Installation) -
     method = (await saved(practice))["savedMethod"]["id"]
     charge = {"amount": 7_000, "currency": "NGN", "savedMethod": method}
     for wrong in (
-        {"customer": {"email": "bisi@example.com"}}, {"customer": {"email": "ada"}}, {"savedMethod": "0" * 26},
-        {"capture": "manual"}, {"paymentMethod": "card"}, {"saveMethod": True}, {"currency": "EUR"}, {"amount": 1},
-    ):  # fmt: skip
+        {"customer": {"email": "bisi@example.com"}},
+        {"customer": {"email": "ada"}},
+        {"savedMethod": "0" * 26},
+        {"capture": "manual"},
+        {"paymentMethod": "card"},
+        {"saveMethod": True},
+        {"currency": "EUR"},
+        {"amount": 1},
+    ):
         key = fresh()
         is_problem(await practice.call("POST", "/payments", {**charge, **wrong}, idempotency=key), 422)
         made = await practice.call("POST", "/payments", charge, idempotency=key)

@@ -31,12 +31,15 @@ from tests.web.support import Json, Page, Practice, fresh, is_problem
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HANDLERS: tuple[type[Handler], ...] = (
-    StripeProvider, PaystackProvider, FlutterwaveProvider, FlutterwaveV4Provider, MpesaProvider, PayPalProvider,
+    StripeProvider,
+    PaystackProvider,
+    FlutterwaveProvider,
+    FlutterwaveV4Provider,
+    MpesaProvider,
+    PayPalProvider,
     ManualProvider,
-)  # fmt: skip
-MORE: dict[str, Json] = {
-    "mpesa": {"config": {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}},
-}
+)
+MORE: dict[str, Json] = {"mpesa": {"config": {"shortCode": "174379", "passkey": "passkey0123456789abcdef"}}}
 # Details of direct charges that are no customer data, by provider, currency and method.
 DETAILS: dict[tuple[str, str, str], dict[str, str]] = {
     ("paystack", "NGN", "ussd"): {"type": "737"},
@@ -101,9 +104,10 @@ async def _practice(house: Installation, handler: type[Handler], currency: str) 
 
 
 @pytest.mark.parametrize(
-    ("handler", "currency"), [(handler, currency) for handler in HANDLERS for currency in _currencies(handler)],
+    ("handler", "currency"),
+    [(handler, currency) for handler in HANDLERS for currency in _currencies(handler)],
     ids=lambda value: value if isinstance(value, str) else value.code,
-)  # fmt: skip
+)
 async def test_the_declared_fields_are_what_a_payment_needs(
     shared: Installation, handler: type[Handler], currency: str
 ) -> None:
@@ -122,8 +126,10 @@ async def test_the_declared_fields_are_what_a_payment_needs(
             )
             preview = (await practice.call("GET", path)).body
             assert preview["customerFields"] == {
-                "required": list(fields.required), "oneOf": list(fields.one_of), "phoneCountries": list(fields.phone_countries),
-            }, where  # fmt: skip
+                "required": list(fields.required),
+                "oneOf": list(fields.one_of),
+                "phoneCountries": list(fields.phone_countries),
+            }, where
         for names in _minimal(fields):
             key = fresh()
             before = await _payments(practice)
@@ -150,9 +156,10 @@ async def test_the_declared_fields_are_what_a_payment_needs(
 
 
 @pytest.mark.parametrize(
-    ("handler", "currency"), [(handler, currency) for handler in HANDLERS for currency in _currencies(handler)[:9]],
+    ("handler", "currency"),
+    [(handler, currency) for handler in HANDLERS for currency in _currencies(handler)[:9]],
     ids=lambda value: value if isinstance(value, str) else value.code,
-)  # fmt: skip
+)
 async def test_a_link_asks_for_them_and_begins_a_payment_with_them(
     shared: Installation, handler: type[Handler], currency: str
 ) -> None:

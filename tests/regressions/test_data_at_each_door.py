@@ -55,11 +55,20 @@ METADATA: list[Any] = [
 ]  # fmt: skip
 AMOUNTS: list[Any] = [1.5, "500000", "5,000", "５００", -1, 0, True, None, 10**18, [], {}]
 RAW = [
-    b'"amount":NaN', b'"amount":5e5', b'"amount":500000.0', b'"amount":0x10', b'"amount":500000,"metadata":{"a":NaN}',
-    b'"amount":500000,"metadata":{"a":1e999}', b'"amount":500000,"amount":1', b'"amount":500000,"metadata":{"a":"1","a":"2"}',
-    b'"amount":500000,"customer":{"email":"ada@example.com"}', b'"amount":500000,"reference":"\xff"',
-    b'"amount":500000,"reference":"\\ud800"', b'"amount":500000,"metadata":{"a":"\\ud83d"}', b'"amount":1' + b"0" * 400,
-]  # fmt: skip
+    b'"amount":NaN',
+    b'"amount":5e5',
+    b'"amount":500000.0',
+    b'"amount":0x10',
+    b'"amount":500000,"metadata":{"a":NaN}',
+    b'"amount":500000,"metadata":{"a":1e999}',
+    b'"amount":500000,"amount":1',
+    b'"amount":500000,"metadata":{"a":"1","a":"2"}',
+    b'"amount":500000,"customer":{"email":"ada@example.com"}',
+    b'"amount":500000,"reference":"\xff"',
+    b'"amount":500000,"reference":"\\ud800"',
+    b'"amount":500000,"metadata":{"a":"\\ud83d"}',
+    b'"amount":1' + b"0" * 400,
+]
 GOOD = {"amount": 500_000, "currency": "KES", "customer": {"email": "ada@example.com"}}
 
 
@@ -70,8 +79,9 @@ async def test_the_api_refuses_it_and_its_key_stays_free(shared: Installation) -
         *(("/customer/email", {"customer": {"email": one}}) for one in EMAILS),
         *(("/customer/phone", {"customer": {**GOOD["customer"], "phone": one}}) for one in PHONES),  # type: ignore[dict-item]
         *(("/customer/name", {"customer": {**GOOD["customer"], "name": one}}) for one in NAMES),  # type: ignore[dict-item]
-        *(("/metadata", {"metadata": one}) for one in METADATA), *(("/amount", {"amount": one}) for one in AMOUNTS),
-    ]  # fmt: skip
+        *(("/metadata", {"metadata": one}) for one in METADATA),
+        *(("/amount", {"amount": one}) for one in AMOUNTS),
+    ]
     key, before = fresh(), await snapshot(shared, practice.id)
     for pointer, wrong in bodies:
         found = is_problem(await practice.call("POST", "/payments", {**GOOD, **wrong}, idempotency=key), 422)
@@ -98,7 +108,7 @@ async def test_a_link_refuses_it(shared: Installation) -> None:
         *({"phone": one} for one in [*PHONES, "020 271 2345", "+255754123456", "", "\u200b"]),
         *({"phone": "0712345678", "name": one} for one in NAMES if one.strip("\x85\x00") == one),
         *({"by": "paystack", "email": one} for one in ["", *EMAILS]),
-    ]  # fmt: skip
+    ]
     before = await snapshot(shared, practice.id)
     for form in forms:
         refused = await send(practice, path, key=shown["key"], **form)
@@ -137,12 +147,21 @@ async def test_the_customers_correction_refuses_it(shared: Installation) -> None
 async def test_what_can_be_read_is_stored_in_its_normal_form(shared: Installation) -> None:
     practice = await Practice.make(shared, "paystack", "KES")
     for email, name, phone, stored in (
-        ("\u202aAda+x@EXAMPLE.com\u202c", "\u202eAda\u202c", "+254 (0)712-345 678", ("Ada+x@example.com", "Ada", "+254712345678")),
-        ("MAILTO:o'brien@example.com", "e\u0301 \U0001fae8", "\u0660\u0667\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
-         ("o'brien@example.com", "é \U0001fae8", "+254712345678")),
+        (
+            "\u202aAda+x@EXAMPLE.com\u202c",
+            "\u202eAda\u202c",
+            "+254 (0)712-345 678",
+            ("Ada+x@example.com", "Ada", "+254712345678"),
+        ),
+        (
+            "MAILTO:o'brien@example.com",
+            "e\u0301 \U0001fae8",
+            "\u0660\u0667\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+            ("o'brien@example.com", "é \U0001fae8", "+254712345678"),
+        ),
         ("ada@münchen.example", "X", "020 271 2345", ("ada@xn--mnchen-3ya.example", "X", "+254202712345")),
         ("ada@example.com", "\u200b", "\u00a0", ("ada@example.com", None, None)),
-    ):  # fmt: skip
+    ):
         customer = {"email": email, "name": name, "phone": phone}
         made = await practice.create(currency="KES", customer=customer, metadata={"a.b": "ключ 🎉", "__proto__": ""})
         assert made.status == 201, made.body

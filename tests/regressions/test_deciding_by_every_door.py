@@ -53,9 +53,16 @@ async def stuck(house: Installation, kind: str) -> tuple[Practice, str, str]:
     detail = {("refund" if kind == "refund" else "operation"): row["id"]}
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(world), practice.id, Environment.sandbox, "unresolved", row["id"], payment["id"], detail,
+            tx,
+            new_id(world),
+            practice.id,
+            Environment.sandbox,
+            "unresolved",
+            row["id"],
+            payment["id"],
+            detail,
             world.now(),
-        )  # fmt: skip
+        )
     [case] = await cases.listed(db)
     return practice, payment["id"], case.id
 
@@ -115,9 +122,10 @@ async def test_a_refund_capture_or_cancel_is_decided_by_api(shared: Installation
         assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, "/note"), note
     for wrong, code in (
         ({"action": "mark_paid", "transactionId": "X-1", "amount": 500_000}, "outcome_known"),
-        ({"action": "count_once"}, "not_refund_or_dispute"), ({"action": "count_separately"}, "not_refund_or_dispute"),
+        ({"action": "count_once"}, "not_refund_or_dispute"),
+        ({"action": "count_separately"}, "not_refund_or_dispute"),
         ({"action": "call_off"}, "can_be_found"),
-    ):  # fmt: skip
+    ):
         refused = await practice.call("POST", path, {"note": NOTE, **wrong})
         assert (refused.status, refused.body["code"]) == (409, code)
     assert await rows(practice) == before
@@ -192,9 +200,16 @@ async def two_unknown(house: Installation) -> tuple[Practice, list[tuple[str, st
         case_id = new_id(world)
         async with db.transaction() as tx:
             webhook_events.open_case(
-                tx, case_id, practice.id, Environment.sandbox, "unresolved", attempt, made.body["id"],
-                {"attempt": attempt}, world.now(),
-            )  # fmt: skip
+                tx,
+                case_id,
+                practice.id,
+                Environment.sandbox,
+                "unresolved",
+                attempt,
+                made.body["id"],
+                {"attempt": attempt},
+                world.now(),
+            )
         found.append((made.body["id"], case_id))
     return practice, found
 
@@ -317,9 +332,12 @@ async def test_what_is_wrong_on_the_page_changes_nothing(shared: Installation) -
         assert "sgx4wt9zkl" in taken.html
         fresh = {**typed, "transactionId": "SGX4WT9ZKM"}
         for wrong, key in (
-            ({"note": " "}, "say_how_known"), ({"transactionId": " "}, "transaction_missing"),
-            ({"amount": "abc"}, "amount"), ({"amount": "-1,500.00"}, "amount"), ({"amount": "1,500.01"}, "amount"),
-        ):  # fmt: skip
+            ({"note": " "}, "say_how_known"),
+            ({"transactionId": " "}, "transaction_missing"),
+            ({"amount": "abc"}, "amount"),
+            ({"amount": "-1,500.00"}, "amount"),
+            ({"amount": "1,500.01"}, "amount"),
+        ):
             refused = await browser.send(address, address, action="mark_paid", **(fresh | wrong))
             assert refused.status == 422, wrong
             if key != "amount":
@@ -337,9 +355,10 @@ async def command(house: Installation, folder: Path, practice: Practice, case_id
     environment = {
         "POLYTILL_OWNER_DATABASE_URL": settings.owner_database_url.get_secret_value(),
         "POLYTILL_PRACTICE_DATABASES": settings.practice_databases.get_secret_value(),
-        "POLYTILL_KEYRING": str(settings.keyring), "POLYTILL_PUBLIC_URL": house.url,
+        "POLYTILL_KEYRING": str(settings.keyring),
+        "POLYTILL_PUBLIC_URL": house.url,
         "POLYTILL_ALLOWED_PROVIDER_ORIGINS": house.simulator.url,
-    }  # fmt: skip
+    }
     given = ("cases", "resolve", str(practice.id), case_id, *arguments)
     running = asyncio.create_task(asyncio.to_thread(polytill, folder, *given, **environment))
     while not running.done():  # the connection to the service is kept in use: an idle one is closed after five seconds

@@ -33,9 +33,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 def _paystack(**more: Any) -> Json:
     transaction = {"id": 1, "reference": "r1", "amount": 39100, "currency": "NGN", "status": "success"}
     return {
-        "id": 2867, "refund_amount": None, "currency": None, "status": "awaiting-merchant-feedback", "resolution": None,
-        "domain": "test", "transaction": transaction, **more,
-    }  # fmt: skip
+        "id": 2867,
+        "refund_amount": None,
+        "currency": None,
+        "status": "awaiting-merchant-feedback",
+        "resolution": None,
+        "domain": "test",
+        "transaction": transaction,
+        **more,
+    }
 
 
 async def test_a_paystack_dispute_without_currency_is_read() -> None:
@@ -68,11 +74,15 @@ async def test_an_archived_dispute_has_ended(status: str, resolution: str | None
 @pytest.mark.parametrize(
     ("status", "state", "kind"),
     [
-        ("warning_needs_response", "open", "inquiry"), ("warning_under_review", "open", "inquiry"),
-        ("warning_closed", "closed", "inquiry"), ("prevented", "closed", "inquiry"),
-        ("needs_response", "open", "chargeback"), ("lost", "lost", "chargeback"), ("won", "won", "chargeback"),
+        ("warning_needs_response", "open", "inquiry"),
+        ("warning_under_review", "open", "inquiry"),
+        ("warning_closed", "closed", "inquiry"),
+        ("prevented", "closed", "inquiry"),
+        ("needs_response", "open", "chargeback"),
+        ("lost", "lost", "chargeback"),
+        ("won", "won", "chargeback"),
     ],
-)  # fmt: skip
+)
 async def test_a_stripe_inquiry_is_told_from_a_chargeback(status: str, state: str, kind: str) -> None:
     data = {"id": "du_1", "status": status, "amount": "x", "reason": "product_not_received", "payment_intent": "pi_1"}
     fact = stripe_dispute("charge.dispute.created", data, None)
@@ -85,15 +95,21 @@ async def test_a_stripe_inquiry_is_told_from_a_chargeback(status: str, state: st
 async def test_a_paypal_inquiry_is_told_from_a_claim(stage: str | None, kind: str) -> None:
     fact = dispute_in(
         {
-            "dispute_id": "PP-D-1", "status": "OPEN", "dispute_life_cycle_stage": stage, "reason": "UNAUTHORISED",
+            "dispute_id": "PP-D-1",
+            "status": "OPEN",
+            "dispute_life_cycle_stage": stage,
+            "reason": "UNAUTHORISED",
             "seller_response_due_date": "2026-12-24T00:00:00Z",
             "dispute_amount": {"currency_code": "USD", "value": "50.00"},
         }
-    )  # fmt: skip
+    )
     assert fact is not None
     assert (fact.kind, fact.reason, fact.due_at, fact.amount) == (
-        kind, "fraudulent", "2026-12-24T00:00:00Z", Money(5000, "USD")
-    )  # fmt: skip
+        kind,
+        "fraudulent",
+        "2026-12-24T00:00:00Z",
+        Money(5000, "USD"),
+    )
 
 
 # ── Through the service ──
@@ -173,9 +189,13 @@ async def test_what_a_dispute_says_reaches_api_and_events(shared: Installation) 
     await until(lambda: _cases(practice), lambda kinds: kinds == ["inquiry_open"])
     [told] = (await practice.payment(payment["id"]))["disputes"]
     assert {name: told[name] for name in ("kind", "status", "reason", "amount", "currency", "fundsWithdrawn")} == {
-        "kind": "inquiry", "status": "open", "reason": "unrecognized", "amount": 500_000, "currency": "USD",
+        "kind": "inquiry",
+        "status": "open",
+        "reason": "unrecognized",
+        "amount": 500_000,
+        "currency": "USD",
         "fundsWithdrawn": False,
-    }  # fmt: skip
+    }
     assert told["dueAt"].endswith("Z")
     assert (await practice.refund(payment["id"], 1_000)).status == 201, "a refund is the usual answer to an inquiry"
     await _dispute(practice, reference, outcome="open")

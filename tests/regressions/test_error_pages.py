@@ -41,12 +41,23 @@ async def answered(
 
 
 STAFF = [
-    ("GET", "/practice/1/payments?q=%00", 400), ("GET", "/practice/1/pay%00ments", 404), ("GET", "/owner/login?next=%00", 400),
-    ("GET", "/owner/%00", 404), ("GET", "/practice", 404), ("GET", "/practice/%00", 404), ("GET", "/nowhere", 404),
-    ("GET", "/docs?x=%00", 400), ("GET", "/practice/1/%ff", 404), ("GET", "/owner/practices?after=%ff", 303),
-    ("POST", "/practice/1/payments", 405), ("POST", "/owner/nowhere", 405), ("POST", "/nowhere", 404),
-    ("PUT", "/owner/practices", 405), ("DELETE", "/practice/1/settings", 405), ("OPTIONS", "/practice/1/payments", 405),
-]  # fmt: skip
+    ("GET", "/practice/1/payments?q=%00", 400),
+    ("GET", "/practice/1/pay%00ments", 404),
+    ("GET", "/owner/login?next=%00", 400),
+    ("GET", "/owner/%00", 404),
+    ("GET", "/practice", 404),
+    ("GET", "/practice/%00", 404),
+    ("GET", "/nowhere", 404),
+    ("GET", "/docs?x=%00", 400),
+    ("GET", "/practice/1/%ff", 404),
+    ("GET", "/owner/practices?after=%ff", 303),
+    ("POST", "/practice/1/payments", 405),
+    ("POST", "/owner/nowhere", 405),
+    ("POST", "/nowhere", 404),
+    ("PUT", "/owner/practices", 405),
+    ("DELETE", "/practice/1/settings", 405),
+    ("OPTIONS", "/practice/1/payments", 405),
+]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), STAFF)
@@ -82,12 +93,19 @@ async def test_an_address_of_payers_is_answered_by_a_page(
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"email=%00&password=x", FORM), (b"email=%ff&password=x", FORM), (b"email=%ED%A0%80&password=x", FORM),
-        (b"email=\xff", FORM), (b"%", FORM), (b"&".join([b"a=b"] * 3000), FORM),
+        (b"email=%00&password=x", FORM),
+        (b"email=%ff&password=x", FORM),
+        (b"email=%ED%A0%80&password=x", FORM),
+        (b"email=\xff", FORM),
+        (b"%", FORM),
+        (b"&".join([b"a=b"] * 3000), FORM),
         (b'{"email": "a@example.com"}', "application/json"),
-        (b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nA\r\n--x--\r\n', "multipart/form-data; boundary=x"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nA\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
     ],
-)  # fmt: skip
+)
 async def test_a_form_that_cannot_be_read_is_answered_by_a_page(
     shared: Installation, browser: aiohttp.ClientSession, body: bytes, kind: str
 ) -> None:

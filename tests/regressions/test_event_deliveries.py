@@ -107,9 +107,14 @@ async def happen(till: Polytill, practice_id: int, payments: int, each: int = 1)
             payment_id = f"p{next(_count)}"
             for _ in range(each):
                 event = Event(
-                    f"e{next(_count):06}", practice_id, Environment.sandbox, "payment.succeeded", payment_id,
-                    {"paymentId": payment_id}, till.desk.world.now(),
-                )  # fmt: skip
+                    f"e{next(_count):06}",
+                    practice_id,
+                    Environment.sandbox,
+                    "payment.succeeded",
+                    payment_id,
+                    {"paymentId": payment_id},
+                    till.desk.world.now(),
+                )
                 position = await events.feed(tx, event, till.desk.owner.engine.dialect)
                 assert position is not None
                 event_deliveries.plan(tx, replace(event, position=position), till.desk.shared_after(-1))
@@ -249,8 +254,9 @@ async def _used_up(till: Polytill) -> None:
     async with till.desk.owner.transaction() as tx:
         tx.add(
             "UPDATE event_deliveries SET tries = $1, next_try_at = $2 WHERE state = 'pending' AND tries > 0",
-            len(RETRY_S), till.desk.shared_after(-1),
-        )  # fmt: skip
+            len(RETRY_S),
+            till.desk.shared_after(-1),
+        )
 
 
 # ── Tries ──
@@ -377,8 +383,12 @@ async def test_the_destination_over_the_api(installation: Installation, host: Ho
     found = await installation.call("GET", path, key)
     assert secret not in str(found.body)
     assert {name: found.body[name] for name in ("url", "secretLast4", "destination", "pending", "abandoned")} == {
-        "url": host.url, "secretLast4": secret[-4:], "destination": "active", "pending": 0, "abandoned": 0,
-    }  # fmt: skip
+        "url": host.url,
+        "secretLast4": secret[-4:],
+        "destination": "active",
+        "pending": 0,
+        "abandoned": 0,
+    }
     assert found.body["previousSecretUntil"] is None
     await installation.call("PUT", path, key, {"url": host.url})
     until_text = (await installation.call("GET", path, key)).body["previousSecretUntil"]
@@ -459,8 +469,10 @@ async def test_deliveries_of_an_older_schema_are_kept(tmp_path: Path, engine_url
                 tx.add(
                     "INSERT INTO event_deliveries (feed_id, payment_id, state, tries, next_try_at)"
                     " VALUES ($1, 'p1', $2, 3, $3)",
-                    position, state, now,
-                )  # fmt: skip
+                    position,
+                    state,
+                    now,
+                )
         await migrating.migrate(owner, "owner")
         found = await event_deliveries.listed(owner, None, 7, None, 10)
         assert [(one.state, one.tries) for one in found] == [("delivered", 3), ("given_up", 3), ("pending", 3)]

@@ -51,8 +51,9 @@ async def test_two_clinics_of_one_name_stay_two(till: Polytill) -> None:
     [nairobi] = await bring(till, row("202", "Smile Dental", "KES", FLUTTERWAVE))
     assert nairobi.practice_id != lagos.practice_id
     assert (await held(till, lagos.practice_id), await held(till, nairobi.practice_id)) == (
-        ["paystack"], ["flutterwave"],
-    )  # fmt: skip
+        ["paystack"],
+        ["flutterwave"],
+    )
     entries = [(e.external_id, e.name, e.default_currency) for e in await practices.listed(till.desk.owner)]
     assert entries == [("101", "Smile Dental", "NGN"), ("202", "Smile Dental", "KES")]
 

@@ -43,10 +43,21 @@ async def test_nonsense_in_any_field_is_answered_in_the_readers_language(shared:
     body = {"providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["NGN"]}
     await practice.call("POST", "/payment-providers", body)
     pages = {
-        door: ("links", "by-hand", "checkout", "people", "password", "settings", "providers/paystack", "providers/flutterwave",
-               "providers/stripe", "providers/mpesa", f"payments/{payment['id']}/refund"),
+        door: (
+            "links",
+            "by-hand",
+            "checkout",
+            "people",
+            "password",
+            "settings",
+            "providers/paystack",
+            "providers/flutterwave",
+            "providers/stripe",
+            "providers/mpesa",
+            f"payments/{payment['id']}/refund",
+        ),
         owner: ("catalog/new", "catalog/paystack", "practices/new", f"practices/{practice.id}", "people", "password"),
-    }  # fmt: skip
+    }
     raw, seen = [], 0
     for at, paths in pages.items():
         async with Browser(shared) as browser:

@@ -34,14 +34,16 @@ def reads_json_only(self: Scripted, body: bytes) -> WebhookResult:
     ("sent", "kept"),
     [
         ("id=tr_1&reference=R&note=Caf%C3%A9+%26+more&empty=", None),
-        ("reference=R&token=tok_secret&card[token]=tok_secret&n=1",
-         "reference=R&token=%5Bremoved%5D&card[token]=%5Bremoved%5D&n=1"),
+        (
+            "reference=R&token=tok_secret&card[token]=tok_secret&n=1",
+            "reference=R&token=%5Bremoved%5D&card[token]=%5Bremoved%5D&n=1",
+        ),
         ("<event><reference>R</reference>\n</event>", None),
         ('"R"', None),
         (BATCH.decode(), [{"reference": "R", "token": "[removed]"}]),
     ],
     ids=["form", "form with a secret", "XML", "a JSON text", "a batch"],
-)  # fmt: skip
+)
 async def test_it_is_read_by_a_later_version(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, sent: str, kept: Any
 ) -> None:
@@ -75,9 +77,17 @@ async def test_it_is_read_by_a_later_version(
 
 @pytest.mark.parametrize(
     "sent",
-    [b"\xff\xfe", b"a=\x00", b'payload={"token": "tok_secret"}', b"payload=%7B%22token%22%3A%22tok_secret%22%7D",
-     b"<token>tok_secret</token>", b"echo=wh_test1", b"echo=sk_test_0123456789abcdef0123", b"junk"],
-)  # fmt: skip
+    [
+        b"\xff\xfe",
+        b"a=\x00",
+        b'payload={"token": "tok_secret"}',
+        b"payload=%7B%22token%22%3A%22tok_secret%22%7D",
+        b"<token>tok_secret</token>",
+        b"echo=wh_test1",
+        b"echo=sk_test_0123456789abcdef0123",
+        b"junk",
+    ],
+)
 async def test_what_may_hold_a_secret_or_is_no_text_is_not_stored(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:

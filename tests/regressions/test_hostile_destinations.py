@@ -245,8 +245,9 @@ async def test_a_clock_that_was_a_day_ahead_holds_up_no_event(till: Polytill, ho
     async with till.desk.owner.transaction() as tx:
         tx.add(
             "UPDATE event_deliveries SET tries = $1, next_try_at = $2, claimed_by = 'dead', claimed_until = $2",
-            tries, till.desk.shared_after(86_400 + longest_s),
-        )  # fmt: skip
+            tries,
+            till.desk.shared_after(86_400 + longest_s),
+        )
     await claims.hold_everyone(till.desk)
     [one] = await _pending(till)
     now = till.desk.shared_after(0)

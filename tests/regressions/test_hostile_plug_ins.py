@@ -65,9 +65,12 @@ WRONG: dict[str, Any] = {
     "an amount that is a date": Pending(datetime(2026, 1, 1)),  # type: ignore[arg-type]  # noqa: DTZ001
 }
 RAISED: dict[str, BaseException] = {
-    "SystemExit": SystemExit(3), "no Exception": Odd("sk_live_1"), "a cancellation of its own": asyncio.CancelledError(),
-    "RecursionError": RecursionError(), "MemoryError": MemoryError(),
-}  # fmt: skip
+    "SystemExit": SystemExit(3),
+    "no Exception": Odd("sk_live_1"),
+    "a cancellation of its own": asyncio.CancelledError(),
+    "RecursionError": RecursionError(),
+    "MemoryError": MemoryError(),
+}
 
 
 @pytest.fixture
@@ -137,9 +140,17 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "response",
-    [{"at": datetime(2026, 1, 1)}, {"x": {1, 2}}, {"x": "y" * 5_000_000}, {"x": NEST}, {"x": "\0"}, {1: "x"}, {"x": float("nan")}],  # noqa: DTZ001
+    [
+        {"at": datetime(2026, 1, 1)},
+        {"x": {1, 2}},
+        {"x": "y" * 5_000_000},
+        {"x": NEST},
+        {"x": "\0"},
+        {1: "x"},
+        {"x": float("nan")},
+    ],  # noqa: DTZ001
     ids=["a date", "a set", "huge", "deep", "NUL", "a key that is no text", "not a number"],
-)  # fmt: skip
+)
 async def test_a_response_that_cannot_be_kept_loses_no_money(
     scene: Scene, told: list[dict[str, Any]], response: Any
 ) -> None:
@@ -194,11 +205,16 @@ FACTS: dict[str, Any] = {
     "a key that is none": WebhookResult("e", None, "apply"),  # type: ignore[arg-type]
     "an outcome that is a text": WebhookResult("e", "k", "apply", facts=(PaymentFact("paid"),)),  # type: ignore[arg-type]
     "a state that nobody knows": WebhookResult("e", "k", "apply", facts=(RefundFact("gone", provider_refund_id="r"),)),
-    "a dispute of a kind of its own": WebhookResult("e", "k", "apply", facts=(DisputeFact("open", "o", "d", kind="x"),)),
-    "a date that is no text": WebhookResult(
-        "e", "k", "apply", facts=(DisputeFact("open", "o", "d", due_at=datetime(2026, 1, 1)),)  # type: ignore[arg-type]  # noqa: DTZ001
+    "a dispute of a kind of its own": WebhookResult(
+        "e", "k", "apply", facts=(DisputeFact("open", "o", "d", kind="x"),)
     ),
-}  # fmt: skip
+    "a date that is no text": WebhookResult(
+        "e",
+        "k",
+        "apply",
+        facts=(DisputeFact("open", "o", "d", due_at=datetime(2026, 1, 1)),),  # type: ignore[arg-type]  # noqa: DTZ001
+    ),
+}
 
 
 @pytest.mark.parametrize("name", [*FACTS, *RAISED])
@@ -250,8 +266,11 @@ async def test_a_test_of_keys_that_answers_wrongly_says_so(scene: Scene, told: l
 
 
 BROKEN: dict[str, Callable[..., Any]] = {
-    "raises": lambda *_: 1 / 0, "exits": lambda *_: sys.exit(3), "None": lambda *_: None, "a text": lambda *_: "email",
-}  # fmt: skip
+    "raises": lambda *_: 1 / 0,
+    "exits": lambda *_: sys.exit(3),
+    "None": lambda *_: None,
+    "a text": lambda *_: "email",
+}
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -314,13 +333,15 @@ LATER: dict[str, dict[str, Any]] = {
     "a setting for an environment with a broken pattern": {"settings_by_environment": {"region": ("(", "x")}},
     "a schema with a broken pattern": {
         "config_schema": {
-            "type": "object", "properties": {"region": {"type": "string", "pattern": "("}}, "additionalProperties": False,
+            "type": "object",
+            "properties": {"region": {"type": "string", "pattern": "("}},
+            "additionalProperties": False,
         }
     },
     "identifiers of a kind of its own": {"identifiers": {"order": ("id",)}},
     "further currencies that are none": {"further_currencies": frozenset({"XXL"})},
     "a description that is no text": {"catalog": SimpleNamespace(description=None)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LATER)

@@ -33,25 +33,33 @@ def kinds(found: Identifiers) -> dict[str, tuple[str, ...]]:
 
 def test_stripe_names_charge_and_balance_transaction() -> None:
     expanded = {
-        "id": "pi_1", "client_secret": "pi_1_secret_2",
+        "id": "pi_1",
+        "client_secret": "pi_1_secret_2",
         "latest_charge": {
-            "id": "ch_2", "balance_transaction": {"id": "txn_3"}, "receipt_number": "1234-5678",
+            "id": "ch_2",
+            "balance_transaction": {"id": "txn_3"},
+            "receipt_number": "1234-5678",
             "payment_method_details": {"card": {"last4": "4242"}},
         },
-    }  # fmt: skip
+    }
     found = kinds(StripeProvider.read_identifiers(redact(expanded, StripeProvider.redacted)))
     assert found == {
-        "paymentIntent": ("pi_1",), "charge": ("ch_2",), "balanceTransaction": ("txn_3",), "receipt": ("1234-5678",),
+        "paymentIntent": ("pi_1",),
+        "charge": ("ch_2",),
+        "balanceTransaction": ("txn_3",),
+        "receipt": ("1234-5678",),
         "cardLast4": ("4242",),
-    }  # fmt: skip
+    }
     assert kinds(StripeProvider.read_identifiers({"id": "pi_1", "latest_charge": "ch_2"}))["charge"] == ("ch_2",)
 
 
 def test_no_secret_is_an_identifier() -> None:
     data = {
-        "id": 7, "reference": "r-1", "receipt_number": None,
+        "id": 7,
+        "reference": "r-1",
+        "receipt_number": None,
         "authorization": {"authorization_code": "AUTH_secret", "last4": "4081", "bin": "408408"},
-    }  # fmt: skip
+    }
     assert kinds(PaystackProvider.read_identifiers(data)) == {"reference": ("r-1",), "cardLast4": ("4081",)}
     card = {"flw_ref": "FLW-1", "card": {"token": "flw-t1nf-secret", "last_4digits": "4246"}}
     assert kinds(FlutterwaveProvider.read_identifiers(card)) == {"reference": ("FLW-1",), "cardLast4": ("4246",)}
@@ -61,12 +69,17 @@ def test_no_secret_is_an_identifier() -> None:
 
 def test_paypal_tells_order_capture_and_authorization_apart() -> None:
     capture = {
-        "id": "C-1", "status": "COMPLETED", "final_capture": True, "invoice_id": "INV-1-abc",
+        "id": "C-1",
+        "status": "COMPLETED",
+        "final_capture": True,
+        "invoice_id": "INV-1-abc",
         "supplementary_data": {"related_ids": {"order_id": "O-1"}},
-    }  # fmt: skip
+    }
     assert kinds(PayPalProvider.read_identifiers(capture)) == {
-        "order": ("O-1",), "invoice": ("INV-1-abc",), "capture": ("C-1",),
-    }  # fmt: skip
+        "order": ("O-1",),
+        "invoice": ("INV-1-abc",),
+        "capture": ("C-1",),
+    }
     held = {"id": "A-1", "status": "CREATED", "expiration_time": "2026-01-01"}
     assert kinds(PayPalProvider.read_identifiers(held)) == {"authorization": ("A-1",)}
     order = {"id": "O-1", "intent": "CAPTURE", "purchase_units": [{"payments": {"captures": [{"id": "C-1"}]}}]}

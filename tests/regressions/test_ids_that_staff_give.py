@@ -53,18 +53,23 @@ async def test_a_payment_that_staff_named_by_its_charge_is_found_by_our_referenc
     assert len(scene.wire.of("create")) == calls[0]
     [asked] = scene.wire.of("lookup")[calls[1] :]
     assert (asked.params.reference, asked.params.provider_transaction_id, asked.params.create) == (
-        attempt.id, None, None,
-    )  # fmt: skip
+        attempt.id,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
     ("by_reference", "says"),
     [
-        (MISSING, "not_found"), (Declined(Reason.declined, True, "51", "No.", "pi_1"), "declined"),
-        (Succeeded(Money(900, "NGN"), "pi_1"), "other_amount"), (Succeeded(Money(1000, "NGN"), "pi_1"), "other_transaction"),
-        (NOBODY, None), (Unknown(Reason.timeout), None),
+        (MISSING, "not_found"),
+        (Declined(Reason.declined, True, "51", "No.", "pi_1"), "declined"),
+        (Succeeded(Money(900, "NGN"), "pi_1"), "other_amount"),
+        (Succeeded(Money(1000, "NGN"), "pi_1"), "other_transaction"),
+        (NOBODY, None),
+        (Unknown(Reason.timeout), None),
     ],
-)  # fmt: skip
+)
 async def test_what_our_reference_says_is_held_against_the_decision(
     scene: Scene, by_reference: Any, says: str | None
 ) -> None:
@@ -98,8 +103,10 @@ async def test_a_paypal_order_is_found_by_its_capture() -> None:
     assert (found.amount, found.provider_transaction_id) == (USD, ORDER)
     assert provider.read_identifiers(found.response)[IdentifierKind.capture] == ("CAP1",)
     assert script.calls() == [
-        "GET /v2/checkout/orders/CAP1", "GET /v2/payments/captures/CAP1", f"GET /v2/checkout/orders/{ORDER}",
-    ]  # fmt: skip
+        "GET /v2/checkout/orders/CAP1",
+        "GET /v2/payments/captures/CAP1",
+        f"GET /v2/checkout/orders/{ORDER}",
+    ]
     provider, script = handler(missing, missing)
     found = await provider.confirm_payment(ConfirmPaymentParams("ref-000001", "CAP1", USD, only_ask=True))
     assert isinstance(found, NotSent)

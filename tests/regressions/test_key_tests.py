@@ -108,10 +108,11 @@ async def test_keys_that_a_provider_does_not_know_are_refused(code: str, standin
 @pytest.mark.parametrize(
     ("denied", "ok", "finding"),
     [
-        ("payments", False, KeyFinding.no_payments), ("refunds", True, KeyFinding.no_refunds),
+        ("payments", False, KeyFinding.no_payments),
+        ("refunds", True, KeyFinding.no_refunds),
         ("account", True, KeyFinding.not_all_checked),
     ],
-)  # fmt: skip
+)
 async def test_what_a_restricted_key_of_stripe_may_not_do_is_found(denied: str, ok: bool, finding: KeyFinding) -> None:
     found = await Stand("stripe", "rk_live_0123456789abcdef", denied=frozenset({denied})).test()
     assert seen(found) == (ok, finding)
@@ -120,8 +121,7 @@ async def test_what_a_restricted_key_of_stripe_may_not_do_is_found(denied: str, 
 
 
 @pytest.mark.parametrize(
-    ("denied", "ok", "finding"),
-    [("payments", False, KeyFinding.no_payments), ("refunds", True, KeyFinding.no_refunds)],
+    ("denied", "ok", "finding"), [("payments", False, KeyFinding.no_payments), ("refunds", True, KeyFinding.no_refunds)]
 )
 async def test_what_an_app_of_paypal_may_not_do_is_found(denied: str, ok: bool, finding: KeyFinding) -> None:
     assert seen(await Stand("paypal", denied=frozenset({denied})).test()) == (ok, finding)
@@ -154,10 +154,12 @@ def test_a_key_in_the_field_of_another_is_refused(code: str, name: str, text: st
 @pytest.mark.parametrize(
     ("environment", "text", "reason"),
     [
-        (LIVE, "FLWSECK_TEST0123456789ab", "test_key"), (SANDBOX, "0123456789abcdef01234567", "live_key"),
-        (LIVE, "0123456789abcdef01234567", None), (SANDBOX, "FLWSECK_TEST0123456789ab", None),
+        (LIVE, "FLWSECK_TEST0123456789ab", "test_key"),
+        (SANDBOX, "0123456789abcdef01234567", "live_key"),
+        (LIVE, "0123456789abcdef01234567", None),
+        (SANDBOX, "FLWSECK_TEST0123456789ab", None),
     ],
-)  # fmt: skip
+)
 def test_an_encryption_key_of_the_other_mode_is_refused(
     environment: Environment, text: str, reason: str | None
 ) -> None:

@@ -144,8 +144,14 @@ async def test_flutterwaves_new_words_and_amounts_are_not_guessed() -> None:
     assert (fact.state, fact.understood) == ("open", False)
     assert read_chargeback({"id": 1, "status": "lost"}) is None, "it does not say whose money"
     assert [bare(value) for value in (10, "10.25", "1e5000", None, True, "-1", 0.5)] == [
-        (10, 0), (1025, 2), None, None, None, None, None,
-    ]  # fmt: skip
+        (10, 0),
+        (1025, 2),
+        None,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 async def test_a_chargeback_that_is_raised_again_ends_the_one_that_was_contested() -> None:
@@ -173,8 +179,11 @@ async def test_a_reversal_is_read_as_the_refund_that_it_is() -> None:
     result = read_paypal(json.dumps(event).encode())
     [fact] = result.facts
     assert (fact.state, fact.provider_refund_id, fact.provider_charge_id, fact.amount) == (  # type: ignore[union-attr]
-        "succeeded", "09E71677NS257044M", "4L335234718889942", Money(251, "USD"),
-    )  # fmt: skip
+        "succeeded",
+        "09E71677NS257044M",
+        "4L335234718889942",
+        Money(251, "USD"),
+    )
     capture = {"id": "4L335234718889942", "amount": _usd("2.51"), "custom_id": "r"}
     assert read_paypal(json.dumps({**event, "resource": capture}).encode()).action == "notify"
 

@@ -49,9 +49,16 @@ async def test_the_platforms_list_names_provider_and_payment_of_a_case(shared: I
     db, desk = await practice.db, shared.till.desk
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(desk.world), practice.id, Environment.sandbox, "dispute_open", "358903:open", payment["id"],
-            {"amount": 1}, desk.world.now(),
-        )  # fmt: skip
+            tx,
+            new_id(desk.world),
+            practice.id,
+            Environment.sandbox,
+            "dispute_open",
+            "358903:open",
+            payment["id"],
+            {"amount": 1},
+            desk.world.now(),
+        )
     await person(shared, desk.owner, "lists@example.com")
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "lists@example.com")

@@ -79,9 +79,13 @@ async def test_existing_practices_are_filled_in(tree: migrating.Tree, engine_url
             )
         await migrating.migrate(database, tree)
         assert await plain(database, "SELECT country, time_zone FROM practices ORDER BY id") == [
-            ("NG", "Africa/Lagos"), ("KE", "Africa/Nairobi"), (None, "Africa/Abidjan"), (None, "UTC"), (None, "UTC"),
+            ("NG", "Africa/Lagos"),
+            ("KE", "Africa/Nairobi"),
+            (None, "Africa/Abidjan"),
+            (None, "UTC"),
+            (None, "UTC"),
             ("GB", "Europe/London"),
-        ]  # fmt: skip
+        ]
 
 
 async def test_over_the_api(installation: Installation) -> None:

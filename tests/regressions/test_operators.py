@@ -28,12 +28,21 @@ from tests.installation import Installation, fresh_settings, running
 from tests.storage.making import run
 
 MALFORMED = [
-    "postgresql:/postgres:hunter2@127.0.0.1/x", "postgresql://u:hunter2@127.0.0.1:port/x",
-    "postgresql://u:hunter2@127.0.0.1:99999/x", "postgresql://u:hunter2@/x", "postgresql://u:hunter2@127.0.0.1/",
-    "postgresql://u:hunter2@127.0.0.1 /x", "postgresql://u:hunter2@[::1/x", "postgresql://u:hunter2@h\u00f6st/x",
-    "postgresql://u:hun#ter2@127.0.0.1/x", "postgresql://u:hun/ter2@127.0.0.1/x", "mysql://u:hunter2@127.0.0.1/x",
-    "sqlite://hunter2", "sqlite:///", "hunter2",
-]  # fmt: skip
+    "postgresql:/postgres:hunter2@127.0.0.1/x",
+    "postgresql://u:hunter2@127.0.0.1:port/x",
+    "postgresql://u:hunter2@127.0.0.1:99999/x",
+    "postgresql://u:hunter2@/x",
+    "postgresql://u:hunter2@127.0.0.1/",
+    "postgresql://u:hunter2@127.0.0.1 /x",
+    "postgresql://u:hunter2@[::1/x",
+    "postgresql://u:hunter2@h\u00f6st/x",
+    "postgresql://u:hun#ter2@127.0.0.1/x",
+    "postgresql://u:hun/ter2@127.0.0.1/x",
+    "mysql://u:hunter2@127.0.0.1/x",
+    "sqlite://hunter2",
+    "sqlite:///",
+    "hunter2",
+]
 
 
 @pytest.mark.parametrize("url", MALFORMED)
@@ -48,10 +57,14 @@ def test_a_malformed_address_is_one_sentence_without_it(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://u:p@127.0.0.1/x", "postgres://u@h:5432", "postgresql://u:p%2F%40@a:1,b:2/x?target_session_attrs=any",
-        "postgresql://u@[::1]:5432/x", "postgresql://u:p@h/x?pgbouncer=true", "postgresql:///x?host=/var/run",
+        "postgresql://u:p@127.0.0.1/x",
+        "postgres://u@h:5432",
+        "postgresql://u:p%2F%40@a:1,b:2/x?target_session_attrs=any",
+        "postgresql://u@[::1]:5432/x",
+        "postgresql://u:p@h/x?pgbouncer=true",
+        "postgresql:///x?host=/var/run",
     ],
-)  # fmt: skip
+)
 def test_addresses_that_can_be_tried(url: str) -> None:
     assert wrong_with_server(url) is None
 
@@ -67,9 +80,16 @@ def _faults(server: str) -> dict[str, str]:
 
 
 COMMANDS = [
-    ("migrate",), ("doctor",), ("serve", "--bind", "127.0.0.1:0"), ("worker",), ("practices", "list"),
-    ("practices", "create", "A", "NGN"), ("keys", "create", "--owner"), ("rotate",), ("reconcile",),
-]  # fmt: skip
+    ("migrate",),
+    ("doctor",),
+    ("serve", "--bind", "127.0.0.1:0"),
+    ("worker",),
+    ("practices", "list"),
+    ("practices", "create", "A", "NGN"),
+    ("keys", "create", "--owner"),
+    ("rotate",),
+    ("reconcile",),
+]
 
 
 @pytest.mark.postgres
@@ -131,8 +151,9 @@ async def test_ready_while_known_practices_can_be_served(
     practice_id, key = await installation.practice("Clinic", "NGN")
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body) == (
-        200, {"status": "degraded", "degraded": [readiness.NO_WORKER], "practices": None}
-    )  # fmt: skip
+        200,
+        {"status": "degraded", "degraded": [readiness.NO_WORKER], "practices": None},
+    )
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
     desk = installation.till.desk
     while desk.announced_until_s < 0 or [one.id for one in desk.opening.directory.known()] != [practice_id]:  # noqa: ASYNC110
@@ -145,8 +166,9 @@ async def test_ready_while_known_practices_can_be_served(
     monkeypatch.setattr(desk.owner.engine, "commit", down)
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body) == (
-        200, {"status": "degraded", "degraded": [readiness.OWNER_AWAY], "practices": 1}
-    )  # fmt: skip
+        200,
+        {"status": "degraded", "degraded": [readiness.OWNER_AWAY], "practices": 1},
+    )
     assert (await installation.call("GET", f"/api/practices/{practice_id}/payments", key)).status == 200
     # Also what this process never opened; and where its leases have ended, that is what is said.
     desk.opening._open.clear()
@@ -154,8 +176,9 @@ async def test_ready_while_known_practices_can_be_served(
     desk.announced_until_s = float("-inf")
     found = await installation.call("GET", "/readyz")
     assert (found.status, found.body) == (
-        200, {"status": "degraded", "degraded": [readiness.OWNER_AWAY, readiness.LEASES_ENDED], "practices": 0}
-    )  # fmt: skip
+        200,
+        {"status": "degraded", "degraded": [readiness.OWNER_AWAY, readiness.LEASES_ENDED], "practices": 0},
+    )
     desk.opening.directory._entries.clear()
     assert (await installation.call("GET", "/readyz")).status == 503
 

@@ -48,9 +48,10 @@ def test_what_says_that_it_updates_does_so() -> None:
     promise = {"en": "updates automatically", "fr": "met à jour automatiquement", "sw": "utajisasisha"}
     for language in LANGUAGES:
         promised = {
-            key.partition(".")[0] for key, text in texts(f"checkout.{language}").items()
+            key.partition(".")[0]
+            for key, text in texts(f"checkout.{language}").items()
             if isinstance(text, str) and promise[language] in text and key.endswith(".text")
-        }  # fmt: skip
+        }
         assert promised >= {"finding", "pending", "instructions"}
         for name in promised:
             assert wait_of(State(name, "wait"), 0) is not None, name

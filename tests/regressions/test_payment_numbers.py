@@ -50,9 +50,10 @@ async def test_rows_of_an_earlier_version_become_findable(scene: Scene) -> None:
     await scene.configure()
     old = [await scene.succeeded(reference=f"ÉT-{number}") for number in range(3)]
     for sql in (
-        "DELETE FROM payment_search", "DELETE FROM payment_identifiers",
+        "DELETE FROM payment_search",
+        "DELETE FROM payment_identifiers",
         "UPDATE payments SET number = NULL, customer_email = 'ÉVE@Example.com'",
-    ):  # fmt: skip
+    ):
         await scene.db.fetch(sql)
     await scene.db.fetch(
         "INSERT INTO users (email, name, role) VALUES ('STRASSE@example.com', '', 'viewer'), ('straße@b.example', '', 'viewer')"

@@ -73,9 +73,14 @@ def declared(**more: Any) -> type[Scripted]:
 def in_currency(code: str, terms: object) -> CatalogEntry:
     base = Scripted.catalog
     return CatalogEntry(
-        base.description, base.website_url, base.documentation_url, base.api_base_url, base.sandbox_api_base_url,
-        base.methods, {code: terms},  # type: ignore[dict-item]
-    )  # fmt: skip
+        base.description,
+        base.website_url,
+        base.documentation_url,
+        base.api_base_url,
+        base.sandbox_api_base_url,
+        base.methods,
+        {code: terms},  # type: ignore[dict-item]
+    )
 
 
 class Unlisted(Scripted):
@@ -187,9 +192,11 @@ def test_a_plug_in_that_claims_a_built_in_code_is_refused_by_name(installs: Inst
 async def broken(tmp_path: Path, engine_url: str | None, installs: Installs) -> AsyncIterator[Polytill]:
     """An installation beside whose built-in providers one plug-in is broken, one doubled, and one sound."""
     installs(
-        EntryPoint("strange", declared(catalog=None)), EntryPoint("twice", declared(code="twice"), "a"),
-        EntryPoint("twice", declared(code="twice"), "b"), EntryPoint("sound", declared(code="sound"), "sound"),
-    )  # fmt: skip
+        EntryPoint("strange", declared(catalog=None)),
+        EntryPoint("twice", declared(code="twice"), "a"),
+        EntryPoint("twice", declared(code="twice"), "b"),
+        EntryPoint("sound", declared(code="sound"), "sound"),
+    )
     async with opened(fresh_settings(tmp_path, engine_url)) as till:
         yield till
 
@@ -200,8 +207,9 @@ async def test_broken_plug_ins_keep_no_provider_out_of_the_catalog(broken: Polyt
     assert set(await broken.desk.catalog()) == {*BUILT_IN, "sound"}
     found = [one.sentence for one in await examine(broken.desk.settings) if one.bad]
     assert [code for code in ("strange", "twice") if any(f"plug-in {code} " in sentence for sentence in found)] == [
-        "strange", "twice",
-    ]  # fmt: skip
+        "strange",
+        "twice",
+    ]
 
 
 async def test_what_a_broken_first_run_left_out_is_added_later(broken: Polytill) -> None:
@@ -231,8 +239,9 @@ async def test_a_plug_in_that_is_installed_later_is_found(broken: Polytill, inst
     unit = Unit()
     unit.add(
         "INSERT INTO payment_providers (code, name, status, integration_type) VALUES ($1, $2, 'active', 'plugin')",
-        "later", "Later",
-    )  # fmt: skip
+        "later",
+        "Later",
+    )
     await broken.desk.owner.commit(unit)
     broken.desk.forget_catalog()
     await broken.desk.catalog()

@@ -84,9 +84,11 @@ async def test_a_practice_that_was_never_served_here_is_served(elsewhere: Elsewh
     taken = await elsewhere.pay(scene.practice_id)
     assert (taken.payment.status, taken.payment.amount_captured) == (PaymentStatus.succeeded, 1000)
     event = await receive.receive(
-        desk, configuration.hook_token, {"x-secret": "wh_test1"},
+        desk,
+        configuration.hook_token,
+        {"x-secret": "wh_test1"},
         to_json({"event": put(WebhookResult("event", "event-1", "ignore")), "named": []}),
-    )  # fmt: skip
+    )
     assert event is not None
     assert event.state is EventState.ignored
     looked = await readiness.look(desk)

@@ -32,16 +32,7 @@ from polytill.providers.flutterwave.v3 import FlutterwaveProvider
 from polytill.providers.http import Answer, Http
 from polytill.providers.mpesa import reading as mpesa_reading
 from polytill.providers.mpesa.handler import MpesaProvider
-from polytill.providers.outcomes import (
-    Declined,
-    NeedsAction,
-    NotSent,
-    Outcome,
-    Pending,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
 from polytill.providers.paypal import issues
 from polytill.providers.paypal.handler import PayPalProvider
 from polytill.providers.paystack.handler import PaystackProvider
@@ -76,24 +67,28 @@ def built(cls: Any, config: ProviderConfig, *answers: tuple[int, Json]) -> tuple
 
 def mpesa(*answers: tuple[int, Json]) -> tuple[Any, Script]:
     config = ProviderConfig(
-        Environment.sandbox, "https://sandbox.safaricom.co.ke", "k" * 32, Secret("s" * 32),
-        config={"shortCode": "174379", "passkey": Secret("p" * 32)}, webhook_url="https://till.example/hooks/t",
-    )  # fmt: skip
+        Environment.sandbox,
+        "https://sandbox.safaricom.co.ke",
+        "k" * 32,
+        Secret("s" * 32),
+        config={"shortCode": "174379", "passkey": Secret("p" * 32)},
+        webhook_url="https://till.example/hooks/t",
+    )
     return built(MpesaProvider, config, *answers)
 
 
 def paypal(*answers: tuple[int, Json]) -> tuple[Any, Script]:
-    config = ProviderConfig(
-        Environment.sandbox, "https://api-m.sandbox.paypal.com", "client" * 5, Secret("secret" * 5)
-    )  # fmt: skip
+    config = ProviderConfig(Environment.sandbox, "https://api-m.sandbox.paypal.com", "client" * 5, Secret("secret" * 5))
     return built(PayPalProvider, config, *answers)
 
 
 def flutterwave(*answers: tuple[int, Json]) -> tuple[Any, Script]:
     config = ProviderConfig(
-        Environment.sandbox, "https://api.flutterwave.com/v3", f"FLWPUBK_TEST-{'a' * 32}-X",
+        Environment.sandbox,
+        "https://api.flutterwave.com/v3",
+        f"FLWPUBK_TEST-{'a' * 32}-X",
         Secret(f"FLWSECK_TEST-{'a' * 32}-X"),
-    )  # fmt: skip
+    )
     return built(FlutterwaveProvider, config, *answers)
 
 
@@ -207,10 +202,15 @@ ASKED = ConfirmPaymentParams("r", ORDER, USD)
 @pytest.mark.parametrize(
     "issue",
     [
-        "TRANSACTION_REFUSED", "PAYER_CANNOT_PAY", "PAYER_ACCOUNT_RESTRICTED", "PAYER_ACCOUNT_LOCKED_OR_CLOSED",
-        "MAX_NUMBER_OF_PAYMENT_ATTEMPTS_EXCEEDED", "TRANSACTION_BLOCKED_BY_PAYEE", "COMPLIANCE_VIOLATION",
+        "TRANSACTION_REFUSED",
+        "PAYER_CANNOT_PAY",
+        "PAYER_ACCOUNT_RESTRICTED",
+        "PAYER_ACCOUNT_LOCKED_OR_CLOSED",
+        "MAX_NUMBER_OF_PAYMENT_ATTEMPTS_EXCEEDED",
+        "TRANSACTION_BLOCKED_BY_PAYEE",
+        "COMPLIANCE_VIOLATION",
     ],
-)  # fmt: skip
+)
 async def test_a_declined_capture_of_paypal_is_final(issue: str) -> None:
     """D5."""
     handler, _ = paypal(order("APPROVED"), refused(issue))
@@ -325,9 +325,14 @@ def test_a_charge_that_prompts_a_phone_has_no_link() -> None:
 async def sent(currency: str, method: str, **details: str) -> Json:
     handler, wire = flutterwave((200, {"status": "success", "meta": STEP}))
     params = CreatePaymentParams(
-        "attempt-1", "pay-1", Money(50_000, currency), Customer("a@example.com", phone="250788000000"),
-        "https://shop.example/back", method=method, method_details=details,
-    )  # fmt: skip
+        "attempt-1",
+        "pay-1",
+        Money(50_000, currency),
+        Customer("a@example.com", phone="250788000000"),
+        "https://shop.example/back",
+        method=method,
+        method_details=details,
+    )
     assert isinstance(await handler.create_payment_intent(params), NeedsAction)
     return wire.asked[0][2]  # type: ignore[no-any-return]
 
@@ -346,9 +351,13 @@ async def test_a_voucher_is_sent() -> None:
 async def test_a_saved_card_says_where_its_owner_comes_back_to() -> None:
     handler, wire = flutterwave((200, {"status": "success", "data": {**BODY, "meta": STEP}}))
     params = ChargeSavedMethodParams(
-        "r", "p", Money(12_000_00, "NGN"), Customer("a@example.com"), Secret("flw-t1"),
+        "r",
+        "p",
+        Money(12_000_00, "NGN"),
+        Customer("a@example.com"),
+        Secret("flw-t1"),
         return_url="https://till.example/pay/x/return",
-    )  # fmt: skip
+    )
     found = await handler.charge_saved_method(params)
     assert isinstance(found, NeedsAction)
     body = wire.asked[0][2]
@@ -395,9 +404,12 @@ def test_a_thin_event_reaches_a_person_once() -> None:
     keys = set()
     for number in (1, 2):
         event = {
-            "id": f"evt_{number}", "object": "v2.core.event", "type": "v1.payment_intent.succeeded",
-            "related_object": {"id": "pi_1", "type": "payment_intent"}, "livemode": False,
-        }  # fmt: skip
+            "id": f"evt_{number}",
+            "object": "v2.core.event",
+            "type": "v1.payment_intent.succeeded",
+            "related_object": {"id": "pi_1", "type": "payment_intent"},
+            "livemode": False,
+        }
         found = handler.process_webhook(json.dumps(event).encode())
         assert (found.action, found.facts) == ("notify", ())
         assert "snapshot" in (found.reason or "")

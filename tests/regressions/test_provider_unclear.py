@@ -38,9 +38,12 @@ async def test_a_status_that_nobody_knows_reaches_a_person_within_the_hour(scene
     assert (case.kind, case.payment_id) == ("unresolved", payment.id)
     told = {name: case.detail[name] for name in ("attempt", "code", "message", "transaction", "provider")}
     assert told == {
-        "attempt": attempt.id, "code": "LEVITATING", "message": STRANGE.detail, "transaction": "tx-1",
+        "attempt": attempt.id,
+        "code": "LEVITATING",
+        "message": STRANGE.detail,
+        "transaction": "tx-1",
         "provider": "scripted",
-    }  # fmt: skip
+    }
     assert case.detail["lookups"] > 1
     scene.wire.always("confirm", paid())
     for _ in range(6):
@@ -105,8 +108,10 @@ async def test_a_refused_capture_says_why_on_its_attempt(scene: Scene) -> None:
     await capture(scene.desk, scene.practice_id, payment.id, 400, "take", "hash", "test")
     [attempt] = await scene.attempts(payment.id)
     assert (attempt.state, attempt.raw_code, attempt.detail) == (
-        AttemptState.authorized, "LEVITATION", "Not while levitating.",
-    )  # fmt: skip
+        AttemptState.authorized,
+        "LEVITATION",
+        "Not while levitating.",
+    )
 
 
 async def test_a_decline_under_a_new_code_closes_the_attempt(scene: Scene) -> None:
@@ -142,9 +147,13 @@ async def test_a_refund_whose_status_nobody_knows_reaches_a_person_within_the_ho
     assert (case.kind, case.subject) == ("unresolved", f"{made.id}:unclear")
     names = ("refund", "amount", "code", "message", "transaction", "provider")
     assert {name: case.detail[name] for name in names} == {
-        "refund": made.id, "amount": 400, "code": "LEVITATING", "message": STRANGE.detail, "transaction": "r1",
+        "refund": made.id,
+        "amount": 400,
+        "code": "LEVITATING",
+        "message": STRANGE.detail,
+        "transaction": "r1",
         "provider": "scripted",
-    }  # fmt: skip
+    }
     assert case.detail["lookups"] > 1
     after = await scene.payment(payment.id)
     assert (after.amount_refunded, after.refund_reserved) == (0, 400)

@@ -44,8 +44,10 @@ async def test_code_and_message_of_a_refund_are_kept(scene: Scene, outcome: Decl
     assert found is not None
     view = refund_view(found)
     assert (view["code"], view["detail"], view["failureReason"]) == (
-        "R-77", "Not from this balance.", outcome.reason.value,
-    )  # fmt: skip
+        "R-77",
+        "Not from this balance.",
+        outcome.reason.value,
+    )
 
 
 async def test_words_of_a_refund_end_with_its_success(scene: Scene) -> None:
@@ -89,9 +91,20 @@ async def test_staff_read_the_words_of_attempts_refunds_and_operations(shared: I
     payments.keep_words(unit, payment["attempts"][0]["id"], "declined", "A-1", HOSTILE)
     unit.add("UPDATE refunds SET raw_code = 'R-1', detail = $2 WHERE id = $1", refund["id"], HOSTILE)
     capture = Operation(
-        "op-1", payment["id"], practice.id, Environment.sandbox, payment["attempts"][0]["id"], "capture", 500,
-        OperationState.sent, "k", "h", "test", now, now,
-    )  # fmt: skip
+        "op-1",
+        payment["id"],
+        practice.id,
+        Environment.sandbox,
+        payment["attempts"][0]["id"],
+        "capture",
+        500,
+        OperationState.sent,
+        "k",
+        "h",
+        "test",
+        now,
+        now,
+    )
     refunds.insert_operation(unit, capture)
     await db.commit(unit)
     unit = Unit()

@@ -51,9 +51,13 @@ def dispute(payment: Payment, state: str, amount: int | None, **more: Any) -> Di
 def refund(payment: Payment, amount: int, name: str = "r1", **more: Any) -> RefundFact:
     """What a delivery says of a refund that was made at the provider."""
     return RefundFact(
-        "succeeded", None, name, provider_transaction_id=payment.provider_transaction_id, amount=Money(amount, "NGN"),
+        "succeeded",
+        None,
+        name,
+        provider_transaction_id=payment.provider_transaction_id,
+        amount=Money(amount, "NGN"),
         **more,
-    )  # fmt: skip
+    )
 
 
 async def booked(scene: Scene, payment: Payment) -> tuple[int, int, int]:
@@ -318,17 +322,19 @@ async def test_an_inquiry_is_no_chargeback(scene: Scene) -> None:
     """Case 16: the same events for a question as for a chargeback, and a case that stayed open after its end."""
     configuration = await scene.configure()
     payment = await scene.succeeded()
-    given = {
-        "kind": "inquiry", "reason": "fraudulent", "provider_reason": "4853", "due_at": "2026-12-24T00:00:00Z",
-    }  # fmt: skip
+    given = {"kind": "inquiry", "reason": "fraudulent", "provider_reason": "4853", "due_at": "2026-12-24T00:00:00Z"}
     await scene.delivery(configuration, dispute(payment, "open", 1000, **given))
     assert await scene.cases() == ["inquiry_open"]
     [(kind, data)] = await _events(scene)
     assert kind == "inquiry.opened"
     assert {name: data[name] for name in ("kind", "reason", "providerReason", "dueAt", "fundsWithdrawn", "amount")} == {
-        "kind": "inquiry", "reason": "fraudulent", "providerReason": "4853", "dueAt": "2026-12-24T00:00:00Z",
-        "fundsWithdrawn": False, "amount": 1000,
-    }  # fmt: skip
+        "kind": "inquiry",
+        "reason": "fraudulent",
+        "providerReason": "4853",
+        "dueAt": "2026-12-24T00:00:00Z",
+        "fundsWithdrawn": False,
+        "amount": 1000,
+    }
     assert (await scene.payment(payment.id)).amount_disputed == 0
     await ours(scene, payment, 100)  # a refund is the usual answer
     await scene.delivery(configuration, dispute(payment, "closed", 1000, **given))

@@ -56,13 +56,18 @@ async def test_what_the_order_says_afterwards_stands(issue: str, after: tuple[in
 @pytest.mark.parametrize(
     "answer",
     [
-        broken("TRANSACTION_REFUSED", debug_id=None), broken("TRANSACTION_REFUSED", debug_id=""),
-        broken("TRANSACTION_REFUSED", name="INTERNAL_SERVER_ERROR"), broken("TRANSACTION_REFUSED", name=None), broken(),
-        broken("LEVITATION_REFUSED"), broken("TRANSACTION_REFUSED", "LEVITATION_REFUSED"),
+        broken("TRANSACTION_REFUSED", debug_id=None),
+        broken("TRANSACTION_REFUSED", debug_id=""),
+        broken("TRANSACTION_REFUSED", name="INTERNAL_SERVER_ERROR"),
+        broken("TRANSACTION_REFUSED", name=None),
+        broken(),
+        broken("LEVITATION_REFUSED"),
+        broken("TRANSACTION_REFUSED", "LEVITATION_REFUSED"),
         broken("TRANSACTION_REFUSED", details="TRANSACTION_REFUSED"),
-        (502, broken("TRANSACTION_REFUSED")[1]), (503, broken("TRANSACTION_REFUSED")[1]),
+        (502, broken("TRANSACTION_REFUSED")[1]),
+        (503, broken("TRANSACTION_REFUSED")[1]),
     ],
-)  # fmt: skip
+)
 async def test_a_body_that_is_not_certainly_paypals_proves_nothing(answer: tuple[int, Json]) -> None:
     handler, _ = paypal(order("APPROVED"), answer)
     found = await handler.confirm_payment(ASKED)

@@ -33,8 +33,10 @@ async def _story(scene: MoneyScene, shows_money: bool, outcome: str = "won") -> 
     scene.dispute(payment, outcome)
     told = scene.news()
     assert sorted(one.event for one in told) == [
-        "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.RESOLVED", "PAYMENT.CAPTURE.REVERSED",
-    ]  # fmt: skip
+        "CUSTOMER.DISPUTE.CREATED",
+        "CUSTOMER.DISPUTE.RESOLVED",
+        "PAYMENT.CAPTURE.REVERSED",
+    ]
     return payment, told
 
 
@@ -108,8 +110,9 @@ async def test_a_reversal_is_not_taken_for_a_refund_of_ours(paypal: MoneyScene) 
     await paypal.deliver()
     made = await refunds.of_payment(paypal.db, payment.id)
     assert [(r.origin, r.is_reversal, r.state) for r in made] == [
-        ("api", False, "unknown"), ("provider", True, "succeeded"),
-    ]  # fmt: skip
+        ("api", False, "unknown"),
+        ("provider", True, "succeeded"),
+    ]
     await paypal.deliver(refunded)
     assert (await paypal.payment(payment.id)).amount_refunded == 4000
     assert await paypal.held(payment) == paypal.truly_held(payment) == 1000

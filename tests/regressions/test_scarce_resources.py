@@ -42,9 +42,15 @@ asyncio.run(run())
 def test_more_practices_than_open_files(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     found = subprocess.run(
-        [sys.executable, "-c", OPEN_ALL], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
-        check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT)),
-    )  # fmt: skip
+        [sys.executable, "-c", OPEN_ALL],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT)),
+    )
     assert found.returncode == 0, found.stderr[-2000:]
     right, most = json.loads(found.stdout.splitlines()[-1])
     assert right == 2 * PRACTICES

@@ -62,9 +62,14 @@ async def made(scene: Scene) -> dict[str, Payment]:
         scene.wire.says("create", scenes.LINK)
         customer = Customer(told.get("email"), told["name"], told.get("phone"))
         request = PaymentRequest(
-            told.get("amount", 4_321), "NGN", key, key, customer=customer, reference=told.get("reference"),
+            told.get("amount", 4_321),
+            "NGN",
+            key,
+            key,
+            customer=customer,
+            reference=told.get("reference"),
             description=told.get("description"),
-        )  # fmt: skip
+        )
         scene.clock.at_s += 1
         found[key] = (await scene.till.pay(scene.practice_id, request)).payment
     return found
@@ -90,8 +95,14 @@ async def test_numbers_ids_and_identifiers_are_found(scene: Scene) -> None:
     one = people["celik"]
     assert one.number is not None
     half = len(one.number) // 2
-    typed = [one.number, f"#{one.number}", f"{one.number[:half]} {one.number[half:]}",
-             f"{one.number[:half]}-{one.number[half:]}", one.id, one.id[-10:]]  # fmt: skip
+    typed = [
+        one.number,
+        f"#{one.number}",
+        f"{one.number[:half]} {one.number[half:]}",
+        f"{one.number[:half]}-{one.number[half:]}",
+        one.id,
+        one.id[-10:],
+    ]
     [attempt] = await scene.attempts(one.id)
     unit = Unit()
     found = {IdentifierKind.receipt: ("NLJ7RT61SV",), IdentifierKind.card_last4: ("4081",)}
@@ -100,9 +111,10 @@ async def test_numbers_ids_and_identifiers_are_found(scene: Scene) -> None:
     typed += [attempt.id, "NLJ7RT61SV", "nlj7rt61sv", "4081", "celik 4081"]
     assert {text: await searched(scene, text) for text in typed} == {text: ["celik"] for text in typed}
     by_filter = [
-        Filters(Environment.sandbox, number=f"# {one.number}"), Filters(Environment.sandbox, reference="inv-2044"),
+        Filters(Environment.sandbox, number=f"# {one.number}"),
+        Filters(Environment.sandbox, reference="inv-2044"),
         Filters(Environment.sandbox, provider_transaction_id="nlj7rt61sv"),
-    ]  # fmt: skip
+    ]
     for filters in by_filter:
         assert [row.id for row in await payment_lists.listed(scene.db, filters, 9)] == [one.id]
     filters = Filters(Environment.sandbox, customer_email="ELODIE@example.COM")

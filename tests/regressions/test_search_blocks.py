@@ -52,12 +52,18 @@ async def stored(scene: Scene, chance: random.Random) -> list[tuple[Payment, set
         at = model.created_at + timedelta(seconds=chance.randrange(60))  # many at the same moment
         reference = chance.choice([None, f"INV-{chance.randrange(10_000)}", f"HÔTEL/{number}", "ÅB 12.56"])
         payment = replace(
-            model, id=payment_id, number=str(10_000_000 + chance.randrange(10**7) * 10 + number % 10),
-            amount=chance.choice([150_000, 123_456, 1256, 100 * number + 100]), reference=reference,
-            customer_name=f"{chance.choice(NAMES)} {chance.choice(NAMES)}", created_at=at, updated_at=at,
-            customer_email=f"p{number % 50}@exämple.org", idempotency_key=f"k{number}",
+            model,
+            id=payment_id,
+            number=str(10_000_000 + chance.randrange(10**7) * 10 + number % 10),
+            amount=chance.choice([150_000, 123_456, 1256, 100 * number + 100]),
+            reference=reference,
+            customer_name=f"{chance.choice(NAMES)} {chance.choice(NAMES)}",
+            created_at=at,
+            updated_at=at,
+            customer_email=f"p{number % 50}@exämple.org",
+            idempotency_key=f"k{number}",
             customer_phone=f"+2547{chance.randrange(10**8):08d}",
-        )  # fmt: skip
+        )
         own = replace(attempt, id=f"a{payment_id[1:]}", payment_id=payment_id, next_lookup_at=None)
         receipt, last4 = f"RCP{chance.randrange(10**6):06d}", f"{chance.randrange(30):04d}"
         payments.insert(unit, payment)
@@ -172,8 +178,9 @@ async def test_two_workers_make_no_block_twice(scene: Scene) -> None:
     rows = await scene.db.fetch("SELECT block, COUNT(*) AS n FROM payment_search GROUP BY block ORDER BY block")
     full = MANY // search_blocks.ROWS
     assert [(row["block"], row["n"]) for row in rows] == [
-        (0, MANY - full * search_blocks.ROWS), *((number, search_blocks.ROWS) for number in range(1, full + 1)),
-    ]  # fmt: skip
+        (0, MANY - full * search_blocks.ROWS),
+        *((number, search_blocks.ROWS) for number in range(1, full + 1)),
+    ]
 
 
 async def test_ids_of_refunds_and_disputes_at_the_provider_are_found(scene: Scene) -> None:
@@ -184,14 +191,28 @@ async def test_ids_of_refunds_and_disputes_at_the_provider_are_found(scene: Scen
     unit = Unit()
     [attempt] = await scene.attempts(payment.id)
     refund = replace(
-        scenes.refund_in(RefundState.pending), id="r" * 26, payment_id=payment.id, practice_id=scene.practice_id,
+        scenes.refund_in(RefundState.pending),
+        id="r" * 26,
+        payment_id=payment.id,
+        practice_id=scene.practice_id,
         attempt_id=attempt.id,
-    )  # fmt: skip
+    )
     refund_rows.insert(unit, refund)
     dispute = Dispute(
-        "d" * 26, payment.id, scene.practice_id, Environment.sandbox, "PP-D-4012x", DisputeState.open, "x", 5, "NGN",
-        False, None, payment.created_at, payment.created_at,
-    )  # fmt: skip
+        "d" * 26,
+        payment.id,
+        scene.practice_id,
+        Environment.sandbox,
+        "PP-D-4012x",
+        DisputeState.open,
+        "x",
+        5,
+        "NGN",
+        False,
+        None,
+        payment.created_at,
+        payment.created_at,
+    )
     disputes.insert(unit, dispute)
     await scene.db.commit(unit)
     done = replace(refund, state=RefundState.succeeded, provider_refund_id="re_3MmlLrLkdIwHu7ix0snN0B15")

@@ -14,10 +14,21 @@ from polytill.web.console.exports import cell
 from polytill.web.console.texts import words_for
 
 RIGHT = {
-    "KE": "+254712123456", "NG": "+2348021234567", "GH": "+233231234567", "UG": "+256712345678",
-    "TZ": "+255621234567", "RW": "+250720123456", "ZA": "+27711234567", "CI": "+2250123456789", "SN": "+221701234567",
-    "CM": "+237671234567", "ZM": "+260955123456", "FR": "+33612345678", "GB": "+447400123456", "US": "+12015550123",
-}  # fmt: skip
+    "KE": "+254712123456",
+    "NG": "+2348021234567",
+    "GH": "+233231234567",
+    "UG": "+256712345678",
+    "TZ": "+255621234567",
+    "RW": "+250720123456",
+    "ZA": "+27711234567",
+    "CI": "+2250123456789",
+    "SN": "+221701234567",
+    "CM": "+237671234567",
+    "ZM": "+260955123456",
+    "FR": "+33612345678",
+    "GB": "+447400123456",
+    "US": "+12015550123",
+}
 CODE = {
     country: number[: 2 if country == "US" else 3 if country in ("ZA", "FR", "GB") else 4]
     for country, number in RIGHT.items()
@@ -29,9 +40,18 @@ def test_a_zero_too_many_does_not_make_a_number_unreadable(country: str) -> None
     right, code = RIGHT[country], CODE[country]
     rest = right.removeprefix(code)
     for typed in (
-        f"{code} (0){rest}", f"{code}0{rest}", f"00{code[1:]} 0{rest}", f"0{code[1:]}{rest}", f"{code[1:]} (0) {rest}",
-        f"Tel. {right}", f"WhatsApp: {right}", f"'{right}", f'"{right}"', f"+00{code[1:]}{rest}", f"\ufeff{right}\u200b",
-    ):  # fmt: skip
+        f"{code} (0){rest}",
+        f"{code}0{rest}",
+        f"00{code[1:]} 0{rest}",
+        f"0{code[1:]}{rest}",
+        f"{code[1:]} (0) {rest}",
+        f"Tel. {right}",
+        f"WhatsApp: {right}",
+        f"'{right}",
+        f'"{right}"',
+        f"+00{code[1:]}{rest}",
+        f"\ufeff{right}\u200b",
+    ):
         assert read_phone(typed, (country,)) == right, typed
 
 
@@ -58,13 +78,25 @@ def test_what_comes_along_when_text_is_copied() -> None:
 @pytest.mark.parametrize(
     ("currency", "typed", "minor"),
     [
-        ("KES", "Ksh. 1,500.00", 150_000), ("KES", "KES 1500/=", 150_000), ("KES", "1500/-", 150_000),
-        ("UGX", "UGX 5,000/=", 5_000), ("UGX", "Shs 5,000", 5_000), ("TZS", "TShs 5,000.00", 500_000),
-        ("NGN", "N5,000.00", 500_000), ("NGN", "=N=5000", 500_000), ("GHS", "GH¢5.50", 550), ("GHS", "₵5.50", 550),
-        ("XOF", "5 000 FCFA", 5_000), ("XOF", "5000 F", 5_000), ("XOF", "5\u202f000F\u202fCFA", 5_000),
-        ("XOF", "FCFA5000", 5_000), ("XAF", "5 000 F CFA", 5_000), ("KWD", "KD 5.25", 5_250), ("JPY", "1500円", 1_500),
+        ("KES", "Ksh. 1,500.00", 150_000),
+        ("KES", "KES 1500/=", 150_000),
+        ("KES", "1500/-", 150_000),
+        ("UGX", "UGX 5,000/=", 5_000),
+        ("UGX", "Shs 5,000", 5_000),
+        ("TZS", "TShs 5,000.00", 500_000),
+        ("NGN", "N5,000.00", 500_000),
+        ("NGN", "=N=5000", 500_000),
+        ("GHS", "GH¢5.50", 550),
+        ("GHS", "₵5.50", 550),
+        ("XOF", "5 000 FCFA", 5_000),
+        ("XOF", "5000 F", 5_000),
+        ("XOF", "5\u202f000F\u202fCFA", 5_000),
+        ("XOF", "FCFA5000", 5_000),
+        ("XAF", "5 000 F CFA", 5_000),
+        ("KWD", "KD 5.25", 5_250),
+        ("JPY", "1500円", 1_500),
     ],
-)  # fmt: skip
+)
 def test_a_currency_is_written_as_its_country_writes_it(currency: str, typed: str, minor: int) -> None:
     for language in ("en", "fr", "sw"):
         assert words_for(language, language).minor(typed, currency) == minor

@@ -110,11 +110,14 @@ async def test_staff_mark_an_unknown_attempt_as_paid(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("more", "pointer"),
     [
-        ({"transaction": " \u200b"}, "/transactionId"), ({"transaction": "-"}, "/transactionId"),
-        ({"transaction": "1" * 201}, "/transactionId"), ({"amount": 999}, "/amount"), ({"amount": 0}, "/amount"),
+        ({"transaction": " \u200b"}, "/transactionId"),
+        ({"transaction": "-"}, "/transactionId"),
+        ({"transaction": "1" * 201}, "/transactionId"),
+        ({"amount": 999}, "/amount"),
+        ({"amount": 0}, "/amount"),
         ({"note": " "}, "/note"),
     ],
-)  # fmt: skip
+)
 async def test_what_staff_give_is_checked(scene: Scene, more: dict[str, Any], pointer: str) -> None:
     case = await stuck_payment(scene)
     with pytest.raises(Invalid) as caught:
@@ -237,11 +240,14 @@ async def test_the_providers_success_of_another_transaction_is_a_duplicate_payme
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        (Declined(Reason.declined, True, "51", "No."), "declined"), (Declined(Reason.declined, False), "declined"),
-        (paid(900, transaction="TX-77"), "other_amount"), (held(transaction="TX-77"), "not_captured"),
-        (NeedsAction(None, None, "TX-77"), "not_paid"), (NotSent(Reason.not_found, "404"), "not_found"),
+        (Declined(Reason.declined, True, "51", "No."), "declined"),
+        (Declined(Reason.declined, False), "declined"),
+        (paid(900, transaction="TX-77"), "other_amount"),
+        (held(transaction="TX-77"), "not_captured"),
+        (NeedsAction(None, None, "TX-77"), "not_paid"),
+        (NotSent(Reason.not_found, "404"), "not_found"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("source", ["webhook", "lookup"])
 async def test_a_contradiction_opens_a_case_and_reverses_nothing(
     scene: Scene, outcome: Any, says: str, source: str
@@ -260,8 +266,10 @@ async def test_a_contradiction_opens_a_case_and_reverses_nothing(
     assert (after.status, after.amount_captured) == (PaymentStatus.succeeded, 1000)
     [found] = [one for one in await cases.listed(scene.db) if one.kind == "staff_contradicted"]
     assert (found.detail["provider"]["says"], found.detail["decided_by"], found.payment_id) == (
-        says, "user:1", payment.id,
-    )  # fmt: skip
+        says,
+        "user:1",
+        payment.id,
+    )
     assert await events(scene, "payment.staff_contradicted") == 1
 
 
@@ -360,9 +368,12 @@ async def test_a_denied_refund_that_succeeded_opens_a_case(scene: Scene, named: 
     configuration = (await provider_configs.all_of(scene.db))["scripted"]
     scene.wire.always("lookup_refund", Succeeded(Money(400, "NGN"), "re-1"))
     fact = RefundFact(
-        "succeeded", denied.id if named else None, "re-1", provider_transaction_id=payment.provider_transaction_id,
+        "succeeded",
+        denied.id if named else None,
+        "re-1",
+        provider_transaction_id=payment.provider_transaction_id,
         amount=Money(400, "NGN"),
-    )  # fmt: skip
+    )
     await scene.delivery(configuration, fact)
     after = await scene.payment(payment.id)
     assert after.amount_refunded == (800 if again else 400), "the money that went is booked"
@@ -376,9 +387,12 @@ async def test_a_refund_that_staff_called_done_is_booked_once(scene: Scene) -> N
     configuration = (await provider_configs.all_of(scene.db))["scripted"]
     [refund] = await refunds.of_payment(scene.db, payment.id)
     fact = RefundFact(
-        "succeeded", refund.id, "re-1", provider_transaction_id=payment.provider_transaction_id,
+        "succeeded",
+        refund.id,
+        "re-1",
+        provider_transaction_id=payment.provider_transaction_id,
         amount=Money(400, "NGN"),
-    )  # fmt: skip
+    )
     await scene.delivery(configuration, fact)
     assert (await scene.payment(payment.id)).amount_refunded == 400
     assert [one.provider_refund_id for one in await refunds.of_payment(scene.db, payment.id)] == ["re-1"]
@@ -420,10 +434,12 @@ async def test_staff_decide_a_capture_or_a_cancel(scene: Scene, kind: str, is_do
 @pytest.mark.parametrize(
     ("kind", "is_done", "outcome", "says"),
     [
-        ("capture", True, Declined(Reason.canceled, True), "declined"), ("capture", False, paid(), "captured"),
-        ("cancel", True, paid(), "paid"), ("cancel", False, Declined(Reason.canceled, True), "canceled"),
+        ("capture", True, Declined(Reason.canceled, True), "declined"),
+        ("capture", False, paid(), "captured"),
+        ("cancel", True, paid(), "paid"),
+        ("cancel", False, Declined(Reason.canceled, True), "canceled"),
     ],
-)  # fmt: skip
+)
 async def test_a_contradicted_capture_or_cancel_opens_a_case(
     scene: Scene, kind: str, is_done: bool, outcome: Any, says: str
 ) -> None:

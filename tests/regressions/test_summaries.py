@@ -132,8 +132,10 @@ async def test_a_refund_counts_on_its_own_day(scene: Scene) -> None:
     await scene.delivery(configuration, RefundFact("failed", made.id, payment_reference=attempt.id))
     month = await read_month(scene.db, Environment.sandbox, "NGN", date(2026, 10, 1), zone_of("Africa/Lagos"))
     assert {day: (s.gross, s.refunded, s.net) for day, s in month.by_day.items() if s.any} == {
-        "2026-10-01": (1000, 0, 1000), "2026-10-02": (0, 400, -400), "2026-10-03": (0, -400, 400),
-    }  # fmt: skip
+        "2026-10-01": (1000, 0, 1000),
+        "2026-10-02": (0, 400, -400),
+        "2026-10-03": (0, -400, 400),
+    }
 
 
 async def test_an_export_says_that_it_is_complete(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,12 +177,23 @@ async def test_the_csv_names_our_own_references(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("=1+1", "'=1+1"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("@SUM(A1)", "'@SUM(A1)"),
-        ("-2+3+cmd|' /C calc'!D2", "'-2+3+cmd|' /C calc'!D2"), ("\t=1", "'\t=1"), (" =1", "' =1"), ("\n=1", "'\n=1"),
-        ("-5.00", "-5.00"), ("+254712345678", "+254712345678"), ("-1 200", "-1 200"), ("1,234.56", "1,234.56"),
-        ("Ada", "Ada"), (None, ""), ("a=b", "a=b"), ("-5=1", "'-5=1"),
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-2+3+cmd|' /C calc'!D2", "'-2+3+cmd|' /C calc'!D2"),
+        ("\t=1", "'\t=1"),
+        (" =1", "' =1"),
+        ("\n=1", "'\n=1"),
+        ("-5.00", "-5.00"),
+        ("+254712345678", "+254712345678"),
+        ("-1 200", "-1 200"),
+        ("1,234.56", "1,234.56"),
+        ("Ada", "Ada"),
+        (None, ""),
+        ("a=b", "a=b"),
+        ("-5=1", "'-5=1"),
     ],
-)  # fmt: skip
+)
 def test_the_guard_against_formulas_leaves_numbers_alone(text: str | None, shown: str) -> None:
     """woocommerce-payments#9303."""
     assert cell(text) == shown

@@ -55,8 +55,9 @@ def test_every_end_of_a_case_has_a_text(language: str) -> None:
             for one in ast.walk(ast.parse(module.source)):
                 if isinstance(one, ast.Dict):
                     ends |= {
-                        value.value for key, value in zip(one.keys, one.values, strict=True)
+                        value.value
+                        for key, value in zip(one.keys, one.values, strict=True)
                         if isinstance(key, ast.Constant) and key.value == "action" and isinstance(value, ast.Constant)
-                    }  # fmt: skip
+                    }
     assert {"handled", "called_off", "same_account"} <= ends
     assert {one for one in ends if f"resolution.{one}" not in texts(language)} == set()

@@ -101,8 +101,12 @@ def test_each_test_is_named_by_a_row() -> None:
 def test_each_finding_of_the_closed_lists_has_a_row() -> None:
     """Either a fault with its tests, or a line that says where it is taken up."""
     assert {review: len(found) for review, found in FINDINGS.items()} == {
-        "reports": 22, "handlers": 10, "operations": 17, "pages": 30, "plug-ins": 28,
-    }  # fmt: skip
+        "reports": 22,
+        "handlers": 10,
+        "operations": 17,
+        "pages": 30,
+        "plug-ins": 28,
+    }
     tested = {one for _, row in _rows() for one in _findings(row[1])}
     left = {one for _, row in _tables()["finding"] for one in _findings(row[0])}
     expected = {(review, number) for review, numbers in FINDINGS.items() for number in numbers}

@@ -58,10 +58,14 @@ async def test_a_declined_refund_of_a_duplicate_is_red(shared: Installation) -> 
         assert (await browser.get(address)).said == ("refund_not_sent", "bad")
     # What each state lets a page say: green only for what has come back.
     assert {state: done.tone for state, done in REFUNDS.items()} == {
-        RefundState.sent: "info", RefundState.pending: "info", RefundState.unknown: "warn",
-        RefundState.succeeded: "good", RefundState.declined: "bad", RefundState.not_sent: "bad",
+        RefundState.sent: "info",
+        RefundState.pending: "info",
+        RefundState.unknown: "warn",
+        RefundState.succeeded: "good",
+        RefundState.declined: "bad",
+        RefundState.not_sent: "bad",
         RefundState.failed: "bad",
-    }  # fmt: skip
+    }
 
 
 async def test_asked_is_said_only_where_the_provider_answered(shared: Installation) -> None:
@@ -87,9 +91,16 @@ async def test_a_case_says_asked_only_where_the_provider_answered(shared: Instal
     db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}"
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(desk.world), practice.id, Environment.sandbox, "unresolved", payment["attempts"][0]["id"],
-            payment["id"], {"attempt": payment["attempts"][0]["id"]}, desk.world.now(),
-        )  # fmt: skip
+            tx,
+            new_id(desk.world),
+            practice.id,
+            Environment.sandbox,
+            "unresolved",
+            payment["attempts"][0]["id"],
+            payment["id"],
+            {"attempt": payment["attempts"][0]["id"]},
+            desk.world.now(),
+        )
     [case] = await cases.listed(db)
     address = f"{door}/waiting/{case.id}"
     await person(shared, db, "pat@example.com")

@@ -21,9 +21,15 @@ async def test_a_link_takes_the_amount_that_a_page_shows_in_any_language(shared:
     door = f"/practice/{practice.id}"
     await person(shared, await practice.db, "pat@example.com")
     typed = {
-        "15 000": 1_500_000, "15\u00a0000,50": 1_500_050, "15\u202f000,50 NGN": 1_500_050, "15,000.50": 1_500_050,
-        "15.000,50": 1_500_050, "₦15,000.00": 1_500_000, "NGN\u00a015,000.00": 1_500_000, "2 500,50": 250_050,
-    }  # fmt: skip
+        "15 000": 1_500_000,
+        "15\u00a0000,50": 1_500_050,
+        "15\u202f000,50 NGN": 1_500_050,
+        "15,000.50": 1_500_050,
+        "15.000,50": 1_500_050,
+        "₦15,000.00": 1_500_000,
+        "NGN\u00a015,000.00": 1_500_000,
+        "2 500,50": 250_050,
+    }
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         for text, minor in typed.items():
@@ -64,9 +70,11 @@ async def test_the_catalog_takes_amounts_and_percentages_of_any_language(shared:
     address = "/owner/catalog/paystack"
     async with Browser(shared) as browser:
         await browser.sign_in("/owner", "owen@example.com")
-        sent = await browser.send("/owner/catalog/paystack", address, **{
-            "percent-NGN": "1,9 %", "fixed-NGN": "100,50", "min-NGN": "1\u202f000,00", "max-NGN": "₦2,500,000.00",
-        })  # fmt: skip
+        sent = await browser.send(
+            "/owner/catalog/paystack",
+            address,
+            **{"percent-NGN": "1,9 %", "fixed-NGN": "100,50", "min-NGN": "1\u202f000,00", "max-NGN": "₦2,500,000.00"},
+        )
         assert sent.status == 303, sent.text
         terms = (await shared.till.desk.catalog())["paystack"].currencies["NGN"]
         found = (terms.transaction_fee_percent, terms.transaction_fee_fixed, terms.min_amount, terms.max_amount)

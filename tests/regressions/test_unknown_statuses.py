@@ -168,10 +168,7 @@ async def test_a_payment_with_a_new_status_is_booked_by_what_the_provider_says(
 
 @pytest.mark.parametrize(
     ("said", "state", "code"),
-    [
-        (STRANGE, RefundState.pending, "LEVITATING"),
-        (Succeeded(Money(400, "NGN"), "r1"), RefundState.succeeded, None),
-    ],
+    [(STRANGE, RefundState.pending, "LEVITATING"), (Succeeded(Money(400, "NGN"), "r1"), RefundState.succeeded, None)],
     ids=["strange", "succeeded"],
 )
 @pytest.mark.parametrize("way", ["listing", "webhook"])

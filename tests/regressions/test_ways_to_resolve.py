@@ -34,10 +34,11 @@ NOTE = "On the provider's statement"
 # What decides a case of a kind by more than a note. The other kinds report what a person has to check or correct at the
 # provider; a note of what was found ends them, and changes no money.
 DECIDED_BY = {
-    "excess": {"refund_excess"}, "other_account": {"same_account"},
+    "excess": {"refund_excess"},
+    "other_account": {"same_account"},
     "unresolved": {"look_up", "call_off", "mark_paid", "done", "not_done"},
     "refund_or_dispute": {"count_separately", "count_once"},
-}  # fmt: skip
+}
 KINDS = sorted(key.partition(".")[2] for key in texts("en") if key.startswith("case."))
 
 
@@ -53,9 +54,16 @@ def test_every_action_is_in_api_page_and_command_line() -> None:
 async def test_a_note_ends_a_case_of_every_kind(scene: Scene, kind: str) -> None:
     async with scene.db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(scene.desk.world), scene.practice_id, Environment.sandbox, kind, "about", None, {},
+            tx,
+            new_id(scene.desk.world),
+            scene.practice_id,
+            Environment.sandbox,
+            kind,
+            "about",
+            None,
+            {},
             scene.desk.world.now(),
-        )  # fmt: skip
+        )
     [case] = await cases.listed(scene.db)
     found = await resolve.put_away(scene.desk, scene.practice_id, case.id, NOTE, "user:1")
     assert (found.case.state, found.case.resolved_by) == ("resolved", "user:1")
@@ -123,9 +131,13 @@ async def test_an_unknown_attempt_is_marked_as_paid_by_api(shared: Installation)
     path = f"/cases/{case_id}/resolve"
     body: dict[str, Any] = {"action": "mark_paid", "note": NOTE, "transactionId": "SGX4WT9ZKL", "amount": 150_000}
     for wrong, pointer in (
-        ({"amount": 149_999}, "/amount"), ({"amount": None}, "/amount"), ({"amount": True}, "/amount"),
-        ({"amount": "150000"}, "/amount"), ({"transactionId": None}, "/transactionId"), ({"note": None}, "/note"),
-    ):  # fmt: skip
+        ({"amount": 149_999}, "/amount"),
+        ({"amount": None}, "/amount"),
+        ({"amount": True}, "/amount"),
+        ({"amount": "150000"}, "/amount"),
+        ({"transactionId": None}, "/transactionId"),
+        ({"note": None}, "/note"),
+    ):
         refused = await practice.call("POST", path, {**body, **wrong})
         assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, pointer)
     undecidable = await practice.call("POST", path, {"action": "done", "note": NOTE})

@@ -37,10 +37,13 @@ async def test_an_expiry_is_ours(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("code", "detail", "whose"),
     [
-        (_LINK_LOST.code, _LINK_LOST.detail, "polytill"), ("handler_missing", "No handler for 'x' is installed.", "polytill"),
+        (_LINK_LOST.code, _LINK_LOST.detail, "polytill"),
+        ("handler_missing", "No handler for 'x' is installed.", "polytill"),
         ("wrong_type", "The provider's handler answered wrongly: amount is int.", "polytill"),
-        ("expired", "The session has expired.", "provider"), ("expired", None, "provider"), (None, None, None),
+        ("expired", "The session has expired.", "provider"),
+        ("expired", None, "provider"),
+        (None, None, None),
     ],
-)  # fmt: skip
+)
 def test_whose_a_code_is(code: str | None, detail: str | None, whose: str | None) -> None:
     assert code_by(code, detail) == whose

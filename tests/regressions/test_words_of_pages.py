@@ -47,8 +47,10 @@ def test_what_a_plug_in_or_the_platform_calls_it_stays() -> None:
     words = words_for("fr", "")
     assert words.declared("Secret key") == texts("fr")["declared.secret_key"]
     assert [words.declared(text) for text in ("Acme merchant code", "Our own Paystack", "")] == [
-        "Acme merchant code", "Our own Paystack", "",
-    ]  # fmt: skip
+        "Acme merchant code",
+        "Our own Paystack",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -86,9 +88,10 @@ def test_every_note_of_our_own_has_a_text() -> None:
     notes = _noted()
     assert len(notes) > 12
     silent = {
-        note for code, note in notes
+        note
+        for code, note in notes
         if known_sentence("noted", note) is None and f"noted_code.{code}" not in texts("en") and code != "not_sent"
-    }  # fmt: skip
+    }
     assert silent == set()
     assert {"noted_code.handler_missing", "noted_code.not_supported"} <= texts("en").keys()
 

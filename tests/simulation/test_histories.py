@@ -79,9 +79,12 @@ def test_another_process_tells_the_same_history(laid: Ground, seed: int) -> None
     here = run_history(laid, seed, telling=True)
     said = [
         subprocess.run(
-            [sys.executable, "-c", TOLD, str(seed)], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", TOLD, str(seed)],
+            capture_output=True,
+            text=True,
+            check=True,
             env={**os.environ, "PYTHONHASHSEED": hashing},
         ).stdout
         for hashing in ("1",)
-    ]  # fmt: skip
+    ]
     assert said[0] == "\n".join([*here.lines, *here.problems])

@@ -19,9 +19,21 @@ TABLES = {**owner.tables, **practice.tables}
 WRITES = re.compile(r"(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: \(([\w, ]+)\))?")
 HISTORIES = 25
 WRITTEN = {
-    "payments", "payment_attempts", "payment_identifiers", "payment_search", "payment_operations", "refunds", "disputes",
-    "ledger_lines", "webhook_events", "operator_cases", "events", "audit_log", "listing_cursors", "practice_leases",
-}  # fmt: skip
+    "payments",
+    "payment_attempts",
+    "payment_identifiers",
+    "payment_search",
+    "payment_operations",
+    "refunds",
+    "disputes",
+    "ledger_lines",
+    "webhook_events",
+    "operator_cases",
+    "events",
+    "audit_log",
+    "listing_cursors",
+    "practice_leases",
+}
 
 
 def _keys(table: sa.Table) -> list[list[str]]:

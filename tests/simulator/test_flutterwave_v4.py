@@ -28,10 +28,17 @@ async def call(client: Client, method: str, path: str, body: Any = None, key: st
 
 def charge(**more: Any) -> dict[str, Any]:
     return {
-        "amount": 75.5, "currency": "KES", "reference": "ref-000001", "customer": {"email": "a@example.com"},
-        "payment_method": {"type": "mobile_money", "mobile_money": {"country_code": "254", "phone_number": "708374149"}},
-        "redirect_url": "http://127.0.0.1:9/back", **more,
-    }  # fmt: skip
+        "amount": 75.5,
+        "currency": "KES",
+        "reference": "ref-000001",
+        "customer": {"email": "a@example.com"},
+        "payment_method": {
+            "type": "mobile_money",
+            "mobile_money": {"country_code": "254", "phone_number": "708374149"},
+        },
+        "redirect_url": "http://127.0.0.1:9/back",
+        **more,
+    }
 
 
 async def test_a_charge_is_paid_and_refunded(client: Client, receiver: Receiver) -> None:
@@ -67,11 +74,17 @@ async def test_a_key_is_replayed_and_a_reference_is_used_once(client: Client) ->
 @pytest.mark.parametrize(
     "change",
     [
-        {"reference": "no_under_score"}, {"reference": "short"}, {"amount": 0}, {"amount": "x"}, {"currency": "JPY"},
-        {"payment_method": {"type": "card"}}, {"payment_method": None}, {"customer": {}},
+        {"reference": "no_under_score"},
+        {"reference": "short"},
+        {"amount": 0},
+        {"amount": "x"},
+        {"currency": "JPY"},
+        {"payment_method": {"type": "card"}},
+        {"payment_method": None},
+        {"customer": {}},
         {"payment_method": {"type": "mobile_money"}},
     ],
-)  # fmt: skip
+)
 async def test_what_it_refuses(client: Client, change: dict[str, Any]) -> None:
     reply = await call(client, "POST", "/orchestration/direct-charges", charge(**change))
     assert (reply.status, reply.json["status"]) == (400, "failed")
@@ -93,9 +106,10 @@ async def test_keys_and_faults(client: Client) -> None:
     stale = {"Authorization": "Bearer x"}
     assert (await client.send("GET", "/flutterwave_v4/charges/x", headers=stale)).json["error"]["code"] == "10401"
     for operation, method, path in (
-        ("create", "POST", "/orchestration/direct-charges"), ("refund", "POST", "/refunds"),
+        ("create", "POST", "/orchestration/direct-charges"),
+        ("refund", "POST", "/refunds"),
         ("lookup", "GET", "/charges/x"),
-    ):  # fmt: skip
+    ):
         await client.fault("flutterwave_v4", operation, "rate_limit", count=1)
         assert (await call(client, method, path, {} if method == "POST" else None)).status == 429
         assert (await call(client, method, path, {} if method == "POST" else None)).status in (400, 404)

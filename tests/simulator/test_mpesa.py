@@ -31,11 +31,17 @@ def signed(**more: Any) -> dict[str, Any]:
 def prompt(**more: Any) -> dict[str, Any]:
     return signed(
         **{
-            "TransactionType": "CustomerPayBillOnline", "Amount": 75, "PartyA": "254708374149", "PartyB": "174379",
-            "PhoneNumber": "254708374149", "CallBackURL": "http://127.0.0.1:9/?reference=r-1",
-            "AccountReference": "r-1", "TransactionDesc": "Visit", **more,
+            "TransactionType": "CustomerPayBillOnline",
+            "Amount": 75,
+            "PartyA": "254708374149",
+            "PartyB": "174379",
+            "PhoneNumber": "254708374149",
+            "CallBackURL": "http://127.0.0.1:9/?reference=r-1",
+            "AccountReference": "r-1",
+            "TransactionDesc": "Visit",
+            **more,
         }
-    )  # fmt: skip
+    )
 
 
 async def push(client: Client, access: str | None = None, **more: Any) -> Reply:
@@ -83,12 +89,22 @@ async def test_a_prompt_that_nobody_answers_ends(client: Client) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"Amount": 0}, {"Amount": 75.5}, {"Amount": "75.50"}, {"Amount": 250_001}, {"Amount": True},
-        {"PhoneNumber": "0708374149"}, {"PartyA": "254700000000"}, {"CallBackURL": "http://shop.example/"},
-        {"AccountReference": "more-than-twelve"}, {"TransactionDesc": "more than thirteen"}, {"PartyB": None},
-        {"TransactionType": "Pay"}, {"BusinessShortCode": "x"}, {"Timestamp": "2026"},
+        {"Amount": 0},
+        {"Amount": 75.5},
+        {"Amount": "75.50"},
+        {"Amount": 250_001},
+        {"Amount": True},
+        {"PhoneNumber": "0708374149"},
+        {"PartyA": "254700000000"},
+        {"CallBackURL": "http://shop.example/"},
+        {"AccountReference": "more-than-twelve"},
+        {"TransactionDesc": "more than thirteen"},
+        {"PartyB": None},
+        {"TransactionType": "Pay"},
+        {"BusinessShortCode": "x"},
+        {"Timestamp": "2026"},
     ],
-)  # fmt: skip
+)
 async def test_what_daraja_refuses(client: Client, change: dict[str, Any]) -> None:
     reply = await push(client, **change)
     assert (reply.status, reply.json["errorCode"]) == (400, "400.002.02")

@@ -27,9 +27,11 @@ class Merchant:
     async def enter(cls, client: Client, secret: str = SECRET) -> Merchant:
         pair = base64.b64encode(f"{KEY}:{secret}".encode()).decode()
         reply = await client.send(
-            "POST", "/paypal/v1/oauth2/token", headers={"Authorization": f"Basic {pair}"},
+            "POST",
+            "/paypal/v1/oauth2/token",
+            headers={"Authorization": f"Basic {pair}"},
             data={"grant_type": "client_credentials"},
-        )  # fmt: skip
+        )
         assert reply.status == 200, reply.text
         return cls(client, reply.json["access_token"])
 
@@ -124,11 +126,15 @@ async def test_holds(client: Client) -> None:
 @pytest.mark.parametrize(
     ("value", "code", "issue"),
     [
-        ("100.001", "USD", "DECIMAL_PRECISION"), ("100.50", "HUF", "DECIMAL_PRECISION"),
-        ("100.5", "JPY", "DECIMAL_PRECISION"), ("0", "USD", "DECIMAL_PRECISION"), ("-1", "USD", "DECIMAL_PRECISION"),
-        ("100", "NGN", "CURRENCY_NOT_SUPPORTED"), ("1e3", "USD", "DECIMAL_PRECISION"),
+        ("100.001", "USD", "DECIMAL_PRECISION"),
+        ("100.50", "HUF", "DECIMAL_PRECISION"),
+        ("100.5", "JPY", "DECIMAL_PRECISION"),
+        ("0", "USD", "DECIMAL_PRECISION"),
+        ("-1", "USD", "DECIMAL_PRECISION"),
+        ("100", "NGN", "CURRENCY_NOT_SUPPORTED"),
+        ("1e3", "USD", "DECIMAL_PRECISION"),
     ],
-)  # fmt: skip
+)
 async def test_what_paypal_refuses(client: Client, value: str, code: str, issue: str) -> None:
     merchant = await Merchant.enter(client)
     reply = await merchant.order(value, code)
@@ -164,8 +170,10 @@ async def test_deliveries_are_signed(client: Client, receiver: Receiver) -> None
     await client.control("POST", "/dispute/r-1", {"outcome": "open"})
     got = await receiver.until(lambda got: len(got) == 3)
     assert [one.json["event_type"] for one in got] == [
-        "CHECKOUT.ORDER.APPROVED", "PAYMENT.CAPTURE.COMPLETED", "CUSTOMER.DISPUTE.CREATED",
-    ]  # fmt: skip
+        "CHECKOUT.ORDER.APPROVED",
+        "PAYMENT.CAPTURE.COMPLETED",
+        "CUSTOMER.DISPUTE.CREATED",
+    ]
     for one in got:
         pem = (await client.send("GET", one.headers["Paypal-Cert-Url"])).text.encode()
         key = load_pem_x509_certificate(pem).public_key()
@@ -187,10 +195,12 @@ async def test_keys_and_faults(client: Client) -> None:
     assert (await merchant.order()).status == 500
     assert len(await client.book()) == 1
     for operation, method, path in (
-        ("confirm", "POST", "/checkout/orders/x/capture"), ("capture", "POST", "/payments/authorizations/x/capture"),
-        ("cancel", "POST", "/payments/authorizations/x/void"), ("refund", "POST", "/payments/captures/x/refund"),
+        ("confirm", "POST", "/checkout/orders/x/capture"),
+        ("capture", "POST", "/payments/authorizations/x/capture"),
+        ("cancel", "POST", "/payments/authorizations/x/void"),
+        ("refund", "POST", "/payments/captures/x/refund"),
         ("lookup", "GET", "/checkout/orders/x"),
-    ):  # fmt: skip
+    ):
         await client.fault("paypal", operation, "rate_limit", count=1)
         assert (await merchant.call(method, path, {} if method == "POST" else None)).status == 429
         assert (await merchant.call(method, path, {} if method == "POST" else None)).status == 404

@@ -183,9 +183,7 @@ async def test_a_list_by_time_finds_what_an_answer_lost(client: Client) -> None:
     await client.new_intent("lost")
     row = (await client.book(reference="lost"))[0]
     listed = (await client.stripe("GET", "/payment_intents?created[gte]=1000000000&limit=100")).json
-    assert [(item["id"], item["metadata"]) for item in listed["data"]] == [
-        (row["id"], {"polytill_attempt": "lost"}),
-    ]
+    assert [(item["id"], item["metadata"]) for item in listed["data"]] == [(row["id"], {"polytill_attempt": "lost"})]
     for query in ("limit=0", "limit=x", "created[gte]=soon", "created[near]=1", "starting_after=pi_no", "colour=red"):
         assert (await client.stripe("GET", f"/payment_intents?{query}")).status in (400, 404), query
 

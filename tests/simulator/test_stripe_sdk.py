@@ -20,10 +20,7 @@ CARD: Any = {"payment_method": "pm_card_visa", "confirm": True, "return_url": BA
 def sdk(url: str, key: str = STRIPE_KEY) -> Any:
     """The base address is only prefixed to "/v1/...", so a path in it works."""
     return stripe.StripeClient(
-        key,
-        base_addresses={"api": f"{url}/stripe"},
-        max_network_retries=0,
-        http_client=stripe.RequestsClient(),
+        key, base_addresses={"api": f"{url}/stripe"}, max_network_retries=0, http_client=stripe.RequestsClient()
     )
 
 

@@ -26,9 +26,17 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     db = await till.desk.opening.practice(entry.id)
     now = till.desk.world.now()
     configuration = Configuration(
-        0, entry.id, "paystack", "Paystack", True, False, ["NGN"], 0, "token-1",
+        0,
+        entry.id,
+        "paystack",
+        "Paystack",
+        True,
+        False,
+        ["NGN"],
+        0,
+        "token-1",
         CredentialSet(Environment.sandbox, 1, "active"),
-    )  # fmt: skip
+    )
     async with db.transaction() as tx:
         config_id = await provider_configs.insert(tx, configuration, now)
     payment = Payment(
@@ -36,9 +44,20 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
         None, None, None, None, None, {"a": "b"}, None, False, "key-1", "hash", "test", None, now, now,
     )  # fmt: skip
     attempt = Attempt(
-        new_id(till.desk.world), payment.id, entry.id, Environment.sandbox, 1, "paystack", config_id, 1,
-        AttemptState.sent, 1000, "NGN", now, now,
-    )  # fmt: skip
+        new_id(till.desk.world),
+        payment.id,
+        entry.id,
+        Environment.sandbox,
+        1,
+        "paystack",
+        config_id,
+        1,
+        AttemptState.sent,
+        1000,
+        "NGN",
+        now,
+        now,
+    )
     unit = Unit()
     payments.insert(unit, payment)
     payments.insert_attempt(unit, attempt)

@@ -70,8 +70,7 @@ async def test_an_address_of_another_practice_is_refused(nodes: TwoNodes) -> Non
     other, _ = await nodes.here.create_practice("Other", "GHS")
     await run(nodes.here.desk.owner, "UPDATE practices SET database_name = 'x' WHERE id = " + str(other.id))
     await run(
-        nodes.here.desk.owner,
-        f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}",
+        nodes.here.desk.owner, f"UPDATE practices SET database_name = '{other.database_name}' WHERE id = {mine.id}"
     )
     with pytest.raises(WrongPractice):
         await nodes.there.desk.opening.practice(mine.id)

@@ -65,7 +65,11 @@ OVERLAPS = {
     "update, update with IN": [(SET, 1, 5), ("UPDATE things SET amount = $2 WHERE id IN ($1, 1)", 2, 5)],
     "update, update with CASE": [
         (SET, 1, 5),
-        ("UPDATE things SET amount = $2 WHERE CASE WHEN amount > 1 AND id = $1 AND amount > 2 THEN FALSE ELSE TRUE END", 2, 5),
+        (
+            "UPDATE things SET amount = $2 WHERE CASE WHEN amount > 1 AND id = $1 AND amount > 2 THEN FALSE ELSE TRUE END",
+            2,
+            5,
+        ),
     ],
     "update, update by an expression": [(SET, 1, 5), ("UPDATE things SET amount = $2 WHERE id = $1 + 0", 2, 5)],
     "update, update with parentheses": [(SET, 1, 5), ("UPDATE things SET amount = $2 WHERE (id = $1)", 2, 5)],
@@ -88,12 +92,15 @@ OVERLAPS = {
     "rename, copy": [(RENAME, "a", "b"), (COPY, 1)],
     "update, sum": [(SET, 1, 5), (SUM, 5)],
     "update, read of every column": [(SET, 1, 5), ("SELECT * FROM things WHERE id = $1", 1)],
-    "update, read in a subquery": [(SET, 1, 5), ("DELETE FROM lines WHERE thing_id IN (SELECT id FROM things WHERE amount > 1)",)],
+    "update, read in a subquery": [
+        (SET, 1, 5),
+        ("DELETE FROM lines WHERE thing_id IN (SELECT id FROM things WHERE amount > 1)",),
+    ],
     "update, read through a join": [
         (SET, 1, 5),
         ("SELECT 1 FROM lines l JOIN things t ON t.id = l.thing_id WHERE t.amount > $1", 1),
     ],
-}  # fmt: skip
+}
 
 APART = {
     "two rows": [(SET, 1, 5), (SET, 2, 6)],
@@ -114,7 +121,7 @@ APART = {
     "read before it is written": [(COPY, 1), (SUM, 0), (SET, 1, 5), (DELETE, 2)],
     "a read of columns that were not changed": [(SET, 1, 5), (NAMED, 1, "a")],
     "many lines": [(INSERT_LINE, 1, "x"), (INSERT_LINE, 1, "x"), (INSERT_LINE, 1, "y")],
-}  # fmt: skip
+}
 
 UNKNOWN = [
     "WITH w AS (SELECT 1) UPDATE things SET amount = 1 WHERE id = 1",

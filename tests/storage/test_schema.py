@@ -180,8 +180,10 @@ async def test_the_documents_own_insert_runs(engine_url: str | None, tmp_path: P
         )
         [row] = await database.fetch("SELECT * FROM payment_providers")
         assert (row["code"], bool(row["requires_public_key"]), bool(row["requires_webhook_secret"])) == (
-            "flutterwave", True, False,
-        )  # fmt: skip
+            "flutterwave",
+            True,
+            False,
+        )
         assert (row["integration_type"], bool(row["is_default"]), row["priority"]) == ("built_in", False, 0)
         assert row["created_at"] is not None
         assert row["updated_at"] is not None

@@ -171,8 +171,13 @@ async def test_all_errors_at_once(shared: Installation, practices: dict[str, Pra
     body = but(amount=-1, currency="ngn", customer={"email": "x", "phone": "y"}, capture="later", extra=1)
     problem = await _refused(shared, await _practice(shared, practices), body, 422)
     assert sorted(error["pointer"] for error in problem["errors"]) == [
-        "/amount", "/capture", "/currency", "/customer/email", "/customer/phone", "/extra",
-    ]  # fmt: skip
+        "/amount",
+        "/capture",
+        "/currency",
+        "/customer/email",
+        "/customer/phone",
+        "/extra",
+    ]
 
 
 async def test_a_hint_for_lower_case(shared: Installation, practices: dict[str, Practice]) -> None:
@@ -183,10 +188,16 @@ async def test_a_hint_for_lower_case(shared: Installation, practices: dict[str, 
 @pytest.mark.parametrize(
     ("key", "status"),
     [
-        (None, 400), ("", 422), ("two words", 422), ("tab\tin it", 422), ("naïve", 422), ("日本", 422), ("x" * 201, 422),
+        (None, 400),
+        ("", 422),
+        ("two words", 422),
+        ("tab\tin it", 422),
+        ("naïve", 422),
+        ("日本", 422),
+        ("x" * 201, 422),
         ("x" * 10_000, 422),
     ],
-)  # fmt: skip
+)
 async def test_idempotency_keys(
     shared: Installation, practices: dict[str, Practice], key: str | None, status: int
 ) -> None:

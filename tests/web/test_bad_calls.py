@@ -98,25 +98,33 @@ async def test_strange_addresses(shared: Installation, practices: dict[str, Prac
     before = await snapshot(shared, practice.id)
     base, owner = practice.base, shared.owner_key
     not_found = [
-        ("GET", f"{base}/payments/{strange}", practice.key), ("POST", f"{base}/payments/{strange}/confirm", practice.key),
+        ("GET", f"{base}/payments/{strange}", practice.key),
+        ("POST", f"{base}/payments/{strange}/confirm", practice.key),
         ("GET", f"{base}/payments/{strange}/refunds", practice.key),
-        ("POST", f"{base}/webhook-events/{strange}/replay", practice.key), ("POST", f"/hooks/{strange}", None),
-        ("GET", f"/pay/{strange}", None), ("GET", f"/pay/{strange}/return", None), ("GET", f"/static/{strange}", None),
-        ("GET", f"{base}/payment-providers/{strange}", practice.key), ("GET", f"/{strange}", None),
+        ("POST", f"{base}/webhook-events/{strange}/replay", practice.key),
+        ("POST", f"/hooks/{strange}", None),
+        ("GET", f"/pay/{strange}", None),
+        ("GET", f"/pay/{strange}/return", None),
+        ("GET", f"/static/{strange}", None),
+        ("GET", f"{base}/payment-providers/{strange}", practice.key),
+        ("GET", f"/{strange}", None),
         ("DELETE", f"{base}/payment-providers/{strange}", practice.key),
         ("POST", f"{base}/payment-providers/{strange}/test", practice.key),
         ("GET", f"/api/owner/payment-providers/{strange}", owner),
         ("DELETE", f"/api/owner/payment-providers/{strange}", owner),
         ("GET", f"/api/owner/payment-providers/{strange}/currencies", owner),
-    ]  # fmt: skip
+    ]
     for method, path, key in not_found:
         found = await shared.call(method, path, key)
         assert found.status == 404, (method, path, found.status, found.body)
         is_problem(found, 404)
     for path in ("/payment-providers/for-currency/", "/payment-providers/available?currency="):
-        is_problem(await practice.call("GET", path + strange), 404 if "%00" in strange and "?" not in path else (
-            400 if "%00" in strange else 404 if "%2f" in strange and "?" not in path else 422
-        ))  # fmt: skip
+        is_problem(
+            await practice.call("GET", path + strange),
+            404
+            if "%00" in strange and "?" not in path
+            else (400 if "%00" in strange else 404 if "%2f" in strange and "?" not in path else 422),
+        )
     assert await snapshot(shared, practice.id) == before
 
 
@@ -141,12 +149,19 @@ async def test_unknown_query_values(shared: Installation, practices: dict[str, P
 async def test_queries_of_other_lists(shared: Installation, practices: dict[str, Practice]) -> None:
     practice = await _practice(shared, practices)
     for path in (
-        "/webhook-events?status=lost", "/webhook-events?limit=0", "/audit-log?before=0", "/audit-log?before=x",
-        "/audit-log?limit=501", "/ledger?environment=all", "/payment-providers/for-currency/NGN?amount=0",
-        "/payment-providers/for-currency/NGN?amount=10.5", "/payment-providers/for-currency/NGN?capture=later",
-        "/payment-providers/for-currency/NGN?paymentMethod=A%20B", "/payment-providers/for-currency/ngn",
+        "/webhook-events?status=lost",
+        "/webhook-events?limit=0",
+        "/audit-log?before=0",
+        "/audit-log?before=x",
+        "/audit-log?limit=501",
+        "/ledger?environment=all",
+        "/payment-providers/for-currency/NGN?amount=0",
+        "/payment-providers/for-currency/NGN?amount=10.5",
+        "/payment-providers/for-currency/NGN?capture=later",
+        "/payment-providers/for-currency/NGN?paymentMethod=A%20B",
+        "/payment-providers/for-currency/ngn",
         "/payment-providers/available?currency=QQQ",
-    ):  # fmt: skip
+    ):
         is_problem(await practice.call("GET", path), 422, "invalid")
     for path in ("/payments?reference=%00", "/webhook-events?paymentId=a%00", "/audit-log?subject=%00"):
         is_problem(await practice.call("GET", path), 400, "unreadable")
@@ -182,13 +197,16 @@ async def test_unknown_practice(shared: Installation, practices: dict[str, Pract
 
 async def test_wrong_methods(shared: Installation) -> None:
     for method, path, allowed in (
-        ("PUT", "/api/owner/practices", "GET, POST"), ("DELETE", "/api/practices/1/payments", "GET, POST"),
-        ("GET", "/hooks/x", "POST"), ("POST", "/healthz", "GET"), ("PATCH", "/api/practices/1/payments/x", "GET"),
+        ("PUT", "/api/owner/practices", "GET, POST"),
+        ("DELETE", "/api/practices/1/payments", "GET, POST"),
+        ("GET", "/hooks/x", "POST"),
+        ("POST", "/healthz", "GET"),
+        ("PATCH", "/api/practices/1/payments/x", "GET"),
         ("POST", "/api/owner/payment-providers/stripe", "GET, PATCH, DELETE"),
         ("PUT", "/api/practices/1/payment-providers/stripe", "GET, PATCH, DELETE"),
         ("DELETE", "/api/practices/1/checkout", "GET, PUT"),
         ("POST", "/static/tokens.css", "GET, HEAD"),
-    ):  # fmt: skip
+    ):
         found = await shared.call(method, path, shared.owner_key)
         is_problem(found, 405, "method_not_allowed")
         assert found.headers["Allow"] == allowed, (method, path)

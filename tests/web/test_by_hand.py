@@ -13,9 +13,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_cash(shared: Installation) -> None:
     practice = await Practice.make(shared, currency="NGN")
     body = {
-        "providerCode": "manual", "environment": "sandbox", "isEnabled": True, "supportedCurrencies": ["NGN"],
+        "providerCode": "manual",
+        "environment": "sandbox",
+        "isEnabled": True,
+        "supportedCurrencies": ["NGN"],
         "config": {"instructions": "We are open until six."},
-    }  # fmt: skip
+    }
     made = await practice.call("POST", "/payment-providers", body)
     assert made.status == 201, made.body
     tested = await practice.call("POST", "/payment-providers/manual/test")

@@ -35,8 +35,10 @@ SECRETS: dict[str, dict[str, str]] = {
 }
 CONFIG_SECRET = f"FLWSECK_TEST{WORD}06"
 PUBLIC = {
-    "stripe": "pk_test_PUBLICstripe", "paystack": "pk_test_PUBLICpaystack", "flutterwave": "FLWPUBK_TEST-PUBLIC-X",
-}  # fmt: skip
+    "stripe": "pk_test_PUBLICstripe",
+    "paystack": "pk_test_PUBLICpaystack",
+    "flutterwave": "FLWPUBK_TEST-PUBLIC-X",
+}
 LIVE = f"sk_live_{WORD}live000000000007"
 HANDLERS = {"stripe": StripeProvider, "paystack": PaystackProvider, "flutterwave": FlutterwaveProvider}
 
@@ -66,9 +68,11 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     found = Recorder()
     old = structlog.get_config()
     structlog.configure(
-        processors=[found.record], logger_factory=structlog.PrintLoggerFactory(found.stream),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG), cache_logger_on_first_use=False,
-    )  # fmt: skip
+        processors=[found.record],
+        logger_factory=structlog.PrintLoggerFactory(found.stream),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
     handler = logging.StreamHandler(found.stream)
     handler.setLevel(logging.DEBUG)
     names = (None, "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "aiohttp")
@@ -157,8 +161,11 @@ async def test_no_address_that_opens_something_is_logged(
 
     monkeypatch.setattr(Opening, "practice", fails)
     for method, path in (
-        ("POST", f"/hooks/{hook}"), ("GET", f"/pay/{token}"), ("GET", f"/pay/{token}/return"), ("GET", f"/pay/link/{link}"),
-    ):  # fmt: skip
+        ("POST", f"/hooks/{hook}"),
+        ("GET", f"/pay/{token}"),
+        ("GET", f"/pay/{token}/return"),
+        ("GET", f"/pay/link/{link}"),
+    ):
         assert (await house.call(method, path)).status >= 500
     logged = "".join(text for place, text in recorder.seen if place == "log") + recorder.stream.getvalue()
     assert not [token for token in (token, link, hook) if token in logged]
@@ -222,14 +229,23 @@ async def _keys_in_wrong_places(house: Installation, practice: Practice) -> None
     key = SECRETS["stripe"]["secretKey"]
     base: Json = {"providerCode": "stripe", "environment": "sandbox"}
     bodies: list[Json] = [
-        {**base, "publicKey": key, "secretKey": "pk_test_12345678"}, {**base, "providerCode": key},
-        {**base, "secretKey": [key]}, {**base, "secretKey": {"a": key}}, {**base, key: key}, {**base, "environment": key},
-        {**base, "config": {"key": key}}, {**base, "config": {key: 1}}, {**base, "isEnabled": key},
-        {**base, "secretKey": LIVE, "publicKey": PUBLIC["stripe"]}, {**base, "supportedCurrencies": [key]},
-        {**base, "webhookSecret": key + "\x00"}, {**base, "secretKey": key + "\x00"}, {**base, "priority": key},
+        {**base, "publicKey": key, "secretKey": "pk_test_12345678"},
+        {**base, "providerCode": key},
+        {**base, "secretKey": [key]},
+        {**base, "secretKey": {"a": key}},
+        {**base, key: key},
+        {**base, "environment": key},
+        {**base, "config": {"key": key}},
+        {**base, "config": {key: 1}},
+        {**base, "isEnabled": key},
+        {**base, "secretKey": LIVE, "publicKey": PUBLIC["stripe"]},
+        {**base, "supportedCurrencies": [key]},
+        {**base, "webhookSecret": key + "\x00"},
+        {**base, "secretKey": key + "\x00"},
+        {**base, "priority": key},
         {**base, "publicKey": PUBLIC["stripe"], "secretKey": key + " " + key},
         {"providerCode": "flutterwave", "config": {"encryptionKey": f"{WORD}!"}, "secretKey": WORD, "publicKey": WORD},
-    ]  # fmt: skip
+    ]
     for body in bodies:
         answered = await practice.call("POST", "/payment-providers", body)
         assert answered.status in (400, 422), (body, answered.body)

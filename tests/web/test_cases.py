@@ -15,9 +15,16 @@ async def test_a_case_is_seen_and_put_away(installation: Installation) -> None:
     db = await desk.opening.practice(practice_id)
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(desk.world), practice_id, Environment.sandbox, "notice", "event-1", None,
-            {"type": "transfer.failed", "amount": 12345}, desk.world.now(),
-        )  # fmt: skip
+            tx,
+            new_id(desk.world),
+            practice_id,
+            Environment.sandbox,
+            "notice",
+            "event-1",
+            None,
+            {"type": "transfer.failed", "amount": 12345},
+            desk.world.now(),
+        )
     base = f"/api/practices/{practice_id}/cases"
     [case] = (await installation.call("GET", f"{base}?status=open", key)).body
     assert (case["kind"], case["detail"]["amount"]) == ("notice", 12345)

@@ -166,8 +166,10 @@ async def test_a_provider_that_does_not_answer_on_the_way_back(shared: Installat
     place = await _back(shared, made)
     assert place == f"/pay/{made['clientToken']}?back=unanswered"
     page, html, _ = await _shown(shared, place)
-    assert (_state(html), page.ways) == ("unreachable", ["https://shop.example/thanks?paymentId="
-        f"{made['id']}&status=requires_action"])  # fmt: skip
+    assert (_state(html), page.ways) == (
+        "unreachable",
+        [f"https://shop.example/thanks?paymentId={made['id']}&status=requires_action"],
+    )
     [again] = re.findall(r'content="2; url=([^"]+)"', html)
     assert (await shared.call("GET", again)).headers["Location"] == f"/pay/{made['clientToken']}?back=paid&n=1"
     _, html, _ = await _shown(shared, f"/pay/{made['clientToken']}?back=paid&n=1")
@@ -205,8 +207,14 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
         def __init__(self, **values: Any) -> None:
             self.__dict__.update(values)
 
-    payment = {"status": PaymentStatus(status), "amount_captured": 100, "amount_refunded": 0, "cancel_reason": None,
-               "failure_reason": None, "expires_at": None}  # fmt: skip
+    payment = {
+        "status": PaymentStatus(status),
+        "amount_captured": 100,
+        "amount_refunded": 0,
+        "cancel_reason": None,
+        "failure_reason": None,
+        "expires_at": None,
+    }
     reason = more.pop("reason", None)
     rows = [Row(state=AttemptState(attempt), reason=reason)]
     return Taken(Row(**{**payment, **more}), rows)  # type: ignore[arg-type]
@@ -220,12 +228,22 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
         (_taken("requires_action"), Step("redirect", "u"), False, "unanswered", State("unreachable", "wait")),
         (_taken("requires_action"), None, False, None, State("finding", "wait")),
         (_taken("requires_action", reason="declined"), Step("redirect", "u"), False, None, State("declined", "bad")),
-        (_taken("requires_action", reason="expired_card"), Step("redirect", "u"), False, "unfinished",
-         State("declined", "bad", "expired_card")),
+        (
+            _taken("requires_action", reason="expired_card"),
+            Step("redirect", "u"),
+            False,
+            "unfinished",
+            State("declined", "bad", "expired_card"),
+        ),
         # A lost answer that was found again is no decline.
         (_taken("requires_action", reason="timeout"), Step("redirect", "u"), False, None, State("open", "plain")),
-        (_taken("requires_action"), Step("instructions", instructions="Dial"), False, None,
-         State("instructions", "plain")),
+        (
+            _taken("requires_action"),
+            Step("instructions", instructions="Dial"),
+            False,
+            None,
+            State("instructions", "plain"),
+        ),
         *(
             (_taken("requires_action"), Step("input", wants=wants), False, None, State("input", "plain", wants.value))
             for wants in Wants
@@ -244,7 +262,7 @@ def _taken(status: str, attempt: str = "needs_action", **more: Any) -> Taken:
         (_taken("succeeded", "succeeded", amount_refunded=1), None, False, None, State("part_refunded", "good")),
         (_taken("succeeded", "succeeded", amount_refunded=100), None, False, "paid", State("refunded", "good")),
     ],
-)  # fmt: skip
+)
 async def test_every_state(found: Taken, step: Step | None, retry: bool, back: str | None, expected: State) -> None:
     state = state_of(found, step, retry, back, None)  # type: ignore[arg-type]
     assert state == expected

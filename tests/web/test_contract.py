@@ -158,9 +158,14 @@ async def test_configurations(shared: Installation) -> None:
     assert {entry["currency"] for entry in override} == {"XOF"}
 
     body = {
-        "providerCode": "paystack", "environment": "sandbox", "isEnabled": True, "isDefault": True, "priority": 3,
-        "supportedCurrencies": ["NGN", "GHS"], **TEST_KEYS["paystack"],
-    }  # fmt: skip
+        "providerCode": "paystack",
+        "environment": "sandbox",
+        "isEnabled": True,
+        "isDefault": True,
+        "priority": 3,
+        "supportedCurrencies": ["NGN", "GHS"],
+        **TEST_KEYS["paystack"],
+    }
     made = await practice.call("POST", "/payment-providers", body)
     assert made.status == 201
     view = made.body

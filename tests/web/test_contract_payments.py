@@ -250,10 +250,11 @@ async def test_scopes(shared: Installation) -> None:
         assert made.status == 201
         keys[scope] = made.body["key"]
     calls = {
-        "read": ("GET", "/payments", None), "payments": ("POST", f"/payments/{payment['id']}/confirm", None),
+        "read": ("GET", "/payments", None),
+        "payments": ("POST", f"/payments/{payment['id']}/confirm", None),
         "refunds": ("POST", f"/payments/{payment['id']}/refunds", {"amount": 1}),
         "configure": ("POST", "/payment-providers/paystack/test", None),
-    }  # fmt: skip
+    }
     for scope, (method, path, body) in calls.items():
         for held, key in keys.items():
             found = await shared.call(method, practice.base + path, key, body, idempotency=fresh())
@@ -286,9 +287,17 @@ async def test_publishable_keys(shared: Installation) -> None:
     seen = await shared.call("GET", f"{path}?clientToken={made['clientToken']}", key)
     assert seen.status == 200
     assert seen.body.keys() == {
-        "id", "number", "status", "amount", "currency", "description", "nextAction", "environment", "expiresAt",
+        "id",
+        "number",
+        "status",
+        "amount",
+        "currency",
+        "description",
+        "nextAction",
+        "environment",
+        "expiresAt",
         "createdAt",
-    }  # fmt: skip
+    }
     assert seen.body["nextAction"]["publicKey"] == practice.keys["publicKey"]
     assert "ours alone" not in str(seen.body)
     is_problem(await shared.call("GET", path, key), 403, "forbidden")

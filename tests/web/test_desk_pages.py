@@ -41,8 +41,10 @@ async def test_cash_is_taken_and_confirmed_once(shared: Installation) -> None:
         assert said("by_hand.there", amount="NGN 5,000.00") in seen.text
         fields: dict[str, Any] = {**seen.forms[path], "amount": "5000", "note": "Two notes", "proof": "R-1"}
         for change, fault in (
-            ({"amount": ""}, "amount_missing"), ({"amount": "4,999"}, "another_amount"), ({"note": " "}, "say_what_you_saw"),
-        ):  # fmt: skip
+            ({"amount": ""}, "amount_missing"),
+            ({"amount": "4,999"}, "another_amount"),
+            ({"note": " "}, "say_what_you_saw"),
+        ):
             wrong = await browser.post(path, {**fields, **change})
             assert (wrong.status, part(f"fault.{fault}") in wrong.text) == (422, True), wrong.text
         payment_id = path.split("/")[-2]

@@ -34,14 +34,19 @@ async def test_flutterwave_arrives(before: Installation) -> None:
 
     # The owner adds it with the founding document's own body; only the address is the simulator's.
     seeds = {
-        "code": "flutterwave", "name": "Flutterwave", "supportedCurrencies": ["NGN", "GHS", "KES", "ZAR"],
+        "code": "flutterwave",
+        "name": "Flutterwave",
+        "supportedCurrencies": ["NGN", "GHS", "KES", "ZAR"],
         "apiBaseUrl": house.simulator.url + BASES["flutterwave"],
-    }  # fmt: skip
+    }
     added = await house.call("POST", "/api/owner/payment-providers", house.owner_key, seeds)
     assert added.status == 201, added.body
     assert {name: added.body[name] for name in ("code", "name", "apiBaseUrl", "status")} == {
-        "code": "flutterwave", "name": "Flutterwave", "apiBaseUrl": seeds["apiBaseUrl"], "status": "active",
-    }  # fmt: skip
+        "code": "flutterwave",
+        "name": "Flutterwave",
+        "apiBaseUrl": seeds["apiBaseUrl"],
+        "status": "active",
+    }
     # Only one address was given, so it is the address of the sandbox too: no key goes anywhere else.
     assert added.body["sandboxApiBaseUrl"] is None
     assert sorted(added.body["supportedCurrencies"]) == ["GHS", "KES", "NGN", "ZAR"]
@@ -57,8 +62,10 @@ async def test_flutterwave_arrives(before: Installation) -> None:
     # One practice configures it; the others do not have it.
     configured = await lagos.configure("flutterwave", ["NGN"], isDefault=True)
     assert (configured["providerCode"], configured["isEnabled"], configured["environment"]) == (
-        "flutterwave", True, "sandbox",
-    )  # fmt: skip
+        "flutterwave",
+        True,
+        "sandbox",
+    )
     assert (await practices[1].call("GET", "/payment-providers")).body == []
     chosen = await lagos.call("GET", "/payment-providers/for-currency/NGN")
     assert chosen.status == 200, chosen.body

@@ -59,9 +59,13 @@ async def test_forged(shared: Installation, code: str) -> None:
     [name] = [n for n in headers if n.lower() in ("stripe-signature", "x-paystack-signature", "verif-hash")]
     wrong = headers[name][:-1] + ("0" if headers[name][-1] != "0" else "1")
     bad: list[tuple[bytes, dict[str, str]]] = [
-        (body, {}), (body, {**headers, name: ""}), (body, {**headers, name: wrong}), (body, {**headers, name: "é"}),
-        (body, {**headers, name: headers[name][:-8] + "0" * 4_000}), (b"", {**headers, name: "x"}),
-    ]  # fmt: skip
+        (body, {}),
+        (body, {**headers, name: ""}),
+        (body, {**headers, name: wrong}),
+        (body, {**headers, name: "é"}),
+        (body, {**headers, name: headers[name][:-8] + "0" * 4_000}),
+        (b"", {**headers, name: "x"}),
+    ]
     if code != "flutterwave":  # whose word says nothing about the body: what it says is asked for instead
         bad += [
             (body + b" ", headers),
@@ -139,8 +143,12 @@ async def test_another_practices_signature(shared: Installation, code: str) -> N
             keys = {**practice.keys, "webhookSecret": f"whsec_{fresh('own')}000000"}
             await practice.configure(code, [CURRENCY[code]])
             practice.configuration = await shared.configure(
-                practice.id, practice.key, code, [CURRENCY[code]], {**practice.keys, "webhookSecret": keys["webhookSecret"]}
-            )  # fmt: skip
+                practice.id,
+                practice.key,
+                code,
+                [CURRENCY[code]],
+                {**practice.keys, "webhookSecret": keys["webhookSecret"]},
+            )
             await practice.fault("webhook", "drop", count=None)
     payment_id = await paid_silently(mine)
     body, headers = mine.delivery()
@@ -207,8 +215,10 @@ async def test_signed_by_the_other_environments_keys(shared: Installation) -> No
     assert answered.body == {"received": True, "status": "received"} or answered.body["status"] == "parked"
     [parked] = (await practice.call("GET", "/webhook-events")).body
     assert (parked["status"], parked["environment"], parked["reason"]) == (
-        "parked", "production", "environment_mismatch",
-    )  # fmt: skip
+        "parked",
+        "production",
+        "environment_mismatch",
+    )
     assert (await practice.payment(payment_id))["status"] == "requires_action"
 
 
@@ -221,12 +231,22 @@ async def test_unknown_reference_is_parked_and_replayable(shared: Installation, 
     await practice.act(made["attempts"][0]["reference"])
     [books] = await practice.books()
     event = {
-        "id": f"evt_{fresh('own')}", "object": "event", "type": "payment_intent.succeeded", "livemode": False,
-        "data": {"object": {
-            "id": books["id"], "object": "payment_intent", "amount": 500_000, "amount_received": 500_000,
-            "currency": "usd", "status": "succeeded", "metadata": {},
-        }},
-    }  # fmt: skip
+        "id": f"evt_{fresh('own')}",
+        "object": "event",
+        "type": "payment_intent.succeeded",
+        "livemode": False,
+        "data": {
+            "object": {
+                "id": books["id"],
+                "object": "payment_intent",
+                "amount": 500_000,
+                "amount_received": 500_000,
+                "currency": "usd",
+                "status": "succeeded",
+                "metadata": {},
+            }
+        },
+    }
     body, headers = stripe_signed(practice.keys["webhookSecret"], event, clock.now())
     assert (await practice.deliver(body, headers)).status == 200
     [parked] = (await practice.call("GET", "/webhook-events")).body
@@ -250,17 +270,28 @@ async def test_a_body_that_cannot_be_read_is_kept(shared: Installation, code: st
     practice = await silent(shared, code)
     await paid_silently(practice)
     signatures = {
-        "stripe": lambda body: stripe_signed(practice.keys["webhookSecret"], body, practice.house.till.desk.world.time_s()),
+        "stripe": lambda body: stripe_signed(
+            practice.keys["webhookSecret"], body, practice.house.till.desk.world.time_s()
+        ),
         "paystack": lambda body: paystack_signed(practice.keys["secretKey"], body),
         "flutterwave": lambda body: (json.dumps(body).encode(), {"verif-hash": practice.keys["webhookSecret"]}),
-    }  # fmt: skip
+    }
     strange: list[Any] = [
-        [], 5, "x", None, {}, {"event": "x"}, {"event": 5, "data": []}, {"id": 5, "type": 5}, {"id": "evt", "type": "x"},
+        [],
+        5,
+        "x",
+        None,
+        {},
+        {"event": "x"},
+        {"event": 5, "data": []},
+        {"id": 5, "type": 5},
+        {"id": "evt", "type": "x"},
         {"id": "evt_\x00", "type": "payment_intent.succeeded", "data": {"object": {"id": "a\x00b"}}},
         {"event": "charge.success", "data": {"reference": "a\x00b", "amount": "x", "id": []}},
         {"event": "charge.completed", "data": {"tx_ref": "a\x00b", "amount": 10**40, "id": {}}},
-        {"event": "charge.success", "data": {"reference": "\ud800"}}, {"type": "x" * 5000, "id": "y" * 5000, "data": {}},
-    ]  # fmt: skip
+        {"event": "charge.success", "data": {"reference": "\ud800"}},
+        {"type": "x" * 5000, "id": "y" * 5000, "data": {}},
+    ]
     for document in strange:
         answered = await practice.deliver(*signatures[code](document))
         assert answered.status == 200, (document, answered.body)

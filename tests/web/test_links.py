@@ -62,8 +62,11 @@ async def test_from_link_to_paid(shared: Installation) -> None:
     await practice.settled(payment["id"], status="succeeded")
     one = (await practice.call("GET", f"/payment-links/{link['id']}")).body
     assert (one["status"], one["paymentsStarted"], one["paymentsSucceeded"], one["amountCaptured"]) == (
-        "paid", 1, 1, 1_500_000,
-    )  # fmt: skip
+        "paid",
+        1,
+        1,
+        1_500_000,
+    )
     # Whoever opens it now sees that it is paid, and cannot begin another.
     assert (await shared.call("GET", _path(practice, link))).headers["Location"] == begun.headers["Location"]
     assert (await _begin(practice, link, "eve@example.com")).headers["Location"] == begun.headers["Location"]
@@ -162,16 +165,27 @@ async def test_the_limit_holds_however_many_press_at_once(shared: Installation) 
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
-        ({"amount": 0}, "/amount"), ({"amount": 1.5}, "/amount"), ({"amount": "5"}, "/amount"),
-        ({"amount": 10**16}, "/amount"), ({"currency": "ngn"}, "/currency"), ({"currency": "XXX"}, "/currency"),
-        ({"description": ""}, "/description"), ({"description": "a\u0000b"}, "/description"),
-        ({"description": "x" * 501}, "/description"), ({"singleUse": "yes"}, "/singleUse"),
-        ({"expiresAt": "soon"}, "/expiresAt"), ({"expiresAt": "2027-01-01T00:00:00"}, "/expiresAt"),
-        ({"expiresAt": "0001-01-01T00:00:00+14:00"}, "/expiresAt"), ({"expiresAt": "9999-12-31T23:59:59-14:00"}, "/expiresAt"),
-        ({"expiresAt": "2020-01-01T00:00:00Z"}, "/expiresAt"), ({"expiresAt": "2999-01-01T00:00:00Z"}, "/expiresAt"),
-        ({"tip": 1}, "/tip"), ({"environment": "live"}, "/environment"), ({"reference": "x" * 201}, "/reference"),
+        ({"amount": 0}, "/amount"),
+        ({"amount": 1.5}, "/amount"),
+        ({"amount": "5"}, "/amount"),
+        ({"amount": 10**16}, "/amount"),
+        ({"currency": "ngn"}, "/currency"),
+        ({"currency": "XXX"}, "/currency"),
+        ({"description": ""}, "/description"),
+        ({"description": "a\u0000b"}, "/description"),
+        ({"description": "x" * 501}, "/description"),
+        ({"singleUse": "yes"}, "/singleUse"),
+        ({"expiresAt": "soon"}, "/expiresAt"),
+        ({"expiresAt": "2027-01-01T00:00:00"}, "/expiresAt"),
+        ({"expiresAt": "0001-01-01T00:00:00+14:00"}, "/expiresAt"),
+        ({"expiresAt": "9999-12-31T23:59:59-14:00"}, "/expiresAt"),
+        ({"expiresAt": "2020-01-01T00:00:00Z"}, "/expiresAt"),
+        ({"expiresAt": "2999-01-01T00:00:00Z"}, "/expiresAt"),
+        ({"tip": 1}, "/tip"),
+        ({"environment": "live"}, "/environment"),
+        ({"reference": "x" * 201}, "/reference"),
     ],
-)  # fmt: skip
+)
 async def test_bad_links_are_refused(shared: Installation, change: Json, pointer: str) -> None:
     practice = await Practice.make(shared, "paystack")
     before = await snapshot(shared, practice.id)

@@ -76,8 +76,13 @@ async def test_a_lost_answer_is_found_by_its_callback(shared: Installation) -> N
 
 async def misdelivered(practice: Practice, checkout_id: str, reference: str, shillings: int) -> None:
     """Somebody who knows our address says that this prompt was paid, and was of that attempt."""
-    call = {"CheckoutRequestID": checkout_id, "MerchantRequestID": "x", "ResultCode": 0, "ResultDesc": "ok",
-            "CallbackMetadata": {"Item": [{"Name": "Amount", "Value": shillings}]}}  # fmt: skip
+    call = {
+        "CheckoutRequestID": checkout_id,
+        "MerchantRequestID": "x",
+        "ResultCode": 0,
+        "ResultDesc": "ok",
+        "CallbackMetadata": {"Item": [{"Name": "Amount", "Value": shillings}]},
+    }
     url = practice.configuration["webhookUrl"].removeprefix(practice.house.url) + f"?reference={reference}"
     told = await practice.house.call("POST", url, raw=json.dumps({"Body": {"stkCallback": call}}).encode(), headers={})
     assert told.status == 200
@@ -126,8 +131,13 @@ async def test_a_made_up_callback_moves_nothing(shared: Installation) -> None:
     practice = await practice_of(shared)
     payment = await created(practice)
     [books] = await practice.books()
-    call = {"CheckoutRequestID": books["id"], "MerchantRequestID": "x", "ResultCode": 0, "ResultDesc": "ok",
-            "CallbackMetadata": {"Item": [{"Name": "Amount", "Value": 1500}]}}  # fmt: skip
+    call = {
+        "CheckoutRequestID": books["id"],
+        "MerchantRequestID": "x",
+        "ResultCode": 0,
+        "ResultDesc": "ok",
+        "CallbackMetadata": {"Item": [{"Name": "Amount", "Value": 1500}]},
+    }
     told = await practice.deliver(json.dumps({"Body": {"stkCallback": call}}).encode(), {})
     assert (told.status, told.body["ResultCode"], told.body["ResultDesc"]) == (200, 0, "Accepted")
     assert (await practice.payment(str(payment["id"])))["status"] == "processing"
@@ -166,9 +176,12 @@ async def test_what_nobody_signed_and_nobody_can_use_is_bounded(
 
 @pytest.mark.parametrize(
     ("given", "missing"),
-    [({}, ["passkey", "shortCode"]), ({"config": {}}, ["passkey", "shortCode"]),
-     ({"config": {"shortCode": "174379"}}, ["passkey"])],
-)  # fmt: skip
+    [
+        ({}, ["passkey", "shortCode"]),
+        ({"config": {}}, ["passkey", "shortCode"]),
+        ({"config": {"shortCode": "174379"}}, ["passkey"]),
+    ],
+)
 async def test_a_short_code_and_its_passkey_are_needed(
     shared: Installation, given: dict[str, object], missing: list[str]
 ) -> None:

@@ -241,10 +241,13 @@ async def _case(house: Installation, practice_id: int) -> str:
 
 def _places(document: Json, practice: Practice, payment: Json) -> dict[str, list[str]]:
     return {
-        "practiceId": [str(practice.id)], "paymentId": [payment["id"]], "code": ["stripe", "paystack", "flutterwave"],
-        "currency": ["NGN", "USD"], "clientToken": [payment["clientToken"]],
+        "practiceId": [str(practice.id)],
+        "paymentId": [payment["id"]],
+        "code": ["stripe", "paystack", "flutterwave"],
+        "currency": ["NGN", "USD"],
+        "clientToken": [payment["clientToken"]],
         "token": [practice.configuration["webhookUrl"].rpartition("/")[2]],
-    }  # fmt: skip
+    }
 
 
 async def test_campaign(house: Installation) -> None:
@@ -279,9 +282,13 @@ class Heard:
 
 
 def _campaign(
-    schema: Any, house: Installation, practice: Practice, places: dict[str, list[str]], spared: set[tuple[str, str]],
+    schema: Any,
+    house: Installation,
+    practice: Practice,
+    places: dict[str, list[str]],
+    spared: set[tuple[str, str]],
     heard: Heard,
-) -> None:  # fmt: skip
+) -> None:
     for result in schema.get_all_operations():
         operation = result.ok()
         if (operation.method, operation.path) in spared:
@@ -301,9 +308,12 @@ def _ask_much(
 
     @hypothesis.seed(SEED)
     @hypothesis.settings(
-        max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @hypothesis.given(case=strategy)
     def ask(case: Any) -> None:
         for name in case.path_parameters or {}:

@@ -183,10 +183,12 @@ async def test_news_that_name_only_the_capture_find_their_payment(shared: Instal
     assert (await practice.deliver(*told(practice, "PAYMENT.CAPTURE.REFUNDED", refund(capture)))).status == 200
     await practice.settled(first, amountRefunded=99)
     dispute = {
-        "dispute_id": "PP-D-27803", "status": "RESOLVED", "disputed_transactions": [{"seller_transaction_id": capture}],
+        "dispute_id": "PP-D-27803",
+        "status": "RESOLVED",
+        "disputed_transactions": [{"seller_transaction_id": capture}],
         "dispute_amount": {"currency_code": "USD", "value": "10.00"},
         "dispute_outcome": {"outcome_code": "RESOLVED_BUYER_FAVOUR"},
-    }  # fmt: skip
+    }
     assert (await practice.deliver(*told(practice, "CUSTOMER.DISPUTE.RESOLVED", dispute))).status == 200
     await practice.settled(first, amountLost=1_000, amountRefunded=99)
     assert (await practice.payment(payment["id"]))["amountRefunded"] == 0

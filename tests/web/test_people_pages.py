@@ -45,9 +45,9 @@ async def test_invited_changed_and_let_out(shared: Installation, kind: str) -> N
         path = f"{door}/people/{await _id(db, new)}"
         for seen in (listed, await browser.get(path), await browser.get(f"{door}/activity")):
             assert token not in seen.html  # shown once
-        came = await theirs.post(link.removeprefix(shared.till.desk.settings.public_url), {
-            "password": PASSWORD, "again": PASSWORD,
-        })  # fmt: skip
+        came = await theirs.post(
+            link.removeprefix(shared.till.desk.settings.public_url), {"password": PASSWORD, "again": PASSWORD}
+        )
         assert came.status == 303
         assert (await theirs.get(f"{door}/people")).status == 403  # viewers neither see nor invite
         assert said("people.browsers_now", n=1, when="").rstrip(".") in (await browser.get(path)).text
@@ -97,10 +97,13 @@ async def test_bad_invitations_change_nothing(shared: Installation) -> None:
     async with Browser(shared) as browser:
         await browser.sign_in(door, "pat@example.com")
         for fields, status, key in (
-            ({"email": "nobody"}, 422, "fault.not_an_email"), ({"email": ""}, 422, "fault.not_an_email"),
-            ({"email": "PAT@example.com"}, 409, "fault.duplicate_email"), ({"role": "king"}, 422, "fault.no_role"),
-            ({"name": "a\x07b"}, 422, "people.no_name"), ({"email": "a" * 250 + "@b.example"}, 422, "fault.not_an_email"),
-        ):  # fmt: skip
+            ({"email": "nobody"}, 422, "fault.not_an_email"),
+            ({"email": ""}, 422, "fault.not_an_email"),
+            ({"email": "PAT@example.com"}, 409, "fault.duplicate_email"),
+            ({"role": "king"}, 422, "fault.no_role"),
+            ({"name": "a\x07b"}, 422, "people.no_name"),
+            ({"email": "a" * 250 + "@b.example"}, 422, "fault.not_an_email"),
+        ):
             given = {"email": "new@example.com", "name": "New", "role": "viewer", **fields}
             seen = await browser.send(f"{door}/people", f"{door}/people", **given)
             assert (seen.status, part(key) in seen.text) == (status, True), (fields, seen.text)

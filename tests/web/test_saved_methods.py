@@ -230,10 +230,12 @@ PHONES = {"GHS": "0551234987", "XOF": "+225 07 08 09 10 11", "KES": "+254 712 34
 async def begun(practice: Practice, currency: str | None = None, provider: str | None = None) -> Json:
     usual, details = WALLETS[practice.code]
     made = await practice.create(
-        5_000, currency=currency or usual, paymentMethod="mobile_money",
+        5_000,
+        currency=currency or usual,
+        paymentMethod="mobile_money",
         methodDetails={"provider": provider} if provider else details,
         customer={"email": "ada@example.com", "phone": PHONES[currency or usual]},
-    )  # fmt: skip
+    )
     assert made.status == 201, made.body
     return dict(made.body)
 

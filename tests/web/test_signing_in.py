@@ -100,10 +100,13 @@ async def test_one_practice_is_not_another(shared: Installation) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": ""},
-        {"Origin": "", "Sec-Fetch-Site": "cross-site"}, {"Origin": "", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "", "Sec-Fetch-Site": "same-site"},
     ],
-)  # fmt: skip
+)
 async def test_forms_from_elsewhere_change_nothing(shared: Installation, headers: dict[str, str]) -> None:
     practice, door, email = await _staffed(shared)
     async with Browser(shared) as browser:
@@ -153,8 +156,10 @@ async def test_viewers_see_and_change_nothing(shared: Installation) -> None:
             assert seen.status == 200, path
             # Nothing to press but signing out; what a form would change is switched off.
             assert [a for a, f in seen.forms.items() if "form_token" in f and not a.endswith("/logout")] in (
-                [], [f"{door}/providers/paystack"], [f"{door}/providers/order"]
-            ), path  # fmt: skip
+                [],
+                [f"{door}/providers/paystack"],
+                [f"{door}/providers/order"],
+            ), path
         token = (await browser.get(f"{door}/payments")).forms[f"{door}/logout"]["form_token"][0]
         owner_token = (await browser.get("/owner")).forms["/owner/logout"]["form_token"][0]
         before = await snapshot(shared, practice.id)
@@ -243,8 +248,7 @@ async def test_choosing_and_changing_a_password(shared: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted",
-    ["https://evil.example", "//evil.example", "/owner", "/practice/999999/payments", "DOOR\\evil", "DOORx"],
+    "wanted", ["https://evil.example", "//evil.example", "/owner", "/practice/999999/payments", "DOOR\\evil", "DOORx"]
 )
 async def test_nobody_is_sent_elsewhere(shared: Installation, wanted: str) -> None:
     _, door, email = await _staffed(shared)

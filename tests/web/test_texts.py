@@ -48,18 +48,25 @@ def test_a_counted_text_has_exactly_the_plural_forms_of_its_language(file: str, 
 
 def test_the_forms_are_those_of_cldr() -> None:
     assert {one: plural_forms(one) for one in LANGUAGES} == {
-        "en": {"one", "other"}, "fr": {"one", "many", "other"}, "sw": {"one", "other"},
-    }  # fmt: skip
+        "en": {"one", "other"},
+        "fr": {"one", "many", "other"},
+        "sw": {"one", "other"},
+    }
 
 
 @pytest.mark.parametrize(
     ("language", "number", "form", "written"),
     [
-        ("en", 1, "one", "1"), ("en", 0, "other", "0"), ("en", 1234, "other", "1,234"),
-        ("fr", 0, "one", "0"), ("fr", 2, "other", "2"), ("fr", 1_000_000, "many", "1\u202f000\u202f000"),
-        ("sw", 1, "one", "1"), ("sw", 2, "other", "2"),
+        ("en", 1, "one", "1"),
+        ("en", 0, "other", "0"),
+        ("en", 1234, "other", "1,234"),
+        ("fr", 0, "one", "0"),
+        ("fr", 2, "other", "2"),
+        ("fr", 1_000_000, "many", "1\u202f000\u202f000"),
+        ("sw", 1, "one", "1"),
+        ("sw", 2, "other", "2"),
     ],
-)  # fmt: skip
+)
 def test_a_number_takes_its_form(language: str, number: int, form: str, written: str) -> None:
     text = texts(language)["overview.payments"]
     assert isinstance(text, Plural)
@@ -119,13 +126,22 @@ def test_no_typewriter_marks(file: str, language: str) -> None:
 @pytest.mark.parametrize(
     ("chosen", "accepted", "tag"),
     [
-        (None, "", "en"), (None, "xx, de;q=0.5", "en"), (None, "fr-CI,fr;q=0.9,en;q=0.8", "fr_CI"),
-        (None, "en;q=0.2, sw;q=0.9", "sw"), (None, "fr;q=0, sw;q=0.1", "sw"), (None, "en ; q=0.1 , fr ; q=0.7", "fr"),
-        ("fr", "en-NG", "fr"), ("fr", "en, fr-CI;q=0.1", "fr_CI"), ("xx", "sw", "sw"), ("", "*", "en"),
-        (None, "fr;q=nan, sw;q=2, en;q=x", "en"), (None, "../fr, FR-ci;q=0.4", "fr_CI"), (None, "en-ZZ", "en_US"),
+        (None, "", "en"),
+        (None, "xx, de;q=0.5", "en"),
+        (None, "fr-CI,fr;q=0.9,en;q=0.8", "fr_CI"),
+        (None, "en;q=0.2, sw;q=0.9", "sw"),
+        (None, "fr;q=0, sw;q=0.1", "sw"),
+        (None, "en ; q=0.1 , fr ; q=0.7", "fr"),
+        ("fr", "en-NG", "fr"),
+        ("fr", "en, fr-CI;q=0.1", "fr_CI"),
+        ("xx", "sw", "sw"),
+        ("", "*", "en"),
+        (None, "fr;q=nan, sw;q=2, en;q=x", "en"),
+        (None, "../fr, FR-ci;q=0.4", "fr_CI"),
+        (None, "en-ZZ", "en_US"),
         (None, ",".join(["de"] * 20) + ",fr", "en"),
     ],
-)  # fmt: skip
+)
 def test_the_language_of_a_reader(chosen: str | None, accepted: str, tag: str) -> None:
     assert str(locale_of(chosen, accepted)) == tag
     assert str(words_for(chosen, accepted).locale) == tag

@@ -64,9 +64,13 @@ async def refunded(house: Installation, amount: Any) -> tuple[Practice, Json]:
     await practice.deliver(*practice.delivery())
     payment = await practice.settled(payment_id, status="succeeded")
     data = {
-        "status": "processed", "transaction_reference": payment["attempts"][0]["reference"], "refund_reference": "R-1",
-        "amount": amount, "currency": "NGN", "domain": "test",
-    }  # fmt: skip
+        "status": "processed",
+        "transaction_reference": payment["attempts"][0]["reference"],
+        "refund_reference": "R-1",
+        "amount": amount,
+        "currency": "NGN",
+        "domain": "test",
+    }
     event = {"event": "refund.processed", "data": data}
     assert (await practice.deliver(*paystack_signed(practice.keys["secretKey"], event))).status == 200
     return practice, await practice.payment(payment_id)
@@ -79,9 +83,14 @@ async def test_a_dispute_is_decided_once_and_not_by_a_word_that_nobody_knows(sha
     payment = await practice.settled(payment_id, status="succeeded")
     about = {"reference": payment["attempts"][0]["reference"], "amount": 500_000, "currency": "NGN"}
     for kind, resolution, lost in (
-        ("create", None, 0), ("remind", None, 0), ("resolve", None, 0), ("resolve", "split", 0),
-        ("resolve", "merchant-accepted", 500_000), ("resolve", "declined", 500_000), ("resolve", "split", 500_000),
-    ):  # fmt: skip
+        ("create", None, 0),
+        ("remind", None, 0),
+        ("resolve", None, 0),
+        ("resolve", "split", 0),
+        ("resolve", "merchant-accepted", 500_000),
+        ("resolve", "declined", 500_000),
+        ("resolve", "split", 500_000),
+    ):
         data = {"id": 77, "currency": "NGN", "refund_amount": 500_000, "transaction": about, "resolution": resolution}
         event = {"event": f"charge.dispute.{kind}", "data": {**data, "domain": "test"}}
         assert (await practice.deliver(*paystack_signed(practice.keys["secretKey"], event))).status == 200

@@ -55,9 +55,16 @@ async def test_a_case_is_put_away_with_a_note_by_an_admin_only(shared: Installat
     db, desk, door = await practice.db, shared.till.desk, f"/practice/{practice.id}/waiting"
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(desk.world), practice.id, Environment.sandbox, "notice", "event-1", None,
-            {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}}, desk.world.now(),
-        )  # fmt: skip
+            tx,
+            new_id(desk.world),
+            practice.id,
+            Environment.sandbox,
+            "notice",
+            "event-1",
+            None,
+            {"type": "<b>transfer.failed</b>", "ours": {"amount": 12345}},
+            desk.world.now(),
+        )
     [case] = await cases.listed(db)
     await person(shared, db, "pat@example.com")
     await person(shared, db, "vic@example.com", role="viewer")
@@ -116,9 +123,16 @@ async def lost_prompt(house: Installation) -> tuple[Practice, str, str, str]:
     db, world = await practice.db, house.till.desk.world
     async with db.transaction() as tx:
         webhook_events.open_case(
-            tx, new_id(world), practice.id, Environment.sandbox, "unresolved", attempt, made.body["id"],
-            {"attempt": attempt}, world.now(),
-        )  # fmt: skip
+            tx,
+            new_id(world),
+            practice.id,
+            Environment.sandbox,
+            "unresolved",
+            attempt,
+            made.body["id"],
+            {"attempt": attempt},
+            world.now(),
+        )
     [case] = await cases.listed(db)
     return practice, made.body["id"], attempt, case.id
 

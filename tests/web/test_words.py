@@ -18,10 +18,7 @@ from polytill.web.console.texts import LANGUAGES, Told, words_for
 from tests.house.reading import modules
 
 # Said to programs alone: by the API, to a provider, or on the payers' pages, which have texts of their own.
-TO_PROGRAMS = {
-    "already_removed", "bad_signature", "nothing_wanted", "payment_changed",
-    "no_provider_for_currency",
-}  # fmt: skip
+TO_PROGRAMS = {"already_removed", "bad_signature", "nothing_wanted", "payment_changed", "no_provider_for_currency"}
 SAYS = {"Conflict", "Forbidden", "Invalid", "invalid", "NotNow", "NotFound", "TooMany", "FieldError"}
 
 
@@ -42,8 +39,11 @@ def reasons() -> Iterator[tuple[str, str]]:
 def test_every_closed_reason_has_its_text(language: str) -> None:
     words, found = words_for(language, ""), set(reasons())
     assert len(found) > 40
-    assert [f"{name} ({module})" for name, module in sorted(found)
-            if name not in TO_PROGRAMS and not words.has(f"fault.{name}")] == []  # fmt: skip
+    assert [
+        f"{name} ({module})"
+        for name, module in sorted(found)
+        if name not in TO_PROGRAMS and not words.has(f"fault.{name}")
+    ] == []
     assert {name for name in WHY if not words.has(f"why.{name}")} == set()
     assert {name for name in EXCLUDED if not words.has(f"excluded.{name}")} == set()
 
@@ -54,25 +54,46 @@ UGANDAN = {"customer_fields": frozenset({"phone"}), "phone": Phone("+25671234567
 def candidate(**more: object) -> Candidate:
     terms = CurrencySupport("NGN", min_amount=5_000, max_amount=100_000)
     values = {
-        "code": "paystack", "name": "Paystack", "config_id": 1, "environment": Environment.sandbox, "is_enabled": True,
-        "catalog_status": "active", "handler_missing": None, "practice_currencies": frozenset({"NGN"}),
-        "support": terms, "methods": frozenset({"card"}), "captures_manually": False,
+        "code": "paystack",
+        "name": "Paystack",
+        "config_id": 1,
+        "environment": Environment.sandbox,
+        "is_enabled": True,
+        "catalog_status": "active",
+        "handler_missing": None,
+        "practice_currencies": frozenset({"NGN"}),
+        "support": terms,
+        "methods": frozenset({"card"}),
+        "captures_manually": False,
         "customer_fields": lambda *_: CustomerFields(("phone",), phone_countries=("KE",)),
-        "is_default": False, "priority": 0, "catalog_priority": 0,
-    }  # fmt: skip
+        "is_default": False,
+        "priority": 0,
+        "catalog_priority": 0,
+    }
     return Candidate(**{**values, **more})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("of", "wanted"),
     [
-        ({"is_enabled": False}, {}), ({"catalog_status": "inactive"}, {}), ({"handler_missing": "None."}, {}),
-        ({}, {"environment": Environment.production}), ({}, {"currency": "USD"}), ({"support": None}, {}),
-        ({}, {"payment_method": "pix"}), ({}, {"capture": "manual"}), ({}, {"saved_method": "/savedMethod"}),
-        ({}, {"details": {}}), ({}, UGANDAN), ({}, {"customer_fields": frozenset()}), ({}, {"amount": 1}),
-        ({}, {"amount": 10**9}), ({}, {"provider_code": "stripe"}), ({}, {}),
+        ({"is_enabled": False}, {}),
+        ({"catalog_status": "inactive"}, {}),
+        ({"handler_missing": "None."}, {}),
+        ({}, {"environment": Environment.production}),
+        ({}, {"currency": "USD"}),
+        ({"support": None}, {}),
+        ({}, {"payment_method": "pix"}),
+        ({}, {"capture": "manual"}),
+        ({}, {"saved_method": "/savedMethod"}),
+        ({}, {"details": {}}),
+        ({}, UGANDAN),
+        ({}, {"customer_fields": frozenset()}),
+        ({}, {"amount": 1}),
+        ({}, {"amount": 10**9}),
+        ({}, {"provider_code": "stripe"}),
+        ({}, {}),
     ],
-)  # fmt: skip
+)
 def test_whoever_is_out_is_out_for_a_reason_that_can_be_said(of: dict[str, object], wanted: dict[str, object]) -> None:
     found = route([candidate(**of)], Wanted(**{"currency": "NGN", **wanted}))  # type: ignore[arg-type]
     assert found.why in WHY

@@ -30,11 +30,7 @@ from polytill.domain.errors import Invalid, PolytillError
 from polytill.web import logs
 
 app = typer.Typer(
-    name="polytill",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    name="polytill", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.add_typer(practices_app, name="practices")
 app.add_typer(cases_app, name="cases")
@@ -106,9 +102,7 @@ def main() -> None:
 
 
 @app.command()
-def serve(
-    bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by default")] = "",
-) -> None:
+def serve(bind: Annotated[str, typer.Option(help="host:port; POLYTILL_BIND by default")] = "") -> None:
     """Serve the HTTP API and the pages.
 
     Run `polytill migrate` first. On SQLite the worker runs inside this process. On PostgreSQL run `polytill worker`
@@ -140,9 +134,13 @@ def serve(
                         f"POLYTILL_METRICS_BIND: {settings.metrics_bind} cannot be used ({reason}). Choose another address."
                     )
             config = uvicorn.Config(
-                service, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=30,
+                service,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=30,
                 limit_concurrency=files.connections(),  # beyond it 503, because accepting would fail
-            )  # fmt: skip
+            )
             console.print(f"Serving on http://{place}", highlight=False)
             async with _jobs(till) if embeds else nullcontext():
                 await uvicorn.Server(config).serve(sockets)

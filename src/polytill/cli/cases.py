@@ -50,8 +50,7 @@ def cases_resolve(
     case: Annotated[str, typer.Argument(help="The case's id")],
     action: Annotated[str, typer.Argument(help=ACTIONS)],
     note: Annotated[
-        str,
-        typer.Option(help="How you know, or what you did; required except for `look_up` and `refund_excess`"),
+        str, typer.Option(help="How you know, or what you did; required except for `look_up` and `refund_excess`")
     ] = "",
     transaction: Annotated[
         str, typer.Option(help="The provider's transaction id or receipt number; required for `mark_paid`")

@@ -29,10 +29,15 @@ def practices_create(
     with console.status("Creating the practice's database …"):
         entry, key = opened(
             lambda till: till.create_practice(
-                name, currency.upper(), cluster=cluster, country=country.upper() if country else None,
-                time_zone=time_zone, external_id=external_id, actor="cli",
+                name,
+                currency.upper(),
+                cluster=cluster,
+                country=country.upper() if country else None,
+                time_zone=time_zone,
+                external_id=external_id,
+                actor="cli",
             )
-        )  # fmt: skip
+        )
     place = ", ".join(part for part in (entry.default_currency, entry.country, entry.time_zone) if part)
     console.print(f"Practice {entry.id}: {entry.name} ({place})", highlight=False)
     console.print(f"Key (shown once): {key}", highlight=False, soft_wrap=True)
@@ -54,9 +59,16 @@ def practices_list(
     table = Table("id", "external id", "name", "currency", "time zone", "cluster", "database", "state", "schema")
     for e in opened(read):
         table.add_row(
-            str(e.id), e.external_id or "", e.name, e.default_currency, e.time_zone, e.cluster, e.database_name, e.state,
+            str(e.id),
+            e.external_id or "",
+            e.name,
+            e.default_currency,
+            e.time_zone,
+            e.cluster,
+            e.database_name,
+            e.state,
             e.schema_version,
-        )  # fmt: skip
+        )
     console.print(table)
 
 

@@ -72,9 +72,14 @@ TIME_ZONE_OF: dict[str, str] = {
 COUNTRIES = frozenset(TIME_ZONE_OF)
 # Currencies of several countries. The code of any other currency starts with the code of its country.
 _SHARED_CURRENCIES = {
-    "EUR": "UTC", "USD": "UTC", "XPF": "UTC", "XCG": "America/Curacao",
-    "XOF": "Africa/Abidjan", "XAF": "Africa/Douala", "XCD": "America/Port_of_Spain",
-}  # fmt: skip
+    "EUR": "UTC",
+    "USD": "UTC",
+    "XPF": "UTC",
+    "XCG": "America/Curacao",
+    "XOF": "Africa/Abidjan",
+    "XAF": "Africa/Douala",
+    "XCD": "America/Port_of_Spain",
+}
 _NO_PLACES = frozenset({"Factory"})  # a name in the database that is no time zone
 
 

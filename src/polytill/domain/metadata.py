@@ -14,11 +14,18 @@ MAX_ENTRIES, MAX_METADATA_NAME, MAX_METADATA_VALUE = 20, 40, 500
 # that the provider itself writes into what it returns.
 RESERVED = frozenset(
     {
-        "payment_id", "attempt_id",
-        "cancel_action", "custom_fields", "custom_filters", "referrer",  # Paystack
-        "authorization", "originatoramount", "preauthorize", "sidenote",  # Flutterwave v3
+        "payment_id",
+        "attempt_id",
+        "cancel_action",
+        "custom_fields",
+        "custom_filters",
+        "referrer",  # Paystack
+        "authorization",
+        "originatoramount",
+        "preauthorize",
+        "sidenote",  # Flutterwave v3
     }
-)  # fmt: skip
+)
 
 
 def read_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:

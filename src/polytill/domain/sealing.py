@@ -56,9 +56,7 @@ class DataKey:
         self._aead = AESGCM(key)
 
     def _bound(self, place: Place) -> bytes:
-        parts = (
-            str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version),
-        )  # fmt: skip
+        parts = (str(self.practice_id), place.table, place.row, place.field, place.environment, str(place.version))
         # A length before each part, so that no two places have the same encoding.
         return b"".join([len(part).to_bytes(2, "big") + part.encode() for part in parts])
 

@@ -170,9 +170,8 @@ class Desk:
 
     def _catalog_as_known(self, known: dict[str, ProviderEntry]) -> dict[str, ProviderEntry]:
         changed = [
-            code for code in known
-            if self.opening.watch.changed_since("provider", code, self._catalog_generation)
-        ]  # fmt: skip
+            code for code in known if self.opening.watch.changed_since("provider", code, self._catalog_generation)
+        ]
         return {**known, **{code: replace(known[code], status="inactive") for code in changed}} if changed else known
 
     def forget_catalog(self) -> None:

@@ -22,24 +22,37 @@ from polytill.storage.units import Unit
 
 
 def tell(
-    desk: Desk, unit: Writes, payment: Payment, kind: str, data: dict[str, Any] | None = None,
+    desk: Desk,
+    unit: Writes,
+    payment: Payment,
+    kind: str,
+    data: dict[str, Any] | None = None,
     unless_case: tuple[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Add an event about a payment to the unit that makes it true.
 
     ``unless_case``: kind and subject of the case that the same unit opens. No event is added if that case exists.
     """
     content = {
-        "paymentId": payment.id, "number": payment.number, "reference": payment.reference,
-        "currency": payment.currency, **(data or {}),
-    }  # fmt: skip
+        "paymentId": payment.id,
+        "number": payment.number,
+        "reference": payment.reference,
+        "currency": payment.currency,
+        **(data or {}),
+    }
     tell_practice(desk, unit, payment.practice_id, payment.environment, kind, content, payment.id, unless_case)
 
 
 def tell_practice(
-    desk: Desk, unit: Writes, practice_id: int, environment: Environment, kind: str, data: dict[str, Any],
-    payment_id: str | None = None, unless_case: tuple[str, str] | None = None,
-) -> None:  # fmt: skip
+    desk: Desk,
+    unit: Writes,
+    practice_id: int,
+    environment: Environment,
+    kind: str,
+    data: dict[str, Any],
+    payment_id: str | None = None,
+    unless_case: tuple[str, str] | None = None,
+) -> None:
     """Add an event of a practice to the unit that makes it true."""
     event = Event(new_id(desk.world), practice_id, environment, kind, payment_id, data, desk.world.now())
     events.append(unit, event, unless_case)
@@ -48,9 +61,16 @@ def tell_practice(
 def open_case(desk: Desk, unit: Writes, payment: Payment, kind: str, subject: str, detail: dict[str, Any]) -> None:
     """Open a review case about a payment, once per kind and subject, in the unit that makes it true."""
     webhook_events.open_case(
-        unit, new_id(desk.world), payment.practice_id, payment.environment, kind, subject, payment.id, detail,
+        unit,
+        new_id(desk.world),
+        payment.practice_id,
+        payment.environment,
+        kind,
+        subject,
+        payment.id,
+        detail,
         desk.world.now(),
-    )  # fmt: skip
+    )
 
 
 def open_currency_case(

@@ -37,9 +37,14 @@ class Listing:
 
 
 async def listed(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, verb: str, since: datetime,
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    environment: Environment,
+    verb: str,
+    since: datetime,
     until: datetime,
-) -> Listing | None:  # fmt: skip
+) -> Listing | None:
     """All entries of a period, by all keys. None if the provider lists nothing, or a request by one key set failed."""
     found = Listing()
     for credentials in _worth_asking(desk, db, configuration, environment):

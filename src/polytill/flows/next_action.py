@@ -38,9 +38,14 @@ def open_action(db: PracticeDb, attempt: Attempt) -> NextAction | None:
     values += [None] * (7 - len(values))  # older versions sealed fewer values
     kind, url, token, instructions, wants, offline, continuation = values
     return NextAction(
-        NextKind(kind), url, Secret(token) if token else None, instructions, Wants(wants) if wants else None,
-        PayOffline(**offline) if offline else None, continuation,
-    )  # fmt: skip
+        NextKind(kind),
+        url,
+        Secret(token) if token else None,
+        instructions,
+        Wants(wants) if wants else None,
+        PayOffline(**offline) if offline else None,
+        continuation,
+    )
 
 
 def charges_at_once(payment: Payment) -> bool:

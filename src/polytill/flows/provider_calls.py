@@ -13,15 +13,7 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_WON, Environment
 from polytill.flows.context import Desk, log
-from polytill.flows.handler_guard import (
-    answered_wrongly,
-    clean,
-    declared,
-    handler_failed,
-    listed,
-    own_copy,
-    understood,
-)
+from polytill.flows.handler_guard import answered_wrongly, clean, declared, handler_failed, listed, own_copy, understood
 from polytill.flows.next_action import charges_at_once
 from polytill.providers.contained import ends_only_itself
 from polytill.providers.contract import (
@@ -111,9 +103,13 @@ async def handler_of(desk: Desk, attempt: Attempt) -> type[Handler] | None:
 
 
 def build(
-    desk: Desk, db: PracticeDb, entry: ProviderEntry, configuration: Configuration, credentials: CredentialSet,
+    desk: Desk,
+    db: PracticeDb,
+    entry: ProviderEntry,
+    configuration: Configuration,
+    credentials: CredentialSet,
     for_delivery: bool = False,
-) -> Handler | NotSent:  # fmt: skip
+) -> Handler | NotSent:
     """A handler for one set of credentials. ``NotSent`` if keys must not be sent to the address in the catalog.
 
     Only a handler that verifies a webhook gets the webhook secrets.
@@ -129,10 +125,14 @@ def build(
         )
     opened = open_credentials(db.data_key, configuration.provider_code, credentials)
     config = ProviderConfig(
-        opened.environment, base_url, opened.public_key, opened.secret_key,
-        webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (), opened.config,
+        opened.environment,
+        base_url,
+        opened.public_key,
+        opened.secret_key,
+        webhook_secrets(desk, db, cls, configuration, credentials.environment) if for_delivery else (),
+        opened.config,
         hook_url(desk, configuration.hook_token),
-    )  # fmt: skip
+    )
     try:
         return cls(config, desk.http, desk.world)
     except BaseException as error:
@@ -195,9 +195,13 @@ async def _run(handler: Handler, verb: str, *args: Any) -> tuple[Any, BaseExcept
 
 
 async def detach(
-    desk: Desk, db: PracticeDb, config_id: int, version: int | None, environment: Environment,
+    desk: Desk,
+    db: PracticeDb,
+    config_id: int,
+    version: int | None,
+    environment: Environment,
     params: DetachSavedMethodParams,
-) -> Detachment:  # fmt: skip
+) -> Detachment:
     """Detach a saved method with the keys that saved it; if those are deleted or rejected, with the current ones."""
     if work_is_open():
         raise TransactionOpen
@@ -254,9 +258,12 @@ async def fetched(desk: Desk, db: PracticeDb, attempt: Attempt, hinted_id: str |
     """The provider's own current answer about a payment. ``hinted_id``: its id in a webhook or a listing."""
     payment = await payments.by_id(db, attempt.payment_id)
     params = ConfirmPaymentParams(
-        attempt.id, attempt.provider_transaction_id or hinted_id, Money(attempt.amount, attempt.currency),
-        only_ask=attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON, direct=payment is not None and charges_at_once(payment),
-    )  # fmt: skip
+        attempt.id,
+        attempt.provider_transaction_id or hinted_id,
+        Money(attempt.amount, attempt.currency),
+        only_ask=attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON,
+        direct=payment is not None and charges_at_once(payment),
+    )
     return await call_for(desk, db, attempt, "confirm_payment", params)
 
 
@@ -334,9 +341,15 @@ async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, v
 
 
 async def listing_page(
-    desk: Desk, db: PracticeDb, configuration: Configuration, credentials: CredentialSet, verb: str, since: datetime,
-    until: datetime, cursor: str | None,
-) -> Page[Any] | NotSent | Unknown | None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    credentials: CredentialSet,
+    verb: str,
+    since: datetime,
+    until: datetime,
+    cursor: str | None,
+) -> Page[Any] | NotSent | Unknown | None:
     """One page of the provider's listing, by one set of keys. None if it lists nothing, or its answer is invalid."""
     if work_is_open():
         raise TransactionOpen

@@ -36,9 +36,15 @@ PENDING_AFTER = timedelta(days=3)
 
 
 async def noted_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, refund: Refund, outcome: Outcome, is_known: bool, asked: bool,
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    refund: Refund,
+    outcome: Outcome,
+    is_known: bool,
+    asked: bool,
     decided: OperatorCase | None,
-) -> Callable[[Unit], None]:  # fmt: skip
+) -> Callable[[Unit], None]:
     """The step that opens or closes a refund's case, for the unit that settles the refund.
 
     ``is_known``: the refund's state changes now. ``asked``: a lookup did not change the state. ``decided``: a case that
@@ -116,9 +122,15 @@ def asked_next(now: datetime, next_at: datetime | None, unclear_since: datetime 
 
 
 async def noted_attempt(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, becomes: Attempt | None, outcome: Outcome,
-    asked: bool, decided: OperatorCase | None,
-) -> Callable[[Unit], None]:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    becomes: Attempt | None,
+    outcome: Outcome,
+    asked: bool,
+    decided: OperatorCase | None,
+) -> Callable[[Unit], None]:
     """``noted_refund`` for an attempt that becomes ``becomes`` (None: no change). ``asked``: a lookup did not change
     the state. A pending attempt gets a case, too: three days after its payment was due, or if the provider's answers
     cannot be understood for most of an hour."""
@@ -132,9 +144,8 @@ async def noted_attempt(
         said = with_last_words(attempt, outcome, now)
         since = said.unclear_since or now
         return await _noted(
-            desk, db, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False,
-            now - since >= UNCLEAR_AFTER,
-        )  # fmt: skip
+            desk, db, payment, f"{attempt.id}:unclear", _evidence(said, since, now), False, now - since >= UNCLEAR_AFTER
+        )
     understood = attempt.unclear_since is not None and (is_known or not isinstance(outcome, Unknown | NotSent))
     subject = f"{attempt.id}:unclear"
     steps = [await _noted(desk, db, payment, subject, {}, True, False, decided)] if understood else []
@@ -155,11 +166,17 @@ async def noted_attempt(
 def _evidence(attempt: Attempt, since: datetime, now: datetime) -> dict[str, Any]:
     """The facts that a person needs to ask the provider: its answer, the subject, number and times of the lookups."""
     return {
-        "attempt": attempt.id, "since": wire_time(since), "provider": attempt.provider_code,
-        "transaction": attempt.provider_transaction_id, "reason": attempt.reason, "code": attempt.raw_code,
-        "message": attempt.detail, "created": wire_time(attempt.created_at), "lookups": attempt.lookups + 1,
+        "attempt": attempt.id,
+        "since": wire_time(since),
+        "provider": attempt.provider_code,
+        "transaction": attempt.provider_transaction_id,
+        "reason": attempt.reason,
+        "code": attempt.raw_code,
+        "message": attempt.detail,
+        "created": wire_time(attempt.created_at),
+        "lookups": attempt.lookups + 1,
         "last_asked": wire_time(now),
-    }  # fmt: skip
+    }
 
 
 async def _evidence_of(
@@ -171,16 +188,28 @@ async def _evidence_of(
     else:
         own = {"amount": row.amount, "type": row.kind, "reason": row.reason}
     return {
-        what: row.id, "since": wire_time(since), "provider": await refunds.provider_of(db, row), **own,
-        "code": row.raw_code, "message": row.detail, "created": wire_time(row.created_at),
-        "lookups": row.lookups + 1, "last_asked": wire_time(now),
-    }  # fmt: skip
+        what: row.id,
+        "since": wire_time(since),
+        "provider": await refunds.provider_of(db, row),
+        **own,
+        "code": row.raw_code,
+        "message": row.detail,
+        "created": wire_time(row.created_at),
+        "lookups": row.lookups + 1,
+        "last_asked": wire_time(now),
+    }
 
 
 async def _noted(
-    desk: Desk, db: PracticeDb, payment: Payment, subject: str, detail: dict[str, Any], is_known: bool, is_long: bool,
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    subject: str,
+    detail: dict[str, Any],
+    is_known: bool,
+    is_long: bool,
     decided: OperatorCase | None = None,
-) -> Callable[[Unit], None]:  # fmt: skip
+) -> Callable[[Unit], None]:
     now = desk.world.now()
     known = await cases.listed(db, kind=UNRESOLVED, subject=subject) if is_known else []
     # A unit must write each row once: of two writes PostgreSQL keeps one.
@@ -192,8 +221,15 @@ async def _noted(
         if not is_known and is_long:
             tell(desk, unit, payment, "payment.unresolved", detail, unless_case=(UNRESOLVED, subject))
             webhook_events.open_case(
-                unit, new_id(desk.world), payment.practice_id, payment.environment, UNRESOLVED, subject, payment.id,
-                detail, now,
-            )  # fmt: skip
+                unit,
+                new_id(desk.world),
+                payment.practice_id,
+                payment.environment,
+                UNRESOLVED,
+                subject,
+                payment.id,
+                detail,
+                now,
+            )
 
     return add

@@ -192,9 +192,7 @@ def verbs(handler: type[Handler]) -> Iterator[str]:
             yield f"{verb} needs {other} beside it: what was started could not be ended or found again"
 
 
-OTHER_CALLS = (
-    "lookup_refund", "continue_payment", "save_method", "list_refunds", "fetch_webhook_key",
-)  # fmt: skip
+OTHER_CALLS = ("lookup_refund", "continue_payment", "save_method", "list_refunds", "fetch_webhook_key")
 
 
 def repeats(handler: type[Handler]) -> Iterator[str]:
@@ -253,5 +251,15 @@ def answers(handler: type[Handler]) -> Iterator[str]:
 
 
 CHECKS: tuple[Check, ...] = (
-    code_and_name, catalog_entry, hosts, keys, config_schema, currencies, verbs, repeats, customer_needs, methods, answers,
-)  # fmt: skip
+    code_and_name,
+    catalog_entry,
+    hosts,
+    keys,
+    config_schema,
+    currencies,
+    verbs,
+    repeats,
+    customer_needs,
+    methods,
+    answers,
+)

@@ -26,15 +26,7 @@ from polytill.providers.contract import (
     RefundParams,
     WebhookProof,
 )
-from polytill.providers.outcomes import (
-    JsonObject,
-    NeedsAction,
-    NextAction,
-    NextKind,
-    Outcome,
-    PayOffline,
-    Succeeded,
-)
+from polytill.providers.outcomes import JsonObject, NeedsAction, NextAction, NextKind, Outcome, PayOffline, Succeeded
 
 # ── Facts ──
 
@@ -124,8 +116,10 @@ class ManualProvider(Handler):
         else:
             text = f"Transfer {sum_text} to {account}. Give the payment number as the reference: {code}."
             offline = PayOffline(
-                bank=told.get("bank"), account_number=account, account_name=told.get("accountName"),
+                bank=told.get("bank"),
+                account_number=account,
+                account_name=told.get("accountName"),
                 transfer_reference=code,
-            )  # fmt: skip
+            )
         text = " ".join(part for part in (told.get("instructions"), text) if part)
         return NeedsAction(NextAction(NextKind.instructions, instructions=text, offline=offline), amount, reference)

@@ -22,14 +22,7 @@ from aiohttp import web
 
 from polytill.simulator.books import Account, DisputeStory, Json, Transaction, iso_time
 from polytill.simulator.deliveries import Hook, is_loopback
-from polytill.simulator.faults import (
-    CALL_FAULTS,
-    DEFAULT_DELAYS,
-    OPERATIONS,
-    WEBHOOK_FAULTS,
-    Fault,
-    to_response,
-)
+from polytill.simulator.faults import CALL_FAULTS, DEFAULT_DELAYS, OPERATIONS, WEBHOOK_FAULTS, Fault, to_response
 from polytill.simulator.network import Network
 from polytill.simulator.wire import json_answer, problem
 
@@ -217,11 +210,15 @@ async def _dispute(network: Network, request: web.Request) -> web.Response:
     body = await _read(request)
     outcome = body.choice("outcome", ("open", "won", "lost", "closed"))
     story = DisputeStory(
-        body.choice("kind", ("chargeback", "inquiry"), "chargeback"), body.integer("amount", 1, 10**15),
-        body.text("reason", needed=False), body.flag("bare") or False,
-        body.flag("withRefund") or False, body.flag("withReversal") or False,
-        body.flag("showsMoney") or False, body.flag("again") or False,
-    )  # fmt: skip
+        body.choice("kind", ("chargeback", "inquiry"), "chargeback"),
+        body.integer("amount", 1, 10**15),
+        body.text("reason", needed=False),
+        body.flag("bare") or False,
+        body.flag("withRefund") or False,
+        body.flag("withReversal") or False,
+        body.flag("showsMoney") or False,
+        body.flag("again") or False,
+    )
     account, tx = _find(network, request, body)
     body.done()
     if not tx.captured:
@@ -314,11 +311,7 @@ async def _add_hook(network: Network, request: web.Request) -> web.Response:
     if not network.providers[name].well_formed(account):
         raise _Bad(400, "invalid_member", f"'account' must be a well-formed secret key of {name}")
     if not is_loopback(url):
-        raise _Bad(
-            400,
-            "not_loopback",
-            "'url' must be an http address of this machine: nothing is delivered elsewhere",
-        )
+        raise _Bad(400, "not_loopback", "'url' must be an http address of this machine: nothing is delivered elsewhere")
     if not secret and name not in ("paystack", "mpesa"):
         raise _Bad(400, "missing_member", "'secret' is missing")
     network.account(name, account)

@@ -15,8 +15,12 @@ def append(
     """Add one entry: ``actor`` did ``action`` to ``subject``."""
     unit.add(
         "INSERT INTO audit_log (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
-        now, actor, action, subject, json_text(detail),
-    )  # fmt: skip
+        now,
+        actor,
+        action,
+        subject,
+        json_text(detail),
+    )
 
 
 async def count(db: OwnerDb | PracticeDb, subject: str) -> int:

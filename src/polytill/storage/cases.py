@@ -49,9 +49,13 @@ async def by_id(db: PracticeDb, case_id: str) -> OperatorCase | None:
 
 
 async def listed(
-    db: PracticeDb, state: str | None = "open", kind: str | None = None, before: str | None = None, limit: int = 50,
+    db: PracticeDb,
+    state: str | None = "open",
+    kind: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
     subject: str | None = None,
-) -> list[OperatorCase]:  # fmt: skip
+) -> list[OperatorCase]:
     """Cases, newest first (ids are ordered by time)."""
     where: list[str] = []
     args: list[Any] = []
@@ -82,8 +86,9 @@ def update(unit: Writes, case: OperatorCase, detail: dict[str, Any]) -> None:
     """Write the current evidence into an open case."""
     unit.add(
         "UPDATE operator_cases SET detail = $2 WHERE id = $1 AND state = 'open'",
-        case.id, json_text({**case.detail, **detail}),
-    )  # fmt: skip
+        case.id,
+        json_text({**case.detail, **detail}),
+    )
 
 
 def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None) -> None:
@@ -94,8 +99,9 @@ def reopen(unit: Writes, case: OperatorCase, seen: dict[str, Any] | None = None)
     unit.add(
         "UPDATE operator_cases SET state = 'open', detail = $2, resolved_at = NULL, resolved_by = NULL"
         " WHERE id = $1 AND state = 'resolved'",
-        case.id, json_text(detail),
-    )  # fmt: skip
+        case.id,
+        json_text(detail),
+    )
 
 
 async def same_accounts(db: PracticeDb) -> list[dict[str, int]]:

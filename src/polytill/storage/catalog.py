@@ -104,8 +104,10 @@ async def insert(tx: Tx, entry: ProviderEntry, now: datetime) -> int:
         " priority, integration_type, handler_module, created_at, updated_at, created_by)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
         " $21, $22) RETURNING id",
-        *_values(entry), now, entry.created_by,
-    )  # fmt: skip
+        *_values(entry),
+        now,
+        entry.created_by,
+    )
     assert row is not None
     entry.id = int(row["id"])
     for support in entry.currencies.values():
@@ -122,8 +124,10 @@ def update(unit: Writes, entry: ProviderEntry, now: datetime) -> None:
         " requires_secret_key = $13, requires_webhook_secret = $14, config_schema = $15, status = $16,"
         " is_default = $17, priority = $18, integration_type = $19, handler_module = $20, updated_at = $21"
         " WHERE code = $1",
-        *_values(entry), now, expect=1,
-    )  # fmt: skip
+        *_values(entry),
+        now,
+        expect=1,
+    )
 
 
 def put_currency(unit: Writes, provider_id: int, support: CurrencySupport, now: datetime) -> None:
@@ -136,17 +140,25 @@ def put_currency(unit: Writes, provider_id: int, support: CurrencySupport, now: 
         " transaction_fee_percent = excluded.transaction_fee_percent,"
         " transaction_fee_fixed = excluded.transaction_fee_fixed, min_amount = excluded.min_amount,"
         " max_amount = excluded.max_amount, is_active = excluded.is_active, updated_at = excluded.updated_at",
-        provider_id, support.currency_code, support.is_recommended, support.transaction_fee_percent,
-        support.transaction_fee_fixed, support.min_amount, support.max_amount, support.is_active, now,
-    )  # fmt: skip
+        provider_id,
+        support.currency_code,
+        support.is_recommended,
+        support.transaction_fee_percent,
+        support.transaction_fee_fixed,
+        support.min_amount,
+        support.max_amount,
+        support.is_active,
+        now,
+    )
 
 
 def remove_currency(unit: Writes, provider_id: int, currency_code: str) -> None:
     """Delete a provider's terms for a currency."""
     unit.add(
         "DELETE FROM provider_currency_support WHERE provider_id = $1 AND currency_code = $2",
-        provider_id, currency_code,
-    )  # fmt: skip
+        provider_id,
+        currency_code,
+    )
 
 
 async def lock(tx: Tx, code: str) -> None:
@@ -168,7 +180,12 @@ async def all_entries(owner: OwnerDb | Tx) -> dict[str, ProviderEntry]:
         # ISO 4217 withdraws a currency now and then. Nobody can be asked to pay in it anymore.
         if entry is not None and row["currency_code"] in CURRENCIES:
             entry.currencies[row["currency_code"]] = CurrencySupport(
-                row["currency_code"], bool(row["is_recommended"]), row["transaction_fee_percent"],
-                row["transaction_fee_fixed"], row["min_amount"], row["max_amount"], bool(row["is_active"]),
-            )  # fmt: skip
+                row["currency_code"],
+                bool(row["is_recommended"]),
+                row["transaction_fee_percent"],
+                row["transaction_fee_fixed"],
+                row["min_amount"],
+                row["max_amount"],
+                bool(row["is_active"]),
+            )
     return entries

@@ -81,9 +81,10 @@ class Directory:
         """Return the practices that can be served without the owner database."""
         changed = self.watch.changed_since
         return [
-            entry for entry, generation in self._entries.values()
+            entry
+            for entry, generation in self._entries.values()
             if entry.state == "active" and not changed("practice", str(entry.id), generation)
-        ]  # fmt: skip
+        ]
 
     async def read(self) -> bool:
         """Read everything if the owner database has changed and the read is due. Return whether it was read."""

@@ -88,20 +88,37 @@ def change(unit: Writes, before: Dispute, dispute: Dispute) -> None:
         " updated_at = $8, attempt_id = $10, kind = $11, reason = $12, provider_reason = $13, booked = $14,"
         " counted_as = $16, funds_returned = $17"
         " WHERE id = $1 AND state = $2 AND COALESCE(amount, -1) = $9 AND booked = $15",
-        dispute.id, before.state.value, dispute.state.value, dispute.provider_state, dispute.amount,
-        dispute.funds_withdrawn, dispute.due_at, dispute.updated_at, -1 if before.amount is None else before.amount,
-        dispute.attempt_id, dispute.kind.value, dispute.reason.value if dispute.reason else None,
-        dispute.provider_reason, dispute.booked, before.booked,
-        dispute.counted_as.value if dispute.counted_as else None, dispute.funds_returned, expect=1,
-    )  # fmt: skip
+        dispute.id,
+        before.state.value,
+        dispute.state.value,
+        dispute.provider_state,
+        dispute.amount,
+        dispute.funds_withdrawn,
+        dispute.due_at,
+        dispute.updated_at,
+        -1 if before.amount is None else before.amount,
+        dispute.attempt_id,
+        dispute.kind.value,
+        dispute.reason.value if dispute.reason else None,
+        dispute.provider_reason,
+        dispute.booked,
+        before.booked,
+        dispute.counted_as.value if dispute.counted_as else None,
+        dispute.funds_returned,
+        expect=1,
+    )
 
 
 def book(unit: Writes, dispute: Dispute, booked: int, now: datetime) -> None:
     """Set how much of a dispute is booked as lost. ``Stale`` if another writer has changed it since."""
     unit.add(
         "UPDATE disputes SET booked = $3, updated_at = $4 WHERE id = $1 AND booked = $2",
-        dispute.id, dispute.booked, booked, now, expect=1,
-    )  # fmt: skip
+        dispute.id,
+        dispute.booked,
+        booked,
+        now,
+        expect=1,
+    )
 
 
 async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
@@ -114,8 +131,9 @@ async def oldest_disputed(db: PracticeDb, config_id: int, environment: Environme
         " AND c.kind <> 'dispute_' || d.state AND c.subject = d.provider_dispute_id || ':' || SUBSTR(c.kind, 9)))"
         " AND d.environment = $2"
         " AND EXISTS (SELECT 1 FROM payment_attempts a WHERE a.payment_id = p.id AND a.config_id = $1)",
-        config_id, environment.value,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+    )
     return moment(row["oldest"]) if row and row["oldest"] else None
 
 

@@ -24,9 +24,12 @@ def system_database(owner_url: str) -> dict[str, Any]:
     address, _, options = owner_url.partition("?")
     kept = "&".join(option for option in options.split("&") if option and not option.startswith("pgbouncer="))
     engine = sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(f"{address}?{kept}" if kept else address),
-        pool_size=2, max_overflow=2, pool_pre_ping=True,
-    )  # fmt: skip
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(f"{address}?{kept}" if kept else address),
+        pool_size=2,
+        max_overflow=2,
+        pool_pre_ping=True,
+    )
     return {"system_database_url": None, "system_database_engine": engine}
 
 

@@ -53,8 +53,10 @@ def put_destination(unit: Writes, url: str, sealed_secret: str, now: datetime) -
         "INSERT INTO event_destinations (id, url, sealed_secret, created_at, updated_at) VALUES (1, $1, $2, $3, $3)"
         " ON CONFLICT (id) DO UPDATE SET url = excluded.url, sealed_secret = excluded.sealed_secret,"
         " updated_at = excluded.updated_at",
-        url, sealed_secret, now,
-    )  # fmt: skip
+        url,
+        sealed_secret,
+        now,
+    )
 
 
 def remove_destination(unit: Writes) -> None:
@@ -66,9 +68,7 @@ def remove_destination(unit: Writes) -> None:
 
 def keep_previous(unit: Writes, sealed_secret: str, until: datetime) -> None:
     """Let a replaced secret sign as well until a given time."""
-    unit.add(
-        "INSERT INTO event_previous_secrets (sealed_secret, signs_until) VALUES ($1, $2)", sealed_secret, until
-    )  # fmt: skip
+    unit.add("INSERT INTO event_previous_secrets (sealed_secret, signs_until) VALUES ($1, $2)", sealed_secret, until)
 
 
 def forget_previous(unit: Writes, now: datetime) -> None:
@@ -78,16 +78,12 @@ def forget_previous(unit: Writes, now: datetime) -> None:
 
 def reseal(unit: Writes, before: str, after: str) -> None:
     """Replace the current sealed secret by the same one, sealed again. ``Stale`` if it has changed."""
-    unit.add(
-        "UPDATE event_destinations SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1
-    )  # fmt: skip
+    unit.add("UPDATE event_destinations SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1)
 
 
 def reseal_previous(unit: Writes, before: str, after: str) -> None:
     """The same for a replaced secret that still signs."""
-    unit.add(
-        "UPDATE event_previous_secrets SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1
-    )  # fmt: skip
+    unit.add("UPDATE event_previous_secrets SET sealed_secret = $2 WHERE sealed_secret = $1", before, after, expect=1)
 
 
 # ── Planning ──
@@ -99,8 +95,11 @@ def plan(unit: Writes, event: Event, now: datetime) -> None:
         "INSERT INTO event_deliveries (feed_id, practice_id, payment_id, next_try_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (feed_id) DO UPDATE SET state = 'pending', tries = 0, next_try_at = excluded.next_try_at,"
         " given_up_at = NULL, resolved_at = NULL",
-        event.position, event.practice_id, event.payment_id, now,
-    )  # fmt: skip
+        event.position,
+        event.practice_id,
+        event.payment_id,
+        now,
+    )
 
 
 def plan_abandoned(unit: Writes, now: datetime) -> None:
@@ -117,8 +116,10 @@ def resolve(unit: Writes, position: int, now: datetime) -> None:
     unit.add(
         "UPDATE event_deliveries SET resolved_at = $2"
         " WHERE feed_id = $1 AND state = 'given_up' AND resolved_at IS NULL",
-        position, now, expect=1,
-    )  # fmt: skip
+        position,
+        now,
+        expect=1,
+    )
 
 
 def due_now(unit: Writes, now: datetime, address_changed: bool) -> None:
@@ -142,8 +143,11 @@ def set_right(
         f" next_try_at = CASE WHEN {late} THEN $1 ELSE next_try_at END,"
         " claimed_until = CASE WHEN claimed_until > $2 THEN $3 ELSE claimed_until END"
         f" WHERE state = 'pending' AND ({late} OR claimed_until > $2)",
-        now, claimed_after, until, *due_after,
-    )  # fmt: skip
+        now,
+        claimed_after,
+        until,
+        *due_after,
+    )
 
 
 # ── Claims ──
@@ -185,13 +189,20 @@ _DUE = {
         " WHERE place <= COALESCE(json_extract($6, '$.\"' || practice_id || '\"'), $5)"
         " ORDER BY place, feed_id LIMIT $4"
     ),
-}  # fmt: skip
+}
 
 
 async def claim(
-    tx: Tx, dialect: str, claim_id: str, url: str, until: datetime, now: datetime, limit: int,
-    rooms: dict[int, int], other_room: int,
-) -> bool:  # fmt: skip
+    tx: Tx,
+    dialect: str,
+    claim_id: str,
+    url: str,
+    until: datetime,
+    now: datetime,
+    limit: int,
+    rooms: dict[int, int],
+    other_room: int,
+) -> bool:
     """Claim deliveries that are due: the first of each practice, then the second of each, and so on, so that a practice
     with a long queue delays no other. No practice gets more than its free slots. Only the earliest of a payment is
     claimed, so that its order is kept. Nothing is claimed for an address that is no longer the destination. Returns
@@ -206,8 +217,14 @@ async def claim(
         "UPDATE event_deliveries SET claimed_by = $1, claimed_until = $2"  # noqa: S608
         f" WHERE state = 'pending' AND {_FREE} AND EXISTS (SELECT 1 FROM event_destinations WHERE url = $7)"
         f" AND feed_id IN ({_DUE[dialect]}) RETURNING feed_id",
-        claim_id, until, now, limit, other_room, json_text({str(one): room for one, room in rooms.items()}), url,
-    )  # fmt: skip
+        claim_id,
+        until,
+        now,
+        limit,
+        other_room,
+        json_text({str(one): room for one, room in rooms.items()}),
+        url,
+    )
     return bool(rows)
 
 
@@ -232,8 +249,9 @@ def release(unit: Writes, claim_id: str, position: int) -> None:
     unit.add(
         "UPDATE event_deliveries SET claimed_by = NULL, claimed_until = NULL"
         " WHERE feed_id = $2 AND claimed_by = $1 AND state = 'pending'",
-        claim_id, position,
-    )  # fmt: skip
+        claim_id,
+        position,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +272,15 @@ def finish(unit: Writes, tried: Tried, now: datetime) -> None:
         "UPDATE event_deliveries SET state = $3, tries = tries + 1, last_status = $4, last_error = $5,"
         " next_try_at = COALESCE($6, next_try_at), delivered_at = $7, given_up_at = $8, claimed_by = NULL,"
         " claimed_until = NULL WHERE feed_id = $2 AND claimed_by = $1 AND state = 'pending'",
-        tried.claim_id, tried.position, tried.state, tried.status, tried.error, tried.next_try_at,
-        now if tried.state == "delivered" else None, now if tried.state == "given_up" else None,
-    )  # fmt: skip
+        tried.claim_id,
+        tried.position,
+        tried.state,
+        tried.status,
+        tried.error,
+        tried.next_try_at,
+        now if tried.state == "delivered" else None,
+        now if tried.state == "given_up" else None,
+    )
 
 
 # ── Status ──
@@ -288,9 +312,13 @@ async def backlog(owner: OwnerDb) -> Backlog:
     )
     assert row is not None
     return Backlog(
-        row["pending"], moment(row["oldest"]), row["retrying"], moment(row["since"]), row["abandoned"],
+        row["pending"],
+        moment(row["oldest"]),
+        row["retrying"],
+        moment(row["since"]),
+        row["abandoned"],
         row["destinations"] > 0,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +352,10 @@ async def listed(
         " d.given_up_at, d.resolved_at FROM event_deliveries d JOIN event_feed f ON f.id = d.feed_id"
         " WHERE (CAST($1 AS TEXT) IS NULL OR d.state = $1) AND (CAST($2 AS INTEGER) IS NULL OR d.practice_id = $2)"
         " AND d.feed_id < $3 AND ($5 = 0 OR d.resolved_at IS NULL) ORDER BY d.feed_id DESC LIMIT $4",
-        state, practice_id, before or 2**53, limit, int(unresolved),
-    )  # fmt: skip
+        state,
+        practice_id,
+        before or 2**53,
+        limit,
+        int(unresolved),
+    )
     return readable(rows, _delivery)

@@ -33,9 +33,15 @@ def append(unit: Writes, event: Event, unless_case: tuple[str, str] | None = Non
         "INSERT INTO events (event_id, practice_id, environment, type, payment_id, data, created_at)"
         " SELECT $1, $2, $3, $4, $5, $6, $7"
         " WHERE NOT EXISTS (SELECT 1 FROM operator_cases WHERE kind = $8 AND subject = $9)",
-        event.event_id, event.practice_id, event.environment.value, event.type, event.payment_id,
-        json_text(event.data), event.created_at, *(unless_case or (None, None)),
-    )  # fmt: skip
+        event.event_id,
+        event.practice_id,
+        event.environment.value,
+        event.type,
+        event.payment_id,
+        json_text(event.data),
+        event.created_at,
+        *(unless_case or (None, None)),
+    )
 
 
 @reads_row
@@ -44,9 +50,15 @@ def event_of(row: Any) -> Event:
     created = moment(row["created_at"])
     assert created is not None
     return Event(
-        row["event_id"], row["practice_id"], Environment(row["environment"]), row["type"], row["payment_id"],
-        json_value(row["data"]), created, row["id"],
-    )  # fmt: skip
+        row["event_id"],
+        row["practice_id"],
+        Environment(row["environment"]),
+        row["type"],
+        row["payment_id"],
+        json_value(row["data"]),
+        created,
+        row["id"],
+    )
 
 
 COLUMNS = "id, event_id, practice_id, environment, type, payment_id, data, created_at"
@@ -89,9 +101,14 @@ async def feed(tx: Tx, event: Event, dialect: str) -> int | None:
     row = await tx.one(
         "INSERT INTO event_feed (event_id, practice_id, environment, type, payment_id, data, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (event_id) DO NOTHING RETURNING id",
-        event.event_id, event.practice_id, event.environment.value, event.type, event.payment_id,
-        json_text(event.data), event.created_at,
-    )  # fmt: skip
+        event.event_id,
+        event.practice_id,
+        event.environment.value,
+        event.type,
+        event.payment_id,
+        json_text(event.data),
+        event.created_at,
+    )
     return int(row["id"]) if row else None
 
 
@@ -99,6 +116,7 @@ async def read(owner: OwnerDb, after: int, limit: int) -> list[Event]:
     """The events of the feed after a position, in order."""
     rows = await owner.fetch(
         f"SELECT {COLUMNS} FROM event_feed WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
-        after, limit,
-    )  # fmt: skip
+        after,
+        limit,
+    )
     return [event_of(row) for row in rows]

@@ -54,8 +54,13 @@ def begin(unit: Writes, run: str, actor: str, to_migrate: int, now: datetime, un
         " started_by = excluded.started_by, to_migrate = excluded.to_migrate, started_at = excluded.started_at,"
         " claimed_until = excluded.claimed_until, ended_at = NULL"
         " WHERE fleet_migration.ended_at IS NOT NULL OR fleet_migration.claimed_until < excluded.started_at",
-        run, actor, to_migrate, now, until, expect=1,
-    )  # fmt: skip
+        run,
+        actor,
+        to_migrate,
+        now,
+        until,
+        expect=1,
+    )
     unit.add("DELETE FROM fleet_migration_failures")
 
 
@@ -63,8 +68,10 @@ def prolong(unit: Writes, run: str, until: datetime) -> None:
     """Keep the row while the run continues. ``Stale`` if another run has taken over."""
     unit.add(
         "UPDATE fleet_migration SET claimed_until = $2 WHERE id = 1 AND run = $1 AND ended_at IS NULL",
-        run, until, expect=1,
-    )  # fmt: skip
+        run,
+        until,
+        expect=1,
+    )
 
 
 def end(unit: Writes, run: str, now: datetime) -> None:
@@ -82,8 +89,11 @@ def failed(unit: Writes, practice_id: int, code: str, detail: str, now: datetime
     unit.add(
         "INSERT INTO fleet_migration_failures (practice_id, code, detail, at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (practice_id) DO UPDATE SET code = excluded.code, detail = excluded.detail, at = excluded.at",
-        practice_id, code, detail, now,
-    )  # fmt: skip
+        practice_id,
+        code,
+        detail,
+        now,
+    )
 
 
 def mended(unit: Writes, practice_id: int) -> None:
@@ -121,6 +131,12 @@ async def read(owner: OwnerDb, head: str, now: datetime, limit: int = 100) -> Fl
     until, ended = moment(run["claimed_until"]), moment(run["ended_at"])
     running = ended is None and until is not None and until >= now
     return Fleet(
-        counts["practices"], counts["behind"], run["to_migrate"], moment(run["started_at"]), run["started_by"], ended,
-        running, failures,
-    )  # fmt: skip
+        counts["practices"],
+        counts["behind"],
+        run["to_migrate"],
+        moment(run["started_at"]),
+        run["started_by"],
+        ended,
+        running,
+        failures,
+    )

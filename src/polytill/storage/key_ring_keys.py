@@ -20,8 +20,10 @@ def record(unit: Writes, checks: dict[str, str], now: datetime) -> None:
         unit.add(
             "INSERT INTO key_ring_keys (key_id, check_value, created_at) VALUES ($1, $2, $3)"
             " ON CONFLICT (key_id) DO NOTHING",
-            key_id, check, now,
-        )  # fmt: skip
+            key_id,
+            check,
+            now,
+        )
 
 
 async def anything_sealed(owner: OwnerDb) -> list[tuple[int, str]]:

@@ -15,15 +15,15 @@ def hold(unit: Writes, practice_id: int, until: datetime, now: datetime) -> None
         "INSERT INTO practice_leases (practice_id, lease_until, visit_due_at) VALUES ($1, $2, $3)"
         " ON CONFLICT (practice_id) DO UPDATE SET lease_until = excluded.lease_until"
         " WHERE practice_leases.lease_until < excluded.lease_until",
-        practice_id, until, now,
-    )  # fmt: skip
+        practice_id,
+        until,
+        now,
+    )
 
 
 def end(unit: Writes, practice_id: int, lapsed_before: datetime) -> None:
     """Delete a lease that has expired without open work. A lease that was renewed meanwhile stays."""
-    unit.add(
-        "DELETE FROM practice_leases WHERE practice_id = $1 AND lease_until < $2", practice_id, lapsed_before
-    )  # fmt: skip
+    unit.add("DELETE FROM practice_leases WHERE practice_id = $1 AND lease_until < $2", practice_id, lapsed_before)
 
 
 def hold_all(unit: Writes, until: datetime) -> None:
@@ -44,8 +44,10 @@ def set_right(unit: Writes, claimed_after: datetime, due_after: datetime, now: d
         " claimed_until = CASE WHEN claimed_until > $1 THEN NULL ELSE claimed_until END,"
         " visit_due_at = CASE WHEN visit_due_at > $2 THEN $3 ELSE visit_due_at END"
         " WHERE claimed_until > $1 OR visit_due_at > $2",
-        claimed_after, due_after, now,
-    )  # fmt: skip
+        claimed_after,
+        due_after,
+        now,
+    )
 
 
 def cut_claims(unit: Writes, claimed_after: datetime, until: datetime) -> None:
@@ -65,8 +67,12 @@ def claim(unit: Writes, worker: str, until: datetime, now: datetime, due_before:
         f"UPDATE practice_leases SET claimed_by = $1, claimed_until = $2 WHERE {_FREE} AND practice_id IN"  # noqa: S608
         f" (SELECT practice_id FROM practice_leases WHERE {_FREE} AND (visit_due_at IS NULL OR visit_due_at <= $4)"
         " ORDER BY COALESCE(visit_due_at, lease_until), practice_id LIMIT $5)",
-        worker, until, now, due_before, limit,
-    )  # fmt: skip
+        worker,
+        until,
+        now,
+        due_before,
+        limit,
+    )
 
 
 def prolong(unit: Writes, worker: str, until: datetime) -> None:
@@ -79,15 +85,15 @@ def release(unit: Writes, worker: str, practice_id: int, visit_due_at: datetime)
     unit.add(
         "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL, visit_due_at = $3"
         " WHERE practice_id = $1 AND claimed_by = $2",
-        practice_id, worker, visit_due_at,
-    )  # fmt: skip
+        practice_id,
+        worker,
+        visit_due_at,
+    )
 
 
 def release_all(unit: Writes, worker: str) -> None:
     """Release all claims of a worker. The due times stay."""
-    unit.add(
-        "UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by = $1", worker
-    )  # fmt: skip
+    unit.add("UPDATE practice_leases SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by = $1", worker)
 
 
 async def claimed(owner: OwnerDb, worker: str) -> dict[int, datetime]:
@@ -104,8 +110,9 @@ async def overdue(owner: OwnerDb, due_before: datetime, now: datetime) -> int:
     row = await owner.one(
         "SELECT COUNT(*) AS n FROM practice_leases WHERE visit_due_at < $1"
         " AND (claimed_until IS NULL OR claimed_until < $2)",
-        due_before, now,
-    )  # fmt: skip
+        due_before,
+        now,
+    )
     return int(row["n"]) if row else 0
 
 

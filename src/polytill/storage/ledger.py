@@ -29,9 +29,15 @@ class Entry:
 
 
 def book(
-    unit: Writes, entry_id: str, practice_id: int, environment: Environment, payment_id: str, entry: Entry,
-    now: datetime, refund_id: str | None = None,
-) -> None:  # fmt: skip
+    unit: Writes,
+    entry_id: str,
+    practice_id: int,
+    environment: Environment,
+    payment_id: str,
+    entry: Entry,
+    now: datetime,
+    refund_id: str | None = None,
+) -> None:
     """Both lines of an entry in one statement, so that an entry is never half written.
 
     The line that is not on the provider's account has the provider and the payment method, so that sums read only that
@@ -44,9 +50,21 @@ def book(
         "INSERT INTO ledger_lines (entry_id, practice_id, environment, currency, account, amount, fact, payment_id,"  # noqa: S608
         f" refund_id, created_at, provider_code, method) VALUES ($1, $2, $3, $4, $5, $7, $9, $10, $11, $12, $13, {method}),"
         f" ($1, $2, $3, $4, $6, $8, $9, $10, $11, $12, $14, {method})",
-        entry_id, practice_id, environment.value, entry.currency, entry.debit, entry.credit, entry.amount,
-        -entry.amount, entry.fact, payment_id, refund_id, now, _provider_at(entry.credit), _provider_at(entry.debit),
-    )  # fmt: skip
+        entry_id,
+        practice_id,
+        environment.value,
+        entry.currency,
+        entry.debit,
+        entry.credit,
+        entry.amount,
+        -entry.amount,
+        entry.fact,
+        payment_id,
+        refund_id,
+        now,
+        _provider_at(entry.credit),
+        _provider_at(entry.debit),
+    )
 
 
 def _provider_at(account: str) -> str:

@@ -16,16 +16,19 @@ def keep(unit: Writes, config_id: int, environment: Environment, compared_until:
         "INSERT INTO listing_cursors (config_id, environment, compared_until) VALUES ($1, $2, $3)"
         " ON CONFLICT (config_id, environment) DO UPDATE SET compared_until = excluded.compared_until"
         " WHERE listing_cursors.compared_until < excluded.compared_until",
-        config_id, environment.value, compared_until,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        compared_until,
+    )
 
 
 async def kept(db: PracticeDb, config_id: int, environment: Environment) -> datetime | None:
     """The time up to which everything was compared. None if nothing was."""
     row = await db.one(
         "SELECT compared_until FROM listing_cursors WHERE config_id = $1 AND environment = $2",
-        config_id, environment.value,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+    )
     return moment(row["compared_until"]) if row else None
 
 
@@ -38,6 +41,9 @@ async def taken_between(
         "SELECT id FROM payment_attempts WHERE config_id = $1 AND environment = $2"  # noqa: S608
         f" AND {known_or('succeeded', AttemptState)}"
         " AND created_at >= $3 AND created_at < $4 ORDER BY id",
-        config_id, environment.value, since, until,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        since,
+        until,
+    )
     return [row["id"] for row in rows]

@@ -126,8 +126,9 @@ async def declare_readers(owner: OwnerDb) -> None:
             await tx.fetch(
                 "INSERT INTO schema_readers (tree, oldest) VALUES ($1, $2)"
                 " ON CONFLICT (tree) DO UPDATE SET oldest = excluded.oldest",
-                tree, oldest,
-            )  # fmt: skip
+                tree,
+                oldest,
+            )
 
 
 async def migrate(database: _Database, tree: Tree) -> list[str]:

@@ -25,8 +25,13 @@ def announce(unit: Writes, node: Node, now: datetime, until: datetime) -> None:
         "INSERT INTO nodes (id, name, runs_worker, key_checks, started_at, live_until) VALUES ($1, $2, $3, $4, $5, $6)"
         " ON CONFLICT (id) DO UPDATE SET key_checks = excluded.key_checks, runs_worker = excluded.runs_worker,"
         " live_until = excluded.live_until",
-        node.id, node.name, node.runs_worker, json_text(node.key_checks), now, until,
-    )  # fmt: skip
+        node.id,
+        node.name,
+        node.runs_worker,
+        json_text(node.key_checks),
+        now,
+        until,
+    )
 
 
 def leave(unit: Writes, node_id: str, lapsed_before: datetime) -> None:

@@ -24,7 +24,7 @@ from polytill.domain.errors import (
     PracticeNotMigrated,
     SealBroken,
     WrongPractice,
-)  # fmt: skip
+)
 from polytill.domain.localities import Locality
 from polytill.domain.sealing import DataKey, KeyRing, Place
 from polytill.domain.secret import Secret
@@ -276,5 +276,11 @@ def stamp_identity(unit: units.Unit, practice_id: int, name: str, currency: str,
     unit.add(
         "INSERT INTO practices (id, name, default_currency_id, created_at, updated_at, country, time_zone)"
         " VALUES ($1, $2, $3, $4, $4, $5, $6)",
-        practice_id, name, CURRENCIES[currency].numeric, now, place.country, place.time_zone, expect=1,
-    )  # fmt: skip
+        practice_id,
+        name,
+        CURRENCIES[currency].numeric,
+        now,
+        place.country,
+        place.time_zone,
+        expect=1,
+    )

@@ -133,8 +133,10 @@ async def booked(db: PracticeDb, environment: Environment, currency: str, starts
         f" WHERE {ours} AND l.account = kinds.account AND l.fact = kinds.fact"
         " AND l.provider_code = kinds.provider_code AND l.method = kinds.method"
         " AND l.created_at >= since AND l.created_at < until) AS sums FROM kinds CROSS JOIN days",
-        environment.value, currency, *starts,
-    )  # fmt: skip
+        environment.value,
+        currency,
+        *starts,
+    )
     return [
         Booked(r["day"], r["account"], r["fact"], r["provider_code"], r["method"], *map(int, r["sums"].split()))
         for r in rows
@@ -151,8 +153,10 @@ async def created(
         f"WITH {_ranges(db, starts, 3)}, states(status) AS (VALUES {states}) SELECT day, status,"  # noqa: S608
         " (SELECT count(*) FROM payments p WHERE p.environment = $1 AND p.currency = $2 AND p.status = states.status"
         " AND p.created_at >= since AND p.created_at < until) AS payments FROM states CROSS JOIN days",
-        environment.value, currency, *starts,
-    )  # fmt: skip
+        environment.value,
+        currency,
+        *starts,
+    )
     return {(row["day"], row["status"]): row["payments"] for row in rows if row["payments"]}
 
 
@@ -167,7 +171,7 @@ async def of_payments(db: PracticeDb, payment_ids: Sequence[str]) -> dict[str, d
         f" CAST(sum(amount) AS BIGINT) AS amount FROM ledger_lines WHERE payment_id IN ({places})"
         " AND provider_code <> '' GROUP BY payment_id, currency, account, fact, provider_code, method",
         *payment_ids,
-    )  # fmt: skip
+    )
     for r in rows:
         line = Booked(0, r["account"], r["fact"], r["provider_code"], r["method"], r["lines"], r["amount"])
         found[r["payment_id"]].setdefault(r["currency"], Sums()).add(line)
@@ -193,8 +197,9 @@ async def last_delivery(db: PracticeDb, config_id: int, environment: Environment
     row = await db.one(
         "SELECT received_at FROM webhook_events WHERE config_id = $1 AND environment = $2"
         " ORDER BY received_at DESC LIMIT 1",
-        config_id, environment.value,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+    )
     return moment(row["received_at"]) if row else None
 
 

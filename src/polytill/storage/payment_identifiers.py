@@ -68,10 +68,7 @@ async def _of_payments(db: PracticeDb, what: str, order: str, ids: list[str]) ->
     for at in range(0, len(ids), 90):  # so that there are few statements of different texts
         part = ids[at : at + 90]
         places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
-        rows += await db.fetch(
-            f"SELECT {what} WHERE payment_id IN ({places}) ORDER BY {order}",
-            *part,
-        )
+        rows += await db.fetch(f"SELECT {what} WHERE payment_id IN ({places}) ORDER BY {order}", *part)
     return rows
 
 
@@ -87,9 +84,12 @@ async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -
         "SELECT i.attempt_id FROM payment_identifiers AS i JOIN payment_attempts AS a ON a.id = i.attempt_id"
         " WHERE i.search_key = $1 AND i.kind <> $2 AND i.environment = $3 AND a.config_id = $4 AND i.attempt_id <> $5"
         " ORDER BY i.attempt_id LIMIT 1",
-        identifier_key(transaction_id), IdentifierKind.card_last4.value, attempt.environment.value, attempt.config_id,
+        identifier_key(transaction_id),
+        IdentifierKind.card_last4.value,
+        attempt.environment.value,
+        attempt.config_id,
         attempt.id,
-    )  # fmt: skip
+    )
     if row is not None:
         return await attempt_by_id(db, row["attempt_id"])
     # Rows of earlier versions have only the main id.
@@ -105,6 +105,9 @@ async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environ
         " JOIN payment_attempts AS a ON a.id = i.attempt_id"
         f" WHERE i.search_key = $1 AND i.value = $2 AND i.kind IN ({kinds}) AND i.environment = $3 AND a.config_id = $4"
         " ORDER BY i.attempt_id LIMIT 1",
-        identifier_key(charge_id), charge_id, environment.value, config_id,
-    )  # fmt: skip
+        identifier_key(charge_id),
+        charge_id,
+        environment.value,
+        config_id,
+    )
     return await attempt_by_id(db, row["attempt_id"]) if row else None

@@ -72,17 +72,30 @@ def insert(unit: Writes, link: PaymentLink) -> None:
         "INSERT INTO payment_links (id, practice_id, environment, amount, currency, description, reference, single_use,"
         " state, expires_at, created_by, created_at, updated_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        link.id, link.practice_id, link.environment.value, link.amount, link.currency, link.description, link.reference,
-        link.single_use, link.state, link.expires_at, link.created_by, link.created_at, link.updated_at,
-    )  # fmt: skip
+        link.id,
+        link.practice_id,
+        link.environment.value,
+        link.amount,
+        link.currency,
+        link.description,
+        link.reference,
+        link.single_use,
+        link.state,
+        link.expires_at,
+        link.created_by,
+        link.created_at,
+        link.updated_at,
+    )
 
 
 def close(unit: Writes, link_id: str, now: datetime) -> None:
     """Close a link: no further payment can start with it. ``Stale`` if it is closed already."""
     unit.add(
         "UPDATE payment_links SET state = 'closed', updated_at = $2 WHERE id = $1 AND state = 'open'",
-        link_id, now, expect=1,
-    )  # fmt: skip
+        link_id,
+        now,
+        expect=1,
+    )
 
 
 def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None:
@@ -92,12 +105,18 @@ def use(unit: Writes, link: PaymentLink, payment_id: str, now: datetime) -> None
     unit.add(
         "UPDATE payment_links SET updated_at = $3"
         " WHERE id = $1 AND state = 'open' AND expires_at > $2 AND updated_at = $4",
-        link.id, now, later, link.updated_at, expect=1,
-    )  # fmt: skip
+        link.id,
+        now,
+        later,
+        link.updated_at,
+        expect=1,
+    )
     unit.add(
         "INSERT INTO payment_link_payments (payment_id, link_id, created_at) VALUES ($1, $2, $3)",
-        payment_id, link.id, now,
-    )  # fmt: skip
+        payment_id,
+        link.id,
+        now,
+    )
 
 
 async def by_id(db: PracticeDb, link_id: str) -> PaymentLink | None:
@@ -110,8 +129,9 @@ async def listed(db: PracticeDb, before: str | None, limit: int) -> list[Payment
     """Links, newest first: ids are ordered by time."""
     rows = await db.fetch(
         f"{_SELECT} WHERE (CAST($1 AS TEXT) IS NULL OR l.id < $1) GROUP BY l.id ORDER BY l.id DESC LIMIT $2",
-        before or None, limit,
-    )  # fmt: skip
+        before or None,
+        limit,
+    )
     return [_link(row) for row in rows]
 
 

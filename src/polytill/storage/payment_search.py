@@ -37,14 +37,23 @@ class SearchRow:
 def row_of(payment: Payment) -> SearchRow:
     """The search row of a payment. Our ids and those of its provider have their own indexes."""
     body = search_body(
-        payment.customer_name, payment.customer_email, _shown_email(payment), payment.description, payment.currency,
-        codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]), phones=_phones(payment),
-    )  # fmt: skip
+        payment.customer_name,
+        payment.customer_email,
+        _shown_email(payment),
+        payment.description,
+        payment.currency,
+        codes=(payment.number, payment.reference, payment.id[-END_OF_ID:]),
+        phones=_phones(payment),
+    )
     return SearchRow(
-        payment.id, payment.environment, payment.created_at, amount_key(payment.amount, payment.currency),
+        payment.id,
+        payment.environment,
+        payment.created_at,
+        amount_key(payment.amount, payment.currency),
         email_key(payment.customer_email) if payment.customer_email else None,
-        normal(payment.reference) if payment.reference else None, body,
-    )  # fmt: skip
+        normal(payment.reference) if payment.reference else None,
+        body,
+    )
 
 
 def _shown_email(payment: Payment) -> str | None:
@@ -65,8 +74,14 @@ def insert(unit: Writes, row: SearchRow) -> None:
     unit.add(
         "INSERT INTO payment_search (environment, created_at, payment_id, major_units, email, reference, body)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-        row.environment.value, row.created_at, row.payment_id, row.major_units, row.email, row.reference, row.body,
-    )  # fmt: skip
+        row.environment.value,
+        row.created_at,
+        row.payment_id,
+        row.major_units,
+        row.email,
+        row.reference,
+        row.body,
+    )
 
 
 async def payments_without(db: PracticeDb, after: str, limit: int) -> tuple[list[Payment], str | None]:
@@ -76,8 +91,10 @@ async def payments_without(db: PracticeDb, after: str, limit: int) -> tuple[list
         f"SELECT {PAYMENT_COLUMNS} FROM payments AS p WHERE practice_id = $1 AND id > $2 AND NOT EXISTS"  # noqa: S608
         " (SELECT 1 FROM payment_search AS s WHERE s.environment = p.environment AND s.created_at = p.created_at"
         " AND s.payment_id = p.id) ORDER BY id LIMIT $3",
-        db.practice_id, after, limit,
-    )  # fmt: skip
+        db.practice_id,
+        after,
+        limit,
+    )
     return readable(rows, payment_of), rows[-1]["id"] if rows else None
 
 
@@ -85,8 +102,12 @@ def rewrite(unit: Writes, row: SearchRow) -> None:
     """Rewrite the search row of a payment whose customer was corrected."""
     unit.add(
         "UPDATE payment_search SET email = $4, body = $5, block = 0 WHERE environment = $1 AND created_at = $2 AND payment_id = $3",
-        row.environment.value, row.created_at, row.payment_id, row.email, row.body,
-    )  # fmt: skip
+        row.environment.value,
+        row.created_at,
+        row.payment_id,
+        row.email,
+        row.body,
+    )
 
 
 class Condition:

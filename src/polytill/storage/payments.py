@@ -182,11 +182,23 @@ def insert_attempt(unit: Writes, attempt: Attempt) -> None:
         "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
         " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id,"
         " wire_format) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        attempt.id, attempt.payment_id, attempt.practice_id, attempt.environment.value, attempt.number,
-        attempt.provider_code, attempt.config_id, attempt.credential_version, attempt.state.value,
-        attempt.amount, attempt.currency, attempt.next_lookup_at, attempt.created_at, attempt.updated_at,
-        attempt.provider_transaction_id, attempt.wire_format,
-    )  # fmt: skip
+        attempt.id,
+        attempt.payment_id,
+        attempt.practice_id,
+        attempt.environment.value,
+        attempt.number,
+        attempt.provider_code,
+        attempt.config_id,
+        attempt.credential_version,
+        attempt.state.value,
+        attempt.amount,
+        attempt.currency,
+        attempt.next_lookup_at,
+        attempt.created_at,
+        attempt.updated_at,
+        attempt.provider_transaction_id,
+        attempt.wire_format,
+    )
 
 
 def set_customer(unit: Writes, payment: Payment) -> None:
@@ -195,9 +207,13 @@ def set_customer(unit: Writes, payment: Payment) -> None:
     unit.add(
         "UPDATE payments SET customer_email = $2, customer_name = $3, customer_phone = $4, method_details = $5"
         " WHERE id = $1 AND status = 'failed'",
-        payment.id, payment.customer_email, payment.customer_name, payment.customer_phone,
-        json_text(payment.method_details), expect=1,
-    )  # fmt: skip
+        payment.id,
+        payment.customer_email,
+        payment.customer_name,
+        payment.customer_phone,
+        json_text(payment.method_details),
+        expect=1,
+    )
 
 
 def set_number(unit: Writes, payment: Payment) -> None:
@@ -206,9 +222,13 @@ def set_number(unit: Writes, payment: Payment) -> None:
 
 
 def change(
-    unit: Writes, payment: Payment, change: Change, now: datetime, version: int | None = None,
+    unit: Writes,
+    payment: Payment,
+    change: Change,
+    now: datetime,
+    version: int | None = None,
     disputes: int | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Apply one fact to a payment that still has the status that was read. ``Stale`` otherwise.
 
     The fee is set once: if another writer has set it meanwhile, this is ``Stale`` too. With ``version``, nothing else
@@ -272,10 +292,21 @@ def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
         "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
         " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11, unclear_since = $13"
         " WHERE id = $1 AND state = $2 AND COALESCE(next_action, '') = $12",
-        attempt.id, before.state.value, attempt.state.value, attempt.provider_transaction_id, attempt.reason,
-        attempt.raw_code, attempt.detail, attempt.next_action, attempt.next_lookup_at, attempt.lookups,
-        attempt.updated_at, before.next_action or "", attempt.unclear_since, expect=1,
-    )  # fmt: skip
+        attempt.id,
+        before.state.value,
+        attempt.state.value,
+        attempt.provider_transaction_id,
+        attempt.reason,
+        attempt.raw_code,
+        attempt.detail,
+        attempt.next_action,
+        attempt.next_lookup_at,
+        attempt.lookups,
+        attempt.updated_at,
+        before.next_action or "",
+        attempt.unclear_since,
+        expect=1,
+    )
 
 
 def asked_again(unit: Writes, attempt: Attempt) -> None:
@@ -284,17 +315,28 @@ def asked_again(unit: Writes, attempt: Attempt) -> None:
     unit.add(
         "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4, reason = $5, raw_code = $6, detail = $7,"
         " unclear_since = $8 WHERE id = $1 AND state = $2",
-        attempt.id, attempt.state.value, attempt.next_lookup_at, attempt.lookups, attempt.reason, attempt.raw_code,
-        attempt.detail, attempt.unclear_since, expect=1,
-    )  # fmt: skip
+        attempt.id,
+        attempt.state.value,
+        attempt.next_lookup_at,
+        attempt.lookups,
+        attempt.reason,
+        attempt.raw_code,
+        attempt.detail,
+        attempt.unclear_since,
+        expect=1,
+    )
 
 
 def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
     """Record what a provider said when it rejected a capture or a cancel. The attempt stays as it is."""
     unit.add(
         "UPDATE payment_attempts SET reason = $2, raw_code = $3, detail = $4 WHERE id = $1",
-        attempt_id, reason, code, detail, expect=1,
-    )  # fmt: skip
+        attempt_id,
+        reason,
+        code,
+        detail,
+        expect=1,
+    )
 
 
 def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, with_disputed: bool = False) -> None:
@@ -304,16 +346,23 @@ def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, wi
         "UPDATE payments SET refund_reserved = refund_reserved + $2, updated_at = $3, version = version + 1 WHERE id = $1"
         " AND amount_captured - amount_refunded - refund_reserved - amount_lost"
         " - CASE WHEN $4 THEN 0 ELSE amount_disputed END >= $2",
-        payment_id, amount, now, with_disputed, expect=1,
-    )  # fmt: skip
+        payment_id,
+        amount,
+        now,
+        with_disputed,
+        expect=1,
+    )
 
 
 def guard(unit: Writes, payment: Payment, now: datetime) -> None:
     """Continue only if nothing about the payment has changed since it was read. ``Stale`` otherwise."""
     unit.add(
         "UPDATE payments SET updated_at = $3, version = version + 1 WHERE id = $1 AND version = $2",
-        payment.id, payment.version, now, expect=1,
-    )  # fmt: skip
+        payment.id,
+        payment.version,
+        now,
+        expect=1,
+    )
 
 
 # ── Reading ──
@@ -329,8 +378,9 @@ async def by_key(db: PracticeDb, idempotency_key: str) -> Payment | None:
     """The payment with this idempotency key."""
     row = await db.one(
         f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id, idempotency_key,
-    )  # fmt: skip
+        db.practice_id,
+        idempotency_key,
+    )
     return payment_of(row) if row else None
 
 
@@ -338,8 +388,9 @@ async def without_number(db: PracticeDb, limit: int) -> list[Payment]:
     """Payments of an earlier version without a number. Rows that this version cannot read are left out."""
     rows = await db.fetch(
         f"SELECT {PAYMENT_COLUMNS} FROM payments WHERE practice_id = $1 AND number IS NULL LIMIT $2",  # noqa: S608
-        db.practice_id, limit,
-    )  # fmt: skip
+        db.practice_id,
+        limit,
+    )
     return readable(rows, payment_of)
 
 
@@ -378,8 +429,10 @@ async def attempt_of_provider(
     row = await db.one(
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND provider_transaction_id = $2 AND environment = $3 ORDER BY created_at LIMIT 1",
-        config_id, provider_transaction_id, environment.value,
-    )  # fmt: skip
+        config_id,
+        provider_transaction_id,
+        environment.value,
+    )
     return _attempt(row) if row else None
 
 
@@ -389,8 +442,10 @@ async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
         f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
         " WHERE config_id = $1 AND environment = $2 AND credential_version = $3 AND state = 'succeeded'"
         " ORDER BY created_at DESC LIMIT 1",
-        like.config_id, like.environment.value, like.credential_version,
-    )  # fmt: skip
+        like.config_id,
+        like.environment.value,
+        like.credential_version,
+    )
     return _attempt(row) if row else None
 
 

@@ -30,21 +30,39 @@ _COLUMNS = "id, kind, practice_id, name, scopes, last4, created_at, revoked_at"
 
 def _key(row: Any) -> ApiKey:
     return ApiKey(
-        row["id"], row["kind"], row["practice_id"], row["name"], tuple(json_value(row["scopes"]) or ()), row["last4"],
-        moment(row["created_at"]), moment(row["revoked_at"]),
-    )  # fmt: skip
+        row["id"],
+        row["kind"],
+        row["practice_id"],
+        row["name"],
+        tuple(json_value(row["scopes"]) or ()),
+        row["last4"],
+        moment(row["created_at"]),
+        moment(row["revoked_at"]),
+    )
 
 
 def insert_key(
-    unit: Writes, kind: str, practice_id: int | None, name: str, key_hash: str, last4: str, scopes: list[str],
+    unit: Writes,
+    kind: str,
+    practice_id: int | None,
+    name: str,
+    key_hash: str,
+    last4: str,
+    scopes: list[str],
     now: datetime,
-) -> None:  # fmt: skip
+) -> None:
     """A new key. Only its hash is stored."""
     unit.add(
         "INSERT INTO api_keys (kind, practice_id, name, key_hash, last4, scopes, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        kind, practice_id, name, key_hash, last4, json_text(scopes), now,
-    )  # fmt: skip
+        kind,
+        practice_id,
+        name,
+        key_hash,
+        last4,
+        json_text(scopes),
+        now,
+    )
 
 
 def revoke_key(unit: Writes, key_id: int, practice_id: int | None, now: datetime) -> None:
@@ -54,8 +72,11 @@ def revoke_key(unit: Writes, key_id: int, practice_id: int | None, now: datetime
     else:
         unit.add(
             "UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND practice_id = $2 AND revoked_at IS NULL",
-            key_id, practice_id, now, expect=1,
-        )  # fmt: skip
+            key_id,
+            practice_id,
+            now,
+            expect=1,
+        )
 
 
 async def key_by_hash(owner: OwnerDb, key_hash: str) -> ApiKey | None:
@@ -71,8 +92,9 @@ async def keys_in_use(owner: OwnerDb, after_id: int, limit: int) -> list[tuple[s
     """Keys that were not revoked, each with its hash, in the order of their ids."""
     rows = await owner.fetch(
         f"SELECT {_COLUMNS}, key_hash FROM api_keys WHERE revoked_at IS NULL AND id > $1 ORDER BY id LIMIT $2",  # noqa: S608
-        after_id, limit,
-    )  # fmt: skip
+        after_id,
+        limit,
+    )
     return [(row["key_hash"], _key(row)) for row in rows]
 
 
@@ -102,8 +124,14 @@ def update_practice(
     unit.add(
         "UPDATE practices SET name = $2, default_currency_id = $3, updated_at = $4, country = $5, time_zone = $6"
         " WHERE id = $1",
-        practice_id, name, currency_id, now, place.country, place.time_zone, expect=1,
-    )  # fmt: skip
+        practice_id,
+        name,
+        currency_id,
+        now,
+        place.country,
+        place.time_zone,
+        expect=1,
+    )
 
 
 async def checkout_color(db: PracticeDb) -> str | None:

@@ -29,7 +29,7 @@ from polytill.storage.postgres_connect import (
     connect,
     translated,
     with_database,
-)  # fmt: skip
+)
 from polytill.storage.units import Step, Steps, as_one_statement, mark_open
 
 DEFAULT_CEILING = 100

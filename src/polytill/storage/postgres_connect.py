@@ -19,7 +19,7 @@ from polytill.domain.errors import (
     NotNow,
     OperatorError,
     Stale,
-)  # fmt: skip
+)
 
 ADMIN = "postgres"  # the database from which others are created and dropped
 
@@ -47,11 +47,7 @@ class DatabaseMissing(DatabaseUnavailable):
     """There is no such database on the server."""
 
 
-_NO_ROOM = (
-    asyncpg.exceptions.DiskFullError,
-    asyncpg.exceptions.OutOfMemoryError,
-    asyncpg.exceptions.PostgresIOError,
-)
+_NO_ROOM = (asyncpg.exceptions.DiskFullError, asyncpg.exceptions.OutOfMemoryError, asyncpg.exceptions.PostgresIOError)
 _NOT_LET_IN = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 

@@ -47,22 +47,45 @@ class PracticeEntry:
 
 def _entry(row: Any) -> PracticeEntry:
     return PracticeEntry(
-        row["id"], row["name"], _CODES[row["default_currency_id"]], row["cluster"], row["database_name"],
-        row["schema_version"], row["state"], row["wrapped_data_key"], moment(row["created_at"]),
-        moment(row["updated_at"]), row["country"], row["time_zone"], row["external_id"],
-    )  # fmt: skip
+        row["id"],
+        row["name"],
+        _CODES[row["default_currency_id"]],
+        row["cluster"],
+        row["database_name"],
+        row["schema_version"],
+        row["state"],
+        row["wrapped_data_key"],
+        moment(row["created_at"]),
+        moment(row["updated_at"]),
+        row["country"],
+        row["time_zone"],
+        row["external_id"],
+    )
 
 
 async def reserve(
-    tx: Tx, name: str, currency: str, place: Locality, cluster: str, database_name: str, now: datetime,
+    tx: Tx,
+    name: str,
+    currency: str,
+    place: Locality,
+    cluster: str,
+    database_name: str,
+    now: datetime,
     external_id: str | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Insert a row in state ``provisioning`` and return its id. ``Duplicate`` if another practice has the external id."""
     row = await tx.one(
         "INSERT INTO practices (name, default_currency_id, cluster, database_name, state, created_at, updated_at,"
         " country, time_zone, external_id) VALUES ($1, $2, $3, $4, 'provisioning', $5, $5, $6, $7, $8) RETURNING id",
-        name, CURRENCIES[currency].numeric, cluster, database_name, now, place.country, place.time_zone, external_id,
-    )  # fmt: skip
+        name,
+        CURRENCIES[currency].numeric,
+        cluster,
+        database_name,
+        now,
+        place.country,
+        place.time_zone,
+        external_id,
+    )
     assert row is not None
     return int(row["id"])
 
@@ -72,8 +95,12 @@ def activate(unit: Writes, practice_id: int, schema_version: str, wrapped_data_k
     unit.add(
         "UPDATE practices SET state = 'active', schema_version = $2, wrapped_data_key = $3, updated_at = $4"
         " WHERE id = $1 AND state = 'provisioning'",
-        practice_id, schema_version, wrapped_data_key, now, expect=1,
-    )  # fmt: skip
+        practice_id,
+        schema_version,
+        wrapped_data_key,
+        now,
+        expect=1,
+    )
 
 
 async def forget(tx: Tx, practice_id: int) -> bool:
@@ -87,9 +114,16 @@ def update(unit: Writes, entry: PracticeEntry, now: datetime) -> None:
     unit.add(
         "UPDATE practices SET name = $2, default_currency_id = $3, state = $4, updated_at = $5, country = $6,"
         " time_zone = $7, external_id = $8 WHERE id = $1",
-        entry.id, entry.name, CURRENCIES[entry.default_currency].numeric, entry.state, now, entry.country,
-        entry.time_zone, entry.external_id, expect=1,
-    )  # fmt: skip
+        entry.id,
+        entry.name,
+        CURRENCIES[entry.default_currency].numeric,
+        entry.state,
+        now,
+        entry.country,
+        entry.time_zone,
+        entry.external_id,
+        expect=1,
+    )
 
 
 def set_schema_version(unit: Writes, practice_id: int, version: str, now: datetime) -> None:
@@ -108,8 +142,10 @@ async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
 async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[PracticeEntry]:
     """Practices by id, after ``after_id``."""
     rows = await owner.fetch(
-        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2", after_id, limit  # noqa: S608
-    )  # fmt: skip
+        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2",
+        after_id,
+        limit,  # noqa: S608
+    )
     return [_entry(row) for row in rows]
 
 
@@ -128,16 +164,24 @@ def reseal_url(unit: Writes, name: str, before: str, sealed_url: str, now: datet
     """Replace a sealed address by the same one, sealed again."""
     unit.add(
         "UPDATE clusters SET sealed_url = $3, updated_at = $4 WHERE name = $1 AND sealed_url = $2",
-        name, before, sealed_url, now, expect=1,
-    )  # fmt: skip
+        name,
+        before,
+        sealed_url,
+        now,
+        expect=1,
+    )
 
 
 def rewrap(unit: Writes, practice_id: int, before: str, wrapped_data_key: str, now: datetime) -> None:
     """Replace a wrapped data key by the same one, wrapped again."""
     unit.add(
         "UPDATE practices SET wrapped_data_key = $3, updated_at = $4 WHERE id = $1 AND wrapped_data_key = $2",
-        practice_id, before, wrapped_data_key, now, expect=1,
-    )  # fmt: skip
+        practice_id,
+        before,
+        wrapped_data_key,
+        now,
+        expect=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +211,12 @@ def change_cluster(unit: Writes, name: str, sealed_url: str | None, is_active: b
     unit.add(
         "UPDATE clusters SET sealed_url = COALESCE($2, sealed_url), is_active = COALESCE($3, is_active), updated_at = $4"
         " WHERE name = $1",
-        name, sealed_url, is_active, now, expect=1,
-    )  # fmt: skip
+        name,
+        sealed_url,
+        is_active,
+        now,
+        expect=1,
+    )
 
 
 async def hold_cluster(tx: Tx, name: str) -> bool:
@@ -194,5 +242,8 @@ def add_cluster(unit: Writes, name: str, sealed_url: str, now: datetime) -> None
     """Register a PostgreSQL server."""
     unit.add(
         "INSERT INTO clusters (name, sealed_url, created_at, updated_at) VALUES ($1, $2, $3, $3)",
-        name, sealed_url, now, expect=1,
-    )  # fmt: skip
+        name,
+        sealed_url,
+        now,
+        expect=1,
+    )

@@ -106,9 +106,13 @@ def open_credentials(key: DataKey, code: str, sealed: CredentialSet) -> Opened:
     }
     public = opened("public_key")
     return Opened(
-        sealed.environment, sealed.version, public.reveal() if public else None, opened("secret_key"),
-        opened("webhook_secret"), config,
-    )  # fmt: skip
+        sealed.environment,
+        sealed.version,
+        public.reveal() if public else None,
+        opened("secret_key"),
+        opened("webhook_secret"),
+        config,
+    )
 
 
 def open_public_key(key: DataKey, code: str, sealed: CredentialSet) -> str | None:
@@ -132,10 +136,14 @@ def seal_credentials(key: DataKey, code: str, opened: Opened, state: str, world:
         else:
             config[name] = value
     return CredentialSet(
-        opened.environment, opened.version, state,
+        opened.environment,
+        opened.version,
+        state,
         sealed("public_key", Secret(opened.public_key) if opened.public_key else None),
-        sealed("secret_key", opened.secret_key), sealed("webhook_secret", opened.webhook_secret), config,
-    )  # fmt: skip
+        sealed("secret_key", opened.secret_key),
+        sealed("webhook_secret", opened.webhook_secret),
+        config,
+    )
 
 
 async def lock(tx: Tx, code: str) -> None:
@@ -158,17 +166,36 @@ async def all_of(db: PracticeDb | Tx) -> dict[str, Configuration]:
     found: dict[int, Configuration] = {}
     for row in rows:
         active = CredentialSet(
-            Environment(row["environment"]), row["credential_version"], "active", row["public_key"],
-            row["secret_key"], row["webhook_secret"], json_value(row["config"]) or {}, None,
+            Environment(row["environment"]),
+            row["credential_version"],
+            "active",
+            row["public_key"],
+            row["secret_key"],
+            row["webhook_secret"],
+            json_value(row["config"]) or {},
+            None,
             moment(row["updated_at"]),
-        )  # fmt: skip
+        )
         found[row["id"]] = Configuration(
-            row["id"], row["practice_id"], row["provider_code"], row["provider_name"], bool(row["is_enabled"]),
-            bool(row["is_default"]), json_value(row["supported_currencies"]) or [], row["priority"],
-            row["hook_token"], active, [], row["configured_by"], moment(row["last_tested_at"]),
-            moment(row["last_used_at"]), moment(row["created_at"]), moment(row["updated_at"]),
-            moment(row["removed_at"]), row["revision"],
-        )  # fmt: skip
+            row["id"],
+            row["practice_id"],
+            row["provider_code"],
+            row["provider_name"],
+            bool(row["is_enabled"]),
+            bool(row["is_default"]),
+            json_value(row["supported_currencies"]) or [],
+            row["priority"],
+            row["hook_token"],
+            active,
+            [],
+            row["configured_by"],
+            moment(row["last_tested_at"]),
+            moment(row["last_used_at"]),
+            moment(row["created_at"]),
+            moment(row["updated_at"]),
+            moment(row["removed_at"]),
+            row["revision"],
+        )
     for row in sets:
         found[row["config_id"]].others.append(
             CredentialSet(
@@ -193,10 +220,23 @@ async def insert(tx: Tx, c: Configuration, now: datetime) -> int:
         " public_key, secret_key, webhook_secret, environment, config, supported_currencies, priority, configured_by,"
         " created_at, updated_at, credential_version, hook_token)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15, $16) RETURNING id",
-        c.practice_id, c.provider_code, c.provider_name, c.is_enabled, c.is_default, c.active.public_key,
-        c.active.secret_key, c.active.webhook_secret, c.active.environment.value, json_text(c.active.config),
-        json_text(c.supported_currencies), c.priority, c.configured_by, now, c.active.version, c.hook_token,
-    )  # fmt: skip
+        c.practice_id,
+        c.provider_code,
+        c.provider_name,
+        c.is_enabled,
+        c.is_default,
+        c.active.public_key,
+        c.active.secret_key,
+        c.active.webhook_secret,
+        c.active.environment.value,
+        json_text(c.active.config),
+        json_text(c.supported_currencies),
+        c.priority,
+        c.configured_by,
+        now,
+        c.active.version,
+        c.hook_token,
+    )
     assert row is not None
     c.id = int(row["id"])
     return c.id
@@ -209,11 +249,24 @@ def update(unit: Writes, c: Configuration, now: datetime) -> None:
         " secret_key = $6, webhook_secret = $7, environment = $8, config = $9, supported_currencies = $10,"
         " priority = $11, configured_by = $12, credential_version = $13, last_tested_at = $14, removed_at = $15,"
         " updated_at = $16 WHERE id = $1",
-        c.id, c.provider_name, c.is_enabled, c.is_default, c.active.public_key, c.active.secret_key,
-        c.active.webhook_secret, c.active.environment.value, json_text(c.active.config),
-        json_text(c.supported_currencies), c.priority, c.configured_by, c.active.version, c.last_tested_at,
-        c.removed_at, now, expect=1,
-    )  # fmt: skip
+        c.id,
+        c.provider_name,
+        c.is_enabled,
+        c.is_default,
+        c.active.public_key,
+        c.active.secret_key,
+        c.active.webhook_secret,
+        c.active.environment.value,
+        json_text(c.active.config),
+        json_text(c.supported_currencies),
+        c.priority,
+        c.configured_by,
+        c.active.version,
+        c.last_tested_at,
+        c.removed_at,
+        now,
+        expect=1,
+    )
 
 
 def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> None:
@@ -222,9 +275,18 @@ def keep(unit: Writes, c: Configuration, kept: CredentialSet, now: datetime) -> 
         "INSERT INTO provider_credentials (practice_id, config_id, environment, version, state, public_key,"
         " secret_key, webhook_secret, config, created_at, superseded_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        c.practice_id, c.id, kept.environment.value, kept.version, kept.state, kept.public_key, kept.secret_key,
-        kept.webhook_secret, json_text(kept.config), now, kept.superseded_at,
-    )  # fmt: skip
+        c.practice_id,
+        c.id,
+        kept.environment.value,
+        kept.version,
+        kept.state,
+        kept.public_key,
+        kept.secret_key,
+        kept.webhook_secret,
+        json_text(kept.config),
+        now,
+        kept.superseded_at,
+    )
 
 
 def drop_kept(unit: Writes, config_id: int, version: int) -> None:
@@ -237,8 +299,10 @@ def supersede_prepared(unit: Writes, config_id: int, environment: Environment, n
     unit.add(
         "UPDATE provider_credentials SET state = 'superseded', superseded_at = $3"
         " WHERE config_id = $1 AND environment = $2 AND state = 'prepared'",
-        config_id, environment.value, now,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        now,
+    )
 
 
 def set_default(unit: Writes, practice_id: int, environment: Environment, currency: str, config_id: int) -> None:
@@ -246,8 +310,11 @@ def set_default(unit: Writes, practice_id: int, environment: Environment, curren
     unit.add(
         "INSERT INTO currency_defaults (practice_id, environment, currency_code, config_id) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (practice_id, environment, currency_code) DO UPDATE SET config_id = excluded.config_id",
-        practice_id, environment.value, currency, config_id,
-    )  # fmt: skip
+        practice_id,
+        environment.value,
+        currency,
+        config_id,
+    )
 
 
 def clear_defaults(unit: Writes, config_id: int) -> None:

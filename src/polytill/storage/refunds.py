@@ -160,11 +160,24 @@ def change(unit: Writes, before: RefundState, refund: Refund) -> None:
         " provider_response = $7, booked = $8, booked_excess = $9, next_lookup_at = $10, lookups = $11,"
         " updated_at = $12, provider_dispute_id = $13, detail = $14, unclear_since = $15, search_key = $16"
         " WHERE id = $1 AND state = $2",
-        refund.id, before.value, refund.state.value, refund.failure_reason, refund.raw_code,
-        refund.provider_refund_id, json_text(refund.provider_response), refund.booked, refund.booked_excess,
-        refund.next_lookup_at, refund.lookups, refund.updated_at, refund.provider_dispute_id, refund.detail,
-        refund.unclear_since, _search_key(refund), expect=1,
-    )  # fmt: skip
+        refund.id,
+        before.value,
+        refund.state.value,
+        refund.failure_reason,
+        refund.raw_code,
+        refund.provider_refund_id,
+        json_text(refund.provider_response),
+        refund.booked,
+        refund.booked_excess,
+        refund.next_lookup_at,
+        refund.lookups,
+        refund.updated_at,
+        refund.provider_dispute_id,
+        refund.detail,
+        refund.unclear_since,
+        _search_key(refund),
+        expect=1,
+    )
 
 
 def _search_key(refund: Refund) -> str | None:
@@ -185,8 +198,10 @@ def set_search_key(unit: Writes, refund_id: str, provider_refund_id: str) -> Non
     """Set the search key of a refund that an earlier version has written. Nothing happens if its id has changed."""
     unit.add(
         "UPDATE refunds SET search_key = $3 WHERE id = $1 AND provider_refund_id = $2",
-        refund_id, provider_refund_id, identifier_key(provider_refund_id),
-    )  # fmt: skip
+        refund_id,
+        provider_refund_id,
+        identifier_key(provider_refund_id),
+    )
 
 
 def asked_again(unit: Writes, refund: Refund) -> None:
@@ -195,9 +210,15 @@ def asked_again(unit: Writes, refund: Refund) -> None:
     unit.add(
         "UPDATE refunds SET next_lookup_at = $3, lookups = $4, raw_code = $5, detail = $6, unclear_since = $7"
         " WHERE id = $1 AND state = $2",
-        refund.id, refund.state.value, refund.next_lookup_at, refund.lookups, refund.raw_code, refund.detail,
-        refund.unclear_since, expect=1,
-    )  # fmt: skip
+        refund.id,
+        refund.state.value,
+        refund.next_lookup_at,
+        refund.lookups,
+        refund.raw_code,
+        refund.detail,
+        refund.unclear_since,
+        expect=1,
+    )
 
 
 async def by_id(db: PracticeDb, refund_id: str) -> Refund | None:
@@ -210,8 +231,9 @@ async def by_key(db: PracticeDb, idempotency_key: str) -> Refund | None:
     """The refund with this idempotency key."""
     row = await db.one(
         f"SELECT {_REFUND} FROM refunds WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id, idempotency_key,
-    )  # fmt: skip
+        db.practice_id,
+        idempotency_key,
+    )
     return _refund(row) if row else None
 
 
@@ -251,8 +273,11 @@ async def done_between(
         f"SELECT id FROM refunds WHERE {known_or('succeeded', RefundState)} AND environment = $2"  # noqa: S608
         " AND created_at >= $3 AND created_at < $4"
         " AND attempt_id IN (SELECT id FROM payment_attempts WHERE config_id = $1) ORDER BY created_at, id",
-        config_id, environment.value, since, until,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        since,
+        until,
+    )
     return [row["id"] for row in rows]
 
 
@@ -265,11 +290,21 @@ def insert_operation(unit: Writes, operation: Operation) -> None:
         "INSERT INTO payment_operations (id, payment_id, practice_id, environment, attempt_id, kind, amount, state,"
         " idempotency_key, request_hash, created_by, next_lookup_at, created_at, updated_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        operation.id, operation.payment_id, operation.practice_id, operation.environment.value,
-        operation.attempt_id, operation.kind, operation.amount, operation.state.value,
-        operation.idempotency_key, operation.request_hash, operation.created_by, operation.next_lookup_at,
-        operation.created_at, operation.updated_at,
-    )  # fmt: skip
+        operation.id,
+        operation.payment_id,
+        operation.practice_id,
+        operation.environment.value,
+        operation.attempt_id,
+        operation.kind,
+        operation.amount,
+        operation.state.value,
+        operation.idempotency_key,
+        operation.request_hash,
+        operation.created_by,
+        operation.next_lookup_at,
+        operation.created_at,
+        operation.updated_at,
+    )
 
 
 def change_operation(unit: Writes, before: OperationState, operation: Operation) -> None:
@@ -277,17 +312,26 @@ def change_operation(unit: Writes, before: OperationState, operation: Operation)
     unit.add(
         "UPDATE payment_operations SET state = $3, reason = $4, raw_code = $5, next_lookup_at = $6, lookups = $7,"
         " updated_at = $8, detail = $9 WHERE id = $1 AND state = $2",
-        operation.id, before.value, operation.state.value, operation.reason, operation.raw_code,
-        operation.next_lookup_at, operation.lookups, operation.updated_at, operation.detail, expect=1,
-    )  # fmt: skip
+        operation.id,
+        before.value,
+        operation.state.value,
+        operation.reason,
+        operation.raw_code,
+        operation.next_lookup_at,
+        operation.lookups,
+        operation.updated_at,
+        operation.detail,
+        expect=1,
+    )
 
 
 async def operation_by_key(db: PracticeDb, idempotency_key: str) -> Operation | None:
     """The capture or cancel with this idempotency key."""
     row = await db.one(
         f"SELECT {_OPERATION} FROM payment_operations WHERE practice_id = $1 AND idempotency_key = $2",  # noqa: S608
-        db.practice_id, idempotency_key,
-    )  # fmt: skip
+        db.practice_id,
+        idempotency_key,
+    )
     return _operation(row) if row else None
 
 

@@ -92,17 +92,26 @@ def remove(unit: Writes, kept: KeptMethod, now: datetime, detach_at: datetime | 
             " provider_customer_id, next_try_at, created_at, updated_at) SELECT id, practice_id, environment, config_id,"
             " sealed_token, provider_customer_id, $3, $4, $4 FROM saved_methods"
             " WHERE (same_card = $1 OR id = $5) AND environment = $2 AND removed_at IS NULL",
-            kept.same_card, kept.environment.value, detach_at, now, kept.id,
-        )  # fmt: skip
+            kept.same_card,
+            kept.environment.value,
+            detach_at,
+            now,
+            kept.id,
+        )
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $2 WHERE id = $1 AND removed_at IS NULL",
-        kept.id, now, expect=1,
-    )  # fmt: skip
+        kept.id,
+        now,
+        expect=1,
+    )
     unit.add(
         "UPDATE saved_methods SET sealed_token = NULL, removed_at = $4"
         " WHERE same_card = $1 AND environment = $2 AND id <> $3 AND removed_at IS NULL",
-        kept.same_card, kept.environment.value, kept.id, now,
-    )  # fmt: skip
+        kept.same_card,
+        kept.environment.value,
+        kept.id,
+        now,
+    )
 
 
 # The oldest copy identifies the method. A later charge uses the newest one, which has the latest token and expiry date.
@@ -152,8 +161,10 @@ async def copies(db: PracticeDb, kept: KeptMethod) -> list[KeptMethod]:
     rows = await db.fetch(
         f"SELECT {_COLUMNS} FROM saved_methods"  # noqa: S608
         " WHERE (same_card = $1 OR id = $3) AND environment = $2 AND removed_at IS NULL ORDER BY id",
-        kept.same_card, kept.environment.value, kept.id,
-    )  # fmt: skip
+        kept.same_card,
+        kept.environment.value,
+        kept.id,
+    )
     return [_kept(row) for row in rows]
 
 
@@ -172,8 +183,11 @@ async def listed(
         f"SELECT {columns} FROM saved_methods m WHERE m.environment = $1 AND m.removed_at IS NULL"  # noqa: S608
         f" AND (CAST($2 AS TEXT) IS NULL OR m.id < $2) AND (CAST($3 AS TEXT) IS NULL OR m.customer_key = $3) AND {_OLDEST}"
         " ORDER BY m.id DESC LIMIT $4",
-        environment.value, before or None, customer_key, limit,
-    )  # fmt: skip
+        environment.value,
+        before or None,
+        customer_key,
+        limit,
+    )
     return [_kept(row) for row in rows]
 
 
@@ -202,8 +216,9 @@ async def to_detach(db: PracticeDb, now: datetime, limit: int = 20) -> list[Deta
         " (SELECT MAX(a.credential_version) FROM payment_attempts a JOIN saved_methods s ON s.payment_id = a.payment_id"
         " WHERE s.id = d.id AND a.config_id = d.config_id) AS credential_version FROM saved_method_detachments d"
         " JOIN saved_methods m ON m.id = d.id WHERE d.state = 'due' AND d.next_try_at <= $1 ORDER BY d.next_try_at LIMIT $2",
-        now, limit,
-    )  # fmt: skip
+        now,
+        limit,
+    )
     return [Detaching(**{**dict(row), "environment": Environment(row["environment"])}) for row in rows]
 
 
@@ -217,8 +232,12 @@ def try_detaching(unit: Writes, one: Detaching, next_try_at: datetime, now: date
     unit.add(
         "UPDATE saved_method_detachments SET tries = tries + 1, next_try_at = $3, updated_at = $4"
         " WHERE id = $1 AND tries = $2 AND state = 'due'",
-        one.id, one.tries, next_try_at, now, expect=1,
-    )  # fmt: skip
+        one.id,
+        one.tries,
+        next_try_at,
+        now,
+        expect=1,
+    )
 
 
 def detached(unit: Writes, one: Detaching, state: str, code: str | None, now: datetime) -> None:
@@ -226,5 +245,8 @@ def detached(unit: Writes, one: Detaching, state: str, code: str | None, now: da
     unit.add(
         "UPDATE saved_method_detachments SET state = $2, last_code = $3, sealed_token = NULL, next_try_at = NULL,"
         " updated_at = $4 WHERE id = $1 AND state = 'due'",
-        one.id, state, code, now,
-    )  # fmt: skip
+        one.id,
+        state,
+        code,
+        now,
+    )

@@ -79,20 +79,31 @@ def currencies(metadata: sa.MetaData) -> sa.Table:
     """ISO 4217."""
     # id is the ISO 4217 number, so that a currency has the same id in every database.
     return sa.Table(
-        "currencies", metadata,
+        "currencies",
+        metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        text("code"), text("name"), whole("exponent", kind=sa.Integer),
+        text("code"),
+        text("name"),
+        whole("exponent", kind=sa.Integer),
         sa.UniqueConstraint("code"),
-    )  # fmt: skip
+    )
 
 
 def users(metadata: sa.MetaData) -> sa.Table:
     """The people who sign in."""
     return sa.Table(
-        "users", metadata, id_column(), text("email"), text("name", server_default=""), text("role"),
-        maybe("password_hash"), flag("is_active", True), *stamps(),
-        sa.UniqueConstraint("email"), one_of("role", ("admin", "viewer")),
-    )  # fmt: skip
+        "users",
+        metadata,
+        id_column(),
+        text("email"),
+        text("name", server_default=""),
+        text("role"),
+        maybe("password_hash"),
+        flag("is_active", True),
+        *stamps(),
+        sa.UniqueConstraint("email"),
+        one_of("role", ("admin", "viewer")),
+    )
 
 
 def of_user() -> sa.Column[Any]:
@@ -105,26 +116,51 @@ def signing_in(metadata: sa.MetaData) -> None:
     # Only hashes of tokens are stored. A failed try has keyed hashes of the e-mail and the network address, and no
     # name.
     sa.Table(
-        "sessions", metadata, serial_id(), of_user(), text("token_hash"), moment("created_at"), moment("last_seen_at"),
-        sa.UniqueConstraint("token_hash"), sa.Index(None, "user_id"),
-    )  # fmt: skip
+        "sessions",
+        metadata,
+        serial_id(),
+        of_user(),
+        text("token_hash"),
+        moment("created_at"),
+        moment("last_seen_at"),
+        sa.UniqueConstraint("token_hash"),
+        sa.Index(None, "user_id"),
+    )
     sa.Table(
-        "person_links", metadata, serial_id(), of_user(), text("token_hash"), moment("created_at"),
-        moment("expires_at"), sa.UniqueConstraint("token_hash"), sa.Index(None, "user_id"),
-    )  # fmt: skip
+        "person_links",
+        metadata,
+        serial_id(),
+        of_user(),
+        text("token_hash"),
+        moment("created_at"),
+        moment("expires_at"),
+        sa.UniqueConstraint("token_hash"),
+        sa.Index(None, "user_id"),
+    )
     sa.Table(
-        "sign_in_failures", metadata, serial_id(), text("email_hash"), text("address_hash"), moment("at"),
+        "sign_in_failures",
+        metadata,
+        serial_id(),
+        text("email_hash"),
+        text("address_hash"),
+        moment("at"),
         sa.Index(None, "at"),
-    )  # fmt: skip
+    )
 
 
 def audit(metadata: sa.MetaData) -> sa.Table:
     """Who did what, and when."""
     return sa.Table(
-        "audit_log", metadata, serial_id(), moment("at", now=True), text("actor"), text("action"),
-        text("subject"), maybe("detail", Json),
+        "audit_log",
+        metadata,
+        serial_id(),
+        moment("at", now=True),
+        text("actor"),
+        text("action"),
+        text("subject"),
+        maybe("detail", Json),
         sa.Index(None, "subject"),
-    )  # fmt: skip
+    )
 
 
 def environment() -> tuple[sa.Column[Any], sa.CheckConstraint]:

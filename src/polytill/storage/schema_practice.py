@@ -50,19 +50,24 @@ def _lookups() -> tuple[sa.Column[Any], sa.Column[Any]]:
 
 
 sa.Table(
-    "identity", practice,
+    "identity",
+    practice,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    whole("practice_id", kind=sa.Integer), moment("created_at", now=True),
+    whole("practice_id", kind=sa.Integer),
+    moment("created_at", now=True),
     sa.CheckConstraint("id = 1", name="one_row"),
-)  # fmt: skip
+)
 
 sa.Table(
-    "practices", practice,
+    "practices",
+    practice,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    text("name"), sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
-    *stamps(), maybe("checkout_color"),  # #rrggbb
+    text("name"),
+    sa.Column("default_currency_id", sa.Integer, sa.ForeignKey("currencies.id"), nullable=False),
+    *stamps(),
+    maybe("checkout_color"),  # #rrggbb
     *locality(),
-)  # fmt: skip
+)
 
 sa.Table(
     "practice_payment_providers", practice, id_column(), _of_practice(),
@@ -81,19 +86,33 @@ sa.Table(
 )  # fmt: skip
 
 sa.Table(
-    "provider_credentials", practice, id_column(), _of_practice(),
+    "provider_credentials",
+    practice,
+    id_column(),
+    _of_practice(),
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    *environment(), whole("version", kind=sa.Integer), text("state"),
-    maybe("public_key"), maybe("secret_key"), maybe("webhook_secret"), maybe("config", Json),  # sealed
-    moment("created_at", now=True), maybe("superseded_at", Moment),
-    sa.UniqueConstraint("config_id", "version"), one_of("state", ("prepared", "superseded")),
-)  # fmt: skip
+    *environment(),
+    whole("version", kind=sa.Integer),
+    text("state"),
+    maybe("public_key"),
+    maybe("secret_key"),
+    maybe("webhook_secret"),
+    maybe("config", Json),  # sealed
+    moment("created_at", now=True),
+    maybe("superseded_at", Moment),
+    sa.UniqueConstraint("config_id", "version"),
+    one_of("state", ("prepared", "superseded")),
+)
 
 sa.Table(
-    "currency_defaults", practice, _of_practice(), *environment(), text("currency_code"),
+    "currency_defaults",
+    practice,
+    _of_practice(),
+    *environment(),
+    text("currency_code"),
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
     sa.PrimaryKeyConstraint("practice_id", "environment", "currency_code"),
-)  # fmt: skip
+)
 
 sa.Table(
     "payments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
@@ -141,12 +160,22 @@ sa.Table(
 
 # Copies of removed methods that have to be detached at the provider. The token is kept until then.
 sa.Table(
-    "saved_method_detachments", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
+    "saved_method_detachments",
+    practice,
+    sa.Column("id", sa.Text, primary_key=True),
+    _of_practice(),
+    *environment(),
     sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), nullable=False),
-    maybe("sealed_token"), maybe("provider_customer_id"), text("state", server_default="due"),
-    whole("tries", 0, sa.Integer), maybe("next_try_at", Moment), maybe("last_code"), *stamps(),
-    one_of("state", ("due", "detached", "refused")), sa.Index(None, "state", "next_try_at"),
-)  # fmt: skip
+    maybe("sealed_token"),
+    maybe("provider_customer_id"),
+    text("state", server_default="due"),
+    whole("tries", 0, sa.Integer),
+    maybe("next_try_at", Moment),
+    maybe("last_code"),
+    *stamps(),
+    one_of("state", ("due", "detached", "refused")),
+    sa.Index(None, "state", "next_try_at"),
+)
 
 sa.Table(
     "payment_attempts", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(),
@@ -164,29 +193,53 @@ sa.Table(
 
 # The identifiers that providers, statements and receipts use for an attempt: kinds are in ``domain/identifiers.py``.
 sa.Table(
-    "payment_identifiers", practice,
-    sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False), _of_payment(),
-    _of_practice(), *environment(), text("kind"), text("value"), text("search_key"), moment("created_at"),
-    sa.PrimaryKeyConstraint("attempt_id", "kind", "value"), sa.Index(None, "search_key"), sa.Index(None, "payment_id"),
-)  # fmt: skip
+    "payment_identifiers",
+    practice,
+    sa.Column("attempt_id", sa.Text, sa.ForeignKey("payment_attempts.id"), nullable=False),
+    _of_payment(),
+    _of_practice(),
+    *environment(),
+    text("kind"),
+    text("value"),
+    text("search_key"),
+    moment("created_at"),
+    sa.PrimaryKeyConstraint("attempt_id", "kind", "value"),
+    sa.Index(None, "search_key"),
+    sa.Index(None, "payment_id"),
+)
 
 # One narrow row per payment, in the order of the lists; all words in their search form.
 sa.Table(
-    "payment_search", practice, *environment(), moment("created_at"), _of_payment(), text("major_units"), maybe("email"),
-    maybe("reference"), text("body"), whole("block", 0),  # of ``payment_search_blocks``; 0: in none yet
+    "payment_search",
+    practice,
+    *environment(),
+    moment("created_at"),
+    _of_payment(),
+    text("major_units"),
+    maybe("email"),
+    maybe("reference"),
+    text("body"),
+    whole("block", 0),  # of ``payment_search_blocks``; 0: in none yet
     sa.PrimaryKeyConstraint("environment", "created_at", "payment_id"),
-    sa.Index(None, "email"), sa.Index(None, "reference"),
-    sa.Index("ix_payment_search_block", "block", "environment", "created_at"), sqlite_with_rowid=False,
-)  # fmt: skip
+    sa.Index(None, "email"),
+    sa.Index(None, "reference"),
+    sa.Index("ix_payment_search_block", "block", "environment", "created_at"),
+    sqlite_with_rowid=False,
+)
 
 # What the rows of a block can be found by: ``signature`` of ``domain/search.py``, in parts of which a search reads a
 # few.
 sa.Table(
-    "payment_search_blocks", practice, *environment(), sa.Column("block", sa.BigInteger, nullable=False),
-    moment("oldest_at"), moment("newest_at"),
+    "payment_search_blocks",
+    practice,
+    *environment(),
+    sa.Column("block", sa.BigInteger, nullable=False),
+    moment("oldest_at"),
+    moment("newest_at"),
     *(sa.Column(f"part{number}", sa.LargeBinary, nullable=False) for number in range(8)),
-    sa.PrimaryKeyConstraint("block"), sa.Index(None, "environment", "block"),
-)  # fmt: skip
+    sa.PrimaryKeyConstraint("block"),
+    sa.Index(None, "environment", "block"),
+)
 
 sa.Table(
     "refunds", practice, sa.Column("id", sa.Text, primary_key=True), _of_payment(), _of_practice(), *environment(),
@@ -256,12 +309,23 @@ sa.Table(
 )  # fmt: skip
 
 sa.Table(
-    "operator_cases", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    text("kind"), text("subject"), maybe("payment_id"), text("state", server_default="open"), maybe("detail", Json),
-    moment("created_at"), maybe("resolved_at", Moment), maybe("resolved_by"),
-    sa.UniqueConstraint("kind", "subject"), one_of("state", ("open", "resolved")),
+    "operator_cases",
+    practice,
+    sa.Column("id", sa.Text, primary_key=True),
+    _of_practice(),
+    *environment(),
+    text("kind"),
+    text("subject"),
+    maybe("payment_id"),
+    text("state", server_default="open"),
+    maybe("detail", Json),
+    moment("created_at"),
+    maybe("resolved_at", Moment),
+    maybe("resolved_by"),
+    sa.UniqueConstraint("kind", "subject"),
+    one_of("state", ("open", "resolved")),
     sa.Index(None, "state", "created_at"),
-)  # fmt: skip
+)
 
 # Decisions by staff about an outcome that stayed unknown. A transaction pays one attempt.
 sa.Table(
@@ -276,29 +340,58 @@ sa.Table(
 )  # fmt: skip
 
 sa.Table(
-    "listing_cursors", practice,
-    sa.Column("config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), primary_key=True, autoincrement=False),
-    text("environment", primary_key=True), one_of("environment", states.Environment), moment("compared_until"),
-)  # fmt: skip
+    "listing_cursors",
+    practice,
+    sa.Column(
+        "config_id", sa.Integer, sa.ForeignKey("practice_payment_providers.id"), primary_key=True, autoincrement=False
+    ),
+    text("environment", primary_key=True),
+    one_of("environment", states.Environment),
+    moment("compared_until"),
+)
 
 # Events for the platform, written in the transaction that they report and forwarded to the owner's feed.
 sa.Table(
-    "events", practice, serial_id(), text("event_id"), _of_practice(), *environment(), text("type"),
-    maybe("payment_id"), text("data"), moment("created_at"), maybe("forwarded_at", Moment),
-    sa.UniqueConstraint("event_id"), sa.Index(None, "forwarded_at", "id"),
-)  # fmt: skip
+    "events",
+    practice,
+    serial_id(),
+    text("event_id"),
+    _of_practice(),
+    *environment(),
+    text("type"),
+    maybe("payment_id"),
+    text("data"),
+    moment("created_at"),
+    maybe("forwarded_at", Moment),
+    sa.UniqueConstraint("event_id"),
+    sa.Index(None, "forwarded_at", "id"),
+)
 
 sa.Table(
-    "payment_links", practice, sa.Column("id", sa.Text, primary_key=True), _of_practice(), *environment(),
-    whole("amount"), text("currency"), text("description"), maybe("reference"), flag("single_use", True),
-    text("state", server_default="open"), moment("expires_at"), text("created_by"), moment("created_at"),
+    "payment_links",
+    practice,
+    sa.Column("id", sa.Text, primary_key=True),
+    _of_practice(),
+    *environment(),
+    whole("amount"),
+    text("currency"),
+    text("description"),
+    maybe("reference"),
+    flag("single_use", True),
+    text("state", server_default="open"),
+    moment("expires_at"),
+    text("created_by"),
+    moment("created_at"),
     moment("updated_at"),
-    one_of("state", ("open", "closed")), sa.CheckConstraint("amount > 0", name="amount"),
-)  # fmt: skip
+    one_of("state", ("open", "closed")),
+    sa.CheckConstraint("amount > 0", name="amount"),
+)
 
 sa.Table(
-    "payment_link_payments", practice,
+    "payment_link_payments",
+    practice,
     sa.Column("payment_id", sa.Text, sa.ForeignKey("payments.id"), primary_key=True),
-    sa.Column("link_id", sa.Text, sa.ForeignKey("payment_links.id"), nullable=False), moment("created_at"),
+    sa.Column("link_id", sa.Text, sa.ForeignKey("payment_links.id"), nullable=False),
+    moment("created_at"),
     sa.Index(None, "link_id", "created_at"),
-)  # fmt: skip
+)

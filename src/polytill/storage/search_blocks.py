@@ -59,8 +59,9 @@ async def holding(db: PracticeDb, environment: Environment, terms: tuple[Term, .
         rows = await db.fetch(
             f"SELECT block, oldest_at, newest_at, {columns} FROM payment_search_blocks"  # noqa: S608
             f" WHERE environment = $1 AND block > $2 ORDER BY block LIMIT {READ_AT_ONCE}",
-            environment.value, last,
-        )  # fmt: skip
+            environment.value,
+            last,
+        )
         found += [_block(row) for row in _fitting(rows, parts, needed)]
         read += len(rows)
         last = rows[-1]["block"] if rows else last
@@ -127,11 +128,20 @@ def close(unit: Unit, environment: Environment, number: int, rows: list[Any]) ->
     unit.add(
         f"INSERT INTO payment_search_blocks (environment, block, oldest_at, newest_at, {names})"  # noqa: S608
         f" VALUES ($1, $2, $3, $4, {places})",
-        environment.value, number, moment(rows[0]["created_at"]), moment(rows[-1]["created_at"]), *parts,
-    )  # fmt: skip
+        environment.value,
+        number,
+        moment(rows[0]["created_at"]),
+        moment(rows[-1]["created_at"]),
+        *parts,
+    )
     for row in rows:
         unit.add(
             "UPDATE payment_search SET block = $1 WHERE environment = $2 AND created_at = $3 AND payment_id = $4"
             " AND block = 0 AND body = $5",
-            number, environment.value, moment(row["created_at"]), row["payment_id"], row["body"], expect=1,
-        )  # fmt: skip
+            number,
+            environment.value,
+            moment(row["created_at"]),
+            row["payment_id"],
+            row["body"],
+            expect=1,
+        )

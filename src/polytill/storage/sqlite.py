@@ -25,7 +25,7 @@ from polytill.domain.errors import (
     PracticeUnavailable,
     Stale,
     WrongPractice,
-)  # fmt: skip
+)
 from polytill.storage.units import Step, Steps, mark_open, moment_text
 
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -93,9 +93,13 @@ def connect(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise DatabaseUnavailable(f"The database file {path} does not exist.")
     connection = sqlite3.connect(
-        f"file:{path}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=10.0,
+        f"file:{path}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10.0,
         cached_statements=32,
-    )  # fmt: skip
+    )
     connection.row_factory = sqlite3.Row
     try:
         _set_up(connection)
@@ -107,9 +111,12 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection) -> None:
     for pragma in (
-        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
         "cache_size=-128",  # KiB: hundreds of files may be open, and the operating system caches them as well
-    ):  # fmt: skip
+    ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 

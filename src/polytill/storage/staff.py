@@ -49,9 +49,14 @@ _PERSON = "u.id, u.email, u.name, u.role, u.is_active, u.password_hash, u.create
 
 def _person(row: Any) -> Person:
     return Person(
-        row["id"], row["email"], row["name"], row["role"], bool(row["is_active"]), row["password_hash"] is not None,
+        row["id"],
+        row["email"],
+        row["name"],
+        row["role"],
+        bool(row["is_active"]),
+        row["password_hash"] is not None,
         moment(row["created_at"]),
-    )  # fmt: skip
+    )
 
 
 # ── People ──
@@ -61,16 +66,24 @@ def insert(unit: Writes, email: str, name: str, role: str, now: datetime) -> Non
     """Insert a person without a password. ``Duplicate`` if the e-mail is taken."""
     unit.add(
         "INSERT INTO users (email, name, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
-        email, name, role, now, expect=1,
-    )  # fmt: skip
+        email,
+        name,
+        role,
+        now,
+        expect=1,
+    )
 
 
 def change(unit: Writes, person_id: int, role: str, is_active: bool, now: datetime) -> None:
     """Change the role, or whether the person may sign in."""
     unit.add(
         "UPDATE users SET role = $2, is_active = $3, updated_at = $4 WHERE id = $1",
-        person_id, role, is_active, now, expect=1,
-    )  # fmt: skip
+        person_id,
+        role,
+        is_active,
+        now,
+        expect=1,
+    )
 
 
 def set_email(unit: Writes, person_id: int, email: str, now: datetime) -> None:
@@ -103,8 +116,10 @@ def insert_session(unit: Writes, person_id: int, token_hash: str, now: datetime)
     """Record a session."""
     unit.add(
         "INSERT INTO sessions (user_id, token_hash, created_at, last_seen_at) VALUES ($1, $2, $3, $3)",
-        person_id, token_hash, now,
-    )  # fmt: skip
+        person_id,
+        token_hash,
+        now,
+    )
 
 
 def touch_session(unit: Writes, session_id: int, now: datetime) -> None:
@@ -132,8 +147,9 @@ async def present(db: StaffDb, created_after: datetime, seen_after: datetime) ->
     rows = await db.fetch(
         "SELECT user_id, count(*) AS browsers, max(last_seen_at) AS last_seen_at FROM sessions"
         " WHERE created_at >= $1 AND last_seen_at >= $2 GROUP BY user_id",
-        created_after, seen_after,
-    )  # fmt: skip
+        created_after,
+        seen_after,
+    )
     found = {}
     for row in rows:
         seen_at = moment(row["last_seen_at"])
@@ -164,8 +180,11 @@ def insert_link(unit: Writes, person_id: int, token_hash: str, now: datetime, ex
     """A link for choosing a password once."""
     unit.add(
         "INSERT INTO person_links (user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4)",
-        person_id, token_hash, now, expires_at,
-    )  # fmt: skip
+        person_id,
+        token_hash,
+        now,
+        expires_at,
+    )
 
 
 def end_links_of(unit: Writes, person_id: int) -> None:
@@ -183,8 +202,9 @@ async def by_link(db: StaffDb, token_hash: str, now: datetime) -> Person | None:
     row = await db.one(
         f"SELECT {_PERSON} FROM person_links l JOIN users u ON u.id = l.user_id"  # noqa: S608
         " WHERE l.token_hash = $1 AND l.expires_at > $2 AND u.is_active",
-        token_hash, now,
-    )  # fmt: skip
+        token_hash,
+        now,
+    )
     return _person(row) if row else None
 
 
@@ -218,7 +238,9 @@ async def failures(db: StaffDb, email_hash: str, address_hash: str, since: datet
         "SELECT count(CASE WHEN email_hash = $1 AND address_hash = $2 THEN 1 END) AS pair,"
         " count(CASE WHEN email_hash = $1 THEN 1 END) AS email, count(CASE WHEN address_hash = $2 THEN 1 END) AS address"
         " FROM sign_in_failures WHERE at >= $3",
-        email_hash, address_hash, since,
-    )  # fmt: skip
+        email_hash,
+        address_hash,
+        since,
+    )
     assert row is not None
     return Failures(row["pair"], row["email"], row["address"])

@@ -48,11 +48,23 @@ def insert(unit: Writes, decision: StaffDecision) -> None:
     unit.add(
         f"INSERT INTO staff_decisions ({_COLUMNS}, transaction_key)"  # noqa: S608
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        decision.id, decision.practice_id, decision.environment.value, decision.payment_id, decision.attempt_id,
-        decision.decided_on.value, decision.subject, decision.is_done, decision.config_id, decision.transaction_id,
-        decision.amount, decision.currency, decision.note, decision.decided_by, decision.decided_at,
+        decision.id,
+        decision.practice_id,
+        decision.environment.value,
+        decision.payment_id,
+        decision.attempt_id,
+        decision.decided_on.value,
+        decision.subject,
+        decision.is_done,
+        decision.config_id,
+        decision.transaction_id,
+        decision.amount,
+        decision.currency,
+        decision.note,
+        decision.decided_by,
+        decision.decided_at,
         None if name is None else identifier_key(name),
-    )  # fmt: skip
+    )
 
 
 async def of_attempt(db: PracticeDb, attempt_id: str) -> list[StaffDecision]:
@@ -69,13 +81,18 @@ def rename(unit: Writes, attempt: Attempt, own_id: str) -> None:
     already."""
     unit.add(
         "UPDATE payment_attempts SET provider_transaction_id = $3 WHERE id = $1 AND provider_transaction_id = $2",
-        attempt.id, attempt.provider_transaction_id, own_id, expect=1,
-    )  # fmt: skip
+        attempt.id,
+        attempt.provider_transaction_id,
+        own_id,
+        expect=1,
+    )
     unit.add(
         "UPDATE payments SET provider_transaction_id = $3, version = version + 1"
         " WHERE id = $1 AND provider_transaction_id = $2",
-        attempt.payment_id, attempt.provider_transaction_id, own_id,
-    )  # fmt: skip
+        attempt.payment_id,
+        attempt.provider_transaction_id,
+        own_id,
+    )
 
 
 def _decision(row: Any) -> StaffDecision:

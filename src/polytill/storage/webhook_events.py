@@ -65,10 +65,21 @@ def insert_once(unit: Writes, event: WebhookEvent) -> None:
         " state, reason, body, must_fetch, payment_id, tries, received_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         " ON CONFLICT (config_id, environment, dedupe_key) DO NOTHING",
-        event.id, event.practice_id, event.environment.value, event.config_id, event.provider_code,
-        event.dedupe_key, event.event_type, event.state.value, event.reason, json_text(event.body),
-        event.must_fetch, event.payment_id, event.tries, event.received_at,
-    )  # fmt: skip
+        event.id,
+        event.practice_id,
+        event.environment.value,
+        event.config_id,
+        event.provider_code,
+        event.dedupe_key,
+        event.event_type,
+        event.state.value,
+        event.reason,
+        json_text(event.body),
+        event.must_fetch,
+        event.payment_id,
+        event.tries,
+        event.received_at,
+    )
 
 
 def finish(
@@ -80,8 +91,12 @@ def finish(
     unit.add(
         "UPDATE webhook_events SET state = $2, reason = $3, payment_id = COALESCE($4, payment_id), tries = tries + 1,"
         " applied_at = $5 WHERE id = $1",
-        event.id, state.value, reason, payment_id, now,
-    )  # fmt: skip
+        event.id,
+        state.value,
+        reason,
+        payment_id,
+        now,
+    )
 
 
 async def by_id(db: PracticeDb, event_id: str) -> WebhookEvent | None:
@@ -97,8 +112,10 @@ async def by_dedupe_key(
     row = await db.one(
         f"SELECT {_COLUMNS} FROM webhook_events"  # noqa: S608
         " WHERE config_id = $1 AND environment = $2 AND dedupe_key = $3",
-        config_id, environment.value, dedupe_key,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        dedupe_key,
+    )
     return _event(row) if row else None
 
 
@@ -112,8 +129,11 @@ async def hints_since(
     row = await db.one(
         "SELECT COUNT(*) AS n FROM webhook_events WHERE must_fetch AND config_id = $1 AND environment = $2"  # noqa: S608
         f" AND received_at > $3 AND {about}",
-        config_id, environment.value, since, *args,
-    )  # fmt: skip
+        config_id,
+        environment.value,
+        since,
+        *args,
+    )
     assert row is not None
     return int(row["n"])
 
@@ -124,8 +144,10 @@ def forget_hints(unit: Writes, payment_id: str, kept: int, counted_since: dateti
         "DELETE FROM webhook_events WHERE payment_id = $1 AND must_fetch AND state = 'applied'"  # noqa: S608
         f" AND NOT (dedupe_key LIKE '{NAMED}%' AND received_at > $3) AND id NOT IN"
         " (SELECT id FROM webhook_events WHERE payment_id = $1 AND must_fetch ORDER BY id DESC LIMIT $2)",
-        payment_id, kept, counted_since,
-    )  # fmt: skip
+        payment_id,
+        kept,
+        counted_since,
+    )
 
 
 async def waiting(db: PracticeDb, came_before: Sequence[datetime], limit: int = 50) -> list[WebhookEvent]:
@@ -189,12 +211,26 @@ async def listed(
 
 
 def open_case(
-    unit: Writes, case_id: str, practice_id: int, environment: Environment, kind: str, subject: str,
-    payment_id: str | None, detail: dict[str, Any], now: datetime,
-) -> None:  # fmt: skip
+    unit: Writes,
+    case_id: str,
+    practice_id: int,
+    environment: Environment,
+    kind: str,
+    subject: str,
+    payment_id: str | None,
+    detail: dict[str, Any],
+    now: datetime,
+) -> None:
     """Open a review case, once for each kind and subject."""
     unit.add(
         "INSERT INTO operator_cases (id, practice_id, environment, kind, subject, payment_id, detail, created_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO NOTHING",
-        case_id, practice_id, environment.value, kind, subject, payment_id, json_text(detail), now,
-    )  # fmt: skip
+        case_id,
+        practice_id,
+        environment.value,
+        kind,
+        subject,
+        payment_id,
+        json_text(detail),
+        now,
+    )

@@ -42,7 +42,7 @@ from polytill.web.console import (
     providers,
     review_cases,
     shown_once,
-    sign_in,  # fmt: skip
+    sign_in,
 )
 from polytill.web.console import owner as console_owner
 from polytill.web.console import payment_links as console_payment_links
@@ -83,12 +83,24 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 # The pages for signed-in people.
 PAGES = (
-    sign_in.router, console_owner.router, catalog.router, console_payments.router, captures.router,
-    shown_once.router, overview.router,
-    providers.router, provider_settings.router, console_payment_links.router, review_cases.router,
-    people.router, branding.router, console_practice.router,
-        exports.router, manual_payments.router, sign_in.nowhere,
-)  # fmt: skip
+    sign_in.router,
+    console_owner.router,
+    catalog.router,
+    console_payments.router,
+    captures.router,
+    shown_once.router,
+    overview.router,
+    providers.router,
+    provider_settings.router,
+    console_payment_links.router,
+    review_cases.router,
+    people.router,
+    branding.router,
+    console_practice.router,
+    exports.router,
+    manual_payments.router,
+    sign_in.nowhere,
+)
 
 READ_ON_BYTES = 16 * 1024 * 1024
 
@@ -214,10 +226,15 @@ def make_app(till: Polytill, *, sweeping: bool = True) -> FastAPI:
                 yield
 
     app = FastAPI(
-        title="polytill", version=polytill.__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
-        responses=_PROBLEMS, redirect_slashes=False,
+        title="polytill",
+        version=polytill.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=_PROBLEMS,
+        redirect_slashes=False,
         description="Payments for multi-tenant software: one catalog, one database for every practice, one API.",
-    )  # fmt: skip
+    )
     app.state.till = till
     app.state.keys = KeyCache(till.desk)
     metrics = RequestMetrics(till)

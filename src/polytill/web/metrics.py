@@ -26,9 +26,11 @@ class RequestMetrics:
             "polytill_requests_total", "HTTP requests", ["method", "route", "status"], registry=self.registry
         )
         self._seconds = Histogram(
-            "polytill_request_seconds", "Duration of HTTP requests", registry=self.registry,
+            "polytill_request_seconds",
+            "Duration of HTTP requests",
+            registry=self.registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
-        )  # fmt: skip
+        )
         self._degraded = Gauge(
             "polytill_degraded", "1 while something does not work, by reason", ["reason"], registry=self.registry
         )
@@ -37,9 +39,10 @@ class RequestMetrics:
         opened = Gauge("polytill_practices_open", "Practice databases opened here", registry=self.registry)
         opened.set_function(lambda: len(till.desk.opening.opened()))
         unread = Gauge(
-            "polytill_listing_entries_unread", "Entries of providers' listings that could not be read",
+            "polytill_listing_entries_unread",
+            "Entries of providers' listings that could not be read",
             registry=self.registry,
-        )  # fmt: skip
+        )
         unread.set_function(lambda: till.desk.unread_entries)
 
         self._events(till.desk)

@@ -29,9 +29,15 @@ class Word(StrEnum):
 
 # Green is only for success.
 TONES = {
-    Word.requires_action: "info", Word.processing: "info", Word.checking: "warn", Word.authorized: "info",
-    Word.succeeded: "good", Word.failed: "bad", Word.canceled: "", Word.expired: "",
-}  # fmt: skip
+    Word.requires_action: "info",
+    Word.processing: "info",
+    Word.checking: "warn",
+    Word.authorized: "info",
+    Word.succeeded: "good",
+    Word.failed: "bad",
+    Word.canceled: "",
+    Word.expired: "",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,19 @@ from polytill.web.api.bodies import BodyRefused
 from polytill.web.metrics import pattern_of
 
 TITLES = {
-    400: "Unreadable request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found",
-    405: "Method not allowed", 409: "Conflict", 413: "Too large", 422: "Invalid request", 429: "Too many requests",
-    500: "Internal error", 502: "Rejected by the provider", 503: "Service unavailable",
-}  # fmt: skip
+    400: "Unreadable request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "Rejected by the provider",
+    503: "Service unavailable",
+}
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MAX_ERRORS = 50
@@ -31,9 +40,13 @@ MAX_POINTER = 200
 
 
 def problem(
-    request: Request, status: int, code: str, detail: str, errors: list[FieldError] | None = None,
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    errors: list[FieldError] | None = None,
     retry_after_s: int | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """One problem document; at the address of a page, the error page for this status."""
     as_page: Callable[[Request, int], Response | None] = request.app.state.error_page
     if (shown := as_page(request, status)) is not None:
@@ -41,9 +54,13 @@ def problem(
             shown.headers["Retry-After"] = str(retry_after_s)
         return shown
     body: dict[str, Any] = {
-        "type": f"https://polytill.dev/problems/{code}", "title": TITLES.get(status, "Error"), "status": status,
-        "detail": without_secrets(detail), "code": code, "requestId": getattr(request.state, "request_id", None),
-    }  # fmt: skip
+        "type": f"https://polytill.dev/problems/{code}",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": without_secrets(detail),
+        "code": code,
+        "requestId": getattr(request.state, "request_id", None),
+    }
     if errors:
         # A pointer contains names that the caller chose, and a sentence may, too: people paste keys into the wrong
         # fields.
@@ -67,9 +84,12 @@ def _known(request: Request, error: Exception) -> Response:
         error = Conflict("The request conflicts with stored records.")
     if error.status >= 500:
         log.error(
-            "request_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
+            "request_failed",
+            error=type(error).__name__,
+            code=error.code,
+            route=pattern_of(request.scope),
             places=places(error),
-        )  # fmt: skip
+        )
     retry = 1 if error.status == 429 else error.retry_after_s
     errors = error.errors if isinstance(error, Invalid) else None
     return problem(request, error.status, error.code, error.public or error.detail, errors, retry)

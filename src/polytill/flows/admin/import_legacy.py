@@ -34,12 +34,17 @@ _PROVIDER = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "publicKey": _TEXT, "secretKey": _TEXT, "webhookSecret": _TEXT, "config": {"type": "object"},
-        "environment": {"enum": ["sandbox", "production"]}, "isEnabled": {"type": "boolean"},
-        "isDefault": {"type": "boolean"}, "supportedCurrencies": {"type": "array", "items": _TEXT},
+        "publicKey": _TEXT,
+        "secretKey": _TEXT,
+        "webhookSecret": _TEXT,
+        "config": {"type": "object"},
+        "environment": {"enum": ["sandbox", "production"]},
+        "isEnabled": {"type": "boolean"},
+        "isDefault": {"type": "boolean"},
+        "supportedCurrencies": {"type": "array", "items": _TEXT},
         "priority": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
     },
-}  # fmt: skip
+}
 _FILE = {
     "type": "array",
     "items": {
@@ -143,9 +148,13 @@ def _named_once(entries: list[dict[str, Any]], arrivals: list[Arrival], errors: 
 
 
 async def _planned(
-    desk: Desk, at: str, entry: dict[str, Any], external_id: str | None, known: list[PracticeEntry],
+    desk: Desk,
+    at: str,
+    entry: dict[str, Any],
+    external_id: str | None,
+    known: list[PracticeEntry],
     errors: list[FieldError],
-) -> Arrival:  # fmt: skip
+) -> Arrival:
     name, currency = entry.get("name", ""), entry.get("defaultCurrency", "")
     there = _there(at, entry, external_id, known, errors)
     if there is not None and currency and currency != there.default_currency:
@@ -198,13 +207,20 @@ def _there(
 def _wish(code: str, given: dict[str, Any]) -> configuring.Wish:
     secret, webhook, environment = given.get("secretKey"), given.get("webhookSecret"), given.get("environment")
     keys = configuring.Keys(
-        given.get("publicKey"), Secret(secret) if secret else None, Secret(webhook) if webhook else None,
+        given.get("publicKey"),
+        Secret(secret) if secret else None,
+        Secret(webhook) if webhook else None,
         given.get("config"),
-    )  # fmt: skip
+    )
     return configuring.Wish(
-        code, Environment(environment) if environment else None, keys, given.get("isEnabled"), given.get("isDefault"),
-        given.get("supportedCurrencies"), given.get("priority"),
-    )  # fmt: skip
+        code,
+        Environment(environment) if environment else None,
+        keys,
+        given.get("isEnabled"),
+        given.get("isDefault"),
+        given.get("supportedCurrencies"),
+        given.get("priority"),
+    )
 
 
 async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
@@ -212,9 +228,15 @@ async def bring(desk: Desk, arrival: Arrival, actor: str) -> Arrived:
     entry, key = arrival.there, None
     if entry is None:
         entry, first = await create_practice(
-            desk, arrival.name, arrival.currency, "default", actor, country=arrival.country,
-            time_zone=arrival.time_zone, external_id=arrival.external_id,
-        )  # fmt: skip
+            desk,
+            arrival.name,
+            arrival.currency,
+            "default",
+            actor,
+            country=arrival.country,
+            time_zone=arrival.time_zone,
+            external_id=arrival.external_id,
+        )
         key = Secret(first)
     elif arrival.external_id and entry.external_id is None:
         await change_practice(desk, entry.id, None, None, None, actor, external_id=arrival.external_id)

@@ -93,9 +93,16 @@ def _taken(external_id: str | None) -> Conflict:
 
 
 async def create_practice(
-    desk: Desk, name: str, currency: str, cluster: str, actor: str, *, country: str | None = None,
-    time_zone: str | None = None, external_id: str | None = None,
-) -> tuple[PracticeEntry, str]:  # fmt: skip
+    desk: Desk,
+    name: str,
+    currency: str,
+    cluster: str,
+    actor: str,
+    *,
+    country: str | None = None,
+    time_zone: str | None = None,
+    external_id: str | None = None,
+) -> tuple[PracticeEntry, str]:
     """Onboard a practice: create, migrate, seal and register its database, and create its first key.
 
     Country and time zone default to those of the currency and the country. ``Conflict`` if another practice has the
@@ -168,10 +175,18 @@ async def clear_half_made(desk: Desk, older_than_s: float = 600.0) -> int:
 
 
 async def change_practice(
-    desk: Desk, practice_id: int, name: str | None, currency: str | None, state: str | None, actor: str, *,
-    country: str | None = None, time_zone: str | None = None, by_own_staff: bool = False,
+    desk: Desk,
+    practice_id: int,
+    name: str | None,
+    currency: str | None,
+    state: str | None,
+    actor: str,
+    *,
+    country: str | None = None,
+    time_zone: str | None = None,
+    by_own_staff: bool = False,
     external_id: str | EllipsisType | None = ...,
-) -> PracticeEntry:  # fmt: skip
+) -> PracticeEntry:
     """Rename a practice, change its default currency, country or time zone, suspend or resume it. None leaves a value
     as it is; for the external id ``...`` does, and None removes it.
 
@@ -181,11 +196,14 @@ async def change_practice(
     desk.opening.forget(practice_id)
     before = await desk.opening.entry(practice_id)
     after = replace(
-        before, name=before.name if name is None else _name(name),
+        before,
+        name=before.name if name is None else _name(name),
         default_currency=before.default_currency if currency is None else currency,
-        state=state or before.state, country=country or before.country, time_zone=time_zone or before.time_zone,
+        state=state or before.state,
+        country=country or before.country,
+        time_zone=time_zone or before.time_zone,
         external_id=before.external_id if isinstance(external_id, EllipsisType) else _read_external_id(external_id),
-    )  # fmt: skip
+    )
     _check_settings(after.default_currency, country, time_zone)
     if after.external_id is not None:  # before anything is written; the unique index decides between two at once
         other = await practices.by_external_id(desk.owner, after.external_id)

@@ -121,9 +121,13 @@ def check_keys(
         raise Invalid(errors, code="wrong_environment" if all("environment" in e.detail for e in errors) else None)
     secret, webhook = values["secret_key"], values["webhook_secret"]
     return Opened(
-        environment, 0, values["public_key"], Secret(secret) if secret else None, Secret(webhook) if webhook else None,
+        environment,
+        0,
+        values["public_key"],
+        Secret(secret) if secret else None,
+        Secret(webhook) if webhook else None,
         config,
-    )  # fmt: skip
+    )
 
 
 def _no_remote(uri: str) -> Any:
@@ -131,9 +135,12 @@ def _no_remote(uri: str) -> Any:
 
 
 def _checked_config(
-    handler: type[Handler], environment: Environment, given: dict[str, Any] | None, held: Opened | None,
+    handler: type[Handler],
+    environment: Environment,
+    given: dict[str, Any] | None,
+    held: Opened | None,
     errors: list[FieldError],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     if given is None and held is not None:
         return dict(held.config)
     given, properties = given or {}, handler.config_schema.get("properties", {})
@@ -242,9 +249,15 @@ async def _configured(desk: Desk, db: PracticeDb, wish: Wish, actor: str, patch:
 
 
 async def _save(
-    desk: Desk, db: PracticeDb, tx: Tx, wish: Wish, existing: Configuration | None, entry: ProviderEntry,
-    opened: Opened, currencies: list[str],
-) -> dict[str, Any]:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    tx: Tx,
+    wish: Wish,
+    existing: Configuration | None,
+    entry: ProviderEntry,
+    opened: Opened,
+    currencies: list[str],
+) -> dict[str, Any]:
     now = desk.world.now()
     versions = [s.version for s in (existing.active, *existing.others)] if existing else [0]
     opened.version = max(versions) + 1
@@ -277,9 +290,12 @@ async def _save(
         provider_configs.update(tx, saved, now)
     await _move_defaults(tx, saved)
     return {
-        "environment": active.environment.value, "version": active.version, "enabled": saved.is_enabled,
-        "default": saved.is_default, "currencies": currencies,
-    }  # fmt: skip
+        "environment": active.environment.value,
+        "version": active.version,
+        "enabled": saved.is_enabled,
+        "default": saved.is_default,
+        "currencies": currencies,
+    }
 
 
 def _first(value: Any, otherwise: Any) -> Any:
@@ -291,9 +307,10 @@ def _keep_previous(tx: Tx, existing: Configuration, saved: Configuration, now: d
         return
     same_environment = existing.environment is saved.environment
     kept = replace(
-        existing.active, state="superseded" if same_environment else "prepared",
+        existing.active,
+        state="superseded" if same_environment else "prepared",
         superseded_at=now if same_environment else None,
-    )  # fmt: skip
+    )
     provider_configs.supersede_prepared(tx, existing.id, saved.environment, now)
     provider_configs.keep(tx, existing, kept, now)
 

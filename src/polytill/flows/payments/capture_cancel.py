@@ -112,8 +112,7 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
     attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
-            "The outcome of this payment is not known yet. It can be canceled once it is known.",
-            code="outcome_unknown",
+            "The outcome of this payment is not known yet. It can be canceled once it is known.", code="outcome_unknown"
         )
     return await _begin(desk, db, payment, attempt, "cancel", None, key, request_hash, actor)
 
@@ -125,10 +124,20 @@ async def _nothing_left_to_cancel(
     found = await taken(db, payment)
     now = desk.world.now()
     operation = Operation(
-        new_id(desk.world), payment.id, payment.practice_id, payment.environment,
-        current_attempt(payment, found.attempts).id, "cancel", None, OperationState.succeeded, key, request_hash, actor,
-        now, now,
-    )  # fmt: skip
+        new_id(desk.world),
+        payment.id,
+        payment.practice_id,
+        payment.environment,
+        current_attempt(payment, found.attempts).id,
+        "cancel",
+        None,
+        OperationState.succeeded,
+        key,
+        request_hash,
+        actor,
+        now,
+        now,
+    )
     unit = Unit()
     refunds.insert_operation(unit, operation)
     try:
@@ -155,17 +164,35 @@ async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: st
 
 
 async def _begin(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, kind: str, amount: int | None, key: str,
-    request_hash: str, actor: str,
-) -> Taken:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    kind: str,
+    amount: int | None,
+    key: str,
+    request_hash: str,
+    actor: str,
+) -> Taken:
     handler = await _handler(desk, attempt)
     await ensure_lease(desk, payment.practice_id)
     now = desk.world.now()
     operation = Operation(
-        new_id(desk.world), payment.id, payment.practice_id, payment.environment, attempt.id, kind, amount,
-        OperationState.sent, key, request_hash, actor, now, now,
+        new_id(desk.world),
+        payment.id,
+        payment.practice_id,
+        payment.environment,
+        attempt.id,
+        kind,
+        amount,
+        OperationState.sent,
+        key,
+        request_hash,
+        actor,
+        now,
+        now,
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
-    )  # fmt: skip
+    )
     unit = Unit()
     # The payment must not have changed since it was read, so that only one of two concurrent operations is stored.
     payments.guard(unit, payment, now)
@@ -194,9 +221,11 @@ async def _send(
     desk: Desk, db: PracticeDb, handler: type[Handler], payment: Payment, attempt: Attempt, operation: Operation
 ) -> Taken:
     params = OperationParams(
-        operation.id, attempt.id, attempt.provider_transaction_id,
+        operation.id,
+        attempt.id,
+        attempt.provider_transaction_id,
         Money(operation.amount, payment.currency) if operation.amount is not None else None,
-    )  # fmt: skip
+    )
     closable = operation.kind == "capture" or handler.cancel_payment is not None
     outcome = await call_for(desk, db, attempt, f"{operation.kind}_payment", params) if closable else None
     if outcome is None or (isinstance(outcome, NotSent) and outcome.code == NOTHING_TO_CLOSE):
@@ -239,9 +268,11 @@ def _state_of(operation: Operation, outcome: Outcome) -> OperationState:
     """The operation's state that an outcome leads to."""
     match outcome:
         case Succeeded():
-            return OperationState.succeeded if operation.kind == "capture" and not outcome.authorized_only else (
-                OperationState.declined
-            )  # fmt: skip
+            return (
+                OperationState.succeeded
+                if operation.kind == "capture" and not outcome.authorized_only
+                else (OperationState.declined)
+            )
         case Declined(final=True):
             return OperationState.succeeded if operation.kind == "cancel" else OperationState.declined
         case Declined() | NeedsAction():
@@ -260,9 +291,12 @@ async def _settle(
     now = desk.world.now()
     state = _state_of(operation, outcome)
     changed = replace(
-        _with_words(operation, outcome), state=state, updated_at=now, lookups=operation.lookups + 1,
+        _with_words(operation, outcome),
+        state=state,
+        updated_at=now,
+        lookups=operation.lookups + 1,
         next_lookup_at=next_lookup(state, operation.lookups, now),
-    )  # fmt: skip
+    )
 
     queue = await _noted(desk, db, payment, operation, changed)
 
@@ -284,9 +318,15 @@ async def _settle(
         payment, _ = await settle(desk, db, payment, attempt, fact, "answer")
     await _keep_words(db, attempt, outcome)
     log.info(
-        "operation_settled", practice=db.practice_id, payment=payment.id, operation=operation.id, kind=operation.kind,
-        before=operation.state.value, after=state.value, **said(outcome),
-    )  # fmt: skip
+        "operation_settled",
+        practice=db.practice_id,
+        payment=payment.id,
+        operation=operation.id,
+        kind=operation.kind,
+        before=operation.state.value,
+        after=state.value,
+        **said(outcome),
+    )
     return await taken(db, payment)
 
 

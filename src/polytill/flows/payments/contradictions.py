@@ -133,26 +133,37 @@ async def _asked_since(db: PracticeDb, decision: StaffDecision) -> bool:
     """Whether the same operation was requested again after staff decided that it was not done."""
     counted = OPERATION_OPEN | {OperationState.succeeded}
     return any(
-        one.id != decision.subject and one.kind == decision.decided_on.value and one.state in counted
+        one.id != decision.subject
+        and one.kind == decision.decided_on.value
+        and one.state in counted
         and one.created_at >= decision.decided_at
         for one in await refunds.operations_of(db, decision.payment_id)
-    )  # fmt: skip
+    )
 
 
 def _contradiction(decision: StaffDecision, says: str, outcome: Outcome) -> Contradiction:
     amount, named = getattr(outcome, "amount", None), getattr(outcome, "provider_transaction_id", None)
     reason = getattr(outcome, "reason", None)
     provider = {
-        "says": says, "transaction": named, "amount": amount.minor if amount else None,
-        "currency": amount.currency if amount else None, "reason": reason.value if reason else None,
-        "code": getattr(outcome, "code", None), "message": getattr(outcome, "detail", None),
-    }  # fmt: skip
+        "says": says,
+        "transaction": named,
+        "amount": amount.minor if amount else None,
+        "currency": amount.currency if amount else None,
+        "reason": reason.value if reason else None,
+        "code": getattr(outcome, "code", None),
+        "message": getattr(outcome, "detail", None),
+    }
     detail = {
-        "attempt": decision.attempt_id, "decided_on": decision.decided_on.value,
-        "decision": "done" if decision.is_done else "not_done", "decided_by": decision.decided_by,
-        "note": decision.note, "transaction": decision.transaction_id, "amount": decision.amount,
-        "currency": decision.currency, "provider": provider,
-    }  # fmt: skip
+        "attempt": decision.attempt_id,
+        "decided_on": decision.decided_on.value,
+        "decision": "done" if decision.is_done else "not_done",
+        "decided_by": decision.decided_by,
+        "note": decision.note,
+        "transaction": decision.transaction_id,
+        "amount": decision.amount,
+        "currency": decision.currency,
+        "provider": provider,
+    }
     # One case per contradiction: another one opens a new case, also after the first was resolved.
     subject = f"{decision.subject}:{says}" + (f":{named}" if says == "other_transaction" else "")
     return Contradiction(subject, detail)

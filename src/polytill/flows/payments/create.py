@@ -117,28 +117,40 @@ async def _of_saved_method(db: PracticeDb, request: PaymentRequest) -> PaymentRe
     if request.environment not in (None, kept.environment) or request.provider_code not in (None, kept.provider_code):
         raise invalid("/savedMethod", f"This method was saved at {kept.provider_code}, in {kept.environment}.")
     return replace(
-        request, customer=replace(request.customer, email=kept.customer_email), environment=kept.environment,
+        request,
+        customer=replace(request.customer, email=kept.customer_email),
+        environment=kept.environment,
         provider_code=kept.provider_code,
-    )  # fmt: skip
+    )
 
 
 def _wanted(request: PaymentRequest) -> Wanted:
     saves = "/savedMethod" if request.saved_method else "/saveMethod" if request.save_method else None
     return Wanted(
-        request.currency, request.amount, request.payment_method, request.capture,
-        customers.given(request.customer, request.method_details), request.environment, request.provider_code, saves,
-        request.method_details, customers.charged_phone(request.customer, request.method_details, request.currency),
-    )  # fmt: skip
+        request.currency,
+        request.amount,
+        request.payment_method,
+        request.capture,
+        customers.given(request.customer, request.method_details),
+        request.environment,
+        request.provider_code,
+        saves,
+        request.method_details,
+        customers.charged_phone(request.customer, request.method_details, request.currency),
+    )
 
 
 async def _read(desk: Desk, db: PracticeDb, snapshot: Snapshot, request: PaymentRequest) -> PaymentRequest:
     """The request in normal form. ``Invalid`` with a pointer for every invalid field."""
     countries = customers.countries_of(snapshot.place, request.currency)
     request = replace(
-        request, customer=customers.read_customer(request.customer, countries),
-        description=customers.unless_blank(request.description), reference=customers.unless_blank(request.reference),
-        metadata=read_metadata(request.metadata), method_details=customers.read_details(request.method_details, countries),
-    )  # fmt: skip
+        request,
+        customer=customers.read_customer(request.customer, countries),
+        description=customers.unless_blank(request.description),
+        reference=customers.unless_blank(request.reference),
+        metadata=read_metadata(request.metadata),
+        method_details=customers.read_details(request.method_details, countries),
+    )
     return await _of_saved_method(db, request)
 
 
@@ -351,10 +363,21 @@ def successor_of(desk: Desk, payment: Payment, attempt: Attempt, attempts: int) 
     if attempts >= MAX_ATTEMPTS or (payment.expires_at is not None and now >= payment.expires_at):
         return None
     return replace(
-        attempt, id=new_id(desk.world), number=attempts + 1, state=AttemptState.sent, created_at=now, updated_at=now,
-        provider_transaction_id=None, reason=None, raw_code=None, detail=None, next_action=None, lookups=0,
-        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s), wire_format=WIRE_FORMAT,
-    )  # fmt: skip
+        attempt,
+        id=new_id(desk.world),
+        number=attempts + 1,
+        state=AttemptState.sent,
+        created_at=now,
+        updated_at=now,
+        provider_transaction_id=None,
+        reason=None,
+        raw_code=None,
+        detail=None,
+        next_action=None,
+        lookups=0,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+        wire_format=WIRE_FORMAT,
+    )
 
 
 # ── Reading ──

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from polytill.domain.contacts import (
-    InvalidContact,
-    Phone,
-    read_email,
-    read_name,
-    read_phone,
-    stored_phone,
-)
+from polytill.domain.contacts import InvalidContact, Phone, read_email, read_name, read_phone, stored_phone
 from polytill.domain.errors import FieldError, Invalid
 from polytill.domain.localities import Locality, locality
 from polytill.domain.text import visible

@@ -71,9 +71,20 @@ async def create_link(desk: Desk, practice_id: int, wish: LinkWish, actor: str) 
     if not found.ranked:
         raise refused(found, wish.currency)
     link = PaymentLink(
-        new_id(desk.world), practice_id, found.ranked[0].environment, wish.amount, wish.currency, wish.description,
-        unless_blank(wish.reference), wish.single_use, "open", expires_at, actor, now, now,
-    )  # fmt: skip
+        new_id(desk.world),
+        practice_id,
+        found.ranked[0].environment,
+        wish.amount,
+        wish.currency,
+        wish.description,
+        unless_blank(wish.reference),
+        wish.single_use,
+        "open",
+        expires_at,
+        actor,
+        now,
+        now,
+    )
     unit = Unit()
     payment_links.insert(unit, link)
     detail = {"amount": wish.amount, "currency": wish.currency, "singleUse": wish.single_use}
@@ -181,11 +192,17 @@ async def _begin(
             raise TooMany
     usual = now + timedelta(seconds=desk.settings.payment_expires_s)
     request = PaymentRequest(
-        amount=link.amount, currency=link.currency, idempotency_key=_key(link, payer_key),
-        request_hash=f"link {link.id}", customer=customer, description=link.description, reference=link.reference,
-        environment=link.environment, provider_code=provider_code,
+        amount=link.amount,
+        currency=link.currency,
+        idempotency_key=_key(link, payer_key),
+        request_hash=f"link {link.id}",
+        customer=customer,
+        description=link.description,
+        reference=link.reference,
+        environment=link.environment,
+        provider_code=provider_code,
         expires_at=link.expires_at if link.single_use else min(usual, link.expires_at),
-    )  # fmt: skip
+    )
     return await create_payment(desk, practice_id, request, f"link:{link.id}", _used(link, now))
 
 

@@ -199,15 +199,27 @@ def _enter(desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, more: int
 
 
 async def _follow_cases(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, taken: int, refunded: list[Refund],
-    disputed: list[Dispute], shares: Shares, news: News,
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    unit: Unit,
+    payment: Payment,
+    attempt: Attempt,
+    taken: int,
+    refunded: list[Refund],
+    disputed: list[Dispute],
+    shares: Shares,
+    news: News,
+) -> None:
     gone, lost = _gone(refunded, shares), sum(shares.booked.values())
     seen = {
-        "attempt": attempt.id, "currency": payment.currency, "captured": taken, "refunded": gone - lost,
-        "disputed": sum(d.amount or 0 for d in disputed if d.state is DisputeState.lost), "lost": lost,
+        "attempt": attempt.id,
+        "currency": payment.currency,
+        "captured": taken,
+        "refunded": gone - lost,
+        "disputed": sum(d.amount or 0 for d in disputed if d.state is DisputeState.lost),
+        "lost": lost,
         "beyond": max(0, gone - taken),
-    }  # fmt: skip
+    }
     named = {
         "refunds": [r.id for r in refunded if r.state in REFUND_DONE],
         "disputes": [d.provider_dispute_id for d in disputed if d.state is DisputeState.lost],
@@ -216,17 +228,26 @@ async def _follow_cases(
     await follow_case(desk, db, unit, payment, SAME_MONEY, attempt.id, shares.unclear, {**seen, **named}, news)
     still = reversals.still_taken(refunded, disputed)
     taken_for = {
-        "attempt": attempt.id, "currency": payment.currency, "reversed": sum(r.amount for r in still),
+        "attempt": attempt.id,
+        "currency": payment.currency,
+        "reversed": sum(r.amount for r in still),
         "refunds": [r.id for r in still],
         "disputes": [d.provider_dispute_id for d in disputed if d.state in reversals.IN_FAVOR],
-    }  # fmt: skip
+    }
     await follow_case(desk, db, unit, payment, REVERSED_AND_WON, attempt.id, bool(still), taken_for)
 
 
 async def follow_case(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, kind: str, subject: str, holds: bool,
-    detail: dict[str, Any], news: News | None = None,
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    unit: Unit,
+    payment: Payment,
+    kind: str,
+    subject: str,
+    holds: bool,
+    detail: dict[str, Any],
+    news: News | None = None,
+) -> None:
     """Open a case once while a condition holds; close it afterwards, by a staff decision (``news``) or by facts.
 
     A case is reopened if the condition holds again; a case that a person has resolved, only if its figures changed.

@@ -64,10 +64,23 @@ async def as_it_stands(db: PracticeDb, attempt: Attempt, fact: RefundFact) -> Re
     disputed = [d for d in await disputes.of_payment(db, attempt.payment_id) if d.attempt_id == attempt.id]
     returned = {d.id for d in disputed if d.state in IN_FAVOR and d.funds_returned}
     told = Refund(
-        "", attempt.payment_id, attempt.practice_id, attempt.environment, attempt.id, RefundState.succeeded,
-        fact.amount.minor, fact.amount.currency, None, "provider", "", "", "", attempt.created_at, attempt.created_at,
+        "",
+        attempt.payment_id,
+        attempt.practice_id,
+        attempt.environment,
+        attempt.id,
+        RefundState.succeeded,
+        fact.amount.minor,
+        fact.amount.currency,
+        None,
+        "provider",
+        "",
+        "",
+        "",
+        attempt.created_at,
+        attempt.created_at,
         is_reversal=True,
-    )  # fmt: skip
+    )
     found = by_dispute([*(r for r in made if r.state in REFUND_DONE or r.is_undone), told], disputed)
     is_undone = any(r is told for name, its in found.items() if name in returned for r in its)
     return replace(fact, state=UNDONE) if is_undone else fact

@@ -22,11 +22,24 @@ from polytill.storage.catalog import CurrencySupport
 WHY = frozenset({"nobody", "asked_for", "default", "only", "priority", "recommended", "catalog_priority", "code"})
 EXCLUDED = frozenset(
     {
-        "not_asked_for", "not_enabled", "catalog_status", "handler_missing", "environment", "currency_not_configured",
-        "currency_not_supported", "payment_method", "capture_mode", "saved_methods", "method_details", "customer_field",
-        "customer_phone", "below_minimum", "above_maximum", "amount_step",
+        "not_asked_for",
+        "not_enabled",
+        "catalog_status",
+        "handler_missing",
+        "environment",
+        "currency_not_configured",
+        "currency_not_supported",
+        "payment_method",
+        "capture_mode",
+        "saved_methods",
+        "method_details",
+        "customer_field",
+        "customer_phone",
+        "below_minimum",
+        "above_maximum",
+        "amount_step",
     }
-)  # fmt: skip
+)
 TAKES_NEW_PAYMENTS = frozenset({"active", "beta", "deprecated"})
 
 

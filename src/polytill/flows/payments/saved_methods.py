@@ -36,11 +36,24 @@ def keep(
     method_id, customer = new_id(desk.world), _customer_of(payment)
     place = saved_methods.token_place(method_id, attempt.environment)
     kept = KeptMethod(
-        method_id, payment.practice_id, attempt.environment, payment.id, attempt.config_id, attempt.provider_code,
-        payment.customer_email, saved.kind, saved.brand, saved.last4, saved.expires, saved.fingerprint,
-        saved.provider_customer_id, db.data_key.seal(saved.token, place, desk.world), now,
-        same_card(method_id, attempt.config_id, saved.fingerprint, customer), customer,
-    )  # fmt: skip
+        method_id,
+        payment.practice_id,
+        attempt.environment,
+        payment.id,
+        attempt.config_id,
+        attempt.provider_code,
+        payment.customer_email,
+        saved.kind,
+        saved.brand,
+        saved.last4,
+        saved.expires,
+        saved.fingerprint,
+        saved.provider_customer_id,
+        db.data_key.seal(saved.token, place, desk.world),
+        now,
+        same_card(method_id, attempt.config_id, saved.fingerprint, customer),
+        customer,
+    )
     saved_methods.insert_once(unit, kept)
 
 
@@ -181,8 +194,15 @@ async def detach_due(desk: Desk, db: PracticeDb) -> int:
         audit.append(unit, now, "provider", f"saved_method.{ended.state}", one.id, {"code": ended.code})
         if ended.state == "refused":  # nothing here can charge it, but it still exists at the provider
             webhook_events.open_case(
-                unit, new_id(desk.world), one.practice_id, one.environment, "saved_method_not_detached", one.id,
-                one.payment_id, {"operation": "detach", "code": ended.code}, now,
-            )  # fmt: skip
+                unit,
+                new_id(desk.world),
+                one.practice_id,
+                one.environment,
+                "saved_method_not_detached",
+                one.id,
+                one.payment_id,
+                {"operation": "detach", "code": ended.code},
+                now,
+            )
         await db.commit(unit)
     return tried

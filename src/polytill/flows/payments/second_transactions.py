@@ -68,9 +68,15 @@ async def _book_as_its_own(
     provider does not know the new attempt's id, so lookups use the transaction's id alone."""
     now = desk.world.now()
     again = replace(
-        attempt, id=new_id(desk.world), number=number, state=AttemptState.sent, created_at=now, updated_at=now,
-        provider_transaction_id=outcome.provider_transaction_id, lookups=0,
-    )  # fmt: skip
+        attempt,
+        id=new_id(desk.world),
+        number=number,
+        state=AttemptState.sent,
+        created_at=now,
+        updated_at=now,
+        provider_transaction_id=outcome.provider_transaction_id,
+        lookups=0,
+    )
     detail = {"attempt": again.id, "of": attempt.id, "transaction": again.provider_transaction_id}
     # Staff may have given a wrong id for the only payment; the case shows that before they refund a duplicate payment.
     against = await contradictions.against_staff(desk, db, payment, attempt, outcome, may_be_old=False)
@@ -89,7 +95,14 @@ async def _not_booked(desk: Desk, db: PracticeDb, payment: Payment, attempt: Att
     detail = mismatch(attempt, outcome.amount) | {"transaction": outcome.provider_transaction_id}
     tell(desk, unit, payment, "payment.amount_mismatch", detail, unless_case=("amount_mismatch", subject))
     webhook_events.open_case(
-        unit, new_id(desk.world), payment.practice_id, payment.environment, "amount_mismatch", subject, payment.id,
-        detail, desk.world.now(),
-    )  # fmt: skip
+        unit,
+        new_id(desk.world),
+        payment.practice_id,
+        payment.environment,
+        "amount_mismatch",
+        subject,
+        payment.id,
+        detail,
+        desk.world.now(),
+    )
     await db.commit(unit)

@@ -187,9 +187,11 @@ def _fee_learnt_later(payment: Payment, attempt: Attempt, outcome: Succeeded) ->
         return Verdict()
     # Only the fee is new, and ends the lookups.
     change = Change(
-        payment.status, provider_response=outcome.response, provider_fee=outcome.fee.minor,
+        payment.status,
+        provider_response=outcome.response,
+        provider_fee=outcome.fee.minor,
         provider_fee_currency=outcome.fee.currency,
-    )  # fmt: skip
+    )
     entry = Entry("fee", "fees", f"provider:{attempt.provider_code}", outcome.fee.minor, outcome.fee.currency)
     return Verdict(_with(attempt, attempt.state, outcome), change, [entry] if outcome.fee.minor > 0 else [])
 
@@ -228,17 +230,22 @@ def _moved(
     changed = _with(attempt, state, outcome)
     action = outcome.action if isinstance(outcome, NeedsAction) else None
     new_words = (changed.reason, changed.raw_code, changed.provider_transaction_id) != (
-        attempt.reason, attempt.raw_code, attempt.provider_transaction_id,
-    )  # fmt: skip
+        attempt.reason,
+        attempt.raw_code,
+        attempt.provider_transaction_id,
+    )
     if stays and not new_words and action is None:
         return Verdict()
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing):
         return Verdict(changed, None, action=action)  # another attempt decides the payment's status
     change = Change(
-        status, provider_code=attempt.provider_code, provider_transaction_id=changed.provider_transaction_id,
-        provider_response=outcome.response, failure_reason=changed.reason,
+        status,
+        provider_code=attempt.provider_code,
+        provider_transaction_id=changed.provider_transaction_id,
+        provider_response=outcome.response,
+        failure_reason=changed.reason,
         clear_reasons=attempt.state is AttemptState.unknown and changed.reason is None,
-    )  # fmt: skip
+    )
     return Verdict(changed, change, action=action)
 
 
@@ -386,9 +393,15 @@ async def _again(db: PracticeDb, payment: Payment, attempt: Attempt) -> tuple[Pa
 
 
 def _write_attempt(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Attempt, verdict: Verdict, now: datetime,
+    desk: Desk,
+    db: PracticeDb,
+    unit: Unit,
+    payment: Payment,
+    before: Attempt,
+    verdict: Verdict,
+    now: datetime,
     is_new: bool,
-) -> None:  # fmt: skip
+) -> None:
     changed = verdict.attempt
     assert changed is not None
     timed(desk, db, payment, before, changed, now, verdict.action, verdict.told_all)
@@ -398,14 +411,17 @@ def _write_attempt(
         payments.change_attempt(unit, before, changed)
 
 
-def _log(
-    db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, outcome: Outcome, source: str
-) -> None:  # fmt: skip
+def _log(db: PracticeDb, payment: Payment, attempt: Attempt, verdict: Verdict, outcome: Outcome, source: str) -> None:
     """Log the result, with the provider's code and message. An answer that cannot be understood is a warning."""
     told = {
-        "practice": db.practice_id, "payment": payment.id, "attempt": attempt.id, "provider": attempt.provider_code,
-        "source": source, "outcome": type(outcome).__name__, **said(outcome),
-    }  # fmt: skip
+        "practice": db.practice_id,
+        "payment": payment.id,
+        "attempt": attempt.id,
+        "provider": attempt.provider_code,
+        "source": source,
+        "outcome": type(outcome).__name__,
+        **said(outcome),
+    }
     if verdict.change is not None:
         log.info("settled", before=payment.status.value, after=verdict.change.status.value, **told)
     elif is_unclear(outcome):
@@ -418,17 +434,22 @@ def _write_books(
     desk: Desk, unit: Unit, payment: Payment, attempt: Attempt, verdict: Verdict, source: str, now: datetime
 ) -> None:
     for entry in verdict.entries:
-        ledger.book(
-            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now
-        )  # fmt: skip
+        ledger.book(unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now)
     if verdict.change is not None and (verdict.change.status is not payment.status or verdict.change.add_captured):
         tell_change(desk, unit, payment, verdict.change)
     for case in verdict.cases:
         tell(desk, unit, payment, f"payment.{case.kind}", case.detail, unless_case=(case.kind, case.subject))
         webhook_events.open_case(
-            unit, new_id(desk.world), payment.practice_id, payment.environment, case.kind, case.subject, payment.id,
-            case.detail, now,
-        )  # fmt: skip
+            unit,
+            new_id(desk.world),
+            payment.practice_id,
+            payment.environment,
+            case.kind,
+            case.subject,
+            payment.id,
+            case.detail,
+            now,
+        )
     if verdict.attempt is not None:
         detail = {
             "attempt": attempt.id,

@@ -34,9 +34,15 @@ def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, 
 
 
 def timed(
-    desk: Desk, db: PracticeDb, payment: Payment, before: Attempt, changed: Attempt, now: datetime,
-    action: NextAction | None, told_all: bool,
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    before: Attempt,
+    changed: Attempt,
+    now: datetime,
+    action: NextAction | None,
+    told_all: bool,
+) -> None:
     """Set the next lookup and the payer's next action on an attempt that has changed."""
     changed.updated_at = now
     changed.lookups = before.lookups + 1 if changed.state is before.state else 0

@@ -289,9 +289,14 @@ async def _tell_missing(
 
 
 async def _open(
-    desk: Desk, db: PracticeDb, environment: Environment, kind: str, subject: str, payment_id: str | None,
+    desk: Desk,
+    db: PracticeDb,
+    environment: Environment,
+    kind: str,
+    subject: str,
+    payment_id: str | None,
     detail: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     unit = Unit()
     webhook_events.open_case(
         unit, new_id(desk.world), db.practice_id, environment, kind, subject, payment_id, detail, desk.world.now()

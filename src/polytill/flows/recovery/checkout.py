@@ -82,9 +82,14 @@ async def next_step(desk: Desk, db: PracticeDb, found: Taken) -> Step | None:
         )
     wanted = found.payment.payment_method
     return Step(
-        action.kind.value, action.url, action.provider_token, action.instructions, (wanted,) if wanted else methods,
-        public, action.wants,
-    )  # fmt: skip
+        action.kind.value,
+        action.url,
+        action.provider_token,
+        action.instructions,
+        (wanted,) if wanted else methods,
+        public,
+        action.wants,
+    )
 
 
 def _handler_class(desk: Desk, entry: ProviderEntry | None) -> type[Handler] | None:
@@ -172,11 +177,17 @@ async def try_again(desk: Desk, practice_id: int, payment_id: str, corrected: Cu
 def _wanted(payment: Payment) -> Wanted:
     customer = _customer_of(payment)
     return Wanted(
-        payment.currency, payment.amount, payment.payment_method, payment.capture_mode,
-        customers.given(customer, payment.method_details), payment.environment,
-        payment.provider_code if payment.pinned_provider else None, "/saveMethod" if payment.save_method else None,
-        payment.method_details, customers.charged_phone(customer, payment.method_details, payment.currency),
-    )  # fmt: skip
+        payment.currency,
+        payment.amount,
+        payment.payment_method,
+        payment.capture_mode,
+        customers.given(customer, payment.method_details),
+        payment.environment,
+        payment.provider_code if payment.pinned_provider else None,
+        "/saveMethod" if payment.save_method else None,
+        payment.method_details,
+        customers.charged_phone(customer, payment.method_details, payment.currency),
+    )
 
 
 def _customer_of(payment: Payment) -> Customer:
@@ -190,9 +201,12 @@ def _as_corrected(payment: Payment, typed: Customer) -> Payment:
     if details and typed.phone:
         details = {name: value for name, value in details.items() if name != "phone"}
     return replace(
-        payment, customer_email=typed.email or payment.customer_email, customer_name=typed.name or payment.customer_name,
-        customer_phone=typed.phone or payment.customer_phone, method_details=details,
-    )  # fmt: skip
+        payment,
+        customer_email=typed.email or payment.customer_email,
+        customer_name=typed.name or payment.customer_name,
+        customer_phone=typed.phone or payment.customer_phone,
+        method_details=details,
+    )
 
 
 async def _write_corrected(desk: Desk, db: PracticeDb, payment: Payment, right: Payment) -> None:

@@ -162,7 +162,7 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
         ended = attempt.state in ATTEMPT_CLOSED | ATTEMPT_WON
         confirm_params = ConfirmPaymentParams(
             attempt.id, attempt.provider_transaction_id, amount, only_ask=ended, direct=charges_at_once(payment)
-        )  # fmt: skip
+        )
         outcome = await call_for(desk, db, attempt, "confirm_payment", confirm_params)
         is_missing = isinstance(outcome, NotSent | Unknown) and outcome.reason is Reason.not_found
         if is_missing and await contradictions.paid_by_staff(db, attempt) is not None:
@@ -172,10 +172,14 @@ async def _ask(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt) -
     # A saved method is never charged by a repeated call, not even with the same key: its lookup only reads.
     first = None if payment.saved_method_id else create_params(desk, practice.name, payment, attempt)
     params = LookupParams(
-        attempt.id, attempt.provider_transaction_id, amount, first,
-        desk.age_s(attempt.id, attempt.created_at), int(attempt.created_at.timestamp()),
+        attempt.id,
+        attempt.provider_transaction_id,
+        amount,
+        first,
+        desk.age_s(attempt.id, attempt.created_at),
+        int(attempt.created_at.timestamp()),
         direct=charges_at_once(payment),
-    )  # fmt: skip
+    )
     return await call_for(desk, db, attempt, "lookup_payment", params)
 
 
@@ -187,9 +191,14 @@ async def _by_our_reference(
     repeated.
     """
     params = LookupParams(
-        attempt.id, None, Money(attempt.amount, attempt.currency), None, desk.age_s(attempt.id, attempt.created_at),
-        int(attempt.created_at.timestamp()), direct=charges_at_once(payment),
-    )  # fmt: skip
+        attempt.id,
+        None,
+        Money(attempt.amount, attempt.currency),
+        None,
+        desk.age_s(attempt.id, attempt.created_at),
+        int(attempt.created_at.timestamp()),
+        direct=charges_at_once(payment),
+    )
     found = await call_for(desk, db, attempt, "lookup_payment", params)
     return missing if isinstance(found, NotSent) and found.reason is Reason.not_found else found
 

@@ -63,9 +63,14 @@ async def continue_payment(
     except Stale:
         raise Conflict("This payment has just changed. Read it again.", code="payment_changed") from None
     params = ContinuePaymentParams(
-        attempt.id, attempt.provider_transaction_id, Money(attempt.amount, attempt.currency), wants, values,
-        new_id(desk.world), action.continuation or {},
-    )  # fmt: skip
+        attempt.id,
+        attempt.provider_transaction_id,
+        Money(attempt.amount, attempt.currency),
+        wants,
+        values,
+        new_id(desk.world),
+        action.continuation or {},
+    )
     return await asyncio.shield(_pass_on(desk, db, payment, attempt, params))
 
 

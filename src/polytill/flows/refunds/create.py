@@ -18,15 +18,7 @@ from polytill.flows.provider_calls import call_for, check_amount, handler_is_mis
 from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
-from polytill.providers.outcomes import (
-    REFUSED_AGAIN,
-    Declined,
-    NotSent,
-    Outcome,
-    Reason,
-    Succeeded,
-    Unknown,
-)
+from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.storage import audit, payments, refunds
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Attempt, Payment
@@ -38,9 +30,16 @@ DISPUTED = "payment_disputed"
 
 
 async def create_refund(
-    desk: Desk, practice_id: int, payment_id: str, amount: int | None, reason: str | None, key: str, request_hash: str,
-    actor: str, accept_dispute_risk: bool = False,
-) -> tuple[Refund, bool]:  # fmt: skip
+    desk: Desk,
+    practice_id: int,
+    payment_id: str,
+    amount: int | None,
+    reason: str | None,
+    key: str,
+    request_hash: str,
+    actor: str,
+    accept_dispute_risk: bool = False,
+) -> tuple[Refund, bool]:
     """Refund part or all of the refundable amount. The second value tells whether the key was known.
 
     An amount under an open chargeback is refunded only with ``accept_dispute_risk``: a lost dispute pays the customer
@@ -70,9 +69,16 @@ async def create_refund(
 
 
 async def _create_refund(
-    desk: Desk, db: PracticeDb, payment: Payment, amount: int | None, reason: str | None, key: str, request_hash: str,
-    actor: str, accept_dispute_risk: bool,
-) -> tuple[Refund, bool]:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    amount: int | None,
+    reason: str | None,
+    key: str,
+    request_hash: str,
+    actor: str,
+    accept_dispute_risk: bool,
+) -> tuple[Refund, bool]:
     if amount is not None and not 0 < amount <= MAX_MINOR:
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
@@ -89,11 +95,23 @@ async def _create_refund(
     await ensure_lease(desk, db.practice_id)
     now = desk.world.now()
     refund = Refund(
-        id=new_id(desk.world), payment_id=payment.id, practice_id=db.practice_id, environment=payment.environment,
-        attempt_id=attempt.id, state=RefundState.sent, amount=wanted, currency=payment.currency, reason=reason,
-        origin="api", idempotency_key=key, request_hash=request_hash, created_by=actor, created_at=now,
-        updated_at=now, next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
-    )  # fmt: skip
+        id=new_id(desk.world),
+        payment_id=payment.id,
+        practice_id=db.practice_id,
+        environment=payment.environment,
+        attempt_id=attempt.id,
+        state=RefundState.sent,
+        amount=wanted,
+        currency=payment.currency,
+        reason=reason,
+        origin="api",
+        idempotency_key=key,
+        request_hash=request_hash,
+        created_by=actor,
+        created_at=now,
+        updated_at=now,
+        next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
+    )
     unit = Unit()
     payments.reserve_refund(unit, payment.id, wanted, now, accept_dispute_risk)
     refunds.insert(unit, refund)
@@ -121,8 +139,9 @@ def _disputed(payment: Payment) -> Conflict:
     return Conflict(
         "This payment is disputed. A refund does not end the dispute, and if the dispute is lost the customer is paid"
         f" twice. {left} of it is not disputed and can be refunded. Send acceptDisputeRisk: true to refund more.",
-        code=DISPUTED, left=left,
-    )  # fmt: skip
+        code=DISPUTED,
+        left=left,
+    )
 
 
 def _replayed(refund: Refund, request_hash: str) -> Refund:
@@ -143,9 +162,13 @@ async def can_refund(desk: Desk, attempt: Attempt) -> None:
 async def send(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, refund: Refund) -> Refund:
     """Call the provider for a stored refund, and settle by its answer."""
     params = RefundParams(
-        refund.id, attempt.id, attempt.provider_transaction_id, Money(refund.amount, refund.currency),
-        _is_full(payment, attempt, refund), refund.reason,
-    )  # fmt: skip
+        refund.id,
+        attempt.id,
+        attempt.provider_transaction_id,
+        Money(refund.amount, refund.currency),
+        _is_full(payment, attempt, refund),
+        refund.reason,
+    )
     outcome = await call_for(desk, db, attempt, "refund_payment", params)
     return await settle_refund(desk, db, refund, outcome, "answer")
 
@@ -186,10 +209,17 @@ async def ask(
     known = frozenset(r.provider_refund_id for r in others if r.provider_refund_id)
     age_s = desk.age_s(refund.id, refund.created_at)
     params = RefundLookupParams(
-        refund.id, attempt.id, attempt.provider_transaction_id, refund_id,
-        Money(refund.amount, refund.currency), _is_full(payment, attempt, refund), refund.reason, known, age_s,
+        refund.id,
+        attempt.id,
+        attempt.provider_transaction_id,
+        refund_id,
+        Money(refund.amount, refund.currency),
+        _is_full(payment, attempt, refund),
+        refund.reason,
+        known,
+        age_s,
         int(refund.created_at.timestamp()),
-    )  # fmt: skip
+    )
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     if handler is None:
         return refund, Unknown(Reason.config)
@@ -205,9 +235,14 @@ async def fetched_refund(
     """The provider's answer about a refund that was not made here, by its id, else as the only one of its amount."""
     known = frozenset(r.provider_refund_id for r in await refunds.of_payment(db, payment.id) if r.provider_refund_id)
     params = RefundLookupParams(
-        "", attempt.id, attempt.provider_transaction_id, hint.provider_refund_id,
-        hint.amount or Money(0, payment.currency), False, known=known,
-    )  # fmt: skip
+        "",
+        attempt.id,
+        attempt.provider_transaction_id,
+        hint.provider_refund_id,
+        hint.amount or Money(0, payment.currency),
+        False,
+        known=known,
+    )
     outcome = await call_for(desk, db, attempt, "lookup_refund", params)
     if isinstance(outcome, Unknown | NotSent):
         return outcome

@@ -35,9 +35,14 @@ OPEN_CASES = {DisputeKind.inquiry: ("inquiry_open", "inquiry"), DisputeKind.char
 
 
 async def apply_dispute_fact(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Also,
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    fact: DisputeFact,
+    also: Also,
     is_current: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Record a dispute about an attempt of a payment, and book what a lost one took.
 
     ``is_current``: the fact is the provider's current state (from a listing), unlike an older webhook. If it differs
@@ -85,9 +90,15 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
 
 
 async def _write(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, attempt: Attempt, before: Dispute | None,
-    fact: DisputeFact, is_current: bool,
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    unit: Unit,
+    payment: Payment,
+    attempt: Attempt,
+    before: Dispute | None,
+    fact: DisputeFact,
+    is_current: bool,
+) -> None:
     now = desk.world.now()
     state = DisputeState(fact.state)
     if _is_outdated(before, fact, is_current):
@@ -194,19 +205,29 @@ async def _follow(
     audit.append(unit, desk.world.now(), "webhook", _audited(dispute), payment.id, detail)
     tell(desk, unit, payment, _event(dispute), {**detail, "wasInquiry": True} if escalated else detail)
     log.info(
-        "dispute_settled", practice=db.practice_id, payment=payment.id, dispute=name, kind=dispute.kind.value,
+        "dispute_settled",
+        practice=db.practice_id,
+        payment=payment.id,
+        dispute=name,
+        kind=dispute.kind.value,
         state=dispute.state.value,
-    )  # fmt: skip
+    )
 
 
 def view(dispute: Dispute) -> dict[str, Any]:
     """A dispute in cases, events and the API: amounts in minor units of ``currency``."""
     return {
-        "dispute": dispute.provider_dispute_id, "kind": dispute.kind.value, "state": dispute.state.value,
-        "providerState": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
-        "providerReason": dispute.provider_reason, "amount": dispute.amount, "currency": dispute.currency,
-        "dueAt": dispute.due_at, "fundsWithdrawn": dispute.funds_withdrawn,
-    }  # fmt: skip
+        "dispute": dispute.provider_dispute_id,
+        "kind": dispute.kind.value,
+        "state": dispute.state.value,
+        "providerState": dispute.provider_state,
+        "reason": dispute.reason.value if dispute.reason else None,
+        "providerReason": dispute.provider_reason,
+        "amount": dispute.amount,
+        "currency": dispute.currency,
+        "dueAt": dispute.due_at,
+        "fundsWithdrawn": dispute.funds_withdrawn,
+    }
 
 
 def _differs(before: Dispute, dispute: Dispute) -> bool:
@@ -278,9 +299,14 @@ async def _other_end(
 
 
 async def count_dispute(
-    desk: Desk, db: PracticeDb, case: OperatorCase, before: Dispute, counted_as: CountedAs,
-    resolution: dict[str, Any], actor: str,
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    case: OperatorCase,
+    before: Dispute,
+    counted_as: CountedAs,
+    resolution: dict[str, Any],
+    actor: str,
+) -> None:
     """Book a lost dispute as staff decided that it counts beside the refunds. Closes the case if all is clear then."""
     payment = await payments.by_id(db, before.payment_id)
     attempt = await payments.attempt_by_id(db, case.subject)

@@ -86,9 +86,15 @@ async def tell_unsettled(
 
 
 async def ask_again(
-    desk: Desk, db: PracticeDb, configuration: Configuration, environment: Environment, since: datetime, until: datetime,
-    looks: Looks, asked: set[str],
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    configuration: Configuration,
+    environment: Environment,
+    since: datetime,
+    until: datetime,
+    looks: Looks,
+    asked: set[str],
+) -> None:
     """Look up each refund that is done and reached one of the ages in a period. Only a refund reversal changes
     anything. ``asked``: refunds already looked up for the same period; this call adds the others."""
     for age in ASKED_AGAIN_AT:

@@ -63,9 +63,14 @@ def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
 
 
 async def settle_refund(
-    desk: Desk, db: PracticeDb, refund: Refund, outcome: Outcome, source: str, also: Also | None = None,
+    desk: Desk,
+    db: PracticeDb,
+    refund: Refund,
+    outcome: Outcome,
+    source: str,
+    also: Also | None = None,
     decided: OperatorCase | None = None,
-) -> Refund:  # fmt: skip
+) -> Refund:
     """Write the meaning of an outcome for a refund, as one unit. Returns the refund as it is afterwards. ``decided``:
     the case that ``also`` resolves, as staff decided."""
     seen, is_anothers = refund.state, False
@@ -113,9 +118,14 @@ async def settle_refund(
             continue
         if state is not None:
             log.info(
-                "refund_settled", practice=db.practice_id, refund=refund.id, source=source,
-                before=refund.state.value, after=state.value, **said(outcome),
-            )  # fmt: skip
+                "refund_settled",
+                practice=db.practice_id,
+                refund=refund.id,
+                source=source,
+                before=refund.state.value,
+                after=state.value,
+                **said(outcome),
+            )
         elif is_unclear(outcome):
             log.warning(
                 "refund_not_understood", practice=db.practice_id, refund=refund.id, source=source, **said(outcome)
@@ -176,9 +186,15 @@ def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: dateti
 
 
 async def _move(
-    desk: Desk, db: PracticeDb, unit: Unit, payment: Payment, before: Refund, after: Refund, source: str,
+    desk: Desk,
+    db: PracticeDb,
+    unit: Unit,
+    payment: Payment,
+    before: Refund,
+    after: Refund,
+    source: str,
     adopted: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write the amounts, the refund row, the ledger and the audit line of one change of state.
 
     ``adopted``: the row is new, and the payment must not have changed since it was read.
@@ -221,7 +237,7 @@ async def _move(
     for entry in entries:
         ledger.book(
             unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
-        )  # fmt: skip
+        )
     detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
     audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
     if after.state in REFUND_DONE or after.state in REFUND_VOID:
@@ -389,9 +405,15 @@ def _outcome_of(fact: RefundFact, amount: Money) -> Outcome:
 
 
 async def _adopt(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: RefundFact, amount: int, outcome: Outcome,
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    fact: RefundFact,
+    amount: int,
+    outcome: Outcome,
     also: Also,
-) -> None:  # fmt: skip
+) -> None:
     """Store a refund that was made in the provider's dashboard and book it, as one unit: a crash in between would leave
     a row that later totals count, but that is never booked. It reserves nothing."""
     now = desk.world.now()
@@ -401,12 +423,24 @@ async def _adopt(
         # Of a duplicate payment: it changes nothing that the payment itself has captured.
         key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
     refund = Refund(
-        id=refund_id, payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
-        attempt_id=attempt.id, state=RefundState.sent, amount=amount, currency=payment.currency,
-        reason="Reversed by the provider" if fact.is_reversal else "Made at the provider", origin="provider",
-        idempotency_key=key, request_hash="", created_by="provider", created_at=now, updated_at=now,
-        provider_dispute_id=fact.provider_dispute_id, is_reversal=fact.is_reversal,
-    )  # fmt: skip
+        id=refund_id,
+        payment_id=payment.id,
+        practice_id=payment.practice_id,
+        environment=payment.environment,
+        attempt_id=attempt.id,
+        state=RefundState.sent,
+        amount=amount,
+        currency=payment.currency,
+        reason="Reversed by the provider" if fact.is_reversal else "Made at the provider",
+        origin="provider",
+        idempotency_key=key,
+        request_hash="",
+        created_by="provider",
+        created_at=now,
+        updated_at=now,
+        provider_dispute_id=fact.provider_dispute_id,
+        is_reversal=fact.is_reversal,
+    )
     state = decide_refund(refund, outcome)
     assert state is not None
     adopted = _with(refund, state, outcome)

@@ -72,9 +72,12 @@ async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
     if case.payment_id is None:
         return Evidence(case, None, [], [], [])
     return Evidence(
-        case, await payments.by_id(db, case.payment_id), await payments.attempts_of(db, case.payment_id),
-        await refunds.of_payment(db, case.payment_id), await disputes.of_payment(db, case.payment_id),
-    )  # fmt: skip
+        case,
+        await payments.by_id(db, case.payment_id),
+        await payments.attempts_of(db, case.payment_id),
+        await refunds.of_payment(db, case.payment_id),
+        await disputes.of_payment(db, case.payment_id),
+    )
 
 
 async def across(desk: Desk, after_id: int) -> tuple[list[tuple[int, OperatorCase]], int | None]:
@@ -268,16 +271,28 @@ async def _excess_refund(
         raise Conflict(
             "This duplicate payment is disputed. A refund does not end the dispute: if it is lost, the customer is paid"
             " twice. Send acceptDisputeRisk: true to refund it anyway.",
-            code=create_refunds.DISPUTED, left=Money(0, attempt.currency),
-        )  # fmt: skip
+            code=create_refunds.DISPUTED,
+            left=Money(0, attempt.currency),
+        )
     now = desk.world.now()
     made = Refund(
-        id=new_id(desk.world), payment_id=payment.id, practice_id=payment.practice_id, environment=payment.environment,
-        attempt_id=attempt.id, state=RefundState.sent, amount=left, currency=attempt.currency,
-        reason="Paid twice", origin="api", idempotency_key=excess_key(attempt.id, known), request_hash="",
-        created_by=actor, created_at=now, updated_at=now,
+        id=new_id(desk.world),
+        payment_id=payment.id,
+        practice_id=payment.practice_id,
+        environment=payment.environment,
+        attempt_id=attempt.id,
+        state=RefundState.sent,
+        amount=left,
+        currency=attempt.currency,
+        reason="Paid twice",
+        origin="api",
+        idempotency_key=excess_key(attempt.id, known),
+        request_hash="",
+        created_by=actor,
+        created_at=now,
+        updated_at=now,
         next_lookup_at=after_sent(now, desk.settings.provider_timeout_s),
-    )  # fmt: skip
+    )
     unit = Unit()
     payments.guard(unit, payment, now)
     refunds.insert(unit, made)

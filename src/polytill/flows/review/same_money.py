@@ -48,6 +48,7 @@ async def _undecided(db: PracticeDb, case: OperatorCase) -> list[Dispute]:
     """Return the lost disputes of a case's attempt that staff have not decided yet."""
     assert case.payment_id is not None
     return [
-        d for d in await disputes.of_payment(db, case.payment_id)
+        d
+        for d in await disputes.of_payment(db, case.payment_id)
         if d.attempt_id == case.subject and d.state is DisputeState.lost and d.amount and d.counted_as is None
-    ]  # fmt: skip
+    ]

@@ -198,9 +198,14 @@ def decided_on(stuck: Refund | Operation | None) -> DecidedOn | None:
 
 
 async def _refund_decided(
-    desk: Desk, db: PracticeDb, case: OperatorCase, refund: Refund, is_done: bool, named: str | None,
+    desk: Desk,
+    db: PracticeDb,
+    case: OperatorCase,
+    refund: Refund,
+    is_done: bool,
+    named: str | None,
     also: Callable[[Unit], None],
-) -> None:  # fmt: skip
+) -> None:
     if named is not None:
         for other in await refunds.of_payment(db, refund.payment_id):
             if other.id != refund.id and other.provider_refund_id == named:
@@ -223,10 +228,14 @@ async def _operation_decided(
     assert payment is not None
     state = OperationState.succeeded if is_done else OperationState.not_sent
     changed = replace(
-        operation, state=state, updated_at=desk.world.now(), next_lookup_at=None,
-        reason=None if is_done else Reason.not_found.value, raw_code=None if is_done else BY_STAFF,
+        operation,
+        state=state,
+        updated_at=desk.world.now(),
+        next_lookup_at=None,
+        reason=None if is_done else Reason.not_found.value,
+        raw_code=None if is_done else BY_STAFF,
         detail=None if is_done else _NOT_DONE,
-    )  # fmt: skip
+    )
 
     def with_operation(unit: Unit) -> None:
         refunds.change_operation(unit, operation.state, changed)
@@ -252,13 +261,33 @@ async def _operation_decided(
 
 
 def _decision(
-    desk: Desk, attempt: Attempt, what: DecidedOn, subject: str, is_done: bool, transaction: str | None,
-    amount: int | None, note: str, actor: str,
-) -> StaffDecision:  # fmt: skip
+    desk: Desk,
+    attempt: Attempt,
+    what: DecidedOn,
+    subject: str,
+    is_done: bool,
+    transaction: str | None,
+    amount: int | None,
+    note: str,
+    actor: str,
+) -> StaffDecision:
     return StaffDecision(
-        new_id(desk.world), attempt.practice_id, attempt.environment, attempt.payment_id, attempt.id, what, subject,
-        is_done, attempt.config_id, transaction, amount, attempt.currency, note, actor, desk.world.now(),
-    )  # fmt: skip
+        new_id(desk.world),
+        attempt.practice_id,
+        attempt.environment,
+        attempt.payment_id,
+        attempt.id,
+        what,
+        subject,
+        is_done,
+        attempt.config_id,
+        transaction,
+        amount,
+        attempt.currency,
+        note,
+        actor,
+        desk.world.now(),
+    )
 
 
 def _decided(found: Evidence, resolution: dict[str, Any], actor: str) -> Evidence:

@@ -20,14 +20,7 @@ from polytill.flows.next_action import still_asked
 from polytill.flows.payments import contradictions, second_transactions
 from polytill.flows.payments.partial_captures import has_money
 from polytill.flows.payments.settle import decide, settle
-from polytill.flows.provider_calls import (
-    admits,
-    build,
-    configuration_of,
-    fetched,
-    handler_class,
-    handler_is_missing,
-)
+from polytill.flows.provider_calls import admits, build, configuration_of, fetched, handler_class, handler_is_missing
 from polytill.flows.refunds.disputes import apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
 from polytill.flows.webhooks import unsigned
@@ -301,9 +294,14 @@ async def _is_anothers(
 
 
 async def _apply_fact(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult, fact: Fact, payment: Payment,
+    desk: Desk,
+    db: PracticeDb,
+    event: WebhookEvent,
+    result: WebhookResult,
+    fact: Fact,
+    payment: Payment,
     attempt: Attempt,
-) -> None:  # fmt: skip
+) -> None:
     also = finishing(desk, event, payment.id)
     if isinstance(fact, PaymentFact) and second_transactions.is_another(attempt, fact):
         await _book_another(desk, db, event, payment, attempt, fact)
@@ -325,9 +323,16 @@ async def _apply_fact(
         is_other = any(case.kind == "amount_mismatch" for case in decide(payment, attempt, outcome).cases)
         with_names = await naming(desk, attempt, fact, outcome, also) if result.must_fetch else also
         payment, settled = await settle(
-            desk, db, payment, attempt, outcome, "webhook", None, None if is_other else with_names,
+            desk,
+            db,
+            payment,
+            attempt,
+            outcome,
+            "webhook",
+            None,
+            None if is_other else with_names,
             unless_closed=_is_hold(outcome),
-        )  # fmt: skip
+        )
         if _is_hold(outcome) and not is_other and settled.state in ATTEMPT_CLOSED:  # closed while this was applied
             await _apply_fact(desk, db, event, result, fact, payment, settled)
             return
@@ -362,9 +367,15 @@ def _is_hold(outcome: Outcome) -> bool:
 
 
 async def apply_dispute(
-    desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, fact: DisputeFact, also: Callable[[Unit], None],
-    event: WebhookEvent | None = None, is_current: bool = False,
-) -> bool:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    payment: Payment,
+    attempt: Attempt,
+    fact: DisputeFact,
+    also: Callable[[Unit], None],
+    event: WebhookEvent | None = None,
+    is_current: bool = False,
+) -> bool:
     """Apply a fact about a dispute, from a webhook (``event``, which ``also`` finishes) or a listing (``is_current``).
 
     False if the dispute is lost but its payment's money is not booked yet: until then it is recorded as open.

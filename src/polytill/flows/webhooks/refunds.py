@@ -31,9 +31,15 @@ CLOCKS_DIFFER = timedelta(seconds=CLOCKS_APART_S)
 
 
 async def apply_refund(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, result: WebhookResult,
-    fact: RefundFact, payment: Payment, attempt: Attempt, also: Callable[[Unit], None],
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    event: WebhookEvent,
+    result: WebhookResult,
+    fact: RefundFact,
+    payment: Payment,
+    attempt: Attempt,
+    also: Callable[[Unit], None],
+) -> None:
     """Apply a webhook about a refund of ``payment``, whose money is booked; ``also`` finishes the webhook."""
     if result.must_fetch or fact.state == "unknown" or (fact.amount is None and fact.total is None):
         about = await _refunds_about(desk, db, payment, fact)
@@ -129,9 +135,14 @@ def _source(answer: Outcome) -> str:
 
 
 async def _apply_other_refund(
-    desk: Desk, db: PracticeDb, event: WebhookEvent, fact: RefundFact, payment: Payment,
-    attempt: Attempt, also: Callable[[Unit], None],
-) -> None:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    event: WebhookEvent,
+    fact: RefundFact,
+    payment: Payment,
+    attempt: Attempt,
+    also: Callable[[Unit], None],
+) -> None:
     """Adopt the provider's own refund, if there is one, for a success that is certainly about no refund made here.
 
     If the provider cannot be asked, a review case opens.
@@ -146,9 +157,16 @@ async def _apply_other_refund(
         total = fact.total or fact.amount
         detail = {"event": event.id, "type": event.event_type, "given_back": total.minor if total else None}
         webhook_events.open_case(
-            unit, new_id(desk.world), db.practice_id, event.environment, "refund_unclear", event.id, payment.id, detail,
+            unit,
+            new_id(desk.world),
+            db.practice_id,
+            event.environment,
+            "refund_unclear",
+            event.id,
+            payment.id,
+            detail,
             desk.world.now(),
-        )  # fmt: skip
+        )
         also(unit)
         await db.commit(unit)
         return

@@ -148,9 +148,16 @@ class Deliveries:
         other_room = ceil(max(slots - len(self._tasks), 1) * SHARE)
         async with desk.owner.transaction() as tx:
             any_due = await event_deliveries.claim(
-                tx, desk.owner.engine.dialect, claim_id, to.url, until, desk.shared_after(0), free, self._rooms(),
+                tx,
+                desk.owner.engine.dialect,
+                claim_id,
+                to.url,
+                until,
+                desk.shared_after(0),
+                free,
+                self._rooms(),
                 other_room,
-            )  # fmt: skip
+            )
         if not any_due:
             return
         for claimed in await event_deliveries.claimed(desk.owner, claim_id):
@@ -177,9 +184,13 @@ class Deliveries:
         if status is not None and 200 <= status < 300:
             return Tried(claim_id, event.position, "delivered", status, None, None)
         log.warning(
-            "event_not_delivered", event_id=event.event_id, practice=event.practice_id, status=status, error=error,
+            "event_not_delivered",
+            event_id=event.event_id,
+            practice=event.practice_id,
+            status=status,
+            error=error,
             tries=tries,
-        )  # fmt: skip
+        )
         if tries > len(RETRY_S):
             return Tried(claim_id, event.position, "given_up", status, error, None)
         pause_s = RETRY_S[tries - 1] * (1 - JITTER + 2 * JITTER * desk.world.random_bytes(1)[0] / 255)
@@ -243,4 +254,4 @@ def set_right(unit: Unit, desk: Desk, margin_s: float) -> None:
     due_after = [desk.shared_after(pause_s * (1 + JITTER) + margin_s) for pause_s in (0, *RETRY_S)]
     event_deliveries.set_right(
         unit, due_after, desk.shared_after(0), desk.shared_after(claim_s + margin_s), desk.shared_after(claim_s)
-    )  # fmt: skip
+    )

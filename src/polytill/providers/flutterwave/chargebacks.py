@@ -29,9 +29,14 @@ from polytill.providers.wire_json import id_in, object_in, objects_in, string_in
 # ``declined``: the merchant declined it, and the bank decides. v4 also has ``reversed`` without saying what was
 # reversed: the dispute stays open, and the status is logged.
 STATES = {
-    "new": "open", "pending": "open", "initiated": "open", "declined": "open", "accepted": "lost", "lost": "lost",
+    "new": "open",
+    "pending": "open",
+    "initiated": "open",
+    "declined": "open",
+    "accepted": "lost",
+    "lost": "lost",
     "won": "won",
-}  # fmt: skip
+}
 CONTESTED = "declined"
 FIRST_STAGE = "new"
 FINEST = 3  # the most decimals of any currency
@@ -49,11 +54,18 @@ def read_chargeback(data: JsonObject) -> DisputeFact | None:
     amount: Money | None = money_in(data.get("amount"), currency) if currency else None
     held = any(step.get("source") for step in objects_in(object_in(data, "meta"), "history") or [])
     return DisputeFact(
-        state or "open", status, number, reference, charge, amount=amount,
+        state or "open",
+        status,
+        number,
+        reference,
+        charge,
+        amount=amount,
         funds_withdrawn=state == "lost" or (state != "won" and (held or status == "initiated")),
-        due_at=_moment(data), provider_reason=string_in(data, "comment"),
-        bare_amount=None if currency else bare(data.get("amount")), understood=state is not None,
-    )  # fmt: skip
+        due_at=_moment(data),
+        provider_reason=string_in(data, "comment"),
+        bare_amount=None if currency else bare(data.get("amount")),
+        understood=state is not None,
+    )
 
 
 def bare(value: Any) -> tuple[int, int] | None:

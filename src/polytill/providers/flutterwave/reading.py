@@ -16,12 +16,7 @@ from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.money import Money
 from polytill.domain.secret import Secret
-from polytill.providers.contract import (
-    Fact,
-    PaymentFact,
-    RefundFact,
-    redact,
-)
+from polytill.providers.contract import Fact, PaymentFact, RefundFact, redact
 from polytill.providers.flutterwave.key_test import is_not_approved
 from polytill.providers.http import Answer, parse_json
 from polytill.providers.outcomes import (

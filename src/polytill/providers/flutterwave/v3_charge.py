@@ -48,9 +48,12 @@ COUNTRIES = {"NGN": "NG", "GHS": "GH", "KES": "KE", "UGX": "UG", "RWF": "RW", "T
 
 # The countries of mobile money, by currency.
 PHONES: Mapping[str, tuple[str, ...]] = {
-    "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",),
+    "GHS": ("GH",),
+    "KES": ("KE",),
+    "UGX": ("UG",),
+    "RWF": ("RW",),
     "XOF": ("CI", "SN", "BF", "BJ", "ML", "NE", "TG", "GW"),
-}  # fmt: skip
+}
 
 
 def charged_fields(currency: str) -> CustomerFields:

@@ -54,9 +54,15 @@ TOKEN_PATH = "/realms/flutterwave/protocol/openid-connect/token"  # noqa: S105 â
 METHODS = ("bank_transfer", "ussd", "mobile_money", "opay")  # our names are Flutterwave's here
 # The countries of mobile money, by currency.
 COUNTRIES: Mapping[str, tuple[str, ...]] = {
-    "GHS": ("GH",), "KES": ("KE",), "UGX": ("UG",), "RWF": ("RW",), "TZS": ("TZ",), "ZMW": ("ZM",),
-    "XAF": ("CM", "CG", "GA"), "XOF": ("CI", "SN", "BF", "TG", "BJ"),
-}  # fmt: skip
+    "GHS": ("GH",),
+    "KES": ("KE",),
+    "UGX": ("UG",),
+    "RWF": ("RW",),
+    "TZS": ("TZ",),
+    "ZMW": ("ZM",),
+    "XAF": ("CM", "CG", "GA"),
+    "XOF": ("CI", "SN", "BF", "TG", "BJ"),
+}
 FEES_PPM = {"NGN": 14_000, "GHS": 19_500, "KES": 29_000}
 OTHER_FEE_PPM = 38_000
 MAX_REFUND_PAGES = 200

@@ -161,9 +161,7 @@ def read_callback(body: bytes) -> WebhookResult:
     else:
         outcome = _result(code, call, checkout_id, amount or Money(0, "KES"))
     fact = PaymentFact(outcome, string_in(event, ADDRESS_REFERENCE), checkout_id)
-    return WebhookResult(
-        "stkCallback", f"{checkout_id}:{code}", "apply", facts=(fact,), must_fetch=True, body=kept
-    )  # fmt: skip
+    return WebhookResult("stkCallback", f"{checkout_id}:{code}", "apply", facts=(fact,), must_fetch=True, body=kept)
 
 
 def _paid_amount(call: JsonObject) -> Money | None:

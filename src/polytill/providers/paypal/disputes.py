@@ -73,15 +73,21 @@ def read_dispute(resource: JsonObject) -> DisputeFact | None:
     given = reading.money_in(end.get("amount_refunded")) or (taken if taken and taken.minor else None)
     is_inquiry = text_of(resource.get("dispute_life_cycle_stage")) == INQUIRY
     return DisputeFact(
-        state or "open", outcome or status, dispute_id, string_in(about, "custom"), None,
-        string_in(about, "seller_transaction_id"), (given if state == "lost" else None) or disputed,
+        state or "open",
+        outcome or status,
+        dispute_id,
+        string_in(about, "custom"),
+        None,
+        string_in(about, "seller_transaction_id"),
+        (given if state == "lost" else None) or disputed,
         funds_withdrawn=state == "lost" or (state in ("open", None) and taken is not None and taken.minor > 0),
         due_at=string_in(resource, "seller_response_due_date"),
-        kind="inquiry" if is_inquiry else "chargeback", reason=REASONS.get(reason, R.other).value if reason else None,
+        kind="inquiry" if is_inquiry else "chargeback",
+        reason=REASONS.get(reason, R.other).value if reason else None,
         provider_reason=reason or None,
         understood=state is not None and (state != "open" or status in OPEN),
         funds_returned=taken is not None and not taken.minor and _was_debited(resource),
-    )  # fmt: skip
+    )
 
 
 def _was_debited(resource: JsonObject) -> bool:

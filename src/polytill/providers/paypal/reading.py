@@ -164,9 +164,7 @@ def read_authorization(data: JsonObject, order_id: str | None = None) -> Succeed
     if status == "PENDING":
         return Pending(amount, name, kept)
     if status in ("VOIDED", "EXPIRED"):
-        return Declined(
-            Reason.canceled if status == "VOIDED" else Reason.expired, True, status, None, name, kept
-        )  # fmt: skip
+        return Declined(Reason.canceled if status == "VOIDED" else Reason.expired, True, status, None, name, kept)
     if status == "DENIED":
         return Declined(Reason.declined, True, status, None, name, kept)
     return Unknown(Reason.unreadable, status or "200", "PayPal's authorization could not be read.")

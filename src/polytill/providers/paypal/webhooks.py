@@ -163,7 +163,12 @@ def _is_refund(resource: JsonObject) -> bool:
 def _refund_in(resource: JsonObject) -> RefundFact:
     state, up = reading.REFUND_WORDS.get(text_of(resource.get("status")), "unknown"), _up(resource)
     return RefundFact(
-        state, reading.refund_reference(resource), string_in(resource, "id"), string_in(resource, "custom_id"),
-        _order_of(resource), reading.money_in(resource.get("amount")),
-        response=redact(resource, reading.REDACTED), provider_charge_id=up.rpartition("/")[2] if up else None,
-    )  # fmt: skip
+        state,
+        reading.refund_reference(resource),
+        string_in(resource, "id"),
+        string_in(resource, "custom_id"),
+        _order_of(resource),
+        reading.money_in(resource.get("amount")),
+        response=redact(resource, reading.REDACTED),
+        provider_charge_id=up.rpartition("/")[2] if up else None,
+    )

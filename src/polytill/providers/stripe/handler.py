@@ -85,9 +85,7 @@ class StripeProvider(PaymentElement):
     name = "Stripe"
     hosts = frozenset({"api.stripe.com"})
     keys: ClassVar[Mapping[str, KeyField]] = {
-        "publicKey": KeyField(
-            "Publishable key", r"pk_test_\w{8,}", r"pk_live_\w{8,}", help=WHERE_KEYS_ARE
-        ),
+        "publicKey": KeyField("Publishable key", r"pk_test_\w{8,}", r"pk_live_\w{8,}", help=WHERE_KEYS_ARE),
         "secretKey": KeyField(
             "Secret or restricted key", r"(sk|rk)_test_\w{8,}", r"(sk|rk)_live_\w{8,}", help=WHERE_KEYS_ARE
         ),
@@ -95,7 +93,7 @@ class StripeProvider(PaymentElement):
         "webhookSecret": KeyField(
             "Webhook signing secret", r"whsec_\S{8,}", r"whsec_\S{8,}", required=False, help=WHERE_SECRETS_ARE
         ),
-    }  # fmt: skip
+    }
     config_schema: ClassVar[JsonObject] = {"type": "object", "properties": {}, "additionalProperties": False}
     catalog = CatalogEntry(
         description="Cards, wallets, bank debits and local methods in more than 120 currencies",
@@ -174,9 +172,13 @@ class StripeProvider(PaymentElement):
             return Unknown(Reason.not_found, detail="Stripe's id of the payment is not known yet.")
         if params.age_s < self.idempotency_window_s:
             first = RefundParams(
-                params.reference, params.payment_reference, params.provider_transaction_id, params.amount, params.full,
+                params.reference,
+                params.payment_reference,
+                params.provider_transaction_id,
+                params.amount,
+                params.full,
                 params.reason,
-            )  # fmt: skip
+            )
             again = await self._refund(first)
             if not _first_result_is_lost(again):
                 outcome = unproven(self.read_refund(again) if isinstance(again, Answer) else again, REFUSED_AGAIN)

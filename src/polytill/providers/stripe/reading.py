@@ -43,11 +43,7 @@ def _set(words: str, prefix: str = "") -> frozenset[str]:
 # A payment method can be charged again. With the last two, anyone can act as the customer.
 REDACTED = frozenset({"client_secret", "payment_method", "redirect_to_url", "use_stripe_sdk"})
 
-OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = (
-    "polytill_payment",
-    "polytill_attempt",
-    "polytill_refund",
-)  # in metadata
+OUR_PAYMENT, OUR_ATTEMPT, OUR_REFUND = ("polytill_payment", "polytill_attempt", "polytill_refund")  # in metadata
 
 # requires_source and requires_source_action: the names of the same two states before 2019.
 ACTION_WORDS = _set("requires_action requires_source_action")
@@ -126,9 +122,13 @@ def intent_outcome(data: JsonObject) -> Outcome:
         held = _given(data, "amount_capturable", amount)
         taken = _given(data, "amount_received", Money(0, amount.currency))  # captured in parts, and not completely yet
         return Succeeded(
-            held, intent_id, authorized_only=True, response=kept, saved_method=saved_method(data),
+            held,
+            intent_id,
+            authorized_only=True,
+            response=kept,
+            saved_method=saved_method(data),
             captured=taken if taken.minor else None,
-        )  # fmt: skip
+        )
     if status == "succeeded":
         received = _given(data, "amount_received", amount)
         return Succeeded(received, intent_id, _fee_of(data), response=kept, saved_method=saved_method(data))

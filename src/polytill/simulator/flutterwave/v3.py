@@ -82,11 +82,7 @@ class Flutterwave(FlutterwaveMoney):
 
     def broken(self, status: int) -> Answer:
         if status == 429:
-            body: Json = {
-                "status": "error",
-                "message": "Too many requests, please try again later",
-                "data": None,
-            }
+            body: Json = {"status": "error", "message": "Too many requests, please try again later", "data": None}
             return json_answer(429, body, {"Retry-After": "1"})
         body = {"status": "error", "message": "An error occurred while processing your request", "data": None}
         return json_answer(status, {**body, "error_id": f"ERRNO{self.network.hex(12)}"})

@@ -125,12 +125,7 @@ class FlutterwaveMoney(Provider):
         title = shown.get("title") if isinstance(shown, dict) else None
         meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
         link = Link(
-            self.network.hex(20),
-            given["redirect_url"],
-            str(title or ""),
-            customer,
-            meta,
-            self._lifetime(given),
+            self.network.hex(20), given["redirect_url"], str(title or ""), customer, meta, self._lifetime(given)
         )
         tx = self._book(account, reference, minor, code, Attempt(link, customer, meta), link.token)
         account.things[link.token] = tx
@@ -169,11 +164,7 @@ class FlutterwaveMoney(Provider):
         if kind == "mobile_money_ghana" and given.get("network") == "VODAFONE" and not given.get("voucher"):
             raise No(400, "voucher is required")
         _check_direct(given, kind, code)
-        person = {
-            "name": given.get("fullname"),
-            "email": given.get("email"),
-            "phonenumber": given.get("phone_number"),
-        }
+        person = {"name": given.get("fullname"), "email": given.get("email"), "phonenumber": given.get("phone_number")}
         meta = given.get("meta") if isinstance(given.get("meta"), dict) else None
         attempt = Attempt(None, self._customer(account, person), meta, payment_type=_DIRECT[kind])
         tx = self._book(account, reference, minor, code, attempt, "")

@@ -155,16 +155,28 @@ def chargeback_json(tx: Transaction, dispute: Dispute) -> Json:
     day = 86_400
     steps: list[Json] = [
         {"initiator": "dispute", "date": iso_time(dispute.created_at), "description": "Dispute transaction"},
-        {"action": "initiated", "stage": "new", "date": iso_time(dispute.created_at),
-         "description": "Debit and hold chargeback amount", "source": "availablebalance"},
-    ]  # fmt: skip
+        {
+            "action": "initiated",
+            "stage": "new",
+            "date": iso_time(dispute.created_at),
+            "description": "Debit and hold chargeback amount",
+            "source": "availablebalance",
+        },
+    ]
     return {
-        "id": int(dispute.id), "amount": to_wire(dispute.amount, tx.currency), "flw_ref": tx.wire.flw_ref,
-        "status": "initiated" if dispute.status == "open" else dispute.status, "stage": "new",
-        "comment": dispute.reason or "Product/service not received", "meta": {"uploaded_proof": None, "history": steps},
-        "due_date": iso_time(dispute.created_at + 2 * day), "settlement_id": "N/A",
-        "created_at": iso_time(dispute.created_at), "transaction_id": tx.wire.number, "tx_ref": tx.reference,
-    }  # fmt: skip
+        "id": int(dispute.id),
+        "amount": to_wire(dispute.amount, tx.currency),
+        "flw_ref": tx.wire.flw_ref,
+        "status": "initiated" if dispute.status == "open" else dispute.status,
+        "stage": "new",
+        "comment": dispute.reason or "Product/service not received",
+        "meta": {"uploaded_proof": None, "history": steps},
+        "due_date": iso_time(dispute.created_at + 2 * day),
+        "settlement_id": "N/A",
+        "created_at": iso_time(dispute.created_at),
+        "transaction_id": tx.wire.number,
+        "tx_ref": tx.reference,
+    }
 
 
 def charge_event(account: Account, tx: Transaction) -> Json:
@@ -174,11 +186,7 @@ def charge_event(account: Account, tx: Transaction) -> Json:
         del body[name]
     if "card" in body:
         body["card"] = {name: value for name, value in body["card"].items() if name != "token"}
-    kinds = {
-        "card": "CARD_TRANSACTION",
-        "bank_transfer": "BANK_TRANSFER_TRANSACTION",
-        "ussd": "USSD_TRANSACTION",
-    }
+    kinds = {"card": "CARD_TRANSACTION", "bank_transfer": "BANK_TRANSFER_TRANSACTION", "ussd": "USSD_TRANSACTION"}
     kind = kinds.get(tx.wire.payment_type, "MOBILE_MONEY_TRANSACTION")
     return {"event": "charge.completed", "data": body, "meta_data": tx.wire.meta or {}, "event.type": kind}
 

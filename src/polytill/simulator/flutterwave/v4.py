@@ -178,9 +178,16 @@ class FlutterwaveV4(Provider):
             method, customer, meta if isinstance(meta, dict) else {}, back if is_web_address(back) else None
         )
         tx = Transaction(
-            self.name, account.key, f"chg_{self.network.token(10)}", reference, minor, str(code), self.network.now(),
-            "requires_action", wire=charge,
-        )  # fmt: skip
+            self.name,
+            account.key,
+            f"chg_{self.network.token(10)}",
+            reference,
+            minor,
+            str(code),
+            self.network.now(),
+            "requires_action",
+            wire=charge,
+        )
         account.transactions.append(tx)
         account.things[tx.id] = tx
         return _yes(self._shown(tx))
@@ -188,10 +195,16 @@ class FlutterwaveV4(Provider):
     def _shown(self, tx: Transaction) -> Json:
         words = {"succeeded": "succeeded", "failed": "failed", "canceled": "voided"}
         shape: Json = {
-            "id": tx.id, "amount": to_wire(tx.amount, tx.currency), "currency": tx.currency,
-            "reference": tx.reference, "status": words.get(tx.status, "pending"), "customer": tx.wire.customer,
-            "payment_method": tx.wire.method, "meta": tx.wire.meta, "created_datetime": iso_time(tx.created_at),
-        }  # fmt: skip
+            "id": tx.id,
+            "amount": to_wire(tx.amount, tx.currency),
+            "currency": tx.currency,
+            "reference": tx.reference,
+            "status": words.get(tx.status, "pending"),
+            "customer": tx.wire.customer,
+            "payment_method": tx.wire.method,
+            "meta": tx.wire.meta,
+            "created_datetime": iso_time(tx.created_at),
+        }
         if tx.status == "requires_action":
             shape["next_action"] = self._next(tx)
         elif tx.wire.response:
@@ -242,10 +255,15 @@ class FlutterwaveV4(Provider):
 
     def _refund_shown(self, tx: Transaction, refund: Refund) -> Json:
         return {
-            "id": refund.id, "charge_id": tx.id, "amount_refunded": to_wire(refund.amount, refund.currency),
-            "currency": refund.currency, "status": refund.status, "meta": refund.wire["meta"],
-            "reason": "requested_by_customer", "created_datetime": iso_time(refund.created_at),
-        }  # fmt: skip
+            "id": refund.id,
+            "charge_id": tx.id,
+            "amount_refunded": to_wire(refund.amount, refund.currency),
+            "currency": refund.currency,
+            "status": refund.status,
+            "meta": refund.wire["meta"],
+            "reason": "requested_by_customer",
+            "created_datetime": iso_time(refund.created_at),
+        }
 
     def _list_refunds(self, account: Account, given: Json) -> Answer:
         page = given.get("?page", "1")
@@ -267,14 +285,24 @@ class FlutterwaveV4(Provider):
         low, high = given.get("?from") or "", given.get("?to") or "9"
         rows: list[Json] = [
             {
-                "id": int(one.id), "charge_id": tx.id, "amount": to_wire(one.amount, tx.currency), "meta": {},
-                "stage": "new", "status": "initiated" if one.status == "open" else one.status, "type": "local",
-                "due_datetime": iso_time(one.created_at + 172_800), "created_datetime": iso_time(one.created_at),
-                "updated_datetime": iso_time(one.closed_at or one.created_at), "settlement_id": "N/A",
-                "uploaded_proof": None, "comment": one.reason or "Service not rendered", "initiator": "Cardholder",
+                "id": int(one.id),
+                "charge_id": tx.id,
+                "amount": to_wire(one.amount, tx.currency),
+                "meta": {},
+                "stage": "new",
+                "status": "initiated" if one.status == "open" else one.status,
+                "type": "local",
+                "due_datetime": iso_time(one.created_at + 172_800),
+                "created_datetime": iso_time(one.created_at),
+                "updated_datetime": iso_time(one.closed_at or one.created_at),
+                "settlement_id": "N/A",
+                "uploaded_proof": None,
+                "comment": one.reason or "Service not rendered",
+                "initiator": "Cardholder",
             }
-            for tx in reversed(account.transactions) for one in reversed(tx.disputes)
-        ]  # fmt: skip
+            for tx in reversed(account.transactions)
+            for one in reversed(tx.disputes)
+        ]
         rows = [row for row in rows if low <= str(row["created_datetime"]) <= high]
         at = int(page) - 1
         return _yes(rows[at * int(size) : (at + 1) * int(size)])

@@ -170,17 +170,30 @@ class Mpesa(Provider):
         number = self.network.number("mpesa prompt", 34_620_000)
         prompt = Prompt(f"29115-{number}-1", phone, callback)
         tx = Transaction(
-            self.name, account.key, f"ws_CO_{local:%d%m%Y%H%M%S}{number}", self._reference(callback, given),
-            int(text) * 100, "KES", now, "processing", wire=prompt,
-        )  # fmt: skip
+            self.name,
+            account.key,
+            f"ws_CO_{local:%d%m%Y%H%M%S}{number}",
+            self._reference(callback, given),
+            int(text) * 100,
+            "KES",
+            now,
+            "processing",
+            wire=prompt,
+        )
         account.transactions.append(tx)
         account.things[tx.id] = tx
         self.network.after(_PROMPT_SECONDS, lambda: self._expire(account, tx))
         done = "Success. Request accepted for processing"
-        return json_answer(200, {
-            "MerchantRequestID": prompt.merchant_request, "CheckoutRequestID": tx.id, "ResponseCode": "0",
-            "ResponseDescription": done, "CustomerMessage": done,
-        })  # fmt: skip
+        return json_answer(
+            200,
+            {
+                "MerchantRequestID": prompt.merchant_request,
+                "CheckoutRequestID": tx.id,
+                "ResponseCode": "0",
+                "ResponseDescription": done,
+                "CustomerMessage": done,
+            },
+        )
 
     def _check_texts(self, given: Json) -> None:
         if given.get("TransactionType") not in _KINDS:
@@ -205,12 +218,17 @@ class Mpesa(Provider):
         if tx.wire.result is None:
             raise No(500, "500.001.1001", "The transaction is being processed")
         code, text = tx.wire.result
-        return json_answer(200, {
-            "ResponseCode": "0",
-            "ResponseDescription": "The service request has been accepted successsfully",
-            "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id,
-            "ResultCode": str(code), "ResultDesc": text,
-        })  # fmt: skip
+        return json_answer(
+            200,
+            {
+                "ResponseCode": "0",
+                "ResponseDescription": "The service request has been accepted successsfully",
+                "MerchantRequestID": tx.wire.merchant_request,
+                "CheckoutRequestID": tx.id,
+                "ResultCode": str(code),
+                "ResultDesc": text,
+            },
+        )
 
     # The payer's phone
 
@@ -236,18 +254,22 @@ class Mpesa(Provider):
         """The callback of a completed prompt."""
         code, text = tx.wire.result
         told: Json = {
-            "MerchantRequestID": tx.wire.merchant_request, "CheckoutRequestID": tx.id, "ResultCode": code,
+            "MerchantRequestID": tx.wire.merchant_request,
+            "CheckoutRequestID": tx.id,
+            "ResultCode": code,
             "ResultDesc": text,
-        }  # fmt: skip
+        }
         if code == 0:
             local = datetime.fromtimestamp(tx.paid_at or 0, UTC) + _EAST_AFRICA
-            told["CallbackMetadata"] = {"Item": [
-                {"Name": "Amount", "Value": tx.amount // 100},
-                {"Name": "MpesaReceiptNumber", "Value": tx.wire.receipt},
-                {"Name": "Balance"},
-                {"Name": "TransactionDate", "Value": int(f"{local:%Y%m%d%H%M%S}")},
-                {"Name": "PhoneNumber", "Value": int(tx.wire.phone)},
-            ]}  # fmt: skip
+            told["CallbackMetadata"] = {
+                "Item": [
+                    {"Name": "Amount", "Value": tx.amount // 100},
+                    {"Name": "MpesaReceiptNumber", "Value": tx.wire.receipt},
+                    {"Name": "Balance"},
+                    {"Name": "TransactionDate", "Value": int(f"{local:%Y%m%d%H%M%S}")},
+                    {"Name": "PhoneNumber", "Value": int(tx.wire.phone)},
+                ]
+            }
         return {"Body": {"stkCallback": told}}
 
     def _call_back(self, account: Account, tx: Transaction) -> None:

@@ -48,9 +48,12 @@ class PayPalMoney(Provider):
         """The body of a webhook."""
         return {
             "id": f"WH-{self.network.token(17).upper()}-{self.network.token(17).upper()}",
-            "event_version": "1.0", "create_time": shapes.moment(self.network.now()), "event_type": kind,
-            "resource_version": "2.0", "resource": resource,
-        }  # fmt: skip
+            "event_version": "1.0",
+            "create_time": shapes.moment(self.network.now()),
+            "event_type": kind,
+            "resource_version": "2.0",
+            "resource": resource,
+        }
 
     def tell(self, account: Account, kind: str, resource: Json) -> None:
         """Send a webhook."""
@@ -78,9 +81,16 @@ class PayPalMoney(Provider):
             raise No(422, "DUPLICATE_INVOICE_ID")
         order = Order(given["intent"], known, str(back), str(away))
         tx = Transaction(
-            self.name, account.key, self.network.token(17).upper(), known.get("custom_id") or known.get("reference_id"),
-            minor, code, self.network.now(), "requires_action", wire=order,
-        )  # fmt: skip
+            self.name,
+            account.key,
+            self.network.token(17).upper(),
+            known.get("custom_id") or known.get("reference_id"),
+            minor,
+            code,
+            self.network.now(),
+            "requires_action",
+            wire=order,
+        )
         account.transactions.append(tx)
         account.things[tx.id] = tx
         return tx
@@ -225,9 +235,16 @@ class PayPalMoney(Provider):
         amount = shapes.amount_json(tx.amount, tx.currency)["value"]
         note = "Your instrument was declined." if tx.status == "failed" else ""
         return PayPage(
-            "PayPal", "Checkout", f"Simulated merchant {account.number}", tx.wire.unit.get("description", ""), amount,
-            tx.currency, "open" if waiting else "paid", tx.reference, note,
-        )  # fmt: skip
+            "PayPal",
+            "Checkout",
+            f"Simulated merchant {account.number}",
+            tx.wire.unit.get("description", ""),
+            amount,
+            tx.currency,
+            "open" if waiting else "paid",
+            tx.reference,
+            note,
+        )
 
     def submit(self, token: str, outcome: str, form: Mapping[str, str]) -> str | None:
         found = self._behind(token)

@@ -142,12 +142,15 @@ class PayPal(PayPalMoney):
         return answer
 
     def _refused(self, refusal: No) -> Answer:
-        return json_answer(refusal.status, {
-            "name": _NAMES[refusal.status],
-            "details": [{"issue": refusal.issue, "description": str(refusal)}],
-            "message": "The requested action could not be performed.",
-            "debug_id": self.network.hex(13),
-        })  # fmt: skip
+        return json_answer(
+            refusal.status,
+            {
+                "name": _NAMES[refusal.status],
+                "details": [{"issue": refusal.issue, "description": str(refusal)}],
+                "message": "The requested action could not be performed.",
+                "debug_id": self.network.hex(13),
+            },
+        )
 
     def broken(self, status: int) -> Answer:
         name = "RATE_LIMIT_REACHED" if status == 429 else "INTERNAL_SERVER_ERROR"

@@ -121,21 +121,28 @@ def dispute_json(tx: Transaction, dispute: Dispute, given: int | None) -> Json:
     codes = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR", "closed": "CANCELED_BY_BUYER"}
     about = {"seller_transaction_id": tx.wire.capture, "custom": tx.wire.unit.get("custom_id")}
     told: Json = {
-        "dispute_id": dispute.id, "create_time": moment(dispute.created_at),
+        "dispute_id": dispute.id,
+        "create_time": moment(dispute.created_at),
         "update_time": moment(dispute.changed_at or dispute.created_at),
         "status": "RESOLVED" if dispute.closed_at else "WAITING_FOR_SELLER_RESPONSE",
         "reason": dispute.reason or "MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
         "dispute_life_cycle_stage": "INQUIRY" if dispute.kind == "inquiry" else "CHARGEBACK",
-        "disputed_transactions": [about], "dispute_amount": amount_json(dispute.amount, tx.currency),
+        "disputed_transactions": [about],
+        "dispute_amount": amount_json(dispute.amount, tx.currency),
         "seller_response_due_date": moment(dispute.created_at + 864_000),
-    }  # fmt: skip
+    }
     if dispute.shows_money and dispute.withdrawn is not None:
         came_back = dispute.withdrawn.status == "failed"
         told["money_movements"] = [
-            {"affected_party": "SELLER", "amount": amount_json(dispute.amount, tx.currency), "type": kind,
-             "reason": "DISPUTE_SETTLEMENT", "initiated_time": moment(dispute.created_at)}
+            {
+                "affected_party": "SELLER",
+                "amount": amount_json(dispute.amount, tx.currency),
+                "type": kind,
+                "reason": "DISPUTE_SETTLEMENT",
+                "initiated_time": moment(dispute.created_at),
+            }
             for kind in ("DEBIT", *(["CREDIT"] if came_back else []))
-        ]  # fmt: skip
+        ]
     if dispute.closed_at:
         told["dispute_outcome"] = {"outcome_code": codes[dispute.status]}
         if given:

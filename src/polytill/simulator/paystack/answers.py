@@ -17,13 +17,7 @@ class No(Exception):
         hint = hint or "Ensure that the value(s) you're passing are valid"
         self.answer = json_answer(
             status,
-            {
-                "status": False,
-                "message": message,
-                "meta": {"nextStep": hint},
-                "type": "validation_error",
-                "code": code,
-            },
+            {"status": False, "message": message, "meta": {"nextStep": hint}, "type": "validation_error", "code": code},
         )
 
 
@@ -82,11 +76,5 @@ def paged(message: str, rows: list[Json], given: Json) -> Answer:
     number = _whole(given, ("page",), 1, 10**6)
     pages = max((len(rows) + size - 1) // size, 1)
     shown = rows[(number - 1) * size : number * size]
-    meta = {
-        "total": len(rows),
-        "skipped": (number - 1) * size,
-        "perPage": size,
-        "page": number,
-        "pageCount": pages,
-    }
+    meta = {"total": len(rows), "skipped": (number - 1) * size, "perPage": size, "page": number, "pageCount": pages}
     return yes(message, shown, meta)

@@ -69,13 +69,7 @@ class PaystackMoney(Provider):
             raise No(400, "Invalid callback URL")
         access = self.network.token(15).lower()
         number = self.network.number("paystack transaction", 4_099_260_000)
-        paid = Paid(
-            number,
-            access,
-            self._customer(account, email, given),
-            metadata_of(given.get("metadata")),
-            callback,
-        )
+        paid = Paid(number, access, self._customer(account, email, given), metadata_of(given.get("metadata")), callback)
         now = self.network.now()
         tx = Transaction(self.name, account.key, str(number), reference, minor, code, now, wire=paid)
         account.transactions.append(tx)

@@ -67,12 +67,7 @@ class Paystack(PaystackCharges):
 
     def broken(self, status: int) -> Answer:
         if status == 429:
-            body: Json = {
-                "status": False,
-                "message": "Too many requests",
-                "type": "api_error",
-                "code": "rate_limited",
-            }
+            body: Json = {"status": False, "message": "Too many requests", "type": "api_error", "code": "rate_limited"}
             return json_answer(429, body, {"Retry-After": "1", "x-ratelimit-reset": "1"})
         message = "An unexpected error occurred, please try again"
         return json_answer(status, {"status": False, "message": message, "type": "api_error", "code": "unknown"})

@@ -158,12 +158,7 @@ def charge_event(account: Account, tx: Transaction) -> Json:
     full = transaction_json(account, tx)
     for name in ("receipt_number", "createdAt", "connect", "transaction_date", "plan_object"):
         del full[name]
-    source = {
-        "type": "api",
-        "source": "merchant_api",
-        "entry_point": "transaction_initialize",
-        "identifier": None,
-    }
+    source = {"type": "api", "source": "merchant_api", "entry_point": "transaction_initialize", "identifier": None}
     return {**full, "plan": {}, "source": source}
 
 
@@ -201,13 +196,7 @@ def created_refund_json(account: Account, tx: Transaction, refund: Refund) -> Js
         "source": None,
         "fees_breakdown": None,
     }
-    return {
-        **body,
-        "transaction": transaction,
-        "channel": None,
-        "deducted_amount": 0,
-        "fully_deducted": False,
-    }
+    return {**body, "transaction": transaction, "channel": None, "deducted_amount": 0, "fully_deducted": False}
 
 
 def fetched_refund_json(account: Account, tx: Transaction, refund: Refund) -> Json:
@@ -242,11 +231,7 @@ def listed_refund_json(account: Account, tx: Transaction, refund: Refund) -> Jso
     body = fetched_refund_json(account, tx, refund)
     done = refund.status == "succeeded"
     body["created_at"], body["updated_at"] = body.pop("createdAt"), body.pop("updatedAt")
-    return {
-        **body,
-        "fully_deducted": 1 if done else None,
-        "deducted_amount": body["amount"] if done else None,
-    }
+    return {**body, "fully_deducted": 1 if done else None, "deducted_amount": body["amount"] if done else None}
 
 
 def refund_event(account: Account, tx: Transaction, refund: Refund, status: str) -> Json:

@@ -158,11 +158,7 @@ def update_intent(desk: Desk, params: Json, id: str) -> Answer:
     check_known(params, "intent.update")
     tx = intent_of(desk, id)
     frozen = {"amount", "currency", "payment_method", "customer", "capture_method"} & set(params)
-    if frozen and tx.wire.status not in (
-        "requires_payment_method",
-        "requires_confirmation",
-        "requires_action",
-    ):
+    if frozen and tx.wire.status not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         message = (
             f"This PaymentIntent's {sorted(frozen)[0]} could not be updated because it has a status "
             f"of {tx.wire.status}."
@@ -215,8 +211,7 @@ def _paid_by(desk: Desk, params: Json) -> Transaction:
     thing = desk.account.things.get(charge or "")
     if charge is None:
         raise invalid(
-            "One of the following params should be provided for this request: payment_intent or charge.",
-            "charge",
+            "One of the following params should be provided for this request: payment_intent or charge.", "charge"
         )
     if not isinstance(thing, tuple) or not charge.startswith("ch_"):
         raise missing("charge", charge, "charge")

@@ -125,10 +125,7 @@ def create_endpoint(desk: Desk, params: Json) -> Answer:
     url, events = text(params, "url") or "", [str(event) for event in items(params, "enabled_events")]
     if not is_loopback(url):
         raise Refused(
-            400,
-            "Invalid URL: the simulator delivers to loopback addresses only.",
-            code="url_invalid",
-            param="url",
+            400, "Invalid URL: the simulator delivers to loopback addresses only.", code="url_invalid", param="url"
         )
     secret = f"whsec_{desk.network.token(32)}"
     wanted = frozenset() if "*" in events else frozenset(events)

@@ -32,13 +32,7 @@ if TYPE_CHECKING:
     from polytill.simulator.network import Network
 
 AUTHORIZATION_LIFE = 7 * 86_400
-CANCELABLE = (
-    "requires_payment_method",
-    "requires_capture",
-    "requires_confirmation",
-    "requires_action",
-    "processing",
-)
+CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing")
 
 
 @dataclass(slots=True)
@@ -127,11 +121,7 @@ def set_status(tx: Transaction, status: str) -> None:
     intent.status = status
     if status != "requires_action":
         intent.next_action = None
-    normal = {
-        "requires_action": "requires_action",
-        "processing": "processing",
-        "requires_capture": "authorized",
-    }
+    normal = {"requires_action": "requires_action", "processing": "processing", "requires_capture": "authorized"}
     normal |= {"succeeded": "succeeded", "canceled": "canceled"}
     tx.status = normal.get(status, "failed" if intent.last_error else "created")
 
@@ -296,12 +286,7 @@ def refund(desk: Desk, tx: Transaction, wire_amount: int | None, reason: str | N
     reference = meta.get("polytill_refund") or meta.get("reference") or desk.idempotency_key
     status = "pending" if later == "refund_pends" else "succeeded"
     made = Refund(desk.new_id("re_3"), amount, tx.currency, status, desk.now, reference)
-    made.wire = {
-        "charge": charge.id,
-        "reason": reason,
-        "metadata": meta,
-        "balance_transaction": desk.new_id("txn_3"),
-    }
+    made.wire = {"charge": charge.id, "reason": reason, "metadata": meta, "balance_transaction": desk.new_id("txn_3")}
     tx.refunds.append(made)
     desk.index(made.id, (tx, made))
     desk.emit("refund.created", refund_json(tx, made))

@@ -199,11 +199,7 @@ class Stripe(Provider):
 
     def broken(self, status: int) -> Answer:
         if status == 429:
-            error = {
-                "code": "rate_limit",
-                "message": "Request rate limit exceeded.",
-                "type": "invalid_request_error",
-            }
+            error = {"code": "rate_limit", "message": "Request rate limit exceeded.", "type": "invalid_request_error"}
             headers = {"Retry-After": "1", "Stripe-Rate-Limited-Reason": "global-rate"}
             return json_answer(429, {"error": error}, headers)
         message = (

@@ -178,10 +178,14 @@ def _terms(code: str, terms: CurrencyTerms | None) -> str:
 
 def _matrix(results: Results) -> str:
     rows = [
-        [check.area, f"`{check.name}`", check.sentence.replace("|", "\\|").replace("\n", " "),
-         *(MARKS[found[place].passed] for found in results.values())]
+        [
+            check.area,
+            f"`{check.name}`",
+            check.sentence.replace("|", "\\|").replace("\n", " "),
+            *(MARKS[found[place].passed] for found in results.values()),
+        ]
         for place, check in enumerate(in_order())
-    ]  # fmt: skip
+    ]
     sums = ", ".join(
         f"{code} {sum(r.passed is True for r in found)} of {len(found)}" for code, found in results.items()
     )

@@ -55,9 +55,14 @@ async def a_refused_connection_starts_nothing(stand: Stand) -> None:
 async def a_question_that_fails_proves_nothing(stand: Stand) -> None:
     """A failed lookup never returns "not found", and never "failed"."""
     faults: tuple[Fault, ...] = (
-        ConnectionNotMade("x"), AnswerLost("x"), (500, JSON_HEADERS, b"{}"), (429, JSON_HEADERS, b"{}"),
-        (200, JSON_HEADERS, b"{}"), (200, JSON_HEADERS, b"[]"), (404, {}, b"<html>not here</html>"),
-    )  # fmt: skip
+        ConnectionNotMade("x"),
+        AnswerLost("x"),
+        (500, JSON_HEADERS, b"{}"),
+        (429, JSON_HEADERS, b"{}"),
+        (200, JSON_HEADERS, b"{}"),
+        (200, JSON_HEADERS, b"[]"),
+        (404, {}, b"<html>not here</html>"),
+    )
     for fault in faults:
         outcomes = await stand.outcomes(fault)
         for verb in ("confirm_payment", "lookup_payment", "lookup_refund"):
@@ -73,7 +78,7 @@ async def a_strangers_refusal_is_no_proof(stand: Stand) -> None:
     minute = 60.0
     asked = LookupParams(
         REFERENCE, None, stand.first.money, stand.creation(), minute, int(stand.fixture.now_s - minute)
-    )  # fmt: skip
+    )
     for status in (400, 402, 422):
         for body in (b'{"message":"Bad Request"}', b'{"status":400,"error":"Bad Request","path":"/"}', b"{}"):
             handler = stand.handler(stand.wire(fault=(status, JSON_HEADERS, body)))
@@ -92,9 +97,7 @@ async def a_server_error_is_unknown(stand: Stand) -> None:
     """500, 502, 503 and 504 are ``Unknown``, with JSON or without."""
     for status in (500, 502, 503, 504):
         for body in (b'{"status":"error","message":"x"}', b'{"status":false}', b"{}", b"<html>oops</html>", b""):
-            await _each_is(
-                stand, (status, JSON_HEADERS, body), Unknown, Reason.provider_unavailable, Reason.unreadable
-            )  # fmt: skip
+            await _each_is(stand, (status, JSON_HEADERS, body), Unknown, Reason.provider_unavailable, Reason.unreadable)
 
 
 @check(FAULTS)

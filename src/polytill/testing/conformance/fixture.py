@@ -129,10 +129,15 @@ class ProviderFixture:
             return example.answered
         if isinstance(value, str):
             told = {
-                "reference": REFERENCE, "refund": REFUND, "transaction": self.transaction_id,
-                "refund id": self.refund_id, "currency": example.money.currency.lower(), "token": TOKEN,
-                "Currency": example.money.currency, **words,
-            }  # fmt: skip
+                "reference": REFERENCE,
+                "refund": REFUND,
+                "transaction": self.transaction_id,
+                "refund id": self.refund_id,
+                "currency": example.money.currency.lower(),
+                "token": TOKEN,
+                "Currency": example.money.currency,
+                **words,
+            }
             for name, word in told.items():
                 value = value.replace(f"<{name}>", word)
             return value

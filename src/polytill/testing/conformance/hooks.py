@@ -75,8 +75,13 @@ async def without_its_proof_it_is_refused(stand: Stand) -> None:
     body = stand.fixture.delivery("paid")
     *others, (name, value) = _signed(stand, body).items()
     wrong: tuple[dict[str, str], ...] = (
-        {}, {name: ""}, {name: " "}, {name: value[:-1]}, {name: value[::-1]}, {"x-other": value},
-    )  # fmt: skip
+        {},
+        {name: ""},
+        {name: " "},
+        {name: value[:-1]},
+        {name: value[::-1]},
+        {"x-other": value},
+    )
     for headers in ({**dict(others), **one} for one in wrong):
         assert not await _accepts(stand, headers, body), f"{headers} is accepted"
 

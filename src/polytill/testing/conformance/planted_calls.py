@@ -114,9 +114,12 @@ def new_decline_is_unknown(base: Class) -> Class:
 def new_decline_is_final(base: Class) -> Class:
     """A decline with a new code ends the payment, although the customer could try another card."""
     return after(
-        base, "confirm_payment",
-        lambda _, o: replace(o.last_decline, final=True) if _has_code(getattr(o, "last_decline", None), "levitation") else o,
-    )  # fmt: skip
+        base,
+        "confirm_payment",
+        lambda _, o: (
+            replace(o.last_decline, final=True) if _has_code(getattr(o, "last_decline", None), "levitation") else o
+        ),
+    )
 
 
 def _has_code(outcome: Any, code: str) -> bool:
@@ -307,9 +310,7 @@ def refund_has_no_reference(base: Class) -> Class:
 def any_refund_will_do(base: Class) -> Class:
     """A refund lookup accepts any refund of the transaction."""
     return after(
-        base,
-        "lookup_refund",
-        lambda _, o: Pending(None, "1") if getattr(o, "reason", None) is Reason.not_found else o,
+        base, "lookup_refund", lambda _, o: Pending(None, "1") if getattr(o, "reason", None) is Reason.not_found else o
     )
 
 

@@ -154,10 +154,9 @@ def empty_secret_admits(base: Class) -> Class:
     """If no secret is configured, every webhook is accepted."""
     sound = base.validate_webhook
     return over(
-        base, validate_webhook=lambda self, headers, body: (
-            not any(self.config.webhook_secrets) or sound(self, headers, body)
-        ),
-    )  # fmt: skip
+        base,
+        validate_webhook=lambda self, headers, body: not any(self.config.webhook_secrets) or sound(self, headers, body),
+    )
 
 
 @plant("stripe")
@@ -192,10 +191,11 @@ def strange_headers_break_it(base: Class) -> Class:
     """A header with characters beyond ASCII raises an error."""
     sound = base.validate_webhook
     return over(
-        base, validate_webhook=lambda self, headers, body: (
-            [value.encode("ascii") for value in headers.values()] and None
-        ) or sound(self, headers, body),
-    )  # fmt: skip
+        base,
+        validate_webhook=lambda self, headers, body: (
+            ([value.encode("ascii") for value in headers.values()] and None) or sound(self, headers, body)
+        ),
+    )
 
 
 def _telling(base: Class, change: Callable[[Any, bytes], Any]) -> Class:

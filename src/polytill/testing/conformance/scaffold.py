@@ -21,9 +21,11 @@ def rendered(code: str) -> dict[str, str]:
     if code in BUILT_IN:
         raise OperatorError(f"{code!r} is a built-in provider: choose another code.")
     words = {
-        "<code>": code, "<package>": f"polytill-{code.replace('_', '-')}", "<Class>": code.title().replace("_", ""),
+        "<code>": code,
+        "<package>": f"polytill-{code.replace('_', '-')}",
+        "<Class>": code.title().replace("_", ""),
         "<Name>": code.title().replace("_", " "),
-    }  # fmt: skip
+    }
     made = {}
     for template in files("polytill.testing.conformance").joinpath("template").iterdir():
         text = template.read_text(encoding="utf-8")

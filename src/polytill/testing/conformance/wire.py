@@ -146,23 +146,30 @@ class Stand:
     def lost(self) -> LookupParams:
         """A lookup of a create whose answer was lost, long afterward."""
         age_s = 40 * 24 * 3600.0
-        return LookupParams(
-            REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s)
-        )  # fmt: skip
+        return LookupParams(REFERENCE, None, self.first.money, self.creation(), age_s, int(self.fixture.now_s - age_s))
 
     def charge(self, reference: str = REFERENCE, money: Money | None = None) -> ChargeSavedMethodParams:
         """A charge to a saved method."""
         return ChargeSavedMethodParams(
-            reference, PAYMENT, money or self.first.money, self.fixture.customer, Secret(TOKEN),
+            reference,
+            PAYMENT,
+            money or self.first.money,
+            self.fixture.customer,
+            Secret(TOKEN),
             provider_customer_id="cus-of-the-provider",
-        )  # fmt: skip
+        )
 
     def answered(self) -> ContinuePaymentParams:
         """The customer's payment input."""
         return ContinuePaymentParams(
-            REFERENCE, self.fixture.transaction_id, self.first.money, Wants.otp, {"otp": Secret(INPUT)},
-            "01conformance-operation-0002", self.fixture.continuation,
-        )  # fmt: skip
+            REFERENCE,
+            self.fixture.transaction_id,
+            self.first.money,
+            Wants.otp,
+            {"otp": Secret(INPUT)},
+            "01conformance-operation-0002",
+            self.fixture.continuation,
+        )
 
     def refund(self, reference: str = REFUND) -> RefundParams:
         """A full refund to start."""
@@ -171,9 +178,15 @@ class Stand:
     def lost_refund(self, age_s: float = 40 * 24 * 3600.0) -> RefundLookupParams:
         """A lookup of a refund whose answer was lost."""
         return RefundLookupParams(
-            REFUND, REFERENCE, self.fixture.transaction_id, None, self.first.money, True, age_s=age_s,
+            REFUND,
+            REFERENCE,
+            self.fixture.transaction_id,
+            None,
+            self.first.money,
+            True,
+            age_s=age_s,
             created_at_s=int(self.fixture.now_s - age_s),
-        )  # fmt: skip
+        )
 
     def operation(self, amount: bool) -> OperationParams:
         """A capture of the full authorized amount, or a cancel."""

@@ -274,9 +274,17 @@ class Attempt(Answer):
     number: int
     provider_code: str
     status: Literal[
-        "sent", "needs_action", "pending", "authorized", "succeeded", "declined", "not_sent", "unknown", "expired",
+        "sent",
+        "needs_action",
+        "pending",
+        "authorized",
+        "succeeded",
+        "declined",
+        "not_sent",
+        "unknown",
+        "expired",
         "canceled",
-    ]  # fmt: skip
+    ]
     reason: str | None
     code: str | None
     detail: str | None

@@ -151,9 +151,10 @@ def _practice_of(text: object) -> int:
 
 
 PracticeId = Annotated[
-    int, Path(alias="practiceId", json_schema_extra={"minimum": 1, "maximum": LAST_PRACTICE}),
+    int,
+    Path(alias="practiceId", json_schema_extra={"minimum": 1, "maximum": LAST_PRACTICE}),
     BeforeValidator(_practice_of),
-]  # fmt: skip
+]
 
 
 class PracticeCaller:

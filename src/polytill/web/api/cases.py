@@ -68,9 +68,17 @@ class ResolveShape(shapes.Shape):
     is about."""
 
     action: Literal[
-        "look_up", "refund_excess", "same_account", "call_off", "mark_paid", "done", "not_done", "count_separately",
-        "count_once", "handled",
-    ]  # fmt: skip
+        "look_up",
+        "refund_excess",
+        "same_account",
+        "call_off",
+        "mark_paid",
+        "done",
+        "not_done",
+        "count_separately",
+        "count_once",
+        "handled",
+    ]
     note: shapes.Text | None = None
     transaction_id: shapes.Text | None = None
     amount: shapes.Amount | None = None
@@ -79,16 +87,24 @@ class ResolveShape(shapes.Shape):
 
 def _summary(practice_id: int, case: OperatorCase) -> dict[str, Any]:
     return {
-        "practiceId": practice_id, "id": case.id, "kind": case.kind, "environment": case.environment.value,
-        "status": case.state, "createdAt": wire_time(case.created_at),
-    }  # fmt: skip
+        "practiceId": practice_id,
+        "id": case.id,
+        "kind": case.kind,
+        "environment": case.environment.value,
+        "status": case.state,
+        "createdAt": wire_time(case.created_at),
+    }
 
 
 def _view(practice_id: int, case: OperatorCase) -> dict[str, Any]:
     return {
-        **_summary(practice_id, case), "subject": case.subject, "paymentId": case.payment_id, "detail": case.detail,
-        "resolvedAt": wire_time(case.resolved_at), "resolvedBy": case.resolved_by,
-    }  # fmt: skip
+        **_summary(practice_id, case),
+        "subject": case.subject,
+        "paymentId": case.payment_id,
+        "detail": case.detail,
+        "resolvedAt": wire_time(case.resolved_at),
+        "resolvedBy": case.resolved_by,
+    }
 
 
 def evidence_view(practice_id: int, found: resolve.Evidence) -> dict[str, Any]:
@@ -99,7 +115,7 @@ def evidence_view(practice_id: int, found: resolve.Evidence) -> dict[str, Any]:
         "attempts": [views.attempt_view(attempt) for attempt in found.attempts],
         "refunds": [views.refund_view(refund) for refund in found.refunds],
         "disputes": [dispute_view(dispute) for dispute in found.disputes],
-    }  # fmt: skip
+    }
 
 
 @router.get("/api/owner/cases", response_model=CasePage)
@@ -114,10 +130,13 @@ async def cases_everywhere(caller: Owner, after: After = 0) -> Response:
 
 @router.get("/api/practices/{practiceId}/cases", response_model=list[Case])
 async def list_cases(
-    caller: Reads, practice_id: PracticeId, status: Literal["open", "resolved"] | None = None,
+    caller: Reads,
+    practice_id: PracticeId,
+    status: Literal["open", "resolved"] | None = None,
     kind: Annotated[str | None, Query(max_length=60)] = None,
-    before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
-) -> Response:  # fmt: skip
+    before: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Limit = 50,
+) -> Response:
     """List a practice's review cases, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([_view(practice_id, case) for case in await cases.listed(db, status, kind, before, limit)])

@@ -35,9 +35,17 @@ class Dispute(Answer):
 def dispute_view(dispute: DisputeRow) -> dict[str, Any]:
     """One dispute as JSON."""
     return {
-        "id": dispute.provider_dispute_id, "kind": dispute.kind.value, "status": dispute.state.value,
-        "providerStatus": dispute.provider_state, "reason": dispute.reason.value if dispute.reason else None,
-        "providerReason": dispute.provider_reason, "amount": dispute.amount, "amountLost": dispute.booked,
-        "currency": dispute.currency, "fundsWithdrawn": dispute.funds_withdrawn, "dueAt": dispute.due_at,
-        "createdAt": wire_time(dispute.created_at), "updatedAt": wire_time(dispute.updated_at),
-    }  # fmt: skip
+        "id": dispute.provider_dispute_id,
+        "kind": dispute.kind.value,
+        "status": dispute.state.value,
+        "providerStatus": dispute.provider_state,
+        "reason": dispute.reason.value if dispute.reason else None,
+        "providerReason": dispute.provider_reason,
+        "amount": dispute.amount,
+        "amountLost": dispute.booked,
+        "currency": dispute.currency,
+        "fundsWithdrawn": dispute.funds_withdrawn,
+        "dueAt": dispute.due_at,
+        "createdAt": wire_time(dispute.created_at),
+        "updatedAt": wire_time(dispute.updated_at),
+    }

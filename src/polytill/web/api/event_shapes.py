@@ -107,20 +107,31 @@ class ReplayedAll(Answer):
 def backlog_view(backlog: Backlog, now: datetime) -> dict[str, Any]:
     """The events that the host application has not received, as JSON."""
     return {
-        "destination": state_of(backlog, now), "pending": backlog.pending,
-        "oldestPendingAt": wire_time(backlog.oldest_pending_at), "retrying": backlog.retrying,
-        "retryingSince": wire_time(backlog.retrying_since), "abandoned": backlog.abandoned,
-    }  # fmt: skip
+        "destination": state_of(backlog, now),
+        "pending": backlog.pending,
+        "oldestPendingAt": wire_time(backlog.oldest_pending_at),
+        "retrying": backlog.retrying,
+        "retryingSince": wire_time(backlog.retrying_since),
+        "abandoned": backlog.abandoned,
+    }
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
     """One event delivery as JSON."""
     event = delivery.event
     return {
-        "cursor": event.position, "id": event.event_id, "type": event.type, "practiceId": event.practice_id,
-        "paymentId": event.payment_id, "state": _SHOWN.get(delivery.state, delivery.state), "tries": delivery.tries,
-        "lastStatus": delivery.last_status, "lastError": delivery.last_error,
+        "cursor": event.position,
+        "id": event.event_id,
+        "type": event.type,
+        "practiceId": event.practice_id,
+        "paymentId": event.payment_id,
+        "state": _SHOWN.get(delivery.state, delivery.state),
+        "tries": delivery.tries,
+        "lastStatus": delivery.last_status,
+        "lastError": delivery.last_error,
         "nextTryAt": wire_time(delivery.next_try_at) if delivery.state == "pending" else None,
-        "deliveredAt": wire_time(delivery.delivered_at), "abandonedAt": wire_time(delivery.given_up_at),
-        "resolvedAt": wire_time(delivery.resolved_at), "createdAt": wire_time(event.created_at),
-    }  # fmt: skip
+        "deliveredAt": wire_time(delivery.delivered_at),
+        "abandonedAt": wire_time(delivery.given_up_at),
+        "resolvedAt": wire_time(delivery.resolved_at),
+        "createdAt": wire_time(event.created_at),
+    }

@@ -61,11 +61,14 @@ async def get_destination(caller: Owner) -> Response:
     backlog = await event_destination.read_backlog(desk)
     return answer(
         {
-            **event_shapes.backlog_view(backlog, desk.world.now()), "url": found.url,
-            "secretLast4": secret.reveal()[-4:], "previousSecretUntil": wire_time(found.previous_until),
-            "createdAt": wire_time(found.created_at), "updatedAt": wire_time(found.updated_at),
+            **event_shapes.backlog_view(backlog, desk.world.now()),
+            "url": found.url,
+            "secretLast4": secret.reveal()[-4:],
+            "previousSecretUntil": wire_time(found.previous_until),
+            "createdAt": wire_time(found.created_at),
+            "updatedAt": wire_time(found.updated_at),
         }
-    )  # fmt: skip
+    )
 
 
 @router.put("/event-destination", response_model=event_shapes.NewDestination)
@@ -93,10 +96,12 @@ async def remove_destination(caller: Owner) -> Response:
 
 @router.get("/event-deliveries", response_model=event_shapes.EventDeliveryPage)
 async def list_deliveries(
-    caller: Owner, state: event_shapes.DeliveryState | None = None,
+    caller: Owner,
+    state: event_shapes.DeliveryState | None = None,
     practice_id: Annotated[int | None, Query(alias="practiceId", ge=1, le=2**31 - 1)] = None,
-    before: Annotated[int | None, Query(ge=1, le=2**53)] = None, limit: Annotated[int, Query(ge=1, le=500)] = 100,
-) -> Response:  # fmt: skip
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Response:
     """List event deliveries, newest event first."""
     stored = event_shapes.STORED[state] if state else None
     found = await event_deliveries.listed(caller.desk.owner, stored, practice_id, before, limit + 1)

@@ -31,8 +31,14 @@ class Operation(Answer):
 def operation_view(operation: OperationRow) -> dict[str, Any]:
     """One capture or cancel as JSON."""
     return {
-        "id": operation.id, "kind": operation.kind, "amount": operation.amount, "status": operation.state.value,
-        "reason": operation.reason, "code": operation.raw_code, "detail": operation.detail,
+        "id": operation.id,
+        "kind": operation.kind,
+        "amount": operation.amount,
+        "status": operation.state.value,
+        "reason": operation.reason,
+        "code": operation.raw_code,
+        "detail": operation.detail,
         "codeBy": code_by(operation.raw_code, operation.detail),
-        "createdAt": wire_time(operation.created_at), "updatedAt": wire_time(operation.updated_at),
-    }  # fmt: skip
+        "createdAt": wire_time(operation.created_at),
+        "updatedAt": wire_time(operation.updated_at),
+    }

@@ -24,9 +24,15 @@ router = APIRouter(prefix="/api/owner", tags=["owner"], route_class=StrictRoute)
 
 # Null leaves these fields unchanged; it clears all others.
 NEVER_NULL = (
-    "name", "status", "is_default", "priority", "integration_type", "requires_public_key", "requires_secret_key",
+    "name",
+    "status",
+    "is_default",
+    "priority",
+    "integration_type",
+    "requires_public_key",
+    "requires_secret_key",
     "requires_webhook_secret",
-)  # fmt: skip
+)
 ProviderCode = Annotated[str, Path(alias="code", max_length=40)]
 CurrencyCode = Annotated[shapes.Currency, Path(alias="currency")]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
@@ -121,9 +127,11 @@ async def remove_currency(caller: Owner, code: ProviderCode, currency: CurrencyC
 
 @router.get("/practices", response_model=list[answers.Practice])
 async def list_practices(
-    caller: Owner, after: After = 0, limit: Limit = 100,
+    caller: Owner,
+    after: After = 0,
+    limit: Limit = 100,
     external_id: Annotated[shapes.ExternalId | None, Query(alias="externalId")] = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """List practices by id.
 
     Starts after the id ``after``. With ``externalId``: only the practice that has it, or none.
@@ -147,9 +155,15 @@ async def create_practice(caller: Owner, body: shapes.PracticeShape) -> Response
     except NotFound as error:
         raise invalid("/cluster", error.detail) from None
     entry, key = await admin_practices.create_practice(
-        caller.desk, body.name, body.default_currency, body.cluster, caller.actor, country=body.country,
-        time_zone=body.time_zone, external_id=body.external_id,
-    )  # fmt: skip
+        caller.desk,
+        body.name,
+        body.default_currency,
+        body.cluster,
+        caller.actor,
+        country=body.country,
+        time_zone=body.time_zone,
+        external_id=body.external_id,
+    )
     return answer({"practice": views.practice_view(entry), "key": key}, 201)
 
 
@@ -166,9 +180,16 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
     The name, default currency, country, time zone, external id (null removes it) or state.
     """
     entry = await admin_practices.change_practice(
-        caller.desk, practice_id, body.name, body.default_currency, body.state, caller.actor, country=body.country,
-        time_zone=body.time_zone, external_id=body.external_id if "external_id" in body.model_fields_set else ...,
-    )  # fmt: skip
+        caller.desk,
+        practice_id,
+        body.name,
+        body.default_currency,
+        body.state,
+        caller.actor,
+        country=body.country,
+        time_zone=body.time_zone,
+        external_id=body.external_id if "external_id" in body.model_fields_set else ...,
+    )
     return answer(views.practice_view(entry))
 
 
@@ -178,9 +199,15 @@ async def change_practice(caller: Owner, practice_id: PracticeId, body: shapes.P
 def key_view(key: people.ApiKey) -> dict[str, Any]:
     """An API key without its secret, as JSON."""
     return {
-        "id": key.id, "kind": key.kind, "name": key.name, "practiceId": key.practice_id, "last4": key.last4,
-        "scopes": list(key.scopes), "createdAt": wire_time(key.created_at), "revokedAt": wire_time(key.revoked_at),
-    }  # fmt: skip
+        "id": key.id,
+        "kind": key.kind,
+        "name": key.name,
+        "practiceId": key.practice_id,
+        "last4": key.last4,
+        "scopes": list(key.scopes),
+        "createdAt": wire_time(key.created_at),
+        "revokedAt": wire_time(key.revoked_at),
+    }
 
 
 @router.get("/keys", response_model=list[answers.Key])

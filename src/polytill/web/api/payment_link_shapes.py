@@ -33,17 +33,21 @@ class LinkShape(ShapeOfBlanks):
     reference: Word | None = None
     single_use: StrictBool = True
     expires_at: Annotated[
-        Annotated[AwareDatetime, AfterValidator(_in_utc)] | None,
-        Field(description="Default: in thirty days"),
+        Annotated[AwareDatetime, AfterValidator(_in_utc)] | None, Field(description="Default: in thirty days")
     ] = None
     environment: Environment | None = None
 
     def wish(self) -> LinkWish:
         """The request in the form that the flow takes."""
         return LinkWish(
-            self.amount, self.currency, self.description, self.reference, self.single_use, self.expires_at,
+            self.amount,
+            self.currency,
+            self.description,
+            self.reference,
+            self.single_use,
+            self.expires_at,
             self.environment,
-        )  # fmt: skip
+        )
 
 
 class CheckoutShape(Shape):
@@ -98,10 +102,21 @@ def link_view(desk: Desk, link: PaymentLink, now: datetime) -> dict[str, Any]:
     """One payment link as JSON."""
     url = link_address(desk, link)
     return {
-        "id": link.id, "status": link.status(now), "amount": link.amount, "currency": link.currency,
-        "description": link.description, "reference": link.reference, "singleUse": link.single_use,
-        "environment": link.environment.value, "url": url, "qrUrl": f"{url}/qr.svg", "paymentsStarted": link.started,
-        "paymentsSucceeded": link.succeeded, "amountCaptured": link.captured, "createdBy": link.created_by,
-        "expiresAt": wire_time(link.expires_at), "createdAt": wire_time(link.created_at),
+        "id": link.id,
+        "status": link.status(now),
+        "amount": link.amount,
+        "currency": link.currency,
+        "description": link.description,
+        "reference": link.reference,
+        "singleUse": link.single_use,
+        "environment": link.environment.value,
+        "url": url,
+        "qrUrl": f"{url}/qr.svg",
+        "paymentsStarted": link.started,
+        "paymentsSucceeded": link.succeeded,
+        "amountCaptured": link.captured,
+        "createdBy": link.created_by,
+        "expiresAt": wire_time(link.expires_at),
+        "createdAt": wire_time(link.created_at),
         "updatedAt": wire_time(link.updated_at),
-    }  # fmt: skip
+    }

@@ -32,9 +32,11 @@ async def create_link(caller: Pays, practice_id: PracticeId, body: payment_link_
 
 @router.get("/payment-links", response_model=payment_link_shapes.LinkPage)
 async def list_links(
-    caller: Reads, practice_id: PracticeId, cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
+    caller: Reads,
+    practice_id: PracticeId,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Response:  # fmt: skip
+) -> Response:
     """List payment links, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     found = await payment_links.listed(db, cursor, limit + 1)

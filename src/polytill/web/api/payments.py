@@ -49,10 +49,13 @@ PaymentId = Annotated[str, Path(alias="paymentId", max_length=40)]
 _Key = Annotated[
     str,
     Header(
-        alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
         description="Your own value; the same key and body always return the same result",
     ),
-]  # fmt: skip
+]
 
 
 def _the_key(request: Request, key: _Key) -> str:
@@ -167,7 +170,8 @@ router.add_api_route(
 
 @router.get("", response_model=answers.PaymentPage)
 async def list_payments(
-    caller: Reads, practice_id: PracticeId,
+    caller: Reads,
+    practice_id: PracticeId,
     environment: Environment | None = None,
     status: Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled"] | None = None,
     provider_code: Annotated[str | None, Query(alias="providerCode", max_length=40)] = None,
@@ -178,16 +182,19 @@ async def list_payments(
     provider_transaction_id: Annotated[
         str | None,
         Query(
-            alias="providerTransactionId", max_length=200,
+            alias="providerTransactionId",
+            max_length=200,
             description="Any identifier of the payment at a provider, on a statement or on a receipt",
         ),
     ] = None,
-    search: Annotated[str | None, Query(max_length=200, description="Free text: words, parts of words or digits")] = None,
+    search: Annotated[
+        str | None, Query(max_length=200, description="Free text: words, parts of words or digits")
+    ] = None,
     created_from: Annotated[shapes.DayOrMoment | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[shapes.DayOrMoment | None, Query(alias="createdTo")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Response:  # fmt: skip
+) -> Response:
     """List payments of one environment, newest first.
 
     Sandbox and production are never mixed. The default is production if any provider is configured for it.
@@ -196,9 +203,19 @@ async def list_payments(
     environment = environment or await environment_of(caller, db)
     since, until = await bounds_between(caller, practice_id, createdFrom=created_from, createdTo=created_to)
     filters = payment_lists.Filters(
-        environment, status, provider_code, currency, reference, since, until, read_cursor(cursor), search=search,
-        number=number, customer_email=customer_email, provider_transaction_id=provider_transaction_id,
-    )  # fmt: skip
+        environment,
+        status,
+        provider_code,
+        currency,
+        reference,
+        since,
+        until,
+        read_cursor(cursor),
+        search=search,
+        number=number,
+        customer_email=customer_email,
+        provider_transaction_id=provider_transaction_id,
+    )
     found = await payment_lists.listed(db, filters, limit + 1)
     page = found[:limit]
     books = await overview.of_payments(db, [payment.id for payment in page])
@@ -265,9 +282,11 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
 
 @router.get("/{paymentId}", response_model=answers.Payment | answers.PublicPayment)
 async def get_payment(
-    caller: ReadsPublic, practice_id: PracticeId, payment_id: PaymentId,
+    caller: ReadsPublic,
+    practice_id: PracticeId,
+    payment_id: PaymentId,
     token: Annotated[str | None, Query(alias="clientToken", max_length=200)] = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Get a payment.
 
     A publishable key needs the payment's client token and gets only the public fields.
@@ -322,9 +341,12 @@ async def confirm_by_hand(
 
 @router.post("/{paymentId}/capture", response_model=answers.Payment)
 async def capture(
-    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    caller: Pays,
+    practice_id: PracticeId,
+    payment_id: PaymentId,
+    key: IdempotencyKey,
     body: shapes.CaptureShape | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Capture an authorized payment, in full or in part."""
     amount = body.amount if body else None
     found = await capture_cancel.capture(
@@ -335,9 +357,12 @@ async def capture(
 
 @router.post("/{paymentId}/cancel", response_model=answers.Payment)
 async def cancel(
-    caller: Pays, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    caller: Pays,
+    practice_id: PracticeId,
+    payment_id: PaymentId,
+    key: IdempotencyKey,
     body: shapes.EmptyShape | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Cancel a payment that is not paid, or release an authorized one."""
     found = await capture_cancel.cancel(
         caller.desk, practice_id, payment_id, key, request_hash("cancel", payment_id), caller.actor
@@ -347,9 +372,12 @@ async def cancel(
 
 @router.post("/{paymentId}/refunds", status_code=201, response_model=answers.Refund)
 async def create_refund(
-    caller: Refunds, practice_id: PracticeId, payment_id: PaymentId, key: IdempotencyKey,
+    caller: Refunds,
+    practice_id: PracticeId,
+    payment_id: PaymentId,
+    key: IdempotencyKey,
     body: shapes.RefundShape | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Refund a payment, in full or in part.
 
     An amount that an open chargeback is about is refunded only with `acceptDisputeRisk`; without it: 409
@@ -358,9 +386,16 @@ async def create_refund(
     amount, reason = (body.amount, body.reason) if body else (None, None)
     accepted = body.accept_dispute_risk if body else False
     made, replayed = await create_refunds.create_refund(
-        caller.desk, practice_id, payment_id, amount, reason, key, request_hash("refund", payment_id, amount, reason),
-        caller.actor, accepted,
-    )  # fmt: skip
+        caller.desk,
+        practice_id,
+        payment_id,
+        amount,
+        reason,
+        key,
+        request_hash("refund", payment_id, amount, reason),
+        caller.actor,
+        accepted,
+    )
     return answer(views.refund_view(made), 201, {"Idempotent-Replayed": "true"} if replayed else None)
 
 
@@ -372,9 +407,11 @@ async def list_refunds(caller: Reads, practice_id: PracticeId, payment_id: Payme
 
 @router.get("/{paymentId}/refunds/{refundId}", response_model=answers.Refund)
 async def get_refund(
-    caller: Reads, practice_id: PracticeId, payment_id: PaymentId,
+    caller: Reads,
+    practice_id: PracticeId,
+    payment_id: PaymentId,
     refund_id: Annotated[str, Path(alias="refundId", max_length=40)],
-) -> Response:  # fmt: skip
+) -> Response:
     """Get a refund.
 
     If its outcome is open, the refund is looked up at the provider first.

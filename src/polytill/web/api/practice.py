@@ -125,9 +125,14 @@ async def put_configuration(caller: Configures, practice_id: PracticeId, body: s
     201 if the configuration is new, 200 if it was replaced. `webhookUrl` is the address to register at the provider.
     """
     wish = configuring.Wish(
-        body.provider_code, body.environment, _keys(body), body.is_enabled, body.is_default or False,
-        body.supported_currencies, body.priority,
-    )  # fmt: skip
+        body.provider_code,
+        body.environment,
+        _keys(body),
+        body.is_enabled,
+        body.is_default or False,
+        body.supported_currencies,
+        body.priority,
+    )
     _, made = await configuring.configure(caller.desk, practice_id, wish, caller.actor)
     return await _answered(caller, body.provider_code, 201 if made else 200)
 
@@ -144,11 +149,12 @@ async def for_currency(
     customer_fields: Annotated[
         str | None,
         Query(
-            alias="customerFields", pattern=r"^((email|name|phone)(,(email|name|phone))*)?$",
+            alias="customerFields",
+            pattern=r"^((email|name|phone)(,(email|name|phone))*)?$",
             description="The known customer fields, separated by commas; without it no provider is excluded for a missing field",
         ),
     ] = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Choose a provider for a currency.
 
     Returns the provider that a payment would use, its client-safe key and the reason, and why each other one is
@@ -267,20 +273,28 @@ async def activate(
 
 def _event_view(event: webhook_events.WebhookEvent) -> dict[str, Any]:
     return {
-        "id": event.id, "providerCode": event.provider_code, "environment": event.environment.value,
-        "eventType": event.event_type, "status": event.state.value, "reason": event.reason,
-        "paymentId": event.payment_id, "tries": event.tries, "receivedAt": wire_time(event.received_at),
+        "id": event.id,
+        "providerCode": event.provider_code,
+        "environment": event.environment.value,
+        "eventType": event.event_type,
+        "status": event.state.value,
+        "reason": event.reason,
+        "paymentId": event.payment_id,
+        "tries": event.tries,
+        "receivedAt": wire_time(event.received_at),
         "appliedAt": wire_time(event.applied_at),
-    }  # fmt: skip
+    }
 
 
 @router.get("/webhook-events", response_model=list[answers.WebhookEvent])
 async def list_events(
-    caller: Reads, practice_id: PracticeId,
+    caller: Reads,
+    practice_id: PracticeId,
     status: Literal["received", "applied", "ignored", "parked"] | None = None,
     payment_id: Annotated[str | None, Query(alias="paymentId", max_length=40)] = None,
-    before: Annotated[str | None, Query(max_length=40)] = None, limit: Limit = 50,
-) -> Response:  # fmt: skip
+    before: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Limit = 50,
+) -> Response:
     """List webhooks from providers, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([_event_view(e) for e in await webhook_events.listed(db, status, payment_id, before, limit)])
@@ -294,9 +308,12 @@ async def replay_event(caller: Configures, practice_id: PracticeId, event_id: Ev
 
 @router.get("/audit-log", response_model=list[answers.AuditLine])
 async def audit_log(
-    caller: Reads, practice_id: PracticeId, subject: Annotated[str | None, Query(max_length=100)] = None,
-    before: Before = None, limit: Limit = 100,
-) -> Response:  # fmt: skip
+    caller: Reads,
+    practice_id: PracticeId,
+    subject: Annotated[str | None, Query(max_length=100)] = None,
+    before: Before = None,
+    limit: Limit = 100,
+) -> Response:
     """List the practice's audit log, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     return answer([audit_view(line) for line in await audit.listed(db, subject, before, limit)])
@@ -304,10 +321,12 @@ async def audit_log(
 
 @router.get("/ledger", response_model=answers.Ledger)
 async def balances(
-    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    caller: Reads,
+    practice_id: PracticeId,
+    environment: Environment | None = None,
     booked_from: Annotated[shapes.DayOrMoment | None, Query(alias="from")] = None,
     booked_to: Annotated[shapes.DayOrMoment | None, Query(alias="to")] = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Get ledger balances by currency and account.
 
     The balances of a currency sum to zero. ``from`` and ``to`` limit them to entries booked in between; days belong to
@@ -352,9 +371,11 @@ async def create_key(caller: Configures, practice_id: PracticeId, body: shapes.K
 
 @router.delete("/keys/{keyId}", status_code=204)
 async def revoke_key(
-    request: Request, caller: Configures, practice_id: PracticeId,
+    request: Request,
+    caller: Configures,
+    practice_id: PracticeId,
     key_id: Annotated[int, Path(alias="keyId", ge=1, le=2**31 - 1)],
-) -> Response:  # fmt: skip
+) -> Response:
     """Revoke an API key of the practice."""
     try:
         await admin_practices.revoke_key(caller.desk, key_id, practice_id, caller.actor)

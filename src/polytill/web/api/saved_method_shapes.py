@@ -49,9 +49,13 @@ def saved_method_view(kept: KeptMethod | None) -> dict[str, Any] | None:
     if kept is None:
         return None
     return {
-        "id": kept.id, "provider": kept.provider_code, "kind": kept.kind, "brand": kept.brand, "last4": kept.last4,
+        "id": kept.id,
+        "provider": kept.provider_code,
+        "kind": kept.kind,
+        "brand": kept.brand,
+        "last4": kept.last4,
         "expires": kept.expires,
-    }  # fmt: skip
+    }
 
 
 def _fingerprint(kept: KeptMethod) -> str | None:
@@ -63,8 +67,11 @@ def _fingerprint(kept: KeptMethod) -> str | None:
 def saved_method_entry(kept: KeptMethod, now: datetime) -> dict[str, Any]:
     """A saved method of a list as JSON."""
     more = {
-        "fingerprint": _fingerprint(kept), "expired": kept.expires is not None and kept.expires < f"{now:%Y-%m}",
-        "customerEmail": kept.customer_email, "environment": kept.environment.value, "paymentId": kept.payment_id,
+        "fingerprint": _fingerprint(kept),
+        "expired": kept.expires is not None and kept.expires < f"{now:%Y-%m}",
+        "customerEmail": kept.customer_email,
+        "environment": kept.environment.value,
+        "paymentId": kept.payment_id,
         "createdAt": wire_time(kept.created_at),
-    }  # fmt: skip
+    }
     return {**(saved_method_view(kept) or {}), **more}

@@ -23,11 +23,13 @@ router = APIRouter(prefix="/api/practices/{practiceId}/saved-methods", tags=["sa
 
 @router.get("", response_model=saved_method_shapes.SavedMethodPage)
 async def list_saved_methods(
-    caller: Reads, practice_id: PracticeId, environment: Environment | None = None,
+    caller: Reads,
+    practice_id: PracticeId,
+    environment: Environment | None = None,
     customer_email: Annotated[str | None, Query(alias="customerEmail", max_length=254)] = None,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z-]{20,36}$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Response:  # fmt: skip
+) -> Response:
     """List saved methods of one environment that can be charged, newest first."""
     db = await caller.desk.opening.practice(practice_id)
     environment = environment or await environment_of(caller, db)

@@ -25,54 +25,22 @@ from polytill.domain.money import percent_to_ppm
 from polytill.domain.states import Environment
 from polytill.domain.text import visible
 from polytill.storage.catalog import CurrencySupport
-from polytill.web.api.values import (
-    Amount as Amount,
-)
-from polytill.web.api.values import (
-    Bound as Bound,
-)
-from polytill.web.api.values import (
-    Code as Code,
-)
-from polytill.web.api.values import (
-    Country as Country,
-)
-from polytill.web.api.values import (
-    Currency as Currency,
-)
-from polytill.web.api.values import (
-    DayOrMoment as DayOrMoment,
-)
-from polytill.web.api.values import (
-    ExternalId as ExternalId,
-)
-from polytill.web.api.values import (
-    JsonObject as JsonObject,
-)
-from polytill.web.api.values import (
-    KeyText as KeyText,
-)
-from polytill.web.api.values import (
-    Priority as Priority,
-)
-from polytill.web.api.values import (
-    Status as Status,
-)
-from polytill.web.api.values import (
-    Text as Text,
-)
-from polytill.web.api.values import (
-    TimeZone as TimeZone,
-)
-from polytill.web.api.values import (
-    Url as Url,
-)
-from polytill.web.api.values import (
-    Word as Word,
-)
-from polytill.web.api.values import (
-    no_control,
-)
+from polytill.web.api.values import Amount as Amount
+from polytill.web.api.values import Bound as Bound
+from polytill.web.api.values import Code as Code
+from polytill.web.api.values import Country as Country
+from polytill.web.api.values import Currency as Currency
+from polytill.web.api.values import DayOrMoment as DayOrMoment
+from polytill.web.api.values import ExternalId as ExternalId
+from polytill.web.api.values import JsonObject as JsonObject
+from polytill.web.api.values import KeyText as KeyText
+from polytill.web.api.values import Priority as Priority
+from polytill.web.api.values import Status as Status
+from polytill.web.api.values import Text as Text
+from polytill.web.api.values import TimeZone as TimeZone
+from polytill.web.api.values import Url as Url
+from polytill.web.api.values import Word as Word
+from polytill.web.api.values import no_control
 
 
 class Shape(BaseModel):
@@ -111,14 +79,17 @@ class CustomerShape(Shape):
     # country and stores the normal forms. A blank text counts as absent.
     email: Annotated[StrictStr, Field(max_length=320), AfterValidator(_checked(read_email))] | None = None
     name: Annotated[StrictStr, Field(max_length=400), AfterValidator(_checked(read_name))] | None = None
-    phone: Annotated[
-        StrictStr,
-        Field(
-            max_length=100,
-            description="In international form, or as dialed in the practice's country; returned as E.164",
-        ),
-        AfterValidator(check_phone_characters),
-    ] | None = None  # fmt: skip
+    phone: (
+        Annotated[
+            StrictStr,
+            Field(
+                max_length=100,
+                description="In international form, or as dialed in the practice's country; returned as E.164",
+            ),
+            AfterValidator(check_phone_characters),
+        ]
+        | None
+    ) = None
 
 
 _Detail = Annotated[StrictStr, Field(max_length=200), AfterValidator(no_control)]
@@ -134,10 +105,11 @@ class PaymentShape(ShapeOfBlanks):
     description: Text | None = None
     reference: Word | None = None
     metadata: dict[StrictStr, Annotated[StrictStr, Field(max_length=MAX_METADATA_VALUE)]] | None = Field(
-        None, max_length=MAX_ENTRIES,
+        None,
+        max_length=MAX_ENTRIES,
         description="Names of 1 to 40 characters without square brackets. Names that begin with polytill and some that "
         "providers use themselves are reserved",
-    )  # fmt: skip
+    )
     provider_code: Code | None = None
     capture: Literal["automatic", "manual"] = "automatic"
     return_url: Url | None = None
@@ -297,9 +269,14 @@ class CurrencyShape(Shape):
         """The terms for storage, with the percentage in parts per million."""
         ppm = None if self.transaction_fee_percent is None else percent_to_ppm(self.transaction_fee_percent)
         return CurrencySupport(
-            currency_code, self.is_recommended, ppm, self.transaction_fee_fixed, self.min_amount, self.max_amount,
+            currency_code,
+            self.is_recommended,
+            ppm,
+            self.transaction_fee_fixed,
+            self.min_amount,
+            self.max_amount,
             self.is_active,
-        )  # fmt: skip
+        )
 
 
 class KeyShape(Shape):

@@ -92,9 +92,10 @@ Currency = Annotated[StrictStr, Field(min_length=3, max_length=3), AfterValidato
 Country = Annotated[StrictStr, Field(min_length=2, max_length=2), AfterValidator(_is_country)]
 TimeZone = Annotated[StrictStr, Field(min_length=1, max_length=64), AfterValidator(_is_time_zone)]
 DayOrMoment = Annotated[
-    datetime | date, BeforeValidator(_day_or_moment),
+    datetime | date,
+    BeforeValidator(_day_or_moment),
     Field(description="A time (RFC 3339), or a day of the practice's calendar (YYYY-MM-DD)"),
-]  # fmt: skip
+]
 Amount = Annotated[StrictInt, Field(gt=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Bound = Annotated[StrictInt, Field(ge=0, le=MAX_MINOR, description="Integer minor units of the currency")]
 Url = Annotated[StrictStr, Field(max_length=2000), AfterValidator(no_control), AfterValidator(_is_web_address)]

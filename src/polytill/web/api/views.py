@@ -60,21 +60,31 @@ def currency_view(support: CurrencySupport) -> dict[str, Any]:
     """One currency's terms."""
     percent = support.transaction_fee_percent
     return {
-        "currencyCode": support.currency_code, "isRecommended": support.is_recommended,
+        "currencyCode": support.currency_code,
+        "isRecommended": support.is_recommended,
         "transactionFeePercent": None if percent is None else ppm_to_percent(percent),
-        "transactionFeeFixed": support.transaction_fee_fixed, "minAmount": support.min_amount,
-        "maxAmount": support.max_amount, "isActive": support.is_active,
-    }  # fmt: skip
+        "transactionFeeFixed": support.transaction_fee_fixed,
+        "minAmount": support.min_amount,
+        "maxAmount": support.max_amount,
+        "isActive": support.is_active,
+    }
 
 
 def practice_view(entry: PracticeEntry) -> dict[str, Any]:
     """A practice as the owner sees it."""
     return {
-        "id": entry.id, "name": entry.name, "externalId": entry.external_id,
-        "defaultCurrency": entry.default_currency, "cluster": entry.cluster,
-        "state": entry.state, "schemaVersion": entry.schema_version, "createdAt": wire_time(entry.created_at),
-        "updatedAt": wire_time(entry.updated_at), "country": entry.country, "timeZone": entry.time_zone,
-    }  # fmt: skip
+        "id": entry.id,
+        "name": entry.name,
+        "externalId": entry.external_id,
+        "defaultCurrency": entry.default_currency,
+        "cluster": entry.cluster,
+        "state": entry.state,
+        "schemaVersion": entry.schema_version,
+        "createdAt": wire_time(entry.created_at),
+        "updatedAt": wire_time(entry.updated_at),
+        "country": entry.country,
+        "timeZone": entry.time_zone,
+    }
 
 
 def identifiers_view(attempt: Attempt, kept: Identifiers) -> dict[str, list[str]]:
@@ -88,13 +98,20 @@ def identifiers_view(attempt: Attempt, kept: Identifiers) -> dict[str, list[str]
 def attempt_view(attempt: Attempt, kept: Identifiers | None = None) -> dict[str, Any]:
     """One attempt at one provider."""
     return {
-        "id": attempt.id, "reference": attempt.id, "number": attempt.number, "providerCode": attempt.provider_code,
-        "status": attempt.state.value, "reason": attempt.reason, "code": attempt.raw_code, "detail": attempt.detail,
+        "id": attempt.id,
+        "reference": attempt.id,
+        "number": attempt.number,
+        "providerCode": attempt.provider_code,
+        "status": attempt.state.value,
+        "reason": attempt.reason,
+        "code": attempt.raw_code,
+        "detail": attempt.detail,
         "codeBy": code_by(attempt.raw_code, attempt.detail),
         "providerTransactionId": attempt.provider_transaction_id,
-        "identifiers": identifiers_view(attempt, kept or {}), "createdAt": wire_time(attempt.created_at),
+        "identifiers": identifiers_view(attempt, kept or {}),
+        "createdAt": wire_time(attempt.created_at),
         "updatedAt": wire_time(attempt.updated_at),
-    }  # fmt: skip
+    }
 
 
 def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> dict[str, Any] | None:
@@ -113,9 +130,15 @@ def next_action_view(db: PracticeDb, taken: Taken, public_key: str | None) -> di
 
 
 def payment_view(
-    desk: Desk, db: PracticeDb, taken: Taken, public_key: str | None = None, kept: KeptMethod | None = None,
-    books: Mapping[str, Sums] | None = None, disputed: Sequence[Dispute] = (), operations: Sequence[Operation] = (),
-) -> dict[str, Any]:  # fmt: skip
+    desk: Desk,
+    db: PracticeDb,
+    taken: Taken,
+    public_key: str | None = None,
+    kept: KeptMethod | None = None,
+    books: Mapping[str, Sums] | None = None,
+    disputed: Sequence[Dispute] = (),
+    operations: Sequence[Operation] = (),
+) -> dict[str, Any]:
     """A payment as its practice sees it. ``books``: its ledger sums by currency."""
     payment = taken.payment
     view = payment_summary(payment, books)
@@ -189,15 +212,23 @@ def public_payment_view(desk: Desk, db: PracticeDb, taken: Taken, public_key: st
 def refund_view(refund: Refund) -> dict[str, Any]:
     """One refund."""
     return {
-        "id": refund.id, "paymentId": refund.payment_id, "status": refund.state.value, "amount": refund.amount,
-        "currency": refund.currency, "reason": refund.reason, "origin": refund.origin,
-        "failureReason": refund.failure_reason, "code": refund.raw_code, "detail": refund.detail,
+        "id": refund.id,
+        "paymentId": refund.payment_id,
+        "status": refund.state.value,
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "reason": refund.reason,
+        "origin": refund.origin,
+        "failureReason": refund.failure_reason,
+        "code": refund.raw_code,
+        "detail": refund.detail,
         "codeBy": code_by(refund.raw_code, refund.detail),
         "providerRefundId": refund.provider_refund_id,
         "providerDisputeId": refund.provider_dispute_id,
-        "environment": refund.environment.value, "createdAt": wire_time(refund.created_at),
+        "environment": refund.environment.value,
+        "createdAt": wire_time(refund.created_at),
         "updatedAt": wire_time(refund.updated_at),
-    }  # fmt: skip
+    }
 
 
 def configuration_view(
@@ -208,12 +239,21 @@ def configuration_view(
         shown[name] = {**shown[name], "updatedAt": wire_time(shown[name]["updatedAt"])}
     others = sorted({s.environment.value for s in configuration.others if s.state == "prepared"})
     return {
-        "id": configuration.id, "providerCode": configuration.provider_code,
-        "providerName": configuration.provider_name, "isEnabled": configuration.is_enabled,
-        "isDefault": configuration.is_default, "defaultFor": default_for,
-        "environment": configuration.environment.value, **shown, "preparedEnvironments": others,
-        "supportedCurrencies": configuration.supported_currencies, "priority": configuration.priority,
-        "webhookUrl": webhook_url, "configuredBy": configuration.configured_by,
-        "lastTestedAt": wire_time(configuration.last_tested_at), "lastUsedAt": wire_time(configuration.last_used_at),
-        "createdAt": wire_time(configuration.created_at), "updatedAt": wire_time(configuration.updated_at),
-    }  # fmt: skip
+        "id": configuration.id,
+        "providerCode": configuration.provider_code,
+        "providerName": configuration.provider_name,
+        "isEnabled": configuration.is_enabled,
+        "isDefault": configuration.is_default,
+        "defaultFor": default_for,
+        "environment": configuration.environment.value,
+        **shown,
+        "preparedEnvironments": others,
+        "supportedCurrencies": configuration.supported_currencies,
+        "priority": configuration.priority,
+        "webhookUrl": webhook_url,
+        "configuredBy": configuration.configured_by,
+        "lastTestedAt": wire_time(configuration.last_tested_at),
+        "lastUsedAt": wire_time(configuration.last_used_at),
+        "createdAt": wire_time(configuration.created_at),
+        "updatedAt": wire_time(configuration.updated_at),
+    }

@@ -19,14 +19,21 @@ from polytill.web.checkout.texts import COOKIE, LANGUAGES, Language, language_of
 from polytill.web.page_addresses import own_address
 
 _templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=True, undefined=StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 _POLICY: dict[str, tuple[str, ...]] = {
-    "default-src": ("'none'",), "style-src": ("'self'",), "img-src": ("'self'",), "form-action": ("'self'",),
-    "base-uri": ("'none'",), "frame-ancestors": ("'none'",),
-}  # fmt: skip
+    "default-src": ("'none'",),
+    "style-src": ("'self'",),
+    "img-src": ("'self'",),
+    "form-action": ("'self'",),
+    "base-uri": ("'none'",),
+    "frame-ancestors": ("'none'",),
+}
 # What our own script needs on pages that include it.
 OUR_SCRIPT = {"script-src": ("'self'",), "connect-src": ("'self'",)}
 
@@ -84,9 +91,13 @@ def ink_on(color: str) -> str:
 
 
 def show(
-    request: Request, name: str, brand: Brand, http_status: int = 200,
-    policy: Mapping[str, Sequence[str]] | None = None, **values: Any,
-) -> Response:  # fmt: skip
+    request: Request,
+    name: str,
+    brand: Brand,
+    http_status: int = 200,
+    policy: Mapping[str, Sequence[str]] | None = None,
+    **values: Any,
+) -> Response:
     """Render a page of a practice in the customer's language. A language in the address is remembered for the next
     pages."""
     language = replace(language_of(request), zone=brand.zone)
@@ -95,9 +106,15 @@ def show(
         digest = base64.b64encode(hashlib.sha256(brand.style.encode()).digest()).decode()
         more["style-src"] = [*more.get("style-src", ()), f"'sha256-{digest}'"]
     html = _templates.get_template(name).render(
-        language=language, say=language.say, money=language.money, brand=brand, style=Markup(brand.style),  # noqa: S704
-        languages=LANGUAGES, here=own_address(request, "lang", "incomplete", "n"), **values,
-    )  # fmt: skip
+        language=language,
+        say=language.say,
+        money=language.money,
+        brand=brand,
+        style=Markup(brand.style),  # noqa: S704
+        languages=LANGUAGES,
+        here=own_address(request, "lang", "incomplete", "n"),
+        **values,
+    )
     answer = _answer(html, http_status, more)
     chosen = request.query_params.get("lang")
     if chosen in LANGUAGES:

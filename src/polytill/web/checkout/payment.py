@@ -93,9 +93,14 @@ async def pay_page(request: Request, clientToken: str) -> Response:
 
 
 async def _page(
-    request: Request, token: str, desk: Desk, db: PracticeDb, found: Taken, given: dict[str, str] | None = None,
+    request: Request,
+    token: str,
+    desk: Desk,
+    db: PracticeDb,
+    found: Taken,
+    given: dict[str, str] | None = None,
     wrong: Wrong | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """Render the page of a payment. ``wrong``: corrected customer fields that are not valid."""
     payment, step = found.payment, await flow.next_step(desk, db, found)
     retry = may_try_again(desk, payment, found.attempts)
@@ -148,9 +153,11 @@ def _by_hand(language: Language, payment: Payment, step: flow.Step | None) -> st
         return None
     account = step.public.get("accountNumber")
     told = {
-        "amount": language.money(payment.amount, payment.currency), "number": payment.number, "account": account or "",
+        "amount": language.money(payment.amount, payment.currency),
+        "number": payment.number,
+        "account": account or "",
         "holder": ", ".join(name for name in (step.public.get("accountName"), step.public.get("bank")) if name),
-    }  # fmt: skip
+    }
     kind = (
         "cash" if payment.payment_method == CASH or not account else "transfer" if told["holder"] else "transfer_plain"
     )
@@ -297,12 +304,21 @@ async def receipt_page(request: Request, clientToken: str) -> Response:
     lost = books.disputed + books.duplicates_returned - of_duplicates
     left = books.gross + books.duplicates_received - lost - sum(r.amount for r in given_back)
     return show(
-        request, "receipt.html", await brand_of(desk, db), payment=payment, token=clientToken,
-        paid_at=paid_at, refunds=given_back, books=books, lost=lost, left=left,
+        request,
+        "receipt.html",
+        await brand_of(desk, db),
+        payment=payment,
+        token=clientToken,
+        paid_at=paid_at,
+        refunds=given_back,
+        books=books,
+        lost=lost,
+        left=left,
         provider=language.declared(entry.name) if entry else None,
         method=language.say("method", method) if method in METHODS else None,
-        sandbox=payment.environment.value == "sandbox", called=await _called(db, found),
-    )  # fmt: skip
+        sandbox=payment.environment.value == "sandbox",
+        called=await _called(db, found),
+    )
 
 
 async def _called(db: PracticeDb, found: Taken) -> list[tuple[str, str]]:

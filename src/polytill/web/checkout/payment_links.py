@@ -60,9 +60,16 @@ async def link_page(request: Request, linkToken: str) -> Response:
 
 
 async def _form(
-    request: Request, desk: Desk, db: PracticeDb, link: PaymentLink, token: str, given: dict[str, str], payer_key: str,
-    wrong: Mapping[str, str | None] | None = None, unavailable: bool = False,
-) -> Response:  # fmt: skip
+    request: Request,
+    desk: Desk,
+    db: PracticeDb,
+    link: PaymentLink,
+    token: str,
+    given: dict[str, str],
+    payer_key: str,
+    wrong: Mapping[str, str | None] | None = None,
+    unavailable: bool = False,
+) -> Response:
     """Render the form with the fields that the chosen provider needs. ``wrong``: invalid fields, each with an example."""
     status, ways = link.status(desk.world.now()), await link_flow.ways(desk, db, link)
     if status == "open" and (unavailable or not ways):
@@ -73,11 +80,22 @@ async def _form(
         snapshot = await desk.configured(db)
         example = way.fields.example_phone or usual_phone(snapshot.place, link.currency)
     return show(
-        request, "pay_link.html", await brand_of(desk, db), 422 if wrong else 200, link=link, token=token,
-        status=status, given=given, wrong=wrong or {}, payer_key=payer_key, asked=asked, example=example, way=way,
+        request,
+        "pay_link.html",
+        await brand_of(desk, db),
+        422 if wrong else 200,
+        link=link,
+        token=token,
+        status=status,
+        given=given,
+        wrong=wrong or {},
+        payer_key=payer_key,
+        asked=asked,
+        example=example,
+        way=way,
         others=[other for other in ways if way is not None and other.code != way.code],
         sandbox=link.environment.value == "sandbox",
-    )  # fmt: skip
+    )
 
 
 def _chosen(ways: list[Way], given: dict[str, str]) -> Way | None:
@@ -126,9 +144,16 @@ def qr_svg(address: str, *, whole_file: bool) -> str:
     """A QR code of an address, readable with up to a quarter of it damaged."""
     out = io.BytesIO()
     segno.make(address, error="q", micro=False).save(
-        out, kind="svg", border=4 if whole_file else 0, xmldecl=whole_file, svgns=whole_file, omitsize=True,
-        svgclass=None, lineclass=None, dark="#000",
-    )  # fmt: skip
+        out,
+        kind="svg",
+        border=4 if whole_file else 0,
+        xmldecl=whole_file,
+        svgns=whole_file,
+        omitsize=True,
+        svgclass=None,
+        lineclass=None,
+        dark="#000",
+    )
     return out.getvalue().decode()
 
 
@@ -149,7 +174,12 @@ async def poster_page(request: Request, linkToken: str) -> Response:
     desk, db, link = await _behind(request, linkToken)
     url = link_flow.link_address(desk, link)
     return show(
-        request, "link_poster.html", await brand_of(desk, db), link=link, url=url,
-        qr=Markup(qr_svg(url, whole_file=False)), status=link.status(desk.world.now()),  # noqa: S704
+        request,
+        "link_poster.html",
+        await brand_of(desk, db),
+        link=link,
+        url=url,
+        qr=Markup(qr_svg(url, whole_file=False)),
+        status=link.status(desk.world.now()),  # noqa: S704
         sandbox=link.environment.value == "sandbox",
-    )  # fmt: skip
+    )

@@ -26,10 +26,17 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     color = await people.checkout_color(found.db)
     shown = color or OURS
     return page(
-        request, "practice/look.html", status, visitor=found.visitor, brand=Brand(entry.name, shown), chosen=color,
-        ink=ink_on(shown), currency=entry.default_currency,
-        example=5000 * 10 ** exponent_of(entry.default_currency), **{"given": shown, **more},
-    )  # fmt: skip
+        request,
+        "practice/look.html",
+        status,
+        visitor=found.visitor,
+        brand=Brand(entry.name, shown),
+        chosen=color,
+        ink=ink_on(shown),
+        currency=entry.default_currency,
+        example=5000 * 10 ** exponent_of(entry.default_currency),
+        **{"given": shown, **more},
+    )
 
 
 @router.get("")

@@ -54,10 +54,15 @@ async def _asked(
     if not possible and status == 200:
         return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_to_change)
     return page(
-        request, "practice/operation.html", status, visitor=found.visitor, payment=payment, kind=kind,
+        request,
+        "practice/operation.html",
+        status,
+        visitor=found.visitor,
+        payment=payment,
+        kind=kind,
         release=payment.status is PaymentStatus.authorized,
         **{"key": new_id(found.visitor.desk.world), "amount": None, **more},
-    )  # fmt: skip
+    )
 
 
 async def _outcome(found: OfPractice, payment_id: str, key: str, kind: str) -> Response:
@@ -86,14 +91,25 @@ async def capture(request: Request, found: PracticeAdmin, payment_id: str) -> Re
         if payment.status is PaymentStatus.authorized and amount > most.minor:
             raise invalid("/amount", f"At most {most} can be captured.", reason="amount_too_large", most=most)
         await capture_cancel.capture(
-            visitor.desk, visitor.practice_id, payment_id, amount, f"page-{key}",
-            request_hash("capture", payment_id, amount), visitor.actor,
-        )  # fmt: skip
+            visitor.desk,
+            visitor.practice_id,
+            payment_id,
+            amount,
+            f"page-{key}",
+            request_hash("capture", payment_id, amount),
+            visitor.actor,
+        )
     except CallerError as error:
         return await _asked(
-            request, found, payment_id, "capture", error.status, errors=errors_by_field(error),
-            amount=form.text("amount"), key=key,
-        )  # fmt: skip
+            request,
+            found,
+            payment_id,
+            "capture",
+            error.status,
+            errors=errors_by_field(error),
+            amount=form.text("amount"),
+            key=key,
+        )
     return await _outcome(found, payment_id, f"page-{key}", "capture")
 
 
@@ -110,9 +126,13 @@ async def cancel(request: Request, found: PracticeAdmin, payment_id: str) -> Res
     key = form_key(form)
     try:
         await capture_cancel.cancel(
-            visitor.desk, visitor.practice_id, payment_id, f"page-{key}", request_hash("cancel", payment_id),
+            visitor.desk,
+            visitor.practice_id,
+            payment_id,
+            f"page-{key}",
+            request_hash("cancel", payment_id),
             visitor.actor,
-        )  # fmt: skip
+        )
     except CallerError as error:
         return await _asked(request, found, payment_id, "cancel", error.status, errors=errors_by_field(error), key=key)
     return await _outcome(found, payment_id, f"page-{key}", "cancel")

@@ -32,16 +32,20 @@ from polytill.web.console.pages import (
     see,
     shaped,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer
 from polytill.web.console.texts import Words
 
 router = APIRouter(prefix="/owner/catalog", route_class=PageRoute, include_in_schema=False)
 
 TEXTS = {
-    "name": "name", "description": "description", "websiteUrl": "website_url",
-    "documentationUrl": "documentation_url", "apiBaseUrl": "api_base_url", "sandboxApiBaseUrl": "sandbox_api_base_url",
-}  # fmt: skip
+    "name": "name",
+    "description": "description",
+    "websiteUrl": "website_url",
+    "documentationUrl": "documentation_url",
+    "apiBaseUrl": "api_base_url",
+    "sandboxApiBaseUrl": "sandbox_api_base_url",
+}
 REQUIRED_KEYS = ("requiresPublicKey", "requiresSecretKey", "requiresWebhookSecret")
 USERS_LOOKED_AT = 100
 MOST_PRIORITY = 1_000_000  # the API's limit
@@ -89,10 +93,15 @@ async def list_providers(request: Request, visitor: OwnerViewer) -> Response:
     known = {entry.code for entry in entries}
     missing = [h for code, h in sorted(desk.registry.installed().items()) if code not in known]
     return page(
-        request, "owner/catalog.html", visitor=visitor, entries=entries, users=await _users(desk),
-        reasons={e.code: missing_handler(desk, e) for e in entries}, not_added=missing,
+        request,
+        "owner/catalog.html",
+        visitor=visitor,
+        entries=entries,
+        users=await _users(desk),
+        reasons={e.code: missing_handler(desk, e) for e in entries},
+        not_added=missing,
         refused=[one for one in desk.registry.plug_ins() if one.refused],
-    )  # fmt: skip
+    )
 
 
 # ── A new provider ──
@@ -105,9 +114,15 @@ async def _new_page(request: Request, visitor: OwnerAdmin, status: int = 200, **
     installed = {code: one for code, one in handlers.items() if code not in known}
     code = more["given"].get("code") or request.query_params.get("code", "")
     return page(
-        request, "owner/provider_new.html", status, visitor=visitor, handler=handlers.get(code), code=code,
-        installed=installed, **more,
-    )  # fmt: skip
+        request,
+        "owner/provider_new.html",
+        status,
+        visitor=visitor,
+        handler=handlers.get(code),
+        code=code,
+        installed=installed,
+        **more,
+    )
 
 
 @router.get("/new")
@@ -141,13 +156,18 @@ async def _provider_page(request: Request, visitor: OwnerViewer, code: str, stat
     stored = {wire: getattr(entry, column) or "" for wire, column in TEXTS.items()}
     given = {wire: typed.text(wire) for wire in TEXTS} if typed and typed.has("name") else stored
     return page(
-        request, "owner/provider.html", status, visitor=visitor, entry=entry, handler=handler, missing=missing,
-        given=given, users=(await _users(desk)).get(code, []),
-        all_currencies=sorted(
-            code for code in set(CURRENCIES) - set(entry.currencies) if takes(handler, code)
-        ),
+        request,
+        "owner/provider.html",
+        status,
+        visitor=visitor,
+        entry=entry,
+        handler=handler,
+        missing=missing,
+        given=given,
+        users=(await _users(desk)).get(code, []),
+        all_currencies=sorted(code for code in set(CURRENCIES) - set(entry.currencies) if takes(handler, code)),
         **more,
-    )  # fmt: skip
+    )
 
 
 @router.get("/{code}")
@@ -235,9 +255,14 @@ def _support(form: Form, words: Words, currency: str) -> CurrencySupport:
             problems.errors += error.at(f"/percent-{currency}").errors
     problems.settle()
     return CurrencySupport(
-        currency, form.has(f"recommended-{currency}"), ppm, terms["fixed"], terms["min"], terms["max"],
+        currency,
+        form.has(f"recommended-{currency}"),
+        ppm,
+        terms["fixed"],
+        terms["min"],
+        terms["max"],
         form.has(f"active-{currency}"),
-    )  # fmt: skip
+    )
 
 
 def _changed(form: Form, words: Words, entry: ProviderEntry, currency: str) -> list[CurrencySupport]:

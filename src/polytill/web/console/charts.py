@@ -82,9 +82,12 @@ def _marks_x(labels: Sequence[str]) -> list[Mark]:
 
 
 def stacked(
-    labels: Sequence[str], series: Sequence[Sequence[int]], titles: Callable[[int, int], str],
-    axis: Callable[[int], str], least: int,
-) -> Chart:  # fmt: skip
+    labels: Sequence[str],
+    series: Sequence[Sequence[int]],
+    titles: Callable[[int, int], str],
+    axis: Callable[[int], str],
+    least: int,
+) -> Chart:
     """A stacked bar of several series for each day. The axis reaches at least ``least``."""
     most = round_up(max([least, *(sum(values) for values in zip(*series, strict=True))]))
     slot, floor, bars = _slot(len(labels)), (HEIGHT - BOTTOM) * 1000, []

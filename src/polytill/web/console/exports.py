@@ -38,9 +38,19 @@ COLUMNS = (
     "number", "identifiers",
 )  # fmt: skip
 BOOKING_COLUMNS = (
-    "booked", "utc offset", "entry", "fact", "account", "provider", "method", "environment", "currency", "amount",
-    "payment", "refund",
-)  # fmt: skip
+    "booked",
+    "utc offset",
+    "entry",
+    "fact",
+    "account",
+    "provider",
+    "method",
+    "environment",
+    "currency",
+    "amount",
+    "payment",
+    "refund",
+)
 # A plain number is no formula, whatever its sign, and stays unchanged.
 _FORMULA = (
     "=",
@@ -86,17 +96,34 @@ def _line(payment: Payment, books: dict[str, Sums], called: list[str], found: Of
     own = books.get(currency, Sums())
     others = {other: sums.fees for other, sums in sorted(books.items()) if other != currency and sums.fees}
     amounts = (
-        payment.amount, own.gross, own.refunded, own.disputed, own.duplicates_received, own.duplicates_returned,
-        own.fees, own.net,
-    )  # fmt: skip
+        payment.amount,
+        own.gross,
+        own.refunded,
+        own.disputed,
+        own.duplicates_received,
+        own.duplicates_returned,
+        own.fees,
+        own.net,
+    )
     return [
-        payment.id, *_when(payment.created_at, found), payment.status.value, payment.environment.value, currency,
+        payment.id,
+        *_when(payment.created_at, found),
+        payment.status.value,
+        payment.environment.value,
+        currency,
         *(_major(amount, currency) for amount in amounts),
-        "; ".join(_major(fee, other) for other, fee in others.items()), "; ".join(others),
-        payment.provider_code or "", cell(payment.provider_transaction_id), payment.payment_method or "",
-        cell(payment.customer_email), cell(payment.customer_name), cell(payment.reference), cell(payment.description),
-        payment.number or "", cell(" ".join(called)),
-    ]  # fmt: skip
+        "; ".join(_major(fee, other) for other, fee in others.items()),
+        "; ".join(others),
+        payment.provider_code or "",
+        cell(payment.provider_transaction_id),
+        payment.payment_method or "",
+        cell(payment.customer_email),
+        cell(payment.customer_name),
+        cell(payment.reference),
+        cell(payment.description),
+        payment.number or "",
+        cell(" ".join(called)),
+    ]
 
 
 def _names(called: list[Identifiers], ours: list[str]) -> list[str]:
@@ -158,12 +185,20 @@ async def bookings(
         while rows := await ledger.entries(found.db, chosen, since, until, after, CHUNK):
             yield [
                 [
-                    *_when(r["created_at"], found), r["entry_id"], r["fact"], r["account"], r["provider_code"],
-                    r["method"], chosen.value, r["currency"], _major(r["amount"], r["currency"]), r["payment_id"],
+                    *_when(r["created_at"], found),
+                    r["entry_id"],
+                    r["fact"],
+                    r["account"],
+                    r["provider_code"],
+                    r["method"],
+                    chosen.value,
+                    r["currency"],
+                    _major(r["amount"], r["currency"]),
+                    r["payment_id"],
                     r["refund_id"] or "",
                 ]
                 for r in rows
-            ]  # fmt: skip
+            ]
             after = rows[-1]["id"]
 
     return _table(found, f"bookings-{first:%Y-%m}", BOOKING_COLUMNS, read)

@@ -31,9 +31,12 @@ class Outcome(StrEnum):
 
 # Green is only for success.
 TONES = {
-    Outcome.succeeded: "good", Outcome.submitted: "info", Outcome.unknown: "warn", Outcome.unchanged: "warn",
+    Outcome.succeeded: "good",
+    Outcome.submitted: "info",
+    Outcome.unknown: "warn",
+    Outcome.unchanged: "warn",
     Outcome.refused: "bad",
-}  # fmt: skip
+}
 
 
 class Done(StrEnum):
@@ -113,24 +116,36 @@ class Done(StrEnum):
 # The message about money for each state that the provider confirmed. Without that confirmation no message says
 # refunded, captured or canceled.
 REFUNDS: Mapping[RefundState, Done] = {
-    RefundState.sent: Done.refund_submitted, RefundState.pending: Done.refund_submitted,
-    RefundState.unknown: Done.refund_unknown, RefundState.succeeded: Done.refunded,
-    RefundState.declined: Done.refused, RefundState.not_sent: Done.refund_not_sent, RefundState.failed: Done.refused,
-}  # fmt: skip
+    RefundState.sent: Done.refund_submitted,
+    RefundState.pending: Done.refund_submitted,
+    RefundState.unknown: Done.refund_unknown,
+    RefundState.succeeded: Done.refunded,
+    RefundState.declined: Done.refused,
+    RefundState.not_sent: Done.refund_not_sent,
+    RefundState.failed: Done.refused,
+}
 CAPTURES: Mapping[OperationState, Done] = {
-    OperationState.sent: Done.capture_submitted, OperationState.pending: Done.capture_submitted,
-    OperationState.unknown: Done.capture_unknown, OperationState.succeeded: Done.captured,
-    OperationState.declined: Done.capture_refused, OperationState.not_sent: Done.capture_not_sent,
-}  # fmt: skip
+    OperationState.sent: Done.capture_submitted,
+    OperationState.pending: Done.capture_submitted,
+    OperationState.unknown: Done.capture_unknown,
+    OperationState.succeeded: Done.captured,
+    OperationState.declined: Done.capture_refused,
+    OperationState.not_sent: Done.capture_not_sent,
+}
 CANCELS: Mapping[OperationState, Done] = {
-    OperationState.sent: Done.cancel_submitted, OperationState.pending: Done.cancel_submitted,
-    OperationState.unknown: Done.cancel_unknown, OperationState.succeeded: Done.canceled,
-    OperationState.declined: Done.cancel_refused, OperationState.not_sent: Done.cancel_not_sent,
-}  # fmt: skip
+    OperationState.sent: Done.cancel_submitted,
+    OperationState.pending: Done.cancel_submitted,
+    OperationState.unknown: Done.cancel_unknown,
+    OperationState.succeeded: Done.canceled,
+    OperationState.declined: Done.cancel_refused,
+    OperationState.not_sent: Done.cancel_not_sent,
+}
 REPLAYS: Mapping[EventState, Done] = {
-    EventState.applied: Done.applied, EventState.ignored: Done.applied, EventState.parked: Done.still_parked,
+    EventState.applied: Done.applied,
+    EventState.ignored: Done.applied,
+    EventState.parked: Done.still_parked,
     EventState.received: Done.replay_waits,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

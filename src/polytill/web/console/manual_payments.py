@@ -36,7 +36,7 @@ from polytill.web.console.pages import (
     see,
     shaped,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.sessions import OfPractice, PracticeAdmin
 from polytill.web.console.texts import Words
 
@@ -64,10 +64,15 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     more.setdefault("given", {"currency": snapshot.currency})
     more.setdefault("key", new_id(desk.world))
     return page(
-        request, "practice/by_hand.html", status, visitor=found.visitor, configuration=configuration,
+        request,
+        "practice/by_hand.html",
+        status,
+        visitor=found.visitor,
+        configuration=configuration,
         methods=ManualProvider.catalog.methods,
-        currencies=[(code, code) for code in configuration.supported_currencies] if configuration else [], **more,
-    )  # fmt: skip
+        currencies=[(code, code) for code in configuration.supported_currencies] if configuration else [],
+        **more,
+    )
 
 
 @router.get("/by-hand")
@@ -85,8 +90,10 @@ async def take(request: Request, found: PracticeAdmin) -> Response:
         made = await create_payment(visitor.desk, visitor.practice_id, _wish(request, form, key), visitor.actor)
     except EXPECTED as error:
         given = {name: form.text(name) for name in FIELDS}
-        errors = {name.replace("customer/", "").replace("paymentMethod", "method"): text
-                  for name, text in errors_by_field(error).items()}  # fmt: skip
+        errors = {
+            name.replace("customer/", "").replace("paymentMethod", "method"): text
+            for name, text in errors_by_field(error).items()
+        }
         return await _page(request, found, error.status, given=given, key=key, errors=errors)
     return see(f"{visitor.door}/payments/{made.payment.id}/by-hand", Done.by_hand_made)
 
@@ -115,10 +122,16 @@ def _wish(request: Request, form: Form, key: str) -> PaymentRequest:
     checked = shaped(shapes.PaymentShape, {**body, "amount": amount})
     who = checked.customer
     return PaymentRequest(
-        amount, currency, f"page-{key}", request_hash("by hand", body, amount), checked.payment_method,
-        Customer(who.email, who.name, who.phone) if who else Customer(), checked.description, checked.reference,
+        amount,
+        currency,
+        f"page-{key}",
+        request_hash("by hand", body, amount),
+        checked.payment_method,
+        Customer(who.email, who.name, who.phone) if who else Customer(),
+        checked.description,
+        checked.reference,
         provider_code=MANUAL,
-    )  # fmt: skip
+    )
 
 
 # ── Confirmation ──
@@ -135,9 +148,13 @@ async def _confirm_page(
     request: Request, found: OfPractice, payment: Payment, status: int = 200, **more: Any
 ) -> Response:
     return page(
-        request, "practice/by_hand_confirm.html", status, visitor=found.visitor, payment=payment,
+        request,
+        "practice/by_hand_confirm.html",
+        status,
+        visitor=found.visitor,
+        payment=payment,
         **{"given": {}, **more},
-    )  # fmt: skip
+    )
 
 
 @router.get("/payments/{payment_id}/by-hand")

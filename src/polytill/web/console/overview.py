@@ -61,8 +61,11 @@ async def read_month(db: PracticeDb, environment: Environment, currency: str, fi
     for line in await overview.booked(db, environment, currency, starts):
         day = month.days[line.day].isoformat()
         for sums in (
-            month.total, month.by_day[day], month.by_provider[line.provider_code], month.by_method[line.method]
-        ):  # fmt: skip
+            month.total,
+            month.by_day[day],
+            month.by_provider[line.provider_code],
+            month.by_method[line.method],
+        ):
             sums.add(line)
         if line.account == "payments":
             month.volume[(line.provider_code, day)] -= line.amount
@@ -112,10 +115,13 @@ def drawn(words: Words, month: Month, currency: str, names: dict[str, str]) -> d
             labels, rates, lambda day: f"{words.day(month.days[day])}: {rates[day]} %", lambda n: f"{n} %"
         ),
         "refunds": charts.stacked(
-            labels, [refunded],
-            lambda _, day: f"{words.day(month.days[day])}: {words.money(refunded[day], currency)}", axis, least,
+            labels,
+            [refunded],
+            lambda _, day: f"{words.day(month.days[day])}: {words.money(refunded[day], currency)}",
+            axis,
+            least,
         ),
-    }  # fmt: skip
+    }
 
 
 @router.get("")
@@ -141,13 +147,25 @@ async def show(
     last = today if first == today.replace(day=1) else read.days[-1]
     ahead = (read.days[-1] + timedelta(days=1)).replace(day=1)
     return page(
-        request, "practice/overview.html", visitor=found.visitor, month=read, day=last,
-        of_day=read.by_day[last.isoformat()], created=read.created[last.isoformat()], currency=money,
-        currencies=currencies, environment=chosen.value, names=names, providers=_largest(read.by_provider),
-        methods=_largest(read.by_method), charts=drawn(words, read, money, names),
+        request,
+        "practice/overview.html",
+        visitor=found.visitor,
+        month=read,
+        day=last,
+        of_day=read.by_day[last.isoformat()],
+        created=read.created[last.isoformat()],
+        currency=money,
+        currencies=currencies,
+        environment=chosen.value,
+        names=names,
+        providers=_largest(read.by_provider),
+        methods=_largest(read.by_method),
+        charts=drawn(words, read, money, names),
         legend=[legend(words, codes, names) for codes in _series(read)],
-        earlier=(first - timedelta(days=1)).replace(day=1), later=ahead if ahead <= today else None, today=today,
-    )  # fmt: skip
+        earlier=(first - timedelta(days=1)).replace(day=1),
+        later=ahead if ahead <= today else None,
+        today=today,
+    )
 
 
 def _largest(groups: dict[str, Sums]) -> list[str]:

@@ -45,7 +45,7 @@ from polytill.web.console.pages import (
     see,
     shaped,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.payments import asked_of
 from polytill.web.console.sessions import OwnerAdmin, OwnerViewer, PracticeId
 from polytill.web.console.shown_once import show_once
@@ -113,12 +113,18 @@ async def home(request: Request, visitor: OwnerViewer) -> Response:
     looked, backlog = await look(desk), await event_destination.read_backlog(desk)
     volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
     return page(
-        request, "owner/home.html", visitor=visitor, practices=len(entries),
-        suspended=sum(e.state == "suspended" for e in entries), behind=sum(e.schema_version != head for e in entries),
+        request,
+        "owner/home.html",
+        visitor=visitor,
+        practices=len(entries),
+        suspended=sum(e.state == "suspended" for e in entries),
+        behind=sum(e.schema_version != head for e in entries),
         waits=sum(one.waiting.total for one in looked if one.waiting) + backlog.abandoned,
-        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing", health=await health(desk, looked),
-        payments=sum(volumes.values()), unread=[one.practice for one in looked if one.waiting is None],
-    )  # fmt: skip
+        events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
+        health=await health(desk, looked),
+        payments=sum(volumes.values()),
+        unread=[one.practice for one in looked if one.waiting is None],
+    )
 
 
 # ── Practices ──
@@ -132,11 +138,16 @@ async def list_practices(
     desk, head = visitor.desk, migrating.head("practice")
     found = [e for e in await practices.listed(desk.owner, after, PER_PAGE + 1) if e.state != "provisioning"]
     return page(
-        request, "owner/practices.html", visitor=visitor, practices=found[:PER_PAGE],
-        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None, head=head,
+        request,
+        "owner/practices.html",
+        visitor=visitor,
+        practices=found[:PER_PAGE],
+        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
+        head=head,
         volumes=await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S)),
-        fleet=await fleet.read(desk.owner, head, desk.shared_after(0)), after=after,
-    )  # fmt: skip
+        fleet=await fleet.read(desk.owner, head, desk.shared_after(0)),
+        after=after,
+    )
 
 
 @router.post("/practices/migration")
@@ -151,9 +162,15 @@ async def _new_practice(request: Request, visitor: OwnerAdmin, status: int = 200
     clusters = ["default", *(row.name for row in rows if row.is_active)]
     more.setdefault("given", {})
     return page(
-        request, "owner/practice_new.html", status, visitor=visitor, clusters=clusters,
-        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), **more,
-    )  # fmt: skip
+        request,
+        "owner/practice_new.html",
+        status,
+        visitor=visitor,
+        clusters=clusters,
+        currencies=sorted(CURRENCIES),
+        zones=sorted(time_zones()),
+        **more,
+    )
 
 
 def _upper(given: dict[str, str]) -> dict[str, str]:
@@ -179,9 +196,15 @@ async def create_practice(request: Request, visitor: OwnerAdmin) -> Response:
         except NotFound as error:
             raise invalid("/cluster", error.detail) from None
         entry, key = await admin_practices.create_practice(
-            visitor.desk, body.name, body.default_currency, body.cluster, visitor.actor, country=body.country,
-            time_zone=body.time_zone, external_id=body.external_id,
-        )  # fmt: skip
+            visitor.desk,
+            body.name,
+            body.default_currency,
+            body.cluster,
+            visitor.actor,
+            country=body.country,
+            time_zone=body.time_zone,
+            external_id=body.external_id,
+        )
     except EXPECTED as error:
         return await _new_practice(request, visitor, error.status, given=given, errors=_wrong(error))
     return show_once(visitor, f"/owner/practices/{entry.id}", kind="key", name=entry.name, key=key)
@@ -206,16 +229,31 @@ async def _practice_page(
         waiting, configured, nobody = None, [], False
     volumes = await overview.volumes(desk.owner, desk.world.after(-30 * A_DAY_S))
     more.setdefault("email", "")
-    more.setdefault("given", {
-        "name": entry.name, "defaultCurrency": entry.default_currency, "country": entry.country,
-        "timeZone": entry.time_zone, "externalId": entry.external_id or "",
-    })  # fmt: skip
+    more.setdefault(
+        "given",
+        {
+            "name": entry.name,
+            "defaultCurrency": entry.default_currency,
+            "country": entry.country,
+            "timeZone": entry.time_zone,
+            "externalId": entry.external_id or "",
+        },
+    )
     return page(
-        request, "owner/practice.html", status, visitor=visitor, practice=entry, waiting=waiting,
-        configured=configured, head=migrating.head("practice"), payments=volumes.get(practice_id, 0),
-        currencies=sorted(CURRENCIES), zones=sorted(time_zones()), nobody=nobody,
+        request,
+        "owner/practice.html",
+        status,
+        visitor=visitor,
+        practice=entry,
+        waiting=waiting,
+        configured=configured,
+        head=migrating.head("practice"),
+        payments=volumes.get(practice_id, 0),
+        currencies=sorted(CURRENCIES),
+        zones=sorted(time_zones()),
+        nobody=nobody,
         **more,
-    )  # fmt: skip
+    )
 
 
 @router.get("/practices/{practice_id}")
@@ -232,10 +270,16 @@ async def change_practice(request: Request, visitor: OwnerAdmin, practice_id: Pr
     try:
         body = shaped(shapes.PracticePatch, given)
         await admin_practices.change_practice(
-            visitor.desk, practice_id, body.name, body.default_currency, body.state, visitor.actor,
-            country=body.country, time_zone=body.time_zone,
+            visitor.desk,
+            practice_id,
+            body.name,
+            body.default_currency,
+            body.state,
+            visitor.actor,
+            country=body.country,
+            time_zone=body.time_zone,
             external_id=body.external_id if form.has("externalId") else ...,
-        )  # fmt: skip
+        )
     except EXPECTED as error:
         return await _practice_page(request, visitor, practice_id, error.status, given=given, errors=_wrong(error))
     return see(f"/owner/practices/{practice_id}", Done.saved)
@@ -292,10 +336,16 @@ async def waiting(request: Request, visitor: OwnerViewer) -> Response:
     backlog = await event_destination.read_backlog(desk)
     abandoned = await event_deliveries.listed(desk.owner, "given_up", None, None, PER_PAGE, unresolved=True)
     return page(
-        request, "owner/waiting.html", visitor=visitor, groups=groups, limit=LOOKED_AT, names=names, backlog=backlog,
+        request,
+        "owner/waiting.html",
+        visitor=visitor,
+        groups=groups,
+        limit=LOOKED_AT,
+        names=names,
+        backlog=backlog,
         abandoned=abandoned if backlog.abandoned else [],
         events_failing=event_destination.state_of(backlog, desk.world.now()) == "failing",
-    )  # fmt: skip
+    )
 
 
 @router.post("/event-deliveries/replay")
@@ -341,6 +391,9 @@ async def activity(
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(visitor.desk.owner)}
     names = provider_names(words_of(request), (await visitor.desk.catalog()).values())
     return page(
-        request, "activity.html", visitor=visitor, lines=told(words_of(request), lines[:PER_PAGE], people, names),
+        request,
+        "activity.html",
+        visitor=visitor,
+        lines=told(words_of(request), lines[:PER_PAGE], people, names),
         following=lines[PER_PAGE - 1]["id"] if len(lines) > PER_PAGE else None,
-    )  # fmt: skip
+    )

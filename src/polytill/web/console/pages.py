@@ -26,7 +26,7 @@ from polytill.domain.errors import (
     PolytillError,
     Stale,
     Unreadable,
-)  # fmt: skip
+)
 from polytill.domain.places import places
 from polytill.flows.context import log
 from polytill.storage.catalog import ProviderEntry
@@ -42,9 +42,12 @@ from polytill.web.page_addresses import own_address
 from polytill.web.problems import sentence
 
 _templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"), autoescape=True, undefined=StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
@@ -129,9 +132,12 @@ def read_form(body: bytes) -> Form:
     """Read a form's body. Raises ``Unreadable`` if it is not a form."""
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
             max_num_fields=MAX_FIELDS,
-        )  # fmt: skip
+        )
     except ValueError:
         raise Unreadable("The form could not be read.", reason="form_unreadable") from None
     values: dict[str, list[str]] = {}
@@ -217,9 +223,12 @@ def _error_page(request: Request, error: Exception) -> Response:
     if isinstance(error, PolytillError):
         if error.status >= 500:
             log.error(
-                "page_failed", error=type(error).__name__, code=error.code, route=pattern_of(request.scope),
+                "page_failed",
+                error=type(error).__name__,
+                code=error.code,
+                route=pattern_of(request.scope),
                 places=places(error),
-            )  # fmt: skip
+            )
         said = words.told(error) if words.has(f"fault.{error.reason}") else error.public or error.detail
         response = _failed(request, error.status, said)
         if error.retry_after_s is not None:

@@ -33,7 +33,7 @@ from polytill.web.console.pages import (
     see,
     shaped,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.payment_status import of_payments
 
@@ -61,10 +61,16 @@ async def _page(
     now = desk.world.now()
     more.setdefault("given", {"currency": snapshot.currency, "days": str(LASTS_DAYS), "use": "single"})
     return page(
-        request, "practice/links.html", status, visitor=found.visitor, currencies=sorted(in_use),
+        request,
+        "practice/links.html",
+        status,
+        visitor=found.visitor,
+        currencies=sorted(in_use),
         rows=[(link, link.status(now), link_address(desk, link)) for link in rows[:SHOWN]],
-        following=rows[SHOWN - 1].id if len(rows) > SHOWN else None, before=before, **more,
-    )  # fmt: skip
+        following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
+        before=before,
+        **more,
+    )
 
 
 @router.post("")
@@ -113,8 +119,14 @@ async def payments_of_link(
     if len(ids) == 1:
         return see(f"{found.visitor.door}/payments/{ids[0]}")
     begun = [one for payment_id in ids if (one := await payments.by_id(db, payment_id)) is not None]
-    return page(request, "practice/link_payments.html", visitor=found.visitor, link=link, rows=begun,
-                shown=await of_payments(db, begun))  # fmt: skip
+    return page(
+        request,
+        "practice/link_payments.html",
+        visitor=found.visitor,
+        link=link,
+        rows=begun,
+        shown=await of_payments(db, begun),
+    )
 
 
 @router.post("/{link_id}/close")

@@ -45,7 +45,7 @@ from polytill.web.console.pages import (
     provider_names,
     see,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.console.timeline import story_of, told
 
@@ -106,9 +106,13 @@ async def sought(
     """Read the filters of an address; invalid ones are ignored, not rejected."""
     chosen = await environment_of(found.visitor.desk, found.db, environment)
     return Sought(
-        q.strip()[:LONGEST_QUERY], first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "", provider,
-        since if _day(since) else "", until if _day(until) else "", chosen.value,
-    )  # fmt: skip
+        q.strip()[:LONGEST_QUERY],
+        first_of([*(s.value for s in PaymentStatus), *STANDINGS], status) or "",
+        provider,
+        since if _day(since) else "",
+        until if _day(until) else "",
+        chosen.value,
+    )
 
 
 def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters:
@@ -116,10 +120,15 @@ def filters_of(found: OfPractice, wanted: Sought, cursor: str | None) -> Filters
     assert found.visitor.practice is not None
     since, until = bounds_of(_day(wanted.since), _day(wanted.until), found.visitor.practice.zone)
     return Filters(
-        Environment(wanted.environment), first_of([s.value for s in PaymentStatus], wanted.status),
-        wanted.provider or None, created_from=since, created_to=until,
-        before=read_cursor(cursor), search=wanted.q or None, standing=first_of(STANDINGS, wanted.status),
-    )  # fmt: skip
+        Environment(wanted.environment),
+        first_of([s.value for s in PaymentStatus], wanted.status),
+        wanted.provider or None,
+        created_from=since,
+        created_to=until,
+        before=read_cursor(cursor),
+        search=wanted.q or None,
+        standing=first_of(STANDINGS, wanted.status),
+    )
 
 
 @router.get("")
@@ -133,22 +142,28 @@ Wanted = Annotated[Sought, Depends(sought)]
 
 @router.get("/payments")
 async def list_payments(
-    request: Request, found: PracticeViewer, wanted: Wanted,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-) -> Response:  # fmt: skip
+    request: Request, found: PracticeViewer, wanted: Wanted, cursor: Annotated[str | None, Query(max_length=200)] = None
+) -> Response:
     """List payments, newest first."""
     desk = found.visitor.desk
     rows = await payment_lists.listed(found.db, filters_of(found, wanted, cursor), PER_PAGE + 1)
     catalog = await desk.catalog()
     snapshot = await desk.configured(found.db)
     return page(
-        request, "practice/payments.html", visitor=found.visitor, rows=rows[:PER_PAGE], wanted=wanted,
+        request,
+        "practice/payments.html",
+        visitor=found.visitor,
+        rows=rows[:PER_PAGE],
+        wanted=wanted,
         shown=await payment_status.of_payments(found.db, rows[:PER_PAGE]),
-        following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None, cursor=cursor,
-        names=provider_names(words_of(request), catalog.values()), statuses=list(PaymentStatus), standings=list(STANDINGS),
+        following=cursor_after(rows[PER_PAGE - 1]) if len(rows) > PER_PAGE else None,
+        cursor=cursor,
+        names=provider_names(words_of(request), catalog.values()),
+        statuses=list(PaymentStatus),
+        standings=list(STANDINGS),
         configured=any(not c.removed_at for c in snapshot.configurations.values()),
         providers=sorted(snapshot.configurations),
-    )  # fmt: skip
+    )
 
 
 # ── One payment ──
@@ -235,10 +250,16 @@ async def _refund_form(
     if refundable(payment) <= 0:
         return see(f"{found.visitor.door}/payments/{payment_id}", Done.nothing_left)
     return page(
-        request, "practice/refund.html", status, visitor=found.visitor, payment=payment,
-        refundable=refundable(payment), undisputed=undisputed(payment),
-        inquiry=await has_open_inquiry(found.db, payment), **{"amount": None, "reason": "", **more},
-    )  # fmt: skip
+        request,
+        "practice/refund.html",
+        status,
+        visitor=found.visitor,
+        payment=payment,
+        refundable=refundable(payment),
+        undisputed=undisputed(payment),
+        inquiry=await has_open_inquiry(found.db, payment),
+        **{"amount": None, "reason": "", **more},
+    )
 
 
 @router.post("/payments/{payment_id}/refund/confirm")
@@ -255,10 +276,17 @@ async def refund_question(request: Request, found: PracticeAdmin, payment_id: st
     except Invalid as error:
         return await _refund_form(request, found, payment_id, error.status, errors=errors_by_field(error), **typed)
     return page(
-        request, "practice/refund_sure.html", visitor=visitor, payment=payment, refundable=refundable(payment),
-        minor=minor, key=new_id(visitor.desk.world), reason=typed["reason"], undisputed=undisputed(payment),
+        request,
+        "practice/refund_sure.html",
+        visitor=visitor,
+        payment=payment,
+        refundable=refundable(payment),
+        minor=minor,
+        key=new_id(visitor.desk.world),
+        reason=typed["reason"],
+        undisputed=undisputed(payment),
         inquiry=await has_open_inquiry(found.db, payment),
-    )  # fmt: skip
+    )
 
 
 @router.post("/payments/{payment_id}/refund")
@@ -274,9 +302,16 @@ async def give_back(request: Request, found: PracticeAdmin, payment_id: str) -> 
     minor = int(form.text("minor")[:16])
     try:
         made, _ = await create_refund(
-            visitor.desk, visitor.practice_id, payment.id, minor, reason, f"page-{key}",
-            request_hash("refund", payment.id, minor, reason), visitor.actor, form.text("accept") == "yes",
-        )  # fmt: skip
+            visitor.desk,
+            visitor.practice_id,
+            payment.id,
+            minor,
+            reason,
+            f"page-{key}",
+            request_hash("refund", payment.id, minor, reason),
+            visitor.actor,
+            form.text("accept") == "yes",
+        )
     except CallerError as error:
         return await _page(request, found, payment_id, error.status, errors={"": error})
     return see(f"{visitor.door}/payments/{payment_id}", flashes.REFUNDS[made.state])
@@ -294,6 +329,9 @@ async def activity(
     names = provider_names(words_of(request), (await found.visitor.desk.catalog()).values())
     people = {f"user:{p.id}": p.name or p.email for p in await staff.listed(found.db)}
     return page(
-        request, "activity.html", visitor=found.visitor, lines=told(words_of(request), lines[:50], people, names),
+        request,
+        "activity.html",
+        visitor=found.visitor,
+        lines=told(words_of(request), lines[:50], people, names),
         following=lines[49]["id"] if len(lines) > 50 else None,
-    )  # fmt: skip
+    )

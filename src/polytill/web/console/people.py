@@ -58,9 +58,14 @@ PersonId = Annotated[int, Path(ge=1, le=MOST_ID)]
 async def _list(request: Request, at: AtDoor, status: int = 200, **more: Any) -> Response:
     more.setdefault("given", {"role": "viewer"})
     return page(
-        request, "people.html", status, visitor=at.visitor, people=await staff.listed(at.db),
-        present=await people.present(at.visitor.desk, at.db), **more,
-    )  # fmt: skip
+        request,
+        "people.html",
+        status,
+        visitor=at.visitor,
+        people=await staff.listed(at.db),
+        present=await people.present(at.visitor.desk, at.db),
+        **more,
+    )
 
 
 @router.get(OWNER)

@@ -21,9 +21,16 @@ async def _page(request: Request, found: OfPractice, status: int = 200, **more: 
     assert entry is not None
     more.setdefault("given", {"country": entry.country, "timeZone": entry.time_zone})
     return page(
-        request, "practice/settings.html", status, visitor=found.visitor, practice=entry, zones=sorted(time_zones()),
-        now=now, today=day_of(now, entry.zone), **more,
-    )  # fmt: skip
+        request,
+        "practice/settings.html",
+        status,
+        visitor=found.visitor,
+        practice=entry,
+        zones=sorted(time_zones()),
+        now=now,
+        today=day_of(now, entry.zone),
+        **more,
+    )
 
 
 @router.get("")
@@ -39,9 +46,16 @@ async def save(request: Request, found: PracticeAdmin) -> Response:
     try:
         body = shaped(shapes.PracticePatch, given)
         await change_practice(
-            visitor.desk, visitor.practice_id, None, None, None, visitor.actor, country=body.country,
-            time_zone=body.time_zone, by_own_staff=True,
-        )  # fmt: skip
+            visitor.desk,
+            visitor.practice_id,
+            None,
+            None,
+            None,
+            visitor.actor,
+            country=body.country,
+            time_zone=body.time_zone,
+            by_own_staff=True,
+        )
     except EXPECTED as error:
         return await _page(request, found, error.status, given=given, errors=errors_by_field(error))
     return see(f"{visitor.door}/settings", Done.saved)

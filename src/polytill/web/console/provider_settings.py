@@ -71,9 +71,11 @@ def _keys(form: Form, handler: type[Handler], held: Opened | None) -> Keys:
             config[name] = before.reveal()
     secret, webhook = form.text("secretKey"), form.text("webhookSecret")
     return Keys(
-        form.text("publicKey") or None, Secret(secret) if secret else None, Secret(webhook) if webhook else None,
+        form.text("publicKey") or None,
+        Secret(secret) if secret else None,
+        Secret(webhook) if webhook else None,
         config if config or (held and held.config) else None,
-    )  # fmt: skip
+    )
 
 
 def _whole(pointer: str, text: str) -> int:
@@ -96,8 +98,14 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     if configuration is None and entry.status not in provider_configs.NEW_ALLOWED:
         raise NotFound
     snapshot = await found.visitor.desk.configured(found.db)
-    values: dict[str, Any] = {"shown": None, "delivery": None, "hook": "", "default_for": [], "prepared": [],
-        "last_tests": {}}  # fmt: skip
+    values: dict[str, Any] = {
+        "shown": None,
+        "delivery": None,
+        "hook": "",
+        "default_for": [],
+        "prepared": [],
+        "last_tests": {},
+    }
     if configuration is not None:
         values = {
             "shown": provider_configs.credential_view(found.db, configuration, configuration.active),
@@ -110,10 +118,19 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     more.setdefault("given", {})
     more.setdefault("tested", None)
     return page(
-        request, "practice/provider.html", status, visitor=found.visitor, entry=entry, handler=handler,
-        configuration=configuration, currency=snapshot.currency, has_keys=bool(handler.keys),
-        registers_webhook=_registers_webhook(handler), **values, **more,
-    )  # fmt: skip
+        request,
+        "practice/provider.html",
+        status,
+        visitor=found.visitor,
+        entry=entry,
+        handler=handler,
+        configuration=configuration,
+        currency=snapshot.currency,
+        has_keys=bool(handler.keys),
+        registers_webhook=_registers_webhook(handler),
+        **values,
+        **more,
+    )
 
 
 def _registers_webhook(handler: type[Handler]) -> bool:
@@ -149,9 +166,13 @@ async def save(request: Request, found: PracticeAdmin, code: str) -> Response:
         if not currencies:
             raise invalid("/supportedCurrencies", "Choose at least one currency.", reason="choose_a_currency")
         wish = Wish(
-            code, None if before else environment, keys, supported_currencies=currencies,
-            is_enabled=None if before else False, configured_by=visitor.person.id,
-        )  # fmt: skip
+            code,
+            None if before else environment,
+            keys,
+            supported_currencies=currencies,
+            is_enabled=None if before else False,
+            configured_by=visitor.person.id,
+        )
         await provider_configs.configure(
             visitor.desk, visitor.practice_id, wish, visitor.actor, patch=before is not None
         )
@@ -220,9 +241,11 @@ async def change_state(request: Request, found: PracticeAdmin, code: str) -> Res
     visitor, action = found.visitor, form_of(request).text("action")
     before = await _configuration(found, code)
     wishes = {
-        "enable": Wish(code, is_enabled=True), "disable": Wish(code, is_enabled=False),
-        "default": Wish(code, is_default=True), "no_default": Wish(code, is_default=False),
-    }  # fmt: skip
+        "enable": Wish(code, is_enabled=True),
+        "disable": Wish(code, is_enabled=False),
+        "default": Wish(code, is_default=True),
+        "no_default": Wish(code, is_default=False),
+    }
     if before is None or action not in (*wishes, "remove"):
         raise NotFound
     if action == "remove":

@@ -127,17 +127,24 @@ async def _page(request: Request, found: OfPractice, asked: dict[str, str]) -> R
     catalog = await desk.catalog()
     question = await _question(desk, snapshot, words, asked)
     values: dict[str, Any] = {
-        "visitor": found.visitor, "question": question, "methods": await _methods(desk, snapshot),
+        "visitor": found.visitor,
+        "question": question,
+        "methods": await _methods(desk, snapshot),
         "names": provider_names(words_of(request), catalog.values()),
-    }  # fmt: skip
+    }
     if request.headers.get("hx-request"):
         return page(request, "practice/who.html", **values)
     example = 5000 * 10 ** CURRENCIES[snapshot.currency].exponent
     configured = [(c, defaults_of(snapshot, c), catalog.get(c.provider_code)) for c in await ranked(desk, snapshot)]
     return page(
-        request, "practice/providers.html", configured=configured, currency=snapshot.currency, example=example,
-        offers=await _offers(desk, snapshot, example), **values,
-    )  # fmt: skip
+        request,
+        "practice/providers.html",
+        configured=configured,
+        currency=snapshot.currency,
+        example=example,
+        offers=await _offers(desk, snapshot, example),
+        **values,
+    )
 
 
 def _moved(codes: list[str], up: str, down: str) -> list[str]:

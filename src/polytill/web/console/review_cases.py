@@ -28,7 +28,7 @@ from polytill.web.console.pages import (
     provider_names,
     see,
     words_of,
-)  # fmt: skip
+)
 from polytill.web.console.sessions import OfPractice, PracticeAdmin, PracticeViewer
 from polytill.web.console.timeline import who
 from polytill.web.payment_status import Shown, of_taken
@@ -38,10 +38,17 @@ router = APIRouter(prefix="/practice/{practice_id}/waiting", route_class=PageRou
 SHOWN = 50
 # The message after each action.
 DONE: dict[str, Done] = {
-    "look_up": Done.asked, "refund_excess": Done.refund_submitted, "same_account": Done.asked, "call_off": Done.called_off,
-    "handled": Done.put_away, "mark_paid": Done.marked_paid, "done": Done.marked_done, "not_done": Done.marked_not_done,
-    "count_separately": Done.counted_separate, "count_once": Done.counted_same,
-}  # fmt: skip
+    "look_up": Done.asked,
+    "refund_excess": Done.refund_submitted,
+    "same_account": Done.asked,
+    "call_off": Done.called_off,
+    "handled": Done.put_away,
+    "mark_paid": Done.marked_paid,
+    "done": Done.marked_done,
+    "not_done": Done.marked_not_done,
+    "count_separately": Done.counted_separate,
+    "count_once": Done.counted_same,
+}
 # Names under which a case stores an amount in minor units.
 AMOUNTS = frozenset({"amount", "asked", "given_back", "taken", "captured", "refunded", "disputed", "lost", "beyond"})
 DECISIONS = frozenset({"mark_paid", "done", "not_done", "count_separately", "count_once"})
@@ -50,19 +57,26 @@ CaseId = Annotated[str, Path(max_length=40)]
 
 @router.get("")
 async def show(
-    request: Request, found: PracticeViewer, closed: bool = False,
+    request: Request,
+    found: PracticeViewer,
+    closed: bool = False,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$")] = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """List review cases, newest first, open or resolved, and parked webhooks."""
     rows = await cases.listed(found.db, "resolved" if closed else "open", None, before, SHOWN + 1)
     parked = [] if closed or before else await webhook_events.listed(found.db, "parked", limit=SHOWN)
     unknown = [] if closed or before else await overview.unknown(found.db, SHOWN)
     return page(
-        request, "practice/waiting.html", visitor=found.visitor, rows=rows[:SHOWN], parked=parked, closed=closed,
+        request,
+        "practice/waiting.html",
+        visitor=found.visitor,
+        rows=rows[:SHOWN],
+        parked=parked,
+        closed=closed,
         unknown=unknown,
         following=rows[SHOWN - 1].id if len(rows) > SHOWN else None,
         parked_in_all=len(parked) if len(parked) < SHOWN else await webhook_events.count(found.db, "parked"),
-    )  # fmt: skip
+    )
 
 
 @router.post("/deliveries/{event_id}")
@@ -87,9 +101,13 @@ async def refund_question(request: Request, found: PracticeAdmin, case_id: CaseI
     if left <= 0:
         return see(f"{found.visitor.door}/waiting/{case_id}")
     return page(
-        request, "practice/case_refund.html", visitor=found.visitor, found=evidence, excess=left,
+        request,
+        "practice/case_refund.html",
+        visitor=found.visitor,
+        found=evidence,
+        excess=left,
         disputed=_is_disputed(evidence),
-    )  # fmt: skip
+    )
 
 
 @router.post("/{case_id}")
@@ -154,14 +172,22 @@ async def _page(request: Request, found: OfPractice, case_id: str, status: int =
     stuck = staff_decisions.decided_on(await staff_decisions.stuck_of(found.db, evidence.case))
     names = provider_names(words_of(request), (await desk.catalog()).values())
     return page(
-        request, "practice/case.html", status, visitor=found.visitor, found=evidence, names=names,
+        request,
+        "practice/case.html",
+        status,
+        visitor=found.visitor,
+        found=evidence,
+        names=names,
         shown=_shown(evidence),
-        excess=_excess_left(evidence), disputed=_is_disputed(evidence),
+        excess=_excess_left(evidence),
+        disputed=_is_disputed(evidence),
         unfindable=await resolve.unfindable(desk, found.db, evidence.case),
-        seen=_flat(_noted(evidence.case), currency), resolution=await _resolution(request, found, evidence.case),
-        undecided=await staff_decisions.undecided(found.db, evidence.case), stuck=stuck,
+        seen=_flat(_noted(evidence.case), currency),
+        resolution=await _resolution(request, found, evidence.case),
+        undecided=await staff_decisions.undecided(found.db, evidence.case),
+        stuck=stuck,
         **{"note": "", "transactionId": "", "amount": "", **more},
-    )  # fmt: skip
+    )
 
 
 def _noted(case: OperatorCase) -> dict[str, Any]:

@@ -75,9 +75,13 @@ def cookie_name(door: str) -> str:
 def remember(response: Response, desk: Desk, door: str, signed_in: SignedIn) -> Response:
     """Set the session cookie: not readable by scripts, not sent by other sites, limited to this part of the console."""
     response.set_cookie(
-        cookie_name(door), signed_in.token.reveal(), path=door, httponly=True, samesite="lax",
+        cookie_name(door),
+        signed_in.token.reveal(),
+        path=door,
+        httponly=True,
+        samesite="lax",
         secure=desk.settings.public_url.startswith("https:"),
-    )  # fmt: skip
+    )
     return response
 
 

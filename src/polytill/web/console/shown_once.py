@@ -39,9 +39,14 @@ def show_once(visitor: Visitor, back: str, **secret: str) -> Response:
     sealed = AESGCM(_keys(visitor)[0]).encrypt(nonce, msgspec.json.encode({"back": back, **secret}), _bound(visitor))
     response = see(f"{visitor.door}/shown-once")
     response.set_cookie(
-        COOKIE, base64.urlsafe_b64encode(nonce + sealed).decode(), max_age=LASTS_S, path=f"{visitor.door}/shown-once",
-        httponly=True, samesite="strict", secure=visitor.desk.settings.public_url.startswith("https:"),
-    )  # fmt: skip
+        COOKIE,
+        base64.urlsafe_b64encode(nonce + sealed).decode(),
+        max_age=LASTS_S,
+        path=f"{visitor.door}/shown-once",
+        httponly=True,
+        samesite="strict",
+        secure=visitor.desk.settings.public_url.startswith("https:"),
+    )
     return response
 
 

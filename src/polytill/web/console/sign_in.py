@@ -32,7 +32,7 @@ from polytill.web.console.sessions import (
     owner_viewer,
     practice_viewer,
     remember,
-)  # fmt: skip
+)
 from polytill.web.console.texts import LANGUAGES, Said
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -16,13 +16,7 @@ from typing import Any, NewType
 from babel import Locale
 from babel.dates import format_date, format_datetime, get_month_names
 from babel.localedata import locale_identifiers
-from babel.numbers import (
-    NumberPattern,
-    format_compact_decimal,
-    format_decimal,
-    get_currency_symbol,
-    parse_pattern,
-)
+from babel.numbers import NumberPattern, format_compact_decimal, format_decimal, get_currency_symbol, parse_pattern
 
 from polytill.domain.currencies import exponent_of
 from polytill.domain.errors import FieldError, PolytillError

@@ -12,9 +12,19 @@ from polytill.storage.webhook_events import WebhookEvent
 from polytill.web.console.texts import Words
 
 TONES = {
-    "succeeded": "good", "authorized": "info", "failed": "bad", "declined": "bad", "canceled": "bad", "lost": "bad",
-    "unknown": "warn", "processing": "warn", "parked": "warn", "open": "warn", "won": "good", "adopted": "good",
-}  # fmt: skip
+    "succeeded": "good",
+    "authorized": "info",
+    "failed": "bad",
+    "declined": "bad",
+    "canceled": "bad",
+    "lost": "bad",
+    "unknown": "warn",
+    "processing": "warn",
+    "parked": "warn",
+    "open": "warn",
+    "won": "good",
+    "adopted": "good",
+}
 SOURCES = ("answer", "webhook", "lookup", "provider", "staff", "expiry", "worker", "cli")
 
 
@@ -30,9 +40,13 @@ class Step:
 
 
 def story_of(
-    words: Words, payment: Payment, lines: list[dict[str, Any]], deliveries: list[WebhookEvent], names: dict[str, str],
+    words: Words,
+    payment: Payment,
+    lines: list[dict[str, Any]],
+    deliveries: list[WebhookEvent],
+    names: dict[str, str],
     people: dict[str, str],
-) -> list[Step]:  # fmt: skip
+) -> list[Step]:
     """All entries, oldest first."""
     steps = [_line(words, payment, line, names, people) for line in reversed(lines)]
     steps += [_delivery(words, event, names) for event in deliveries]
@@ -120,9 +134,13 @@ TELLING = (
 
 # Text groups that contain the name of such a detail's value.
 GROUPS = {
-    "environment": ("environment",), "role": ("role",), "status": ("catalog_status", "practice_state", "link_status"),
-    "state": ("practice_state", "link_status", "attempt"), "kind": ("case", "key_kind"), "fields": ("field",),
-}  # fmt: skip
+    "environment": ("environment",),
+    "role": ("role",),
+    "status": ("catalog_status", "practice_state", "link_status"),
+    "state": ("practice_state", "link_status", "attempt"),
+    "kind": ("case", "key_kind"),
+    "fields": ("field",),
+}
 
 
 def _worded(words: Words, name: str, value: Any, names: Mapping[str, str]) -> str:

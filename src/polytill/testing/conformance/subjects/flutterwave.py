@@ -15,18 +15,29 @@ from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixt
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
-        Environment.sandbox, "https://api.flutterwave.com/v3", f"FLWPUBK_TEST-{letter * 32}-X",
-        Secret(f"FLWSECK_TEST-{letter * 32}-X"), webhook_secrets=(Secret(f"word-of-{letter * 12}"),),
-    )  # fmt: skip
+        Environment.sandbox,
+        "https://api.flutterwave.com/v3",
+        f"FLWPUBK_TEST-{letter * 32}-X",
+        Secret(f"FLWSECK_TEST-{letter * 32}-X"),
+        webhook_secrets=(Secret(f"word-of-{letter * 12}"),),
+    )
 
 
 def _transaction(status: str, **more: Any) -> dict[str, Any]:
     return {
-        "id": "<transaction>", "tx_ref": "<reference>", "flw_ref": "FLW-1", "amount": "<amount>",
-        "currency": "<Currency>", "charged_amount": "<amount>", "app_fee": Decimal("1.4"), "status": status,
-        "processor_response": "Approved", "card": {"token": "flw-t1nf-secret", "last_4digits": "4081"},
-        "created_at": "2026-11-22T10:00:00.000Z", **more,
-    }  # fmt: skip
+        "id": "<transaction>",
+        "tx_ref": "<reference>",
+        "flw_ref": "FLW-1",
+        "amount": "<amount>",
+        "currency": "<Currency>",
+        "charged_amount": "<amount>",
+        "app_fee": Decimal("1.4"),
+        "status": status,
+        "processor_response": "Approved",
+        "card": {"token": "flw-t1nf-secret", "last_4digits": "4081"},
+        "created_at": "2026-11-22T10:00:00.000Z",
+        **more,
+    }
 
 
 def _ok(data: Any) -> dict[str, Any]:
@@ -36,16 +47,25 @@ def _ok(data: Any) -> dict[str, Any]:
 CHARGE = "FLW-MOCK-0a1b2c3d"
 KEPT = {"token": "<token>", "last_4digits": "2950", "type": "MASTERCARD", "expiry": "09/32"}
 REFUND = {
-    "id": "<refund id>", "tx_id": "<transaction>", "amount_refunded": "<amount>", "status": "completed",
+    "id": "<refund id>",
+    "tx_id": "<transaction>",
+    "amount_refunded": "<amount>",
+    "status": "completed",
     "comments": "polytill refund <refund>",
-}  # fmt: skip
+}
 NOT_FOUND = Sample({"status": "error", "message": "No transaction was found for this id", "data": None}, 400)
 KEY_REFUSED = Sample({"status": "error", "message": "Invalid authorization key", "data": None}, 401)
 
 CHARGEBACK = {
-    "id": 1390, "amount": "<amount>", "flw_ref": "URF_1600800139900_3999635", "status": "initiated", "stage": "new",
-    "transaction_id": "<transaction>", "tx_ref": "<reference>", "due_date": "2026-09-23T15:59:59.000Z",
-}  # fmt: skip
+    "id": 1390,
+    "amount": "<amount>",
+    "flw_ref": "URF_1600800139900_3999635",
+    "status": "initiated",
+    "stage": "new",
+    "transaction_id": "<transaction>",
+    "tx_ref": "<reference>",
+    "due_date": "2026-09-23T15:59:59.000Z",
+}
 
 FLUTTERWAVE = ProviderFixture(
     handler=FlutterwaveProvider,
@@ -79,10 +99,7 @@ FLUTTERWAVE = ProviderFixture(
         "missing": (NOT_FOUND,),
         "keys_good": (Sample(_ok([{"currency": "NGN", "available_balance": 1}])),),
         "keys_bad": (KEY_REFUSED,),
-        "refunded": (
-            Sample(_ok(_transaction("successful")), to="/verify"),
-            Sample(_ok(REFUND), to="/refund"),
-        ),
+        "refunded": (Sample(_ok(_transaction("successful")), to="/verify"), Sample(_ok(REFUND), to="/refund")),
         "refund_missing": (
             Sample(_ok(_transaction("successful")), to="/verify"),
             Sample(

@@ -15,16 +15,24 @@ from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixt
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
-        Environment.sandbox, "https://developersandbox-api.flutterwave.com", f"client{letter}" * 5,
-        Secret(f"secret{letter}" * 5), webhook_secrets=(Secret(f"hash-of-{letter * 12}"),),
-    )  # fmt: skip
+        Environment.sandbox,
+        "https://developersandbox-api.flutterwave.com",
+        f"client{letter}" * 5,
+        Secret(f"secret{letter}" * 5),
+        webhook_secrets=(Secret(f"hash-of-{letter * 12}"),),
+    )
 
 
 def _charge(status: str, **more: Any) -> dict[str, Any]:
     return {
-        "id": "<transaction>", "amount": "<amount>", "currency": "<Currency>", "reference": "<reference>",
-        "status": status, "processor_response": {"type": "approved", "code": "00"}, **more,
-    }  # fmt: skip
+        "id": "<transaction>",
+        "amount": "<amount>",
+        "currency": "<Currency>",
+        "reference": "<reference>",
+        "status": status,
+        "processor_response": {"type": "approved", "code": "00"},
+        **more,
+    }
 
 
 def _ok(data: Any) -> dict[str, Any]:
@@ -34,9 +42,12 @@ def _ok(data: Any) -> dict[str, Any]:
 NOTE = {"type": "payment_instruction", "payment_instruction": {"note": "Transfer to 0123456789, Test Bank"}}
 TOKEN = {"access_token": "eyJhbGciOi.a-token", "expires_in": 600, "token_type": "Bearer"}
 REFUND = {
-    "id": "<refund id>", "charge_id": "<transaction>", "amount_refunded": "<amount>", "status": "completed",
+    "id": "<refund id>",
+    "charge_id": "<transaction>",
+    "amount_refunded": "<amount>",
+    "status": "completed",
     "meta": {"polytill_refund": "<refund>"},
-}  # fmt: skip
+}
 
 
 def _failed(status: int, code: str, message: str) -> Sample:
@@ -66,7 +77,9 @@ FLUTTERWAVE_V4 = ProviderFixture(
         "identified": (
             Sample(
                 {
-                    "id": "<transaction>", "order_id": "ord_1", "processor_response": {"reference": "NIP-1"},
+                    "id": "<transaction>",
+                    "order_id": "ord_1",
+                    "processor_response": {"reference": "NIP-1"},
                     "payment_method": {"type": "card", "card": {"last4": "4081"}},
                 }
             ),
@@ -77,9 +90,7 @@ FLUTTERWAVE_V4 = ProviderFixture(
         "declined": (
             Sample(_ok(_charge("failed", processor_response={"type": "insufficient_funds"})), to="/charges/"),
         ),
-        "declined_newly": (
-            Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),
-        ),
+        "declined_newly": (Sample(_ok(_charge("failed", processor_response={"type": "levitation"})), to="/charges/"),),
         "pending": (Sample(_ok(_charge("pending", next_action={"type": "requires_requery"})), to="/charges/"),),
         "strange": (Sample(_ok(_charge("levitating")), to="/charges/"),),
         "missing": (_failed(404, "10404", "Charge not found"),),
@@ -97,4 +108,4 @@ FLUTTERWAVE_V4 = ProviderFixture(
     signature=Signature("flutterwave-signature", encoding="base64"),
     transaction_id="chg_9Xk2LmQ7aB",
     refund_id="rfd_01",
-)  # fmt: skip
+)

@@ -14,25 +14,34 @@ from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixt
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
-        Environment.sandbox, "https://sandbox.safaricom.co.ke", letter * 32, Secret(f"secret{letter}" * 5),
+        Environment.sandbox,
+        "https://sandbox.safaricom.co.ke",
+        letter * 32,
+        Secret(f"secret{letter}" * 5),
         config={"shortCode": "174379", "passkey": Secret(f"passkey{letter}" * 5)},
         webhook_url="https://till.example/hooks/token",
-    )  # fmt: skip
+    )
 
 
 def _queried(code: str, text: str) -> dict[str, Any]:
     return {
-        "ResponseCode": "0", "ResponseDescription": "The service request has been accepted successsfully",
-        "MerchantRequestID": "22205-34066-1", "CheckoutRequestID": "<transaction>", "ResultCode": code,
+        "ResponseCode": "0",
+        "ResponseDescription": "The service request has been accepted successsfully",
+        "MerchantRequestID": "22205-34066-1",
+        "CheckoutRequestID": "<transaction>",
+        "ResultCode": code,
         "ResultDesc": text,
-    }  # fmt: skip
+    }
 
 
 def _called_back(code: int, text: str, **more: Any) -> dict[str, Any]:
     call = {
-        "MerchantRequestID": "29115-34620561-1", "CheckoutRequestID": "<transaction>", "ResultCode": code,
-        "ResultDesc": text, **more,
-    }  # fmt: skip
+        "MerchantRequestID": "29115-34620561-1",
+        "CheckoutRequestID": "<transaction>",
+        "ResultCode": code,
+        "ResultDesc": text,
+        **more,
+    }
     return {"Body": {"stkCallback": call}}
 
 
@@ -49,10 +58,7 @@ PAID = {
 MPESA = ProviderFixture(
     handler=MpesaProvider,
     accounts=(_account("a"), _account("b")),
-    examples=(
-        Example(Money(150_000, "KES"), "1500", 1500),
-        Example(Money(7_500, "KES"), "75", "75.00"),
-    ),
+    examples=(Example(Money(150_000, "KES"), "1500", 1500), Example(Money(7_500, "KES"), "75", "75.00")),
     too_fine=Money(7_550, "KES"),
     amount_field="Amount",
     token_at="/oauth/v1/generate",  # noqa: S106
@@ -61,7 +67,9 @@ MPESA = ProviderFixture(
         "created": (
             Sample(
                 {
-                    "MerchantRequestID": "29115-34620561-1", "CheckoutRequestID": "<transaction>", "ResponseCode": "0",
+                    "MerchantRequestID": "29115-34620561-1",
+                    "CheckoutRequestID": "<transaction>",
+                    "ResponseCode": "0",
                     "ResponseDescription": "Success. Request accepted for processing",
                     "CustomerMessage": "Success. Request accepted for processing",
                 },
@@ -73,7 +81,8 @@ MPESA = ProviderFixture(
         "pending": (
             Sample(
                 {
-                    "requestId": "ws-1", "errorCode": "500.001.1001",
+                    "requestId": "ws-1",
+                    "errorCode": "500.001.1001",
                     "errorMessage": "The transaction is being processed",
                 },
                 500,
@@ -112,4 +121,4 @@ MPESA = ProviderFixture(
     },
     signature=None,
     transaction_id="ws_CO_191220191020363925",
-)  # fmt: skip
+)

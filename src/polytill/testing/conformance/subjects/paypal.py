@@ -54,9 +54,12 @@ class ByCertificate(Signature):
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
-        Environment.sandbox, "https://api-m.sandbox.paypal.com", f"client{letter}" * 5, Secret(f"secret{letter}" * 5),
+        Environment.sandbox,
+        "https://api-m.sandbox.paypal.com",
+        f"client{letter}" * 5,
+        Secret(f"secret{letter}" * 5),
         webhook_secrets=(Secret(f"8PT597110X687430LKGE{letter.upper()}"),),
-    )  # fmt: skip
+    )
 
 
 MONEY = {"currency_code": "<Currency>", "value": "<amount>"}
@@ -64,7 +67,9 @@ MONEY = {"currency_code": "<Currency>", "value": "<amount>"}
 
 def _order(status: str, **payments: Any) -> dict[str, Any]:
     return {
-        "id": "<transaction>", "status": status, "intent": "CAPTURE",
+        "id": "<transaction>",
+        "status": status,
+        "intent": "CAPTURE",
         "purchase_units": [
             {"reference_id": "<reference>", "custom_id": "<reference>", "amount": MONEY, "payments": payments}
         ],
@@ -72,7 +77,7 @@ def _order(status: str, **payments: Any) -> dict[str, Any]:
             {"href": "https://api-m.sandbox.paypal.com/v2/checkout/orders/<transaction>", "rel": "self"},
             {"href": "https://www.sandbox.paypal.com/checkoutnow?token=<transaction>", "rel": "payer-action"},
         ],
-    }  # fmt: skip
+    }
 
 
 def _capture(status: str, **more: Any) -> dict[str, Any]:
@@ -93,10 +98,13 @@ TOKEN = {"access_token": "A21AAF-a-token", "token_type": "Bearer", "expires_in":
 ORDER = {"supplementary_data": {"related_ids": {"order_id": "<transaction>"}}}
 
 DISPUTE = {
-    "dispute_id": "PP-D-27803", "status": "WAITING_FOR_SELLER_RESPONSE", "reason": "UNAUTHORISED",
-    "dispute_life_cycle_stage": "CHARGEBACK", "dispute_amount": MONEY,
+    "dispute_id": "PP-D-27803",
+    "status": "WAITING_FOR_SELLER_RESPONSE",
+    "reason": "UNAUTHORISED",
+    "dispute_life_cycle_stage": "CHARGEBACK",
+    "dispute_amount": MONEY,
     "disputed_transactions": [{"seller_transaction_id": "3C679366HH908993F", "custom": "<reference>"}],
-}  # fmt: skip
+}
 
 PAYPAL = ProviderFixture(
     handler=PayPalProvider,

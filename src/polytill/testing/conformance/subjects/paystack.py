@@ -21,10 +21,18 @@ def _account(letter: str) -> ProviderConfig:
 
 def _transaction(status: str, **more: Any) -> dict[str, Any]:
     return {
-        "id": "<transaction>", "domain": "test", "status": status, "reference": "<reference>", "amount": "<amount>",
-        "currency": "<Currency>", "fees": 100, "metadata": {"payment_id": "p-1"}, "gateway_response": "Approved",
-        "authorization": {"authorization_code": "AUTH_x", "last4": "4081", "reusable": True}, **more,
-    }  # fmt: skip
+        "id": "<transaction>",
+        "domain": "test",
+        "status": status,
+        "reference": "<reference>",
+        "amount": "<amount>",
+        "currency": "<Currency>",
+        "fees": 100,
+        "metadata": {"payment_id": "p-1"},
+        "gateway_response": "Approved",
+        "authorization": {"authorization_code": "AUTH_x", "last4": "4081", "reusable": True},
+        **more,
+    }
 
 
 def _ok(data: Any) -> dict[str, Any]:
@@ -32,13 +40,24 @@ def _ok(data: Any) -> dict[str, Any]:
 
 
 KEPT = {
-    "authorization_code": "<token>", "reusable": True, "channel": "card", "brand": "visa", "last4": "4081",
-    "exp_month": "12", "exp_year": "2030", "signature": "SIG_x",
-}  # fmt: skip
+    "authorization_code": "<token>",
+    "reusable": True,
+    "channel": "card",
+    "brand": "visa",
+    "last4": "4081",
+    "exp_month": "12",
+    "exp_year": "2030",
+    "signature": "SIG_x",
+}
 REFUND = {
-    "id": "<refund id>", "domain": "test", "status": "pending", "amount": "<amount>", "currency": "<Currency>",
-    "transaction": {"id": "<transaction>", "reference": "<reference>"}, "merchant_note": "polytill refund <refund>",
-}  # fmt: skip
+    "id": "<refund id>",
+    "domain": "test",
+    "status": "pending",
+    "amount": "<amount>",
+    "currency": "<Currency>",
+    "transaction": {"id": "<transaction>", "reference": "<reference>"},
+    "merchant_note": "polytill refund <refund>",
+}
 KEY_REFUSED = Sample({"status": False, "message": "Invalid key", "code": "invalid_Key"}, 401)
 
 PAYSTACK = ProviderFixture(
@@ -72,12 +91,7 @@ PAYSTACK = ProviderFixture(
         "strange": (Sample(_ok(_transaction("levitating"))),),
         "missing": (
             Sample(
-                {
-                    "status": False,
-                    "message": "Transaction reference not found.",
-                    "code": "transaction_not_found",
-                },
-                404,
+                {"status": False, "message": "Transaction reference not found.", "code": "transaction_not_found"}, 404
             ),
         ),
         "keys_good": (Sample(_ok([{"currency": "NGN", "balance": 1}])),),
@@ -100,11 +114,7 @@ PAYSTACK = ProviderFixture(
                             "status": "pending",
                             "currency": "<Currency>",
                             "refund_amount": None,
-                            "transaction": {
-                                "id": "<transaction>",
-                                "reference": "<reference>",
-                                "amount": "<amount>",
-                            },
+                            "transaction": {"id": "<transaction>", "reference": "<reference>", "amount": "<amount>"},
                         }
                     ]
                 )

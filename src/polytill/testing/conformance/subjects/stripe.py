@@ -14,18 +14,28 @@ from polytill.testing.conformance.fixture import Delivery, Example, ProviderFixt
 
 def _account(letter: str) -> ProviderConfig:
     return ProviderConfig(
-        Environment.sandbox, "https://api.stripe.com", f"pk_test_{letter * 24}", Secret(f"sk_test_{letter * 24}"),
+        Environment.sandbox,
+        "https://api.stripe.com",
+        f"pk_test_{letter * 24}",
+        Secret(f"sk_test_{letter * 24}"),
         webhook_secrets=(Secret(f"whsec_{letter * 32}"),),
-    )  # fmt: skip
+    )
 
 
 def _intent(status: str, **more: Any) -> dict[str, Any]:
     return {
-        "id": "<transaction>", "object": "payment_intent", "amount": "<amount>", "currency": "<currency>",
-        "status": status, "livemode": False, "client_secret": "pi_1_secret_of_the_payer",
-        "metadata": {"polytill_payment": "p-1", "polytill_attempt": "<reference>"}, "last_payment_error": None,
-        "latest_charge": {"id": "ch_1", "balance_transaction": {"fee": 59, "currency": "usd"}}, **more,
-    }  # fmt: skip
+        "id": "<transaction>",
+        "object": "payment_intent",
+        "amount": "<amount>",
+        "currency": "<currency>",
+        "status": status,
+        "livemode": False,
+        "client_secret": "pi_1_secret_of_the_payer",
+        "metadata": {"polytill_payment": "p-1", "polytill_attempt": "<reference>"},
+        "last_payment_error": None,
+        "latest_charge": {"id": "ch_1", "balance_transaction": {"fee": 59, "currency": "usd"}},
+        **more,
+    }
 
 
 def _list(*items: Any) -> Sample:
@@ -36,17 +46,29 @@ DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "insuf
 NEW_DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "levitation", "message": "No."}
 CARD = {"brand": "visa", "last4": "4242", "exp_month": 8, "exp_year": 2031, "fingerprint": "fp_1"}
 KEPT = {
-    "customer": "cus_1", "payment_method": "<token>", "setup_future_usage": "off_session",
+    "customer": "cus_1",
+    "payment_method": "<token>",
+    "setup_future_usage": "off_session",
     "latest_charge": {"id": "ch_1", "payment_method_details": {"type": "card", "card": CARD}},
-}  # fmt: skip
+}
 REFUND = {
-    "id": "<refund id>", "object": "refund", "amount": "<amount>", "currency": "<currency>", "status": "succeeded",
-    "payment_intent": "<transaction>", "metadata": {"polytill_refund": "<refund>"},
-}  # fmt: skip
+    "id": "<refund id>",
+    "object": "refund",
+    "amount": "<amount>",
+    "currency": "<currency>",
+    "status": "succeeded",
+    "payment_intent": "<transaction>",
+    "metadata": {"polytill_refund": "<refund>"},
+}
 DISPUTE = {
-    "id": "dp_1", "object": "dispute", "amount": "<amount>", "currency": "<currency>", "status": "needs_response",
-    "charge": "ch_1", "payment_intent": "<transaction>",
-}  # fmt: skip
+    "id": "dp_1",
+    "object": "dispute",
+    "amount": "<amount>",
+    "currency": "<currency>",
+    "status": "needs_response",
+    "charge": "ch_1",
+    "payment_intent": "<transaction>",
+}
 BALANCE = {"object": "balance", "livemode": False, "available": [{"amount": "<amount>", "currency": "<currency>"}]}
 
 

@@ -33,16 +33,10 @@ def upgrade() -> None:
         sa.Column("sealed_url", sa.Text(), nullable=False),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clusters")),
         sa.UniqueConstraint("name", name=op.f("uq_clusters_name")),
@@ -68,11 +62,7 @@ def upgrade() -> None:
         sa.Column("api_base_url", sa.Text(), nullable=True),
         sa.Column("sandbox_api_base_url", sa.Text(), nullable=True),
         sa.Column("supported_currencies", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
-        sa.Column(
-            "supported_payment_methods",
-            sa.JSON().with_variant(postgresql.JSONB(), "postgresql"),
-            nullable=True,
-        ),
+        sa.Column("supported_payment_methods", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("supported_features", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("requires_public_key", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("requires_secret_key", sa.Boolean(), server_default=sa.true(), nullable=False),
@@ -84,21 +74,14 @@ def upgrade() -> None:
         sa.Column("integration_type", sa.Text(), server_default="built_in", nullable=False),
         sa.Column("handler_module", sa.Text(), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column("created_by", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "integration_type IN ('built_in', 'plugin', 'custom')",
-            name=op.f("ck_payment_providers_integration_type"),
+            "integration_type IN ('built_in', 'plugin', 'custom')", name=op.f("ck_payment_providers_integration_type")
         ),
         sa.CheckConstraint(
             "status IN ('active', 'inactive', 'deprecated', 'beta')", name=op.f("ck_payment_providers_status")
@@ -115,16 +98,10 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.CheckConstraint("role IN ('admin', 'viewer')", name=op.f("ck_users_role")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
@@ -141,16 +118,10 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("wrapped_data_key", sa.Text(), server_default="", nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.CheckConstraint("state IN ('provisioning', 'active', 'suspended')", name=op.f("ck_practices_state")),
         sa.ForeignKeyConstraint(
@@ -171,24 +142,17 @@ def upgrade() -> None:
         sa.Column("max_amount", sa.BigInteger(), nullable=True),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.CheckConstraint(
             "transaction_fee_fixed >= 0 AND min_amount >= 0 AND max_amount >= 0",
             name=op.f("ck_provider_currency_support_amounts"),
         ),
         sa.CheckConstraint(
-            "transaction_fee_percent BETWEEN 0 AND 1000000",
-            name=op.f("ck_provider_currency_support_fee_percent"),
+            "transaction_fee_percent BETWEEN 0 AND 1000000", name=op.f("ck_provider_currency_support_fee_percent")
         ),
         sa.ForeignKeyConstraint(
             ["provider_id"], ["payment_providers.id"], name=op.f("fk_provider_currency_support_provider_id")
@@ -206,10 +170,7 @@ def upgrade() -> None:
         sa.Column("last4", sa.Text(), nullable=False),
         sa.Column("scopes", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(kind = 'owner') = (practice_id IS NULL)", name=op.f("ck_api_keys_practice_bound")),

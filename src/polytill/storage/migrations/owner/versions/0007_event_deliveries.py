@@ -26,8 +26,11 @@ def upgrade() -> None:
     practice = sa.Column("practice_id", sa.Integer(), server_default=sa.text("0"), nullable=False)
     op.add_column("event_deliveries", practice)
     for name, kind in (
-        ("given_up_at", _Moment), ("resolved_at", _Moment), ("claimed_by", sa.Text()), ("claimed_until", _Moment),
-    ):  # fmt: skip
+        ("given_up_at", _Moment),
+        ("resolved_at", _Moment),
+        ("claimed_by", sa.Text()),
+        ("claimed_until", _Moment),
+    ):
         op.add_column("event_deliveries", sa.Column(name, kind, nullable=True))
     op.execute(
         "UPDATE event_deliveries SET practice_id = (SELECT f.practice_id FROM event_feed f WHERE f.id = feed_id)"
@@ -37,6 +40,9 @@ def upgrade() -> None:
     pending = sa.text("state = 'pending'")
     for columns in (("practice_id", "next_try_at"), ("payment_id", "feed_id")):
         op.create_index(
-            f"ix_event_deliveries_pending_{'_'.join(columns)}", "event_deliveries", list(columns),
-            postgresql_where=pending, sqlite_where=pending,
-        )  # fmt: skip
+            f"ix_event_deliveries_pending_{'_'.join(columns)}",
+            "event_deliveries",
+            list(columns),
+            postgresql_where=pending,
+            sqlite_where=pending,
+        )

@@ -40,10 +40,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("practice_id", sa.Integer(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.CheckConstraint("id = 1", name=op.f("ck_identity_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
@@ -57,16 +54,10 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.CheckConstraint("role IN ('admin', 'viewer')", name=op.f("ck_users_role")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
@@ -78,16 +69,10 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("default_currency_id", sa.Integer(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.ForeignKeyConstraint(
             ["default_currency_id"], ["currencies.id"], name=op.f("fk_practices_default_currency_id")
@@ -167,10 +152,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("practice_id", "idempotency_key", name=op.f("uq_payments_practice_id_idempotency_key")),
     )
     op.create_index(
-        op.f("ix_payments_environment_created_at_id"),
-        "payments",
-        ["environment", "created_at", "id"],
-        unique=False,
+        op.f("ix_payments_environment_created_at_id"), "payments", ["environment", "created_at", "id"], unique=False
     )
     op.create_index(op.f("ix_payments_status_expires_at"), "payments", ["status", "expires_at"], unique=False)
     op.create_table(
@@ -192,16 +174,10 @@ def upgrade() -> None:
         sa.Column("last_tested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column("credential_version", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("hook_token", sa.Text(), nullable=False),
@@ -336,10 +312,7 @@ def upgrade() -> None:
         sa.Column("webhook_secret", sa.Text(), nullable=True),
         sa.Column("config", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("CURRENT_TIMESTAMP"),
-            nullable=False,
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False
         ),
         sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
@@ -380,10 +353,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["practice_id"], ["practices.id"], name=op.f("fk_webhook_events_practice_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_events")),
         sa.UniqueConstraint(
-            "config_id",
-            "environment",
-            "dedupe_key",
-            name=op.f("uq_webhook_events_config_id_environment_dedupe_key"),
+            "config_id", "environment", "dedupe_key", name=op.f("uq_webhook_events_config_id_environment_dedupe_key")
         ),
     )
     op.create_index(op.f("ix_webhook_events_payment_id"), "webhook_events", ["payment_id"], unique=False)

@@ -22,8 +22,10 @@ def upgrade() -> None:
         " WHERE substr(account, 1, 9) <> 'provider:'"
     )
     op.create_index(
-        "ix_ledger_lines_sums", "ledger_lines",
+        "ix_ledger_lines_sums",
+        "ledger_lines",
         ["environment", "currency", "account", "fact", "provider_code", "method", "created_at", "amount"],
-        sqlite_where=sa.text("provider_code <> ''"), postgresql_where=sa.text("provider_code <> ''"),
-    )  # fmt: skip
+        sqlite_where=sa.text("provider_code <> ''"),
+        postgresql_where=sa.text("provider_code <> ''"),
+    )
     op.create_index("ix_payments_counts", "payments", ["environment", "currency", "status", "created_at"])

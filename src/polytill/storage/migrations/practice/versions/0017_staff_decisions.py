@@ -45,8 +45,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_decisions")),
         sa.UniqueConstraint("decided_on", "subject", name=op.f("uq_staff_decisions_decided_on_subject")),
         sa.UniqueConstraint(
-            "config_id", "environment", "transaction_key",
+            "config_id",
+            "environment",
+            "transaction_key",
             name=op.f("uq_staff_decisions_config_id_environment_transaction_key"),
         ),
-    )  # fmt: skip
+    )
     op.create_index(op.f("ix_staff_decisions_attempt_id"), "staff_decisions", ["attempt_id"])

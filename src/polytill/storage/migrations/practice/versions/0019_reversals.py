@@ -53,9 +53,10 @@ def _end_cases(dialect: str) -> None:
         )
     )
     inquiry = _OPEN_OF.format(
-        kind="dispute_open", dispute=_ITS_DISPUTE.format(suffix="\\:open"),
+        kind="dispute_open",
+        dispute=_ITS_DISPUTE.format(suffix="\\:open"),
         holds="d.state = 'open' AND d.kind = 'inquiry'",
-    )  # fmt: skip
+    )
     # A subject ends with ':open', 5 characters.
     named = "SUBSTR(subject, 1, LENGTH(subject) - 5) || '\\:inquiry'"
     op.execute(

@@ -14,9 +14,11 @@ from benchmarks.ground import Ground
 from benchmarks.load import drive, payments
 from benchmarks.processes import Program
 from polytill.app import Polytill
+from polytill.storage import attempts
 from polytill.storage import payments as payment_rows
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.sqlite import SqliteEngine, _bind
 
 AT_ONCE = 5_000
@@ -56,7 +58,7 @@ async def one_payment(till: Polytill, program: Program, ground: Ground) -> tuple
     [row] = await db.fetch("SELECT id FROM payments")
     payment = await payment_rows.by_id(db, row["id"])
     assert payment is not None
-    [attempt] = await payment_rows.attempts_of(db, payment.id)
+    [attempt] = await attempts.of_payment(db, payment.id)
     return db, payment, attempt
 
 

@@ -19,7 +19,7 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin import catalog, credentials, provider_configs
 from polytill.settings import Settings
 from polytill.storage.provider_configs import Configuration
 
@@ -111,8 +111,8 @@ async def prepare(folder: Path, postgres_url: str | None, provider_port: int, pr
 
 
 async def _configure(till: Polytill, practice_id: int) -> Configuration:
-    paystack = provider_configs.Keys("pk_test_0123456789abcdef", Secret(SECRET_KEY))
-    flutterwave = provider_configs.Keys(
+    paystack = credentials.Keys("pk_test_0123456789abcdef", Secret(SECRET_KEY))
+    flutterwave = credentials.Keys(
         "FLWPUBK_TEST-0123456789abcdef-X", Secret("FLWSECK_TEST-0123456789abcdef-X"), Secret("flw-secret-hash-1")
     )
     more = {"environment": Environment.sandbox, "is_enabled": True, "supported_currencies": ["NGN"]}

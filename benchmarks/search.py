@@ -21,10 +21,11 @@ from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.identifiers import IdentifierKind
 from polytill.flows.admin.indexing import close_blocks
-from polytill.storage import payment_identifiers, payment_search
+from polytill.storage import attempts, payment_identifiers, payment_search
 from polytill.storage import payments as payment_rows
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 
 FIRST = "Amara Chidi Ngọzi Wanjiku Kamau Otieno Mary John Fatima Musa Élodie Pierre Grace Peter".split()  # noqa: SIM905
 LAST = "Okafor Mwangi Njoroge Odhiambo Adébáyò Smith Nguyễn Balogun Eze Mensah Owusu Ọlábísí".split()  # noqa: SIM905
@@ -116,7 +117,7 @@ async def _insert(ground: Ground, db: PracticeDb, model: Payment, attempt: Attem
     for number in numbers:
         payment, own = _like(model, attempt, number)
         payment_rows.insert(rows, payment)
-        payment_rows.insert_attempt(rows, own)
+        attempts.insert(rows, own)
         payment_search.insert(rows, payment_search.row_of(payment))
         called = {
             IdentifierKind.transaction: (f"tx{number:010d}",),

@@ -20,11 +20,12 @@ from benchmarks.results import Aim, Result
 from polytill.app import Polytill
 from polytill.domain.localities import starts_of, zone_of
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
-from polytill.storage import ledger, overview
+from polytill.storage import attempts, ledger, overview
 from polytill.storage import payments as payment_rows
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.ledger import Entry
-from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.payments import Change, Payment
 from polytill.web.console.overview import read_month
 
 FIRST = date(2026, 9, 1)
@@ -150,7 +151,7 @@ def _payment(rows: Rows, model: Payment, attempt: Attempt, chance: random.Random
     )
     payment_rows.insert(rows, payment)
     state = AttemptState.succeeded if is_paid else AttemptState.declined
-    payment_rows.insert_attempt(
+    attempts.insert(
         rows,
         replace(
             attempt,

@@ -35,7 +35,7 @@ from polytill.domain.clock import World
 from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin import catalog, credentials, provider_configs
 from polytill.flows.provider_calls import hook_url
 from polytill.settings import Settings
 from polytill.simulator.app import start
@@ -252,7 +252,7 @@ async def _practice(till: Polytill, made: House, code: str) -> None:
     entry, key = await till.create_practice(f"Practice with {code}", "NGN")
     given = TEST_KEYS[code]
     account, signed_with = given["secretKey"], given.get("webhookSecret", given["secretKey"])
-    keys = provider_configs.Keys(
+    keys = credentials.Keys(
         given["publicKey"], Secret(account), Secret(signed_with) if "webhookSecret" in given else None
     )
     wish = provider_configs.Wish(

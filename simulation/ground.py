@@ -20,8 +20,9 @@ from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
+from polytill.flows.admin.credentials import Keys
 from polytill.flows.admin.practices import create_practice
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.context import Desk
 from polytill.providers.http import Http
 from polytill.providers.registry import Registry

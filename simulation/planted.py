@@ -11,18 +11,20 @@ from polytill.domain.ids import new_id
 from polytill.domain.states import ATTEMPT_NEXT, REFUND_NEXT, AttemptState, PaymentStatus, RefundState
 from polytill.flows import provider_calls
 from polytill.flows.payments import create as create_payments
+from polytill.flows.payments import decide as payments_decide
 from polytill.flows.payments import settle
 from polytill.flows.reconciliation import payments as compare_payments
 from polytill.flows.recovery import lookup
 from polytill.flows.refunds import create as create_refunds
 from polytill.flows.refunds import settle as settle_refunds
+from polytill.flows.refunds import write as refunds_write
 from polytill.flows.webhooks import receive
 from polytill.flows.webhooks import refunds as webhook_refunds
 from polytill.providers.contract import PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.paystack.handler import PaystackProvider
 from polytill.providers.stripe.handler import StripeProvider
-from polytill.storage import ledger, payments, refunds, webhook_events
+from polytill.storage import attempts, ledger, payments, refunds, webhook_events
 from polytill.storage.databases import PracticeDb
 from polytill.storage.units import Unit
 from simulation import planted_at_edges, planted_at_providers, planted_by_staff
@@ -66,7 +68,7 @@ def attempt_written_after_the_call() -> list[Swap]:
             db = await desk.opening.practice(practice_id)
             known = await payments.by_key(db, request.idempotency_key)
             assert known is not None
-            return create_payments.Taken(known, await payments.attempts_of(db, known.id), replayed=True)
+            return create_payments.Taken(known, await attempts.of_payment(db, known.id), replayed=True)
 
     return [
         (PracticeDb, "commit", keep_back),
@@ -105,7 +107,7 @@ def failed_without_proof() -> list[Swap]:
 @bug
 def failover_while_a_link_lives() -> list[Swap]:
     """The next provider is called although the customer can still pay at the first."""
-    may, decide = create_payments._may_fail_over, settle.decide
+    may, decide = create_payments._may_fail_over, payments_decide.decide
 
     def goes_on(payment: Any, attempt: Any, outcome: Outcome, successor: Any = None) -> Any:
         verdict = decide(payment, attempt, outcome, successor)
@@ -173,7 +175,7 @@ def early_not_found_believed() -> list[Swap]:
 @bug
 def refund_failure_not_given_back() -> list[Swap]:
     """A refund that fails after its success stays a success."""
-    decide = settle_refunds.decide_refund
+    decide = refunds_write.decide_refund
 
     def final(held: Any, outcome: Outcome) -> Any:
         return None if held.state is RefundState.succeeded else decide(held, outcome)
@@ -213,11 +215,11 @@ def other_amount_booked() -> list[Swap]:
 @bug
 def second_success_dropped() -> list[Swap]:
     """The customer paid twice, and nobody learns of it."""
-    succeeded = settle._succeeded
+    succeeded = payments_decide._succeeded
 
     def only_first(payment: Any, attempt: Any, outcome: Any) -> Any:
         verdict = succeeded(payment, attempt, outcome)
-        return settle.Verdict() if any(case.kind == "excess" for case in verdict.cases) else verdict
+        return payments_decide.Verdict() if any(case.kind == "excess" for case in verdict.cases) else verdict
 
     return [(settle, "_succeeded", only_first)]
 
@@ -225,11 +227,11 @@ def second_success_dropped() -> list[Swap]:
 @bug
 def late_success_ignored() -> list[Swap]:
     """A canceled payment stays canceled, even if it was paid."""
-    decide = settle.decide
+    decide = payments_decide.decide
 
     def final(payment: Any, attempt: Any, outcome: Outcome, *rest: Any) -> Any:
         if payment.status is PaymentStatus.canceled and isinstance(outcome, Succeeded):
-            return settle.Verdict()
+            return payments_decide.Verdict()
         return decide(payment, attempt, outcome, *rest)
 
     return [(settle, "decide", final)]
@@ -249,7 +251,7 @@ def no_compare_and_set() -> list[Swap]:
 
     return [
         (payments, "change", blind(payments.change, " AND status = $2")),
-        (payments, "change_attempt", blind(payments.change_attempt, " AND state = $2")),
+        (payments, "change_attempt", blind(attempts.change, " AND state = $2")),
     ]
 
 
@@ -369,12 +371,12 @@ def provider_key_for_every_call() -> list[Swap]:
 @bug
 def crash_loses_the_attempt() -> list[Swap]:
     """An attempt whose process crashed during its call is never looked up."""
-    overdue = payments.attempts_overdue
+    overdue = attempts.overdue
 
     async def without_sent(*args: Any) -> list[Any]:
         return [attempt for attempt in await overdue(*args) if attempt.state is not AttemptState.sent]
 
-    return [(payments, "attempts_overdue", without_sent), (lookup, "_worth_asking", _not_sent(lookup._worth_asking))]
+    return [(attempts, "overdue", without_sent), (lookup, "_worth_asking", _not_sent(lookup._worth_asking))]
 
 
 def _not_sent(worth: Any) -> Any:

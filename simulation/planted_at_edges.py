@@ -7,6 +7,7 @@ from typing import Any
 
 from polytill.domain.errors import InvalidAmount
 from polytill.domain.states import DisputeKind, DisputeState
+from polytill.flows.payments import decide as payments_decide
 from polytill.flows.payments import returned_amounts, settle
 from polytill.flows.recovery import checkout
 from polytill.flows.refunds import create as create_refunds
@@ -105,7 +106,7 @@ def over_return_unseen() -> list[Swap]:
 @bug_at_edges
 def new_result_code_stays_unknown() -> list[Swap]:
     """A final decline with a new code leaves the attempt open."""
-    decide = settle.decide
+    decide = payments_decide.decide
 
     def only_known(payment: Any, attempt: Any, outcome: Outcome, *rest: Any) -> Any:
         if isinstance(outcome, Declined) and "next" in f"{outcome.code} {outcome.detail}".lower():

@@ -11,7 +11,7 @@ from polytill.app import Polytill
 from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
-from polytill.flows.admin import import_legacy
+from polytill.flows.admin import credentials, import_legacy
 from polytill.flows.admin import provider_configs as configuring
 from polytill.storage import practices, provider_configs
 from tests.installation import TEST_KEYS
@@ -62,7 +62,7 @@ async def test_practices_arrive_with_their_keys_sealed_and_once(till: Polytill) 
 async def test_a_default_that_is_there_stays(till: Polytill) -> None:
     there, _ = await till.create_practice("Old Clinic", "NGN")
     key = TEST_KEYS["flutterwave"]
-    keys = configuring.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
+    keys = credentials.Keys(key["publicKey"], Secret(key["secretKey"]), Secret(key["webhookSecret"]))
     wish = configuring.Wish("flutterwave", Environment.sandbox, keys, True, True, ["NGN"])
     await configuring.configure(till.desk, there.id, wish, "staff")
     given = file_of(

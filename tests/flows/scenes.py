@@ -16,15 +16,17 @@ from polytill.domain.money import Money
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, RefundState
 from polytill.flows.admin import catalog, provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest, Taken
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer, Fact, WebhookResult
 from polytill.providers.http import to_json
 from polytill.providers.outcomes import Declined, NeedsAction, NextAction, NextKind, Reason, Succeeded
-from polytill.storage import cases, disputes, ledger, payments, refunds
+from polytill.storage import attempts, cases, disputes, ledger, payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.webhook_events import WebhookEvent
@@ -117,7 +119,7 @@ class Scene:
 
     async def attempts(self, payment_id: str) -> list[Attempt]:
         """As they stand in the database."""
-        return await payments.attempts_of(self.db, payment_id)
+        return await attempts.of_payment(self.db, payment_id)
 
     async def delivery(
         self, configuration: Configuration, *facts: Fact, secret: str = "wh_test1", **more: Any

@@ -11,7 +11,8 @@ from polytill.domain.errors import Conflict, Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.create import PaymentRequest, Taken
 from polytill.flows.payments.manual import confirm_by_hand

@@ -12,7 +12,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows.admin import catalog
 from polytill.flows.admin import provider_configs as configuring
-from polytill.flows.admin.provider_configs import Keys, Wish, credential_view
+from polytill.flows.admin.credentials import Keys, credential_view
+from polytill.flows.admin.provider_configs import Wish
 from polytill.providers.contract import CredentialTest
 from polytill.providers.outcomes import NotSent, Reason
 from polytill.storage import provider_configs

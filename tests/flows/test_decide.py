@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from polytill.domain.money import Money
 from polytill.domain.states import ATTEMPT_CLOSED, ATTEMPT_NEXT, PAYMENT_NEXT, AttemptState, Environment, PaymentStatus
-from polytill.flows.payments.settle import Verdict, decide
+from polytill.flows.payments.decide import Verdict, decide
 from polytill.providers.outcomes import (
     Declined,
     NeedsAction,
@@ -26,7 +26,8 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage.payments import Attempt, Payment, applied
+from polytill.storage.attempts import Attempt
+from polytill.storage.payments import Payment, applied
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 A, P = AttemptState, PaymentStatus

@@ -30,6 +30,7 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
+from polytill.storage import attempts as storage_attempts
 from polytill.storage import cases, payments, refunds, webhook_events
 from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
@@ -777,11 +778,11 @@ async def test_each_provider_has_its_own_turn(scene: Scene) -> None:
     db, now = scene.db, scene.desk.world.now()
 
     async def provider_of(attempt_id: str) -> str | None:
-        attempt = await payments.attempt_by_id(db, attempt_id)
+        attempt = await storage_attempts.by_id(db, attempt_id)
         return attempt and attempt.provider_code
 
     turns = {
-        "attempts": [one.provider_code for one in await payments.attempts_overdue(db, now, limit=1)],
+        "attempts": [one.provider_code for one in await storage_attempts.overdue(db, now, limit=1)],
         "unpaid": [one.provider_code for one in await payments.unpaid_past_expiry(db, now, limit=1)],
         "refunds": [await provider_of(one.attempt_id) for one in await refunds.overdue(db, now, limit=1)],
         "captures": [await provider_of(one.attempt_id) for one in await refunds.operations_overdue(db, now, limit=1)],

@@ -18,7 +18,8 @@ from polytill.domain.clock import World
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
 from polytill.flows.admin import provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.create import PaymentRequest
 from polytill.providers.contract import Customer

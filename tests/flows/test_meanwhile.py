@@ -26,7 +26,8 @@ from polytill.providers.outcomes import (
     Succeeded,
     Unknown,
 )
-from polytill.storage import cases, disputes, ledger, payments, refunds, webhook_events
+from polytill.storage import attempts as storage_attempts
+from polytill.storage import cases, disputes, ledger, refunds, webhook_events
 from polytill.storage.units import Unit
 from tests.flows.scenes import LINK, REFUSED, Scene, held, paid
 from tests.flows.scripted import Scripted
@@ -45,7 +46,7 @@ async def refunds_of(scene: Scene, payment: Any) -> list[tuple[str, str, str | N
 
 async def every_call_has_a_row(scene: Scene) -> bool:
     made = [call.params.reference for call in scene.wire.of("create")]
-    return None not in [await payments.attempt_by_id(scene.db, reference) for reference in made]
+    return None not in [await storage_attempts.by_id(scene.db, reference) for reference in made]
 
 
 # ── Payments ──

@@ -15,9 +15,9 @@ from polytill.flows.review import resolve
 from polytill.providers.contract import DisputeFact, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Unknown
 from polytill.storage import audit, cases, disputes, ledger, refunds, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
 from tests.flows.scenes import LINK, REFUSED, Scene, paid
 

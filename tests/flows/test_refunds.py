@@ -15,7 +15,7 @@ from polytill.domain.errors import Conflict, Invalid, Stale
 from polytill.domain.money import Money
 from polytill.domain.states import REFUND_NEXT, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows.refunds import create as refunding
-from polytill.flows.refunds.settle import decide_refund
+from polytill.flows.refunds.write import decide_refund
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.http import AnswerLost, ConnectionNotMade
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Pending, Reason, Succeeded, Unknown

@@ -15,7 +15,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows import key_ring
 from polytill.flows.admin import event_destination, key_rotation, provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.webhooks.receive import HOOK
 from polytill.storage import key_ring_keys, practices
 from polytill.storage.opening import open_owner

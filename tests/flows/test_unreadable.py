@@ -20,7 +20,7 @@ from polytill.flows.refunds.listed import ASKED_AGAIN_AT
 from polytill.flows.worker import event_delivery
 from polytill.providers.contract import DisputeFact, Page, PaymentFact, RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Reason, Unknown
-from polytill.storage import event_deliveries, events, listings, payments, refunds, webhook_events
+from polytill.storage import attempts, event_deliveries, events, listings, payments, refunds, webhook_events
 from tests.flows.scenes import LINK, Scene, held, paid
 from tests.flows.scripted import HANDLERS
 
@@ -111,7 +111,7 @@ async def test_a_row_that_cannot_be_read_keeps_no_other_waiting(
 ) -> None:
     await scene.configure()
     row_id = await made(scene)
-    other = await payments.attempt_by_id(scene.db, await lost(scene))
+    other = await attempts.by_id(scene.db, await lost(scene))
     assert other is not None
     scene.wire.always("lookup", paid(transaction="tx-7"))
     scene.wire.always("lookup_refund", LOST)
@@ -135,7 +135,7 @@ async def test_however_many_rows_cannot_be_read_the_one_behind_them_is_taken_up(
     scene: Scene, made: Callable[[Scene], Awaitable[str]], table: str, column: str
 ) -> None:
     reading = {
-        "payment_attempts": lambda now, limit: payments.attempts_overdue(scene.db, now, limit=limit),
+        "payment_attempts": lambda now, limit: attempts.overdue(scene.db, now, limit=limit),
         "refunds": lambda now, limit: refunds.overdue(scene.db, now, limit=limit),
         "payment_operations": lambda now, limit: refunds.operations_overdue(scene.db, now, limit=limit),
         "webhook_events": lambda now, limit: webhook_events.waiting(scene.db, [now], limit=limit),
@@ -236,7 +236,7 @@ async def test_however_many_events_cannot_be_read_the_one_behind_them_is_told(
 @pytest.mark.parametrize("must_fetch", [True, False])
 async def test_news_of_an_attempt_that_cannot_be_read_are_stored_and_taken_up(scene: Scene, must_fetch: bool) -> None:
     configuration = await scene.configure()
-    attempt = await payments.attempt_by_id(scene.db, await lost(scene))
+    attempt = await attempts.by_id(scene.db, await lost(scene))
     assert attempt is not None
     fact = PaymentFact(paid(transaction="tx-9"), attempt.id, "tx-9")
     scene.wire.always("confirm", paid(transaction="tx-9"))

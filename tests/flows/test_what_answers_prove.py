@@ -21,7 +21,8 @@ from polytill.domain.errors import Invalid
 from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState, Environment, EventState, PaymentStatus, RefundState
 from polytill.flows.admin import provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest, Taken
 from polytill.flows.reconciliation.payments import compare
 from polytill.flows.refunds.create import create_refund, refresh_by_id

@@ -18,7 +18,8 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import Environment, PaymentStatus
 from polytill.flows import lease
 from polytill.flows.admin import provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest
 from polytill.flows.refunds.create import refresh_by_id
 from polytill.providers.contract import Customer

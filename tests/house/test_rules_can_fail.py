@@ -76,7 +76,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
         "where they would go",
     ),
     (rules.money_changes_in_settle, "flows.payments.create", "payments.change(1, 2, 3, 4)", "payments.change()"),
-    (rules.money_changes_in_settle, "web.new", "payments.change_attempt(1)", "payments.change_attempt()"),
+    (rules.money_changes_in_settle, "web.new", "attempts.change(1)", "attempts.change()"),
     (
         rules.money_changes_in_settle,
         "flows.new",

@@ -16,7 +16,8 @@ from polytill.domain.sealing import KeyRing
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest
 from polytill.settings import Settings
 

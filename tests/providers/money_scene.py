@@ -21,14 +21,15 @@ from polytill.domain.clock import World
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
 from polytill.flows.admin import catalog, provider_configs
-from polytill.flows.admin.provider_configs import Keys, Wish
+from polytill.flows.admin.credentials import Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.payments.create import PaymentRequest
 from polytill.flows.reconciliation.payments import compare
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import Customer
 from polytill.simulator.books import DisputeStory, Transaction
 from polytill.simulator.deliveries import Hook
-from polytill.storage import cases, disputes, ledger, payments
+from polytill.storage import attempts, cases, disputes, ledger, payments
 from polytill.storage.databases import PracticeDb
 from polytill.storage.payments import Payment
 
@@ -116,7 +117,7 @@ class MoneyScene:
             **more,
         )
         taken = await self.till.pay(self.practice_id, request)
-        reference = (await payments.attempts_of(self.db, taken.payment.id))[-1].id
+        reference = (await attempts.of_payment(self.db, taken.payment.id))[-1].id
         tx = next(tx for tx in reversed(self.account.transactions) if tx.reference == reference)
         self.provider.pay(self.account, tx, "success")
         self.pass_time()

@@ -141,14 +141,14 @@ async def test_a_caller_who_goes_away_still_ends_the_call(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "response",
     [
-        {"at": datetime(2026, 1, 1)},
+        {"at": datetime(2026, 1, 1)},  # noqa: DTZ001
         {"x": {1, 2}},
         {"x": "y" * 5_000_000},
         {"x": NEST},
         {"x": "\0"},
         {1: "x"},
         {"x": float("nan")},
-    ],  # noqa: DTZ001
+    ],
     ids=["a date", "a set", "huge", "deep", "NUL", "a key that is no text", "not a number"],
 )
 async def test_a_response_that_cannot_be_kept_loses_no_money(

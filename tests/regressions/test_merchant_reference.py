@@ -26,7 +26,7 @@ from polytill.providers.paypal.handler import PayPalProvider
 from polytill.providers.paystack import charge
 from polytill.providers.paystack.handler import PaystackProvider
 from polytill.providers.stripe import forms
-from polytill.storage import payments
+from polytill.storage import attempts
 from tests.flows.conftest import scene
 from tests.flows.scenes import Scene
 
@@ -163,7 +163,7 @@ async def test_the_number_stands_in_for_a_reference(scene: Scene) -> None:
     await scene.configure()
     for reference in ("INV-1", None):
         payment = await scene.succeeded(reference=reference)
-        [attempt] = await payments.attempts_of(scene.db, payment.id)
+        [attempt] = await attempts.of_payment(scene.db, payment.id)
         create = create_params(scene.desk, "Clinic", payment, attempt)
         assert create.merchant_reference == (reference or payment.number)
         assert create.number == payment.number
@@ -173,6 +173,6 @@ async def test_an_attempt_of_an_earlier_version_is_repeated_byte_for_byte(scene:
     await scene.configure()
     payment = await scene.succeeded(reference="INV-1")
     await scene.db.fetch("UPDATE payment_attempts SET wire_format = 0")
-    [attempt] = await payments.attempts_of(scene.db, payment.id)
+    [attempt] = await attempts.of_payment(scene.db, payment.id)
     again = create_params(scene.desk, "Clinic", payment, attempt)
     assert (again.merchant_reference, again.number) == (None, None)

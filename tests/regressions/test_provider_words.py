@@ -12,7 +12,7 @@ import pytest
 from polytill.domain.states import Environment, OperationState, RefundState
 from polytill.flows.payments import capture_cancel
 from polytill.providers.outcomes import Declined, NotSent, Pending, Reason, Unknown
-from polytill.storage import payments, refunds
+from polytill.storage import attempts, refunds
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 from polytill.web.api.operation_shapes import operation_view
@@ -88,7 +88,7 @@ async def test_staff_read_the_words_of_attempts_refunds_and_operations(shared: I
     await until(lambda: practice.call("GET", listing), lambda found: found.body[0]["status"] == "succeeded")
     now = datetime.now(UTC)
     unit = Unit()
-    payments.keep_words(unit, payment["attempts"][0]["id"], "declined", "A-1", HOSTILE)
+    attempts.keep_words(unit, payment["attempts"][0]["id"], "declined", "A-1", HOSTILE)
     unit.add("UPDATE refunds SET raw_code = 'R-1', detail = $2 WHERE id = $1", refund["id"], HOSTILE)
     capture = Operation(
         "op-1",

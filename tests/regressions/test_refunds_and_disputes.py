@@ -21,7 +21,7 @@ from polytill.flows.review import resolve
 from polytill.flows.webhooks.receive import apply_dispute
 from polytill.providers.contract import DisputeFact, RefundFact
 from polytill.providers.outcomes import Declined, Reason, Succeeded
-from polytill.storage import cases, disputes, ledger, payments, refunds
+from polytill.storage import attempts, cases, disputes, ledger, refunds
 from polytill.storage.payments import Payment
 from tests.flows.scenes import Scene, paid
 from tests.flows.scripted import Scripted
@@ -190,7 +190,7 @@ async def test_a_loss_comes_back_with_the_failure_of_its_refund(scene: Scene) ->
 async def test_a_duplicate_payment_is_returned_once(scene: Scene, order: int) -> None:
     """The second success has its own refund and its own dispute; the payment itself has lost nothing."""
     case = await paid_twice(scene)
-    attempt = await payments.attempt_by_id(scene.db, case.subject)
+    attempt = await attempts.by_id(scene.db, case.subject)
     assert attempt is not None
     configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
     about = {"provider_transaction_id": attempt.provider_transaction_id}
@@ -273,7 +273,7 @@ async def test_a_dispute_that_arrives_during_the_request_counts(scene: Scene, mo
 
 async def test_a_disputed_duplicate_payment_is_refunded_only_by_who_accepts_the_risk(scene: Scene) -> None:
     case = await paid_twice(scene)
-    attempt = await payments.attempt_by_id(scene.db, case.subject)
+    attempt = await attempts.by_id(scene.db, case.subject)
     assert attempt is not None
     configuration = (await scene.desk.configured(scene.db)).configurations[attempt.provider_code]
     fact = DisputeFact("open", "open", "d1", provider_transaction_id=attempt.provider_transaction_id)

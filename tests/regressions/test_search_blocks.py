@@ -20,7 +20,15 @@ from polytill.domain.search import Leaf, read_query, signature
 from polytill.domain.states import DisputeState, Environment, RefundState
 from polytill.flows.admin import indexing
 from polytill.flows.admin.indexing import close_blocks
-from polytill.storage import disputes, payment_identifiers, payment_lists, payment_search, payments, search_blocks
+from polytill.storage import (
+    attempts,
+    disputes,
+    payment_identifiers,
+    payment_lists,
+    payment_search,
+    payments,
+    search_blocks,
+)
 from polytill.storage import refunds as refund_rows
 from polytill.storage.disputes import Dispute
 from polytill.storage.payment_lists import Filters
@@ -67,7 +75,7 @@ async def stored(scene: Scene, chance: random.Random) -> list[tuple[Payment, set
         own = replace(attempt, id=f"a{payment_id[1:]}", payment_id=payment_id, next_lookup_at=None)
         receipt, last4 = f"RCP{chance.randrange(10**6):06d}", f"{chance.randrange(30):04d}"
         payments.insert(unit, payment)
-        payments.insert_attempt(unit, own)
+        attempts.insert(unit, own)
         payment_search.insert(unit, payment_search.row_of(payment))
         called = {IdentifierKind.receipt: (receipt,), IdentifierKind.card_last4: (last4,)}
         payment_identifiers.insert(unit, own, called, at)

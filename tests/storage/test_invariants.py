@@ -10,11 +10,12 @@ from polytill.app import Polytill
 from polytill.domain.errors import CheckRefused, Duplicate
 from polytill.domain.ids import new_id
 from polytill.domain.states import AttemptState, Environment, PaymentStatus
+from polytill.storage import attempts, payments, provider_configs
 from polytill.storage import catalog as catalog_rows
-from polytill.storage import payments, provider_configs
+from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import CurrencySupport
 from polytill.storage.databases import PracticeDb, _Database
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration, CredentialSet
 from polytill.storage.units import Unit
 from tests.storage.making import plain, run
@@ -60,7 +61,7 @@ async def one_payment(till: Polytill) -> tuple[PracticeDb, Payment, Attempt]:
     )
     unit = Unit()
     payments.insert(unit, payment)
-    payments.insert_attempt(unit, attempt)
+    attempts.insert(unit, attempt)
     await db.commit(unit)
     await run(db, "UPDATE payments SET amount_authorized = 900, amount_captured = 800")
     found = await payments.by_id(db, payment.id)

@@ -13,9 +13,9 @@ from polytill.flows.provider_calls import handler_class
 from polytill.providers.contract import Fact, Handler, PaymentFact, RefundFact
 from polytill.providers.outcomes import Outcome, Succeeded
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import payment_identifiers, payments, refunds
+from polytill.storage import attempts, payment_identifiers, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.units import Unit
 
 
@@ -80,15 +80,15 @@ async def attempt_of(db: PracticeDb, config_id: int, environment: Environment, f
     """The attempt that a fact is about: by our reference, by that of a refund of it, or by the provider's ids."""
     reference = fact.reference if isinstance(fact, PaymentFact) else fact.payment_reference
     if reference:
-        found = await payments.attempt_by_id(db, str(reference))
+        found = await attempts.by_id(db, str(reference))
         if found is not None:
             return found
     if isinstance(fact, RefundFact) and fact.reference:
         refund = await refunds.by_id(db, fact.reference)
         if refund is not None:
-            return await payments.attempt_by_id(db, refund.attempt_id)
+            return await attempts.by_id(db, refund.attempt_id)
     if fact.provider_transaction_id:
-        return await payments.attempt_of_provider(db, config_id, environment, fact.provider_transaction_id)
+        return await attempts.by_provider_id(db, config_id, environment, fact.provider_transaction_id)
     if not isinstance(fact, PaymentFact) and fact.provider_charge_id:
         return await payment_identifiers.attempt_of_charge(db, config_id, environment, fact.provider_charge_id)
     return None

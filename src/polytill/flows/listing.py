@@ -14,8 +14,8 @@ from polytill.flows.identifiers import attempt_of
 from polytill.flows.provider_calls import is_refused, listing_page
 from polytill.flows.unresolved import is_unclear
 from polytill.providers.contract import DisputeFact, Fact, Page, PaymentFact, RefundFact
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit

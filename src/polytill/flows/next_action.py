@@ -10,8 +10,9 @@ from polytill.domain.secret import Secret
 from polytill.domain.states import AttemptState
 from polytill.flows.context import Desk
 from polytill.providers.outcomes import NeedsAction, NextAction, NextKind, Outcome, PayOffline, Pending, Wants
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import json_text, json_value
 
 

@@ -29,10 +29,10 @@ from polytill.providers.http import may_receive_keys
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Reason, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
 from polytill.providers.well_formed import is_json, wrong_in
-from polytill.storage import cases, payments
+from polytill.storage import attempts, cases, payments
+from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration, CredentialSet, open_credentials
 from polytill.storage.units import work_is_open
 
@@ -333,7 +333,7 @@ async def _is_same_account(db: PracticeDb, handler: Handler, attempt: Attempt, v
         await cases.same_accounts(db)
     ):
         return True
-    taken = await payments.last_taken(db, attempt)
+    taken = await attempts.last_taken(db, attempt)
     if taken is None:
         return False
     asked = ConfirmPaymentParams(taken.id, taken.provider_transaction_id, Money(taken.amount, taken.currency))

@@ -17,9 +17,10 @@ from polytill.flows.context import Desk
 from polytill.flows.events import tell
 from polytill.providers.outcomes import NOT_NOW, NotSent, Outcome, Reason, Unknown
 from polytill.storage import cases, refunds, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Operation, Refund
 from polytill.storage.units import Unit
 

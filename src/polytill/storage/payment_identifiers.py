@@ -9,8 +9,8 @@ from typing import Any
 
 from polytill.domain.identifiers import OF_A_CHARGE, IdentifierKind, Identifiers, identifier_key
 from polytill.domain.states import Environment
+from polytill.storage.attempts import Attempt, by_id, by_provider_id
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.payments import Attempt, attempt_by_id, attempt_of_provider
 
 MOST_AT_ONCE = 24
 _KINDS = {kind.value: kind for kind in IdentifierKind}
@@ -91,9 +91,9 @@ async def other_attempt(db: PracticeDb, attempt: Attempt, transaction_id: str) -
         attempt.id,
     )
     if row is not None:
-        return await attempt_by_id(db, row["attempt_id"])
+        return await by_id(db, row["attempt_id"])
     # Rows of earlier versions have only the main id.
-    found = await attempt_of_provider(db, attempt.config_id, attempt.environment, transaction_id)
+    found = await by_provider_id(db, attempt.config_id, attempt.environment, transaction_id)
     return found if found is not None and found.id != attempt.id else None
 
 
@@ -110,4 +110,4 @@ async def attempt_of_charge(db: PracticeDb, config_id: int, environment: Environ
         environment.value,
         config_id,
     )
-    return await attempt_by_id(db, row["attempt_id"]) if row else None
+    return await by_id(db, row["attempt_id"]) if row else None

@@ -62,34 +62,6 @@ class Payment:
 
 
 @dataclass(slots=True)
-class Attempt:
-    """One try at one provider. Its id is our reference and idempotency key at the provider."""
-
-    id: str
-    payment_id: str
-    practice_id: int
-    environment: Environment
-    number: int
-    provider_code: str
-    config_id: int
-    credential_version: int
-    state: AttemptState
-    amount: int
-    currency: str
-    created_at: datetime
-    updated_at: datetime
-    provider_transaction_id: str | None = None
-    reason: str | None = None
-    raw_code: str | None = None
-    detail: str | None = None
-    unclear_since: datetime | None = None  # since when its provider answers with unknown words
-    next_action: str | None = None  # sealed
-    next_lookup_at: datetime | None = None
-    lookups: int = 0
-    wire_format: int = 0  # the parameters of its create call: ``flows/payments/create.py``
-
-
-@dataclass(slots=True)
 class Change:
     """What one fact changes in a payment row: a status, amounts to add, and columns to set unless they are None."""
 
@@ -121,11 +93,6 @@ PAYMENT_COLUMNS = (
     " idempotency_key, request_hash, created_by, expires_at, created_at, updated_at, version, save_method, saved_method_id,"
     " method_details, number"
 )
-_ATTEMPT_COLUMNS = (
-    "id, payment_id, practice_id, environment, number, provider_code, config_id, credential_version, state, amount,"
-    " currency, provider_transaction_id, reason, raw_code, detail, next_action, next_lookup_at, lookups, created_at,"
-    " updated_at, unclear_since, wire_format"
-)
 
 
 @reads_row
@@ -142,16 +109,6 @@ def payment_of(row: Any) -> Payment:
     for name in ("expires_at", "created_at", "updated_at"):
         values[name] = moment(values[name])
     return Payment(**values)
-
-
-@reads_row
-def _attempt(row: Any) -> Attempt:
-    values = dict(row)
-    values["environment"] = Environment(values["environment"])
-    values["state"] = AttemptState(values["state"])
-    for name in ("next_lookup_at", "created_at", "updated_at", "unclear_since"):
-        values[name] = moment(values[name])
-    return Attempt(**values)
 
 
 # ── Writing ──
@@ -174,31 +131,6 @@ def insert(unit: Writes, payment: Payment) -> None:
         payment.created_at, payment.updated_at, payment.save_method, payment.saved_method_id,
         json_text(payment.method_details), payment.number,
     )  # fmt: skip
-
-
-def insert_attempt(unit: Writes, attempt: Attempt) -> None:
-    """A new attempt, committed before its call is made."""
-    unit.add(
-        "INSERT INTO payment_attempts (id, payment_id, practice_id, environment, number, provider_code, config_id,"
-        " credential_version, state, amount, currency, next_lookup_at, created_at, updated_at, provider_transaction_id,"
-        " wire_format) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        attempt.id,
-        attempt.payment_id,
-        attempt.practice_id,
-        attempt.environment.value,
-        attempt.number,
-        attempt.provider_code,
-        attempt.config_id,
-        attempt.credential_version,
-        attempt.state.value,
-        attempt.amount,
-        attempt.currency,
-        attempt.next_lookup_at,
-        attempt.created_at,
-        attempt.updated_at,
-        attempt.provider_transaction_id,
-        attempt.wire_format,
-    )
 
 
 def set_customer(unit: Writes, payment: Payment) -> None:
@@ -286,59 +218,6 @@ def applied(payment: Payment, change: Change, now: datetime) -> Payment:
     return payment
 
 
-def change_attempt(unit: Writes, before: Attempt, attempt: Attempt) -> None:
-    """Change an attempt whose state and next action are still those that were read. ``Stale`` otherwise."""
-    unit.add(
-        "UPDATE payment_attempts SET state = $3, provider_transaction_id = $4, reason = $5, raw_code = $6,"
-        " detail = $7, next_action = $8, next_lookup_at = $9, lookups = $10, updated_at = $11, unclear_since = $13"
-        " WHERE id = $1 AND state = $2 AND COALESCE(next_action, '') = $12",
-        attempt.id,
-        before.state.value,
-        attempt.state.value,
-        attempt.provider_transaction_id,
-        attempt.reason,
-        attempt.raw_code,
-        attempt.detail,
-        attempt.next_action,
-        attempt.next_lookup_at,
-        attempt.lookups,
-        attempt.updated_at,
-        before.next_action or "",
-        attempt.unclear_since,
-        expect=1,
-    )
-
-
-def asked_again(unit: Writes, attempt: Attempt) -> None:
-    """Set the next lookup of an attempt and the provider's last words about it; its state stays. ``Stale`` if another
-    writer has changed the state."""
-    unit.add(
-        "UPDATE payment_attempts SET next_lookup_at = $3, lookups = $4, reason = $5, raw_code = $6, detail = $7,"
-        " unclear_since = $8 WHERE id = $1 AND state = $2",
-        attempt.id,
-        attempt.state.value,
-        attempt.next_lookup_at,
-        attempt.lookups,
-        attempt.reason,
-        attempt.raw_code,
-        attempt.detail,
-        attempt.unclear_since,
-        expect=1,
-    )
-
-
-def keep_words(unit: Writes, attempt_id: str, reason: str, code: str | None, detail: str | None) -> None:
-    """Record what a provider said when it rejected a capture or a cancel. The attempt stays as it is."""
-    unit.add(
-        "UPDATE payment_attempts SET reason = $2, raw_code = $3, detail = $4 WHERE id = $1",
-        attempt_id,
-        reason,
-        code,
-        detail,
-        expect=1,
-    )
-
-
 def reserve_refund(unit: Writes, payment_id: str, amount: int, now: datetime, with_disputed: bool = False) -> None:
     """Reserve part of the captured amount. ``Stale`` if less is left, or less that is not disputed, unless
     ``with_disputed``. A chargeback that arrives meanwhile counts, too."""
@@ -394,15 +273,6 @@ async def without_number(db: PracticeDb, limit: int) -> list[Payment]:
     return readable(rows, payment_of)
 
 
-async def attempts_of(db: PracticeDb, payment_id: str) -> list[Attempt]:
-    """A payment's attempts in order."""
-    rows = await db.fetch(
-        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE payment_id = $1 ORDER BY number",  # noqa: S608
-        payment_id,
-    )
-    return [_attempt(row) for row in rows]
-
-
 async def pending_among(db: PracticeDb, payment_ids: Sequence[str]) -> set[str]:
     """Those of a few payments whose newest open attempt is under way at its provider."""
     if not payment_ids:
@@ -414,54 +284,6 @@ async def pending_among(db: PracticeDb, payment_ids: Sequence[str]) -> set[str]:
     )
     newest = {row["payment_id"]: row["state"] for row in rows if row["state"] not in ATTEMPT_CLOSED}
     return {payment_id for payment_id, state in newest.items() if state == AttemptState.pending}
-
-
-async def attempt_by_id(db: PracticeDb, attempt_id: str) -> Attempt | None:
-    """One attempt."""
-    row = await db.one(f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts WHERE id = $1", attempt_id)  # noqa: S608
-    return _attempt(row) if row else None
-
-
-async def attempt_of_provider(
-    db: PracticeDb, config_id: int, environment: Environment, provider_transaction_id: str
-) -> Attempt | None:
-    """The attempt that has this id at the provider."""
-    row = await db.one(
-        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
-        " WHERE config_id = $1 AND provider_transaction_id = $2 AND environment = $3 ORDER BY created_at LIMIT 1",
-        config_id,
-        provider_transaction_id,
-        environment.value,
-    )
-    return _attempt(row) if row else None
-
-
-async def last_taken(db: PracticeDb, like: Attempt) -> Attempt | None:
-    """The newest attempt that took money with the same credentials as another one."""
-    row = await db.one(
-        f"SELECT {_ATTEMPT_COLUMNS} FROM payment_attempts"  # noqa: S608
-        " WHERE config_id = $1 AND environment = $2 AND credential_version = $3 AND state = 'succeeded'"
-        " ORDER BY created_at DESC LIMIT 1",
-        like.config_id,
-        like.environment.value,
-        like.credential_version,
-    )
-    return _attempt(row) if row else None
-
-
-async def attempts_overdue(
-    db: PracticeDb, now: datetime, beyond: datetime | None = None, limit: int = 50
-) -> list[Attempt]:
-    """Attempts whose next lookup is due: a number of each provider, whatever waits at another. A lookup that was put
-    off to after ``beyond`` is due, too."""
-    sql = (
-        f"SELECT {_ATTEMPT_COLUMNS} FROM (SELECT payment_attempts.*, ROW_NUMBER() OVER"  # noqa: S608
-        " (PARTITION BY provider_code ORDER BY next_lookup_at, id) AS place FROM payment_attempts"
-        " WHERE next_lookup_at <= $1 OR next_lookup_at > $3) AS overdue WHERE place <= $2 ORDER BY next_lookup_at, id"
-    )
-    return await read_past(
-        lambda places: db.fetch(sql, now, places, beyond), lambda rows: readable(rows, _attempt), limit
-    )
 
 
 async def unpaid_past_expiry(db: PracticeDb, now: datetime, limit: int = 50) -> list[Payment]:

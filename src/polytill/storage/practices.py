@@ -142,9 +142,9 @@ async def by_id(owner: OwnerDb, practice_id: int) -> PracticeEntry | None:
 async def listed(owner: OwnerDb, after_id: int = 0, limit: int = 1000) -> list[PracticeEntry]:
     """Practices by id, after ``after_id``."""
     rows = await owner.fetch(
-        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2",
+        f"SELECT {_COLUMNS} FROM practices WHERE id > $1 ORDER BY id LIMIT $2",  # noqa: S608
         after_id,
-        limit,  # noqa: S608
+        limit,
     )
     return [_entry(row) for row in rows]
 

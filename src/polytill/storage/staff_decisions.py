@@ -8,8 +8,8 @@ from typing import Any
 
 from polytill.domain.identifiers import identifier_key
 from polytill.domain.states import DecidedOn, Environment
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb, Writes
-from polytill.storage.payments import Attempt
 from polytill.storage.units import moment
 
 

@@ -21,6 +21,7 @@ from polytill.domain.external_ids import MAX_LENGTH, read_external_id
 from polytill.domain.localities import COUNTRIES, time_zones
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.admin import credentials
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.admin.practices import change_practice, create_practice
 from polytill.flows.context import Desk
@@ -206,7 +207,7 @@ def _there(
 
 def _wish(code: str, given: dict[str, Any]) -> configuring.Wish:
     secret, webhook, environment = given.get("secretKey"), given.get("webhookSecret"), given.get("environment")
-    keys = configuring.Keys(
+    keys = credentials.Keys(
         given.get("publicKey"),
         Secret(secret) if secret else None,
         Secret(webhook) if webhook else None,

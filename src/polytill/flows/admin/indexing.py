@@ -16,6 +16,7 @@ from polytill.flows.admin.staff import normalized
 from polytill.flows.context import Desk
 from polytill.flows.identifiers import handler_of, identifiers_of
 from polytill.flows.payments.saved_methods import customer_key, same_card
+from polytill.storage import attempts as storage_attempts
 from polytill.storage import (
     disputes,
     payment_identifiers,
@@ -26,8 +27,9 @@ from polytill.storage import (
     search_blocks,
     staff,
 )
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import OwnerDb, PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 BATCH = 100
@@ -133,7 +135,7 @@ async def fold_emails(desk: Desk, db: OwnerDb | PracticeDb) -> int:
 
 
 async def _row(desk: Desk, db: PracticeDb, payment: Payment) -> _Row:
-    attempts = await payments.attempts_of(db, payment.id)
+    attempts = await storage_attempts.of_payment(db, payment.id)
     found = []
     for attempt in attempts:
         # The payment has one set of identifiers: those of the attempt whose transaction it has.

@@ -35,9 +35,10 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, payments, refunds
+from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Operation
 from polytill.storage.units import Unit
 
@@ -93,7 +94,7 @@ async def _capture(
         most = Money(held, payment.currency)
         raise invalid("/amount", f"The amount must be more than zero and no more than {most}.")
     await _none_open(db, payment)
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
     if amount is not None:
         await check_amount(desk, attempt, amount)
     return await _begin(desk, db, payment, attempt, "capture", wanted, key, request_hash, actor)
@@ -109,7 +110,7 @@ async def _cancel(desk: Desk, practice_id: int, payment_id: str, key: str, reque
     if payment.status not in (PaymentStatus.requires_action, PaymentStatus.processing, PaymentStatus.authorized):
         raise Conflict(f"A payment that is {payment.status} cannot be canceled.", code="not_cancelable")
     await _none_open(db, payment)
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
     if attempt.state not in (AttemptState.needs_action, AttemptState.authorized):
         raise Conflict(
             "The outcome of this payment is not known yet. It can be canceled once it is known.", code="outcome_unknown"
@@ -160,7 +161,7 @@ async def _replayed(db: PracticeDb, payment: Payment, key: str, request_hash: st
         return None
     if known.request_hash != request_hash or known.payment_id != payment.id:
         raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
-    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+    return Taken(payment, await attempts.of_payment(db, payment.id), replayed=True)
 
 
 async def _begin(
@@ -344,10 +345,10 @@ async def _keep_words(db: PracticeDb, attempt: Attempt, outcome: Outcome) -> Non
     """Store on the attempt why a capture or cancel was declined; the attempt's state does not change. In a unit of its
     own, because PostgreSQL changes a row only once in a statement."""
     if isinstance(outcome, NotSent | Unknown | Declined) and (outcome.code or outcome.detail):
-        fresh = await payments.attempt_by_id(db, attempt.id)
+        fresh = await attempts.by_id(db, attempt.id)
         if fresh is not None and fresh.state is attempt.state:
             unit = Unit()
-            payments.keep_words(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
+            attempts.keep_words(unit, attempt.id, outcome.reason.value, outcome.code, outcome.detail)
             await db.commit(unit)
 
 
@@ -376,7 +377,7 @@ async def _noted(
 async def refresh(desk: Desk, db: PracticeDb, operation: Operation) -> None:
     """Look up the outcome of a capture or cancel, by the payment's own state at the provider."""
     payment = await payments.by_id(db, operation.payment_id)
-    attempt = await payments.attempt_by_id(db, operation.attempt_id)
+    attempt = await attempts.by_id(db, operation.attempt_id)
     assert payment is not None
     assert attempt is not None
     if attempt.state is AttemptState.succeeded or attempt.state in ATTEMPT_CLOSED:

@@ -27,9 +27,10 @@ from polytill.flows.identifiers import handler_of, identifiers_of
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, Fact, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.storage import audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage import attempts, audit, payment_identifiers, refunds, staff_decisions
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.staff_decisions import StaffDecision
 from polytill.storage.units import Unit
@@ -224,7 +225,7 @@ async def adopted(desk: Desk, db: PracticeDb, attempt: Attempt, fact: Fact, is_p
     payment_identifiers.insert(unit, attempt, found, now)
     audit.append(unit, now, "provider", "payment.transaction_named", attempt.payment_id, {"transaction": named})
     await db.commit(unit)
-    fresh = await payments.attempt_by_id(db, attempt.id)
+    fresh = await attempts.by_id(db, attempt.id)
     assert fresh is not None
     return fresh
 

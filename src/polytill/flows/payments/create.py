@@ -24,9 +24,11 @@ from polytill.flows.provider_calls import build, call
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import CreatePaymentParams, Customer
 from polytill.providers.outcomes import Declined, NotSent, Outcome
+from polytill.storage import attempts as storage_attempts
 from polytill.storage import audit, payment_identifiers, payment_search, payments, provider_configs
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
@@ -194,7 +196,7 @@ async def _create(desk: Desk, practice_id: int, request: PaymentRequest, actor: 
     unit = Unit()
     provider_configs.unchanged(unit, snapshot.revision)
     payments.insert(unit, payment)
-    payments.insert_attempt(unit, attempt)
+    storage_attempts.insert(unit, attempt)
     payment_search.insert(unit, payment_search.row_of(payment))
     if desk.use_is_news(practice_id, attempt.config_id):
         provider_configs.touch(unit, attempt.config_id, now)
@@ -234,7 +236,7 @@ async def attempt_in_turn(
         payment, attempts[-1] = await settle(desk, db, payment, attempt, outcome, "answer", successor)
         if successor is None:
             break
-        if await payments.attempt_by_id(db, successor.id) is None:
+        if await storage_attempts.by_id(db, successor.id) is None:
             # Another task has moved this attempt during its call. No provider is called for a successor that is not
             # stored.
             return await taken(db, payment)
@@ -300,7 +302,7 @@ def return_address(desk: Desk, payment: Payment) -> str:
 async def _replayed(db: PracticeDb, payment: Payment, request: PaymentRequest) -> Taken:
     if payment.request_hash != request.request_hash:
         raise Conflict("This Idempotency-Key was used with another request.", code="idempotency_key_reused")
-    return Taken(payment, await payments.attempts_of(db, payment.id), replayed=True)
+    return Taken(payment, await storage_attempts.of_payment(db, payment.id), replayed=True)
 
 
 def _new_payment(
@@ -394,7 +396,7 @@ async def find(desk: Desk, practice_id: int, payment_id: str) -> tuple[PracticeD
 
 async def taken(db: PracticeDb, payment: Payment) -> Taken:
     """A payment with its attempts."""
-    return Taken(payment, await payments.attempts_of(db, payment.id))
+    return Taken(payment, await storage_attempts.of_payment(db, payment.id))
 
 
 async def with_identifiers(db: PracticeDb, found: Taken) -> Taken:

@@ -8,9 +8,10 @@ from typing import Any
 
 from polytill.domain.states import REFUND_VOID, DisputeState
 from polytill.storage import audit, cases
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 

@@ -8,8 +8,9 @@ from polytill.domain.states import AttemptState
 from polytill.flows.context import Desk
 from polytill.providers.outcomes import Declined, Outcome
 from polytill.storage import refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 
 
 async def as_end(desk: Desk, db: PracticeDb, payment: Payment, attempt: Attempt, outcome: Outcome) -> Outcome:

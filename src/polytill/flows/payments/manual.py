@@ -12,8 +12,8 @@ from polytill.flows.payments.settle import TRIES, settle
 from polytill.flows.provider_calls import handler_class
 from polytill.providers.outcomes import Succeeded
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, payments
-from polytill.storage.payments import Attempt
+from polytill.storage import attempts, audit
+from polytill.storage.attempts import Attempt
 from polytill.storage.units import Unit
 
 
@@ -26,7 +26,7 @@ async def confirm_by_hand(
     that is already confirmed stays unchanged. ``Conflict`` if the provider, not staff, knows whether it was paid.
     """
     db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
     if not await _is_confirmed_by_staff(desk, attempt):
         detail = "Whether this payment was paid, its provider knows; it cannot be confirmed by hand."
         raise Conflict(detail, code="not_by_hand")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.providers.outcomes import Succeeded
+from polytill.storage.attempts import Attempt
 from polytill.storage.ledger import Entry
-from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.payments import Change, Payment
 
 
 def has_money(payment: Payment, attempt: Attempt) -> bool:

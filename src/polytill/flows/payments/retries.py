@@ -5,7 +5,8 @@ from __future__ import annotations
 from polytill.domain.states import AttemptState, PaymentStatus
 from polytill.flows.context import Desk
 from polytill.flows.payments.create import MAX_ATTEMPTS
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.attempts import Attempt
+from polytill.storage.payments import Payment
 
 CLOSED_FOR_CERTAIN = frozenset({AttemptState.declined, AttemptState.not_sent})
 

@@ -28,10 +28,11 @@ from polytill.flows.events import open_case
 from polytill.flows.payments import duplicates, reversals
 from polytill.flows.provider_calls import handler_of
 from polytill.storage import audit, cases, disputes, ledger, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.ledger import Entry
-from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.payments import Change, Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 

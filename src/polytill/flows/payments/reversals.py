@@ -14,9 +14,9 @@ from dataclasses import replace
 from polytill.domain.states import REFUND_DONE, DisputeKind, DisputeState, RefundState
 from polytill.providers.contract import RefundFact
 from polytill.storage import disputes, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Attempt
 from polytill.storage.refunds import Refund
 
 IN_FAVOR = frozenset({DisputeState.won, DisputeState.closed})

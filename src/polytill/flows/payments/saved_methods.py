@@ -20,8 +20,9 @@ from polytill.providers.contract import ChargeSavedMethodParams, Customer, Detac
 from polytill.providers.outcomes import NotSent, Reason, SavedMethod
 from polytill.providers.registry import HandlerMissing
 from polytill.storage import audit, saved_methods, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.saved_methods import KeptMethod
 from polytill.storage.units import Unit
 

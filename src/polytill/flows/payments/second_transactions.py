@@ -15,13 +15,15 @@ from polytill.domain.states import AttemptState
 from polytill.flows.context import Desk
 from polytill.flows.events import tell
 from polytill.flows.payments import contradictions
-from polytill.flows.payments.settle import mismatch, settle
+from polytill.flows.payments.decide import mismatch
+from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import call_for
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import NotSent, Reason, Succeeded, Unknown
-from polytill.storage import audit, payments, webhook_events
+from polytill.storage import attempts, audit, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
@@ -39,8 +41,8 @@ async def book(
     named, amount = fact.provider_transaction_id, Money(attempt.amount, attempt.currency)
     assert named is not None
     # Counted before the lookup: of two concurrent tasks, one gets the number, and the other starts again.
-    number = len(await payments.attempts_of(db, payment.id)) + 1
-    again = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
+    number = len(await attempts.of_payment(db, payment.id)) + 1
+    again = await attempts.by_provider_id(db, attempt.config_id, attempt.environment, named)
     if again is not None and (again.state is AttemptState.succeeded or again.payment_id != payment.id):
         return None
     asked = ConfirmPaymentParams(attempt.id, named, amount, only_ask=True)

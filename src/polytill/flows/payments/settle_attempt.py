@@ -11,9 +11,10 @@ from polytill.flows.next_action import seal_action
 from polytill.flows.schedule import next_lookup
 from polytill.flows.unresolved import asked_next, with_last_words
 from polytill.providers.outcomes import NextAction, Outcome, Unknown
-from polytill.storage import payments
+from polytill.storage import attempts
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 # The number of lookups for the fee or the method to save after the payment was received.
@@ -30,7 +31,7 @@ def ask_again(unit: Unit, payment: Payment, attempt: Attempt, outcome: Outcome, 
         next_at = _by_expiry(payment, state, next_lookup(state, lookups, now), now)
     said = with_last_words(attempt, outcome, now)
     next_at = asked_next(now, next_at, said.unclear_since)
-    payments.asked_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
+    attempts.asked_again(unit, replace(said, next_lookup_at=next_at, lookups=lookups))
 
 
 def timed(

@@ -28,9 +28,10 @@ from polytill.flows.unresolved import is_unclear
 from polytill.flows.webhooks import receive
 from polytill.providers.contract import ConfirmPaymentParams, PaymentFact
 from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Reason, Succeeded, Unknown
-from polytill.storage import listings, payments, webhook_events
+from polytill.storage import attempts, listings, payments, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 
@@ -216,7 +217,7 @@ async def _asked(
             await receive.take_up_after(desk, db, attempt, settled)
             return payment, settled
     payment = await lookup.refresh(desk, db, payment, attempt)
-    fresh = await payments.attempt_by_id(db, attempt.id)
+    fresh = await attempts.by_id(db, attempt.id)
     assert fresh is not None
     return payment, fresh
 
@@ -257,7 +258,7 @@ async def _look_for_missing(
 async def _look_for(
     desk: Desk, db: PracticeDb, environment: Environment, attempt_id: str, known: frozenset[str | None]
 ) -> bool:
-    attempt = await payments.attempt_by_id(db, attempt_id)
+    attempt = await attempts.by_id(db, attempt_id)
     assert attempt is not None
     if known & {attempt.id, attempt.provider_transaction_id} - {None}:
         return True

@@ -41,10 +41,11 @@ from polytill.providers.contract import Customer, CustomerFields, Handler
 from polytill.providers.customer_fields import CUSTOMER_FIELDS, NOTHING
 from polytill.providers.outcomes import JsonObject, NextKind, NotSent, Wants
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import audit, payment_search, payments, people, provider_configs
+from polytill.storage import attempts, audit, payment_search, payments, people, provider_configs
+from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import ProviderEntry
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 
@@ -129,7 +130,7 @@ async def correct(desk: Desk, practice_id: int, payment_id: str, typed: Customer
     """Retry a failed payment with the fields that its customer corrected; blank fields keep their value. ``Invalid`` if
     a field is not valid, or if the provider for the retry needs another one."""
     db, payment = await find(desk, practice_id, payment_id)
-    if not may_try_again(desk, payment, await payments.attempts_of(db, payment.id)):
+    if not may_try_again(desk, payment, await attempts.of_payment(db, payment.id)):
         return await taken(db, payment)
     snapshot = await desk.configured(db)
     read = customers.read_customer(typed, customers.countries_of(snapshot.place, payment.currency))

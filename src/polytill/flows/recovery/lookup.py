@@ -40,9 +40,11 @@ from polytill.providers.outcomes import (
     Unknown,
 )
 from polytill.providers.registry import HandlerMissing
+from polytill.storage import attempts as storage_attempts
 from polytill.storage import payments, refunds, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Operation, Refund
 from polytill.storage.webhook_events import WebhookEvent
 
@@ -57,7 +59,7 @@ _LINK_LOST = Declined(Reason.expired, True, "link_lost", "The provider's answer 
 async def confirm(desk: Desk, practice_id: int, payment_id: str, source: str = "lookup") -> Taken:
     """Look up a payment at its provider now, and settle by the answer."""
     db, payment = await find(desk, practice_id, payment_id)
-    attempts = await payments.attempts_of(db, payment_id)
+    attempts = await storage_attempts.of_payment(db, payment_id)
     asked = [attempt for attempt in attempts if _worth_asking(desk, payment, attempt)]
     if not asked and payment.status is not PaymentStatus.succeeded:
         current = current_attempt(payment, attempts)
@@ -108,7 +110,7 @@ async def _refreshed(
     outcome, lost = _interpreted(desk, handler, payment, attempt, outcome)
     if not lost:
         return await _settled(desk, db, payment, attempt, outcome, source)
-    made = await payments.attempts_of(db, payment.id)
+    made = await storage_attempts.of_payment(db, payment.id)
     open_payment = payment.status in (PaymentStatus.requires_action, PaymentStatus.processing)
     if charges_at_once(payment):
         open_payment = False  # a customer must not be surprised by a late charge: a new request is needed
@@ -119,7 +121,7 @@ async def _refreshed(
         follows.credential_version = newest.version  # the provider may reject the keys of the lost link by now
     # The link is lost only as long as nobody has it: the answer of its own call may arrive during this lookup.
     payment, _ = await settle(desk, db, payment, attempt, outcome, source, follows, unless_moved=True)
-    if follows is None or await payments.attempt_by_id(db, follows.id) is None:
+    if follows is None or await storage_attempts.by_id(db, follows.id) is None:
         return payment, outcome
     practice = await desk.opening.entry(db.practice_id)
     configuration = await configuration_of(desk, db, follows.config_id, follows.credential_version)
@@ -134,7 +136,7 @@ async def _about_to_ask(desk: Desk, db: PracticeDb, attempt: Attempt, source: st
     An attempt whose call may still be running is marked unknown first. If that call then ends without reaching the
     provider, this proves nothing any more.
     """
-    fresh = await payments.attempt_by_id(db, attempt.id)
+    fresh = await storage_attempts.by_id(db, attempt.id)
     assert fresh is not None
     payment = await _read(db, fresh.payment_id)
     if fresh.state is not AttemptState.sent:
@@ -237,7 +239,7 @@ def _interpreted(
 
 async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
     """End a checkout that was not paid in time: look it up once more, close it at the provider if possible, cancel it."""
-    for attempt in await payments.attempts_of(db, payment.id):
+    for attempt in await storage_attempts.of_payment(db, payment.id):
         if attempt.state is AttemptState.needs_action:
             payment, outcome = await _refreshed(desk, db, payment, attempt, "lookup")
             if isinstance(outcome, Succeeded):
@@ -246,7 +248,7 @@ async def expire(desk: Desk, db: PracticeDb, payment: Payment) -> Payment:
                 return payment  # it may have been paid, and the provider cannot say so now
     if payment.status is not PaymentStatus.requires_action:
         return payment
-    for attempt in await payments.attempts_of(db, payment.id):
+    for attempt in await storage_attempts.of_payment(db, payment.id):
         if attempt.state is not AttemptState.needs_action:
             continue
         params = OperationParams(f"{attempt.id}-x", attempt.id, attempt.provider_transaction_id)
@@ -332,7 +334,7 @@ async def _overdue(desk: Desk, db: PracticeDb) -> list[_Work]:
 
     work = [
         _Work(one.next_lookup_at or now, asks(one), one.id, partial(look_up, one))
-        for one in await payments.attempts_overdue(db, now, beyond)
+        for one in await storage_attempts.overdue(db, now, beyond)
     ]
     for back in await refunds.overdue(db, now, beyond):
         look = partial(create_refunds.refresh, desk, db, back)

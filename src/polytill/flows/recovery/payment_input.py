@@ -27,9 +27,10 @@ from polytill.flows.provider_calls import call_for
 from polytill.flows.recovery import lookup
 from polytill.providers.contract import ContinuePaymentParams
 from polytill.providers.outcomes import NeedsAction, Outcome, Unknown, Wants
-from polytill.storage import audit, payments
+from polytill.storage import attempts, audit, payments
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.units import Unit
 
 FIELDS: Mapping[Wants, tuple[str, ...]] = {
@@ -46,7 +47,7 @@ async def continue_payment(
 ) -> Taken:
     """Send the customer's payment input to the provider, and settle by the answer. The values are not stored."""
     db, payment = await find(desk, practice_id, payment_id)
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment_id))
+    attempt = current_attempt(payment, await attempts.of_payment(db, payment_id))
     action = open_action(db, attempt)
     if action is None or action.wants is None:
         raise Conflict("This payment needs no payment input now.", code="nothing_wanted")

@@ -19,9 +19,10 @@ from polytill.flows.refunds.settle import settle_refund
 from polytill.flows.schedule import after_sent
 from polytill.providers.contract import RefundFact, RefundLookupParams, RefundParams
 from polytill.providers.outcomes import REFUSED_AGAIN, Declined, NotSent, Outcome, Reason, Succeeded, Unknown
-from polytill.storage import audit, payments, refunds
+from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 
@@ -83,7 +84,7 @@ async def _create_refund(
         raise invalid("/amount", "The amount must be a positive number of minor units.")
     if payment.amount_captured == 0:
         raise Conflict("Nothing was captured, so nothing can be refunded.", code="not_refundable")
-    attempt = current_attempt(payment, await payments.attempts_of(db, payment.id))
+    attempt = current_attempt(payment, await attempts.of_payment(db, payment.id))
     await can_refund(desk, attempt)
     wanted = refundable(payment) if amount is None else amount
     if wanted <= 0 or wanted > refundable(payment):
@@ -198,7 +199,7 @@ async def ask(
     refund = fresh
     if refund.state is RefundState.sent:
         refund = await settle_refund(desk, db, refund, Unknown(Reason.timeout), source)
-    attempt = await payments.attempt_by_id(db, refund.attempt_id)
+    attempt = await attempts.by_id(db, refund.attempt_id)
     payment = await payments.by_id(db, refund.payment_id)
     assert attempt is not None
     assert payment is not None

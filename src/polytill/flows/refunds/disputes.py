@@ -22,11 +22,12 @@ from polytill.flows.refunds.settle import Also, settle_refund
 from polytill.providers.contract import DisputeFact
 from polytill.providers.outcomes import Declined, Reason
 from polytill.providers.wire_amounts import from_wire
-from polytill.storage import audit, cases, disputes, payments, refunds
+from polytill.storage import attempts, audit, cases, disputes, payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import DISPUTE_WON
 from polytill.storage.units import Unit
 
@@ -85,7 +86,7 @@ async def attempt_disputed(db: PracticeDb, attempt: Attempt, fact: DisputeFact) 
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return attempt
-    owner = await payments.attempt_of_provider(db, attempt.config_id, attempt.environment, named)
+    owner = await attempts.by_provider_id(db, attempt.config_id, attempt.environment, named)
     return owner if owner is not None and owner.payment_id == attempt.payment_id else attempt
 
 
@@ -108,8 +109,8 @@ async def _write(
     dispute = _dispute(desk, payment, attempt, before, fact)
     owner = attempt
     if dispute.attempt_id is not None and dispute.attempt_id != attempt.id:
-        owner = await payments.attempt_by_id(db, dispute.attempt_id) or attempt
-    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        owner = await attempts.by_id(db, dispute.attempt_id) or attempt
+    current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
     change = await returned_amounts.book(desk, db, unit, payment, owner, News("provider", current, dispute=dispute))
     payments.change(unit, payment, change, now, payment.version)
     if before is None:
@@ -309,10 +310,10 @@ async def count_dispute(
 ) -> None:
     """Book a lost dispute as staff decided that it counts beside the refunds. Closes the case if all is clear then."""
     payment = await payments.by_id(db, before.payment_id)
-    attempt = await payments.attempt_by_id(db, case.subject)
+    attempt = await attempts.by_id(db, case.subject)
     assert payment is not None
     assert attempt is not None
-    current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+    current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
     now = desk.world.now()
     dispute = replace(before, counted_as=counted_as, updated_at=now)
     news = News(actor, current, dispute=dispute, decision=resolution)

@@ -20,8 +20,8 @@ from polytill.flows.refunds.settle import apply_refund_fact, learn_dispute, sett
 from polytill.providers.contract import RefundFact
 from polytill.providers.outcomes import Declined, NotSent, Succeeded, Unknown
 from polytill.storage import payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit

@@ -10,56 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
-from typing import assert_never
 
 from polytill.domain.errors import CheckRefused, Duplicate, Stale
 from polytill.domain.ids import new_id
 from polytill.domain.money import Money
-from polytill.domain.states import REFUND_DONE, REFUND_NEXT, REFUND_RESERVES, REFUND_VOID, RefundState
+from polytill.domain.states import REFUND_DONE, REFUND_RESERVES, REFUND_VOID, RefundState
 from polytill.flows.context import Desk, log
-from polytill.flows.events import open_case, open_currency_case, tell
+from polytill.flows.events import open_case, open_currency_case
 from polytill.flows.payments import contradictions, returned_amounts, reversals
 from polytill.flows.payments.create import current_attempt
 from polytill.flows.payments.returned_amounts import News
 from polytill.flows.payments.settle import TRIES
 from polytill.flows.provider_calls import OTHER_ACCOUNT
 from polytill.flows.provider_messages import said
+from polytill.flows.refunds.write import CAME_TO_NOTHING, OUTCOME_OPEN, _keep, _move, _outrun, _with, decide_refund
 from polytill.flows.schedule import next_lookup
-from polytill.flows.unresolved import asked_next, is_unclear, noted_refund, refund_with_last_words
+from polytill.flows.unresolved import is_unclear, noted_refund
 from polytill.providers.contract import RefundFact
-from polytill.providers.outcomes import Declined, NeedsAction, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
-from polytill.storage import audit, ledger, payments, refunds
+from polytill.providers.outcomes import Declined, NotSent, Outcome, Pending, Reason, Succeeded, Unknown
+from polytill.storage import attempts, audit, payments, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
-from polytill.storage.ledger import Entry
-from polytill.storage.payments import Attempt, Change, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import DISPUTE_WON, Refund, excess_key
 from polytill.storage.units import Unit
 
 Also = Callable[[Unit], None]
-# The provider accepted these, and refunded nothing in the end.
-CAME_TO_NOTHING = frozenset({RefundState.failed, RefundState.declined})
-OUTCOME_OPEN = frozenset({RefundState.sent, RefundState.unknown})
-
-
-def decide_refund(refund: Refund, outcome: Outcome) -> RefundState | None:
-    """The state that an outcome leads to; None if nothing changes. Pure."""
-    state: RefundState
-    match outcome:
-        case Succeeded():
-            state = RefundState.succeeded
-        case Pending() | NeedsAction():
-            state = RefundState.pending
-        case Declined():
-            state = RefundState.declined if refund.state in OUTCOME_OPEN else RefundState.failed
-        case NotSent():
-            state = RefundState.not_sent
-        case Unknown():
-            state = RefundState.unknown
-        case _:
-            assert_never(outcome)
-    return state if state in REFUND_NEXT[refund.state] else None
 
 
 async def settle_refund(
@@ -131,7 +108,7 @@ async def settle_refund(
                 "refund_not_understood", practice=db.practice_id, refund=refund.id, source=source, **said(outcome)
             )
         if another is not None:
-            attempt = await payments.attempt_by_id(db, refund.attempt_id)
+            attempt = await attempts.by_id(db, refund.attempt_id)
             assert attempt is not None
             await apply_to_the_end(desk, db, payment, attempt, another, lambda _: None)
         return changed
@@ -150,114 +127,18 @@ def _told_of_another(refund: Refund, outcome: Outcome) -> RefundFact | None:
     return RefundFact(state, provider_refund_id=told, amount=outcome.amount, response=outcome.response)
 
 
-def _outrun(seen: RefundState, refund: Refund, outcome: Outcome) -> bool:
-    """Whether a refund has changed since this outcome was observed: its own call's answer was read late, or a webhook
-    was applied in parallel with a later one. It does not restore a refund that has ended. "Not sent" proves nothing
-    about a call that others have looked up since, because they may have repeated it."""
-    if isinstance(outcome, NotSent) and seen is not refund.state:
-        return True
-    answered = getattr(outcome, "provider_transaction_id", None)
-    is_it = answered is not None and answered == refund.provider_refund_id
-    return is_it and seen is not refund.state and refund.state in CAME_TO_NOTHING
-
-
-def _with(refund: Refund, state: RefundState, outcome: Outcome) -> Refund:
-    changed = replace(refund, state=state, lookups=0, unclear_since=None)
-    changed.provider_refund_id = getattr(outcome, "provider_transaction_id", None) or refund.provider_refund_id
-    changed.provider_response = getattr(outcome, "response", None) or refund.provider_response
-    if isinstance(outcome, Declined | NotSent | Unknown):
-        changed.failure_reason = outcome.reason.value
-        changed.raw_code, changed.detail = outcome.code, outcome.detail
-    else:
-        changed.failure_reason = changed.raw_code = changed.detail = None
-    return changed
-
-
-def _keep(unit: Unit, refund: Refund, outcome: Outcome, asked: bool, now: datetime) -> None:
-    """Store what an answer without a change of state tells: the provider's id, or its message and the next lookup."""
-    learnt = getattr(outcome, "provider_transaction_id", None)
-    if learnt is not None and refund.provider_refund_id is None:
-        same = replace(refund, provider_refund_id=learnt, updated_at=now)
-        refunds.change(unit, refund.state, same)
-    elif asked:
-        kept = replace(refund_with_last_words(refund, outcome, now), lookups=refund.lookups + 1)
-        next_at = next_lookup(refund.state, kept.lookups, now)
-        refunds.asked_again(unit, replace(kept, next_lookup_at=asked_next(now, next_at, kept.unclear_since)))
-
-
-async def _move(
-    desk: Desk,
-    db: PracticeDb,
-    unit: Unit,
-    payment: Payment,
-    before: Refund,
-    after: Refund,
-    source: str,
-    adopted: bool = False,
-) -> None:
-    """Write the amounts, the refund row, the ledger and the audit line of one change of state.
-
-    ``adopted``: the row is new, and the payment must not have changed since it was read.
-    """
-    change = Change(payment.status)
-    entries: list[Entry] = []
-    attempt = await payments.attempt_by_id(db, after.attempt_id)
-    assert attempt is not None
-    account = f"provider:{attempt.provider_code}"
-    given = "excess" if after.returns_excess else "refunds"
-    if before.state in REFUND_RESERVES and before.reserves:
-        change.add_reserved = -before.amount if after.state not in REFUND_RESERVES else 0
-    if after.state in REFUND_DONE and before.state not in REFUND_DONE:
-        available = payment.amount_captured - payment.amount_refunded - payment.refund_reserved - change.add_reserved
-        after.booked = 0 if after.returns_excess else max(0, min(after.amount, available))
-        after.booked_excess = after.amount - after.booked
-        change.add_refunded, change.add_excess_refunded = after.booked, after.booked_excess
-        entries.append(Entry("refund", given, account, after.amount, after.currency))
-    elif before.state in REFUND_DONE and after.state not in REFUND_DONE:
-        change.add_refunded, change.add_excess_refunded = -before.booked, -before.booked_excess
-        after.booked = after.booked_excess = 0
-        entries.append(Entry("refund_failed", account, given, after.amount, after.currency))
-        if not after.is_undone:
-            open_case(desk, unit, payment, "refund_failed", after.id, {"refund": after.id, "amount": after.amount})
-    now, depends = after.updated_at, adopted
-    if entries:
-        # This may change how much of the attempt's disputes is the same money.
-        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
-        by = after.created_by if after.state in REFUND_DONE else source
-        news = News(by, current, after)
-        booked = await returned_amounts.book(desk, db, unit, payment, attempt, news)
-        depends = depends or news.depends
-        change.add_lost, change.add_disputed = booked.add_lost, booked.add_disputed
-    seen = payment.dispute_version if entries else None
-    payments.change(unit, payment, change, now, payment.version if depends else None, seen)
-    if adopted:
-        refunds.insert(unit, after)
-    else:
-        refunds.change(unit, before.state, after)
-    for entry in entries:
-        ledger.book(
-            unit, new_id(desk.world), payment.practice_id, payment.environment, payment.id, entry, now, after.id
-        )
-    detail = {"refund": after.id, "from": before.state.value, "to": after.state.value, "reason": after.failure_reason}
-    audit.append(unit, now, source, f"refund.{after.state.value}", payment.id, detail)
-    if after.state in REFUND_DONE or after.state in REFUND_VOID:
-        kind = "refund.succeeded" if after.state in REFUND_DONE else "refund.failed"
-        told = {"refundId": after.id, "amount": after.amount, "origin": after.origin, "reason": after.failure_reason}
-        tell(desk, unit, payment, kind, told)
-
-
 async def learn_dispute(desk: Desk, db: PracticeDb, refund: Refund, provider_dispute_id: str) -> None:
     """Record that the provider paid a dispute by this refund: the same money, which is booked once."""
     for _ in range(TRIES):
         payment = await payments.by_id(db, refund.payment_id)
-        attempt = await payments.attempt_by_id(db, refund.attempt_id)
+        attempt = await attempts.by_id(db, refund.attempt_id)
         fresh = await refunds.by_id(db, refund.id)
         assert payment is not None
         assert attempt is not None
         assert fresh is not None
         now = desk.world.now()
         changed = replace(fresh, provider_dispute_id=provider_dispute_id, updated_at=now)
-        current = current_attempt(payment, await payments.attempts_of(db, payment.id)).id
+        current = current_attempt(payment, await attempts.of_payment(db, payment.id)).id
         unit = Unit()
         change = await returned_amounts.book(desk, db, unit, payment, attempt, News("provider", current, changed))
         payments.change(unit, payment, change, now, payment.version)
@@ -419,7 +300,7 @@ async def _adopt(
     now = desk.world.now()
     refund_id = new_id(desk.world)
     key = f"provider:{refund_id}"
-    if current_attempt(payment, await payments.attempts_of(db, payment.id)).id != attempt.id:
+    if current_attempt(payment, await attempts.of_payment(db, payment.id)).id != attempt.id:
         # Of a duplicate payment: it changes nothing that the payment itself has captured.
         key = excess_key(attempt.id, await refunds.of_payment(db, payment.id))
     refund = Refund(

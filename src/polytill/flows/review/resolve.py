@@ -28,11 +28,13 @@ from polytill.flows.refunds import create as create_refunds
 from polytill.flows.schedule import after_sent
 from polytill.flows.unresolved import UNDERSTOOD, UNRESOLVED
 from polytill.providers.outcomes import Declined, Reason
+from polytill.storage import attempts as storage_attempts
 from polytill.storage import audit, cases, disputes, payments, practices, refunds
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund, excess_key
 from polytill.storage.units import Unit
 
@@ -74,7 +76,7 @@ async def _evidence(db: PracticeDb, case: OperatorCase) -> Evidence:
     return Evidence(
         case,
         await payments.by_id(db, case.payment_id),
-        await payments.attempts_of(db, case.payment_id),
+        await storage_attempts.of_payment(db, case.payment_id),
         await refunds.of_payment(db, case.payment_id),
         await disputes.of_payment(db, case.payment_id),
     )
@@ -172,7 +174,7 @@ async def same_account(desk: Desk, practice_id: int, case_id: str, note: str, ac
 
 async def _same_keys(desk: Desk, db: PracticeDb, case: OperatorCase) -> dict[str, int] | None:
     """Return the configuration of a case about replaced keys, their version, and the version of their replacement."""
-    attempt = await payments.attempt_by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
+    attempt = await storage_attempts.by_id(db, case.detail["attempt"]) if case.kind == OTHER_ACCOUNT else None
     configuration = await configuration_of(desk, db, attempt.config_id) if attempt else None
     newest = configuration.newest(attempt.environment) if attempt and configuration else None
     if attempt is None or newest is None or newest.version == attempt.credential_version:
@@ -212,7 +214,7 @@ async def unfindable(desk: Desk, db: PracticeDb, case: OperatorCase) -> Attempt 
     """Return the attempt of an ``unresolved`` case if no lookup can resolve it; None for any other case."""
     if case.kind != UNRESOLVED or "attempt" not in case.detail:
         return None
-    attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    attempt = await storage_attempts.by_id(db, case.detail["attempt"])
     if attempt is not None and attempt.unclear_since is not None:
         return attempt  # its provider answers in a status that no handler knows
     if attempt is None or attempt.state is not AttemptState.unknown:
@@ -234,7 +236,7 @@ async def refund_excess(
     if case.kind != "excess" or case.payment_id is None:
         raise Conflict("Only a duplicate payment can be refunded in this way.", code="not_an_excess")
     payment = await payments.by_id(db, case.payment_id)
-    attempt = await payments.attempt_by_id(db, case.subject)
+    attempt = await storage_attempts.by_id(db, case.subject)
     assert payment is not None
     assert attempt is not None
     if attempt.state is not AttemptState.succeeded:
@@ -260,7 +262,7 @@ async def _excess_refund(
     the payment has changed meanwhile."""
     assert case.payment_id is not None
     payment = await payments.by_id(db, case.payment_id)
-    attempt = await payments.attempt_by_id(db, case.subject)
+    attempt = await storage_attempts.by_id(db, case.subject)
     assert payment is not None
     assert attempt is not None
     known, disputed = await refunds.of_payment(db, payment.id), await disputes.of_payment(db, payment.id)

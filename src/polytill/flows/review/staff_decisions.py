@@ -25,10 +25,10 @@ from polytill.flows.review.resolve import Evidence, add_resolution, evidence, op
 from polytill.flows.unresolved import UNRESOLVED
 from polytill.flows.webhooks import receive
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Succeeded
-from polytill.storage import audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage import attempts, audit, payment_identifiers, payments, refunds, staff_decisions
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.refunds import Operation, Refund
 from polytill.storage.staff_decisions import StaffDecision
 from polytill.storage.units import Unit
@@ -97,7 +97,7 @@ async def undecided(db: PracticeDb, case: OperatorCase) -> Attempt | None:
     """Return the attempt of an open ``unresolved`` case whose outcome is unknown; None for any other case."""
     if case.kind != UNRESOLVED or case.state != "open" or "attempt" not in case.detail:
         return None
-    attempt = await payments.attempt_by_id(db, case.detail["attempt"])
+    attempt = await attempts.by_id(db, case.detail["attempt"])
     is_unknown = attempt is not None and (attempt.state is AttemptState.unknown or attempt.unclear_since is not None)
     return attempt if is_unknown else None
 
@@ -150,7 +150,7 @@ async def decide(
         raise Conflict(detail, code="outcome_known")
     note = _note(note)
     named = _identifier(transaction) if transaction and is_done and isinstance(stuck, Refund) else None
-    attempt = await payments.attempt_by_id(db, stuck.attempt_id)
+    attempt = await attempts.by_id(db, stuck.attempt_id)
     assert attempt is not None
     await ensure_lease(desk, practice_id)
     what = decided_on(stuck)

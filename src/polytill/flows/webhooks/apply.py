@@ -12,8 +12,9 @@ from polytill.flows.events import open_currency_case, tell_practice
 from polytill.flows.identifiers import attempt_of
 from polytill.providers.contract import DisputeFact, Fact, RefundFact, WebhookResult
 from polytill.storage import webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.reading import tell_unreadable
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent

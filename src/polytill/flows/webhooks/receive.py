@@ -18,8 +18,9 @@ from polytill.flows.identifiers import attempt_of, naming
 from polytill.flows.lease import ensure as ensure_lease
 from polytill.flows.next_action import still_asked
 from polytill.flows.payments import contradictions, second_transactions
+from polytill.flows.payments.decide import decide
 from polytill.flows.payments.partial_captures import has_money
-from polytill.flows.payments.settle import decide, settle
+from polytill.flows.payments.settle import settle
 from polytill.flows.provider_calls import admits, build, configuration_of, fetched, handler_class, handler_is_missing
 from polytill.flows.refunds.disputes import apply_dispute_fact, attempt_disputed
 from polytill.flows.unresolved import MAY_BE_UNCLEAR, is_unclear
@@ -50,9 +51,10 @@ from polytill.providers.contract import (
 from polytill.providers.http import parse_json, to_json
 from polytill.providers.outcomes import JsonObject, NotSent, Outcome, Succeeded, Unknown
 from polytill.providers.registry import HandlerMissing
-from polytill.storage import payments, webhook_events
+from polytill.storage import attempts, payments, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
@@ -281,7 +283,7 @@ async def _is_anothers(
     named = fact.provider_transaction_id
     if named is None or named == attempt.provider_transaction_id:
         return False
-    owner = await payments.attempt_of_provider(db, configuration.id, event.environment, named)
+    owner = await attempts.by_provider_id(db, configuration.id, event.environment, named)
     if owner is not None and owner.id != attempt.id:
         # A second success under one reference has its own attempt, beside the one that the reference names.
         return owner.payment_id != attempt.payment_id or attempt.state is not AttemptState.succeeded

@@ -20,8 +20,9 @@ from polytill.flows.webhooks.apply import finish, in_other_currency, wait
 from polytill.providers.contract import RefundFact, WebhookResult
 from polytill.providers.outcomes import Declined, NotSent, Outcome, Reason, Unknown
 from polytill.storage import refunds, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent

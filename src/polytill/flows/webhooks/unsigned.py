@@ -19,8 +19,8 @@ from polytill.domain.errors import TooMany
 from polytill.domain.states import EventState
 from polytill.providers.contract import Fact, PaymentFact
 from polytill.storage import webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
-from polytill.storage.payments import Attempt
 from polytill.storage.units import Unit
 from polytill.storage.webhook_events import WebhookEvent
 

@@ -10,6 +10,7 @@ from polytill.domain.clock import wire_time
 from polytill.domain.errors import FieldError, Invalid, NotFound, Stale
 from polytill.domain.secret import Secret
 from polytill.domain.states import Environment
+from polytill.flows.admin import credentials
 from polytill.flows.admin import practices as admin_practices
 from polytill.flows.admin import provider_configs as configuring
 from polytill.flows.context import Snapshot
@@ -89,7 +90,7 @@ def _view(caller: Caller, db: PracticeDb, snapshot: Snapshot, configuration: Con
         for (environment, currency), config_id in snapshot.defaults.items()
         if config_id == configuration.id and environment is configuration.environment
     )
-    shown = configuring.credential_view(db, configuration, configuration.active)
+    shown = credentials.credential_view(db, configuration, configuration.active)
     url = hook_url(caller.desk, configuration.hook_token)
     return views.configuration_view(configuration, shown, defaults, url)
 
@@ -109,8 +110,8 @@ async def list_configurations(caller: Reads, practice_id: PracticeId) -> Respons
     return answer([_view(caller, db, snapshot, configuration) for configuration in live])
 
 
-def _keys(body: shapes.KeysShape) -> configuring.Keys:
-    return configuring.Keys(
+def _keys(body: shapes.KeysShape) -> credentials.Keys:
+    return credentials.Keys(
         body.public_key,
         Secret(body.secret_key) if body.secret_key else None,
         Secret(body.webhook_secret) if body.webhook_secret else None,

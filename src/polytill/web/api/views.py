@@ -17,11 +17,12 @@ from polytill.flows.context import Desk
 from polytill.flows.next_action import open_action
 from polytill.flows.payments.create import Taken, client_token, current_attempt
 from polytill.storage import overview
+from polytill.storage.attempts import Attempt
 from polytill.storage.catalog import CurrencySupport, ProviderEntry
 from polytill.storage.databases import PracticeDb
 from polytill.storage.disputes import Dispute
 from polytill.storage.overview import Sums
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.practices import PracticeEntry
 from polytill.storage.provider_configs import Configuration
 from polytill.storage.refunds import Operation, Refund

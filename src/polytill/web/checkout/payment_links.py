@@ -179,7 +179,7 @@ async def poster_page(request: Request, linkToken: str) -> Response:
         await brand_of(desk, db),
         link=link,
         url=url,
-        qr=Markup(qr_svg(url, whole_file=False)),
-        status=link.status(desk.world.now()),  # noqa: S704
+        qr=Markup(qr_svg(url, whole_file=False)),  # noqa: S704
+        status=link.status(desk.world.now()),
         sandbox=link.environment.value == "sandbox",
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polytill.domain.states import REFUND_DONE, REFUND_VOID, AttemptState
+from polytill.storage.attempts import Attempt
 from polytill.storage.cases import OperatorCase
-from polytill.storage.payments import Attempt
 from polytill.storage.refunds import Refund
 
 

@@ -22,10 +22,11 @@ from polytill.flows.recovery import lookup
 from polytill.flows.refunds.create import create_refund
 from polytill.providers.manual import ManualProvider
 from polytill.storage import audit, cases, overview, payment_lists, refunds, staff, webhook_events
+from polytill.storage.attempts import Attempt
 from polytill.storage.databases import PracticeDb
 from polytill.storage.overview import Sums
 from polytill.storage.payment_lists import STANDINGS, Filters
-from polytill.storage.payments import Attempt, Payment
+from polytill.storage.payments import Payment
 from polytill.storage.refunds import Refund
 from polytill.web import payment_status
 from polytill.web.api.payments import cursor_after, read_cursor, request_hash

@@ -11,8 +11,9 @@ from polytill.domain.errors import CallerError, Invalid, NotFound, invalid
 from polytill.domain.secret import Secret, without_secrets
 from polytill.domain.states import Environment
 from polytill.domain.typed_amounts import TypedAmountError, typed_whole
-from polytill.flows.admin import key_tests, provider_configs
-from polytill.flows.admin.provider_configs import CREDENTIALS, Keys, Wish
+from polytill.flows.admin import credentials, key_tests, provider_configs
+from polytill.flows.admin.credentials import CREDENTIALS, Keys
+from polytill.flows.admin.provider_configs import Wish
 from polytill.flows.provider_calls import handler_class, hook_url
 from polytill.providers.contract import Handler, WebhookProof
 from polytill.providers.registry import HandlerMissing
@@ -108,7 +109,7 @@ async def _page(request: Request, found: OfPractice, code: str, status: int = 20
     }
     if configuration is not None:
         values = {
-            "shown": provider_configs.credential_view(found.db, configuration, configuration.active),
+            "shown": credentials.credential_view(found.db, configuration, configuration.active),
             "delivery": await overview.last_delivery(found.db, configuration.id, configuration.environment),
             "hook": hook_url(found.visitor.desk, configuration.hook_token),
             "default_for": defaults_of(snapshot, configuration),
@@ -199,7 +200,7 @@ async def check(request: Request, found: PracticeAdmin, code: str) -> Response:
     if text:
         given = Keys(text) if name == "publicKey" else Keys(**{CREDENTIALS[name]: Secret(text)})  # type: ignore[arg-type]
         try:
-            provider_configs.check_keys(handler, entry, _environment(form), given, None)
+            credentials.check_keys(handler, entry, _environment(form), given, None)
         except Invalid as error:
             problem = words_of(request).told(errors_by_field(error).get(name, Told("")))
     return page(request, "practice/key_check.html", filled=bool(text), problem=problem)
